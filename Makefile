@@ -1,0 +1,41 @@
+# Everything that a person or CI does. The first target to need it builds .venv from uv.lock;
+# nothing but Python 3.11+ and make is assumed.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: demo test lint format bench faults clean
+
+demo: $(READY) ## Show the whole path at work; Ctrl-C stops it
+	$(BIN)/ampeco-receiver demo $(DEMO)
+
+test: $(READY) ## Run every test
+	$(BIN)/pytest $(TESTS)
+
+lint: $(READY) ## Check style, types and the rooms' walls
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/uv lock --check --quiet
+
+format: $(READY) ## Put the code in the one form
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(READY) ## Print the benchmark table
+	$(BIN)/python -m bench $(BENCH)
+
+faults: $(READY) ## Run the tests that kill, flush and stop
+	$(BIN)/pytest tests/faults $(TESTS)
+
+clean: ## Remove what make built, and the embedded servers' data
+	rm -rf $(VENV) .local .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+$(READY): uv.lock pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	UV_PROJECT_ENVIRONMENT=$(VENV) $(BIN)/uv sync --quiet --frozen --all-extras
+	touch $@

@@ -1,0 +1,237 @@
+"""The client of AMPECO's API: the reads that heal our state, and the subscriptions.
+
+It is synchronous, for workers. It asks for whole resources, follows cursors, repeats what may
+be repeated after a short failure, and leaves rate limits to its caller, who shares them
+between processes (AMPECO API, resources and notifications v2.0).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+from pydantic import SecretStr
+from pydantic.alias_generators import to_camel
+from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
+
+from ampeco import errors
+from ampeco.answers import Answer, M, read_answer, unwrapped
+from ampeco.listing import Listing, Params
+from ampeco.resources import (
+    Authorization,
+    ChargePoint,
+    Evse,
+    Location,
+    NetworkStatusLogEntry,
+    Session,
+    StatusLogEntry,
+    Subscription,
+)
+from ampeco.transport import Exchange, Transport
+
+__all__ = ["Answer", "Client", "Filter"]
+
+Filter = str | int | bool | datetime | None
+
+_RESOURCES = "/public-api/resources"
+_SUBSCRIPTIONS = "/public-api/notifications/v2.0"
+
+# What makes a read whole: without these, AMPECO leaves the sub-objects out.
+_SESSION_PARTS: Params = [("withAuthorization", "true"), ("withChargingPeriods", "true")]
+_CHARGE_POINT_PARTS: Params = [("include[]", "lastBootNotification")]
+_EVSE_PARTS: Params = [("include[]", "connectors")]
+
+#: Older listings page by number unless a cursor is given, an empty one to begin with.
+_FIRST_CURSOR: Params = [("cursor", "")]
+
+#: Waits before a repetition: a random part of 0.5 s, then of 1 s, at most of 4 s, so that
+#: many workers do not come back at once.
+_FIRST_WAIT_SECONDS = 0.5
+_LONGEST_WAIT_SECONDS = 4.0
+
+
+class Client:
+    """AMPECO's API for one tenant; a context manager, safe to share between threads.
+
+    Every method raises an ``ampeco.errors.ApiError``: see there for what each means. A
+    listing's filters are AMPECO's own in snake_case (``last_updated_after``), a None is left
+    out, and times must be aware. For how a listing deals with failures, see
+    ``ampeco.listing.Listing``.
+
+    Parameters:
+        base_url: the tenant's address, such as ``https://tenant.eu.charge.ampeco.tech``.
+        token: an API access token. It is in no text form of this object and in no error.
+        timeout_seconds: for connecting, and for each wait on the answer.
+        per_page: resources in one page of a listing, 1 to 100.
+        max_attempts: how often a repeatable call is tried while the tenant is unavailable.
+        transport: replaces the network, for tests.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        token: SecretStr,
+        *,
+        timeout_seconds: float = 10,
+        per_page: int = 100,
+        max_attempts: int = 3,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        self._transport = Transport(base_url, token, timeout_seconds=timeout_seconds, transport=transport)
+        self._per_page = per_page
+        self._max_attempts = max_attempts
+
+    def __repr__(self) -> str:
+        return f"Client({self._transport.base_url!r})"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._transport.close()
+
+    def session(self, session_id: int) -> Answer[Session]:
+        """Read a session with its authorization and charging periods."""
+        return self._read(Session, f"{_RESOURCES}/sessions/v1.0/{session_id}", _SESSION_PARTS)
+
+    def charge_point(self, charge_point_id: int) -> Answer[ChargePoint]:
+        """Read a charge point with its last boot notification. Its EVSEs are read by ``evses``."""
+        return self._read(ChargePoint, f"{_RESOURCES}/charge-points/v2.0/{charge_point_id}", _CHARGE_POINT_PARTS)
+
+    def evse(self, evse_id: int) -> Answer[Evse]:
+        """Read an EVSE with its connectors."""
+        return self._read(Evse, f"{_RESOURCES}/evses/v2.1/{evse_id}", _EVSE_PARTS)
+
+    def location(self, location_id: int) -> Answer[Location]:
+        """Read a location."""
+        return self._read(Location, f"{_RESOURCES}/locations/v2.0/{location_id}")
+
+    def evse_hardware_status(self, evse_id: int) -> Answer[StatusLogEntry]:
+        """Read the latest hardware status of an EVSE, with its own time."""
+        return self._latest(StatusLogEntry, f"{_RESOURCES}/evses/v2.0/{evse_id}/latest-hardware-status-log")
+
+    def charge_point_hardware_status(self, charge_point_id: int) -> Answer[StatusLogEntry]:
+        """Read the latest hardware status of a charge point as a whole, with its own time."""
+        path = f"{_RESOURCES}/charge-points/v2.0/{charge_point_id}/latest-hardware-status-log"
+        return self._latest(StatusLogEntry, path)
+
+    def charge_point_network_status(self, charge_point_id: int) -> Answer[NetworkStatusLogEntry]:
+        """Read the latest network status of a charge point, with its own time."""
+        path = f"{_RESOURCES}/charge-points/v2.0/{charge_point_id}/latest-network-status-log"
+        return self._latest(NetworkStatusLogEntry, path)
+
+    def sessions(self, **filters: Filter) -> Iterator[Answer[Session]]:
+        """List sessions, as whole as ``session`` reads one."""
+        return self._list(Session, f"{_RESOURCES}/sessions/v1.0", filters, _SESSION_PARTS + _FIRST_CURSOR)
+
+    def charge_points(self, **filters: Filter) -> Iterator[Answer[ChargePoint]]:
+        """List charge points, as whole as ``charge_point`` reads one."""
+        return self._list(ChargePoint, f"{_RESOURCES}/charge-points/v2.0", filters, _CHARGE_POINT_PARTS)
+
+    def evses(self, **filters: Filter) -> Iterator[Answer[Evse]]:
+        """List EVSEs, as whole as ``evse`` reads one."""
+        return self._list(Evse, f"{_RESOURCES}/evses/v2.1", filters, _EVSE_PARTS)
+
+    def locations(self, **filters: Filter) -> Iterator[Answer[Location]]:
+        """List locations."""
+        return self._list(Location, f"{_RESOURCES}/locations/v2.0", filters)
+
+    def authorizations(self, **filters: Filter) -> Iterator[Answer[Authorization]]:
+        """List authorizations."""
+        return self._list(Authorization, f"{_RESOURCES}/authorizations/v2.1", filters, _FIRST_CURSOR)
+
+    def subscriptions(self) -> tuple[Subscription, ...]:
+        """List the tenant's subscriptions to notifications, ours and others'."""
+        return tuple(answer.resource for answer in self._list(Subscription, _SUBSCRIPTIONS, {}))
+
+    def subscribe(self, callback_url: str, notifications: Sequence[str]) -> Subscription:
+        """Make a subscription. AMPECO keys its signatures with this client's token.
+
+        It is tried once: every success adds a subscription, and with it a copy of every
+        notification. After an ``Unavailable``, look at ``subscriptions`` before trying again.
+        """
+        body = _subscription_body(callback_url, notifications)
+        return self._write("POST", _SUBSCRIPTIONS, body, attempts=1)
+
+    def update_subscription(
+        self, subscription_id: int, callback_url: str, notifications: Sequence[str]
+    ) -> Subscription:
+        """Replace a subscription's address and names."""
+        body = _subscription_body(callback_url, notifications)
+        return self._write("PUT", f"{_SUBSCRIPTIONS}/{subscription_id}", body, self._max_attempts)
+
+    def unsubscribe(self, subscription_id: int) -> None:
+        """Remove a subscription."""
+        retrying = self._retrying(self._max_attempts)
+        try:
+            retrying(self._transport.exchange, "DELETE", f"{_SUBSCRIPTIONS}/{subscription_id}")
+        except errors.NotFound:
+            # On a repetition it is gone because the first try removed it, and only its answer was lost.
+            if retrying.statistics["attempt_number"] == 1:
+                raise
+
+    def _read(self, model: type[M], path: str, parts: Params | None = None) -> Answer[M]:
+        exchange = self._get(path, parts)
+        return read_answer(model, unwrapped(exchange.body), exchange)
+
+    def _latest(self, model: type[M], path: str) -> Answer[M]:
+        exchange = self._get(path)
+        entry = unwrapped(exchange.body)
+        if not entry:
+            raise errors.NotFound(*exchange.call, "nothing was ever logged", exchange.tenant_time)
+        return read_answer(model, entry, exchange)
+
+    def _list(
+        self, model: type[M], path: str, filters: dict[str, Filter], parts: Params | None = None
+    ) -> Iterator[Answer[M]]:
+        query: Params = [("per_page", str(self._per_page)), *_filters(filters), *(parts or [])]
+        return Listing(lambda page: self._get(path, page), model, query)
+
+    def _get(self, path: str, query: Params | None = None) -> Exchange:
+        return self._retrying(self._max_attempts)(self._transport.exchange, "GET", path, query or [])
+
+    def _write(self, method: str, path: str, body: dict[str, Any], attempts: int) -> Subscription:
+        exchange = self._retrying(attempts)(self._transport.exchange, method, path, body=body)
+        return read_answer(Subscription, unwrapped(exchange.body), exchange).resource
+
+    @staticmethod
+    def _retrying(attempts: int) -> Retrying:
+        return Retrying(
+            stop=stop_after_attempt(attempts),
+            wait=wait_random_exponential(multiplier=_FIRST_WAIT_SECONDS, max=_LONGEST_WAIT_SECONDS),
+            retry=retry_if_exception(_worth_repeating),
+            reraise=True,
+        )
+
+
+def _worth_repeating(error: BaseException) -> bool:
+    """Tell a short failure from one for which the tenant named its own, longer delay."""
+    return isinstance(error, errors.Unavailable) and error.retry_after_seconds is None
+
+
+def _filters(filters: dict[str, Filter]) -> Params:
+    return [(f"filter[{to_camel(name)}]", _spelled(value)) for name, value in filters.items() if value is not None]
+
+
+def _spelled(value: str | int | datetime) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if not isinstance(value, datetime):
+        return str(value)
+    if value.tzinfo is None:
+        raise ValueError("a filter's time needs a zone")
+    # Whole seconds, as AMPECO's own examples: an `after` becomes at most a second wider.
+    return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _subscription_body(callback_url: str, notifications: Sequence[str]) -> dict[str, Any]:
+    return {"via": "webhook", "notifications": list(notifications), "webhook": {"callbackUrl": callback_url}}

@@ -1,0 +1,56 @@
+"""Takes secrets, and what Postgres cannot hold, out of AMPECO's JSON.
+
+A charge point carries its OCPP password, its PIN and its sharing code, a user may carry a
+password hash (AMPECO API, charge points v2.0; UserChangedNotification). None of them is
+needed here, so none is kept: whatever is stored or modelled goes through here first.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ampeco.values import clean_text
+
+#: Deep enough for anything AMPECO documents (nine levels), and shallow enough for every
+#: JSON writer that has to store it again.
+MAX_DEPTH = 100
+
+_SECRET_KEYS = frozenset({"pin", "sharingcode"})
+_SECRET_ENDING = "password"  # noqa: S105 - the name of a key: `password`, `networkPassword`, `saslPassword`
+
+
+def is_secret(key: str) -> bool:
+    """Tell whether the value under ``key`` is a secret, in whichever case the key is written."""
+    plain = key.replace("_", "").replace("-", "").lower()
+    return plain in _SECRET_KEYS or plain.endswith(_SECRET_ENDING)
+
+
+def clean(value: Any) -> Any:
+    """Return a copy of a JSON value without secrets, its text fit for Postgres.
+
+    Raises:
+        ValueError: where it is nested deeper than ``MAX_DEPTH``.
+    """
+    return _clean(value, MAX_DEPTH)
+
+
+def redact(value: dict[str, Any]) -> dict[str, Any]:
+    """Return a copy of a JSON object, cleaned as ``clean`` does, to be kept as raw JSON.
+
+    Raises:
+        ValueError: where it is nested deeper than ``MAX_DEPTH``.
+    """
+    cleaned: dict[str, Any] = _clean(value, MAX_DEPTH)
+    return cleaned
+
+
+def _clean(value: Any, depth_left: int) -> Any:
+    if isinstance(value, str):
+        return clean_text(value)
+    if not isinstance(value, dict | list | tuple):
+        return value
+    if not depth_left:
+        raise ValueError(f"nested deeper than {MAX_DEPTH} levels")
+    if isinstance(value, dict):
+        return {clean_text(key): _clean(held, depth_left - 1) for key, held in value.items() if not is_secret(key)}
+    return [_clean(held, depth_left - 1) for held in value]

@@ -1,0 +1,385 @@
+"""AMPECO's resources, as its API answers them and some notifications carry them.
+
+Energies are in Wh, powers in W, currents in A, times in UTC, money is in major units of the
+currency beside it. Where AMPECO has both a deprecated field and its successor, both are here
+under their own names, and a property chooses (AMPECO API, sessions v1.0, charge points v2.0,
+EVSEs v2.1, locations v2.0, authorizations v2.1, notifications v2.0).
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Annotated
+
+from pydantic import BeforeValidator, Field
+
+from ampeco.model import Model
+from ampeco.values import (
+    BigInt,
+    Instant,
+    InstantOrDay,
+    JsonObject,
+    Localised,
+    NetworkStatus,
+    Number,
+    SettledText,
+    SystemStatus,
+    Text,
+    WholeNumber,
+)
+
+
+def _first(value: object) -> object:
+    """Take the only element of a list: an authorization's charge point was seen to arrive in one."""
+    if isinstance(value, list):
+        return value[0] if value else None
+    return value
+
+
+IdOrList = Annotated[BigInt | None, BeforeValidator(_first)]
+
+
+class Amount(Model):
+    """An amount of money, in the currency that stands beside it."""
+
+    with_tax: Number | None = None
+    without_tax: Number | None = None
+
+
+class Tax(Model):
+    tax_id: BigInt | None = None
+    tax_percentage: Number | None = None
+
+
+class EnergyConsumption(Model):
+    """Energy in Wh: delivered in all, of which generated locally, of which from the grid."""
+
+    total: Number | None = None
+    local: Number | None = None
+    grid: Number | None = None
+
+
+class Power(Model):
+    """Charging power in W."""
+
+    latest: Number | None = None
+    peak: Number | None = None
+    average: Number | None = None
+
+
+class AuthorizationRoaming(Model):
+    platform_id: BigInt | None = None
+    platform_role_id: BigInt | None = None
+    platform_role: Text | None = None
+    reference: Text | None = None
+    client: Text | None = None
+
+
+class Authorization(Model):
+    """Who was allowed to charge: a session's sub-object, or a resource of its own.
+
+    The sub-object has the older words for ``method`` (``rfid_tag`` for ``id_tag``), and names
+    the tag ``rfid_tag_uid`` where the resource names it ``id_tag_uid``. ``user_id`` is 0 for
+    an anonymous driver in the resource.
+    """
+
+    id: BigInt
+    method: Text | None = None
+    source: Text | None = None
+    created_at: Instant | None = None
+    status: Text | None = None
+    rejection_reason: Text | None = None
+    user_id: BigInt | None = None
+    rfid_tag_uid: Text | None = None
+    id_tag_uid: Text | None = None
+    roaming: AuthorizationRoaming | None = None
+    charge_point_id: IdOrList = None
+    evse_id: IdOrList = None
+    session_ids: tuple[BigInt, ...] | None = None
+    last_updated_at: Instant | None = None
+
+    @property
+    def tag_uid(self) -> str | None:
+        """The RFID tag's uid, whichever of the two names it came under."""
+        return self.rfid_tag_uid if self.id_tag_uid is None else self.id_tag_uid
+
+
+class ChargingPeriod(Model):
+    """A part of a session in one state and at one price. ``energy`` is in Wh."""
+
+    id: BigInt
+    energy: Number | None = None
+    started_at: Instant | None = None
+    stopped_at: Instant | None = None
+    state: Text | None = None
+    charging_state: Text | None = None
+    amount: Number | None = None
+
+
+class SessionRoaming(Model):
+    cdr_ids: tuple[BigInt, ...] | None = None
+    session_id: Text | None = None
+    roaming_operator_cpo_id: BigInt | None = None
+    cpo_last_updated_at: Instant | None = None
+
+
+class Session(Model):
+    """A charging session (AMPECO API, sessions v1.0).
+
+    ``last_updated_at`` is required, although the schema does not mark it: without it a
+    session cannot be ordered against what is already known. ``charging_periods`` and
+    ``authorization`` are None where the answer left them out.
+    """
+
+    id: BigInt
+    charge_point_id: BigInt | None = None
+    evse_id: BigInt | None = None
+    connector_id: BigInt | None = None
+    status: Text | None = None
+    reason: Text | None = None
+    user_id: BigInt | None = None
+    booking_id: BigInt | None = None
+    started_at: Instant | None = None
+    stopped_at: Instant | None = None
+    energy: Number | None = None
+    energy_consumption: EnergyConsumption | None = None
+    non_billable_energy: Number | None = None
+    power: Power | None = None
+    soc_percent: Number | None = None
+    amount: Number | None = None
+    total_amount: Amount | None = None
+    tax: Tax | None = None
+    currency: Text | None = None
+    electricity_cost: Number | None = None
+    estimated_savings: Number | None = None
+    payment_type: Text | None = None
+    payment_method_id: Text | None = None
+    payment_status: SettledText = None
+    payment_status_updated_at: Instant | None = None
+    billing_status: SettledText = None
+    reimbursement_eligibility: bool | None = None
+    receipt_id: BigInt | None = None
+    terminal_id: BigInt | None = None
+    tariff_snapshot_id: BigInt | None = None
+    authorization_id: BigInt | None = None
+    authorization: Authorization | None = None
+    id_tag: Text | None = None
+    id_tag_label: Text | None = None
+    original_session_id: BigInt | None = None
+    extended_by_session_id: BigInt | None = None
+    external_session_id: Text | None = None
+    charging_periods: tuple[ChargingPeriod, ...] | None = None
+    evse_physical_reference: Text | None = None
+    roaming: SessionRoaming | None = None
+    external_app_data: JsonObject | None = None
+    last_updated_at: Instant
+
+    @property
+    def energy_wh(self) -> Decimal | None:
+        """The energy delivered, in Wh: ``energyConsumption.total``, else the deprecated ``energy``."""
+        consumption = self.energy_consumption
+        return self.energy if consumption is None or consumption.total is None else consumption.total
+
+    @property
+    def amount_with_tax(self) -> Decimal | None:
+        """The price with tax: ``totalAmount.withTax``, else the deprecated ``amount``."""
+        total = self.total_amount
+        return self.amount if total is None or total.with_tax is None else total.with_tax
+
+    @property
+    def amount_without_tax(self) -> Decimal | None:
+        """The price without tax: ``totalAmount.withoutTax``, and nothing else tells it."""
+        return None if self.total_amount is None else self.total_amount.without_tax
+
+
+class BootDetails(Model):
+    """What a charge point said of itself when it last started."""
+
+    model: Text | None = None
+    vendor: Text | None = None
+    charge_box_serial_number: Text | None = None
+    charge_point_serial_number: Text | None = None
+    firmware_version: Text | None = None
+    iccid: Text | None = None
+    imsi: Text | None = None
+    meter_serial_number: Text | None = None
+    meter_type: Text | None = None
+    reason: Text | None = None
+    last_updated_at: Instant | None = None
+
+
+class Network(Model):
+    """A charge point's OCPP identity and protocol, such as ``ocpp 1.6``."""
+
+    id: Text | None = None
+    protocol: Text | None = None
+
+
+class Owner(Model):
+    """The partner, or the user, that a charge point belongs to."""
+
+    id: BigInt | None = None
+
+
+class ChargePoint(Model):
+    """A charge point's master data and its latest statuses (AMPECO API, charge points v2.0).
+
+    ``last_updated_at`` dates the master data. The two status times are sent by newer
+    versions of AMPECO only.
+    """
+
+    id: BigInt
+    name: Text | None = None
+    type: Text | None = None
+    location_id: BigInt | None = None
+    charging_zone_id: BigInt | None = None
+    network: Network | None = None
+    status: SystemStatus | None = None
+    network_status: NetworkStatus | None = None
+    hardware_status: Text | None = None
+    vendor_error_code: Text | None = None
+    model_id: BigInt | None = None
+    external_id: Text | None = None
+    roaming_operator_id: BigInt | None = None
+    managed_by_operator: bool | None = None
+    partner: Owner | None = None
+    user: Owner | None = None
+    communication_mode: Text | None = None
+    capabilities: tuple[Text, ...] | None = None
+    tags: tuple[Text, ...] | None = None
+    created_at: Instant | None = None
+    first_contact_at: InstantOrDay | None = None
+    last_boot_notification: BootDetails | None = None
+    last_hardware_status_update_at: Instant | None = None
+    last_network_status_update_at: Instant | None = None
+    last_updated_at: Instant
+
+
+class Connector(Model):
+    id: BigInt
+    type: Text | None = None
+    format: Text | None = None
+    status: SystemStatus | None = None
+
+
+class PowerOptions(Model):
+    """What an EVSE can give: ``max_power`` in W (the schema's "Wh" is a slip), ``max_amperage`` in A.
+
+    ``max_voltage`` is text, as it may be a range such as ``220-240``.
+    """
+
+    max_power: WholeNumber | None = None
+    max_voltage: Text | None = None
+    max_amperage: Number | None = None
+    phases: Text | None = None
+    phase_rotation: Text | None = None
+    connected_phase: Text | None = None
+
+
+class EvseRoaming(Model):
+    evse_id: Text | None = None
+    physical_reference: Text | None = None
+    status: Text | None = None
+
+
+class Evse(Model):
+    """An EVSE's master data, its hardware status and its connectors (AMPECO API, EVSEs v2.1).
+
+    ``charge_point_id`` is None where the EVSE is nested in its charge point's own answer,
+    ``last_updated_at`` where it comes from ChargePointChangedNotification. ``connectors`` is
+    None where they were not asked for.
+    """
+
+    id: BigInt
+    charge_point_id: BigInt | None = None
+    physical_reference: Text | None = None
+    label: Text | None = None
+    current_type: Text | None = None
+    network_id: Text | None = None
+    status: SystemStatus | None = None
+    tariff_group_id: BigInt | None = None
+    allows_reservation: bool | None = None
+    booking_enabled: bool | None = None
+    power_options: PowerOptions | None = None
+    external_id: Text | None = None
+    roaming_operator_id: BigInt | None = None
+    roaming: EvseRoaming | None = None
+    hardware_status: Text | None = None
+    last_hardware_status_update_at: Instant | None = None
+    connectors: tuple[Connector, ...] | None = None
+    created_at: Instant | None = None
+    last_updated_at: Instant | None = None
+
+
+class Geoposition(Model):
+    """Degrees, WGS 84."""
+
+    latitude: Number | None = None
+    longitude: Number | None = None
+
+
+class Location(Model):
+    """A site (AMPECO API, locations v2.0; LocationChangedNotification in its older shape).
+
+    The older shape writes snake_case keys and translations as one object; both shapes end
+    in the same fields.
+    """
+
+    id: BigInt
+    external_id: Text | None = None
+    name: Localised = Field(default_factory=dict)
+    address: Localised = Field(default_factory=dict)
+    description: Localised = Field(default_factory=dict)
+    geoposition: Geoposition | None = None
+    city: Text | None = None
+    region: Text | None = None
+    country: Text | None = None
+    post_code: Text | None = None
+    timezone: Text | None = None
+    status: SystemStatus | None = None
+    roaming_operator_id: BigInt | None = None
+    tags: tuple[Text, ...] | None = None
+    last_updated_at: Instant | None = None
+
+    @property
+    def default_name(self) -> str | None:
+        """The English name, else the first one."""
+        return self.name.get("en") or next(iter(self.name.values()), None)
+
+    @property
+    def default_address(self) -> str | None:
+        """The address in English, else in the first language."""
+        return self.address.get("en") or next(iter(self.address.values()), None)
+
+
+class StatusLogEntry(Model):
+    """One hardware status that a charge point or an EVSE reported, with the time of its report."""
+
+    status: Text | None
+    timestamp: Instant
+    error_code: Text | None = None
+    vendor_id: Text | None = None
+    info: Text | None = None
+    vendor_error_code: Text | None = None
+
+
+class NetworkStatusLogEntry(StatusLogEntry):
+    """One change of a charge point's connection, with its time."""
+
+    status: NetworkStatus
+
+
+class Webhook(Model):
+    callback_url: Text | None = None
+
+
+class Subscription(Model):
+    """A subscription to notifications (AMPECO API, notifications v2.0).
+
+    ``via`` is ``webhook`` or ``kafka``; ``webhook`` is None on the latter.
+    """
+
+    id: BigInt
+    via: Text | None = None
+    notifications: tuple[Text, ...] = ()
+    webhook: Webhook | None = None

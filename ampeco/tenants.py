@@ -1,0 +1,132 @@
+"""The tenants of this deployment: where their API is, and which tokens they sign with."""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, HttpUrl, SecretStr, ValidationError, model_validator
+
+from ampeco.catalogue import DEFAULT_SUBSCRIPTION, lookup
+from ampeco.signature import Encoding, SigningToken
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
+
+
+class TenantsError(Exception):
+    """``tenants.toml`` cannot be used; the message is one sentence that names the setting."""
+
+
+class Tenant(BaseModel):
+    """One tenant of AMPECO.
+
+    The token comes by exactly one of ``token``, ``token_env`` and ``token_file``. It
+    signs the notifications of the subscriptions that it created; ``signing_tokens`` (or
+    ``signing_tokens_file``, one a line) lists further ones that also verify, so that a
+    token can be rotated without a gap.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    base_url: HttpUrl
+    token: SecretStr | None = None
+    token_env: str | None = None
+    token_file: Path | None = None
+    signing_tokens: tuple[SecretStr, ...] = ()
+    signing_tokens_file: Path | None = None
+    signature_encoding: Literal["auto", "hex", "base64"] = "auto"
+    notifications: tuple[str, ...] = Field(default=DEFAULT_SUBSCRIPTION, min_length=1)
+
+    @model_validator(mode="after")
+    def _check(self) -> Tenant:
+        given = [name for name in ("token", "token_env", "token_file") if getattr(self, name) is not None]
+        if len(given) != 1:
+            found = " and ".join(given) or "none of them"
+            raise ValueError(f"needs exactly one of token, token_env and token_file, and has {found}")
+        unknown = [name for name in self.notifications if (known := lookup(name)) is None or not known.subscribable]
+        if unknown:
+            raise ValueError(f"notifications names what AMPECO does not offer: {', '.join(unknown)}")
+        return self
+
+    @property
+    def url(self) -> str:
+        return str(self.base_url).rstrip("/")
+
+    @property
+    def encodings(self) -> tuple[Encoding, ...]:
+        """The signature encodings to accept."""
+        return ("hex", "base64") if self.signature_encoding == "auto" else (self.signature_encoding,)
+
+    def api_token(self) -> SecretStr:
+        """The token for the API.
+
+        Raises:
+            TenantsError: the variable or file that should hold it does not.
+        """
+        if self.token is not None:
+            return self._present(self.token.get_secret_value(), "token")
+        if self.token_env is not None:
+            return self._present(os.environ.get(self.token_env, ""), f"token_env ({self.token_env})")
+        assert self.token_file is not None
+        return self._present(self._read(self.token_file, "token_file"), f"token_file ({self.token_file})")
+
+    def signing_keys(self) -> tuple[SigningToken, ...]:
+        """Every token that may have signed a notification, the API's own first."""
+        secrets = [self.api_token().get_secret_value()]
+        secrets += [token.get_secret_value() for token in self.signing_tokens]
+        if self.signing_tokens_file is not None:
+            secrets += self._read(self.signing_tokens_file, "signing_tokens_file").splitlines()
+        unique = dict.fromkeys(secret.strip() for secret in secrets if secret.strip())
+        return tuple(SigningToken.from_secret(secret) for secret in unique)
+
+    def _read(self, path: Path, setting: str) -> str:
+        try:
+            return path.read_text()
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "it is not text"
+            raise TenantsError(f"tenants.{self.name}.{setting}: {path} cannot be read: {reason}.") from None
+
+    def _present(self, secret: str, setting: str) -> SecretStr:
+        if not secret.strip():
+            raise TenantsError(f"tenants.{self.name}.{setting} is empty: an API access token is needed.")
+        return SecretStr(secret.strip())
+
+
+def load_tenants(path: Path) -> dict[str, Tenant]:
+    """Read ``tenants.toml``: a table ``[tenants.NAME]`` for each tenant.
+
+    Raises:
+        TenantsError: the file is missing or wrong, or a token cannot be found.
+    """
+    try:
+        document = tomllib.loads(path.read_text())
+    except FileNotFoundError:
+        raise TenantsError(f"TENANTS_FILE: {path} does not exist; copy tenants.example.toml to begin.") from None
+    except OSError as error:
+        raise TenantsError(f"TENANTS_FILE: {path} cannot be read: {error.strerror}.") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise TenantsError(f"TENANTS_FILE: {path} is not valid TOML: {error}.") from None
+    tables = document.get("tenants")
+    if not isinstance(tables, dict) or not tables:
+        raise TenantsError(f"TENANTS_FILE: {path} names no tenant; it needs a table [tenants.NAME].")
+    return {name: _tenant(name, table) for name, table in tables.items()}
+
+
+def _tenant(name: str, table: object) -> Tenant:
+    if not _NAME.fullmatch(name):
+        raise TenantsError(f"tenants.{name}: a name is lower-case letters, digits, - and _, at most 63 of them.")
+    if not isinstance(table, dict):
+        raise TenantsError(f"tenants.{name} must be a table.")
+    try:
+        tenant = Tenant(name=name, **{key: value for key, value in table.items() if key != "name"})
+    except ValidationError as error:
+        # Only the first, and without the value: it may be a token.
+        first = error.errors(include_input=False, include_url=False, include_context=False)[0]
+        where = ".".join(str(part) for part in ("tenants", name, *first["loc"]))
+        raise TenantsError(f"{where}: {first['msg'].removeprefix('Value error, ')}.") from None
+    tenant.signing_keys()
+    return tenant

@@ -1,0 +1,209 @@
+"""One HTTP exchange with AMPECO: the token, the answer's meaning, the tenant's clock.
+
+``Transport.exchange`` sends one request and either returns the JSON that a success carries, or
+raises the ``ApiError`` that the answer means (AMPECO API, errors and rate limits). It never
+retries: ``ampeco.client`` decides what may be repeated.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from time import monotonic
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+import orjson
+from pydantic import SecretStr
+
+from ampeco import errors
+from ampeco.redaction import clean
+
+Query = Sequence[tuple[str, str]]
+
+#: How long to leave a tenant alone that answers 429 without saying for how long. Its quotas
+#: are not published; per-minute windows are the platform's custom, and this is half of one.
+DEFAULT_RETRY_AFTER_SECONDS = 30.0
+
+#: The longest delay that is believed, so that a nonsensical header cannot silence a tenant for good.
+MAX_RETRY_AFTER_SECONDS = 3600.0
+
+#: The shortest: HTTP's times are whole seconds, so a nearer one may already have passed.
+MIN_RETRY_AFTER_SECONDS = 1.0
+
+#: How much of AMPECO's own sentence goes into an error.
+_MAX_REASON = 200
+
+#: Epochs are beyond this, delays in seconds below it.
+_OLDEST_EPOCH = 1_000_000_000
+
+_SECONDS = re.compile(r"[0-9]{1,12}(\.[0-9]{1,9})?")
+_HEADER_TOKEN = re.compile(r"[\x21-\x7e]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """A success: its call, its status, its JSON (None where it has no body), and when it began.
+
+    ``tenant_time`` is the tenant's clock at the moment the request began, in UTC, never
+    later than the truth as far as its ``Date`` header goes, and up to a second and the
+    answer's way back earlier.
+    """
+
+    method: str
+    path: str
+    status: int
+    body: Any
+    tenant_time: datetime
+
+    @property
+    def call(self) -> tuple[str, str, int]:
+        """What an error about this exchange begins with."""
+        return self.method, self.path, self.status
+
+
+class Transport:
+    """The authenticated connection to one tenant; safe to share between threads."""
+
+    def __init__(
+        self, base_url: str, token: SecretStr, *, timeout_seconds: float, transport: httpx.BaseTransport | None
+    ) -> None:
+        self.base_url = base_url.rstrip("/")
+        address = httpx.URL(self.base_url)
+        if address.scheme not in {"http", "https"} or not address.host or address.userinfo:
+            raise ValueError("a tenant's base URL is https:// (or http://) and a host, without a user")
+        # Checked here, as an HTTP library's complaint about a header quotes the header.
+        if not _HEADER_TOKEN.fullmatch(token.get_secret_value()):
+            raise ValueError("an API token is one word of printable ASCII: look for a space or a line end in it")
+        self._token = token
+        self._http = httpx.Client(
+            timeout=timeout_seconds,
+            transport=transport,
+            # A redirect could lead the token to another host.
+            follow_redirects=False,
+            headers={"Accept": "application/json", "Authorization": f"Bearer {token.get_secret_value()}"},
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._http.close()
+
+    def exchange(self, method: str, path: str, query: Query = (), body: Mapping[str, Any] | None = None) -> Exchange:
+        """Send one request and return the success.
+
+        Parameters:
+            path: below the base URL, starting with a slash.
+
+        Raises:
+            ApiError: the answer was anything but a success with JSON.
+        """
+        began_at, began = datetime.now(UTC), monotonic()
+        try:
+            response = self._http.request(method, self.base_url + path, params=list(query), json=body)
+        except httpx.RequestError as error:
+            failure = self._safe(f"{type(error).__name__}: {error}")
+        else:
+            answered_at = _http_date(response.headers.get("Date"))
+            tenant_time = began_at if answered_at is None else answered_at - timedelta(seconds=monotonic() - began)
+            if not response.is_success:
+                raise self._refusal(method, path, response, tenant_time)
+            return Exchange(method, path, response.status_code, self._json(method, path, response), tenant_time)
+        # Raised here, as a cause or context would hold the request, and with it the token.
+        raise errors.Unavailable(method, path, None, failure)
+
+    def _json(self, method: str, path: str, response: httpx.Response) -> Any:
+        if not response.content:
+            return None
+        try:
+            return orjson.loads(response.content)
+        except orjson.JSONDecodeError:
+            reason = "a success whose body is not JSON, as from a proxy's page"
+            raise errors.Unavailable(method, path, response.status_code, reason) from None
+
+    def _refusal(self, method: str, path: str, response: httpx.Response, tenant_time: datetime) -> errors.ApiError:
+        status = response.status_code
+        message, field_errors = self._explanation(response)
+        call = (method, path, status, message)
+        match status:
+            case 401:
+                return errors.Unauthorised(*call)
+            case 403:
+                return errors.Forbidden(*call)
+            case 404 | 410:
+                return errors.NotFound(*call, tenant_time)
+            case 409:
+                return errors.Conflict(*call)
+            case 429:
+                asked = _retry_after(response)
+                return errors.RateLimited(*call, DEFAULT_RETRY_AFTER_SECONDS if asked is None else asked)
+            case 408:
+                return errors.Unavailable(*call)
+            case _ if 400 <= status < 500:
+                return errors.Invalid(*call, field_errors)
+            case _ if 300 <= status < 400:
+                return errors.Unavailable(method, path, status, "a redirect, not followed: check the base URL")
+            case _:
+                return errors.Unavailable(*call, _retry_after(response) if status == 503 else None)
+
+    def _explanation(self, response: httpx.Response) -> tuple[str, dict[str, list[str]]]:
+        """Return AMPECO's own message and, of a 422, its sentences by field."""
+        fallback = response.reason_phrase or "no reason given"
+        try:
+            body = clean(orjson.loads(response.content))
+        except ValueError:
+            return fallback, {}
+        if not isinstance(body, dict):
+            return fallback, {}
+        message = body.get("message")
+        by_field = body.get("errors")
+        return (
+            self._safe(message) if isinstance(message, str) and message else fallback,
+            {
+                self._safe(field): [self._safe(str(text)) for text in (texts if isinstance(texts, list) else [texts])]
+                for field, texts in (by_field if isinstance(by_field, dict) else {}).items()
+            },
+        )
+
+    def _safe(self, text: str) -> str:
+        """Shorten a foreign text, and take the token out of it in case it was echoed."""
+        return text.replace(self._token.get_secret_value(), "[token]")[:_MAX_REASON]
+
+
+def _retry_after(response: httpx.Response) -> float | None:
+    """Return the delay that an answer asks for, in seconds within our bounds, or None."""
+    now = _http_date(response.headers.get("Date")) or datetime.now(UTC)
+    asked = response.headers.get("Retry-After", "").strip()
+    reset = response.headers.get("X-RateLimit-Reset", "").strip()
+    seconds: float
+    if _SECONDS.fullmatch(asked):
+        seconds = float(asked)
+    elif (date := _http_date(asked)) is not None:
+        seconds = (date - now).total_seconds()
+    elif _SECONDS.fullmatch(reset):
+        seconds = float(reset) - (now.timestamp() if float(reset) >= _OLDEST_EPOCH else 0)
+    else:
+        return None
+    return min(max(seconds, MIN_RETRY_AFTER_SECONDS), MAX_RETRY_AFTER_SECONDS)
+
+
+def _http_date(value: str | None) -> datetime | None:
+    """Read an HTTP date; None where there is none, or none that can be reckoned with."""
+    try:
+        date = parsedate_to_datetime(value or "")
+        date = date.replace(tzinfo=UTC) if date.tzinfo is None else date.astimezone(UTC)
+        # Room to add and subtract a delay or a request's duration.
+        _ = date - timedelta(days=1), date + timedelta(days=1)
+    except (ValueError, TypeError, OverflowError):
+        return None
+    return date

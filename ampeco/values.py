@@ -1,0 +1,179 @@
+"""The small types that AMPECO's JSON is made of.
+
+Each is an annotated pydantic type: it accepts every spelling that AMPECO documents or is
+seen to send, refuses what Postgres could not hold, and gives one canonical Python value.
+Whatever they refuse is a ``ValueError``, which pydantic reports with the field's place.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from decimal import ROUND_HALF_EVEN, Decimal
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator
+
+MIN_BIGINT = -(2**63)
+MAX_BIGINT = 2**63 - 1
+
+#: Above this a JSON parser's float no longer holds every integer, so it may be another id.
+_MAX_EXACT_FLOAT = 2**53
+
+#: Far beyond any real quantity, and well inside Postgres's numeric (131072 digits before the
+#: point, 16383 after it).
+_MAX_DIGITS = 1000
+
+_INTEGER = re.compile(r"[+-]?[0-9]{1,19}")
+_NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]{1,9})?")
+_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_INSTANT = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]+)?)?(Z|[+-][0-9]{2}:?[0-9]{2})?"
+)
+
+#: NUL, and halves of surrogate pairs: legal in a JSON string, and refused by Postgres's text.
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+_REPLACEMENT = "\ufffd"
+
+
+def clean_text(value: str) -> str:
+    """Return ``value`` with every character that Postgres cannot hold replaced by U+FFFD."""
+    return _UNSTORABLE.sub(_REPLACEMENT, value)
+
+
+def _big_int(value: object) -> int:
+    match value:
+        case str() if _INTEGER.fullmatch(value):
+            number = int(value)
+        case float() if value.is_integer() and abs(value) <= _MAX_EXACT_FLOAT:
+            number = int(value)
+        case int() if not isinstance(value, bool):
+            number = value
+        case _:
+            raise ValueError("not an integer, nor a string that spells one")
+    if not MIN_BIGINT <= number <= MAX_BIGINT:
+        raise ValueError("an integer beyond 64 bits")
+    return number
+
+
+def _number(value: object) -> Decimal:
+    match value:
+        case str() if len(value) <= _MAX_DIGITS and _NUMBER.fullmatch(value):
+            number = Decimal(value)
+        case float():
+            number = Decimal(repr(value))  # the shortest spelling: 0.1 is 0.1, not its 55 binary digits
+        case int() | Decimal() if not isinstance(value, bool):
+            number = Decimal(value)
+        case _:
+            raise ValueError("not a number, nor a string that spells one")
+    if not number.is_finite():
+        raise ValueError("not a finite number")
+    if abs(number.adjusted()) >= _MAX_DIGITS or len(number.as_tuple().digits) > _MAX_DIGITS:
+        raise ValueError("a number too large or too fine to keep")
+    return number
+
+
+def _whole_number(value: object) -> int:
+    return _big_int(int(_number(value).to_integral_value(ROUND_HALF_EVEN)))
+
+
+def _instant(value: object) -> datetime:
+    if isinstance(value, datetime):
+        moment = value
+        if moment.tzinfo is None:
+            raise ValueError("a datetime without a zone")
+    else:
+        spelled = value.strip().upper() if isinstance(value, str) else ""
+        if not _INSTANT.fullmatch(spelled):
+            raise ValueError("not a time: ISO 8601 text such as 2026-03-04T07:04:00Z is expected")
+        moment = datetime.fromisoformat(spelled)
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=UTC)
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("a time that falls outside years 1 to 9999 in UTC") from None
+
+
+def _instant_or_day(value: object) -> datetime:
+    if isinstance(value, str) and _DAY.fullmatch(value):
+        return _instant(f"{value}T00:00:00Z")
+    return _instant(value)
+
+
+def _text(value: object) -> str:
+    if isinstance(value, str):
+        return clean_text(value)
+    if isinstance(value, int | float | Decimal) and not isinstance(value, bool):
+        return str(value)
+    raise ValueError("not text")
+
+
+def _network_status(value: object) -> str:
+    return re.sub(r"[\s-]+", "_", _text(value).strip()).lower()
+
+
+def _system_status(value: object) -> str:
+    status = re.sub(r"\s+", "_", _text(value).strip())
+    return "enabled" if status == "active" else status
+
+
+def _settled_text(value: object) -> str | None:
+    return None if value is None or value == "null" else _text(value)
+
+
+def _localised(value: object) -> dict[str, str]:
+    pairs: list[tuple[object, object]]
+    if value is None:
+        pairs = []
+    elif isinstance(value, dict):
+        pairs = list(value.items())
+    elif isinstance(value, list | tuple):
+        pairs = [(entry.get("locale"), entry.get("translation")) for entry in value if isinstance(entry, dict)]
+    else:
+        raise ValueError("neither a list of translations nor an object of them")
+    return {_text(locale): _text(text) for locale, text in pairs if locale is not None and text is not None}
+
+
+def _empty_object(value: object) -> object:
+    return {} if value == [] else value
+
+
+BigInt = Annotated[int, BeforeValidator(_big_int)]
+"""A signed 64-bit integer, from a JSON number or the string that spells one: AMPECO gives the
+same session's id as either (AMPECO API, sessions v1.0)."""
+
+WholeNumber = Annotated[int, BeforeValidator(_whole_number)]
+"""A quantity kept to the unit, from any JSON number, rounded half to even."""
+
+Number = Annotated[Decimal, BeforeValidator(_number)]
+"""A finite decimal of at most 1000 digits, from a JSON number or the string that spells one."""
+
+Instant = Annotated[datetime, BeforeValidator(_instant)]
+"""An aware UTC time, from ISO 8601 text or ``YYYY-MM-DD hh:mm:ss``; text without a zone is UTC
+(AMPECO API, date formats). A number is refused: no unit of an epoch is documented."""
+
+InstantOrDay = Annotated[datetime, BeforeValidator(_instant_or_day)]
+"""An ``Instant``, or a bare ``YYYY-MM-DD`` as that day's first moment in UTC."""
+
+Text = Annotated[str, BeforeValidator(_text)]
+"""Text that Postgres can hold. A JSON number is taken as its spelling."""
+
+NetworkStatus = Annotated[str, BeforeValidator(_network_status)]
+"""A charge point's connection: ``available``, ``never_connected``, ``temporarily_unavailable``,
+``long_term_unavailable``, or a word that AMPECO adds. Notifications spell it with spaces, the
+API with underscores and a hyphen; here it has one spelling."""
+
+SystemStatus = Annotated[str, BeforeValidator(_system_status)]
+"""What the operator decided: ``enabled``, ``disabled``, ``out_of_order``, ``demo``, or a word
+that AMPECO adds. The first API's ``active`` reads ``enabled``."""
+
+SettledText = Annotated[str | None, BeforeValidator(_settled_text)]
+"""Text or None, where the string ``"null"`` means None, as in a session's payment status."""
+
+Localised = Annotated[dict[str, str], BeforeValidator(_localised)]
+"""Translations by locale, from ``[{"locale", "translation"}]`` or ``{"en": ...}``; those without
+a text are dropped."""
+
+JsonObject = Annotated[dict[str, Any], BeforeValidator(_empty_object)]
+"""A free-form object. An empty one may arrive as ``[]``, as PHP spells an empty array."""

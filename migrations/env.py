@@ -1,0 +1,34 @@
+"""Run by Alembic: migrates over the connection that :mod:`migrations` hands it."""
+
+from __future__ import annotations
+
+import os
+
+from alembic import context
+from sqlalchemy import Connection, create_engine, text
+
+from migrations import VERSION_TABLE_SCHEMA
+from storage import mirrors  # noqa: F401 - fills the metadata
+from storage.database import sqlalchemy_url
+from storage.tables import metadata
+
+
+def migrate(connection: Connection) -> None:
+    # Alembic makes its own table before the first migration runs.
+    connection.execute(text(f"CREATE SCHEMA IF NOT EXISTS {VERSION_TABLE_SCHEMA}"))
+    context.configure(
+        connection=connection,
+        target_metadata=metadata,
+        include_schemas=True,
+        version_table_schema=VERSION_TABLE_SCHEMA,
+    )
+    with context.begin_transaction():
+        context.run_migrations()
+
+
+given = context.config.attributes.get("connection")
+if given is not None:
+    migrate(given)
+else:  # the `alembic` command, for those who write a migration
+    with create_engine(sqlalchemy_url(os.environ["DATABASE_URL"])).begin() as connection:
+        migrate(connection)

@@ -1,0 +1,83 @@
+"""The ASGI app: its routes, and what it holds between start and stop."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from receiver.accept import Acceptor
+from receiver.committer import GroupCommitter
+from receiver.health import Health
+from receiver.notifications import Notifications
+from receiver.notifier import Notifier
+from storage.database import create_database_engine
+from workers.broker import create_broker, create_redis
+from workers.logs import get_logger
+from workers.settings import Settings
+
+logger = get_logger(__name__)
+
+#: Connections for readiness and metrics, beside the committer's own one.
+HEALTH_POOL_SIZE = 2
+
+
+def create_app(settings: Settings) -> Starlette:
+    """Make the app of one process; engines and connections are made when it starts, after any fork."""
+    database_url = settings.required_database_url()
+    redis_client = create_redis(settings.required_redis_url())
+    engine = create_database_engine(database_url, application_name="ampeco-receiver serve", pool_size=HEALTH_POOL_SIZE)
+    notifier = Notifier(create_broker(redis_client))
+    committer = GroupCommitter(
+        database_url,
+        notifier.notify,
+        commit_timeout=settings.commit_timeout,
+        waiting_room=settings.waiting_room,
+    )
+    health = Health(engine, redis_client, committer, list(settings.tenants))
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+        notifier.start()
+        committer.start()
+        logger.info("accepting", host=settings.host, port=settings.port, tenants=sorted(settings.tenants))
+        yield
+        await committer.stop()
+        notifier.stop()
+        redis_client.close()
+        engine.dispose()
+        logger.info("stopped")
+
+    return Starlette(
+        routes=[
+            Route(
+                "/notifications/{tenant}",
+                Notifications(Acceptor(settings.tenants, committer), settings.body_limit_bytes),
+                methods=["POST"],
+            ),
+            Route("/healthz", health.alive),
+            Route("/readyz", health.ready),
+            Route("/metrics", health.metrics),
+        ],
+        exception_handlers={HTTPException: _http_error, Exception: _server_error},
+        lifespan=lifespan,
+    )
+
+
+async def _http_error(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "refused")
+    body: dict[str, Any] = {"error": code, "message": f"{error.detail}."}
+    return JSONResponse(body, error.status_code, headers=error.headers)
+
+
+async def _server_error(_request: Request, _error: Exception) -> Response:
+    # A failure of ours is never the sender's fault: it should send again.
+    body = {"error": "unavailable", "message": "Something failed here; send it again."}
+    return JSONResponse(body, 503, headers={"Retry-After": "5"})

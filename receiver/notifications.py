@@ -1,0 +1,101 @@
+"""``POST /notifications/{tenant}``: the endpoint that AMPECO calls.
+
+It is a plain ASGI app, because it is the one path on which every microsecond counts.
+"""
+
+from __future__ import annotations
+
+from starlette.types import Receive, Scope, Send
+
+from receiver.accept import KEPT_HEADERS, SIGNATURE_HEADER, Acceptor, UnverifiedError
+from receiver.committer import NotCommittedError, OverloadedError
+from receiver.metrics import ACCEPTED, REFUSED
+from workers.logs import get_logger
+
+logger = get_logger(__name__)
+
+#: Seconds after which a sender may repeat what we could not commit.
+RETRY_AFTER_SECONDS = 5
+
+_READ_HEADERS = {name.encode(): name for name in (*KEPT_HEADERS, SIGNATURE_HEADER)}
+
+
+class Notifications:
+    """The accept path's HTTP side: read a bounded body, accept it, answer.
+
+    Answers 202 with the id of the log row; 401 with one body for whatever does not
+    verify; 413 for too long a body; 503 with ``Retry-After`` for a failure of ours.
+    """
+
+    def __init__(self, acceptor: Acceptor, body_limit_bytes: int) -> None:
+        self._acceptor = acceptor
+        self._limit = body_limit_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        tenant: str = scope["path_params"]["tenant"]
+        headers: dict[str, str] = {}
+        for name, value in scope["headers"]:
+            if name in _READ_HEADERS:
+                headers[_READ_HEADERS[name]] = value.decode("latin-1")
+            elif name == b"content-length" and _declares_more(value, self._limit):
+                await self._refuse(send, "too_large", 413, f"The body is longer than {self._limit} bytes.")
+                return
+        body = await self._read(receive)
+        if body is None:
+            return
+        if len(body) > self._limit:
+            await self._refuse(send, "too_large", 413, f"The body is longer than {self._limit} bytes.")
+            return
+        try:
+            notification_id = await self._acceptor.accept(tenant, headers, body)
+        except UnverifiedError:
+            await self._refuse(send, "unauthorised", 401, "The signature does not verify.")
+        except OverloadedError:
+            await self._refuse(send, "overloaded", 503, "Too many notifications wait; send it again.")
+        except NotCommittedError:
+            await self._refuse(send, "unavailable", 503, "It could not be stored in time; send it again.")
+        else:
+            ACCEPTED.labels(tenant).inc()
+            await _send(send, 202, b'{"id":"%s"}' % str(notification_id).encode())
+
+    async def _read(self, receive: Receive) -> bytes | None:
+        """The body, or as much of it as shows that it is too long; None where the sender left."""
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return None
+        body: bytes = message.get("body", b"")
+        if not message.get("more_body", False):
+            return body
+        parts = [body]
+        size = len(body)
+        while size <= self._limit:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                return None
+            part = message.get("body", b"")
+            parts.append(part)
+            size += len(part)
+            if not message.get("more_body", False):
+                break
+        return b"".join(parts)
+
+    async def _refuse(self, send: Send, code: str, status: int, message: str) -> None:
+        REFUSED.labels(code).inc()
+        logger.debug("refused", code=code, status=status)
+        extra: list[tuple[bytes, bytes]] = []
+        if status == 503:
+            extra = [(b"retry-after", str(RETRY_AFTER_SECONDS).encode())]
+        elif status == 413:
+            # What is left of the body is not read, so the connection is of no more use.
+            extra = [(b"connection", b"close")]
+        await _send(send, status, b'{"error":"%s","message":"%s"}' % (code.encode(), message.encode()), extra)
+
+
+def _declares_more(content_length: bytes, limit: int) -> bool:
+    return content_length.isdigit() and int(content_length) > limit
+
+
+async def _send(send: Send, status: int, body: bytes, extra: list[tuple[bytes, bytes]] | None = None) -> None:
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": status, "headers": headers + (extra or [])})
+    await send({"type": "http.response.body", "body": body})

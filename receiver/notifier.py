@@ -1,0 +1,63 @@
+"""Wakes a worker after a commit, off the accept path.
+
+A wake-up that cannot be sent is dropped: the batch stands in Postgres, and the sweep
+sends it again.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Sequence
+from uuid import UUID
+
+from dramatiq import Broker
+from redis.exceptions import RedisError
+
+from receiver.metrics import WAKEUPS_DROPPED
+from storage.inbox import Group
+from workers.broker import apply_message
+from workers.logs import get_logger
+
+logger = get_logger(__name__)
+
+#: More than this many wake-ups behind, Redis is down or hopelessly slow: leave it to the sweep.
+MOST_WAITING = 1_000
+
+
+class Notifier:
+    """Sends one message for each committed batch, from a thread of its own."""
+
+    def __init__(self, broker: Broker) -> None:
+        self._broker = broker
+        self._waiting: queue.Queue[UUID | None] = queue.Queue(MOST_WAITING)
+        self._thread = threading.Thread(target=self._run, name="notifier", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Send what waits, then leave."""
+        self._waiting.put(None)
+        self._thread.join()
+
+    def notify(self, groups: Sequence[Group]) -> None:
+        """Wake workers for committed groups; never waits."""
+        for group in groups:
+            try:
+                self._waiting.put_nowait(group.batch_id)
+            except queue.Full:
+                WAKEUPS_DROPPED.inc()
+
+    def _run(self) -> None:
+        reachable = True
+        while (batch_id := self._waiting.get()) is not None:
+            try:
+                self._broker.enqueue(apply_message(batch_id))
+            except RedisError as error:
+                WAKEUPS_DROPPED.inc()
+                if reachable:
+                    logger.warning("wake-up not sent, the sweep will", error=type(error).__name__)
+                reachable = False
+            else:
+                reachable = True

@@ -1,0 +1,46 @@
+"""Run the ASGI app under uvicorn."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+
+import uvicorn
+from starlette.applications import Starlette
+
+from receiver.app import create_app
+from workers.logs import configure_logging
+from workers.settings import Settings, load_settings
+
+#: Connections that the kernel holds while the process is busy; a burst waits here.
+BACKLOG = 2_048
+
+#: AMPECO may keep a connection open between notifications; opening one anew costs more.
+KEEP_ALIVE_SECONDS = 75
+
+
+def app() -> Starlette:
+    """The app of one process, from the environment: what uvicorn calls after it forked."""
+    settings = load_settings()
+    configure_logging(settings.log_format, settings.log_level, process="serve")
+    return create_app(settings)
+
+
+def serve(settings: Settings, *, processes: int = 1) -> None:
+    """Serve until SIGTERM or SIGINT: stop listening, commit what waits, answer it, leave."""
+    if processes > 1:
+        # prometheus_client adds up the figures of several processes through files.
+        os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", tempfile.mkdtemp(prefix="ampeco-receiver-metrics-"))
+    uvicorn.run(
+        "receiver.serve:app",
+        factory=True,
+        host=settings.host,
+        port=settings.port,
+        workers=processes,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        backlog=BACKLOG,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=int(settings.shutdown_timeout.total_seconds()),
+    )

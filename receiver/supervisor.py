@@ -1,0 +1,137 @@
+"""Runs several processes of ours as one: restarts those that end, stops them in order."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from workers.logs import get_logger
+
+logger = get_logger(__name__)
+
+#: A process that ends is started again after this long, twice as long each time that it
+#: ends soon after, up to the longest.
+FIRST_RESTART_SECONDS = 0.5
+LONGEST_RESTART_SECONDS = 30.0
+
+#: A process that ran this long had started well.
+STARTED_WELL_SECONDS = 10.0
+
+CHECK_INTERVAL_SECONDS = 0.2
+
+
+@dataclass(slots=True)
+class Child:
+    """One command, kept running; ``environment`` is added to our own."""
+
+    name: str
+    command: Sequence[str]
+    environment: dict[str, str] = field(default_factory=dict)
+    process: subprocess.Popen[bytes] | None = None
+    started_at: float = 0.0
+    restart_at: float = 0.0
+    delay: float = FIRST_RESTART_SECONDS
+
+    def start(self) -> None:
+        # A process group of its own: Ctrl-C on the terminal reaches us alone, and we stop
+        # the processes in order.
+        self.process = subprocess.Popen(  # noqa: S603 - our own command
+            self.command,
+            env=os.environ | self.environment,
+            process_group=0,
+        )
+        self.started_at = time.monotonic()
+
+    def signal(self, number: int) -> None:
+        if self.process is not None and self.process.poll() is None:
+            self.process.send_signal(number)
+
+
+def receiver_child(name: str, *arguments: str, **environment: str) -> Child:
+    """A child that runs ``ampeco-receiver`` with these arguments."""
+    return Child(name, [sys.executable, "-m", "receiver", *arguments], environment)
+
+
+class Supervisor:
+    """Keeps children running until :meth:`stop`.
+
+    Parameters:
+        children: started in this order, stopped in this order too: what brings work in
+            comes first, so that the others can finish it.
+        shutdown_seconds: after a stop each child has this long, then it is killed.
+    """
+
+    def __init__(self, children: Sequence[Child], *, shutdown_seconds: float) -> None:
+        self._children = children
+        self._shutdown = shutdown_seconds
+        self._stop = threading.Event()
+
+    def stop(self) -> None:
+        self._stop.set()
+
+    def stop_on_signals(self) -> None:
+        """Stop on SIGTERM, SIGINT and SIGHUP."""
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, lambda *_: self.stop())
+
+    def run(self, meanwhile: Callable[[threading.Event], None] | None = None) -> None:
+        """Run until stopped.
+
+        Parameters:
+            meanwhile: called in this thread once the children are started, with the event
+                that tells it to return; when it returns, the children are stopped.
+        """
+        try:
+            for child in self._children:
+                child.start()
+            watcher = threading.Thread(target=self._watch, name="supervisor", daemon=True)
+            watcher.start()
+            if meanwhile is not None:
+                meanwhile(self._stop)
+            else:
+                self._stop.wait()
+        finally:
+            self._stop.set()
+            self._stop_children()
+
+    def _watch(self) -> None:
+        while not self._stop.wait(CHECK_INTERVAL_SECONDS):
+            for child in self._children:
+                self._look_after(child)
+
+    def _look_after(self, child: Child) -> None:
+        assert child.process is not None
+        now = time.monotonic()
+        if child.restart_at:
+            if now >= child.restart_at and not self._stop.is_set():
+                child.restart_at = 0.0
+                child.start()
+        elif child.process.poll() is not None:
+            if now - child.started_at > STARTED_WELL_SECONDS:
+                child.delay = FIRST_RESTART_SECONDS
+            logger.error(
+                "process ended, starting it again",
+                name=child.name,
+                exit_code=child.process.returncode,
+                seconds=child.delay,
+            )
+            child.restart_at = now + child.delay
+            child.delay = min(child.delay * 2, LONGEST_RESTART_SECONDS)
+
+    def _stop_children(self) -> None:
+        for child in self._children:
+            if child.process is None:
+                continue
+            child.signal(signal.SIGTERM)
+            try:
+                child.process.wait(self._shutdown)
+            except subprocess.TimeoutExpired:
+                logger.error("process did not stop in time, killing it", name=child.name)
+                child.process.kill()
+                child.process.wait()

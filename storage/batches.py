@@ -1,0 +1,241 @@
+"""The work side of the inbox: which batches are open, and how far each has come."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Literal
+from uuid import UUID
+
+import orjson
+from sqlalchemy import Connection, text
+
+#: How long a worker keeps what it claimed. The sweep sends open batches again after the
+#: same time, so that a killed worker's batches are taken up once, by whoever is free.
+LEASE = timedelta(seconds=30)
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """A claimed batch.
+
+    ``attempts`` counts this claim too; ``trying`` names the notification that was being
+    tried alone when the worker before us ended.
+    """
+
+    tenant: str
+    batch_id: UUID
+    first_received_at: datetime
+    last_received_at: datetime
+    attempts: int
+    trying: UUID | None
+
+
+@dataclass(frozen=True, slots=True)
+class Logged:
+    """A notification as the log holds it, without its delivery headers."""
+
+    batch_id: UUID
+    notification_id: UUID
+    received_at: datetime
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """Why a notification was set aside."""
+
+    batch_id: UUID
+    notification_id: UUID
+    received_at: datetime
+    state: Literal["ignored", "failed"]
+    reason: str
+    error: str | None = None
+    traceback: str | None = None
+
+
+# Index: batch_open_idx. UUIDv7 sorts by time, so the oldest come first. Only one tenant's
+# batches are claimed together, so that what one tenant sends holds up no other.
+_CLAIM = text("""
+WITH oldest AS (
+    SELECT tenant
+      FROM ingest.batch
+     WHERE applied_at IS NULL
+       AND (lease_expires_at IS NULL OR lease_expires_at < now())
+     ORDER BY batch_id
+     LIMIT 1
+), open AS (
+    SELECT batch.tenant, batch.batch_id, batch.notifications
+      FROM ingest.batch
+      JOIN oldest USING (tenant)
+     WHERE applied_at IS NULL
+       AND (lease_expires_at IS NULL OR lease_expires_at < now())
+     ORDER BY batch_id
+     LIMIT :most_batches
+       FOR UPDATE OF batch SKIP LOCKED
+), bite AS (
+    SELECT tenant, batch_id, sum(notifications) OVER (ORDER BY batch_id) - notifications AS before
+      FROM open
+)
+UPDATE ingest.batch
+   SET attempts = attempts + 1, lease_expires_at = now() + :lease
+  FROM bite
+ WHERE batch.tenant = bite.tenant
+   AND batch.batch_id = bite.batch_id
+   AND bite.before < :most_notifications
+RETURNING batch.tenant, batch.batch_id, first_received_at, last_received_at, attempts, trying
+""")
+
+
+def claim(connection: Connection, *, most_batches: int, most_notifications: int) -> list[Batch]:
+    """Take the oldest open batches of one tenant in hand, and count the attempt.
+
+    Commit before the work: an attempt that kills its worker must have been counted.
+    """
+    rows = connection.execute(
+        _CLAIM, {"most_batches": most_batches, "most_notifications": most_notifications, "lease": LEASE}
+    )
+    return sorted((Batch(*row) for row in rows), key=lambda batch: batch.batch_id)
+
+
+_HOLD = text("""
+SELECT batch_id
+  FROM ingest.batch
+ WHERE tenant = :tenant
+   AND batch_id = ANY(:batch_ids)
+   AND applied_at IS NULL
+ ORDER BY batch_id
+   FOR UPDATE SKIP LOCKED
+""")
+
+
+def hold(connection: Connection, tenant: str, batch_ids: Sequence[UUID]) -> set[UUID]:
+    """Lock claimed batches for the transaction, leaving out those that were closed meanwhile."""
+    found = connection.execute(_HOLD, {"tenant": tenant, "batch_ids": list(batch_ids)})
+    return set(found.scalars())
+
+
+# Index: notification_tenant_batch_id_idx, in the partitions of the batches' times alone.
+# Notifications that a former attempt set aside stay aside.
+_READ = text("""
+SELECT batch_id, notification_id, received_at, body
+  FROM ingest.notification
+ WHERE tenant = :tenant
+   AND batch_id = ANY(:batch_ids)
+   AND received_at BETWEEN :first_received_at AND :last_received_at
+   AND NOT EXISTS (
+       SELECT FROM ingest.outcome
+        WHERE outcome.tenant = notification.tenant
+          AND outcome.notification_id = notification.notification_id)
+ ORDER BY notification_id
+""")
+
+
+def notifications_of(connection: Connection, batches: Sequence[Batch]) -> list[Logged]:
+    """The notifications of one tenant's batches that are not settled yet, in order of arrival."""
+    rows = connection.execute(
+        _READ,
+        {
+            "tenant": batches[0].tenant,
+            "batch_ids": [batch.batch_id for batch in batches],
+            "first_received_at": min(batch.first_received_at for batch in batches),
+            "last_received_at": max(batch.last_received_at for batch in batches),
+        },
+    )
+    return [Logged(*row) for row in rows]
+
+
+_SET_ASIDE = text("""
+INSERT INTO ingest.outcome (
+       tenant, notification_id, batch_id, received_at, state, reason, error, traceback)
+SELECT :tenant, notification_id, batch_id, received_at, state, reason, error, traceback
+  FROM json_populate_recordset(NULL::ingest.outcome, CAST(:outcomes AS json))
+ ORDER BY notification_id
+    ON CONFLICT (tenant, notification_id) DO UPDATE SET
+       state = excluded.state,
+       reason = excluded.reason,
+       error = excluded.error,
+       traceback = excluded.traceback,
+       recorded_at = excluded.recorded_at
+""")
+
+
+def set_aside(connection: Connection, tenant: str, outcomes: Sequence[Outcome]) -> None:
+    """Record the notifications that were not applied."""
+    if outcomes:
+        document = orjson.dumps(list(outcomes)).decode()
+        connection.execute(_SET_ASIDE, {"tenant": tenant, "outcomes": document})
+
+
+_CLOSE = text("""
+UPDATE ingest.batch
+   SET applied_at = now(), lease_expires_at = NULL, trying = NULL, last_error = NULL
+ WHERE tenant = :tenant
+   AND batch_id = ANY(:batch_ids)
+""")
+
+
+def close(connection: Connection, tenant: str, batch_ids: Sequence[UUID]) -> None:
+    """Close batches, in the transaction that settles their notifications."""
+    connection.execute(_CLOSE, {"tenant": tenant, "batch_ids": list(batch_ids)})
+
+
+_NOTE_TRYING = text("""
+UPDATE ingest.batch
+   SET trying = :notification_id, lease_expires_at = now() + :lease
+ WHERE tenant = :tenant
+   AND batch_id = :batch_id
+   AND applied_at IS NULL
+""")
+
+
+def note_trying(connection: Connection, batch: Batch, notification_id: UUID | None) -> None:
+    """Note which notification is tried alone, before the try; commit at once."""
+    connection.execute(
+        _NOTE_TRYING,
+        {
+            "tenant": batch.tenant,
+            "batch_id": batch.batch_id,
+            "notification_id": notification_id,
+            "lease": LEASE,
+        },
+    )
+
+
+_GIVE_BACK = text("""
+UPDATE ingest.batch
+   SET lease_expires_at = now() + :after, last_error = :error
+ WHERE tenant = :tenant
+   AND batch_id = ANY(:batch_ids)
+   AND applied_at IS NULL
+""")
+
+
+def give_back(connection: Connection, tenant: str, batch_ids: Sequence[UUID], *, after: timedelta, error: str) -> None:
+    """Leave batches to a later attempt, no sooner than ``after`` from now."""
+    connection.execute(_GIVE_BACK, {"tenant": tenant, "batch_ids": list(batch_ids), "after": after, "error": error})
+
+
+# Index: batch_open_idx. Marking and choosing are one statement, so that several sweeps
+# side by side send each batch once.
+_OVERDUE = text("""
+UPDATE ingest.batch
+   SET sent_at = now()
+ WHERE (tenant, batch_id) IN (
+       SELECT tenant, batch_id
+         FROM ingest.batch
+        WHERE applied_at IS NULL
+          AND coalesce(sent_at, committed_at) < now() - :age
+          AND (lease_expires_at IS NULL OR lease_expires_at < now())
+        ORDER BY batch_id
+        LIMIT :most
+          FOR UPDATE SKIP LOCKED)
+RETURNING batch_id
+""")
+
+
+def overdue(connection: Connection, *, age: timedelta, most: int) -> list[UUID]:
+    """Batches that are open longer than ``age`` and in nobody's hands; each is returned once per ``age``."""
+    rows: Any = connection.execute(_OVERDUE, {"age": age, "most": most})
+    return sorted(rows.scalars())

@@ -1,0 +1,449 @@
+"""From AMPECO's models to facts: which columns each source fills, and which clock orders it.
+
+A whole snapshot (a session update, a master-data notification, a read) fills its group;
+a start or stop notice is a partial fact. Every function takes the *teller*, which makes
+facts either of a notification or of a read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from decimal import Decimal
+from functools import partial
+from typing import Any
+from uuid import UUID
+
+from ampeco import payloads, resources
+from storage.findings import Findings
+from storage.fold import BEGINNING, Fact, notified, read
+
+#: Makes a fact: ``(entity, entity_id, group, at, values)``.
+Teller = Callable[[str, int, str, datetime, dict[str, Any]], Fact]
+
+#: States that AMPECO does not leave again.
+FINAL_SESSION_STATES = frozenset({"finished", "failed", "expired"})
+
+
+def findings_of(payload: payloads.Payload, body: dict[str, Any], notification_id: UUID) -> Findings:
+    """What one notification says.
+
+    Parameters:
+        payload: the parsed notification.
+        body: its JSON without secrets, for what has no column.
+        notification_id: recorded beside the observations.
+    """
+    found = Findings()
+    match payload:
+        case payloads.SessionStartStop():
+            _start_stop(found, payload)
+        case payloads.SessionUpdate():
+            session_facts(found, payload.session, body.get("session", {}), notified)
+        case payloads.SessionMeterValues():
+            _meter_values(found, payload, notification_id)
+        case payloads.HardwareStatus():
+            _hardware_status(found, payload, notification_id)
+        case payloads.NetworkStatusChanged():
+            _network_status(found, payload, notification_id)
+        case payloads.Boot():
+            _boot(found, payload)
+        case payloads.ChargePointChanged():
+            found.want("charge_point", payload.charge_point_id, "changed")
+        case payloads.EvseChanged():
+            found.want("evse", payload.evse_id, "changed")
+        case payloads.ChargePointSnapshotChanged():
+            _charge_point_snapshot(found, payload, body)
+        case payloads.LocationChanged():
+            _location(found, payload, body)
+        case _:
+            raise TypeError(f"{type(payload).__name__} has a model but no place in the tables")
+    return found
+
+
+def session_facts(found: Findings, session: resources.Session, raw: dict[str, Any], tell: Teller) -> None:
+    """A whole session: its state and detail, its periods and its authorization."""
+    at = session.last_updated_at
+    if tell is notified:
+        # All groups alike, so that of two snapshots of one second the same one stands in each.
+        tell = partial(notified, final=session.status in FINAL_SESSION_STATES)
+    found.facts.append(
+        tell(
+            "session",
+            session.id,
+            "state",
+            at,
+            {
+                "status": session.status,
+                "charge_point_id": session.charge_point_id,
+                "evse_id": session.evse_id,
+                "started_at": session.started_at,
+                "stopped_at": session.stopped_at,
+                "stop_reason": session.reason,
+                "energy_wh": session.energy_wh,
+            },
+        )
+    )
+    found.facts.append(tell("session", session.id, "detail", at, _session_detail(session, raw)))
+    for period in session.charging_periods or ():
+        found.facts.append(
+            tell(
+                "charging_period",
+                period.id,
+                "master",
+                at,
+                {
+                    "session_id": session.id,
+                    "started_at": period.started_at,
+                    "stopped_at": period.stopped_at,
+                    "charging_state": period.charging_state,
+                    "energy_wh": period.energy,
+                    "amount": period.amount,
+                },
+            )
+        )
+    if session.authorization is not None:
+        _authorization(found, session.authorization, raw.get("authorization") or {}, tell)
+    found.mention("evse", session.evse_id)
+    found.mention("charge_point", session.charge_point_id)
+
+
+def _session_detail(session: resources.Session, raw: dict[str, Any]) -> dict[str, Any]:
+    energy, power = session.energy_consumption, session.power
+    return {
+        "connector_id": session.connector_id,
+        "user_id": session.user_id,
+        "id_tag": session.id_tag,
+        "external_session_id": session.external_session_id,
+        "authorization_id": session.authorization_id,
+        "booking_id": session.booking_id,
+        "original_session_id": session.original_session_id,
+        "extended_by_session_id": session.extended_by_session_id,
+        "energy_grid_wh": energy and energy.grid,
+        "energy_local_wh": energy and energy.local,
+        "non_billable_energy_wh": session.non_billable_energy,
+        "power_w": power and power.latest,
+        "power_peak_w": power and power.peak,
+        "power_average_w": power and power.average,
+        "soc_percent": session.soc_percent,
+        "amount_with_tax": session.amount_with_tax,
+        "amount_without_tax": session.amount_without_tax,
+        "currency": session.currency,
+        "tax_percent": session.tax and session.tax.tax_percentage,
+        "electricity_cost": session.electricity_cost,
+        "payment_type": session.payment_type,
+        "payment_method_id": session.payment_method_id,
+        "payment_status": session.payment_status,
+        "payment_status_updated_at": session.payment_status_updated_at,
+        "billing_status": session.billing_status,
+        "tariff_snapshot_id": session.tariff_snapshot_id,
+        "receipt_id": session.receipt_id,
+        "terminal_id": session.terminal_id,
+        "raw": raw,
+    }
+
+
+def _start_stop(found: Findings, notice: payloads.SessionStartStop) -> None:
+    """A start or stop notice: partial, so a snapshot is wanted unless one comes by itself."""
+    stopped = notice.action == "stop"
+    at, session_id = notice.last_updated_at, notice.session_id
+    state = {
+        "status": "finished" if stopped else "active",
+        "charge_point_id": notice.charge_point_id,
+        "evse_id": notice.evse_id,
+        "started_at": notice.started_at_timestamp,
+        "stopped_at": notice.stopped_at_timestamp if stopped else None,
+        "stop_reason": notice.reason if stopped else None,
+        "energy_wh": notice.energy_consumed if stopped else Decimal(0),
+    }
+    # At the start the register of the end is unknown, whatever is sent for it.
+    meter = {"meter_start_wh": notice.meter_start, "meter_stop_wh": notice.meter_stop if stopped else None}
+    found.facts.append(notified("session", session_id, "state", at, state, final=stopped, partial=True))
+    found.facts.append(notified("session", session_id, "meter", at, meter, final=stopped))
+    if not stopped:
+        who = {
+            "user_id": notice.user_id,
+            "id_tag": notice.id_tag,
+            "external_session_id": notice.external_session_id,
+        }
+        found.facts.append(notified("session", session_id, "detail", at, who, partial=True))
+    found.want("session", session_id, "provisional")
+    found.mention("evse", notice.evse_id)
+    found.mention("charge_point", notice.charge_point_id)
+
+
+def _meter_values(found: Findings, payload: payloads.SessionMeterValues, notification_id: UUID) -> None:
+    seen: dict[tuple[datetime, str], int] = {}
+    for sample in payload.meter_values:
+        measurand = sample.measurand or ""
+        ordinal = seen[sample.timestamp, measurand] = seen.get((sample.timestamp, measurand), -1) + 1
+        found.observe(
+            "meter_value",
+            {
+                "session_id": payload.session_id,
+                "measured_at": sample.timestamp,
+                "measurand": measurand,
+                "ordinal": ordinal,
+                "value": sample.value,
+                "unit": sample.unit,
+                "location": sample.location,
+                "evse_id": payload.evse_id,
+                "charge_point_id": payload.charge_point_id,
+                "notification_id": notification_id,
+            },
+        )
+    found.mention("session", payload.session_id)
+
+
+def _hardware_status(found: Findings, payload: payloads.HardwareStatus, notification_id: UUID) -> None:
+    status = {
+        "hardware_status": payload.hardware_status,
+        "error_code": payload.error_code,
+        "error_info": payload.info,
+        "vendor_id": payload.vendor_id,
+        "vendor_error_code": payload.vendor_error_code,
+    }
+    observation = status | {
+        "charge_point_id": payload.charge_point_id,
+        "observed_at": payload.timestamp,
+        "source": "notification",
+        "notification_id": notification_id,
+    }
+    found.mention("charge_point", payload.charge_point_id)
+    if payload.evse_id is None:  # OCPP connector 0: the charge point itself
+        found.facts.append(notified("charge_point", payload.charge_point_id, "hardware", payload.timestamp, status))
+        found.observe("charge_point_hardware_observation", observation)
+        return
+    found.facts.append(notified("evse", payload.evse_id, "hardware", payload.timestamp, status))
+    # Until the EVSE itself is read, this is the only word on where it stands.
+    stands = {"charge_point_id": payload.charge_point_id}
+    found.facts.append(notified("evse", payload.evse_id, "master", BEGINNING, stands, partial=True))
+    found.observe("evse_status_observation", observation | {"evse_id": payload.evse_id})
+    found.mention("evse", payload.evse_id)
+
+
+def _network_status(found: Findings, payload: payloads.NetworkStatusChanged, notification_id: UUID) -> None:
+    status = {"network_status": payload.network_status}
+    found.facts.append(notified("charge_point", payload.charge_point_id, "network", payload.timestamp, status))
+    found.observe(
+        "charge_point_network_observation",
+        status
+        | {
+            "charge_point_id": payload.charge_point_id,
+            "observed_at": payload.timestamp,
+            "source": "notification",
+            "notification_id": notification_id,
+        },
+    )
+    found.mention("charge_point", payload.charge_point_id)
+
+
+def _boot(found: Findings, payload: payloads.Boot) -> None:
+    boot = payload.boot_notification
+    if boot.model_fields_set:
+        found.facts.append(
+            notified("charge_point", payload.charge_point_id, "boot", payload.timestamp, boot_values(boot))
+        )
+    found.mention("charge_point", payload.charge_point_id)
+
+
+def boot_values(boot: resources.BootDetails) -> dict[str, Any]:
+    return {
+        "boot_vendor": boot.vendor,
+        "boot_model": boot.model,
+        "firmware_version": boot.firmware_version,
+        "charge_point_serial_number": boot.charge_point_serial_number,
+        "charge_box_serial_number": boot.charge_box_serial_number,
+        "meter_type": boot.meter_type,
+        "meter_serial_number": boot.meter_serial_number,
+        "iccid": boot.iccid,
+        "imsi": boot.imsi,
+    }
+
+
+def _charge_point_snapshot(found: Findings, payload: payloads.ChargePointSnapshotChanged, body: dict[str, Any]) -> None:
+    """The deprecated whole charge point: older words and fewer columns, so provisional until a read."""
+    charge_point = payload.charge_point
+    raw = body.get("chargePoint") or body.get("charge-point") or {}
+    if payload.action != "deleted":
+        charge_point_facts(found, charge_point, raw, partial(notified, partial=True))
+        raw_evses = {raw_evse.get("id"): raw_evse for raw_evse in raw.get("evses", ())}
+        for evse in payload.evses:
+            raw_evse = raw_evses.get(evse.id, {})
+            evse_facts(found, evse, raw_evse, partial(notified, partial=True), at=charge_point.last_updated_at)
+            found.want("evse", evse.id, "changed")
+    found.want("charge_point", charge_point.id, "changed")
+
+
+def charge_point_facts(found: Findings, charge_point: resources.ChargePoint, raw: dict[str, Any], tell: Teller) -> None:
+    """A whole charge point's master data; its statuses have clocks of their own."""
+    network = charge_point.network
+    found.facts.append(
+        tell(
+            "charge_point",
+            charge_point.id,
+            "master",
+            charge_point.last_updated_at,
+            {
+                "name": charge_point.name,
+                "access_type": charge_point.type,
+                "status": charge_point.status,
+                "location_id": charge_point.location_id,
+                "charging_zone_id": charge_point.charging_zone_id,
+                "network_id": network and network.id,
+                "network_protocol": network and network.protocol,
+                "communication_mode": charge_point.communication_mode,
+                "external_id": charge_point.external_id,
+                "model_id": charge_point.model_id,
+                "partner_id": charge_point.partner and charge_point.partner.id,
+                "owner_user_id": charge_point.user and charge_point.user.id,
+                "roaming_operator_id": charge_point.roaming_operator_id,
+                "managed_by_operator": charge_point.managed_by_operator,
+                "tags": charge_point.tags and list(charge_point.tags),
+                "created_at": charge_point.created_at,
+                "raw": raw,
+            },
+        )
+    )
+    found.mention("location", charge_point.location_id)
+
+
+def evse_facts(
+    found: Findings, evse: resources.Evse, raw: dict[str, Any], tell: Teller, *, at: datetime | None = None
+) -> None:
+    """A whole EVSE's master data and its connectors; its hardware status has its own clock."""
+    clock = evse.last_updated_at or at
+    if clock is None:
+        raise ValueError(f"EVSE {evse.id} comes without a time that says how new it is")
+    power = evse.power_options
+    found.facts.append(
+        tell(
+            "evse",
+            evse.id,
+            "master",
+            clock,
+            {
+                "charge_point_id": evse.charge_point_id,
+                "physical_reference": evse.physical_reference,
+                "label": evse.label,
+                "current_type": evse.current_type,
+                "network_id": evse.network_id,
+                "status": evse.status,
+                "max_power_w": power and power.max_power,
+                "max_voltage_v": power and power.max_voltage,
+                "max_amperage_a": power and power.max_amperage,
+                "phases": power and power.phases,
+                "tariff_group_id": evse.tariff_group_id,
+                "allows_reservation": evse.allows_reservation,
+                "booking_enabled": evse.booking_enabled,
+                "external_id": evse.external_id,
+                "roaming_operator_id": evse.roaming_operator_id,
+                "roaming_evse_id": evse.roaming and evse.roaming.evse_id,
+                "created_at": evse.created_at,
+                "raw": raw,
+            },
+        )
+    )
+    for connector in evse.connectors or ():
+        if connector.type is None:
+            continue  # the older vocabulary names a connector's id and nothing else
+        found.facts.append(
+            tell(
+                "connector",
+                connector.id,
+                "master",
+                clock,
+                {
+                    "evse_id": evse.id,
+                    "type": connector.type,
+                    "format": connector.format,
+                    "status": connector.status,
+                },
+            )
+        )
+    found.mention("charge_point", evse.charge_point_id)
+
+
+def _location(found: Findings, payload: payloads.LocationChanged, body: dict[str, Any]) -> None:
+    """A location in its older shape: provisional until a read."""
+    if payload.action != "deleted":
+        raw = body.get("location", {})
+        location_facts(found, payload.location, raw, partial(notified, partial=True), at=payload.last_updated_at)
+    found.want("location", payload.location.id, "changed")
+
+
+def location_facts(
+    found: Findings, location: resources.Location, raw: dict[str, Any], tell: Teller, *, at: datetime | None = None
+) -> None:
+    """A whole location."""
+    clock = location.last_updated_at or at
+    if clock is None:
+        raise ValueError(f"location {location.id} comes without a time that says how new it is")
+    found.facts.append(
+        tell(
+            "location",
+            location.id,
+            "master",
+            clock,
+            {
+                "name": location.default_name,
+                "status": location.status,
+                "external_id": location.external_id,
+                "street_address": location.default_address,
+                "city": location.city,
+                "region": location.region,
+                "post_code": location.post_code,
+                "country": location.country,
+                "latitude": location.geoposition and location.geoposition.latitude,
+                "longitude": location.geoposition and location.geoposition.longitude,
+                "timezone": location.timezone,
+                "roaming_operator_id": location.roaming_operator_id,
+                "raw": raw,
+            },
+        )
+    )
+
+
+def _authorization(found: Findings, authorization: resources.Authorization, raw: dict[str, Any], tell: Teller) -> None:
+    clock = authorization.last_updated_at or authorization.created_at
+    if clock is None:
+        return  # nothing orders it; the session keeps it in `raw`
+    found.facts.append(
+        tell(
+            "authorization",
+            authorization.id,
+            "master",
+            clock,
+            {
+                "method": authorization.method,
+                "source": authorization.source,
+                "status": authorization.status,
+                "rejection_reason": authorization.rejection_reason,
+                "user_id": authorization.user_id,
+                "id_tag": authorization.tag_uid,
+                "created_at": authorization.created_at,
+                "raw": raw,
+            },
+        )
+    )
+
+
+def status_log_values(entry: resources.StatusLogEntry) -> dict[str, Any]:
+    """The hardware columns from an entry of a status log."""
+    return {
+        "hardware_status": entry.status,
+        "error_code": entry.error_code,
+        "error_info": entry.info,
+        "vendor_id": entry.vendor_id,
+        "vendor_error_code": entry.vendor_error_code,
+    }
+
+
+def presence(entity: str, entity_id: int, *, began_at: datetime, gone: bool) -> Fact:
+    """What a read found: the entity, or nothing, which makes the tombstone."""
+    values = {"deleted_at": began_at if gone else None}
+    return read(entity, entity_id, "presence", began_at, values, began_at=began_at)
+
+
+def reader(began_at: datetime) -> Teller:
+    """The teller of a read that began at ``began_at`` by the tenant's clock."""
+    return partial(read, began_at=began_at)

@@ -1,0 +1,64 @@
+"""What a notification or a read says, in the terms of our tables.
+
+The functions of :mod:`storage.facts` fill a :class:`Findings`; :func:`Findings.absorb`
+adds one notification's findings to those of its tenant in the same transaction.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple
+from uuid import UUID
+
+from storage.fold import Fact
+
+#: Why a read is wanted. Of two marks the one that is first in the alphabet stays, which
+#: is the stronger: a read asked for as ``provisional`` or ``unknown`` is moot once a
+#: snapshot has come by itself, one asked for as ``changed`` or ``contested`` is not.
+Reason = Literal["changed", "contested", "provisional", "unknown"]
+
+
+class Entity(NamedTuple):
+    """One entity of the tenant: the mirrored table and the id at AMPECO."""
+
+    entity: str
+    entity_id: int
+
+
+@dataclass(slots=True)
+class Findings:
+    """Facts to fold, observations to add, and reads to ask for.
+
+    Attributes:
+        facts: facts of mirrored entities.
+        observations: rows of history tables, by table name.
+        wanted: entities that want a read whatever is stored, with the reason.
+        mentioned: entities that want a read if nothing is known of them yet.
+        marked_by: the notification that asked, by entity.
+    """
+
+    facts: list[Fact] = field(default_factory=list)
+    observations: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    wanted: dict[Entity, Reason] = field(default_factory=dict)
+    mentioned: set[Entity] = field(default_factory=set)
+    marked_by: dict[Entity, UUID] = field(default_factory=dict)
+
+    def observe(self, table: str, row: dict[str, Any]) -> None:
+        self.observations.setdefault(table, []).append(row)
+
+    def want(self, entity: str, entity_id: int, reason: Reason) -> None:
+        self.wanted[Entity(entity, entity_id)] = reason
+
+    def mention(self, entity: str, entity_id: int | None) -> None:
+        if entity_id is not None:
+            self.mentioned.add(Entity(entity, entity_id))
+
+    def absorb(self, other: Findings, marked_by: UUID) -> None:
+        """Add what one notification said, and remember that it was the one that said it."""
+        self.facts += other.facts
+        for table, rows in other.observations.items():
+            self.observations.setdefault(table, []).extend(rows)
+        self.wanted |= other.wanted
+        self.mentioned |= other.mentioned
+        for entity in (*other.wanted, *other.mentioned):
+            self.marked_by[entity] = marked_by

@@ -1,0 +1,38 @@
+"""Observations: statuses and samples as they were told, only ever added."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import orjson
+from sqlalchemy import Connection, text
+
+from storage.fold import json_default
+from storage.tables import CHARGING, metadata
+
+
+def observe(connection: Connection, tenant: str, observations: dict[str, list[dict[str, Any]]]) -> None:
+    """Add observations, by history table; those that are known already add nothing.
+
+    Tables are written in the order of their names, so that concurrent writers never
+    wait for each other in a circle.
+    """
+    for table, rows in sorted(observations.items()):
+        document = orjson.dumps(rows, default=json_default).decode()
+        connection.execute(text(_insert(table)), {"tenant": tenant, "rows": document})
+
+
+@cache
+def _insert(table: str) -> str:
+    """Index: the table's unique constraint; its columns come first in the table, and in the order of writing."""
+    described = metadata.tables[f"{CHARGING}.{table}"]
+    columns = [column.name for column in described.columns if column.name not in ("tenant", "recorded_at")]
+    listed = ", ".join(columns)
+    return f"""
+INSERT INTO charging.{table} (tenant, {listed})
+SELECT :tenant, {listed}
+  FROM json_populate_recordset(NULL::charging.{table}, CAST(:rows AS json))
+ ORDER BY {listed}
+    ON CONFLICT DO NOTHING
+"""  # noqa: S608 - the names are ours

@@ -1,0 +1,160 @@
+"""The accept side of the inbox: bytes become log rows, one statement for a whole group."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import orjson
+import uuid6
+from psycopg import AsyncConnection
+
+from storage.partitions import partition_statements, utc_today
+
+_MOST_BIGINT = 2**63 - 1
+
+#: Longest notification name that is kept beside the body; AMPECO's longest has 38 characters.
+_LONGEST_TYPE = 200
+
+
+@dataclass(slots=True)
+class Entry:
+    """One verified notification, ready to be committed.
+
+    Attributes:
+        tenant: as named in ``tenants.toml``.
+        body: the request body, byte for byte.
+        headers: the delivery headers that AMPECO sent, without the signature.
+        token_id: which token verified the signature.
+        signature_encoding: the form of the signature that matched.
+        notification_id: UUIDv7, made here.
+        received_at: the time part of ``notification_id``, aware UTC, to the millisecond.
+    """
+
+    tenant: str
+    body: bytes
+    headers: dict[str, str]
+    token_id: str
+    signature_encoding: str
+    notification_id: UUID = field(init=False)
+    received_at: datetime = field(init=False)
+    notification_type: str | None = field(init=False, default=None)
+    session_id: int | None = field(init=False, default=None)
+    evse_id: int | None = field(init=False, default=None)
+    charge_point_id: int | None = field(init=False, default=None)
+
+    def __post_init__(self) -> None:
+        self.notification_id = uuid6.uuid7()
+        self.received_at = datetime.fromtimestamp(self.notification_id.time / 1000, UTC)
+        self._peek()
+
+    def drop_hints(self) -> None:
+        """Forget everything beside the body that Postgres might refuse."""
+        self.notification_type = self.session_id = self.evse_id = self.charge_point_id = None
+        self.headers = {}
+
+    def _peek(self) -> None:
+        """Read the type and ids, so that the log is searchable; a body that has none is as welcome."""
+        try:
+            body = orjson.loads(self.body)
+        except orjson.JSONDecodeError:
+            return
+        if not isinstance(body, dict):
+            return
+        name = body.get("notification")
+        if isinstance(name, str) and len(name) <= _LONGEST_TYPE and "\0" not in name:
+            self.notification_type = name
+        session = body.get("session")
+        if isinstance(session, dict):
+            self.session_id = _id(session.get("id"))
+            body = session | body
+        else:
+            self.session_id = _id(body.get("sessionId"))
+        self.evse_id = _id(body.get("evseId"))
+        self.charge_point_id = _id(body.get("chargePointId"))
+
+
+def _id(value: object) -> int | None:
+    if isinstance(value, str) and len(value) <= 20 and value.isascii() and value.isdecimal():
+        value = int(value)
+    if isinstance(value, int) and not isinstance(value, bool) and -_MOST_BIGINT <= value <= _MOST_BIGINT:
+        return value
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Entries of one tenant that are committed together, and the batch that will track them."""
+
+    tenant: str
+    entries: Sequence[Entry]
+    batch_id: UUID = field(default_factory=uuid6.uuid7)
+
+
+# Committing the same group twice adds nothing, so that a commit whose answer was lost
+# can be tried again. Index: the primary keys.
+_COMMIT_GROUPS = b"""
+WITH batches AS (
+    INSERT INTO ingest.batch (tenant, batch_id, notifications, first_received_at, last_received_at)
+    SELECT *
+      FROM unnest(%b::text[], %b::uuid[], %b::int[], %b::timestamptz[], %b::timestamptz[])
+        ON CONFLICT DO NOTHING
+)
+INSERT INTO ingest.notification (
+       tenant, received_at, notification_id, batch_id, notification_type, session_id, evse_id,
+       charge_point_id, token_id, signature_encoding, headers, body)
+SELECT *
+  FROM unnest(
+       %b::text[], %b::timestamptz[], %b::uuid[], %b::uuid[], %b::text[], %b::bigint[], %b::bigint[],
+       %b::bigint[], %b::text[], %b::text[], %t::jsonb[], %b::bytea[])
+    ON CONFLICT DO NOTHING
+"""
+
+
+def commit_parameters(groups: Sequence[Group]) -> list[list[Any]]:
+    """The arrays of ``_COMMIT_GROUPS``, one for each column."""
+    rows = [(group.batch_id, entry) for group in groups for entry in group.entries]
+    return [
+        [group.tenant for group in groups],
+        [group.batch_id for group in groups],
+        [len(group.entries) for group in groups],
+        [min(entry.received_at for entry in group.entries) for group in groups],
+        [max(entry.received_at for entry in group.entries) for group in groups],
+        [entry.tenant for _, entry in rows],
+        [entry.received_at for _, entry in rows],
+        [entry.notification_id for _, entry in rows],
+        [batch_id for batch_id, _ in rows],
+        [entry.notification_type for _, entry in rows],
+        [entry.session_id for _, entry in rows],
+        [entry.evse_id for _, entry in rows],
+        [entry.charge_point_id for _, entry in rows],
+        [entry.token_id for _, entry in rows],
+        [entry.signature_encoding for _, entry in rows],
+        [orjson.dumps(entry.headers).decode() for _, entry in rows],
+        [entry.body for _, entry in rows],
+    ]
+
+
+async def commit_groups(connection: AsyncConnection[Any], groups: Sequence[Group]) -> None:
+    """Commit the entries and the batches that track them: one statement, one round trip.
+
+    Parameters:
+        connection: in autocommit.
+        groups: at most one for each tenant.
+
+    Raises:
+        psycopg.Error: nothing was committed, unless the connection was lost while the
+            answer was under way; the same groups may then be committed again.
+    """
+    async with connection.cursor() as cursor:
+        await cursor.execute(_COMMIT_GROUPS, commit_parameters(groups))
+
+
+async def make_partitions(connection: AsyncConnection[Any]) -> None:
+    """Make the partitions of the log that the days ahead need, on a connection in autocommit."""
+    async with connection.transaction():
+        for statement in partition_statements(utc_today()):
+            await connection.execute(statement)

@@ -1,0 +1,118 @@
+"""How things stand: what is pending, what failed, what waits to be read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, text
+
+
+@dataclass(frozen=True, slots=True)
+class TenantOverview:
+    """Counts of one tenant.
+
+    Attributes:
+        applied, pending, ignored, failed: notifications by state.
+        oldest_pending_seconds: age of the oldest open batch; None where none is open.
+        refresh_waiting: entities that want a read; ``refresh_due`` of them now.
+        refresh_troubled: those whose last read did not settle them.
+    """
+
+    tenant: str
+    applied: int
+    pending: int
+    ignored: int
+    failed: int
+    oldest_pending_seconds: float | None
+    refresh_waiting: int
+    refresh_due: int
+    refresh_troubled: int
+
+
+# Indexes: outcome_state_recorded_at_idx for the outcomes; the batches are read whole.
+_OVERVIEW = text("""
+WITH batches AS (
+    SELECT tenant,
+           sum(notifications) FILTER (WHERE applied_at IS NOT NULL) AS closed,
+           sum(notifications) FILTER (WHERE applied_at IS NULL) AS pending,
+           extract(epoch FROM now() - min(committed_at) FILTER (WHERE applied_at IS NULL)) AS oldest
+      FROM ingest.batch
+     GROUP BY tenant
+), outcomes AS (
+    SELECT tenant,
+           count(*) FILTER (WHERE state = 'ignored') AS ignored,
+           count(*) FILTER (WHERE state = 'failed') AS failed
+      FROM ingest.outcome
+     GROUP BY tenant
+), refreshes AS (
+    SELECT tenant,
+           count(*) AS waiting,
+           count(*) FILTER (WHERE due_at <= now()) AS due,
+           count(*) FILTER (WHERE last_error IS NOT NULL) AS troubled
+      FROM ingest.refresh_request
+     GROUP BY tenant
+)
+SELECT tenant,
+       coalesce(closed, 0) - coalesce(ignored, 0) - coalesce(failed, 0),
+       coalesce(pending, 0),
+       coalesce(ignored, 0),
+       coalesce(failed, 0),
+       oldest,
+       coalesce(waiting, 0),
+       coalesce(due, 0),
+       coalesce(troubled, 0)
+  FROM unnest(CAST(:tenants AS text[])) AS configured (tenant)
+  FULL JOIN batches USING (tenant)
+  FULL JOIN outcomes USING (tenant)
+  FULL JOIN refreshes USING (tenant)
+ ORDER BY tenant
+""")
+
+
+def overview(connection: Connection, tenants: list[str]) -> list[TenantOverview]:
+    """The counts of every tenant that is configured or has left something behind."""
+    rows = connection.execute(_OVERVIEW, {"tenants": tenants})
+    return [
+        TenantOverview(
+            tenant,
+            max(int(applied), 0),
+            int(pending),
+            int(ignored),
+            int(failed),
+            None if oldest is None else float(oldest),
+            int(waiting),
+            int(due),
+            int(troubled),
+        )
+        for tenant, applied, pending, ignored, failed, oldest, waiting, due, troubled in rows
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """Why notifications were set aside, or reads did not settle: one cause and how often."""
+
+    tenant: str
+    what: str
+    reason: str
+    count: int
+
+
+_TROUBLES = text("""
+SELECT tenant, state, concat_ws(': ', nullif(outcome.reason, ''), left(outcome.error, 120)) AS why, count(*) AS times
+  FROM ingest.outcome
+ WHERE state = 'failed'
+ GROUP BY tenant, state, why
+ UNION ALL
+SELECT tenant, 'unread ' || entity, left(last_error, 120), count(*)
+  FROM ingest.refresh_request
+ WHERE last_error IS NOT NULL
+ GROUP BY 1, 2, 3
+ ORDER BY times DESC
+ LIMIT :most
+""")
+
+
+def troubles(connection: Connection, *, most: int = 10) -> list[Trouble]:
+    """The commonest causes of failure."""
+    return [Trouble(*row) for row in connection.execute(_TROUBLES, {"most": most})]

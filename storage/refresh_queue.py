@@ -1,0 +1,214 @@
+"""What to read from the API: one row for each entity, however often it is marked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from uuid import UUID
+
+import orjson
+from sqlalchemy import Connection, text
+
+from storage.findings import Entity, Findings, Reason
+from storage.mirrors import MIRRORS
+
+#: How long a worker keeps a claimed read; longer than any read with its retries takes.
+LEASE = timedelta(seconds=60)
+
+#: A start or stop notice is most often followed by a session update within a second or
+#: two; waiting that long saves the read.
+PROVISIONAL_DELAY = timedelta(seconds=5)
+
+#: The entities that are read one by one; the others come with them.
+READABLE = ("session", "evse", "charge_point", "location")
+
+
+@dataclass(frozen=True, slots=True)
+class RefreshRequest:
+    """A claimed read. ``attempts`` counts this claim too."""
+
+    tenant: str
+    entity: str
+    entity_id: int
+    reason: Reason
+    generation: int
+    attempts: int
+    marked_by: UUID | None
+
+
+# Index: primary key. A mark while a read is under way raises the generation, so that the
+# end of that read does not remove it. The stronger reason stays; see findings.Reason.
+_MARK = text("""
+INSERT INTO ingest.refresh_request AS known (tenant, entity, entity_id, reason, marked_by, due_at)
+SELECT :tenant, entity, entity_id, reason, marked_by,
+       now() + CASE reason WHEN 'provisional' THEN CAST(:provisional_delay AS interval) ELSE interval '0' END
+  FROM json_populate_recordset(NULL::ingest.refresh_request, CAST(:marks AS json))
+ ORDER BY entity, entity_id
+    ON CONFLICT (tenant, entity, entity_id) DO UPDATE SET
+       generation = known.generation + 1,
+       reason = least(known.reason, excluded.reason),
+       marked_by = excluded.marked_by,
+       marked_at = now(),
+       due_at = CASE WHEN known.attempts = 0 THEN least(known.due_at, excluded.due_at) ELSE known.due_at END
+""")
+
+
+def mark(connection: Connection, tenant: str, findings: Findings, contested: Sequence[Entity]) -> int:
+    """Ask for the reads that findings call for; returns how many entities were marked.
+
+    Call it after the upsert, in the same transaction: an entity that is only mentioned
+    is marked if its row, or a whole snapshot in it, is missing.
+    """
+    reasons: dict[Entity, Reason] = dict.fromkeys(_unknown(connection, tenant, findings.mentioned), "unknown")
+    reasons |= findings.wanted
+    reasons |= {entity: "contested" for entity in contested if entity.entity in READABLE}
+    if not reasons:
+        return 0
+    marks = [
+        {"entity": name, "entity_id": entity_id, "reason": reason, "marked_by": findings.marked_by.get(entity)}
+        for entity, reason in reasons.items()
+        for name, entity_id in [entity]
+    ]
+    connection.execute(
+        _MARK,
+        {
+            "tenant": tenant,
+            "marks": orjson.dumps(marks).decode(),
+            "provisional_delay": PROVISIONAL_DELAY,
+        },
+    )
+    return len(marks)
+
+
+def _unknown(connection: Connection, tenant: str, mentioned: set[Entity]) -> list[Entity]:
+    """Which of the mentioned entities are unknown, known only in part, or tombstoned.
+
+    Index: the primary key of each mirrored table.
+    """
+    unknown: list[Entity] = []
+    for name in READABLE:
+        ids = [entity_id for entity, entity_id in mentioned if entity == name]
+        if not ids:
+            continue
+        whole = "detail" if name == "session" else "master"
+        rows = connection.execute(
+            text(f"""
+                SELECT entity_id
+                  FROM unnest(CAST(:ids AS bigint[])) AS mentioned (entity_id)
+                  LEFT JOIN charging.{name} AS known
+                         ON known.tenant = :tenant
+                        AND known.{MIRRORS[name].key} = mentioned.entity_id
+                 WHERE known.{whole}_version IS NULL
+                    OR known.{whole}_version LIKE '0_0:%'
+                    OR known.deleted_at IS NOT NULL
+            """),  # noqa: S608 - the names are ours
+            {"tenant": tenant, "ids": ids},
+        )
+        unknown += [Entity(name, entity_id) for entity_id in rows.scalars()]
+    return unknown
+
+
+# Index: refresh_request_tenant_due_at_idx.
+_CLAIM = text("""
+UPDATE ingest.refresh_request
+   SET lease_expires_at = now() + :lease, attempts = attempts + 1
+ WHERE (tenant, entity, entity_id) IN (
+       SELECT tenant, entity, entity_id
+         FROM ingest.refresh_request
+        WHERE tenant = :tenant
+          AND due_at <= now()
+          AND (lease_expires_at IS NULL OR lease_expires_at < now())
+        ORDER BY due_at
+        LIMIT :most
+          FOR UPDATE SKIP LOCKED)
+RETURNING tenant, entity, entity_id, reason, generation, attempts, marked_by
+""")
+
+
+def claim(connection: Connection, tenant: str, *, most: int) -> list[RefreshRequest]:
+    """Take the reads of one tenant that are longest due in hand; commit before reading."""
+    rows = connection.execute(_CLAIM, {"tenant": tenant, "most": most, "lease": LEASE})
+    return [RefreshRequest(*row) for row in rows]
+
+
+_FINISH = text("""
+WITH finished AS (
+    DELETE FROM ingest.refresh_request
+     WHERE tenant = :tenant AND entity = :entity AND entity_id = :entity_id AND generation = :generation
+    RETURNING 1
+)
+UPDATE ingest.refresh_request
+   SET lease_expires_at = NULL, attempts = 0, due_at = now(), last_error = NULL
+ WHERE tenant = :tenant AND entity = :entity AND entity_id = :entity_id AND generation <> :generation
+""")
+
+
+def finish(connection: Connection, request: RefreshRequest) -> None:
+    """End a read, in the transaction that writes what it found.
+
+    A mark that was made meanwhile is due at once: the read may have begun too early to see it.
+    """
+    connection.execute(
+        _FINISH,
+        {
+            "tenant": request.tenant,
+            "entity": request.entity,
+            "entity_id": request.entity_id,
+            "generation": request.generation,
+        },
+    )
+
+
+_POSTPONE = text("""
+UPDATE ingest.refresh_request
+   SET lease_expires_at = NULL,
+       due_at = now() + :delay,
+       attempts = CASE WHEN :counts THEN attempts ELSE greatest(attempts - 1, 0) END,
+       last_error = :error
+ WHERE tenant = :tenant
+   AND (entity, entity_id) IN (
+       SELECT entity, entity_id FROM json_populate_recordset(NULL::ingest.refresh_request, CAST(:requests AS json)))
+""")
+
+
+def postpone(
+    connection: Connection,
+    tenant: str,
+    requests: Sequence[RefreshRequest],
+    *,
+    delay: timedelta,
+    error: str,
+    counts: bool,
+) -> None:
+    """Leave reads for later.
+
+    Parameters:
+        delay: how long to wait.
+        error: why, for ``status``.
+        counts: whether the attempt counts; it does not where the whole tenant is paused.
+    """
+    entities = [{"entity": request.entity, "entity_id": request.entity_id} for request in requests]
+    connection.execute(
+        _POSTPONE,
+        {
+            "tenant": tenant,
+            "requests": orjson.dumps(entities).decode(),
+            "delay": delay,
+            "error": error,
+            "counts": counts,
+        },
+    )
+
+
+_DUE = text("""
+SELECT DISTINCT tenant
+  FROM ingest.refresh_request
+ WHERE due_at <= now()
+   AND (lease_expires_at IS NULL OR lease_expires_at < now())
+""")
+
+
+def due_tenants(connection: Connection) -> list[str]:
+    """The tenants that have reads due and in nobody's hands."""
+    return list(connection.execute(_DUE).scalars())

@@ -1,0 +1,263 @@
+"""Every table that is not a mirror of one of the tenant's entities.
+
+Schema ``ingest`` carries a notification from acceptance to its outcome; the history
+tables of schema ``charging`` hold observations, which are only ever added. The mirrored
+entities themselves are in :mod:`storage.mirrors`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Numeric,
+    PrimaryKeyConstraint,
+    SmallInteger,
+    Table,
+    Text,
+    UniqueConstraint,
+    Uuid,
+    func,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB, TIMESTAMP
+from sqlalchemy.sql.functions import FunctionElement
+
+INGEST = "ingest"
+CHARGING = "charging"
+
+metadata = MetaData(
+    naming_convention={
+        "pk": "%(table_name)s_pkey",
+        "ix": "%(table_name)s_%(column_0_N_name)s_idx",
+        "uq": "%(table_name)s_%(column_0_N_name)s_key",
+    }
+)
+
+
+def instant(name: str, comment: str, *, nullable: bool = True, default: FunctionElement[Any] | None = None) -> Column:  # type: ignore[type-arg]
+    """A ``timestamptz`` column; its name ends in ``_at``."""
+    return Column(name, TIMESTAMP(timezone=True), nullable=nullable, server_default=default, comment=comment)
+
+
+def tenant_column() -> Column[str]:
+    """The tenant, first in every key, so that the database can be distributed by it."""
+    return Column("tenant", Text, nullable=False, comment="Tenant, as named in tenants.toml")
+
+
+notification = Table(
+    "notification",
+    metadata,
+    tenant_column(),
+    instant("received_at", "When the receiver had read the whole body; the partition key", nullable=False),
+    Column("notification_id", Uuid, nullable=False, comment="UUIDv7; its time part is received_at"),
+    Column("batch_id", Uuid, nullable=False, comment="The batch whose progress covers this notification"),
+    Column("notification_type", Text, comment="Name that AMPECO gives the notification, where the body tells one"),
+    Column("session_id", BigInteger, comment="Session that the body names, where it names one"),
+    Column("evse_id", BigInteger, comment="EVSE that the body names, where it names one"),
+    Column("charge_point_id", BigInteger, comment="Charge point that the body names, where it names one"),
+    Column("token_id", Text, nullable=False, comment="Which token verified the signature; not the token itself"),
+    Column("signature_encoding", Text, nullable=False, comment="Form of the signature that matched: hex or base64"),
+    Column("headers", JSONB, nullable=False, comment="Delivery headers as sent: X-Timestamp, X-Tenant, X-Webhook-*"),
+    Column("body", LargeBinary, nullable=False, comment="The request body, byte for byte"),
+    PrimaryKeyConstraint("tenant", "received_at", "notification_id"),
+    Index(None, "tenant", "batch_id"),
+    schema=INGEST,
+    comment="Every notification accepted, exactly as it came; append-only, partitioned by day",
+    postgresql_partition_by="RANGE (received_at)",
+)
+
+batch = Table(
+    "batch",
+    metadata,
+    tenant_column(),
+    Column("batch_id", Uuid, nullable=False, comment="UUIDv7"),
+    Column("notifications", Integer, nullable=False, comment="How many notifications were committed together"),
+    instant("first_received_at", "Earliest received_at in the batch", nullable=False),
+    instant("last_received_at", "Latest received_at in the batch", nullable=False),
+    instant("committed_at", "When the batch was committed", nullable=False, default=func.now()),
+    instant("sent_at", "When the sweep last sent a message for it again"),
+    instant("lease_expires_at", "Until then a worker has it in hand"),
+    instant("applied_at", "When every notification in it was settled; null while the batch is open"),
+    Column(
+        "attempts",
+        SmallInteger,
+        nullable=False,
+        server_default=text("0"),
+        comment="How often a worker took it in hand, counted before the work",
+    ),
+    Column(
+        "trying",
+        Uuid,
+        comment="The notification being tried alone, noted before the try: still set, it ended its worker",
+    ),
+    Column("last_error", Text, comment="Why the last attempt did not finish"),
+    PrimaryKeyConstraint("tenant", "batch_id"),
+    Index("batch_open_idx", "batch_id", postgresql_where=text("applied_at IS NULL")),
+    schema=INGEST,
+    comment="Progress of the notifications that were committed together",
+)
+
+outcome = Table(
+    "outcome",
+    metadata,
+    tenant_column(),
+    Column("notification_id", Uuid, nullable=False, comment="The notification that was not applied"),
+    Column("batch_id", Uuid, nullable=False, comment="Its batch"),
+    instant("received_at", "Its partition in the log", nullable=False),
+    Column("state", Text, nullable=False, comment="ignored or failed"),
+    Column("reason", Text, nullable=False, comment="Why, in one line"),
+    Column("error", Text, comment="The error, for a failed one"),
+    Column("traceback", Text, comment="Where it failed: the innermost frames, without values"),
+    instant("recorded_at", "When it was set aside", nullable=False, default=func.now()),
+    PrimaryKeyConstraint("tenant", "notification_id"),
+    Index(None, "state", "recorded_at"),
+    schema=INGEST,
+    comment="The notifications that were ignored or failed; every other one of an applied batch was applied",
+)
+
+refresh_request = Table(
+    "refresh_request",
+    metadata,
+    tenant_column(),
+    Column("entity", Text, nullable=False, comment="Mirrored table: session, evse, charge_point or location"),
+    Column("entity_id", BigInteger, nullable=False, comment="Id of the entity at AMPECO"),
+    Column("reason", Text, nullable=False, comment="Why a read is wanted: unknown, provisional, changed or contested"),
+    Column(
+        "generation",
+        BigInteger,
+        nullable=False,
+        server_default=text("1"),
+        comment="Grows with each mark; a finished read removes only the generation it claimed",
+    ),
+    Column("marked_by", Uuid, comment="The notification that last asked for the read"),
+    instant("marked_at", "When it was last asked for", nullable=False, default=func.now()),
+    instant("due_at", "Not to be read before", nullable=False, default=func.now()),
+    instant("lease_expires_at", "Until then a worker has it in hand"),
+    Column(
+        "attempts", SmallInteger, nullable=False, server_default=text("0"), comment="Reads begun since the first mark"
+    ),
+    Column("last_error", Text, comment="Why the last read did not settle it"),
+    PrimaryKeyConstraint("tenant", "entity", "entity_id"),
+    Index(None, "tenant", "due_at"),
+    schema=INGEST,
+    comment="Entities that want a read of the API: one row each, however often they are marked",
+)
+
+sync_cursor = Table(
+    "sync_cursor",
+    metadata,
+    tenant_column(),
+    Column("listing", Text, nullable=False, comment="Listing of the API that is walked"),
+    Column("cursor", Text, comment="AMPECO's cursor of the next page of an unfinished walk"),
+    instant("changed_until", "Every change up to this time of the tenant's clock has been seen"),
+    instant("updated_at", "When the walk last moved", nullable=False, default=func.now()),
+    PrimaryKeyConstraint("tenant", "listing"),
+    schema=INGEST,
+    comment="How far each walk through a listing has come",
+)
+
+
+def _observation_columns() -> list[Column]:  # type: ignore[type-arg]
+    return [
+        Column("source", Text, nullable=False, comment="Who told: notification, status_log or read"),
+        Column("notification_id", Uuid, comment="The first notification that told, where one did"),
+        instant("recorded_at", "When it was first recorded here", nullable=False, default=func.now()),
+    ]
+
+
+evse_status_observation = Table(
+    "evse_status_observation",
+    metadata,
+    tenant_column(),
+    Column("evse_id", BigInteger, nullable=False, comment="EVSE"),
+    instant("observed_at", "Time of the status by the charge point's clock", nullable=False),
+    Column("charge_point_id", BigInteger, comment="Charge point, where the source names it"),
+    Column("hardware_status", Text, comment="Status as AMPECO spells it; null: never reported"),
+    Column("error_code", Text, comment="OCPP error code; NoError when fine"),
+    Column("error_info", Text, comment="Free text of the charge point"),
+    Column("vendor_id", Text, comment="Vendor whose error code it is"),
+    Column("vendor_error_code", Text, comment="Error code of the vendor"),
+    *_observation_columns(),
+    UniqueConstraint(
+        "tenant", "evse_id", "observed_at", "hardware_status", "error_code", postgresql_nulls_not_distinct=True
+    ),
+    schema=CHARGING,
+    comment="Each hardware status that an EVSE reported; append-only",
+)
+
+charge_point_hardware_observation = Table(
+    "charge_point_hardware_observation",
+    metadata,
+    tenant_column(),
+    Column("charge_point_id", BigInteger, nullable=False, comment="Charge point"),
+    instant("observed_at", "Time of the status by the charge point's clock", nullable=False),
+    Column("hardware_status", Text, comment="available, unavailable, faulted; null: never reported"),
+    Column("error_code", Text, comment="OCPP error code; NoError when fine"),
+    Column("error_info", Text, comment="Free text of the charge point"),
+    Column("vendor_id", Text, comment="Vendor whose error code it is"),
+    Column("vendor_error_code", Text, comment="Error code of the vendor"),
+    *_observation_columns(),
+    UniqueConstraint(
+        "tenant", "charge_point_id", "observed_at", "hardware_status", "error_code", postgresql_nulls_not_distinct=True
+    ),
+    schema=CHARGING,
+    comment="Each hardware status that a charge point reported for itself; append-only",
+)
+
+charge_point_network_observation = Table(
+    "charge_point_network_observation",
+    metadata,
+    tenant_column(),
+    Column("charge_point_id", BigInteger, nullable=False, comment="Charge point"),
+    instant("observed_at", "Time of the status", nullable=False),
+    Column(
+        "network_status",
+        Text,
+        comment="never_connected, available, temporarily_unavailable or long_term_unavailable",
+    ),
+    *_observation_columns(),
+    UniqueConstraint("tenant", "charge_point_id", "observed_at", "network_status", postgresql_nulls_not_distinct=True),
+    schema=CHARGING,
+    comment="Each network status of a charge point; append-only",
+)
+
+meter_value = Table(
+    "meter_value",
+    metadata,
+    tenant_column(),
+    Column("session_id", BigInteger, nullable=False, comment="Session"),
+    instant("measured_at", "Time of the sample by the charge point's clock", nullable=False),
+    Column("measurand", Text, nullable=False, comment="What was measured, as AMPECO spells it"),
+    Column(
+        "ordinal",
+        SmallInteger,
+        nullable=False,
+        comment="Counts the samples of one measurand and time in one notification: phases come without a name",
+    ),
+    Column("value", Numeric, nullable=False, comment="The reading, in unit"),
+    Column("unit", Text, comment="Wh, A, V, Percent, Celsius, or what the charge point sends"),
+    Column("location", Text, comment="Where it was measured, where the sample tells"),
+    Column("evse_id", BigInteger, comment="EVSE"),
+    Column("charge_point_id", BigInteger, comment="Charge point"),
+    Column("notification_id", Uuid, comment="The first notification that told"),
+    UniqueConstraint(
+        "tenant",
+        "session_id",
+        "measured_at",
+        "measurand",
+        "ordinal",
+        "unit",
+        "value",
+        postgresql_nulls_not_distinct=True,
+        name="meter_value_sample_key",
+    ),
+    schema=CHARGING,
+    comment="Each meter sample of a session; append-only. A sample is known by its whole content",
+)

@@ -1,0 +1,118 @@
+"""Writing folded rows: one statement a table, with the guard that refuses older facts."""
+
+from __future__ import annotations
+
+from functools import cache
+from textwrap import dedent
+
+import orjson
+from sqlalchemy import Connection, text
+
+from storage.findings import Entity
+from storage.fold import DIGEST_LENGTH, Fold, json_default
+from storage.mirrors import MIRRORS, Group
+
+
+def upsert(connection: Connection, tenant: str, fold: Fold) -> list[Entity]:
+    """Write every folded fact that is newer than what is stored.
+
+    Tables are written in the order of ``MIRRORS`` and rows in key order, so that
+    concurrent writers never deadlock.
+
+    Returns:
+        The entities that a read has to settle.
+    """
+    contested: list[Entity] = []
+    for entity in fold.entities():
+        rows = fold.rows(entity, tenant)
+        document = orjson.dumps(rows, default=json_default).decode()
+        written = connection.execute(text(upsert_statement(entity)), {"rows": document})
+        contested += [Entity(entity, entity_id) for entity_id, in_doubt in written if in_doubt]
+    return contested
+
+
+@cache
+def upsert_statement(entity: str) -> str:
+    """The upsert of one mirrored table; its rows come as one JSON array, ``:rows``.
+
+    Index: the table's primary key. A row of which nothing is newer is not touched.
+    """
+    mirror = MIRRORS[entity]
+    columns = ["tenant", mirror.key, *(column for group in mirror.groups for column in _stored(group))]
+    assignments = [line for group in mirror.groups for line in _assignments(group)]
+    listed = ", ".join(columns)
+    return dedent(
+        """\
+        INSERT INTO charging.{table} AS known ({columns})
+        SELECT {columns}
+          FROM json_populate_recordset(NULL::charging.{table}, CAST(:rows AS json))
+         ORDER BY tenant, {key}
+            ON CONFLICT (tenant, {key}) DO UPDATE SET
+               {assignments},
+               updated_at = now()
+         WHERE {changed}
+        RETURNING {key}, {contested}
+        """
+    ).format(
+        table=mirror.name,
+        key=mirror.key,
+        columns=listed,
+        assignments=",\n               ".join(assignments),
+        changed="\n            OR ".join(_changed(group) for group in mirror.groups),
+        contested=" OR ".join(f"known.{group.contested}" for group in mirror.groups),
+    )
+
+
+def _stored(group: Group) -> tuple[str, ...]:
+    return (*group.columns, group.at, group.version, group.contested)
+
+
+def _newer(group: Group) -> str:
+    """True where the offered fact stands above the known one; null where none is offered."""
+    return (
+        f"(excluded.{group.at} IS NOT NULL AND (known.{group.at} IS NULL"
+        f" OR (excluded.{group.at}, excluded.{group.version}) > (known.{group.at}, known.{group.version})))"
+    )
+
+
+def _settled(group: Group) -> str:
+    """A read no older than what is known, of the same time: whatever it says is settled."""
+    return f"(left(excluded.{group.version}, 1) = '1' AND excluded.{group.version} >= known.{group.version})"
+
+
+def _contest(group: Group) -> str:
+    """The rule of :func:`storage.fold.contest`, for versions of equal time."""
+    ours, theirs = f"excluded.{group.version}", f"known.{group.version}"
+    digests = f"right({ours}, {DIGEST_LENGTH}) <> right({theirs}, {DIGEST_LENGTH})"
+    kinds = (
+        f"CASE WHEN left({ours}, 1) = '1' AND left({theirs}, 1) = '1' THEN false"
+        f" WHEN left({ours}, 1) = '1' THEN substr({theirs}, 3, 1) = '1'"
+        f" WHEN left({theirs}, 1) = '1' THEN substr({ours}, 3, 1) = '1'"
+        f" ELSE left({ours}, 3) = left({theirs}, 3) END"
+    )
+    return f"({digests} AND {kinds})"
+
+
+def _assignments(group: Group) -> list[str]:
+    newer = _newer(group)
+    lines = [
+        f"{column} = CASE WHEN {newer} THEN excluded.{column} ELSE known.{column} END"
+        for column in (*group.columns, group.at, group.version)
+    ]
+    lines.append(
+        f"{group.contested} = CASE"
+        f" WHEN excluded.{group.at} IS NULL OR excluded.{group.at} < known.{group.at} THEN known.{group.contested}"
+        f" WHEN known.{group.at} IS NULL OR excluded.{group.at} > known.{group.at} THEN excluded.{group.contested}"
+        f" WHEN {_settled(group)} THEN false"
+        f" ELSE known.{group.contested} OR excluded.{group.contested} OR {_contest(group)} END"
+    )
+    return lines
+
+
+def _changed(group: Group) -> str:
+    doubt = (
+        f"(excluded.{group.at} = known.{group.at} AND NOT known.{group.contested}"
+        f" AND (excluded.{group.contested} OR {_contest(group)}))"
+    )
+    settling = f"(excluded.{group.at} = known.{group.at} AND known.{group.contested} AND {_settled(group)})"
+    return f"{_newer(group)} OR {doubt} OR {settling}"

@@ -1,0 +1,287 @@
+"""Apply: from accepted bytes to state, history and marks, a bite of batches at a time.
+
+A bite is one transaction: parse, fold, one upsert a table, observations, marks,
+outcomes, and the batches closed. Whatever interrupts it leaves the batches open. A
+notification that cannot be applied is set aside and the rest of its batch goes on; one
+that ends its worker is found by trying its batch alone, then each notification alone.
+"""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import orjson
+from dramatiq.middleware import TimeLimitExceeded
+from pydantic import ValidationError
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+
+from ampeco.errors import NoHandler, UnknownNotification
+from ampeco.payloads import parse
+from ampeco.redaction import clean
+from storage import batches as inbox
+from storage import refresh_queue
+from storage.batches import Batch, Logged, Outcome
+from storage.facts import findings_of
+from storage.findings import Findings
+from storage.fold import Fold
+from storage.history import observe
+from storage.upsert import upsert
+from workers.logs import get_logger
+from workers.metrics import NOTIFICATIONS_APPLIED, NOTIFICATIONS_SET_ASIDE
+
+logger = get_logger(__name__)
+
+#: A bite is large enough that its fixed cost, some fifteen statements, is small beside
+#: its rows, and small enough that it takes a second or two and little memory.
+MOST_BATCHES = 200
+MOST_NOTIFICATIONS = 2_000
+
+#: Later than this a message that found much to do leaves the rest to the next one, well
+#: within its time limit.
+TIME_BUDGET_SECONDS = 10.0
+
+#: A first attempt takes a batch together with others, the next two by itself; from then
+#: on each of its notifications is tried alone.
+ATTEMPTS_TOGETHER = 1
+ATTEMPTS_AS_A_WHOLE = 3
+
+#: A notification that was being tried alone for this long when its worker's time was up
+#: is the one that took it.
+SUSPICIOUS_SECONDS = 5.0
+
+#: Innermost frames of an error that are kept.
+FRAMES_KEPT = 5
+
+
+@dataclass(slots=True)
+class Settled:
+    """What became of the notifications of a bite."""
+
+    findings: Findings = field(default_factory=Findings)
+    outcomes: list[Outcome] = field(default_factory=list)
+    applied: int = 0
+
+
+def apply_open_batches(engine: Engine) -> int:
+    """Apply open batches, oldest first, until none is left or the time budget is spent.
+
+    Returns:
+        How many notifications were settled.
+    """
+    deadline = time.monotonic() + TIME_BUDGET_SECONDS
+    settled = 0
+    while time.monotonic() < deadline:
+        with engine.begin() as connection:
+            claimed = inbox.claim(connection, most_batches=MOST_BATCHES, most_notifications=MOST_NOTIFICATIONS)
+        if not claimed:
+            break
+        try:
+            settled += _apply_claimed(engine, claimed)
+        except BaseException as error:
+            _give_back(engine, claimed, error)
+            raise
+    return settled
+
+
+def _apply_claimed(engine: Engine, claimed: Sequence[Batch]) -> int:
+    together = [batch for batch in claimed if batch.attempts <= ATTEMPTS_TOGETHER]
+    settled = _apply_bite(engine, together) if together else 0
+    for batch in claimed:
+        if ATTEMPTS_TOGETHER < batch.attempts <= ATTEMPTS_AS_A_WHOLE:
+            settled += _apply_bite(engine, [batch])
+        elif batch.attempts > ATTEMPTS_AS_A_WHOLE:
+            settled += _apply_one_by_one(engine, batch)
+    return settled
+
+
+def _apply_bite(engine: Engine, batches: Sequence[Batch]) -> int:
+    began = time.monotonic()
+    tenant = batches[0].tenant
+    try:
+        with engine.begin() as connection:
+            held = inbox.hold(connection, tenant, [batch.batch_id for batch in batches])
+            batches = [batch for batch in batches if batch.batch_id in held]
+            if not batches:
+                return 0
+            logged = inbox.notifications_of(connection, batches)
+            settled = settle(logged)
+            marked = write(connection, tenant, settled)
+            inbox.close(connection, tenant, [batch.batch_id for batch in batches])
+    except DBAPIError as error:
+        if _is_passing(error):
+            raise
+        # Something in the bite passes our models but not Postgres: find it.
+        logger.warning("bite refused, trying each notification alone", tenant=tenant, error=type(error.orig).__name__)
+        return sum(_apply_one_by_one(engine, batch) for batch in batches)
+    _report(tenant, batches, settled, marked, began)
+    return len(logged)
+
+
+def _report(tenant: str, batches: Sequence[Batch], settled: Settled, marked: int, began: float) -> None:
+    NOTIFICATIONS_APPLIED.labels(tenant).inc(settled.applied)
+    for outcome in settled.outcomes:
+        NOTIFICATIONS_SET_ASIDE.labels(tenant, outcome.state).inc()
+        if outcome.state == "failed":
+            logger.warning(
+                "notification failed",
+                tenant=tenant,
+                notification_id=str(outcome.notification_id),
+                batch_id=str(outcome.batch_id),
+                reason=outcome.reason,
+            )
+    logger.info(
+        "applied",
+        tenant=tenant,
+        batches=len(batches),
+        first_batch=str(batches[0].batch_id),
+        applied=settled.applied,
+        set_aside=len(settled.outcomes),
+        marked=marked,
+        milliseconds=round((time.monotonic() - began) * 1000),
+    )
+
+
+def settle(logged: Sequence[Logged]) -> Settled:
+    """Parse each notification; what one cannot be read for is its own outcome alone."""
+    settled = Settled()
+    for notification in logged:
+        try:
+            payload, body = _read(notification.body)
+            found = findings_of(payload, body, notification.notification_id)
+        except UnknownNotification:
+            settled.outcomes.append(_outcome(notification, "ignored", "unknown type"))
+        except NoHandler:
+            settled.outcomes.append(_outcome(notification, "ignored", "no handler"))
+        except Exception as error:  # noqa: BLE001 - whatever a body provokes is its own outcome alone
+            settled.outcomes.append(failed(notification, error))
+        else:
+            settled.findings.absorb(found, notification.notification_id)
+            settled.applied += 1
+    return settled
+
+
+def write(connection: Connection, tenant: str, settled: Settled) -> int:
+    """Write what a bite says; returns how many reads it asked for."""
+    findings = settled.findings
+    contested = upsert(connection, tenant, Fold(findings.facts))
+    observe(connection, tenant, findings.observations)
+    inbox.set_aside(connection, tenant, settled.outcomes)
+    return refresh_queue.mark(connection, tenant, findings, contested)
+
+
+def _read(body: bytes) -> tuple[Any, dict[str, Any]]:
+    document = orjson.loads(body)
+    if not isinstance(document, dict):
+        raise TypeError("the body is JSON, but not an object")
+    cleaned = clean(document)
+    return parse(cleaned), cleaned
+
+
+def _apply_one_by_one(engine: Engine, batch: Batch) -> int:
+    """Try each notification in a transaction of its own, noting beforehand which.
+
+    A try that ends the worker leaves its note behind, and the next attempt sets that
+    notification aside. Applying the others again changes nothing.
+    """
+    with engine.begin() as connection:
+        if not inbox.hold(connection, batch.tenant, [batch.batch_id]):
+            return 0
+        logged = inbox.notifications_of(connection, [batch])
+    guilty = batch.trying
+    marked, total, started = 0, Settled(), time.monotonic()
+    for notification in logged:
+        with engine.begin() as connection:
+            inbox.note_trying(connection, batch, notification.notification_id)
+        began = time.monotonic()
+        try:
+            if notification.notification_id == guilty:
+                settled = Settled(outcomes=[_outcome(notification, "failed", "its worker ended while applying it")])
+            else:
+                settled = settle([notification])
+            marked += _apply_alone(engine, batch, notification, settled)
+        except TimeLimitExceeded:
+            if time.monotonic() - began < SUSPICIOUS_SECONDS:
+                _forget_trying(engine, batch)
+            raise
+        except BaseException:
+            _forget_trying(engine, batch)
+            raise
+        total.applied += settled.applied
+        total.outcomes += settled.outcomes
+    with engine.begin() as connection:
+        inbox.close(connection, batch.tenant, [batch.batch_id])
+    _report(batch.tenant, [batch], total, marked, started)
+    return len(logged)
+
+
+def _apply_alone(engine: Engine, batch: Batch, notification: Logged, settled: Settled) -> int:
+    try:
+        with engine.begin() as connection:
+            return write(connection, batch.tenant, settled)
+    except DBAPIError as error:
+        if _is_passing(error):
+            raise
+        settled.applied, settled.outcomes = 0, [failed(notification, error)]
+        with engine.begin() as connection:
+            inbox.set_aside(connection, batch.tenant, settled.outcomes)
+        return 0
+
+
+def _forget_trying(engine: Engine, batch: Batch) -> None:
+    with engine.begin() as connection:
+        inbox.note_trying(connection, batch, None)
+
+
+def _is_passing(error: DBAPIError) -> bool:
+    """Whether Postgres failed (down, a deadlock, a timeout), rather than refused what it was given."""
+    return isinstance(error, OperationalError | InterfaceError) or error.connection_invalidated
+
+
+def _give_back(engine: Engine, claimed: Sequence[Batch], error: BaseException) -> None:
+    """Let the batches be claimed again soon; where even that fails, their leases run out."""
+    attempts = max(batch.attempts for batch in claimed)
+    try:
+        with engine.begin() as connection:
+            inbox.give_back(
+                connection,
+                claimed[0].tenant,
+                [batch.batch_id for batch in claimed],
+                after=min(timedelta(seconds=0.5 * 2 ** min(attempts, 8)), inbox.LEASE),
+                error=_describe(error),
+            )
+    except DBAPIError as failure:
+        logger.warning("batches stay leased", tenant=claimed[0].tenant, error=type(failure.orig).__name__)
+
+
+def _outcome(notification: Logged, state: Any, reason: str, **details: str) -> Outcome:
+    return Outcome(
+        notification.batch_id, notification.notification_id, notification.received_at, state, reason, **details
+    )
+
+
+def failed(notification: Logged, error: Exception) -> Outcome:
+    """The outcome of a notification that raised: what, and where, without its values."""
+    frames = traceback.extract_tb(error.__traceback__)[-FRAMES_KEPT:]
+    where = "\n".join(f"{Path(frame.filename).name}:{frame.lineno} in {frame.name}" for frame in frames)
+    reason = {
+        orjson.JSONDecodeError: "not JSON",
+        ValidationError: "not as documented",
+    }.get(type(error), "refused by Postgres" if isinstance(error, DBAPIError) else "cannot be applied")
+    return _outcome(notification, "failed", reason, error=_describe(error), traceback=where)
+
+
+def _describe(error: BaseException) -> str:
+    """One line about an error, without what was sent."""
+    if isinstance(error, ValidationError):
+        found = error.errors(include_input=False, include_url=False, include_context=False)
+        return "; ".join(f"{'.'.join(str(part) for part in one['loc']) or 'body'}: {one['msg']}" for one in found[:5])
+    if isinstance(error, DBAPIError):
+        return f"{type(error.orig).__name__}: {getattr(getattr(error.orig, 'diag', None), 'message_primary', '') or ''}"
+    return f"{type(error).__name__}: {error}"

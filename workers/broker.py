@@ -1,0 +1,89 @@
+"""The Dramatiq broker on Redis, and the messages that wake its actors.
+
+A message says that there may be work; the work itself stands in Postgres. One that is
+lost is made good by the sweep, one too many finds nothing to do.
+"""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+import redis
+from dramatiq import Message
+from dramatiq.brokers.redis import RedisBroker
+from dramatiq.middleware import Middleware, Retries, TimeLimit
+
+APPLY_QUEUE = "apply"
+REFRESH_QUEUE = "refresh"
+QUEUES = (APPLY_QUEUE, REFRESH_QUEUE)
+
+#: Messages of a killed worker come back when maintenance runs, which is drawn by chance
+#: for each command. The sweep does not wait for that; the default of 1,000 in a million
+#: would leave such messages about for long in a quiet installation.
+MAINTENANCE_CHANCE = 10_000
+
+#: Milliseconds without a heartbeat after which a worker's messages may be given to others.
+HEARTBEAT_TIMEOUT_MS = 60_000
+
+#: Dead letters are wake-ups whose work the sweep finds again; a day is enough to look at them.
+DEAD_MESSAGE_TTL_MS = 86_400_000
+
+#: A bite of batches, or a round of reads, ends by itself well before; past this it hangs.
+#: Shorter than the lease of a batch, so that a late worker and its successor do not meet.
+TIME_LIMIT_MS = 25_000
+
+#: A wake-up whose work failed is tried again after one second, two, four, eight; then it
+#: is left to the sweep.
+MAX_RETRIES = 4
+MIN_BACKOFF_MS = 1_000
+MAX_BACKOFF_MS = 15_000
+
+#: A Redis that does not answer in this time counts as down: the sweep will send again.
+SOCKET_TIMEOUT_SECONDS = 5.0
+
+
+def create_redis(redis_url: str) -> redis.Redis:
+    """A Redis client with its own pool; make it after any fork."""
+    return redis.Redis.from_url(
+        redis_url,
+        socket_timeout=SOCKET_TIMEOUT_SECONDS,
+        socket_connect_timeout=SOCKET_TIMEOUT_SECONDS,
+        health_check_interval=30,
+    )
+
+
+def create_broker(client: redis.Redis, middleware: list[Middleware] | None = None) -> RedisBroker:
+    """The broker, with its queues declared.
+
+    Parameters:
+        client: the Redis of this process.
+        middleware: what workers need; a sender needs none.
+    """
+    broker = RedisBroker(  # type: ignore[no-untyped-call] # as of Dramatiq 2.2
+        client=client,
+        middleware=middleware or [],
+        maintenance_chance=MAINTENANCE_CHANCE,
+        heartbeat_timeout=HEARTBEAT_TIMEOUT_MS,
+        dead_message_ttl=DEAD_MESSAGE_TTL_MS,
+    )
+    for queue in QUEUES:
+        broker.declare_queue(queue)
+    return broker
+
+
+def worker_middleware() -> list[Middleware]:
+    """Outermost first: a message past its time is interrupted, and then counts as a failed try."""
+    return [
+        TimeLimit(time_limit=TIME_LIMIT_MS),
+        Retries(max_retries=MAX_RETRIES, min_backoff=MIN_BACKOFF_MS, max_backoff=MAX_BACKOFF_MS),
+    ]
+
+
+def apply_message(batch_id: UUID) -> Message[None]:
+    """The wake-up after a batch was committed; it names the batch for the logs."""
+    return Message(queue_name=APPLY_QUEUE, actor_name="apply", args=(str(batch_id),), kwargs={}, options={})
+
+
+def refresh_message(tenant: str) -> Message[None]:
+    """The wake-up for a tenant that has reads due."""
+    return Message(queue_name=REFRESH_QUEUE, actor_name="refresh", args=(tenant,), kwargs={}, options={})

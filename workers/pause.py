@@ -1,0 +1,37 @@
+"""A tenant's pause: one answer of 429, or a tenant that is down, holds back every process.
+
+It stands in Redis, so that all processes obey it at once, and runs out by itself. A
+Redis that was emptied costs one more refused call, which sets it again.
+"""
+
+from __future__ import annotations
+
+import math
+
+import redis
+
+#: A tenant that asks for a longer pause is asked again after this long.
+LONGEST_PAUSE_SECONDS = 900.0
+
+
+def _key(tenant: str) -> str:
+    return f"ampeco-receiver:pause:{tenant}"
+
+
+def pause(client: redis.Redis, tenant: str, seconds: float, reason: str) -> float:
+    """Hold back the reads of a tenant; returns for how many seconds."""
+    granted = min(max(seconds, 1.0), LONGEST_PAUSE_SECONDS)
+    client.set(_key(tenant), reason, px=math.ceil(granted * 1000))
+    return granted
+
+
+def paused_for(client: redis.Redis, tenant: str) -> float:
+    """For how many more seconds a tenant is paused; 0 where it is not."""
+    left = int(client.pttl(_key(tenant)))
+    return max(left, 0) / 1000
+
+
+def pause_reason(client: redis.Redis, tenant: str) -> str | None:
+    """Why a tenant is paused, where it is."""
+    reason = client.get(_key(tenant))
+    return reason.decode() if isinstance(reason, bytes) else None

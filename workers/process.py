@@ -1,0 +1,123 @@
+"""A work process: Dramatiq workers for each queue, and the scheduled jobs beside them."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import dramatiq
+import prometheus_client
+from apscheduler.schedulers.background import BackgroundScheduler
+from dramatiq import Broker, Worker
+from redis.exceptions import RedisError
+from sqlalchemy import Engine, text
+from sqlalchemy.exc import DBAPIError
+
+from storage.partitions import partition_statements, utc_today
+from workers.apply import apply_open_batches
+from workers.broker import APPLY_QUEUE, REFRESH_QUEUE, create_broker, worker_middleware
+from workers.context import Context, create_context
+from workers.logs import get_logger
+from workers.refresh import refresh_tenant
+from workers.settings import Settings
+from workers.sweep import sweep_batches, wake_refreshes
+
+logger = get_logger(__name__)
+
+#: Milliseconds that an idle consumer waits between two looks at its queue: the most that
+#: an idle system adds between commit and apply, at twenty cheap commands a second.
+IDLE_WAIT_MS = 50
+
+SWEEP_INTERVAL = timedelta(seconds=5)
+WAKE_INTERVAL = timedelta(seconds=1)
+PARTITION_INTERVAL = timedelta(hours=1)
+
+
+def declare_actors(broker: Broker, context: Context) -> None:
+    """Declare the actors of a process; they are sync, as Dramatiq's async ones keep exceptions alive."""
+
+    def apply(_batch_id: str) -> None:
+        apply_open_batches(context.engine)
+
+    def refresh(tenant: str) -> None:
+        refresh_tenant(context, tenant)
+
+    dramatiq.actor(broker=broker, queue_name=APPLY_QUEUE)(apply)
+    dramatiq.actor(broker=broker, queue_name=REFRESH_QUEUE)(refresh)
+
+
+def make_partitions(engine: Engine) -> None:
+    """Make the log's partitions for the days ahead."""
+    with engine.begin() as connection:
+        for statement in partition_statements(utc_today()):
+            connection.execute(text(statement))
+
+
+def create_scheduler(context: Context, broker: Broker, settings: Settings) -> BackgroundScheduler:
+    """The jobs that every work process runs; each is safe beside its like in other processes."""
+    scheduler = BackgroundScheduler(timezone=UTC, job_defaults={"coalesce": True, "max_instances": 1})
+
+    def every(interval: timedelta, name: str, job: Callable[[], Any]) -> None:
+        scheduler.add_job(
+            _guarded(name, job),
+            "interval",
+            seconds=interval.total_seconds(),
+            id=name,
+            next_run_time=datetime.now(UTC),
+            misfire_grace_time=None,
+        )
+
+    every(PARTITION_INTERVAL, "partitions", lambda: make_partitions(context.engine))
+    every(SWEEP_INTERVAL, "sweep", lambda: sweep_batches(context.engine, broker, age=settings.sweep_after))
+    every(WAKE_INTERVAL, "wake", lambda: wake_refreshes(context.engine, broker, context.redis))
+    return scheduler
+
+
+def _guarded(name: str, job: Callable[[], Any]) -> Callable[[], None]:
+    def run() -> None:
+        try:
+            job()
+        except (RedisError, DBAPIError) as error:
+            # A server that is down is everybody's news; the next run comes soon.
+            logger.warning("job put off", job=name, error=type(error).__name__)
+        except Exception:
+            logger.exception("job failed", job=name)
+
+    return run
+
+
+def work(settings: Settings, queues: set[str], stop: threading.Event | None = None) -> None:
+    """Work until SIGTERM or SIGINT, then finish what is in hand and leave.
+
+    Parameters:
+        queues: the queues to serve. Each process serves one kind of work, so that slow
+            reads never hold back the applying of what was accepted.
+        stop: set to stop; made here, and set by the signals, where none is given.
+    """
+    if stop is None:
+        stop = threading.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: stop.set())
+    threads = settings.refresh_threads if REFRESH_QUEUE in queues else settings.apply_threads
+    with create_context(settings, process=f"work {'+'.join(sorted(queues))}") as context:
+        broker = create_broker(context.redis, worker_middleware())
+        declare_actors(broker, context)
+        worker = Worker(broker, queues=queues, worker_threads=threads, worker_timeout=IDLE_WAIT_MS)
+        # A message is a wake-up for work that anybody may do: none is kept in reserve.
+        worker.queue_prefetch = threads
+        scheduler = create_scheduler(context, broker, settings)
+        if settings.work_metrics_port is not None:
+            prometheus_client.start_http_server(settings.work_metrics_port, settings.host)
+        broker.emit_after("process_boot")
+        worker.start()
+        scheduler.start()
+        logger.info("working", queues=sorted(queues), threads=threads)
+        stop.wait()
+        logger.info("stopping: finishing what is in hand")
+        scheduler.shutdown(wait=True)
+        worker.stop(timeout=int(settings.shutdown_timeout.total_seconds() * 1000))
+        broker.close()
+    logger.info("stopped")

@@ -1,0 +1,171 @@
+"""What to read of an entity, and what the answers say."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import NamedTuple, TypeVar
+
+from ampeco.client import Answer, Client
+from ampeco.errors import Forbidden, NotFound
+from ampeco.resources import NetworkStatusLogEntry, StatusLogEntry
+from storage.facts import (
+    boot_values,
+    charge_point_facts,
+    evse_facts,
+    location_facts,
+    presence,
+    reader,
+    session_facts,
+    status_log_values,
+)
+from storage.findings import Findings
+from storage.fold import read
+from storage.known import Known
+
+Entry = TypeVar("Entry", bound=StatusLogEntry)
+
+
+class Wanted(NamedTuple):
+    """One entity to read.
+
+    Attributes:
+        entity_id: its id at AMPECO.
+        known: what is stored of it.
+        children: the stored ids of its connectors or charging periods.
+    """
+
+    entity_id: int
+    known: Known
+    children: set[int]
+
+
+def read_session(client: Client, wanted: Wanted) -> Findings:
+    """A session with its charging periods and its authorization: one call."""
+    found = Findings()
+    answer = client.session(wanted.entity_id)
+    session = answer.resource
+    session_facts(found, session, answer.raw, reader(answer.tenant_time))
+    if session.charging_periods is not None:
+        listed = {period.id for period in session.charging_periods}
+        _children(found, "charging_period", listed, wanted.children, answer.tenant_time)
+    return found
+
+
+def read_evse(client: Client, wanted: Wanted) -> Findings:
+    """An EVSE with its connectors: one call, and one for its status where that is not the one we know."""
+    found = Findings()
+    answer = client.evse(wanted.entity_id)
+    evse, began_at = answer.resource, answer.tenant_time
+    evse_facts(found, evse, answer.raw, reader(began_at), at=began_at)
+    if evse.connectors is not None:
+        listed = {connector.id for connector in evse.connectors}
+        _children(found, "connector", listed, wanted.children, began_at)
+    if _in_doubt(wanted.known, "hardware", evse.hardware_status):
+        log = _latest(client.evse_hardware_status, wanted.entity_id)
+        shown = StatusLogEntry(status=evse.hardware_status, timestamp=evse.last_hardware_status_update_at or began_at)
+        _hardware(found, "evse", wanted.entity_id, log, Answer(shown, {}, began_at))
+    return found
+
+
+def read_charge_point(client: Client, wanted: Wanted) -> Findings:
+    """A charge point: one call, and one for each of its two statuses that is not the one we know."""
+    found = Findings()
+    answer = client.charge_point(wanted.entity_id)
+    charge_point, began_at = answer.resource, answer.tenant_time
+    charge_point_facts(found, charge_point, answer.raw, reader(began_at))
+    boot = charge_point.last_boot_notification
+    if boot is not None and boot.last_updated_at is not None:
+        values = boot_values(boot)
+        found.facts.append(
+            read("charge_point", wanted.entity_id, "boot", boot.last_updated_at, values, began_at=began_at)
+        )
+    if _in_doubt(wanted.known, "network", charge_point.network_status):
+        network = _latest(client.charge_point_network_status, wanted.entity_id)
+        connection = StatusLogEntry(
+            status=charge_point.network_status, timestamp=charge_point.last_network_status_update_at or began_at
+        )
+        _network(found, wanted.entity_id, network, Answer(connection, {}, began_at))
+    if _in_doubt(wanted.known, "hardware", charge_point.hardware_status):
+        hardware = _latest(client.charge_point_hardware_status, wanted.entity_id)
+        shown = StatusLogEntry(
+            status=charge_point.hardware_status,
+            timestamp=charge_point.last_hardware_status_update_at or began_at,
+            vendor_error_code=charge_point.vendor_error_code,
+        )
+        _hardware(found, "charge_point", wanted.entity_id, hardware, Answer(shown, {}, began_at))
+    return found
+
+
+def read_location(client: Client, wanted: Wanted) -> Findings:
+    """A location: one call."""
+    found = Findings()
+    answer = client.location(wanted.entity_id)
+    location_facts(found, answer.resource, answer.raw, reader(answer.tenant_time), at=answer.tenant_time)
+    return found
+
+
+READERS: dict[str, Callable[[Client, Wanted], Findings]] = {
+    "session": read_session,
+    "evse": read_evse,
+    "charge_point": read_charge_point,
+    "location": read_location,
+}
+
+#: The table of an entity's children, which are read with it.
+CHILDREN = {"session": "charging_period", "evse": "connector"}
+
+
+def _in_doubt(known: Known, group: str, shown: str | None) -> bool:
+    """Whether the status that a resource shows, without a time, is not the one we know."""
+    if known.get(f"{group}_contested"):
+        return True
+    return shown != known.get(f"{group}_status")
+
+
+def _latest(log: Callable[[int], Answer[Entry]], entity_id: int) -> Answer[Entry] | None:
+    """The newest entry of a status log; None where the tenant offers none."""
+    try:
+        return log(entity_id)
+    except (NotFound, Forbidden):
+        return None
+
+
+def _hardware(
+    found: Findings,
+    entity: str,
+    entity_id: int,
+    log: Answer[StatusLogEntry] | None,
+    shown: Answer[StatusLogEntry],
+) -> None:
+    """The hardware status by the log, which has its time and error; else as the resource shows it."""
+    answer = log or shown
+    values = status_log_values(answer.resource)
+    at = answer.resource.timestamp
+    found.facts.append(read(entity, entity_id, "hardware", at, values, began_at=answer.tenant_time))
+    table = "evse_status_observation" if entity == "evse" else "charge_point_hardware_observation"
+    source = "status_log" if log else "read"
+    found.observe(table, values | {f"{entity}_id": entity_id, "observed_at": at, "source": source})
+
+
+def _network(
+    found: Findings,
+    entity_id: int,
+    log: Answer[NetworkStatusLogEntry] | None,
+    shown: Answer[StatusLogEntry],
+) -> None:
+    """The network status by the log, which has its time; else as the resource shows it."""
+    answer: Answer[NetworkStatusLogEntry] | Answer[StatusLogEntry] = log or shown
+    status, at = {"network_status": answer.resource.status}, answer.resource.timestamp
+    found.facts.append(read("charge_point", entity_id, "network", at, status, began_at=answer.tenant_time))
+    source = "status_log" if log else "read"
+    found.observe(
+        "charge_point_network_observation",
+        status | {"charge_point_id": entity_id, "observed_at": at, "source": source},
+    )
+
+
+def _children(found: Findings, child: str, listed: set[int], stored: set[int], began_at: datetime) -> None:
+    """What is listed is there, whatever was thought; what is stored and no longer listed is gone."""
+    for child_id in listed | stored:
+        found.facts.append(presence(child, child_id, began_at=began_at, gone=child_id not in listed))

@@ -1,0 +1,125 @@
+"""Every setting of the service, from the environment, and the tenants from their file."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+from pydantic import AliasChoices, Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from ampeco.tenants import Tenant, load_tenants
+
+
+class SettingsError(Exception):
+    """A setting is wrong; the message is one sentence that names it."""
+
+
+class Settings(BaseSettings):
+    """The service's settings; each is an environment variable, most begin with ``RECEIVER_``."""
+
+    model_config = SettingsConfigDict(env_prefix="RECEIVER_", frozen=True, hide_input_in_errors=True)
+
+    database_url: str | None = Field(
+        default=None,
+        validation_alias=AliasChoices("DATABASE_URL", "database_url"),
+        description="Postgres 15 or later; unset: an embedded one under the data directory",
+    )
+    redis_url: str | None = Field(
+        default=None,
+        validation_alias=AliasChoices("REDIS_URL", "redis_url"),
+        description="Redis 6.2 or later; unset: an embedded one under the data directory",
+    )
+    tenants_file: Path = Field(
+        default=Path("tenants.toml"),
+        validation_alias=AliasChoices("TENANTS_FILE", "tenants_file"),
+        description="The tenants and where their tokens are found",
+    )
+    data_dir: Path = Field(default=Path(".local"), description="Where the embedded servers keep their data")
+
+    host: str = Field(default="127.0.0.1", description="Address that the receiver listens on")
+    port: int = Field(default=8080, ge=0, le=65535, description="Port that the receiver listens on")
+    public_url: str | None = Field(
+        default=None,
+        pattern=r"^https?://",
+        description="How AMPECO reaches the receiver; callback URLs begin with it",
+    )
+    body_limit_bytes: int = Field(default=1024 * 1024, gt=0, description="Longest body that is read")
+    commit_timeout: timedelta = Field(
+        default=timedelta(seconds=5), gt=timedelta(0), description="Longest wait for a commit before a 503"
+    )
+    waiting_room: int = Field(
+        default=2_000, gt=0, description="Most notifications that wait for a commit; beyond it, 503"
+    )
+
+    apply_threads: int = Field(default=2, gt=0, le=16, description="Threads of a work process that apply")
+    refresh_threads: int = Field(default=4, gt=0, le=64, description="Threads of a work process that read the API")
+    sweep_after: timedelta = Field(
+        default=timedelta(seconds=30), gt=timedelta(0), description="Age at which an open batch is sent again"
+    )
+    api_timeout: timedelta = Field(
+        default=timedelta(seconds=10), gt=timedelta(0), description="Longest wait for an answer of AMPECO's API"
+    )
+    shutdown_timeout: timedelta = Field(
+        default=timedelta(seconds=30), gt=timedelta(0), description="Longest wait for work in hand at a stop"
+    )
+    work_metrics_port: int | None = Field(
+        default=None,
+        ge=1,
+        le=65535,
+        description="Port of the worker's own /metrics, on the receiver's host; unset: none",
+    )
+
+    log_format: Literal["auto", "console", "json"] = Field(
+        default="auto", description="auto: json where the output is not a terminal"
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="Least level logged")
+
+    @cached_property
+    def tenants(self) -> dict[str, Tenant]:
+        """The tenants by name.
+
+        Raises:
+            TenantsError: the file, or a token that it refers to, is missing or wrong.
+        """
+        return load_tenants(self.tenants_file)
+
+    def required_database_url(self) -> str:
+        if self.database_url is None:
+            raise SettingsError("DATABASE_URL is not set, and no embedded Postgres was started.")
+        return self.database_url
+
+    def required_redis_url(self) -> str:
+        if self.redis_url is None:
+            raise SettingsError("REDIS_URL is not set, and no embedded Redis was started.")
+        return self.redis_url
+
+
+def environment_name(field: str) -> str:
+    """The environment variable of a setting."""
+    return field.upper() if field in ("database_url", "redis_url", "tenants_file") else f"RECEIVER_{field.upper()}"
+
+
+def load_settings() -> Settings:
+    """Read the environment.
+
+    Raises:
+        SettingsError: a variable holds what the setting cannot take.
+    """
+    try:
+        settings = Settings()
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        field = str(first["loc"][0])
+        name = environment_name(field.lower().removeprefix("receiver_"))
+        raise SettingsError(f"{name}: {first['msg']}.") from None
+    _check_url(settings.database_url, "DATABASE_URL", ("postgresql://", "postgres://", "postgresql+psycopg://"))
+    _check_url(settings.redis_url, "REDIS_URL", ("redis://", "rediss://", "unix://"))
+    return settings
+
+
+def _check_url(url: str | None, name: str, schemes: tuple[str, ...]) -> None:
+    if url is not None and not url.startswith(schemes):
+        raise SettingsError(f"{name} must begin with {' or '.join(schemes)}.")

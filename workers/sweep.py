@@ -1,0 +1,55 @@
+"""Sweep: what Redis lost or a killed worker dropped is sent again.
+
+Postgres knows which batches are open and which reads are due; the sweep only wakes
+somebody up for them. Several sweeps side by side send each batch once.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import redis
+from dramatiq import Broker
+from sqlalchemy import Engine
+
+from storage import batches as inbox
+from storage import refresh_queue
+from workers.broker import apply_message, refresh_message
+from workers.logs import get_logger
+from workers.metrics import SWEPT
+from workers.pause import paused_for
+
+logger = get_logger(__name__)
+
+#: Each message takes up far more than one batch, so few messages clear a large backlog.
+MOST_BATCHES = 50
+
+#: A tenant with reads due is woken at most this often by all processes together, so that
+#: wake-ups do not pile up behind a slow API.
+WAKE_INTERVAL_MS = 1_500
+
+
+def sweep_batches(engine: Engine, broker: Broker, *, age: timedelta) -> int:
+    """Send open batches older than ``age`` again; returns how many."""
+    with engine.begin() as connection:
+        overdue = inbox.overdue(connection, age=age, most=MOST_BATCHES)
+        for batch_id in overdue:
+            broker.enqueue(apply_message(batch_id))
+    if overdue:
+        SWEPT.inc(len(overdue))
+        logger.warning("open batches sent again", batches=len(overdue), first_batch=str(overdue[0]))
+    return len(overdue)
+
+
+def wake_refreshes(engine: Engine, broker: Broker, client: redis.Redis) -> int:
+    """Wake the readers of each tenant that has reads due and is not paused; returns how many."""
+    with engine.begin() as connection:
+        tenants = refresh_queue.due_tenants(connection)
+    woken = 0
+    for tenant in tenants:
+        if paused_for(client, tenant):
+            continue
+        if client.set(f"ampeco-receiver:woken:{tenant}", 1, nx=True, px=WAKE_INTERVAL_MS):
+            broker.enqueue(refresh_message(tenant))
+            woken += 1
+    return woken
