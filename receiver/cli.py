@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from redis.exceptions import RedisError
@@ -22,7 +22,8 @@ from ampeco.tenants import Tenant, TenantsError
 from receiver import subscribing
 from receiver.console import console, errors, overview_table, queue_table, trouble_table
 from receiver.embedded import embedded_servers
-from receiver.supervisor import Supervisor, receiver_child
+from receiver.service import bring_up_to_date, service_children, worker_children
+from receiver.supervisor import Supervisor
 from storage.database import create_database_engine
 from storage.overview import overview, troubles
 from workers.broker import QUEUES, create_broker, create_redis
@@ -96,24 +97,6 @@ def up() -> None:
         supervisor.run()
 
 
-def service_children() -> list[Any]:
-    """The processes of a whole service, what brings work in first."""
-    return [
-        receiver_child("serve", "serve"),
-        receiver_child("work apply", "work", "--queue", "apply"),
-        receiver_child("work refresh", "work", "--queue", "refresh"),
-    ]
-
-
-def bring_up_to_date(settings: Settings) -> None:
-    """Migrate, and make the log's partitions for the days ahead."""
-    from workers.process import make_partitions
-
-    with _engine(settings) as engine:
-        migrations.upgrade(engine)
-        make_partitions(engine)
-
-
 @app.command()
 def serve(
     processes: Annotated[int, typer.Option(min=1, help="Processes that share the port.")] = 1,
@@ -148,7 +131,7 @@ def work(
             run(settings, {queue})
             return
         supervisor = Supervisor(
-            [receiver_child(f"work {name}", "work", "--queue", name) for name in QUEUES],
+            worker_children(),
             shutdown_seconds=settings.shutdown_timeout.total_seconds() + 5,
         )
         supervisor.stop_on_signals()

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import IO
 
 from workers.logs import get_logger
 
@@ -38,13 +39,15 @@ class Child:
     restart_at: float = 0.0
     delay: float = FIRST_RESTART_SECONDS
 
-    def start(self) -> None:
+    def start(self, output: IO[bytes] | None) -> None:
         # A process group of its own: Ctrl-C on the terminal reaches us alone, and we stop
         # the processes in order.
         self.process = subprocess.Popen(  # noqa: S603 - our own command
             self.command,
             env=os.environ | self.environment,
             process_group=0,
+            stdout=output,
+            stderr=output,
         )
         self.started_at = time.monotonic()
 
@@ -65,11 +68,13 @@ class Supervisor:
         children: started in this order, stopped in this order too: what brings work in
             comes first, so that the others can finish it.
         shutdown_seconds: after a stop each child has this long, then it is killed.
+        output: where the children write; left out, where we do.
     """
 
-    def __init__(self, children: Sequence[Child], *, shutdown_seconds: float) -> None:
+    def __init__(self, children: Sequence[Child], *, shutdown_seconds: float, output: IO[bytes] | None = None) -> None:
         self._children = children
         self._shutdown = shutdown_seconds
+        self._output = output
         self._stop = threading.Event()
 
     def stop(self) -> None:
@@ -89,7 +94,7 @@ class Supervisor:
         """
         try:
             for child in self._children:
-                child.start()
+                child.start(self._output)
             watcher = threading.Thread(target=self._watch, name="supervisor", daemon=True)
             watcher.start()
             if meanwhile is not None:
@@ -111,7 +116,7 @@ class Supervisor:
         if child.restart_at:
             if now >= child.restart_at and not self._stop.is_set():
                 child.restart_at = 0.0
-                child.start()
+                child.start(self._output)
         elif child.process.poll() is not None:
             if now - child.started_at > STARTED_WELL_SECONDS:
                 child.delay = FIRST_RESTART_SECONDS

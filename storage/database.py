@@ -39,6 +39,11 @@ def connection_arguments(application_name: str) -> dict[str, str]:
     }
 
 
+def shown_url(database_url: str) -> str:
+    """The URL as it may be shown: a password in it is not."""
+    return make_url(database_url).set(drivername="postgresql").render_as_string(hide_password=True)
+
+
 def conninfo(database_url: str) -> str:
     """The URL as libpq takes it, for connections that go past SQLAlchemy."""
     return make_url(database_url).set(drivername="postgresql").render_as_string(hide_password=False)

@@ -1,0 +1,121 @@
+"""``ampeco-receiver demo``: a stand-in tenant, the whole service, and a live view of the database."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+import sys
+import threading
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import httpx
+
+from ampeco.client import Client
+from receiver import subscribing
+from receiver.console import console
+from receiver.embedded import embedded_servers
+from receiver.live import LiveView
+from receiver.service import bring_up_to_date, service_children
+from receiver.supervisor import Child, Supervisor
+from workers.logs import configure_logging
+from workers.settings import Settings, SettingsError, load_settings
+
+START_TIMEOUT_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """Where everything of one demo is found."""
+
+    tenant: str
+    api_url: str
+    receiver_url: str
+    log: Path
+
+
+def run_demo(*, seconds: float | None, speed: float, data_dir: Path | None) -> None:
+    """Run until Ctrl-C, or for ``seconds``; leaves no process behind.
+
+    Each run has a tenant of its own name, so that a new one begins with an empty picture
+    beside what older ones left.
+    """
+    settings = load_settings()
+    if data_dir is not None:
+        settings = settings.model_copy(update={"data_dir": data_dir})
+    folder = settings.data_dir / "demo"
+    folder.mkdir(parents=True, exist_ok=True)
+    scene = Scene(
+        tenant=f"demo-{datetime.now(UTC):%Y%m%d-%H%M%S}",
+        api_url=f"http://127.0.0.1:{_free_port()}",
+        receiver_url=f"http://127.0.0.1:{_free_port()}",
+        log=folder / "demo.log",
+    )
+    token = secrets.token_urlsafe(24)
+    tenants_file = folder / "tenants.toml"
+    tenants_file.write_text(
+        f'[tenants.{scene.tenant}]\nbase_url = "{scene.api_url}"\ntoken_env = "DEMO_AMPECO_TOKEN"\n'
+    )
+    os.environ |= {
+        "TENANTS_FILE": str(tenants_file),
+        "DEMO_AMPECO_TOKEN": token,
+        "AMPECO_SIMULATOR_TOKEN": token,
+        "RECEIVER_HOST": "127.0.0.1",
+        "RECEIVER_PORT": scene.receiver_url.rpartition(":")[2],
+    }
+    configure_logging("auto", "warning", process="demo")
+    console.print(f"Starting the stand-in tenant and the service; their log is {scene.log}")
+    settings = load_settings().model_copy(update={"data_dir": settings.data_dir})
+    with embedded_servers(settings) as ready, scene.log.open("wb") as log:
+        bring_up_to_date(ready)
+        simulator = Child(
+            "stand-in tenant",
+            [
+                *(sys.executable, "-m", "simulator", "run"),
+                *("--port", scene.api_url.rpartition(":")[2]),
+                *("--speed", str(speed)),
+            ],
+        )
+        supervisor = Supervisor(
+            [simulator, *service_children()],
+            shutdown_seconds=ready.shutdown_timeout.total_seconds() + 5,
+            output=log,
+        )
+        supervisor.stop_on_signals()
+        supervisor.run(lambda stop: _show(stop, ready, scene, seconds))
+    console.print("Stopped; nothing is left running.")
+
+
+def _show(stop: threading.Event, settings: Settings, scene: Scene, seconds: float | None) -> None:
+    for url in (f"{scene.api_url}/", f"{scene.receiver_url}/readyz"):
+        if not _wait_until_answers(url, stop):
+            if stop.is_set():
+                return
+            raise SettingsError(f"The demo did not start within {START_TIMEOUT_SECONDS:g} s; see {scene.log}.")
+    tenant = settings.tenants[scene.tenant]
+    with Client(tenant.url, tenant.api_token()) as client:
+        subscribing.subscribe(client, tenant, subscribing.callback_url(scene.receiver_url, tenant.name))
+    deadline = None if seconds is None else time.monotonic() + seconds
+    with LiveView(scene.tenant, settings.required_database_url()) as view:
+        view.watch(stop, deadline)
+
+
+def _wait_until_answers(url: str, stop: threading.Event) -> bool:
+    deadline = time.monotonic() + START_TIMEOUT_SECONDS
+    while time.monotonic() < deadline and not stop.wait(0.2):
+        try:
+            if httpx.get(url).is_success:
+                return True
+        except httpx.TransportError:
+            continue
+    return False
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

@@ -1,0 +1,96 @@
+"""How a tenant's fleet stands now: for people who watch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+
+from sqlalchemy import Connection, text
+
+
+@dataclass(frozen=True, slots=True)
+class RunningSession:
+    """A session that has not stopped; energy in Wh, power in W."""
+
+    session_id: int
+    evse: str
+    location: str | None
+    started_at: datetime | None
+    energy_wh: Decimal | None
+    power_w: Decimal | None
+    soc_percent: Decimal | None
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """EVSEs by hardware status, charge points by network status, and the sessions."""
+
+    evses: dict[str, int]
+    charge_points: dict[str, int]
+    locations: int
+    sessions_running: int
+    sessions_stopped: int
+    running: Sequence[RunningSession]
+
+
+_EVSES = text("""
+SELECT coalesce(hardware_status, 'never reported'), count(*)
+  FROM charging.evse
+ WHERE tenant = :tenant AND deleted_at IS NULL
+ GROUP BY 1
+ ORDER BY 2 DESC
+""")
+
+_CHARGE_POINTS = text("""
+SELECT coalesce(network_status, 'never reported'), count(*)
+  FROM charging.charge_point
+ WHERE tenant = :tenant AND deleted_at IS NULL
+ GROUP BY 1
+ ORDER BY 2 DESC
+""")
+
+_COUNTS = text("""
+SELECT (SELECT count(*) FROM charging.location WHERE tenant = :tenant AND deleted_at IS NULL),
+       count(*) FILTER (WHERE status IN ('active', 'pending')),
+       count(*) FILTER (WHERE status NOT IN ('active', 'pending'))
+  FROM charging.session
+ WHERE tenant = :tenant AND deleted_at IS NULL
+""")
+
+_RUNNING = text("""
+SELECT session.session_id,
+       coalesce(evse.physical_reference, 'EVSE ' || session.evse_id, '–'),
+       location.name,
+       session.started_at,
+       session.energy_wh,
+       session.power_w,
+       session.soc_percent
+  FROM charging.session
+  LEFT JOIN charging.evse USING (tenant, evse_id)
+  LEFT JOIN charging.charge_point
+         ON charge_point.tenant = session.tenant
+        AND charge_point.charge_point_id = session.charge_point_id
+  LEFT JOIN charging.location USING (tenant, location_id)
+ WHERE session.tenant = :tenant
+   AND session.deleted_at IS NULL
+   AND session.status IN ('active', 'pending')
+ ORDER BY session.started_at DESC NULLS LAST, session.session_id DESC
+ LIMIT :most
+""")
+
+
+def fleet(connection: Connection, tenant: str, *, most_sessions: int = 12) -> Fleet:
+    """The fleet of a tenant, with its latest running sessions."""
+    of_tenant = {"tenant": tenant}
+    locations, running, stopped = connection.execute(_COUNTS, of_tenant).one()
+    sessions = connection.execute(_RUNNING, of_tenant | {"most": most_sessions})
+    return Fleet(
+        evses={status: count for status, count in connection.execute(_EVSES, of_tenant)},
+        charge_points={status: count for status, count in connection.execute(_CHARGE_POINTS, of_tenant)},
+        locations=locations,
+        sessions_running=running,
+        sessions_stopped=stopped,
+        running=[RunningSession(*row) for row in sessions],
+    )
