@@ -63,7 +63,7 @@ class Forbidden(ApiError):
 
 
 class NotFound(ApiError):
-    """404 or 410: there is no such record, or there is none any more.
+    """404 or 410, in AMPECO's own JSON: there is no such record, or there is none any more.
 
     ``tenant_time`` is the tenant's clock when the call began: the record was gone by then,
     or went since.
@@ -105,7 +105,7 @@ class RateLimited(ApiError):
 
 
 class Unavailable(ApiError):
-    """No usable answer: a 5xx, a timeout, a broken connection, a redirect, a body that is not JSON.
+    """No usable answer: a 5xx, a timeout, a broken connection, a redirect, a success or a 404 that is not JSON.
 
     ``retry_after_seconds`` holds the delay that the tenant asked for, where it asked
     for one, as a tenant under maintenance does.

@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, model_validator
 from pydantic.alias_generators import to_camel
 
-from ampeco.redaction import clean
+from ampeco.redaction import CleanObject, redact
 
 
 class Model(BaseModel):
@@ -36,6 +36,6 @@ class Model(BaseModel):
     @classmethod
     def _cleaned(cls, value: Any) -> Any:
         if isinstance(value, dict):
-            return clean(value)
+            return value if isinstance(value, CleanObject) else redact(value)
         # PHP spells an empty object as an empty array.
         return {} if value == [] else value

@@ -7,6 +7,7 @@ needed here, so none is kept: whatever is stored or modelled goes through here f
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 from ampeco.values import clean_text
@@ -19,6 +20,13 @@ _SECRET_KEYS = frozenset({"pin", "sharingcode"})
 _SECRET_ENDING = "password"  # noqa: S105 - the name of a key: `password`, `networkPassword`, `saslPassword`
 
 
+class CleanObject(dict[str, Any]):
+    """A JSON object that was cleaned, with all below it, so that it need not be cleaned again."""
+
+    __slots__ = ()
+
+
+@lru_cache(maxsize=4096)  # the few hundred keys that AMPECO uses, over and over
 def is_secret(key: str) -> bool:
     """Tell whether the value under ``key`` is a secret, in whichever case the key is written."""
     plain = key.replace("_", "").replace("-", "").lower()
@@ -34,13 +42,13 @@ def clean(value: Any) -> Any:
     return _clean(value, MAX_DEPTH)
 
 
-def redact(value: dict[str, Any]) -> dict[str, Any]:
+def redact(value: dict[str, Any]) -> CleanObject:
     """Return a copy of a JSON object, cleaned as ``clean`` does, to be kept as raw JSON.
 
     Raises:
         ValueError: where it is nested deeper than ``MAX_DEPTH``.
     """
-    cleaned: dict[str, Any] = _clean(value, MAX_DEPTH)
+    cleaned: CleanObject = _clean(value, MAX_DEPTH)
     return cleaned
 
 
@@ -52,5 +60,7 @@ def _clean(value: Any, depth_left: int) -> Any:
     if not depth_left:
         raise ValueError(f"nested deeper than {MAX_DEPTH} levels")
     if isinstance(value, dict):
-        return {clean_text(key): _clean(held, depth_left - 1) for key, held in value.items() if not is_secret(key)}
+        return CleanObject(
+            {clean_text(key): _clean(held, depth_left - 1) for key, held in value.items() if not is_secret(key)}
+        )
     return [_clean(held, depth_left - 1) for held in value]

@@ -343,13 +343,17 @@ class Location(Model):
 
     @property
     def default_name(self) -> str | None:
-        """The English name, else the first one."""
-        return self.name.get("en") or next(iter(self.name.values()), None)
+        """The name in English, else in the first language."""
+        return _default(self.name)
 
     @property
     def default_address(self) -> str | None:
         """The address in English, else in the first language."""
-        return self.address.get("en") or next(iter(self.address.values()), None)
+        return _default(self.address)
+
+
+def _default(texts: dict[str, str]) -> str | None:
+    return texts.get("en") or next(iter(texts.values()), None)
 
 
 class StatusLogEntry(Model):

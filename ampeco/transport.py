@@ -21,7 +21,7 @@ import orjson
 from pydantic import SecretStr
 
 from ampeco import errors
-from ampeco.redaction import clean
+from ampeco.redaction import redact
 
 Query = Sequence[tuple[str, str]]
 
@@ -133,13 +133,17 @@ class Transport:
 
     def _refusal(self, method: str, path: str, response: httpx.Response, tenant_time: datetime) -> errors.ApiError:
         status = response.status_code
-        message, field_errors = self._explanation(response)
-        call = (method, path, status, message)
+        body = _json_object(response)
+        call = (method, path, status, self._message(body) or response.reason_phrase or "no reason given")
         match status:
             case 401:
                 return errors.Unauthorised(*call)
             case 403:
                 return errors.Forbidden(*call)
+            case 404 | 410 if body is None:
+                # AMPECO's own is JSON. A parked domain or a proxy must not make everything look deleted.
+                reason = "not AMPECO's own answer, as from a proxy or a wrong base URL"
+                return errors.Unavailable(method, path, status, reason)
             case 404 | 410:
                 return errors.NotFound(*call, tenant_time)
             case 409:
@@ -150,34 +154,35 @@ class Transport:
             case 408:
                 return errors.Unavailable(*call)
             case _ if 400 <= status < 500:
-                return errors.Invalid(*call, field_errors)
+                return errors.Invalid(*call, self._field_errors(body))
             case _ if 300 <= status < 400:
                 return errors.Unavailable(method, path, status, "a redirect, not followed: check the base URL")
             case _:
                 return errors.Unavailable(*call, _retry_after(response) if status == 503 else None)
 
-    def _explanation(self, response: httpx.Response) -> tuple[str, dict[str, list[str]]]:
-        """Return AMPECO's own message and, of a 422, its sentences by field."""
-        fallback = response.reason_phrase or "no reason given"
-        try:
-            body = clean(orjson.loads(response.content))
-        except ValueError:
-            return fallback, {}
-        if not isinstance(body, dict):
-            return fallback, {}
-        message = body.get("message")
-        by_field = body.get("errors")
-        return (
-            self._safe(message) if isinstance(message, str) and message else fallback,
-            {
-                self._safe(field): [self._safe(str(text)) for text in (texts if isinstance(texts, list) else [texts])]
-                for field, texts in (by_field if isinstance(by_field, dict) else {}).items()
-            },
-        )
+    def _message(self, body: dict[str, Any] | None) -> str | None:
+        message = (body or {}).get("message")
+        return self._safe(message) if isinstance(message, str) else None
+
+    def _field_errors(self, body: dict[str, Any] | None) -> dict[str, list[str]]:
+        by_field = (body or {}).get("errors")
+        return {
+            self._safe(field): [self._safe(str(text)) for text in (texts if isinstance(texts, list) else [texts])]
+            for field, texts in (by_field if isinstance(by_field, dict) else {}).items()
+        }
 
     def _safe(self, text: str) -> str:
         """Shorten a foreign text, and take the token out of it in case it was echoed."""
         return text.replace(self._token.get_secret_value(), "[token]")[:_MAX_REASON]
+
+
+def _json_object(response: httpx.Response) -> dict[str, Any] | None:
+    """Return the JSON object of a refusal, without secrets; None where there is none, as in a proxy's page."""
+    try:
+        body = orjson.loads(response.content)
+        return redact(body) if isinstance(body, dict) else None
+    except ValueError:
+        return None
 
 
 def _retry_after(response: httpx.Response) -> float | None:

@@ -66,7 +66,7 @@ WITH oldest AS (
      ORDER BY batch_id
      LIMIT 1
 ), open AS (
-    SELECT batch.tenant, batch.batch_id, batch.notifications
+    SELECT batch.tenant, batch.batch_id, batch.notifications, batch.body_bytes
       FROM ingest.batch
       JOIN oldest USING (tenant)
      WHERE applied_at IS NULL
@@ -75,7 +75,10 @@ WITH oldest AS (
      LIMIT :most_batches
        FOR UPDATE OF batch SKIP LOCKED
 ), bite AS (
-    SELECT tenant, batch_id, sum(notifications) OVER (ORDER BY batch_id) - notifications AS before
+    SELECT tenant,
+           batch_id,
+           sum(notifications) OVER (ORDER BY batch_id) - notifications AS notifications_before,
+           sum(body_bytes) OVER (ORDER BY batch_id) - body_bytes AS bytes_before
       FROM open
 )
 UPDATE ingest.batch
@@ -83,18 +86,25 @@ UPDATE ingest.batch
   FROM bite
  WHERE batch.tenant = bite.tenant
    AND batch.batch_id = bite.batch_id
-   AND bite.before < :most_notifications
+   AND bite.notifications_before < :most_notifications
+   AND bite.bytes_before < :most_bytes
 RETURNING batch.tenant, batch.batch_id, first_received_at, last_received_at, attempts, trying
 """)
 
 
-def claim(connection: Connection, *, most_batches: int, most_notifications: int) -> list[Batch]:
+def claim(connection: Connection, *, most_batches: int, most_notifications: int, most_bytes: int) -> list[Batch]:
     """Take the oldest open batches of one tenant in hand, and count the attempt.
 
     Commit before the work: an attempt that kills its worker must have been counted.
     """
     rows = connection.execute(
-        _CLAIM, {"most_batches": most_batches, "most_notifications": most_notifications, "lease": LEASE}
+        _CLAIM,
+        {
+            "most_batches": most_batches,
+            "most_notifications": most_notifications,
+            "most_bytes": most_bytes,
+            "lease": LEASE,
+        },
     )
     return sorted((Batch(*row) for row in rows), key=lambda batch: batch.batch_id)
 

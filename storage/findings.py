@@ -14,8 +14,9 @@ from storage.fold import Fact
 
 #: Why a read is wanted. Of two marks the one that is first in the alphabet stays, which
 #: is the stronger: a read asked for as ``provisional`` or ``unknown`` is moot once a
-#: snapshot has come by itself, one asked for as ``changed`` or ``contested`` is not.
-Reason = Literal["changed", "contested", "provisional", "unknown"]
+#: snapshot has come by itself, one asked for otherwise is not. ``gone`` is a tombstoned
+#: entity that is spoken of nevertheless.
+Reason = Literal["changed", "contested", "gone", "provisional", "unknown"]
 
 
 class Entity(NamedTuple):

@@ -87,8 +87,8 @@ def fleet(connection: Connection, tenant: str, *, most_sessions: int = 12) -> Fl
     locations, running, stopped = connection.execute(_COUNTS, of_tenant).one()
     sessions = connection.execute(_RUNNING, of_tenant | {"most": most_sessions})
     return Fleet(
-        evses={status: count for status, count in connection.execute(_EVSES, of_tenant)},
-        charge_points={status: count for status, count in connection.execute(_CHARGE_POINTS, of_tenant)},
+        evses=dict(connection.execute(_EVSES, of_tenant).tuples().all()),
+        charge_points=dict(connection.execute(_CHARGE_POINTS, of_tenant).tuples().all()),
         locations=locations,
         sessions_running=running,
         sessions_stopped=stopped,

@@ -98,9 +98,9 @@ class Group:
 # can be tried again. Index: the primary keys.
 _COMMIT_GROUPS = b"""
 WITH batches AS (
-    INSERT INTO ingest.batch (tenant, batch_id, notifications, first_received_at, last_received_at)
+    INSERT INTO ingest.batch (tenant, batch_id, notifications, body_bytes, first_received_at, last_received_at)
     SELECT *
-      FROM unnest(%b::text[], %b::uuid[], %b::int[], %b::timestamptz[], %b::timestamptz[])
+      FROM unnest(%b::text[], %b::uuid[], %b::int[], %b::bigint[], %b::timestamptz[], %b::timestamptz[])
         ON CONFLICT DO NOTHING
 )
 INSERT INTO ingest.notification (
@@ -121,6 +121,7 @@ def commit_parameters(groups: Sequence[Group]) -> list[list[Any]]:
         [group.tenant for group in groups],
         [group.batch_id for group in groups],
         [len(group.entries) for group in groups],
+        [sum(len(entry.body) for entry in group.entries) for group in groups],
         [min(entry.received_at for entry in group.entries) for group in groups],
         [max(entry.received_at for entry in group.entries) for group in groups],
         [entry.tenant for _, entry in rows],

@@ -13,12 +13,16 @@ from sqlalchemy import Connection, text
 from storage.findings import Entity, Findings, Reason
 from storage.mirrors import MIRRORS
 
-#: How long a worker keeps a claimed read; longer than any read with its retries takes.
-LEASE = timedelta(seconds=60)
+#: How long a worker keeps what it claimed; longer than it may take over it.
+LEASE = timedelta(seconds=180)
 
 #: A start or stop notice is most often followed by a session update within a second or
 #: two; waiting that long saves the read.
 PROVISIONAL_DELAY = timedelta(seconds=5)
+
+#: A tombstoned entity that is spoken of again is looked for this much later, so that one
+#: which our token may not see, or that left stragglers behind, is not asked for all the time.
+GONE_DELAY = timedelta(minutes=5)
 
 #: The entities that are read one by one; the others come with them.
 READABLE = ("session", "evse", "charge_point", "location")
@@ -42,7 +46,11 @@ class RefreshRequest:
 _MARK = text("""
 INSERT INTO ingest.refresh_request AS known (tenant, entity, entity_id, reason, marked_by, due_at)
 SELECT :tenant, entity, entity_id, reason, marked_by,
-       now() + CASE reason WHEN 'provisional' THEN CAST(:provisional_delay AS interval) ELSE interval '0' END
+       now() + CASE reason
+               WHEN 'provisional' THEN CAST(:provisional_delay AS interval)
+               WHEN 'gone' THEN CAST(:gone_delay AS interval)
+               ELSE interval '0'
+               END
   FROM json_populate_recordset(NULL::ingest.refresh_request, CAST(:marks AS json))
  ORDER BY entity, entity_id
     ON CONFLICT (tenant, entity, entity_id) DO UPDATE SET
@@ -60,7 +68,7 @@ def mark(connection: Connection, tenant: str, findings: Findings, contested: Seq
     Call it after the upsert, in the same transaction: an entity that is only mentioned
     is marked if its row, or a whole snapshot in it, is missing.
     """
-    reasons: dict[Entity, Reason] = dict.fromkeys(_unknown(connection, tenant, findings.mentioned), "unknown")
+    reasons = _unknown(connection, tenant, findings.mentioned)
     reasons |= findings.wanted
     reasons |= {entity: "contested" for entity in contested if entity.entity in READABLE}
     if not reasons:
@@ -76,17 +84,18 @@ def mark(connection: Connection, tenant: str, findings: Findings, contested: Seq
             "tenant": tenant,
             "marks": orjson.dumps(marks).decode(),
             "provisional_delay": PROVISIONAL_DELAY,
+            "gone_delay": GONE_DELAY,
         },
     )
     return len(marks)
 
 
-def _unknown(connection: Connection, tenant: str, mentioned: set[Entity]) -> list[Entity]:
-    """Which of the mentioned entities are unknown, known only in part, or tombstoned.
+def _unknown(connection: Connection, tenant: str, mentioned: set[Entity]) -> dict[Entity, Reason]:
+    """Which of the mentioned entities are unknown or known only in part, and which are tombstoned.
 
     Index: the primary key of each mirrored table.
     """
-    unknown: list[Entity] = []
+    unknown: dict[Entity, Reason] = {}
     for name in READABLE:
         ids = [entity_id for entity, entity_id in mentioned if entity == name]
         if not ids:
@@ -94,7 +103,7 @@ def _unknown(connection: Connection, tenant: str, mentioned: set[Entity]) -> lis
         whole = "detail" if name == "session" else "master"
         rows = connection.execute(
             text(f"""
-                SELECT entity_id
+                SELECT entity_id, CASE WHEN known.deleted_at IS NULL THEN 'unknown' ELSE 'gone' END
                   FROM unnest(CAST(:ids AS bigint[])) AS mentioned (entity_id)
                   LEFT JOIN charging.{name} AS known
                          ON known.tenant = :tenant
@@ -105,7 +114,7 @@ def _unknown(connection: Connection, tenant: str, mentioned: set[Entity]) -> lis
             """),  # noqa: S608 - the names are ours
             {"tenant": tenant, "ids": ids},
         )
-        unknown += [Entity(name, entity_id) for entity_id in rows.scalars()]
+        unknown |= {Entity(name, entity_id): reason for entity_id, reason in rows}
     return unknown
 
 

@@ -79,6 +79,7 @@ batch = Table(
     tenant_column(),
     Column("batch_id", Uuid, nullable=False, comment="UUIDv7"),
     Column("notifications", Integer, nullable=False, comment="How many notifications were committed together"),
+    Column("body_bytes", BigInteger, nullable=False, comment="Length of their bodies together, bytes"),
     instant("first_received_at", "Earliest received_at in the batch", nullable=False),
     instant("last_received_at", "Latest received_at in the batch", nullable=False),
     instant("committed_at", "When the batch was committed", nullable=False, default=func.now()),
@@ -128,7 +129,9 @@ refresh_request = Table(
     tenant_column(),
     Column("entity", Text, nullable=False, comment="Mirrored table: session, evse, charge_point or location"),
     Column("entity_id", BigInteger, nullable=False, comment="Id of the entity at AMPECO"),
-    Column("reason", Text, nullable=False, comment="Why a read is wanted: unknown, provisional, changed or contested"),
+    Column(
+        "reason", Text, nullable=False, comment="Why a read is wanted: changed, contested, gone, provisional or unknown"
+    ),
     Column(
         "generation",
         BigInteger,

@@ -43,6 +43,9 @@ logger = get_logger(__name__)
 MOST_BATCHES = 200
 MOST_NOTIFICATIONS = 2_000
 
+#: Bodies are held in memory several times over while they are parsed.
+MOST_BYTES = 16 * 1024 * 1024
+
 #: Later than this a message that found much to do leaves the rest to the next one, well
 #: within its time limit.
 TIME_BUDGET_SECONDS = 10.0
@@ -79,7 +82,12 @@ def apply_open_batches(engine: Engine) -> int:
     settled = 0
     while time.monotonic() < deadline:
         with engine.begin() as connection:
-            claimed = inbox.claim(connection, most_batches=MOST_BATCHES, most_notifications=MOST_NOTIFICATIONS)
+            claimed = inbox.claim(
+                connection,
+                most_batches=MOST_BATCHES,
+                most_notifications=MOST_NOTIFICATIONS,
+                most_bytes=MOST_BYTES,
+            )
         if not claimed:
             break
         try:

@@ -28,9 +28,13 @@ HEARTBEAT_TIMEOUT_MS = 60_000
 #: Dead letters are wake-ups whose work the sweep finds again; a day is enough to look at them.
 DEAD_MESSAGE_TTL_MS = 86_400_000
 
-#: A bite of batches, or a round of reads, ends by itself well before; past this it hangs.
-#: Shorter than the lease of a batch, so that a late worker and its successor do not meet.
-TIME_LIMIT_MS = 25_000
+#: A bite of batches ends by itself well before; past this it hangs. Shorter than the lease
+#: of a batch, so that a late worker and its successor do not meet.
+APPLY_TIME_LIMIT_MS = 25_000
+
+#: A round of reads ends by itself within seconds, unless the tenant's API hangs: then one
+#: read takes its tries and their timeouts. Shorter than the lease of a read.
+REFRESH_TIME_LIMIT_MS = 120_000
 
 #: A wake-up whose work failed is tried again after one second, two, four, eight; then it
 #: is left to the sweep.
@@ -74,7 +78,7 @@ def create_broker(client: redis.Redis, middleware: list[Middleware] | None = Non
 def worker_middleware() -> list[Middleware]:
     """Outermost first: a message past its time is interrupted, and then counts as a failed try."""
     return [
-        TimeLimit(time_limit=TIME_LIMIT_MS),
+        TimeLimit(time_limit=APPLY_TIME_LIMIT_MS),
         Retries(max_retries=MAX_RETRIES, min_backoff=MIN_BACKOFF_MS, max_backoff=MAX_BACKOFF_MS),
     ]
 

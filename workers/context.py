@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from threading import Lock
 from types import TracebackType
@@ -16,16 +18,21 @@ from storage.database import create_database_engine
 from workers.broker import create_redis
 from workers.settings import Settings
 
+#: Tries of one read within a call; what still fails then is left for later by the queue.
+MOST_ATTEMPTS = 2
+
 
 @dataclass(slots=True)
 class Context:
-    """Engine, Redis and API clients of a work process."""
+    """Engine, Redis and API clients of a work process; ``most_turns`` threads may read for one tenant."""
 
     engine: Engine
     redis: redis.Redis
     tenants: dict[str, Tenant]
     make_client: Callable[[Tenant], Client]
+    most_turns: int
     _clients: dict[str, Client] = field(default_factory=dict)
+    _turns: Counter[str] = field(default_factory=Counter)
     _lock: Lock = field(default_factory=Lock)
 
     def client(self, tenant: str) -> Client:
@@ -38,6 +45,21 @@ class Context:
             if tenant not in self._clients:
                 self._clients[tenant] = self.make_client(self.tenants[tenant])
             return self._clients[tenant]
+
+    @contextlib.contextmanager
+    def turn(self, tenant: str) -> Iterator[bool]:
+        """Let a thread read for a tenant, unless enough threads do already.
+
+        A tenant that hangs would else hold every thread until its calls time out.
+        """
+        with self._lock:
+            granted = self._turns[tenant] < self.most_turns
+            self._turns[tenant] += granted
+        try:
+            yield granted
+        finally:
+            with self._lock:
+                self._turns[tenant] -= granted
 
     def __enter__(self) -> Context:
         return self
@@ -63,5 +85,9 @@ def create_context(settings: Settings, *, process: str) -> Context:
         ),
         redis=create_redis(settings.required_redis_url()),
         tenants=settings.tenants,
-        make_client=lambda tenant: Client(tenant.url, tenant.api_token(), timeout_seconds=timeout),
+        make_client=lambda tenant: Client(
+            tenant.url, tenant.api_token(), timeout_seconds=timeout, max_attempts=MOST_ATTEMPTS
+        ),
+        # One tenant may have every thread; of several, each at most half of them.
+        most_turns=settings.refresh_threads if len(settings.tenants) == 1 else max(settings.refresh_threads // 2, 1),
     )

@@ -18,7 +18,14 @@ from sqlalchemy.exc import DBAPIError
 
 from storage.partitions import partition_statements, utc_today
 from workers.apply import apply_open_batches
-from workers.broker import APPLY_QUEUE, REFRESH_QUEUE, create_broker, worker_middleware
+from workers.broker import (
+    APPLY_QUEUE,
+    APPLY_TIME_LIMIT_MS,
+    REFRESH_QUEUE,
+    REFRESH_TIME_LIMIT_MS,
+    create_broker,
+    worker_middleware,
+)
 from workers.context import Context, create_context
 from workers.logs import get_logger
 from workers.refresh import refresh_tenant
@@ -45,8 +52,8 @@ def declare_actors(broker: Broker, context: Context) -> None:
     def refresh(tenant: str) -> None:
         refresh_tenant(context, tenant)
 
-    dramatiq.actor(broker=broker, queue_name=APPLY_QUEUE)(apply)
-    dramatiq.actor(broker=broker, queue_name=REFRESH_QUEUE)(refresh)
+    dramatiq.actor(broker=broker, queue_name=APPLY_QUEUE, time_limit=APPLY_TIME_LIMIT_MS)(apply)
+    dramatiq.actor(broker=broker, queue_name=REFRESH_QUEUE, time_limit=REFRESH_TIME_LIMIT_MS)(refresh)
 
 
 def make_partitions(engine: Engine) -> None:

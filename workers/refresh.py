@@ -57,6 +57,11 @@ def refresh_tenant(context: Context, tenant: str) -> int:
     Returns:
         How many requests were settled.
     """
+    with context.turn(tenant) as granted:
+        return _refresh_due(context, tenant) if granted else 0
+
+
+def _refresh_due(context: Context, tenant: str) -> int:
     deadline = time.monotonic() + TIME_BUDGET_SECONDS
     settled = 0
     while time.monotonic() < deadline and not paused_for(context.redis, tenant):
@@ -64,13 +69,16 @@ def refresh_tenant(context: Context, tenant: str) -> int:
             requests = refresh_queue.claim(connection, tenant, most=MOST_REQUESTS)
         if not requests:
             break
-        settled += _refresh_claimed(context, tenant, requests)
+        settled += _refresh_claimed(context, tenant, requests, deadline)
     return settled
 
 
-def _refresh_claimed(context: Context, tenant: str, requests: Sequence[RefreshRequest]) -> int:
+def _refresh_claimed(context: Context, tenant: str, requests: Sequence[RefreshRequest], deadline: float) -> int:
     settled = 0
     for position, request in enumerate(requests):
+        if time.monotonic() >= deadline:
+            _postpone(context, requests[position:], timedelta(0), "its turn comes", counts=False)
+            break
         try:
             settled += _refresh_one(context, request)
         except (RateLimited, Unauthorised, Unavailable) as error:

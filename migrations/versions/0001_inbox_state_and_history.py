@@ -950,6 +950,7 @@ def upgrade() -> None:
         sa.Column(
             "notifications", sa.Integer(), nullable=False, comment="How many notifications were committed together"
         ),
+        sa.Column("body_bytes", sa.BigInteger(), nullable=False, comment="Length of their bodies together, bytes"),
         sa.Column(
             "first_received_at",
             postgresql.TIMESTAMP(timezone=True),
@@ -1100,7 +1101,7 @@ def upgrade() -> None:
             "reason",
             sa.Text(),
             nullable=False,
-            comment="Why a read is wanted: unknown, provisional, changed or contested",
+            comment="Why a read is wanted: changed, contested, gone, provisional or unknown",
         ),
         sa.Column(
             "generation",
