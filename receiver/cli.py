@@ -66,9 +66,14 @@ def _fail(message: str) -> None:
 
 
 @contextlib.contextmanager
-def _running(process: str) -> Iterator[Settings]:
-    """Settings with servers behind them, and logging set up."""
+def _running(process: str, *, needs_tenants: bool = True) -> Iterator[Settings]:
+    """Settings with servers behind them, and logging set up.
+
+    A wrong tenants file stops us before anything is started.
+    """
     settings = load_settings()
+    if needs_tenants:
+        _ = settings.tenants
     configure_logging(settings.log_format, settings.log_level, process=process)
     with embedded_servers(settings) as ready:
         yield ready
@@ -89,7 +94,6 @@ def _engine(settings: Settings) -> Iterator[Engine]:
 def up() -> None:
     """Run everything in this terminal: servers if embedded, migrations, receiver, workers. Ctrl-C stops it."""
     with _running("up") as settings:
-        _ = settings.tenants  # a wrong file stops us here, in one sentence
         bring_up_to_date(settings)
         supervisor = Supervisor(service_children(), shutdown_seconds=settings.shutdown_timeout.total_seconds() + 5)
         supervisor.stop_on_signals()
@@ -106,7 +110,6 @@ def serve(
     from workers.process import make_partitions
 
     with _running("serve") as settings:
-        _ = settings.tenants
         _require_migrated(settings)
         with _engine(settings) as engine:
             make_partitions(engine)
@@ -125,7 +128,6 @@ def work(
     if queue is not None and queue not in QUEUES:
         raise typer.BadParameter(f"there is no queue {queue}; there are {' and '.join(QUEUES)}", param_hint="--queue")
     with _running(f"work {queue or ''}".strip()) as settings:
-        _ = settings.tenants
         _require_migrated(settings)
         if queue is not None:
             run(settings, {queue})
@@ -154,7 +156,7 @@ def migrate(
     """Bring the database to this release's tables, and make the log's partitions ahead of time."""
     from workers.process import make_partitions
 
-    with _running("migrate") as settings, _engine(settings) as engine:
+    with _running("migrate", needs_tenants=False) as settings, _engine(settings) as engine:
         with engine.connect() as connection:
             before = migrations.current(connection)
         target = migrations.head() if revision == "head" else revision

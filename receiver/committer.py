@@ -161,6 +161,15 @@ class GroupCommitter:
         else:
             return
         COMMITTED_TOGETHER.observe(len(self._in_hand))
+        for group in groups:
+            for entry in group.entries:
+                logger.debug(
+                    "committed",
+                    tenant=group.tenant,
+                    request_id=entry.notification_id,
+                    batch_id=group.batch_id,
+                    notification_type=entry.notification_type,
+                )
         for pending in self._in_hand:
             if not pending.committed.done():
                 pending.committed.set_result(None)

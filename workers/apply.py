@@ -140,7 +140,7 @@ def _report(tenant: str, batches: Sequence[Batch], settled: Settled, marked: int
             logger.warning(
                 "notification failed",
                 tenant=tenant,
-                notification_id=str(outcome.notification_id),
+                request_id=str(outcome.notification_id),
                 batch_id=str(outcome.batch_id),
                 reason=outcome.reason,
             )

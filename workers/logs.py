@@ -1,6 +1,8 @@
 """One logging set-up, for us and for the libraries: structlog, JSON where nobody watches.
 
-No line carries a token, a signature or a body: loggers are given names, counts and ids.
+No line carries a token, a signature or a body: loggers are given names, counts and ids. A
+notification is followed by its ``request_id``, the id that its sender was answered: from the
+accept path to its batch (``batch_id``), to its failure or to the read that it asked for.
 """
 
 from __future__ import annotations
@@ -8,6 +10,7 @@ from __future__ import annotations
 import logging
 import sys
 from typing import Literal
+from uuid import UUID
 
 import structlog
 
@@ -30,11 +33,13 @@ def configure_logging(log_format: Literal["auto", "console", "json"], level: str
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         _name_process(process),
+        _spell_ids,
     ]
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),
-        wrapper_class=structlog.stdlib.BoundLogger,
+        # Lines below the level cost nothing: the accept path logs each notification at debug.
+        wrapper_class=structlog.make_filtering_bound_logger(level),
         cache_logger_on_first_use=True,
     )
     renderer: list[structlog.typing.Processor] = (
@@ -64,6 +69,10 @@ def _name_process(process: str) -> structlog.typing.Processor:
     return name_process
 
 
-def get_logger(name: str) -> structlog.stdlib.BoundLogger:
-    logger: structlog.stdlib.BoundLogger = structlog.get_logger(name)
+def _spell_ids(_logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    return {name: str(value) if isinstance(value, UUID) else value for name, value in event.items()}
+
+
+def get_logger(name: str) -> structlog.typing.FilteringBoundLogger:
+    logger: structlog.typing.FilteringBoundLogger = structlog.get_logger(name)
     return logger

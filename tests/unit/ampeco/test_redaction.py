@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ampeco.redaction import MAX_DEPTH, clean, redact
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(st.characters()),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(st.characters()), inner),
+    max_leaves=20,
+)
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "password",
+        "Password",
+        "networkPassword",
+        "network_password",
+        "network-password",
+        "NETWORKPASSWORD",
+        "saslPassword",
+        "pin",
+        "PIN",
+        "Pin",
+        "sharingCode",
+        "sharing_code",
+        "SharingCode",
+    ],
+)
+def test_a_secret_is_removed_at_any_depth_in_any_spelling(key: str) -> None:
+    body = {key: "hunter2", "a": [{"b": {key: {"nested": "hunter2"}, "kept": 1}}]}
+
+    assert redact(body) == {"a": [{"b": {"kept": 1}}]}
+
+
+@pytest.mark.parametrize("key", ["pinned", "shipping", "opinion", "pins", "mapping", "sharingCodes"])
+def test_a_key_that_only_contains_a_secrets_name_is_kept(key: str) -> None:
+    assert redact({key: "kept"}) == {key: "kept"}
+
+
+def test_characters_that_postgres_cannot_hold_are_marked_in_keys_and_values() -> None:
+    assert redact({"a\x00": ["\ud800", {"b": "\x00"}]}) == {"a\ufffd": ["\ufffd", {"b": "\ufffd"}]}
+
+
+def test_the_original_is_left_as_it_was() -> None:
+    body = {"pin": "1234", "a": [{"pin": "1234"}]}
+
+    redact(body)
+
+    assert body == {"pin": "1234", "a": [{"pin": "1234"}]}
+
+
+def texts(value: Any) -> Iterator[str]:
+    """Yield every text in a JSON value, keys included."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, list):
+        for held in value:
+            yield from texts(held)
+    elif isinstance(value, dict):
+        for key, held in value.items():
+            yield key
+            yield from texts(held)
+
+
+@given(JSON)
+def test_every_text_that_was_cleaned_can_be_stored_by_postgres(value: Any) -> None:
+    for text in texts(clean(value)):
+        assert "\x00" not in text
+        text.encode()  # no lone surrogate
+
+
+@given(JSON)
+def test_cleaning_twice_changes_nothing(value: Any) -> None:
+    once = clean(value)
+
+    assert clean(once) == once
+
+
+def test_nesting_beyond_all_reason_is_refused_instead_of_exhausting_the_stack() -> None:
+    deep: dict[str, Any] = {}
+    for _ in range(10 * MAX_DEPTH):
+        deep = {"a": deep}
+
+    with pytest.raises(ValueError, match="nested deeper than 100 levels"):
+        redact(deep)
+
+
+def test_nesting_up_to_the_limit_is_kept() -> None:
+    deep: Any = "bottom"
+    for _ in range(MAX_DEPTH):
+        deep = [deep]
+
+    assert clean(deep) == deep

@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+import base64
+import hmac
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ampeco.signature import SigningToken, sign, verify
+
+BODY = b'{"notification": "evse.changed"}'
+TOKEN = SigningToken.from_secret("current-token")
+OLD_TOKEN = SigningToken.from_secret("previous-token")
+
+
+def test_the_digest_is_hmac_sha256_of_the_body_keyed_with_the_token() -> None:
+    # RFC 4231, test case 2.
+    expected = "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843"
+
+    assert sign(b"what do ya want for nothing?", "Jefe") == expected
+
+
+@given(body=st.binary(), secret=st.text(st.characters(codec="utf-8"), min_size=1))
+def test_any_body_signed_with_any_token_verifies_in_either_encoding(body: bytes, secret: str) -> None:
+    token = SigningToken.from_secret(secret)
+
+    for encoding in ("hex", "base64"):
+        match = verify(body, sign(body, secret, encoding), [token])
+        assert match is not None
+        assert (match.token_id, match.encoding) == (token.token_id, encoding)
+
+
+@pytest.mark.parametrize("spelling", [str.upper, "sha256={}".format, "SHA256={}".format, "  {}\n".format])
+def test_a_hex_signature_verifies_in_upper_case_with_a_prefix_and_with_spaces_around(
+    spelling: Callable[[str], str],
+) -> None:
+    assert verify(BODY, spelling(sign(BODY, "current-token")), [TOKEN]) is not None
+
+
+def test_a_prefixed_base64_signature_verifies() -> None:
+    assert verify(BODY, "sha256=" + sign(BODY, "current-token", "base64"), [TOKEN]) is not None
+
+
+def test_the_case_of_a_base64_signature_matters() -> None:
+    signature = sign(BODY, "current-token", "base64")
+
+    assert verify(BODY, signature.swapcase(), [TOKEN]) is None
+
+
+def test_while_tokens_rotate_either_verifies_and_the_match_names_the_right_one() -> None:
+    match = verify(BODY, sign(BODY, "previous-token"), [TOKEN, OLD_TOKEN])
+
+    assert match is not None
+    assert match.token_id == OLD_TOKEN.token_id
+
+
+def test_a_token_that_was_removed_no_longer_verifies() -> None:
+    assert verify(BODY, sign(BODY, "previous-token"), [TOKEN]) is None
+
+
+def test_without_tokens_nothing_verifies() -> None:
+    assert verify(BODY, sign(BODY, "current-token"), []) is None
+
+
+def test_a_body_changed_by_one_byte_does_not_verify() -> None:
+    assert verify(BODY + b" ", sign(BODY, "current-token"), [TOKEN]) is None
+
+
+@pytest.mark.parametrize(
+    "signature",
+    [
+        None,
+        "",
+        "-",
+        "sha256=",
+        "sha256",
+        "0" * 64,
+        "g" * 64,
+        "=" * 44,
+        sign(BODY, "current-token")[:-1],
+        sign(BODY, "current-token") + "0",
+        "sha512=" + sign(BODY, "current-token"),
+        "ſ" + sign(BODY, "current-token")[1:],
+        "é" * 64,
+        base64.urlsafe_b64encode(b"\xff" * 32).decode(),
+    ],
+)
+def test_an_absent_short_long_or_malformed_signature_does_not_verify(signature: str | None) -> None:
+    assert verify(BODY, signature, [TOKEN, OLD_TOKEN]) is None
+
+
+@given(signature=st.text())
+def test_no_made_up_signature_verifies_or_raises(signature: str) -> None:
+    assert verify(BODY, signature, [TOKEN]) is None
+
+
+def test_an_encoding_that_was_not_allowed_does_not_verify() -> None:
+    assert verify(BODY, sign(BODY, "current-token", "base64"), [TOKEN], encodings=["hex"]) is None
+    assert verify(BODY, sign(BODY, "current-token", "hex"), [TOKEN], encodings=["base64"]) is None
+
+
+@pytest.mark.parametrize("signature", [sign(BODY, "current-token"), sign(BODY, "previous-token"), "malformed", None])
+def test_every_token_is_compared_whatever_the_signature(signature: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given
+    compared: list[object] = []
+    compare_digest = hmac.compare_digest
+
+    def counting(expected: str, offered: str) -> bool:
+        compared.append(expected)
+        return compare_digest(expected, offered)
+
+    monkeypatch.setattr(hmac, "compare_digest", counting)
+
+    # When
+    verify(BODY, signature, [TOKEN, OLD_TOKEN])
+
+    # Then
+    assert len(compared) == 2
+
+
+def test_a_token_is_named_without_being_shown() -> None:
+    assert "current-token" not in repr(TOKEN)
+    assert "current-token" not in TOKEN.token_id
+    assert TOKEN.token_id != OLD_TOKEN.token_id
+    assert TOKEN.token_id == SigningToken.from_secret("current-token").token_id
