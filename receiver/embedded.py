@@ -68,7 +68,7 @@ def embedded_postgres(directory: Path) -> Iterator[str]:
             ) from None
         users.started()
         try:
-            yield server.get_uri()
+            yield server.get_uri().replace(":@", "@", 1)  # nobody asks for a password
         finally:
             if users.is_last():
                 server.stop()

@@ -72,7 +72,9 @@ SELECT session.session_id,
   LEFT JOIN charging.charge_point
          ON charge_point.tenant = session.tenant
         AND charge_point.charge_point_id = session.charge_point_id
-  LEFT JOIN charging.location USING (tenant, location_id)
+  LEFT JOIN charging.location
+         ON location.tenant = session.tenant
+        AND location.location_id = charge_point.location_id
  WHERE session.tenant = :tenant
    AND session.deleted_at IS NULL
    AND session.status IN ('active', 'pending')

@@ -1,0 +1,90 @@
+"""Builds the tenant as it stands before its first day."""
+
+from __future__ import annotations
+
+import random
+from datetime import datetime, timedelta
+
+from simulator.model import ChargePoint, Evse, Location, StatusChange, Tenant
+from simulator.settings import TenantSettings
+
+_PLACES = ("Quayside", "Station", "Market", "Harbour", "Airport", "Museum", "Stadium", "Park", "Mill", "Library")
+_KINDS = ("Hub", "Garage", "Square", "Plaza")
+_CITIES = (("Varna", 43.2045, 27.9191), ("Sofia", 42.6977, 23.3219), ("Plovdiv", 42.1354, 24.7453))
+_MAKES = (("Voltmark", "QC-50", "4.7.1"), ("Ohmega", "AC-22", "2.3.0"), ("Joulex", "HPC-150", "1.12.4"))
+
+#: Ids of different kinds begin far apart, so that a mix-up is seen at once.
+FIRST_LOCATION, FIRST_CHARGE_POINT, FIRST_EVSE, FIRST_CONNECTOR = 60, 400, 10_000, 100_000
+
+#: Every second charge point is a DC one.
+_DC_POWERS = (50_000, 75_000, 150_000)
+_AC_POWERS = (7_400, 11_000, 22_000)
+
+
+def build(rng: random.Random, settings: TenantSettings, now: datetime) -> Tenant:
+    """Make the tenant's locations, charge points and EVSEs."""
+    tenant = Tenant()
+    old = (now - timedelta(days=270)).replace(microsecond=0)
+    for number in range(settings.locations):
+        city, latitude, longitude = _CITIES[number % len(_CITIES)]
+        place = f"{_PLACES[number % len(_PLACES)]} {_KINDS[number // len(_PLACES) % len(_KINDS)]}"
+        tenant.locations[FIRST_LOCATION + number] = Location(
+            id=FIRST_LOCATION + number,
+            name=place if number < len(_PLACES) * len(_KINDS) else f"{place} {number}",
+            street=f"{rng.randrange(1, 200)} {place} Street",
+            city=city,
+            latitude=round(latitude + rng.uniform(-0.05, 0.05), 6),
+            longitude=round(longitude + rng.uniform(-0.05, 0.05), 6),
+            changed_at=old + timedelta(minutes=number),
+        )
+    for number in range(settings.charge_points):
+        _add_charge_point(rng, tenant, number, settings, old, now)
+    for number in range(settings.evses):
+        charge_point_id = FIRST_CHARGE_POINT + number % settings.charge_points
+        add_evse(rng, tenant, charge_point_id, FIRST_EVSE + number, old, now)
+    return tenant
+
+
+def _add_charge_point(
+    rng: random.Random, tenant: Tenant, number: int, settings: TenantSettings, old: datetime, now: datetime
+) -> None:
+    charge_point_id = FIRST_CHARGE_POINT + number
+    location_id = FIRST_LOCATION + number % settings.locations
+    vendor, model, firmware = _MAKES[number % len(_MAKES)]
+    created = old + timedelta(hours=number % 2_000)
+    tenant.charge_points[charge_point_id] = ChargePoint(
+        id=charge_point_id,
+        name=f"{tenant.locations[location_id].name} {number // settings.locations + 1}",
+        location_id=location_id,
+        vendor=vendor,
+        model=model,
+        serial_number=f"{vendor[:2].upper()}-{rng.randrange(10**6):06d}-{charge_point_id}",
+        firmware=firmware,
+        created_at=created,
+        changed_at=created,
+        booted_at=created,
+        network=[StatusChange(now - timedelta(days=1), "available")],
+        hardware=[StatusChange(now - timedelta(days=1), "available")],
+    )
+
+
+def add_evse(
+    rng: random.Random, tenant: Tenant, charge_point_id: int, evse_id: int, created: datetime, now: datetime
+) -> Evse:
+    """Make one more EVSE of a charge point."""
+    number = len([evse for evse in tenant.evses.values() if evse.charge_point_id == charge_point_id]) + 1
+    current_type = "dc" if charge_point_id % 2 else "ac"
+    evse = tenant.evses[evse_id] = Evse(
+        id=evse_id,
+        charge_point_id=charge_point_id,
+        number=number,
+        connector_id=FIRST_CONNECTOR + evse_id,
+        current_type=current_type,
+        max_power_w=rng.choice(_DC_POWERS if current_type == "dc" else _AC_POWERS),
+        label=f"EV-{charge_point_id}-{number}",
+        created_at=created.replace(microsecond=0),
+        changed_at=created.replace(microsecond=0),
+        meter_wh=rng.randrange(10_000, 2_000_000),
+        hardware=[StatusChange(now.replace(microsecond=0) - timedelta(hours=1), "available")],
+    )
+    return evse

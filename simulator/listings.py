@@ -1,0 +1,163 @@
+"""Listings: filters and pages, shaped as AMPECO shapes them."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Generic, TypeVar
+from urllib.parse import urlencode
+
+import orjson
+
+from simulator.problems import Problem
+
+Row = TypeVar("Row")
+
+MOST_PER_PAGE = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Listing(Generic[Row]):
+    """One listing of the API.
+
+    Attributes:
+        rows: what it lists, in the order of ``key``.
+        key: what a cursor points at.
+        render: a row as JSON.
+        filters: by name, from the filter's text to a test of a row.
+        pages_by_number: whether it pages by number until a cursor is asked for.
+    """
+
+    rows: Callable[[], Iterable[Row]]
+    key: Callable[[Row], Any]
+    render: Callable[[Row], dict[str, Any]]
+    filters: Mapping[str, Callable[[str], Callable[[Row], bool]]]
+    pages_by_number: bool = False
+
+    def answer(self, url: str, query: Sequence[tuple[str, str]]) -> dict[str, Any]:
+        """The page that a query asks for.
+
+        Raises:
+            Problem: 422, where a parameter cannot be used.
+        """
+        given = dict(query)
+        per_page = _whole(given, "per_page", MOST_PER_PAGE, MOST_PER_PAGE)
+        rows = sorted(self.rows(), key=self.key)
+        for name, text in query:
+            if name.startswith("filter[") and name.endswith("]"):
+                known = self.filters.get(name[7:-1])
+                if known is None:
+                    raise Problem(422, "The given data was invalid.", {name: ["The filter is not known here."]})
+                rows = list(filter(_test(known, name, text), rows))
+        others = [(name, text) for name, text in query if name not in ("cursor", "page")]
+        if self.pages_by_number and "cursor" not in given:
+            return self._numbered(url, others, rows, per_page, _whole(given, "page", 1, 10**9))
+        return self._from_cursor(url, others, rows, per_page, given.get("cursor", ""))
+
+    def _from_cursor(
+        self, url: str, query: list[tuple[str, str]], rows: list[Row], per_page: int, cursor: str
+    ) -> dict[str, Any]:
+        if cursor not in ("", "null"):
+            after = _read_cursor(cursor)
+            rows = [row for row in rows if self.key(row) > after]
+        page, rest = rows[:per_page], rows[per_page:]
+        following = _cursor(self.key(page[-1])) if rest else None
+        return {
+            "data": [self.render(row) for row in page],
+            "links": {
+                "first": None,
+                "last": None,
+                "prev": None,
+                "next": _link(url, [*query, ("cursor", following)]) if following else None,
+            },
+            "meta": {"path": url, "per_page": per_page, "next_cursor": following, "prev_cursor": None},
+        }
+
+    def _numbered(
+        self, url: str, query: list[tuple[str, str]], rows: list[Row], per_page: int, page: int
+    ) -> dict[str, Any]:
+        last = max(-(-len(rows) // per_page), 1)
+        shown = rows[(page - 1) * per_page : page * per_page]
+        first_shown = (page - 1) * per_page + 1
+
+        def link(number: int) -> str | None:
+            return _link(url, [*query, ("page", str(number))]) if 1 <= number <= last else None
+
+        return {
+            "data": [self.render(row) for row in shown],
+            "links": {"first": link(1), "last": link(last), "prev": link(page - 1), "next": link(page + 1)},
+            "meta": {
+                "current_page": page,
+                "from": first_shown if shown else None,
+                "last_page": last,
+                "links": [],
+                "path": url,
+                "per_page": per_page,
+                "to": first_shown + len(shown) - 1 if shown else None,
+                "total": len(rows),
+            },
+        }
+
+
+def equals(value: Callable[[Row], Any]) -> Callable[[str], Callable[[Row], bool]]:
+    """A filter on one value."""
+    return lambda text: lambda row: str(value(row)) == text
+
+
+def since(value: Callable[[Row], datetime]) -> Callable[[str], Callable[[Row], bool]]:
+    """A filter ``…After``: on and after."""
+
+    def make(text: str) -> Callable[[Row], bool]:
+        limit = _instant(text)
+        return lambda row: value(row) >= limit
+
+    return make
+
+
+def before(value: Callable[[Row], datetime]) -> Callable[[str], Callable[[Row], bool]]:
+    """A filter ``…Before``: on and before."""
+
+    def make(text: str) -> Callable[[Row], bool]:
+        limit = _instant(text)
+        return lambda row: value(row) <= limit
+
+    return make
+
+
+def _test(make: Callable[[str], Callable[[Row], bool]], name: str, text: str) -> Callable[[Row], bool]:
+    try:
+        return make(text)
+    except ValueError:
+        raise Problem(422, "The given data was invalid.", {name: [f"{text} cannot be used."]}) from None
+
+
+def _instant(text: str) -> datetime:
+    moment = datetime.fromisoformat(text.replace(" ", "+") if "+" not in text and "T" in text else text)
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _whole(given: dict[str, str], name: str, default: int, most: int) -> int:
+    text = given.get(name)
+    if text is None:
+        return default
+    if not text.isdecimal() or not 1 <= int(text) <= most:
+        raise Problem(422, "The given data was invalid.", {name: [f"The {name} must be between 1 and {most}."]})
+    return int(text)
+
+
+def _cursor(key: Any) -> str:
+    return base64.urlsafe_b64encode(orjson.dumps({"after": key})).decode().rstrip("=")
+
+
+def _read_cursor(cursor: str) -> Any:
+    try:
+        return orjson.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))["after"]
+    except (binascii.Error, orjson.JSONDecodeError, KeyError, TypeError, ValueError):
+        raise Problem(422, "The given data was invalid.", {"cursor": ["The cursor is invalid."]}) from None
+
+
+def _link(url: str, query: Sequence[tuple[str, str]]) -> str:
+    return f"{url}?{urlencode(query)}"

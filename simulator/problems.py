@@ -1,0 +1,42 @@
+"""Refusals of the API, in AMPECO's one shape."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+_MESSAGES = {
+    401: "Unauthenticated.",
+    403: "This action is unauthorized.",
+    404: "The record is not found",
+    409: "Conflict.",
+    429: "Too many requests. Please try again later.",
+    500: "Server Error",
+}
+
+
+class Problem(Exception):  # noqa: N818 - an answer, not a mistake of ours
+    """An answer other than a success."""
+
+    def __init__(
+        self,
+        status: int,
+        message: str | None = None,
+        errors: dict[str, list[str]] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        self.status = status
+        self.message = message or _MESSAGES[status]
+        self.errors = errors
+        self.headers = headers
+        super().__init__(self.message)
+
+
+async def problem_response(_request: Request, problem: Exception) -> Response:
+    assert isinstance(problem, Problem)
+    body: dict[str, object] = {"message": problem.message}
+    if problem.errors:
+        body["errors"] = problem.errors
+    return JSONResponse(body, problem.status, headers=dict(problem.headers or {}))

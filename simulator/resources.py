@@ -1,0 +1,289 @@
+"""The tenant's resources, as AMPECO's API writes them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from simulator.model import (
+    Authorization,
+    ChargePoint,
+    Evse,
+    Location,
+    Sample,
+    Session,
+    StatusChange,
+    Transaction,
+)
+
+CURRENCY = "EUR"
+TARIFF_GROUP_ID = 12
+TARIFF_SNAPSHOT_ID = 6_120
+
+
+def instant(moment: datetime) -> str:
+    """A time as AMPECO writes it: to the second, with its zone."""
+    return moment.isoformat(timespec="seconds")
+
+
+def _maybe(moment: datetime | None) -> str | None:
+    return None if moment is None else instant(moment)
+
+
+def session_resource(
+    session: Session, authorization: Authorization, *, with_authorization: bool, with_charging_periods: bool
+) -> dict[str, Any]:
+    """AMPECO API, sessions v1.0."""
+    average = round(sum(sample.power_w for sample in session.samples) / max(len(session.samples), 1))
+    resource: dict[str, Any] = {
+        "id": str(session.id),
+        "chargePointId": session.charge_point_id,
+        "evseId": session.evse_id,
+        "connectorId": session.connector_id,
+        "status": session.status,
+        "userId": session.user_id,
+        "startedAt": instant(session.started_at),
+        "stoppedAt": _maybe(session.stopped_at),
+        "energy": session.energy_wh,
+        "powerKw": session.power_w / 1000,
+        "socPercent": round(session.soc_percent),
+        "amount": float(session.amount_with_tax),
+        "totalAmount": {
+            "withTax": float(session.amount_with_tax),
+            "withoutTax": float(session.amount_without_tax),
+        },
+        "tax": {"taxId": 3, "taxPercentage": 20},
+        "currency": CURRENCY,
+        "paymentType": "tokenized",
+        "paymentMethodId": f"pm-{session.user_id}",
+        "terminalId": None,
+        "nonBillableEnergy": 0,
+        "paymentStatus": session.payment_status,
+        "authorizationId": session.authorization_id,
+        "idTag": f"*{session.id:07d}",
+        "idTagLabel": "",
+        "extendingSessionId": None,
+        "reimbursementEligibility": False,
+        "externalSessionId": None,
+        "tariffSnapshotId": TARIFF_SNAPSHOT_ID,
+        "electricityCost": None,
+        "evsePhysicalReference": None,
+        "paymentStatusUpdatedAt": _maybe(session.payment_changed_at),
+        "lastUpdatedAt": instant(session.changed_at),
+        "energyConsumption": {"total": session.energy_wh, "grid": session.energy_wh},
+        "billingStatus": session.billing_status,
+        "power": {"latest": session.power_w, "peak": session.peak_w, "average": average},
+    }
+    if session.reason is not None:
+        resource["reason"] = session.reason
+    if with_authorization:
+        resource["authorization"] = {
+            "id": authorization.id,
+            "method": "rfid_tag",
+            "source": "local",
+            "createdAt": instant(authorization.created_at),
+            "status": "accepted",
+            "rejectionReason": None,
+            "userId": authorization.user_id,
+            "rfidTagUid": authorization.id_tag,
+            "lastUpdatedAt": instant(authorization.changed_at),
+        }
+    if with_charging_periods:
+        resource["chargingPeriods"] = _charging_periods(session)
+    return resource
+
+
+def _charging_periods(session: Session) -> list[dict[str, Any]]:
+    charging_until = session.idle_since or session.stopped_at
+    periods: list[dict[str, Any]] = [
+        {
+            "id": session.id * 10,
+            "energy": session.energy_wh,
+            "startedAt": instant(session.started_at),
+            "stoppedAt": _maybe(charging_until),
+            "state": "charging",
+            "chargingState": "charging",
+            "amount": float(session.amount_with_tax),
+        }
+    ]
+    if session.idle_since is not None:
+        periods.append(
+            {
+                "id": session.id * 10 + 1,
+                "energy": 0,
+                "startedAt": instant(session.idle_since),
+                "stoppedAt": _maybe(session.stopped_at),
+                "state": "idle",
+                "chargingState": "idle",
+                "amount": 0,
+            }
+        )
+    return periods
+
+
+def sample_resource(sample: Sample) -> dict[str, Any]:
+    return {"energy": sample.energy_wh, "power": sample.power_w, "timestamp": instant(sample.at)}
+
+
+def charge_point_resource(charge_point: ChargePoint, *, with_boot: bool) -> dict[str, Any]:
+    """AMPECO API, charge points v2.0. Its PIN and password are there, as AMPECO sends them."""
+    resource: dict[str, Any] = {
+        "id": charge_point.id,
+        "name": charge_point.name,
+        "type": "public",
+        "pin": f"{charge_point.id % 10_000:04d}",
+        "locationId": charge_point.location_id,
+        "status": "enabled",
+        "managedByOperator": True,
+        "network": {
+            "id": charge_point.serial_number,
+            "protocol": "ocpp 1.6",
+            "password": f"ocpp-password-{charge_point.id}",
+        },
+        "autoStartWithoutAuthorization": False,
+        "disableAutoStartEmulation": False,
+        "security": {"currentProfile": 2},
+        "enableAutoFaultRecovery": True,
+        "networkStatus": charge_point.network[-1].status.replace(" ", "_"),
+        "hardwareStatus": charge_point.hardware[-1].status,
+        "communicationMode": "direct_ocpp",
+        "tags": [],
+        "createdAt": instant(charge_point.created_at),
+        "lastUpdatedAt": instant(charge_point.changed_at),
+    }
+    if with_boot:
+        resource["lastBootNotification"] = {
+            "model": charge_point.model,
+            "vendor": charge_point.vendor,
+            "chargeBoxSerialNumber": None,
+            "chargePointSerialNumber": charge_point.serial_number,
+            "firmwareVersion": charge_point.firmware,
+            "iccid": None,
+            "imsi": None,
+            "meterSerialNumber": None,
+            "meterType": None,
+            "lastUpdatedAt": instant(charge_point.booted_at),
+        }
+    return resource
+
+
+def live_status_resource(charge_point: ChargePoint, evses: list[Evse], now: datetime) -> dict[str, Any]:
+    """AMPECO API, charge points v1.0, status: in the vocabulary with spaces."""
+    return {
+        "networkStatus": charge_point.network[-1].status,
+        "hardwareStatus": charge_point.hardware[-1].status,
+        "evses": [{"id": evse.id, "hardwareStatus": evse.status} for evse in evses],
+        "lastUpdatedAt": instant(now),
+    }
+
+
+def evse_resource(evse: Evse, *, nested: bool = False) -> dict[str, Any]:
+    """AMPECO API, EVSEs v2.1; nested in its charge point's answer it does not name it."""
+    resource: dict[str, Any] = {} if nested else {"chargePointId": evse.charge_point_id}
+    return resource | {
+        "id": evse.id,
+        "physicalReference": evse.label,
+        "currentType": evse.current_type,
+        "networkId": str(evse.number),
+        "status": "enabled",
+        "tariffGroupId": TARIFF_GROUP_ID,
+        "allowsReservation": False,
+        "bookingEnabled": False,
+        "powerOptions": {
+            "maxPower": evse.max_power_w,
+            "maxVoltage": "400",
+            "maxAmperage": round(evse.max_power_w / 400, 1),
+            "phases": "three_phase",
+            "phaseRotation": "RST",
+            "connectedPhase": None,
+        },
+        "roamingOperatorId": None,
+        "hardwareStatus": evse.status,
+        "connectors": [
+            {
+                "id": evse.connector_id,
+                "type": "ccs2" if evse.current_type == "dc" else "type2",
+                "format": "cable" if evse.current_type == "dc" else "socket",
+                "status": "enabled",
+            }
+        ],
+        "createdAt": instant(evse.created_at),
+        "lastUpdatedAt": instant(evse.changed_at),
+    }
+
+
+def location_resource(location: Location) -> dict[str, Any]:
+    """AMPECO API, locations v2.0."""
+    return {
+        "id": location.id,
+        "externalId": None,
+        "name": [{"locale": "en", "translation": location.name}],
+        "geoposition": {"latitude": location.latitude, "longitude": location.longitude},
+        "address": [{"locale": "en", "translation": location.street}],
+        "city": location.city,
+        "region": location.city,
+        "country": "BG",
+        "postCode": "9000",
+        "timezone": "Europe/Sofia",
+        "roamingOperatorId": None,
+        "tags": [],
+        "status": "enabled",
+        "lastUpdatedAt": instant(location.changed_at),
+    }
+
+
+def authorization_resource(authorization: Authorization) -> dict[str, Any]:
+    """AMPECO API, authorizations v2.1."""
+    return {
+        "id": authorization.id,
+        "method": "id_tag",
+        "source": "local",
+        "createdAt": instant(authorization.created_at),
+        "status": "accepted",
+        "userId": authorization.user_id,
+        "idTagUid": authorization.id_tag,
+        "chargePointId": authorization.charge_point_id,
+        "evseId": authorization.evse_id,
+        "sessionIds": [] if authorization.session_id is None else [authorization.session_id],
+        "lastUpdatedAt": instant(authorization.changed_at),
+    }
+
+
+def transaction_resource(transaction: Transaction) -> dict[str, Any]:
+    """AMPECO API, transactions v1.0."""
+    return {
+        "id": transaction.id,
+        "number": f"T-{transaction.id}",
+        "date": instant(transaction.created_at),
+        "userId": transaction.user_id,
+        "sessionId": transaction.session_id,
+        "paymentMethodId": f"pm-{transaction.user_id}",
+        "purchaseResourceType": "session",
+        "purchaseResourceId": transaction.session_id,
+        "totalAmount": float(transaction.amount),
+        "currency": CURRENCY,
+        "status": transaction.status,
+        "ref": f"ref-{transaction.id}",
+        "billingType": "internal",
+        "lastUpdatedAt": instant(transaction.changed_at),
+        "finalizedAt": _maybe(transaction.finalized_at),
+    }
+
+
+def hardware_log_resource(change: StatusChange) -> dict[str, Any]:
+    """AMPECO API, hardware status logs."""
+    entry: dict[str, Any] = {
+        "status": change.status,
+        "timestamp": instant(change.at),
+        "errorCode": change.error_code,
+    }
+    if change.info is not None:
+        entry["info"] = change.info
+    if change.vendor_error_code is not None:
+        entry["vendorErrorCode"] = change.vendor_error_code
+    return entry
+
+
+def network_log_resource(change: StatusChange) -> dict[str, Any]:
+    """AMPECO API, network status logs."""
+    return {"status": change.status, "timestamp": instant(change.at)}

@@ -1,0 +1,167 @@
+"""Subscriptions to notifications, v2.0, and the resend action."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Annotated, Any, Literal, TypeVar
+
+import orjson
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, HttpUrl, ValidationError
+from pydantic.alias_generators import to_camel
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from ampeco.catalogue import lookup
+from simulator.delivery import Delivery
+from simulator.fleet import Fleet
+from simulator.listings import Listing
+from simulator.problems import Problem
+
+Model = TypeVar("Model", bound=BaseModel)
+
+PATH = "/public-api/notifications/v2.0"
+RESEND_PATH = "/public-api/actions/notifications/v1.0/{id:int}/resend"
+
+#: AMPECO resends at most once in this time for one subscription.
+RESEND_INTERVAL = timedelta(minutes=15)
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(alias_generator=to_camel, validate_by_name=True)
+
+
+class _Webhook(_Body):
+    callback_url: HttpUrl
+
+
+class _SubscriptionBody(_Body):
+    via: Literal["webhook"]  # Kafka is not imitated
+    notifications: Annotated[list[str], Field(min_length=1)]
+    webhook: _Webhook
+
+
+class _ResendBody(_Body):
+    notifications: Annotated[list[str], Field(min_length=1)]
+    start_time: AwareDatetime | None = None
+    end_time: AwareDatetime | None = None
+
+
+@dataclass(slots=True)
+class Subscription:
+    """A subscription; ``token`` created it and signs what it is sent."""
+
+    id: int
+    callback_url: str
+    notifications: list[str]
+    token: str
+    resent_at: datetime | None = None
+
+    def resource(self) -> dict[str, Any]:
+        return {
+            "id": self.id,
+            "via": "webhook",
+            "notifications": self.notifications,
+            "webhook": {"callbackUrl": self.callback_url},
+        }
+
+
+class Subscriptions:
+    """The tenant's subscriptions. Creating one twice makes two, as at AMPECO."""
+
+    def __init__(self, fleet: Fleet) -> None:
+        self._fleet = fleet
+        self._ids = itertools.count(21)
+        self.by_id: dict[int, Subscription] = {}
+        self.delivery: Delivery | None = None
+
+    def wanting(self, name: str) -> list[Subscription]:
+        return [subscription for subscription in self.by_id.values() if name in subscription.notifications]
+
+    def rotate(self, token: str) -> None:
+        """Let every subscription sign with a new token from now on."""
+        for subscription in self.by_id.values():
+            subscription.token = token
+
+    def routes(self) -> list[Route]:
+        return [
+            Route(PATH, self._list, methods=["GET"]),
+            Route(PATH, self._create, methods=["POST"]),
+            Route(f"{PATH}/{{id:int}}", self._read, methods=["GET"]),
+            Route(f"{PATH}/{{id:int}}", self._update, methods=["PUT"]),
+            Route(f"{PATH}/{{id:int}}", self._delete, methods=["DELETE"]),
+            Route(RESEND_PATH, self._resend, methods=["POST"]),
+        ]
+
+    def _found(self, request: Request) -> Subscription:
+        found = self.by_id.get(request.path_params["id"])
+        if found is None:
+            raise Problem(404)
+        return found
+
+    async def _list(self, request: Request) -> Response:
+        listing = Listing(self.by_id.values, lambda row: row.id, Subscription.resource, {})
+        return JSONResponse(listing.answer(str(request.url.replace(query="")), request.query_params.multi_items()))
+
+    async def _read(self, request: Request) -> Response:
+        return JSONResponse({"data": self._found(request).resource()})
+
+    async def _create(self, request: Request) -> Response:
+        body = _subscription_body(await request.body())
+        token = request.headers["authorization"].removeprefix("Bearer ")
+        subscription = Subscription(next(self._ids), str(body.webhook.callback_url), body.notifications, token)
+        self.by_id[subscription.id] = subscription
+        return JSONResponse({"data": subscription.resource()}, 201)
+
+    async def _update(self, request: Request) -> Response:
+        subscription = self._found(request)
+        body = _subscription_body(await request.body())
+        subscription.callback_url = str(body.webhook.callback_url)
+        subscription.notifications = body.notifications
+        return JSONResponse({"data": subscription.resource()})
+
+    async def _delete(self, request: Request) -> Response:
+        del self.by_id[self._found(request).id]
+        return Response(status_code=204)
+
+    async def _resend(self, request: Request) -> Response:
+        subscription = self._found(request)
+        body = parsed(_ResendBody, await request.body())
+        now = self._fleet.now
+        if subscription.resent_at is not None and now - subscription.resent_at < RESEND_INTERVAL:
+            raise Problem(409, "The notifications of this subscription were resent less than 15 minutes ago.")
+        subscription.resent_at = now
+        assert self.delivery is not None
+        self.delivery.resend(subscription.id, set(body.notifications), body.start_time, body.end_time)
+        return Response(status_code=202)
+
+
+def _subscription_body(raw: bytes) -> _SubscriptionBody:
+    body = parsed(_SubscriptionBody, raw)
+    unknown = [name for name in body.notifications if (known := lookup(name)) is None or not known.subscribable]
+    if unknown:
+        raise Problem(
+            422,
+            "The given data was invalid.",
+            {"notifications": [f"The selected notification {name} is invalid." for name in unknown]},
+        )
+    return body
+
+
+def parsed(model: type[Model], raw: bytes) -> Model:
+    """Read a request's body.
+
+    Raises:
+        Problem: 422, with what is wrong by field.
+    """
+    try:
+        return model.model_validate(orjson.loads(raw))
+    except orjson.JSONDecodeError:
+        raise Problem(422, "The given data was invalid.", {"body": ["The body is not JSON."]}) from None
+    except ValidationError as error:
+        found: dict[str, list[str]] = {}
+        for one in error.errors(include_url=False, include_input=False, include_context=False):
+            found.setdefault(".".join(str(part) for part in one["loc"]), []).append(one["msg"])
+        raise Problem(422, "The given data was invalid.", found) from None
