@@ -19,6 +19,8 @@ from pathlib import Path
 from types import TracebackType
 
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from workers.settings import Settings, SettingsError
 
@@ -85,7 +87,7 @@ def embedded_redis(directory: Path) -> Iterator[str]:
     directory.mkdir(parents=True, exist_ok=True)
     path = _socket_path(directory)
     with _Users(directory) as users:
-        client = redis.Redis(unix_socket_path=str(path))
+        client = redis.Redis(unix_socket_path=str(path), retry=Retry(NoBackoff(), 0))
         process = None
         if not _answers(client):
             path.unlink(missing_ok=True)

@@ -12,6 +12,8 @@ import redis
 from dramatiq import Message
 from dramatiq.brokers.redis import RedisBroker
 from dramatiq.middleware import Middleware, Retries, TimeLimit
+from redis.backoff import ConstantBackoff
+from redis.retry import Retry
 
 APPLY_QUEUE = "apply"
 REFRESH_QUEUE = "refresh"
@@ -53,6 +55,9 @@ def create_redis(redis_url: str) -> redis.Redis:
         socket_timeout=SOCKET_TIMEOUT_SECONDS,
         socket_connect_timeout=SOCKET_TIMEOUT_SECONDS,
         health_check_interval=30,
+        # Once more, for a pooled connection that a restarted server has forgotten. The
+        # library's own default waits for seconds, and who asks here has a plan of its own.
+        retry=Retry(ConstantBackoff(0.1), 1),
     )
 
 
