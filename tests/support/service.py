@@ -1,0 +1,125 @@
+"""The service for a test: the real app under a real server, and its workers when asked for."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import uvicorn
+from sqlalchemy import Engine, text
+from starlette.types import ASGIApp
+
+from ampeco.signature import sign
+from receiver.app import create_app
+from storage.database import create_database_engine
+from workers.apply import apply_open_batches
+from workers.settings import Settings
+
+TOKEN = "tenant-token-1f0c"
+OTHER_TOKEN = "older-token-77aa"
+
+
+def eventually(condition: Callable[[], Any], *, seconds: float = 30) -> Any:
+    """Wait until something is so, and return it."""
+    deadline = time.monotonic() + seconds
+    while True:
+        found = condition()
+        if found:
+            return found
+        assert time.monotonic() < deadline, "it did not come about"
+        time.sleep(0.02)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextlib.contextmanager
+def running(app: ASGIApp, port: int | None = None) -> Iterator[str]:
+    """Serve an app from a thread; yields its URL."""
+    port = port or free_port()
+    config = uvicorn.Config(app, host="127.0.0.1", port=port, log_config=None, access_log=False)
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    try:
+        eventually(lambda: server.started or not thread.is_alive())
+        assert server.started, "the server did not start"
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.should_exit = True
+        thread.join(30)
+
+
+def write_tenants(directory: Path, *, api_url: str = "http://127.0.0.1:1", **extra: Any) -> Path:
+    """A tenants file with the tenants ``demo`` and ``other``."""
+    lines = []
+    for name, token in (("demo", TOKEN), ("other", "another-tenants-token")):
+        lines += [f"[tenants.{name}]", f'base_url = "{api_url}"', f'token = "{token}"']
+        lines += [f"{key} = {json.dumps(value)}" for key, value in extra.items()]
+    path = directory / "tenants.toml"
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+@dataclass
+class Service:
+    """A running receiver, seen as AMPECO and as an operator see it."""
+
+    url: str
+    settings: Settings
+    engine: Engine
+    client: httpx.Client
+
+    def post(
+        self, body: bytes | dict[str, Any], *, tenant: str = "demo", token: str = TOKEN, **headers: str
+    ) -> httpx.Response:
+        """Send a signed notification."""
+        raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+        sent = {"X-Signature": sign(raw, token), "X-Timestamp": "2026-03-04T07:04:01.215334Z", "X-Tenant": "42"}
+        return self.client.post(f"/notifications/{tenant}", content=raw, headers=sent | headers)
+
+    def apply(self) -> int:
+        """Apply what was accepted, as a worker does."""
+        return apply_open_batches(self.engine)
+
+    def query(self, statement: str, **parameters: Any) -> list[dict[str, Any]]:
+        with self.engine.connect() as connection:
+            return [dict(row._mapping) for row in connection.execute(text(statement), parameters)]
+
+    def count(self, table: str) -> int:
+        (row,) = self.query(f"SELECT count(*) AS n FROM {table}")
+        return int(row["n"])
+
+    def states(self) -> dict[str, tuple[str, str | None]]:
+        """Each notification's state and reason, by id."""
+        found = self.query("SELECT notification_id, state, reason FROM ingest.notification_state")
+        return {str(row["notification_id"]): (row["state"], row["reason"]) for row in found}
+
+
+@contextlib.contextmanager
+def serving(database_url: str, redis_url: str, directory: Path, **changes: Any) -> Iterator[Service]:
+    """The receiver over real servers; ``changes`` are settings."""
+    tenants = {key: changes.pop(key) for key in ("api_url", "signing_tokens", "signature_encoding") if key in changes}
+    settings = Settings(
+        database_url=database_url,
+        redis_url=redis_url,
+        tenants_file=write_tenants(directory, **tenants),
+        **changes,
+    )
+    engine = create_database_engine(database_url, application_name="tests", pool_size=5)
+    try:
+        with running(create_app(settings)) as url, httpx.Client(base_url=url, timeout=30) as client:
+            yield Service(url, settings, engine, client)
+    finally:
+        engine.dispose()

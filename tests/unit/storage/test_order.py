@@ -1,0 +1,179 @@
+"""Order, duplicates and loss do not matter: the same facts end in the same rows."""
+
+from __future__ import annotations
+
+import itertools
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sqlalchemy import Engine
+
+from storage.fold import Fold, notified, read
+from storage.upsert import upsert
+from tests.support.facts import apply, findings, rows, sample
+
+BEGAN = datetime(2026, 3, 4, 7, tzinfo=UTC)
+TABLES = (
+    "session",
+    "charging_period",
+    "authorization",
+    "evse",
+    "connector",
+    "charge_point",
+    "location",
+    "evse_status_observation",
+    "charge_point_hardware_observation",
+    "charge_point_network_observation",
+    "meter_value",
+)
+
+
+def at(seconds: int) -> str:
+    return (BEGAN + timedelta(seconds=seconds)).isoformat()
+
+
+#: Few different times, so that equal ones are common.
+times = st.integers(0, 4)
+
+
+@st.composite
+def session_notifications(draw: st.DrawFn) -> dict[str, Any]:
+    kind = draw(st.sampled_from(["start", "stop", "update", "final update", "meter", "old start", "old stop"]))
+    if kind in ("start", "stop", "old start", "old stop"):
+        word = kind.removeprefix("old ")
+        name = "SessionStartStopNotification" if kind.startswith("old") else "session.start.stop.notification"
+        body = sample(f"{name}.{word}")
+        body["lastUpdatedAt"] = at(draw(times))
+        body["meterStop"] = draw(st.sampled_from([1_222_730, 1_222_731]))
+        return body
+    if kind == "meter":
+        body = sample("SessionMeterValuesNotification")
+        for value in body["meterValues"]:
+            value["timestamp"] = at(draw(times))
+        return body
+    body = sample(
+        "SessionUpdateNotification.finished" if kind == "final update" else "SessionUpdateNotification.active"
+    )
+    body["session"]["lastUpdatedAt"] = at(draw(times))
+    body["session"]["energyConsumption"] = {"total": draw(st.sampled_from([5230, 5231])), "grid": 1}
+    body["session"]["chargingPeriods"][0]["energy"] = draw(st.sampled_from([5230, 5231]))
+    return body
+
+
+@st.composite
+def fleet_notifications(draw: st.DrawFn) -> dict[str, Any]:
+    name = draw(
+        st.sampled_from(
+            [
+                "HardwareStatusNotification.evse",
+                "HardwareStatusNotification.faulted",
+                "HardwareStatusNotification.chargepoint",
+                "NetworkStatusNotification.available",
+                "NetworkStatusNotification.offline",
+                "BootNotification",
+                "LocationChangedNotification",
+                "ChargePointChangedNotification",
+            ]
+        )
+    )
+    body = sample(name)
+    moment = at(draw(times))
+    if name == "LocationChangedNotification":
+        body["lastUpdatedAt"] = body["location"]["lastUpdatedAt"] = moment
+        body["location"]["city"] = draw(st.sampled_from(["Varna", "Sofia"]))
+    elif name == "ChargePointChangedNotification":
+        body["lastUpdatedAt"] = body["chargePoint"]["lastUpdatedAt"] = moment
+        body["chargePoint"]["name"] = draw(st.sampled_from(["Quayside 1", "Quayside 2"]))
+    else:
+        body["timestamp"] = moment
+    return body
+
+
+def everything(engine: Engine, arrivals: list[list[dict[str, Any]]]) -> dict[str, Any]:
+    """The state after bites of notifications, one after the other."""
+    with engine.connect() as connection, connection.begin() as transaction:
+        for bite in arrivals:
+            apply(connection, *bite)
+        state = {table: rows(connection, table) for table in TABLES}
+        transaction.rollback()
+    return state
+
+
+@st.composite
+def two_arrivals(
+    draw: st.DrawFn, notifications: st.SearchStrategy[dict[str, Any]]
+) -> tuple[list[list[dict[str, Any]]], list[list[dict[str, Any]]]]:
+    """The same notifications twice: one by one in one order, and in bites, repeated, in another."""
+    told = draw(st.lists(notifications, min_size=1, max_size=7))
+    repeated = told + draw(st.lists(st.sampled_from(told), max_size=3))
+    shuffled = draw(st.permutations(repeated))
+    cuts = sorted(draw(st.lists(st.integers(0, len(shuffled)), max_size=3)))
+    edges = [0, *cuts, len(shuffled)]
+    bites = [shuffled[low:high] for low, high in itertools.pairwise(edges) if low < high]
+    return [[one] for one in told], bites
+
+
+@settings(max_examples=60)
+@given(arrivals=two_arrivals(session_notifications()))
+def test_any_order_and_repetition_of_a_sessions_notifications_ends_in_the_same_rows(
+    shared_engine: Engine, arrivals: tuple[list[list[dict[str, Any]]], list[list[dict[str, Any]]]]
+) -> None:
+    one_by_one, in_bites = arrivals
+    assert everything(shared_engine, one_by_one) == everything(shared_engine, in_bites)
+
+
+@settings(max_examples=60)
+@given(arrivals=two_arrivals(fleet_notifications()))
+def test_any_order_and_repetition_of_a_fleets_notifications_ends_in_the_same_rows(
+    shared_engine: Engine, arrivals: tuple[list[list[dict[str, Any]]], list[list[dict[str, Any]]]]
+) -> None:
+    one_by_one, in_bites = arrivals
+    assert everything(shared_engine, one_by_one) == everything(shared_engine, in_bites)
+
+
+@st.composite
+def facts(draw: st.DrawFn) -> Any:
+    moment = BEGAN + timedelta(seconds=draw(times))
+    values = {"name": draw(st.sampled_from(["a", "b"])), "status": None}
+    if draw(st.booleans()):
+        began_at = BEGAN + timedelta(seconds=draw(times))
+        return read("location", 1, "master", moment, values, began_at=began_at)
+    return notified("location", 1, "master", moment, values, final=draw(st.booleans()), partial=draw(st.booleans()))
+
+
+def standing(row: dict[str, Any]) -> dict[str, Any]:
+    """What stands; whether it is contested may depend on whether a read came before or after the doubt."""
+    return {name: value for name, value in row.items() if not name.endswith("_contested")}
+
+
+@given(told=st.lists(facts(), min_size=1, max_size=6), data=st.data())
+def test_a_fold_stands_on_the_same_facts_in_any_order(told: list[Any], data: st.DataObject) -> None:
+    shuffled = data.draw(st.permutations(told))
+    (one,), (other,) = Fold(told).rows("location", "t"), Fold(shuffled).rows("location", "t")
+    assert standing(one) == standing(other)
+
+
+@settings(max_examples=60)
+@given(told=st.lists(facts(), min_size=1, max_size=6))
+def test_the_guard_in_the_upsert_is_the_rule_of_the_fold(shared_engine: Engine, told: list[Any]) -> None:
+    # Given the same facts, folded at once, and written one by one
+    (folded,) = Fold(told).rows("location", "t")
+    with shared_engine.connect() as connection, connection.begin() as transaction:
+        for fact in told:
+            upsert(connection, "t", Fold([fact]))
+        (stored,) = rows(connection, "location")
+        transaction.rollback()
+    # Then every column agrees, the doubt included
+    assert {name: stored[name] for name in folded if name != "raw"} == {
+        name: value for name, value in folded.items() if name != "raw"
+    }
+
+
+def test_findings_of_a_snapshot_hold_no_secret() -> None:
+    body = sample("ChargePointChangedNotification")
+    body["chargePoint"] |= {"networkPassword": "hush", "pin": "1234", "sharingCode": "abcd"}
+    assert "hush" not in repr(findings(body))
+    assert "1234" not in repr(findings(body))
+    assert "abcd" not in repr(findings(body))
