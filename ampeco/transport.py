@@ -12,7 +12,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
-from time import monotonic
 from types import TracebackType
 from typing import Any, Self
 
@@ -21,6 +20,7 @@ import orjson
 from pydantic import SecretStr
 
 from ampeco import errors
+from ampeco.clock import TenantClock
 from ampeco.redaction import redact
 
 Query = Sequence[tuple[str, str]]
@@ -49,9 +49,8 @@ _HEADER_TOKEN = re.compile(r"[\x21-\x7e]+")
 class Exchange:
     """A success: its call, its status, its JSON (None where it has no body), and when it began.
 
-    ``tenant_time`` is the tenant's clock at the moment the request began, in UTC, never
-    later than the truth as far as its ``Date`` header goes, and up to a second and the
-    answer's way back earlier.
+    ``tenant_time`` is the tenant's clock at the moment the request began, in UTC; see
+    ``ampeco.clock``.
     """
 
     method: str
@@ -80,6 +79,7 @@ class Transport:
         if not _HEADER_TOKEN.fullmatch(token.get_secret_value()):
             raise ValueError("an API token is one word of printable ASCII: look for a space or a line end in it")
         self._token = token
+        self._clock = TenantClock()
         self._http = httpx.Client(
             timeout=timeout_seconds,
             transport=transport,
@@ -108,14 +108,15 @@ class Transport:
         Raises:
             ApiError: the answer was anything but a success with JSON.
         """
-        began_at, began = datetime.now(UTC), monotonic()
+        began_at = datetime.now(UTC)
         try:
             response = self._http.request(method, self.base_url + path, params=list(query), json=body)
         except httpx.RequestError as error:
             failure = self._safe(f"{type(error).__name__}: {error}")
         else:
-            answered_at = _http_date(response.headers.get("Date"))
-            tenant_time = began_at if answered_at is None else answered_at - timedelta(seconds=monotonic() - began)
+            if (date := _http_date(response.headers.get("Date"))) is not None:
+                self._clock.observe(date, began_at, datetime.now(UTC))
+            tenant_time = self._clock.at(began_at)
             if not response.is_success:
                 raise self._refusal(method, path, response, tenant_time)
             return Exchange(method, path, response.status_code, self._json(method, path, response), tenant_time)

@@ -4,27 +4,35 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 
 from simulator import api
+from simulator.answers import json_response
 from simulator.control import Control
-from simulator.delivery import Delivery
+from simulator.delivery import FIRST_RETRY_SECONDS, MOST_TRIES, MOST_WAITING, Delivery
 from simulator.fleet import Fleet
+from simulator.front_page import front_page
 from simulator.guard import Guard
+from simulator.mishaps import Mishaps
 from simulator.problems import Problem, problem_response
 from simulator.runner import Runner
 from simulator.settings import Faults, TenantSettings
 from simulator.subscriptions import Subscriptions
 
+#: Real seconds in which a stopping tenant delivers what it still can.
+LEAVE_SECONDS = 1.0
+
 
 class Simulator:
     """A tenant, its API, its deliveries and the clock that drives them.
+
+    ``guard`` is the ASGI app.
 
     Parameters:
         settings: seed, size and clock.
@@ -32,6 +40,8 @@ class Simulator:
         speed: how many times as fast as the real clock the tenant's runs.
         faults: what goes wrong from the start.
         control_token: what ``/control`` asks for; None leaves it open.
+        most_tries, first_retry_seconds, most_waiting: see ``simulator.delivery``.
+        when_broken: called once the clock or the deliveries stopped by a mistake of ours.
     """
 
     def __init__(
@@ -42,67 +52,58 @@ class Simulator:
         speed: float = 60,
         faults: Faults | None = None,
         control_token: str | None = None,
+        most_tries: int = MOST_TRIES,
+        first_retry_seconds: float = FIRST_RETRY_SECONDS,
+        most_waiting: int = MOST_WAITING,
+        when_broken: Callable[[BaseException], None] | None = None,
     ) -> None:
         self.fleet = Fleet(settings)
         self.subscriptions = Subscriptions(self.fleet)
+        # Three generators of chance, one seed apart, so that none disturbs another.
+        self.mishaps = Mishaps(settings.seed + 1)
+        self.mishaps.faults = faults or Faults()
         self.delivery = Delivery(
             self.subscriptions,
+            self.mishaps,
             tenant_id=settings.tenant_id,
             encoding=settings.signature_encoding,
-            seed=settings.seed,
+            most_tries=most_tries,
+            first_retry_seconds=first_retry_seconds,
+            most_waiting=most_waiting,
         )
         self.subscriptions.delivery = self.delivery
-        self.delivery.faults = faults or Faults()
         self.runner = Runner(self.fleet, self.delivery, speed=speed)
+        self._when_broken = when_broken
+        app = Starlette(exception_handlers={Problem: problem_response, HTTPException: _http_error}, lifespan=self._live)
         self.guard = Guard(
-            self._starlette(),
+            app,
             token=token,
             now=lambda: self.fleet.now,
-            faults=lambda: self.delivery.faults,
-            seed=settings.seed,
+            faults=lambda: self.mishaps.faults,
+            seed=settings.seed + 2,
         )
         control = Control(self.fleet, self.runner, self.delivery, self.subscriptions, self.guard, control_token)
-        self._inner.router.routes.extend(control.routes())
-
-    def _starlette(self) -> Starlette:
-        self._inner = Starlette(
-            routes=[Route("/", _front_page), *api.routes(self.fleet), *self.subscriptions.routes()],
-            exception_handlers={Problem: problem_response, HTTPException: _http_error},
-            lifespan=self._lifespan,
-        )
-        return self._inner
+        routes = [*api.routes(self.fleet), *self.subscriptions.routes(), *control.routes()]
+        app.router.routes += [Route("/", front_page(routes)), *routes]
 
     @contextlib.asynccontextmanager
-    async def _lifespan(self, _app: Starlette) -> AsyncIterator[None]:
-        tasks = [asyncio.create_task(self.runner.run()), asyncio.create_task(self.delivery.run())]
+    async def _live(self, _app: Starlette) -> AsyncIterator[None]:
+        living = asyncio.create_task(self.runner.run())
+        delivering = asyncio.create_task(self.delivery.run())
+        for task in (living, delivering):
+            task.add_done_callback(self._ended)
         yield
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        living.cancel()
+        await self.delivery.settle(LEAVE_SECONDS)
+        delivering.cancel()
+        await asyncio.gather(living, delivering, return_exceptions=True)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """A tenant whose clock stands still, unasked, must not look alive."""
+        if not task.cancelled() and (error := task.exception()) is not None and self._when_broken is not None:
+            self._when_broken(error)
 
 
 async def _http_error(_request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    return JSONResponse({"message": error.detail}, error.status_code)
-
-
-async def _front_page(_request: Request) -> Response:
-    return HTMLResponse(
-        """<!doctype html>
-<html lang="en">
-<meta charset="utf-8">
-<title>A stand-in AMPECO tenant</title>
-<h1>A stand-in AMPECO tenant</h1>
-<p>It answers as AMPECO's public API does and sends signed notifications to whoever subscribes.
-It is not AMPECO; nothing here charges a vehicle.</p>
-<ul>
-<li><code>GET /public-api/resources/…</code>: sessions, charge points, EVSEs, locations,
-authorizations, transactions and status logs</li>
-<li><code>/public-api/notifications/v2.0</code>: subscriptions</li>
-<li><code>GET <a href="/control/state">/control/state</a></code>: its clock, and what was delivered</li>
-<li><code>GET <a href="/control/faults">/control/faults</a></code>, <code>PATCH</code>: what goes wrong</li>
-<li><code>POST /control/pause</code>, <code>resume</code>, <code>rotate-token</code>, <code>emit</code></li>
-</ul>
-</html>
-"""
-    )
+    return json_response({"message": error.detail}, error.status_code)

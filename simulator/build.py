@@ -38,23 +38,25 @@ def build(rng: random.Random, settings: TenantSettings, now: datetime) -> Tenant
             changed_at=old + timedelta(minutes=number),
         )
     for number in range(settings.charge_points):
-        _add_charge_point(rng, tenant, number, settings, old, now)
+        created = old + timedelta(hours=number % 2_000)
+        add_charge_point(rng, tenant, FIRST_CHARGE_POINT + number, created, now - timedelta(days=1))
     for number in range(settings.evses):
         charge_point_id = FIRST_CHARGE_POINT + number % settings.charge_points
-        add_evse(rng, tenant, charge_point_id, FIRST_EVSE + number, old, now)
+        add_evse(rng, tenant, charge_point_id, FIRST_EVSE + number, old, now - timedelta(hours=1))
     return tenant
 
 
-def _add_charge_point(
-    rng: random.Random, tenant: Tenant, number: int, settings: TenantSettings, old: datetime, now: datetime
-) -> None:
-    charge_point_id = FIRST_CHARGE_POINT + number
-    location_id = FIRST_LOCATION + number % settings.locations
+def add_charge_point(
+    rng: random.Random, tenant: Tenant, charge_point_id: int, created: datetime, online_since: datetime
+) -> ChargePoint:
+    """Make one more charge point, as yet without an EVSE."""
+    number = charge_point_id - FIRST_CHARGE_POINT
+    location_id = FIRST_LOCATION + number % len(tenant.locations)
     vendor, model, firmware = _MAKES[number % len(_MAKES)]
-    created = old + timedelta(hours=number % 2_000)
-    tenant.charge_points[charge_point_id] = ChargePoint(
+    tenant.evse_ids[charge_point_id] = []
+    charge_point = tenant.charge_points[charge_point_id] = ChargePoint(
         id=charge_point_id,
-        name=f"{tenant.locations[location_id].name} {number // settings.locations + 1}",
+        name=f"{tenant.locations[location_id].name} {number // len(tenant.locations) + 1}",
         location_id=location_id,
         vendor=vendor,
         model=model,
@@ -63,16 +65,19 @@ def _add_charge_point(
         created_at=created,
         changed_at=created,
         booted_at=created,
-        network=[StatusChange(now - timedelta(days=1), "available")],
-        hardware=[StatusChange(now - timedelta(days=1), "available")],
+        network=[StatusChange(online_since, "available")],
+        hardware=[StatusChange(online_since, "available")],
     )
+    return charge_point
 
 
 def add_evse(
-    rng: random.Random, tenant: Tenant, charge_point_id: int, evse_id: int, created: datetime, now: datetime
+    rng: random.Random, tenant: Tenant, charge_point_id: int, evse_id: int, created: datetime, free_since: datetime
 ) -> Evse:
     """Make one more EVSE of a charge point."""
-    number = len([evse for evse in tenant.evses.values() if evse.charge_point_id == charge_point_id]) + 1
+    siblings = tenant.evse_ids[charge_point_id]
+    siblings.append(evse_id)
+    number = len(siblings)
     current_type = "dc" if charge_point_id % 2 else "ac"
     evse = tenant.evses[evse_id] = Evse(
         id=evse_id,
@@ -85,6 +90,6 @@ def add_evse(
         created_at=created.replace(microsecond=0),
         changed_at=created.replace(microsecond=0),
         meter_wh=rng.randrange(10_000, 2_000_000),
-        hardware=[StatusChange(now.replace(microsecond=0) - timedelta(hours=1), "available")],
+        hardware=[StatusChange(free_since.replace(microsecond=0), "available")],
     )
     return evse

@@ -2,32 +2,45 @@
 
 from __future__ import annotations
 
-import logging
 import os
+import re
 import secrets
 import sys
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
-import uvicorn
 from pydantic import ValidationError
 from rich.console import Console
 
+from ampeco.signature import Encoding
 from simulator.app import Simulator
-from simulator.settings import Faults, TenantSettings
+from simulator.delivery import MOST_TRIES
+from simulator.serve import Server, listen
+from simulator.settings import HEADER_TEXT, Faults, TenantSettings
+from simulator.status import configure_logging
 
 TOKEN_VARIABLE = "AMPECO_SIMULATOR_TOKEN"  # noqa: S105 - the name of a variable
 
-console = Console()
-errors = Console(stderr=True)
+#: A day in a second: beyond it, a step of the clock is more than a few hours.
+MOST_SPEED = 86_400
+
+console = Console(soft_wrap=True)
+errors = Console(stderr=True, soft_wrap=True)
 
 app = typer.Typer(
     name="ampeco-simulator",
     help="A stand-in AMPECO tenant: REST reads, subscriptions, signed notifications, faults on demand.",
+    epilog="Without a command it is `ampeco-simulator run`, whose options `ampeco-simulator run --help` lists.",
     add_completion=False,
-    pretty_exceptions_show_locals=False,
+    pretty_exceptions_enable=False,  # they show locals, and among those are tokens
 )
+
+_FLEET, _SENDING, _API = "The tenant", "Faults of notifications", "Faults of the API"
+
+
+def _share(text: str) -> Any:
+    return typer.Option(min=0, max=1, metavar="SHARE", help=text, rich_help_panel=_SENDING)
 
 
 @app.callback(invoke_without_command=True)
@@ -40,33 +53,71 @@ def bare(context: typer.Context) -> None:
 @app.command()
 def run(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on.")] = 8090,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")] = 8090,
     token: Annotated[
         str | None, typer.Option(help=f"API access token; left out, {TOKEN_VARIABLE}, else a random one.")
     ] = None,
     control_token: Annotated[
         str | None, typer.Option(help="Token that /control asks for; left out, it is open.")
     ] = None,
-    tenant_id: Annotated[str, typer.Option(help="What X-Tenant says.")] = "demo",
-    seed: Annotated[int, typer.Option(help="The same seed, size and start give the same history.")] = 1,
-    speed: Annotated[float, typer.Option(min=0.1, help="Times real time; 1440 is a day in a minute.")] = 60,
-    start: Annotated[str | None, typer.Option(help="The tenant's time at the start, ISO 8601; left out, now.")] = None,
-    charge_points: Annotated[int, typer.Option(help="How many charge points.")] = 40,
-    evses: Annotated[int, typer.Option(help="How many EVSEs.")] = 80,
-    locations: Annotated[int, typer.Option(help="How many locations.")] = 12,
-    sessions_a_day: Annotated[float, typer.Option(help="Vehicles that come to an EVSE in a day.")] = 6,
-    signature_encoding: Annotated[str, typer.Option(help="hex or base64.")] = "hex",
-    duplicate: Annotated[float, typer.Option(help="Share of notifications sent twice.")] = 0,
-    drop: Annotated[float, typer.Option(help="Share of notifications never sent.")] = 0,
-    reorder: Annotated[float, typer.Option(help="Share that later ones overtake.")] = 0,
-    delay: Annotated[float, typer.Option(help="Share that comes up to an hour of tenant time late.")] = 0,
-    api_429: Annotated[float, typer.Option("--api-429", help="Share of API answers that are 429.")] = 0,
-    api_500: Annotated[float, typer.Option("--api-500", help="Share of API answers that are 500.")] = 0,
-    api_latency_ms: Annotated[float, typer.Option(help="How much longer each API answer takes.")] = 0,
+    signature_encoding: Annotated[Encoding, typer.Option(help="Form of X-Signature.")] = "hex",
+    attempts: Annotated[int, typer.Option(min=1, help="Tries of one delivery before it failed.")] = MOST_TRIES,
+    tenant_id: Annotated[str, typer.Option(help="What X-Tenant says.", rich_help_panel=_FLEET)] = "demo",
+    seed: Annotated[
+        int, typer.Option(help="The same seed, sizes and start give the same history.", rich_help_panel=_FLEET)
+    ] = 1,
+    speed: Annotated[
+        float,
+        typer.Option(
+            min=0.1, max=MOST_SPEED, help="Times real time; 1440 is a day in a minute.", rich_help_panel=_FLEET
+        ),
+    ] = 60,
+    start: Annotated[
+        str | None,
+        typer.Option(
+            help="The tenant's time at the start, such as 2026-03-04T00:00:00Z; left out, now.",
+            rich_help_panel=_FLEET,
+        ),
+    ] = None,
+    charge_points: Annotated[int, typer.Option(help="How many charge points.", rich_help_panel=_FLEET)] = 40,
+    evses: Annotated[int, typer.Option(help="How many EVSEs.", rich_help_panel=_FLEET)] = 80,
+    locations: Annotated[int, typer.Option(help="How many locations.", rich_help_panel=_FLEET)] = 12,
+    sessions_a_day: Annotated[
+        float, typer.Option(help="Vehicles that come to an EVSE in a day.", rich_help_panel=_FLEET)
+    ] = 6,
+    duplicate: Annotated[float, _share("Share of notifications that are sent twice.")] = 0,
+    drop: Annotated[float, _share("Share that is never sent.")] = 0,
+    reorder: Annotated[float, _share("Share that later ones overtake.")] = 0,
+    reorder_seconds: Annotated[
+        float, typer.Option(min=0, help="Within so many tenant seconds.", rich_help_panel=_SENDING)
+    ] = 60,
+    delay: Annotated[float, _share("Share that is held back.")] = 0,
+    delay_min_seconds: Annotated[
+        float, typer.Option(min=0, help="By at least so many tenant seconds,", rich_help_panel=_SENDING)
+    ] = 0,
+    delay_max_seconds: Annotated[
+        float, typer.Option(min=0, help="and by at most so many.", rich_help_panel=_SENDING)
+    ] = 3600,
+    api_429: Annotated[
+        float,
+        typer.Option("--api-429", min=0, max=1, help="Share of answers that are 429.", rich_help_panel=_API),
+    ] = 0,
+    api_500: Annotated[
+        float,
+        typer.Option("--api-500", min=0, max=1, help="Share of answers that are 500.", rich_help_panel=_API),
+    ] = 0,
+    api_calls_a_minute: Annotated[
+        int, typer.Option(min=0, help="Calls that a real minute allows; 0 is no limit.", rich_help_panel=_API)
+    ] = 0,
+    api_latency_ms: Annotated[
+        float, typer.Option(min=0, help="How much longer each answer takes.", rich_help_panel=_API)
+    ] = 0,
+    api_forbidden: Annotated[
+        list[str] | None,
+        typer.Option(help="A resource answered with 403, such as transactions; may be repeated.", rich_help_panel=_API),
+    ] = None,
 ) -> None:
     """Run the tenant until Ctrl-C."""
-    given = token or os.environ.get(TOKEN_VARIABLE)
-    api_token = given or secrets.token_urlsafe(24)
     try:
         settings = TenantSettings.model_validate(
             {
@@ -84,43 +135,75 @@ def run(
             duplicate=duplicate,
             drop=drop,
             reorder=reorder,
+            reorder_seconds=reorder_seconds,
             delay=delay,
+            delay_min_seconds=delay_min_seconds,
+            delay_max_seconds=delay_max_seconds,
             api_429=api_429,
             api_500=api_500,
+            api_calls_a_minute=api_calls_a_minute,
             api_latency_ms=api_latency_ms,
+            api_forbidden=frozenset(api_forbidden or ()),
         )
     except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False)[0]
-        option = "--" + str(first["loc"][0]).replace("_", "-")
-        errors.print(f"ampeco-simulator: {option}: {first['msg']}.", style="red", markup=False)
-        raise typer.Exit(2) from None
-    simulator = Simulator(settings, token=api_token, speed=speed, faults=faults, control_token=control_token)
-    logging.basicConfig(level=logging.WARNING)
-    _introduce(host, port, settings, None if given else api_token)
-    uvicorn.run(
-        simulator.guard,
-        host=host,
-        port=port,
-        log_level="warning",
-        access_log=False,
-        date_header=False,
-        server_header=False,
-        # Deliveries keep a connection of their own; nobody is owed a slow goodbye.
-        timeout_graceful_shutdown=1,
+        raise _refused(_first(error)) from None
+    api_token, origin = _token(token)
+    for name, text in ((f"--token or {TOKEN_VARIABLE}", api_token), ("--control-token", control_token)):
+        if text is not None and not re.fullmatch(HEADER_TEXT, text):
+            raise _refused(f"{name}: a token is letters, digits and signs of ASCII, without spaces.")
+    try:
+        listener = listen(host, port)
+    except OSError as error:
+        raise _refused(f"--host {host} --port {port}: {error.strerror}; choose another --port.") from None
+    configure_logging()
+    server = Server(listener, console)
+    simulator = Simulator(
+        settings,
+        token=api_token,
+        speed=speed,
+        faults=faults,
+        control_token=control_token,
+        most_tries=attempts,
+        when_broken=server.broken,
+    )
+    address = f"[{host}]" if ":" in host else host
+    _introduce(f"http://{address}:{listener.getsockname()[1]}", settings, speed, origin)
+    server.run(simulator)
+
+
+def _token(given: str | None) -> tuple[str, str]:
+    """The API token, and how ``tenants.toml`` finds it."""
+    if given:
+        return given, 'token = "…"  # what --token was given'
+    if held := os.environ.get(TOKEN_VARIABLE):
+        return held, f'token_env = "{TOKEN_VARIABLE}"'
+    made = secrets.token_urlsafe(24)
+    return made, f'token = "{made}"'
+
+
+def _introduce(url: str, settings: TenantSettings, speed: float, origin: str) -> None:
+    name = settings.tenant_id if re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,62}", settings.tenant_id) else "demo"
+    console.print(
+        f"A stand-in AMPECO tenant at {url}: {settings.charge_points} charge points, {settings.evses} EVSEs,"
+        f" {settings.locations} locations.\n"
+        f"Its clock starts at {settings.start.isoformat()} and runs {speed:g} times as fast as yours.\n\n"
+        f'For tenants.toml:\n\n[tenants.{name}]\nbase_url = "{url}"\n{origin}\n\n'
+        "Ctrl-C stops it.",
+        markup=False,
+        highlight=False,
     )
 
 
-def _introduce(host: str, port: int, settings: TenantSettings, printed_token: str | None) -> None:
-    token = f'token = "{printed_token}"' if printed_token else f'token_env = "{TOKEN_VARIABLE}"'
-    console.print(
-        f"A stand-in AMPECO tenant at http://{host}:{port}: {settings.charge_points} charge points,"
-        f" {settings.evses} EVSEs, {settings.locations} locations; its clock starts at {settings.start.isoformat()}."
-    )
-    console.print("For tenants.toml:")
-    console.print(
-        f'[tenants.{settings.tenant_id}]\nbase_url = "http://{host}:{port}"\n{token}', markup=False, highlight=False
-    )
-    console.print("Ctrl-C stops it.")
+def _first(error: ValidationError) -> str:
+    """The first mistake, by the option that it came with."""
+    first = error.errors(include_url=False, include_context=False)[0]
+    option = f"--{str(first['loc'][0]).replace('_', '-')}: " if first["loc"] else ""
+    return f"{option}{first['msg'].removeprefix('Value error, ')}."
+
+
+def _refused(message: str) -> typer.Exit:
+    errors.print(f"ampeco-simulator: {message}", style="red", markup=False, highlight=False)
+    return typer.Exit(2)
 
 
 def main() -> None:

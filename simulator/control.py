@@ -5,22 +5,27 @@ from __future__ import annotations
 import hmac
 import secrets
 from collections import Counter
-from dataclasses import asdict
-from typing import Any
+from typing import Annotated, Any
 
 import orjson
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 
-from simulator.delivery import Delivery, state
+from simulator.answers import json_response
+from simulator.delivery import Delivery
 from simulator.fleet import Fleet, Notification
 from simulator.guard import Guard
+from simulator.listings import MOST_DIGITS
 from simulator.problems import Problem
+from simulator.requests import json_object, parsed, validated
+from simulator.resources import instant
 from simulator.runner import Runner
-from simulator.settings import Faults
-from simulator.subscriptions import Subscriptions, parsed
+from simulator.settings import HEADER_TEXT, Faults
+from simulator.subscriptions import Subscriptions
+
+_HeaderText = Annotated[str, Field(pattern=HEADER_TEXT)]
 
 
 class _Rotation(BaseModel):
@@ -28,15 +33,17 @@ class _Rotation(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    token: str | None = None
+    token: _HeaderText | None = None
     resign: bool = True
 
 
 class _Emission(BaseModel):
+    """``body`` is sent as it is given, whether AMPECO would write it so or not."""
+
     model_config = ConfigDict(extra="forbid")
 
-    notification: str
-    body: dict[str, Any] | None = None
+    notification: _HeaderText
+    body: Any
 
 
 class Control:
@@ -54,6 +61,7 @@ class Control:
         self._fleet = fleet
         self._runner = runner
         self._delivery = delivery
+        self._mishaps = delivery.mishaps
         self._subscriptions = subscriptions
         self._guard = guard
         self._token = control_token
@@ -82,27 +90,35 @@ class Control:
 
     async def _state(self, _request: Request) -> Response:
         tenant = self._fleet.tenant
-        return JSONResponse(
+        return json_response(
             {
-                "now": self._fleet.now.isoformat(),
+                "now": instant(self._fleet.now),
+                "speed": self._runner.speed,
                 "paused": self._runner.is_paused,
-                "evses": Counter(evse.status for evse in tenant.evses.values() if not evse.is_deleted),
+                "lag_seconds": round(self._runner.lag_seconds, 3),
+                "charge_points": Counter(one.network[-1].status for one in tenant.live_charge_points()),
+                "evses": Counter(evse.status for evse in tenant.live_evses()),
                 "sessions": Counter(session.status for session in tenant.sessions.values()),
-                "deliveries": state(self._delivery),
+                "subscriptions": len(self._subscriptions.by_id),
+                "deliveries": self._delivery.state(),
                 "calls": self._guard.calls,
             }
         )
 
-    async def _deliveries(self, _request: Request) -> Response:
-        return JSONResponse({"data": [asdict(one) for one in self._delivery.ledger]})
+    async def _deliveries(self, request: Request) -> Response:
+        after = request.query_params.get("after", "0")
+        if not after.isdecimal() or len(after) > MOST_DIGITS:
+            raise Problem(422, "The given data was invalid.", {"after": ["It must be a whole number."]})
+        return json_response(self._delivery.ledger.page(int(after)))
 
     async def _faults(self, _request: Request) -> Response:
-        return JSONResponse(self._delivery.faults.model_dump())
+        return json_response(self._mishaps.faults.model_dump(mode="json"))
 
     async def _set_faults(self, request: Request) -> Response:
-        given = parsed(Faults, await request.body())
-        self._delivery.faults = self._delivery.faults.model_copy(update=given.model_dump(exclude_unset=True))
-        return JSONResponse(self._delivery.faults.model_dump())
+        """What is named changes, the rest stays; the whole must make sense."""
+        given = json_object(await request.body())
+        self._mishaps.faults = validated(Faults, self._mishaps.faults.model_dump() | given)
+        return json_response(self._mishaps.faults.model_dump(mode="json"))
 
     async def _pause(self, _request: Request) -> Response:
         self._runner.pause()
@@ -118,11 +134,10 @@ class Control:
         self._guard.token = token
         if wanted.resign:
             self._subscriptions.rotate(token)
-        return JSONResponse({"token": token})
+        return json_response({"token": token})
 
     async def _emit(self, request: Request) -> Response:
         wanted = parsed(_Emission, await request.body())
-        body = wanted.body if wanted.body is not None else {"notification": wanted.notification}
-        notification = Notification(wanted.notification, self._fleet.now, orjson.dumps(body))
-        self._delivery.post([notification], self._fleet.now)
-        return Response(status_code=202)
+        notification = Notification(wanted.notification, self._fleet.now, orjson.dumps(wanted.body))
+        sent_to = self._delivery.emit(notification, self._subscriptions.hearing(notification.name))
+        return json_response({"subscriptions": sent_to}, 202)

@@ -4,191 +4,234 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
 import heapq
 import itertools
-import random
 from collections import Counter, deque
+from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
-
-import httpx
 
 from ampeco.signature import Encoding, sign
 from simulator.fleet import Notification
-from simulator.settings import Faults
+from simulator.ledger import Ledger
+from simulator.mishaps import Mishaps
+from simulator.posting import Answer, Poster, UnreachableError
 
 if TYPE_CHECKING:
     from simulator.subscriptions import Subscription, Subscriptions
 
-#: Deliveries under way at once, and most that wait for their turn.
+#: Deliveries under way at once.
 CONNECTIONS = 16
+
+#: Deliveries that are not settled yet, most: a subscriber that is away for long costs so
+#: much memory (some 2 kB each) and no more.
 MOST_WAITING = 20_000
 
+#: Failed deliveries that are kept for the resend action, most for one subscription.
+MOST_FAILED = 100_000
+
 #: Tries of one delivery, and the real seconds before the second; doubled each time after.
+#: AMPECO publishes neither.
 MOST_TRIES = 6
 FIRST_RETRY_SECONDS = 0.5
 
+#: Real seconds between two looks at whose turn to be tried again has come.
+RETRY_TICK_SECONDS = 0.05
+
 TIMEOUT_SECONDS = 10.0
-
-#: Acknowledged deliveries that the ledger still shows.
-LEDGER_LENGTH = 200_000
-
-
-@dataclass(frozen=True, slots=True)
-class Acknowledged:
-    """A delivery that was answered with a 2xx."""
-
-    name: str
-    sha256: str
-    status: int
-    answer: str
 
 
 @dataclass(frozen=True, slots=True)
 class _Parcel:
+    """A notification on its way to one subscriber."""
+
     subscription: Subscription
     notification: Notification
-    tries: int = 0
+    tries_left: int
+    wait_seconds: float
 
 
 class Delivery:
-    """Sends notifications to whoever subscribed to them.
+    """Sends notifications to whoever subscribed to them, and to nobody else.
 
-    Faults are drawn by a generator of their own, so that they never change what happens
-    in the fleet.
+    The fleet's clock never waits for it: what finds no room, or keeps failing, goes to its
+    subscription's list of failed deliveries.
+
+    Parameters:
+        tenant_id: what ``X-Tenant`` says.
+        encoding: the form of ``X-Signature``.
+        most_tries: tries of one delivery, the first included.
+        first_retry_seconds: real seconds before the second try; doubled each time after.
     """
 
-    def __init__(self, subscriptions: Subscriptions, *, tenant_id: str, encoding: Encoding, seed: int) -> None:
+    def __init__(
+        self,
+        subscriptions: Subscriptions,
+        mishaps: Mishaps,
+        *,
+        tenant_id: str,
+        encoding: Encoding,
+        most_tries: int = MOST_TRIES,
+        first_retry_seconds: float = FIRST_RETRY_SECONDS,
+        most_waiting: int = MOST_WAITING,
+    ) -> None:
+        self.mishaps = mishaps
+        self.ledger = Ledger()
+        self.counts: Counter[str] = Counter()
         self._subscriptions = subscriptions
         self._tenant_id = tenant_id
         self._encoding = encoding
-        self._rng = random.Random(seed + 1)  # noqa: S311 - faults, not secrets
-        self._queue: asyncio.Queue[_Parcel] = asyncio.Queue(MOST_WAITING)
-        self._held: list[tuple[datetime, int, Notification]] = []
+        self._most_tries = most_tries
+        self._first_retry_seconds = first_retry_seconds
+        self._most_waiting = most_waiting
+        self._queue: asyncio.Queue[_Parcel] = asyncio.Queue()  # bounded by what is unsettled
+        self._retries: list[tuple[float, int, _Parcel]] = []
         self._order = itertools.count()
+        self._unsettled = 0
         self._failed: dict[int, deque[Notification]] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
-        self.faults = Faults()
-        self.counts: Counter[str] = Counter()
-        self.ledger: deque[Acknowledged] = deque(maxlen=LEDGER_LENGTH)
 
     @property
     def waiting(self) -> int:
-        """Deliveries that are not settled: queued, held back or between two tries."""
-        return self.counts["queued"] - self.counts["acknowledged"] - self.counts["failed"] + len(self._held)
+        """Deliveries that are queued, under way or between two tries."""
+        return self._unsettled
 
-    def post(self, notifications: list[Notification], now: datetime) -> None:
-        """Take what the fleet told, and let the faults have their way with it."""
-        for notification in notifications:
-            if self._rng.random() < self.faults.drop:
-                self.counts["dropped"] += 1
-                continue
-            copies = 2 if self._rng.random() < self.faults.duplicate else 1
-            for _ in range(copies):
-                held = self._held_back()
-                if held:
-                    until = notification.at + timedelta(seconds=held)
-                    heapq.heappush(self._held, (until, next(self._order), notification))
-                else:
-                    self._address(notification)
-        while self._held and self._held[0][0] <= now:
-            self._address(heapq.heappop(self._held)[2])
+    def post(self, notifications: Iterable[Notification], now: datetime) -> None:
+        """Take what the fleet told until ``now``, by the tenant's clock."""
+        for notification in self.mishaps.pass_on(notifications, now):
+            self._address(notification)
 
-    def _held_back(self) -> float:
-        """For how many of the tenant's seconds a notification is held back."""
-        if self._rng.random() < self.faults.delay:
-            return self._rng.uniform(0, self.faults.delay_seconds)
-        if self._rng.random() < self.faults.reorder:
-            return self._rng.uniform(0, self.faults.reorder_seconds)
-        return 0.0
+    def release_held(self) -> None:
+        """Send at once what is held back."""
+        for notification in self.mishaps.let_go():
+            self._address(notification)
 
-    def _address(self, notification: Notification) -> None:
-        for subscription in self._subscriptions.wanting(notification.name):
-            self._enqueue(_Parcel(subscription, notification))
+    def emit(self, notification: Notification, subscriptions: Iterable[Subscription]) -> int:
+        """Send a notification past all mishaps; returns to how many subscriptions."""
+        chosen = list(subscriptions)
+        for subscription in chosen:
+            self._enqueue(subscription, notification, self._most_tries)
+        return len(chosen)
 
-    def _enqueue(self, parcel: _Parcel) -> None:
-        self.counts["queued"] += 1
-        try:
-            self._queue.put_nowait(parcel)
-        except asyncio.QueueFull:  # the fleet's clock does not wait for slow subscribers
-            self._give_up(parcel)
-
-    def resend(self, subscription_id: int, names: set[str], start: datetime | None, end: datetime | None) -> None:
+    def resend(self, subscription: Subscription, names: set[str], start: datetime | None, end: datetime | None) -> None:
         """Send what failed once more; what fails again is listed as failed again."""
-        subscription = self._subscriptions.by_id[subscription_id]
-        failed = self._failed.pop(subscription_id, deque())
-        for notification in failed:
+        for notification in self._failed.pop(subscription.id, ()):
             timely = (start is None or notification.at >= start) and (end is None or notification.at <= end)
             if notification.name in names and timely:
-                self._enqueue(_Parcel(subscription, notification, MOST_TRIES - 1))
+                self._enqueue(subscription, notification, 1)
             else:
-                self._failed.setdefault(subscription_id, deque()).append(notification)
+                self._list_failed(subscription, notification)
 
-    def failed(self) -> dict[int, int]:
-        """How many deliveries failed for good, by subscription."""
-        return {subscription_id: len(failed) for subscription_id, failed in self._failed.items()}
+    def forget(self, subscription_id: int) -> None:
+        """Let go of what is kept for a subscription that is gone."""
+        self._failed.pop(subscription_id, None)
+
+    def state(self) -> dict[str, Any]:
+        """Counts of deliveries, by what became of them."""
+        return {
+            "queued": self.waiting,
+            "held": self.mishaps.held,
+            "sent": self.counts["sent"],
+            "acknowledged": self.counts["acknowledged"],
+            "refused": self.counts["refused"],
+            "unreachable": self.counts["unreachable"],
+            "failed": self.counts["failed"],
+            "overflowed": self.counts["overflowed"],
+            **{name: self.mishaps.counts[name] for name in ("dropped", "duplicated", "delayed", "reordered")},
+            "failed_by_subscription": {str(key): len(failed) for key, failed in self._failed.items()},  # JSON's keys
+        }
+
+    async def settle(self, most_seconds: float) -> None:
+        """Wait until nothing waits, or for so many real seconds."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(most_seconds):
+                while self.waiting:  # noqa: ASYNC110 - only when stopping, and not for long
+                    await asyncio.sleep(RETRY_TICK_SECONDS)
 
     async def run(self) -> None:
         """Deliver until cancelled."""
-        limits = httpx.Limits(max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS)
-        async with httpx.AsyncClient(limits=limits, timeout=TIMEOUT_SECONDS) as client, asyncio.TaskGroup() as group:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._retry())
             for _ in range(CONNECTIONS):
-                group.create_task(self._deliver(client))
+                group.create_task(self._deliver())
 
-    async def _deliver(self, client: httpx.AsyncClient) -> None:
+    def _address(self, notification: Notification) -> None:
+        for subscription in self._subscriptions.wanting(notification.name):
+            self._enqueue(subscription, notification, self._most_tries)
+
+    def _enqueue(self, subscription: Subscription, notification: Notification, tries: int) -> None:
+        if self._unsettled >= self._most_waiting:
+            self.counts["overflowed"] += 1
+            self._fail(subscription, notification)
+            return
+        self._unsettled += 1
+        self._queue.put_nowait(_Parcel(subscription, notification, tries, self._first_retry_seconds))
+
+    async def _deliver(self) -> None:
+        poster = Poster(TIMEOUT_SECONDS)
+        try:
+            await self._deliver_by(poster)
+        finally:
+            poster.close()
+
+    async def _deliver_by(self, poster: Poster) -> None:
         while True:
             parcel = await self._queue.get()
-            subscription, notification = parcel.subscription, parcel.notification
-            if subscription.id not in self._subscriptions.by_id:
-                self.counts["failed"] += 1  # unsubscribed meanwhile
+            if not self._subscriptions.holds(parcel.subscription):  # unsubscribed meanwhile
+                self._unsettled -= 1
                 continue
-            answer: httpx.Response | None = None
-            with contextlib.suppress(httpx.HTTPError):
-                answer = await client.post(
-                    subscription.callback_url,
-                    content=notification.body,
-                    headers=self._headers(subscription, notification),
-                )
+            answer = await self._send(poster, parcel)
             if answer is not None and answer.is_success:
+                self._unsettled -= 1
                 self.counts["acknowledged"] += 1
-                digest = hashlib.sha256(notification.body).hexdigest()
-                self.ledger.append(Acknowledged(notification.name, digest, answer.status_code, answer.text))
+                self.ledger.add(parcel.notification, parcel.subscription.id, answer.status, answer.content)
+            elif parcel.tries_left > 1:
+                self._try_later(parcel)
             else:
-                self.counts["refused" if answer is not None else "unreachable"] += 1
-                self._try_again(parcel)
+                self._unsettled -= 1
+                self._fail(parcel.subscription, parcel.notification)
 
-    def _headers(self, subscription: Subscription, notification: Notification) -> dict[str, str]:
-        return {
-            "content-type": "application/json",
-            "X-Signature": sign(notification.body, subscription.token, self._encoding),
-            "X-Timestamp": notification.at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
-            "X-Tenant": self._tenant_id,
-            "X-Webhook-Id": str(subscription.id),
-            "X-Webhook-Type": notification.name,
-        }
+    async def _send(self, poster: Poster, parcel: _Parcel) -> Answer | None:
+        """One try; None where nobody answered."""
+        subscription, notification = parcel.subscription, parcel.notification
+        self.counts["sent"] += 1
+        try:
+            answer = await poster.post(
+                subscription.callback_url,
+                {
+                    "content-type": "application/json",
+                    "X-Signature": sign(notification.body, subscription.token, self._encoding),
+                    "X-Timestamp": notification.at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+                    "X-Tenant": self._tenant_id,
+                    "X-Webhook-Id": str(subscription.id),
+                    "X-Webhook-Type": notification.name,
+                },
+                notification.body,
+            )
+        except UnreachableError:
+            self.counts["unreachable"] += 1
+            return None
+        if not answer.is_success:
+            self.counts["refused"] += 1
+        return answer
 
-    def _try_again(self, parcel: _Parcel) -> None:
-        tries = parcel.tries + 1
-        if tries >= MOST_TRIES:
-            self._give_up(parcel)
-            return
-        again = _Parcel(parcel.subscription, parcel.notification, tries)
+    def _try_later(self, parcel: _Parcel) -> None:
+        due = asyncio.get_running_loop().time() + parcel.wait_seconds
+        again = _Parcel(parcel.subscription, parcel.notification, parcel.tries_left - 1, parcel.wait_seconds * 2)
+        heapq.heappush(self._retries, (due, next(self._order), again))
 
-        async def later() -> None:
-            await asyncio.sleep(FIRST_RETRY_SECONDS * 2 ** (tries - 1))
-            await self._queue.put(again)
+    async def _retry(self) -> None:
+        """Queue what is due to be tried again."""
+        while True:
+            await asyncio.sleep(RETRY_TICK_SECONDS)
+            now = asyncio.get_running_loop().time()
+            while self._retries and self._retries[0][0] <= now:
+                self._queue.put_nowait(heapq.heappop(self._retries)[2])
 
-        task = asyncio.create_task(later())
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    def _give_up(self, parcel: _Parcel) -> None:
+    def _fail(self, subscription: Subscription, notification: Notification) -> None:
         self.counts["failed"] += 1
-        self._failed.setdefault(parcel.subscription.id, deque()).append(parcel.notification)
+        if self._subscriptions.holds(subscription):
+            self._list_failed(subscription, notification)
 
-
-def state(delivery: Delivery) -> dict[str, Any]:
-    """Deliveries by what became of them."""
-    return dict(delivery.counts) | {"waiting": delivery.waiting, "failed_by_subscription": delivery.failed()}
+    def _list_failed(self, subscription: Subscription, notification: Notification) -> None:
+        self._failed.setdefault(subscription.id, deque(maxlen=MOST_FAILED)).append(notification)

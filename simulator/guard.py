@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import hmac
 import random
+import re
+import time
 from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -17,10 +19,37 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from simulator.problems import Problem, problem_response
 from simulator.settings import Faults
 
-#: Calls a minute that the 429 answers claim to allow.
-CLAIMED_LIMIT = 300
+#: The window of the limit on calls.
+WINDOW_SECONDS = 60
 
+#: What a 429 names that comes by chance, not by a limit: calls a minute, and seconds to wait.
+CLAIMED_LIMIT = 300
 RETRY_AFTER_SECONDS = 2
+
+#: An id beyond anything that a database holds; Python reads no number of thousands of digits.
+_ENDLESS_ID = re.compile(r"/[0-9]{19,}")
+
+
+class Window:
+    """Counts calls in fixed windows of real time."""
+
+    def __init__(self) -> None:
+        self._ends_at = 0.0
+        self._calls = 0
+
+    def take(self, limit: int) -> dict[str, str] | None:
+        """Take one call of the window; returns the headers of a refusal where none is left."""
+        now = time.monotonic()
+        if now >= self._ends_at:
+            self._ends_at, self._calls = now + WINDOW_SECONDS, 0
+        if self._calls >= limit:
+            return _limit_headers(limit, max(int(self._ends_at - now) + 1, 1))
+        self._calls += 1
+        return None
+
+    def headers(self, limit: int) -> dict[str, str]:
+        """What an answer within the limit says of it."""
+        return {"X-RateLimit-Limit": str(limit), "X-RateLimit-Remaining": str(max(limit - self._calls, 0))}
 
 
 class Guard:
@@ -40,7 +69,8 @@ class Guard:
         self.calls: Counter[str] = Counter()
         self._now = now
         self._faults = faults
-        self._rng = random.Random(seed + 2)  # noqa: S311 - faults, not secrets
+        self._rng = random.Random(seed)  # noqa: S311 - faults, not secrets
+        self._window = Window()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or not scope["path"].startswith("/public-api/"):
@@ -55,6 +85,9 @@ class Guard:
             if message["type"] == "http.response.start":
                 date = format_datetime(self._now().astimezone(UTC), usegmt=True).encode()
                 headers = [(name, value) for name, value in message["headers"] if name != b"date"]
+                if faults.api_calls_a_minute and message["status"] != 429:
+                    told = self._window.headers(faults.api_calls_a_minute)
+                    headers += [(name.lower().encode(), value.encode()) for name, value in told.items()]
                 message = {**message, "headers": [*headers, (b"date", date)]}
                 self.calls[f"{request.method} {_shape(scope['path'])} {message['status']}"] += 1
             await send(message)
@@ -70,20 +103,36 @@ class Guard:
         offered = request.headers.get("authorization", "").encode()
         if not hmac.compare_digest(offered, f"Bearer {self.token}".encode()):
             return Problem(401)
+        if faults.api_calls_a_minute:
+            refusal = self._window.take(faults.api_calls_a_minute)
+            if refusal is not None:
+                return Problem(429, headers=refusal)
+        if _resource(request.scope["path"]) in faults.api_forbidden:
+            return Problem(403)
         if self._rng.random() < faults.api_429:
-            return Problem(
-                429,
-                headers={
-                    "Retry-After": str(RETRY_AFTER_SECONDS),
-                    "X-RateLimit-Limit": str(CLAIMED_LIMIT),
-                    "X-RateLimit-Remaining": "0",
-                },
-            )
+            return Problem(429, headers=_limit_headers(CLAIMED_LIMIT, RETRY_AFTER_SECONDS))
         if self._rng.random() < faults.api_500:
             return Problem(500)
+        if _ENDLESS_ID.search(request.scope["path"]):
+            return Problem(404)
         return None
 
 
 def _shape(path: str) -> str:
     """A path with its ids taken out, so that calls of one kind are counted together."""
     return "/".join("{id}" if part.isdecimal() else part for part in path.split("/"))
+
+
+def _resource(path: str) -> str:
+    """The name that a path is about: ``sessions`` of ``/public-api/resources/sessions/v1.0``."""
+    parts = path.removeprefix("/public-api/").split("/")
+    return parts[1] if parts[0] in ("resources", "actions") and len(parts) > 1 else parts[0]
+
+
+def _limit_headers(limit: int, retry_after_seconds: int) -> dict[str, str]:
+    return {
+        "Retry-After": str(retry_after_seconds),
+        "X-RateLimit-Limit": str(limit),
+        "X-RateLimit-Remaining": "0",
+        "X-RateLimit-Reset": str(int(time.time()) + retry_after_seconds),
+    }

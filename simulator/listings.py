@@ -18,6 +18,9 @@ Row = TypeVar("Row")
 
 MOST_PER_PAGE = 100
 
+#: Digits of a number in a query, most; Python reads no number of thousands.
+MOST_DIGITS = 18
+
 
 @dataclass(frozen=True, slots=True)
 class Listing(Generic[Row]):
@@ -32,7 +35,7 @@ class Listing(Generic[Row]):
     """
 
     rows: Callable[[], Iterable[Row]]
-    key: Callable[[Row], Any]
+    key: Callable[[Row], int]
     render: Callable[[Row], dict[str, Any]]
     filters: Mapping[str, Callable[[str], Callable[[Row], bool]]]
     pages_by_number: bool = False
@@ -103,26 +106,26 @@ class Listing(Generic[Row]):
 
 
 def equals(value: Callable[[Row], Any]) -> Callable[[str], Callable[[Row], bool]]:
-    """A filter on one value."""
-    return lambda text: lambda row: str(value(row)) == text
+    """A filter on one value; ``null`` asks for those that have none."""
+    return lambda text: lambda row: ("null" if (held := value(row)) is None else str(held)) == text
 
 
-def since(value: Callable[[Row], datetime]) -> Callable[[str], Callable[[Row], bool]]:
+def since(value: Callable[[Row], datetime | None]) -> Callable[[str], Callable[[Row], bool]]:
     """A filter ``…After``: on and after."""
 
     def make(text: str) -> Callable[[Row], bool]:
         limit = _instant(text)
-        return lambda row: value(row) >= limit
+        return lambda row: (at := value(row)) is not None and at >= limit
 
     return make
 
 
-def before(value: Callable[[Row], datetime]) -> Callable[[str], Callable[[Row], bool]]:
+def before(value: Callable[[Row], datetime | None]) -> Callable[[str], Callable[[Row], bool]]:
     """A filter ``…Before``: on and before."""
 
     def make(text: str) -> Callable[[Row], bool]:
         limit = _instant(text)
-        return lambda row: value(row) <= limit
+        return lambda row: (at := value(row)) is not None and at <= limit
 
     return make
 
@@ -143,19 +146,19 @@ def _whole(given: dict[str, str], name: str, default: int, most: int) -> int:
     text = given.get(name)
     if text is None:
         return default
-    if not text.isdecimal() or not 1 <= int(text) <= most:
+    if not text.isdecimal() or len(text) > MOST_DIGITS or not 1 <= int(text) <= most:
         raise Problem(422, "The given data was invalid.", {name: [f"The {name} must be between 1 and {most}."]})
     return int(text)
 
 
-def _cursor(key: Any) -> str:
+def _cursor(key: int) -> str:
     return base64.urlsafe_b64encode(orjson.dumps({"after": key})).decode().rstrip("=")
 
 
-def _read_cursor(cursor: str) -> Any:
+def _read_cursor(cursor: str) -> int:
     try:
-        return orjson.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))["after"]
-    except (binascii.Error, orjson.JSONDecodeError, KeyError, TypeError, ValueError):
+        return int(orjson.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))["after"])
+    except (binascii.Error, KeyError, TypeError, ValueError):
         raise Problem(422, "The given data was invalid.", {"cursor": ["The cursor is invalid."]}) from None
 
 

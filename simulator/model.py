@@ -43,6 +43,7 @@ class ChargePoint:
     booted_at: datetime
     network: list[StatusChange] = field(default_factory=list)
     hardware: list[StatusChange] = field(default_factory=list)
+    is_deleted: bool = False
 
     @property
     def is_online(self) -> bool:
@@ -85,6 +86,7 @@ class Session:
     evse_id: int
     charge_point_id: int
     connector_id: int
+    evse_label: str
     user_id: int
     authorization_id: int
     started_at: datetime
@@ -102,7 +104,33 @@ class Session:
     payment_changed_at: datetime | None = None
     idle_since: datetime | None = None
     samples: list[Sample] = field(default_factory=list)
+    # Over all samples, also those that were thinned out since.
+    samples_taken: int = 0
+    samples_power_w: int = 0
     price_per_kwh: Decimal = Decimal("0.45")
+
+    @property
+    def id_tag(self) -> str:
+        """As AMPECO writes it for a session that was started from afar."""
+        return f"*{self.id:07d}"
+
+    @property
+    def average_w(self) -> int:
+        return round(self.samples_power_w / self.samples_taken) if self.samples_taken else 0
+
+    def add_sample(self, at: datetime) -> Sample:
+        """Put energy and power, as they stand, into the session's consumption."""
+        sample = Sample(at, self.energy_wh, self.power_w)
+        self.samples.append(sample)
+        self.samples_taken += 1
+        self.samples_power_w += sample.power_w
+        return sample
+
+    def thin_samples(self, most: int) -> None:
+        """Keep at most so many samples, evenly chosen, the last one always."""
+        if len(self.samples) > most:
+            last = len(self.samples) - 1
+            self.samples = [self.samples[round(number * last / (most - 1))] for number in range(most)]
 
     @property
     def amount_with_tax(self) -> Decimal:
@@ -123,6 +151,7 @@ class Authorization:
     created_at: datetime
     changed_at: datetime
     session_id: int | None = None
+    is_accepted: bool = True
 
 
 @dataclass(slots=True)
@@ -147,6 +176,15 @@ class Tenant:
     sessions: dict[int, Session] = field(default_factory=dict)
     authorizations: dict[int, Authorization] = field(default_factory=dict)
     transactions: dict[int, Transaction] = field(default_factory=dict)
+    # Also of those that were deleted, so that no number is given twice.
+    evse_ids: dict[int, list[int]] = field(default_factory=dict)
 
     def evses_of(self, charge_point_id: int) -> list[Evse]:
-        return [evse for evse in self.evses.values() if evse.charge_point_id == charge_point_id and not evse.is_deleted]
+        evses = (self.evses[evse_id] for evse_id in self.evse_ids[charge_point_id])
+        return [evse for evse in evses if not evse.is_deleted]
+
+    def live_charge_points(self) -> list[ChargePoint]:
+        return [charge_point for charge_point in self.charge_points.values() if not charge_point.is_deleted]
+
+    def live_evses(self) -> list[Evse]:
+        return [evse for evse in self.evses.values() if not evse.is_deleted]

@@ -17,7 +17,7 @@ def start_stop(session: Session, *, stopped: bool, deprecated: bool = False) -> 
         "chargePointId": session.charge_point_id,
         "evseId": session.evse_id,
         "action": "stop" if stopped else "start",
-        "idTag": f"*{session.id:07d}",
+        "idTag": session.id_tag,
         "startedAtTimestamp": instant(session.started_at),
         "meterStart": session.meter_start_wh,
         "meterStop": session.meter_start_wh + session.energy_wh,
@@ -121,14 +121,26 @@ def changed(name: str, key: str, entity_id: int, action: str, at: str) -> dict[s
     return {"notification": name, key: entity_id, "action": action, "lastUpdatedAt": at}
 
 
-def authorization_changed(authorization: Authorization) -> dict[str, Any]:
+def authorization_changed(authorization: Authorization, action: str) -> dict[str, Any]:
     return {
         "notification": "authorization.changed",
         "authorizationId": authorization.id,
-        "action": "created",
+        "action": action,
         "chargePointId": authorization.charge_point_id,
         "idTag": authorization.id_tag,
-        "status": "accepted",
+        "status": "accepted" if authorization.is_accepted else "rejected",
+        "lastUpdatedAt": instant(authorization.changed_at),
+    }
+
+
+def authorization_decided(authorization: Authorization) -> dict[str, Any]:
+    """``AuthorizationNotification``, deprecated: the decision alone, in OCPP's words."""
+    return {
+        "notification": "AuthorizationNotification",
+        "chargePointId": authorization.charge_point_id,
+        "authorizationId": authorization.id,
+        "idTag": authorization.id_tag,
+        "status": "Accepted" if authorization.is_accepted else "Invalid",
         "lastUpdatedAt": instant(authorization.changed_at),
     }
 
@@ -161,11 +173,11 @@ def location_changed(location: Location, charge_point_ids: list[int]) -> dict[st
     }
 
 
-def charge_point_changed(charge_point: ChargePoint, evses: list[Evse]) -> dict[str, Any]:
+def charge_point_changed(charge_point: ChargePoint, evses: list[Evse], action: str) -> dict[str, Any]:
     """``ChargePointChangedNotification``, deprecated: the whole charge point in the first API's words."""
     return {
         "notification": "ChargePointChangedNotification",
-        "action": "updated",
+        "action": action,
         "lastUpdatedAt": instant(charge_point.changed_at),
         "chargePoint": {
             "id": charge_point.id,

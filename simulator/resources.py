@@ -17,6 +17,8 @@ from simulator.model import (
 )
 
 CURRENCY = "EUR"
+COUNTRY = "BG"
+AUTHORIZATION_METHOD = "id_tag"
 TARIFF_GROUP_ID = 12
 TARIFF_SNAPSHOT_ID = 6_120
 
@@ -34,7 +36,6 @@ def session_resource(
     session: Session, authorization: Authorization, *, with_authorization: bool, with_charging_periods: bool
 ) -> dict[str, Any]:
     """AMPECO API, sessions v1.0."""
-    average = round(sum(sample.power_w for sample in session.samples) / max(len(session.samples), 1))
     resource: dict[str, Any] = {
         "id": str(session.id),
         "chargePointId": session.charge_point_id,
@@ -60,19 +61,19 @@ def session_resource(
         "nonBillableEnergy": 0,
         "paymentStatus": session.payment_status,
         "authorizationId": session.authorization_id,
-        "idTag": f"*{session.id:07d}",
+        "idTag": session.id_tag,
         "idTagLabel": "",
         "extendingSessionId": None,
         "reimbursementEligibility": False,
         "externalSessionId": None,
         "tariffSnapshotId": TARIFF_SNAPSHOT_ID,
         "electricityCost": None,
-        "evsePhysicalReference": None,
+        "evsePhysicalReference": session.evse_label,
         "paymentStatusUpdatedAt": _maybe(session.payment_changed_at),
         "lastUpdatedAt": instant(session.changed_at),
         "energyConsumption": {"total": session.energy_wh, "grid": session.energy_wh},
         "billingStatus": session.billing_status,
-        "power": {"latest": session.power_w, "peak": session.peak_w, "average": average},
+        "power": {"latest": session.power_w, "peak": session.peak_w, "average": session.average_w},
     }
     if session.reason is not None:
         resource["reason"] = session.reason
@@ -177,10 +178,10 @@ def live_status_resource(charge_point: ChargePoint, evses: list[Evse], now: date
     }
 
 
-def evse_resource(evse: Evse, *, nested: bool = False) -> dict[str, Any]:
+def evse_resource(evse: Evse, *, with_connectors: bool, nested: bool = False) -> dict[str, Any]:
     """AMPECO API, EVSEs v2.1; nested in its charge point's answer it does not name it."""
     resource: dict[str, Any] = {} if nested else {"chargePointId": evse.charge_point_id}
-    return resource | {
+    resource |= {
         "id": evse.id,
         "physicalReference": evse.label,
         "currentType": evse.current_type,
@@ -199,17 +200,19 @@ def evse_resource(evse: Evse, *, nested: bool = False) -> dict[str, Any]:
         },
         "roamingOperatorId": None,
         "hardwareStatus": evse.status,
-        "connectors": [
+        "createdAt": instant(evse.created_at),
+        "lastUpdatedAt": instant(evse.changed_at),
+    }
+    if with_connectors:
+        resource["connectors"] = [
             {
                 "id": evse.connector_id,
                 "type": "ccs2" if evse.current_type == "dc" else "type2",
                 "format": "cable" if evse.current_type == "dc" else "socket",
                 "status": "enabled",
             }
-        ],
-        "createdAt": instant(evse.created_at),
-        "lastUpdatedAt": instant(evse.changed_at),
-    }
+        ]
+    return resource
 
 
 def location_resource(location: Location) -> dict[str, Any]:
@@ -222,7 +225,7 @@ def location_resource(location: Location) -> dict[str, Any]:
         "address": [{"locale": "en", "translation": location.street}],
         "city": location.city,
         "region": location.city,
-        "country": "BG",
+        "country": COUNTRY,
         "postCode": "9000",
         "timezone": "Europe/Sofia",
         "roamingOperatorId": None,
@@ -234,12 +237,12 @@ def location_resource(location: Location) -> dict[str, Any]:
 
 def authorization_resource(authorization: Authorization) -> dict[str, Any]:
     """AMPECO API, authorizations v2.1."""
-    return {
+    resource: dict[str, Any] = {
         "id": authorization.id,
-        "method": "id_tag",
+        "method": AUTHORIZATION_METHOD,
         "source": "local",
         "createdAt": instant(authorization.created_at),
-        "status": "accepted",
+        "status": "accepted" if authorization.is_accepted else "rejected",
         "userId": authorization.user_id,
         "idTagUid": authorization.id_tag,
         "chargePointId": authorization.charge_point_id,
@@ -247,6 +250,9 @@ def authorization_resource(authorization: Authorization) -> dict[str, Any]:
         "sessionIds": [] if authorization.session_id is None else [authorization.session_id],
         "lastUpdatedAt": instant(authorization.changed_at),
     }
+    if not authorization.is_accepted:
+        resource["rejectionReason"] = "unknown id tag"
+    return resource
 
 
 def transaction_resource(transaction: Transaction) -> dict[str, Any]:

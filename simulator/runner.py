@@ -12,19 +12,33 @@ from simulator.fleet import Fleet
 #: Real seconds between two looks at the clock.
 TICK_SECONDS = 0.05
 
+#: The most real seconds that are caught up with in one step. A machine that cannot keep up
+#: lets the tenant's clock lag instead of living it in ever longer steps, between which
+#: nothing is answered or delivered.
+MOST_SECONDS_A_STEP = 0.25
+
 
 class Runner:
-    """Advances the fleet in step with real time, unless paused."""
+    """Advances the fleet in step with real time, unless paused.
+
+    Attributes:
+        lag_seconds: real seconds that were not lived because the machine was too slow.
+    """
 
     def __init__(self, fleet: Fleet, delivery: Delivery, *, speed: float) -> None:
         self._fleet = fleet
         self._delivery = delivery
-        self._speed = speed
+        self.speed = speed
         self.is_paused = False
+        self.lag_seconds = 0.0
 
     def pause(self) -> None:
-        """Stop the tenant's life; its API goes on answering, and what was told is delivered."""
+        """Stop the tenant's life; its API goes on answering, and what was told is delivered.
+
+        Held-back notifications are let go: their time would not come while the clock stands.
+        """
         self.is_paused = True
+        self._delivery.release_held()
 
     def resume(self) -> None:
         self.is_paused = False
@@ -37,5 +51,11 @@ class Runner:
             now = time.monotonic()
             passed, looked = now - looked, now
             if not self.is_paused:
-                told = self._fleet.advance(self._fleet.now + timedelta(seconds=passed * self._speed))
-                self._delivery.post(told, self._fleet.now)
+                self.step(passed)
+
+    def step(self, passed_seconds: float) -> None:
+        """Live through so many real seconds."""
+        lived = min(passed_seconds, MOST_SECONDS_A_STEP)
+        self.lag_seconds += passed_seconds - lived
+        told = self._fleet.advance(self._fleet.now + timedelta(seconds=lived * self.speed))
+        self._delivery.post(told, self._fleet.now)

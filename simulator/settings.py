@@ -3,14 +3,27 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import Annotated
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from ampeco.signature import Encoding
 
 #: The tenant lives so long before anybody looks, so that its listings are not empty and
 #: sessions run that no receiver has heard of.
 WARM_UP = timedelta(hours=6)
+
+#: Earlier or later than this, the calendar ends within a tenant's life.
+FIRST_START = datetime(1970, 1, 1, tzinfo=UTC)
+LAST_START = datetime(2200, 1, 1, tzinfo=UTC)
+
+#: What can stand in a header, and so in a tenant's id, a token or a notification's name.
+HEADER_TEXT = r"^[!-~]+$"
+
+#: Nothing is held back for longer than a year.
+MOST_SECONDS = 366 * 86_400
+
+_Seconds = Annotated[float, Field(ge=0, le=MOST_SECONDS)]
 
 
 def _this_second() -> datetime:
@@ -22,7 +35,7 @@ class TenantSettings(BaseModel):
 
     Attributes:
         seed: the same seed, size and start give the same history, byte for byte.
-        start: when the tenant's clock starts, after the warm-up.
+        start: when the tenant's clock starts, after the warm-up; kept in UTC, as AMPECO tells times.
         evses: spread evenly over the charge points.
         sessions_a_day: how many vehicles come to an EVSE on average.
     """
@@ -35,20 +48,31 @@ class TenantSettings(BaseModel):
     evses: int = Field(default=80, ge=1, le=50_000)
     locations: int = Field(default=12, ge=1, le=5_000)
     sessions_a_day: float = Field(default=6.0, gt=0, le=48)
-    tenant_id: str = "demo"
+    tenant_id: str = Field(default="demo", pattern=HEADER_TEXT)
     signature_encoding: Encoding = "hex"
+
+    @field_validator("start")
+    @classmethod
+    def _in_utc(cls, start: datetime) -> datetime:
+        if not FIRST_START <= start <= LAST_START:
+            raise ValueError(f"it must be between {FIRST_START:%Y} and {LAST_START:%Y}")
+        return start.astimezone(UTC)
 
 
 class Faults(BaseModel):
-    """What goes wrong on demand; shares are 0 to 1, times are by the tenant's clock.
+    """What goes wrong on demand; shares are 0 to 1, times are by the tenant's clock unless said otherwise.
 
     Attributes:
         duplicate: share of notifications that are sent twice.
         drop: share that is never sent.
-        reorder: share that is held back by up to ``reorder_seconds``, so that later ones overtake it.
-        delay: share that is held back by up to ``delay_seconds``.
+        reorder: share that is held back by up to ``reorder_seconds``, so that later ones
+            overtake it; 1 shuffles everything within that window.
+        delay: share that is held back by ``delay_min_seconds`` to ``delay_max_seconds``.
         api_429, api_500: share of the API's answers that are one of these.
+        api_calls_a_minute: calls of the API that a real minute allows, the rest are 429; 0 sets no limit.
         api_latency_ms: how long each answer of the API takes longer, real milliseconds.
+        api_forbidden: names of resources (``sessions``, ``transactions``, …; ``notifications``
+            for the subscriptions) that are answered with 403.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -56,9 +80,18 @@ class Faults(BaseModel):
     duplicate: float = Field(default=0, ge=0, le=1)
     drop: float = Field(default=0, ge=0, le=1)
     reorder: float = Field(default=0, ge=0, le=1)
-    reorder_seconds: float = Field(default=60, ge=0)
+    reorder_seconds: _Seconds = 60
     delay: float = Field(default=0, ge=0, le=1)
-    delay_seconds: float = Field(default=3_600, ge=0)
+    delay_min_seconds: _Seconds = 0
+    delay_max_seconds: _Seconds = 3_600
     api_429: float = Field(default=0, ge=0, le=1)
     api_500: float = Field(default=0, ge=0, le=1)
+    api_calls_a_minute: int = Field(default=0, ge=0)
     api_latency_ms: float = Field(default=0, ge=0, le=60_000)
+    api_forbidden: frozenset[str] = frozenset()
+
+    @model_validator(mode="after")
+    def _check(self) -> Faults:
+        if self.delay_min_seconds > self.delay_max_seconds:
+            raise ValueError("delay_min_seconds is more than delay_max_seconds")
+        return self

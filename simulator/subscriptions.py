@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import Annotated, Any, Literal, TypeVar
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any, Literal
 
-import orjson
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, HttpUrl, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, HttpUrl, TypeAdapter
 from pydantic.alias_generators import to_camel
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 
 from ampeco.catalogue import lookup
+from simulator.answers import json_response
 from simulator.delivery import Delivery
 from simulator.fleet import Fleet
 from simulator.listings import Listing
 from simulator.problems import Problem
-
-Model = TypeVar("Model", bound=BaseModel)
+from simulator.requests import parsed
 
 PATH = "/public-api/notifications/v2.0"
 RESEND_PATH = "/public-api/actions/notifications/v1.0/{id:int}/resend"
@@ -28,13 +27,21 @@ RESEND_PATH = "/public-api/actions/notifications/v1.0/{id:int}/resend"
 #: AMPECO resends at most once in this time for one subscription.
 RESEND_INTERVAL = timedelta(minutes=15)
 
+_ADDRESS: TypeAdapter[HttpUrl] = TypeAdapter(HttpUrl)
+
 
 class _Body(BaseModel):
     model_config = ConfigDict(alias_generator=to_camel, validate_by_name=True)
 
 
+def _as_given(url: str) -> str:
+    """Refuse what is no address; keep the others letter for letter, as subscribers look for their own."""
+    _ADDRESS.validate_python(url)
+    return url
+
+
 class _Webhook(_Body):
-    callback_url: HttpUrl
+    callback_url: Annotated[str, AfterValidator(_as_given)]
 
 
 class _SubscriptionBody(_Body):
@@ -43,10 +50,15 @@ class _SubscriptionBody(_Body):
     webhook: _Webhook
 
 
+def _aware(moment: datetime) -> datetime:
+    """A time without a zone is UTC (AMPECO API, conventions)."""
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
 class _ResendBody(_Body):
     notifications: Annotated[list[str], Field(min_length=1)]
-    start_time: AwareDatetime | None = None
-    end_time: AwareDatetime | None = None
+    start_time: Annotated[datetime, AfterValidator(_aware)] | None = None
+    end_time: Annotated[datetime, AfterValidator(_aware)] | None = None
 
 
 @dataclass(slots=True)
@@ -75,10 +87,21 @@ class Subscriptions:
         self._fleet = fleet
         self._ids = itertools.count(21)
         self.by_id: dict[int, Subscription] = {}
-        self.delivery: Delivery | None = None
+        self.delivery: Delivery | None = None  # known once both are made
 
     def wanting(self, name: str) -> list[Subscription]:
         return [subscription for subscription in self.by_id.values() if name in subscription.notifications]
+
+    def hearing(self, name: str) -> list[Subscription]:
+        """Who is sent a hand-made notification: whoever wants it, or all where nobody can.
+
+        AMPECO adds names that older subscriptions cannot list; a receiver must bear them.
+        """
+        known = lookup(name)
+        return self.wanting(name) if known is not None and known.subscribable else list(self.by_id.values())
+
+    def holds(self, subscription: Subscription) -> bool:
+        return self.by_id.get(subscription.id) is subscription
 
     def rotate(self, token: str) -> None:
         """Let every subscription sign with a new token from now on."""
@@ -95,6 +118,10 @@ class Subscriptions:
             Route(RESEND_PATH, self._resend, methods=["POST"]),
         ]
 
+    def _delivery(self) -> Delivery:
+        assert self.delivery is not None
+        return self.delivery
+
     def _found(self, request: Request) -> Subscription:
         found = self.by_id.get(request.path_params["id"])
         if found is None:
@@ -103,27 +130,29 @@ class Subscriptions:
 
     async def _list(self, request: Request) -> Response:
         listing = Listing(self.by_id.values, lambda row: row.id, Subscription.resource, {})
-        return JSONResponse(listing.answer(str(request.url.replace(query="")), request.query_params.multi_items()))
+        return json_response(listing.answer(str(request.url.replace(query="")), request.query_params.multi_items()))
 
     async def _read(self, request: Request) -> Response:
-        return JSONResponse({"data": self._found(request).resource()})
+        return json_response({"data": self._found(request).resource()})
 
     async def _create(self, request: Request) -> Response:
         body = _subscription_body(await request.body())
         token = request.headers["authorization"].removeprefix("Bearer ")
-        subscription = Subscription(next(self._ids), str(body.webhook.callback_url), body.notifications, token)
+        subscription = Subscription(next(self._ids), body.webhook.callback_url, body.notifications, token)
         self.by_id[subscription.id] = subscription
-        return JSONResponse({"data": subscription.resource()}, 201)
+        return json_response({"data": subscription.resource()}, 201)
 
     async def _update(self, request: Request) -> Response:
         subscription = self._found(request)
         body = _subscription_body(await request.body())
-        subscription.callback_url = str(body.webhook.callback_url)
+        subscription.callback_url = body.webhook.callback_url
         subscription.notifications = body.notifications
-        return JSONResponse({"data": subscription.resource()})
+        return json_response({"data": subscription.resource()})
 
     async def _delete(self, request: Request) -> Response:
-        del self.by_id[self._found(request).id]
+        subscription = self._found(request)
+        del self.by_id[subscription.id]
+        self._delivery().forget(subscription.id)
         return Response(status_code=204)
 
     async def _resend(self, request: Request) -> Response:
@@ -133,8 +162,7 @@ class Subscriptions:
         if subscription.resent_at is not None and now - subscription.resent_at < RESEND_INTERVAL:
             raise Problem(409, "The notifications of this subscription were resent less than 15 minutes ago.")
         subscription.resent_at = now
-        assert self.delivery is not None
-        self.delivery.resend(subscription.id, set(body.notifications), body.start_time, body.end_time)
+        self._delivery().resend(subscription, set(body.notifications), body.start_time, body.end_time)
         return Response(status_code=202)
 
 
@@ -148,20 +176,3 @@ def _subscription_body(raw: bytes) -> _SubscriptionBody:
             {"notifications": [f"The selected notification {name} is invalid." for name in unknown]},
         )
     return body
-
-
-def parsed(model: type[Model], raw: bytes) -> Model:
-    """Read a request's body.
-
-    Raises:
-        Problem: 422, with what is wrong by field.
-    """
-    try:
-        return model.model_validate(orjson.loads(raw))
-    except orjson.JSONDecodeError:
-        raise Problem(422, "The given data was invalid.", {"body": ["The body is not JSON."]}) from None
-    except ValidationError as error:
-        found: dict[str, list[str]] = {}
-        for one in error.errors(include_url=False, include_input=False, include_context=False):
-            found.setdefault(".".join(str(part) for part in one["loc"]), []).append(one["msg"])
-        raise Problem(422, "The given data was invalid.", found) from None

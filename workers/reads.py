@@ -46,6 +46,7 @@ def read_session(client: Client, wanted: Wanted) -> Findings:
     answer = client.session(wanted.entity_id)
     session = answer.resource
     session_facts(found, session, answer.raw, reader(answer.tenant_time))
+    found.facts.append(presence("session", session.id, began_at=answer.tenant_time, gone=False))
     if session.charging_periods is not None:
         listed = {period.id for period in session.charging_periods}
         _children(found, "charging_period", listed, wanted.children, answer.tenant_time)
@@ -58,6 +59,7 @@ def read_evse(client: Client, wanted: Wanted) -> Findings:
     answer = client.evse(wanted.entity_id)
     evse, began_at = answer.resource, answer.tenant_time
     evse_facts(found, evse, answer.raw, reader(began_at), at=began_at)
+    found.facts.append(presence("evse", evse.id, began_at=began_at, gone=False))
     if evse.connectors is not None:
         listed = {connector.id for connector in evse.connectors}
         _children(found, "connector", listed, wanted.children, began_at)
@@ -74,6 +76,7 @@ def read_charge_point(client: Client, wanted: Wanted) -> Findings:
     answer = client.charge_point(wanted.entity_id)
     charge_point, began_at = answer.resource, answer.tenant_time
     charge_point_facts(found, charge_point, answer.raw, reader(began_at))
+    found.facts.append(presence("charge_point", charge_point.id, began_at=began_at, gone=False))
     boot = charge_point.last_boot_notification
     if boot is not None and boot.last_updated_at is not None:
         values = boot_values(boot)
@@ -102,6 +105,7 @@ def read_location(client: Client, wanted: Wanted) -> Findings:
     found = Findings()
     answer = client.location(wanted.entity_id)
     location_facts(found, answer.resource, answer.raw, reader(answer.tenant_time), at=answer.tenant_time)
+    found.facts.append(presence("location", answer.resource.id, began_at=answer.tenant_time, gone=False))
     return found
 
 

@@ -1,0 +1,185 @@
+"""``python -m bench``: one table, measured in one run on one machine."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import tempfile
+import time
+from pathlib import Path
+from types import FrameType
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from bench.applied import Visible, accepted_and_applied, until_visible, wait_until_settled
+from bench.generator import Figures, Generator
+from bench.load import Fleet, began_at
+from bench.processes import BenchError
+from bench.results import Results, Round
+from bench.signed import write_requests
+from bench.surroundings import Surroundings, surroundings
+from bench.table import create_console, environment, render
+from workers.settings import SettingsError
+
+#: Accepting costs the same for a body seen before, so this many are sent round and round.
+ACCEPTED_REQUESTS = 2_000
+
+#: Applying does not, so a measurement that applies gets more requests than it can send.
+SPARE = 1.3
+
+#: What each server gets before the first measurement, seconds.
+WARM_UP_SECONDS = 1
+
+#: What new workers get before a measurement: it ends when they have applied it.
+WARM_UP_REQUESTS = 500
+
+#: The steady rate of (e), notifications a second, and for how long.
+RATE = 500
+STEADY_SECONDS = 10
+
+
+class Steps:
+    """Tells how far a run is: a bar on a terminal, else a line for each step; both to stderr."""
+
+    def __init__(self, total: int) -> None:
+        self._console = Console(stderr=True)
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TimeElapsedColumn(),
+            console=self._console,
+            transient=True,
+            disable=not self._console.is_terminal,
+        )
+        self._task = self._progress.add_task("", total=total)
+        self._done = -1
+        self._total = total
+        self._began = time.monotonic()
+
+    def __enter__(self) -> Steps:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def begin(self, what: str) -> None:
+        """End the step before and begin this one."""
+        self._done += 1
+        self._progress.update(self._task, completed=self._done, description=what)
+        if not self._console.is_terminal:
+            spent = time.monotonic() - self._began
+            self._console.print(f"{spent:4.0f} s  {self._done + 1}/{self._total}  {what}", highlight=False)
+
+
+class Run:
+    """One run: its servers, its fleet, its generator."""
+
+    def __init__(self, ground: Surroundings, generator: Generator, fleet: Fleet, steps: Steps, seconds: int) -> None:
+        self._ground = ground
+        self._generator = generator
+        self._fleet = fleet
+        self._steps = steps
+        self._seconds = seconds
+        self._cycled = self._requests("cycled", ACCEPTED_REQUESTS)
+
+    def _requests(self, name: str, count: int) -> Path:
+        path = self._ground.folder / f"{name}.requests"
+        write_requests(path, self._fleet.bodies(count))
+        return path
+
+    def warm_up(self) -> None:
+        """Let every server compile, connect and plan what it will."""
+        self._steps.begin("warming up")
+        for name in ("baseline", "ours", "one-insert"):
+            self._generator.full_speed(self._ground.ports[name], self._cycled, WARM_UP_SECONDS)
+
+    def round(self, number: int) -> Round:
+        """Measure (a) to (d) once."""
+
+        def accept(label: str, name: str) -> Figures:
+            self._steps.begin(f"round {number}: {label}")
+            self._ground.forget()
+            return self._generator.full_speed(self._ground.ports[name], self._cycled, self._seconds)
+
+        baseline = accept("(a) signature only", "baseline")
+        ours = accept("(b) ours: accepted", "ours")
+        one_insert = accept("(c) one INSERT each", "one-insert")
+        self._steps.begin(f"round {number}: (d) ours: accepted and applied")
+        distinct = self._requests("distinct", int(ours.per_second * self._seconds * SPARE))
+        with self._ground.workers():
+            self._warm_up_workers()
+            applied = accepted_and_applied(self._ground, self._generator, distinct, self._seconds)
+        return Round(baseline, ours, one_insert, applied)
+
+    def steady(self) -> Visible:
+        """Measure (e)."""
+        self._steps.begin(f"(e) 202 to visible, at {RATE} a second")
+        requests = self._requests("steady", RATE * STEADY_SECONDS)
+        with self._ground.workers():
+            self._warm_up_workers()
+            return until_visible(self._ground, self._generator, requests, STEADY_SECONDS, RATE)
+
+    def _warm_up_workers(self) -> None:
+        self._ground.forget()
+        requests = self._requests("first", WARM_UP_REQUESTS)
+        ledger = self._ground.folder / "first.json"
+        self._generator.steady(self._ground.ports["ours"], requests, 1, WARM_UP_REQUESTS, ledger)
+        with self._ground.connect() as connection:
+            wait_until_settled(connection, self._ground)
+
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+@app.command()
+def main(
+    connections: Annotated[int, typer.Option(min=1, help="Connections of the load generator, alike for all.")] = 64,
+    seconds: Annotated[int, typer.Option(min=1, help="Length of each measurement under full load.")] = 4,
+    rounds: Annotated[int, typer.Option(min=1, help="Times that (a) to (d) are measured in turn.")] = 3,
+    generator: Annotated[
+        str, typer.Option(help="Load generator: wrk, python, or auto for wrk where it is installed.")
+    ] = "auto",
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write every figure to this file.")] = None,
+) -> None:
+    """Measure accepting and applying beside what they can be compared with, and print one table."""
+    with tempfile.TemporaryDirectory(prefix="ampeco-bench-") as made, Steps(rounds * 4 + 3) as steps:
+        folder = Path(made)
+        busy = os.getloadavg()[0]
+        steps.begin("starting servers")
+        sender = Generator(connections, folder, generator)
+        begins_at = began_at()
+        with surroundings(folder, begins_at.isoformat()) as ground:
+            run = Run(ground, sender, Fleet(begins_at), steps, seconds)
+            results = Results(environment(ground, sender.name, connections, seconds, busy))
+            run.warm_up()
+            results.rounds += [run.round(number) for number in range(1, rounds + 1)]
+            results.visible = run.steady()
+    console = create_console()
+    console.print(render(results, console))
+    if json_file is not None:
+        json_file.write_text(json.dumps(results.as_json(), indent=2) + "\n")
+
+
+def _leave(number: int, _frame: FrameType | None) -> None:
+    """Stop on a signal as on an error: every process that was started is stopped on the way out."""
+    _on_signals(signal.SIG_IGN)
+    raise SystemExit(128 + number)
+
+
+def _on_signals(handler: object) -> None:
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, handler)  # type: ignore[arg-type]
+
+
+if __name__ == "__main__":
+    _on_signals(_leave)
+    try:
+        app()
+    except (BenchError, SettingsError) as problem:
+        sys.exit(f"bench: {problem}")

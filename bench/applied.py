@@ -1,0 +1,157 @@
+"""The two measurements that need workers: how much is applied, and how soon."""
+
+from __future__ import annotations
+
+import bisect
+import json
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import psycopg
+
+from bench.generator import Figures, Generator
+from bench.processes import BenchError, tail
+from bench.surroundings import Surroundings
+
+#: More than this between the last 202 and the last batch applied is not a result.
+SETTLE_TIMEOUT_SECONDS = 120.0
+
+#: How often it is looked whether everything is settled, and what has become visible: the
+#: most that looking adds to a time.
+LOOK_SECONDS = 0.005
+
+_OPEN = "SELECT batch_id FROM ingest.batch WHERE applied_at IS NULL"
+
+_STORED = """
+SELECT coalesce(sum(notifications), 0),
+       extract(epoch FROM clock_timestamp() - min(committed_at))::float8,
+       (SELECT count(*) FROM ingest.refresh_request)
+  FROM ingest.batch
+ WHERE committed_at >= %s
+"""
+
+_FAILED = "SELECT reason, error FROM ingest.outcome WHERE state = 'failed' LIMIT 1"
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """Notifications accepted in a measurement, and the time until the last was settled."""
+
+    sent: Figures
+    accepted: int
+    seconds: float
+    reads_waiting: int
+
+    @property
+    def per_second(self) -> float:
+        return self.accepted / self.seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Visible:
+    """Times from a 202 to the state that it led to."""
+
+    notifications: int
+    rate: int
+    p50_ms: float
+    p99_ms: float
+
+
+def accepted_and_applied(ground: Surroundings, generator: Generator, requests: Path, seconds: int) -> Applied:
+    """Send at full speed, then wait until everything accepted is settled."""
+    with ground.connect() as connection:
+        began = connection.execute("SELECT clock_timestamp()").fetchone()
+        sent = generator.full_speed(ground.ports["ours"], requests, seconds)
+        wait_until_settled(connection, ground)
+        # Postgres's clock alone counts, from the start of the first commit.
+        row = connection.execute(_STORED, began).fetchone()
+    assert row is not None
+    applied = Applied(sent, *row)
+    if applied.accepted < sent.answers:
+        raise BenchError(f"{sent.answers} notifications were acknowledged, and {applied.accepted} are stored.")
+    return applied
+
+
+def until_visible(ground: Surroundings, generator: Generator, requests: Path, seconds: int, rate: int) -> Visible:
+    """Send at a steady rate, and see for each notification when its batch was applied for all to see."""
+    ledger = ground.folder / "ledger.json"
+    with ground.connect() as connection:
+        with _watching(ground) as looks:
+            generator.steady(ground.ports["ours"], requests, seconds, rate, ledger)
+            wait_until_settled(connection, ground)
+        acknowledged = {UUID(name): at for name, at in json.loads(ledger.read_text())}
+        found = connection.execute(
+            "SELECT notification_id, batch_id FROM ingest.notification_state WHERE notification_id = ANY(%s)",
+            (list(acknowledged),),
+        )
+        batch_of = dict(found.fetchall())
+    if lost := len(acknowledged) - len(batch_of):
+        raise BenchError(f"{lost} notifications were acknowledged and are not stored.")
+    waits = sorted(looks.visible_at(batch_of[name], at) - at for name, at in acknowledged.items())
+    return Visible(len(waits), rate, *(waits[int(len(waits) * part)] * 1000 for part in (0.5, 0.99)))
+
+
+def wait_until_settled(connection: psycopg.Connection[tuple[Any, ...]], ground: Surroundings) -> None:
+    """Wait until no batch is open.
+
+    Raises:
+        BenchError: it takes too long, or a notification failed.
+    """
+    deadline = time.monotonic() + SETTLE_TIMEOUT_SECONDS
+    while connection.execute(_OPEN + " LIMIT 1").fetchone():
+        if time.monotonic() > deadline:
+            raise BenchError(f"Not settled after {SETTLE_TIMEOUT_SECONDS:g} s:\n{tail(ground.log)}")
+        time.sleep(LOOK_SECONDS)
+    if failed := connection.execute(_FAILED).fetchone():
+        raise BenchError(f"A notification of the load failed: {failed[0]}: {failed[1]}")
+
+
+class _Looks:
+    """Which batches were open, look by look."""
+
+    def __init__(self) -> None:
+        self._began: list[float] = []
+        self._ended: list[float] = []
+        self._open: list[frozenset[UUID]] = []
+
+    def look(self, connection: psycopg.Connection[tuple[Any, ...]]) -> None:
+        began = time.time()
+        still_open = frozenset(batch_id for (batch_id,) in connection.execute(_OPEN))
+        self._began.append(began)
+        self._ended.append(time.time())
+        self._open.append(still_open)
+
+    def visible_at(self, batch_id: UUID, acknowledged_at: float) -> float:
+        """The end of the first look, begun after the 202, that found the batch closed.
+
+        Before its 202 a batch may not be committed yet, so not being open says nothing.
+        """
+        position = bisect.bisect_left(self._began, acknowledged_at)
+        while batch_id in self._open[position]:
+            position += 1
+        return self._ended[position]
+
+
+@contextmanager
+def _watching(ground: Surroundings) -> Iterator[_Looks]:
+    looks, enough = _Looks(), threading.Event()
+
+    def watch() -> None:
+        with ground.connect() as connection:
+            while not enough.wait(LOOK_SECONDS):
+                looks.look(connection)
+            looks.look(connection)
+
+    watcher = threading.Thread(target=watch, name="watcher", daemon=True)
+    watcher.start()
+    try:
+        yield looks
+    finally:
+        enough.set()
+        watcher.join()

@@ -1,0 +1,135 @@
+"""What ours is compared with: ``python -m bench.subjects NAME``, served exactly as ours is.
+
+- ``baseline`` reads the body, checks the signature and answers.
+- ``one-insert`` checks the signature and inserts one row, committed by itself, for each
+  request, over a pool of connections.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import AsyncIterator, Callable
+from functools import partial
+from typing import Any
+
+import orjson
+import uuid6
+import uvicorn
+from psycopg_pool import AsyncConnectionPool
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from ampeco.signature import Match, verify
+from bench.signed import TENANT
+from receiver.accept import KEPT_HEADERS, SIGNATURE_HEADER
+from receiver.serve import serve
+from storage.database import connection_arguments, conninfo
+from storage.inbox import Entry
+from workers.settings import load_settings
+
+#: Where ``one-insert`` writes: a table as the log is, with the same indexes, unpartitioned.
+TABLE = "bench_notification"
+
+#: Enough to keep Postgres busy from one process; more of them only wait for each other.
+POOL_SIZE = 10
+
+_INSERT = f"""
+INSERT INTO {TABLE} (
+       tenant, received_at, notification_id, batch_id, notification_type, session_id, evse_id,
+       charge_point_id, token_id, signature_encoding, headers, body)
+VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %b)
+"""
+
+
+def baseline() -> Starlette:
+    """Read, verify, answer."""
+    match = _verifier()
+
+    async def accept(request: Request) -> Response:
+        found = match(await request.body(), request.headers.get(SIGNATURE_HEADER))
+        return _unauthorised() if found is None else _accepted("nowhere")
+
+    return Starlette(routes=[Route("/notifications/{tenant}", accept, methods=["POST"]), Route("/healthz", _alive)])
+
+
+def one_insert() -> Starlette:
+    """Read, verify, insert one row, answer."""
+    match = _verifier()
+    pool = AsyncConnectionPool(
+        conninfo(load_settings().required_database_url()),
+        min_size=POOL_SIZE,
+        max_size=POOL_SIZE,
+        kwargs=connection_arguments("bench one-insert") | {"autocommit": True},
+        open=False,
+    )
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+        async with pool:
+            await pool.wait()
+            yield
+
+    async def accept(request: Request) -> Response:
+        body = await request.body()
+        found = match(body, request.headers.get(SIGNATURE_HEADER))
+        if found is None:
+            return _unauthorised()
+        headers = {name: request.headers[key] for key, name in KEPT_HEADERS.items() if key in request.headers}
+        entry = Entry(TENANT, body, headers, found.token_id, found.encoding)
+        async with pool.connection() as connection:
+            await connection.execute(_INSERT, _row(entry))
+        return _accepted(str(entry.notification_id))
+
+    return Starlette(
+        routes=[Route("/notifications/{tenant}", accept, methods=["POST"]), Route("/healthz", _alive)],
+        lifespan=lifespan,
+    )
+
+
+def _row(entry: Entry) -> tuple[Any, ...]:
+    return (
+        entry.tenant,
+        entry.received_at,
+        entry.notification_id,
+        uuid6.uuid7(),
+        entry.notification_type,
+        entry.session_id,
+        entry.evse_id,
+        entry.charge_point_id,
+        entry.token_id,
+        entry.signature_encoding,
+        orjson.dumps(entry.headers).decode(),
+        entry.body,
+    )
+
+
+def _verifier() -> Callable[[bytes, str | None], Match | None]:
+    tenant = load_settings().tenants[TENANT]
+    return partial(verify, tokens=tenant.signing_keys(), encodings=tenant.encodings)
+
+
+def _accepted(notification_id: str) -> Response:
+    return Response(b'{"id":"%s"}' % notification_id.encode(), 202, media_type="application/json")
+
+
+def _unauthorised() -> Response:
+    return JSONResponse({"error": "unauthorised"}, 401)
+
+
+async def _alive(_request: Request) -> Response:
+    return Response()
+
+
+def main(name: str) -> None:
+    """Serve a subject through our own ``serve``, so that uvicorn is set up the same, now and later."""
+    app = {"baseline": "bench.subjects:baseline", "one-insert": "bench.subjects:one_insert"}[name]
+    run = uvicorn.run
+    uvicorn.run = lambda _ours, **options: run(app, **options)
+    serve(load_settings())
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -1,0 +1,164 @@
+"""What a run stands on: a database of its own, a Redis of its own, and the servers compared.
+
+Where ``DATABASE_URL`` and ``REDIS_URL`` are unset, embedded servers are started with data
+in the run's temporary folder. Where they are set, those servers are used: in a database
+that is made for the run and dropped after it, and in a logical Redis database that is
+empty, and emptied after.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import redis
+from psycopg import sql
+from sqlalchemy import make_url
+
+from bench.processes import BenchError, free_port, running, wait_until_answers
+from bench.signed import TENANT, TOKEN
+from bench.subjects import TABLE
+from bench.tenant_api import SHOWN_AT
+from receiver.embedded import embedded_servers
+from receiver.service import bring_up_to_date
+from storage.database import conninfo
+from workers.broker import QUEUES
+from workers.settings import Settings, load_settings
+
+#: Logical Redis databases that are tried, the least likely to be anybody's first.
+REDIS_DATABASES = range(15, 0, -1)
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """A run's servers and where they are found."""
+
+    folder: Path
+    database_url: str
+    redis_url: str
+    ports: dict[str, int]
+    environment: dict[str, str]
+
+    @property
+    def log(self) -> Path:
+        return self.folder / "bench.log"
+
+    def connect(self) -> psycopg.Connection[tuple[Any, ...]]:
+        """A connection in autocommit."""
+        return psycopg.connect(conninfo(self.database_url), autocommit=True, application_name="bench")
+
+    def forget(self) -> None:
+        """Empty the log, the inserted rows and the queues: what one measurement left is no burden on the next."""
+        with self.connect() as connection:
+            connection.execute(
+                f"TRUNCATE ingest.notification, ingest.batch, ingest.outcome, ingest.refresh_request, {TABLE}"
+            )
+        with redis.Redis.from_url(self.redis_url) as client:
+            client.flushdb()
+
+    @contextlib.contextmanager
+    def workers(self) -> Iterator[None]:
+        """Workers meanwhile: a process for each queue, as ``up`` runs them."""
+        with contextlib.ExitStack() as stack:
+            for queue in QUEUES:
+                arguments = ["receiver", "work", "--queue", queue]
+                stack.enter_context(running(f"work {queue}", arguments, self.environment, self.log))
+            yield
+
+
+@contextlib.contextmanager
+def surroundings(folder: Path, shown_at: str) -> Iterator[Surroundings]:
+    """Start everything that runs throughout; ``shown_at`` is the time that the tenant's API shows.
+
+    Raises:
+        BenchError: a server of ours did not start, or yours refused.
+        SettingsError: a URL is wrong, or an embedded server did not start.
+    """
+    settings = load_settings().model_copy(update={"data_dir": folder})
+    with contextlib.ExitStack() as stack:
+        ready = stack.enter_context(embedded_servers(settings))
+        database_url = stack.enter_context(_own_database(ready.required_database_url()))
+        redis_url = stack.enter_context(_own_redis(ready.required_redis_url()))
+        _make_tables(settings.model_copy(update={"database_url": database_url}))
+        ports = {name: free_port() for name in ("baseline", "ours", "one-insert", "tenant")}
+        tenants_file = folder / "tenants.toml"
+        tenants_file.write_text(
+            f'[tenants.{TENANT}]\nbase_url = "http://127.0.0.1:{ports["tenant"]}"\ntoken = "{TOKEN}"\n'
+        )
+        environment = {
+            "DATABASE_URL": database_url,
+            "REDIS_URL": redis_url,
+            "TENANTS_FILE": str(tenants_file),
+            "RECEIVER_HOST": "127.0.0.1",
+            "RECEIVER_LOG_FORMAT": "json",
+            SHOWN_AT: shown_at,
+        }
+        made = Surroundings(folder, database_url, redis_url, ports, environment)
+        commands = {
+            "baseline": ["bench.subjects", "baseline"],
+            "ours": ["receiver", "serve"],
+            "one-insert": ["bench.subjects", "one-insert"],
+            "tenant": ["bench.tenant_api", str(ports["tenant"])],
+        }
+        for name, command in commands.items():
+            own = environment | {"RECEIVER_PORT": str(ports[name])}
+            stack.enter_context(running(name, command, own, made.log))
+        for name, port in ports.items():
+            wait_until_answers(name, port, made.log)
+        yield made
+
+
+@contextlib.contextmanager
+def _own_database(url: str) -> Iterator[str]:
+    name = f"ampeco_bench_{secrets.token_hex(4)}"
+    try:
+        with psycopg.connect(conninfo(url), autocommit=True) as connection:
+            connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+    except psycopg.Error as error:
+        raise BenchError(f"DATABASE_URL: no database can be made for the run: {str(error).splitlines()[0]}.") from None
+    try:
+        yield make_url(url).set(database=name).render_as_string(hide_password=False)
+    finally:
+        with psycopg.connect(conninfo(url), autocommit=True) as connection:
+            connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+@contextlib.contextmanager
+def _own_redis(url: str) -> Iterator[str]:
+    for number in REDIS_DATABASES:
+        own = _with_redis_database(url, number)
+        with redis.Redis.from_url(own) as client:
+            if not _is_empty(client):
+                continue
+            try:
+                yield own
+            finally:
+                client.flushdb()
+            return
+    raise BenchError("REDIS_URL: none of the logical databases 1 to 15 is empty, and the run needs one of its own.")
+
+
+def _is_empty(client: redis.Redis) -> bool:
+    try:
+        return client.dbsize() == 0
+    except redis.ResponseError:
+        return False  # a server with fewer databases
+
+
+def _with_redis_database(url: str, number: int) -> str:
+    address = url.partition("?")[0]
+    if address.startswith("unix:"):
+        return f"{address}?db={number}"
+    scheme, _, rest = address.partition("://")
+    return f"{scheme}://{rest.partition('/')[0]}/{number}"
+
+
+def _make_tables(settings: Settings) -> None:
+    bring_up_to_date(settings)
+    with psycopg.connect(conninfo(settings.required_database_url()), autocommit=True) as connection:
+        connection.execute(f"CREATE TABLE {TABLE} (LIKE ingest.notification INCLUDING ALL)")

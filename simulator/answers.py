@@ -1,0 +1,64 @@
+"""How the API's read endpoints take a request and answer it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response
+
+from simulator.listings import Listing
+from simulator.problems import Problem
+
+ROOT = "/public-api/resources"
+
+Endpoint = Callable[[Request], Any]
+Entity = TypeVar("Entity")
+
+
+def json_response(content: Any, status: int = 200) -> Response:
+    """An answer in JSON."""
+    return Response(orjson.dumps(content), status, media_type="application/json")
+
+
+def one(show: Callable[[Request], Any]) -> Endpoint:
+    """An endpoint that shows one resource, wrapped in ``data``."""
+
+    async def endpoint(request: Request) -> Response:
+        return json_response({"data": show(request)})
+
+    return endpoint
+
+
+def many(listing: Callable[[Request], Listing[Any]]) -> Endpoint:
+    """An endpoint that shows a page of a listing."""
+
+    async def endpoint(request: Request) -> Response:
+        url = str(request.url.replace(query=""))
+        return json_response(listing(request).answer(url, request.query_params.multi_items()))
+
+    return endpoint
+
+
+def found(entities: dict[int, Entity], request: Request, name: str = "id") -> Entity:
+    """The entity that a path names.
+
+    Raises:
+        Problem: 404, also for one that was deleted.
+    """
+    entity = entities.get(request.path_params[name])
+    if entity is None or getattr(entity, "is_deleted", False):
+        raise Problem(404)
+    return entity
+
+
+def flag(request: Request, name: str) -> bool:
+    """A ``with…`` parameter; false unless it is asked for."""
+    return request.query_params.get(name, "false") in ("true", "1")
+
+
+def includes(request: Request, name: str) -> bool:
+    """Whether ``include[]`` names a part, however its index is spelt."""
+    return any(key.startswith("include[") and part == name for key, part in request.query_params.multi_items())

@@ -1,0 +1,115 @@
+"""Reads of what stands where: charge points, EVSEs, locations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from starlette.requests import Request
+from starlette.routing import Route
+
+from simulator import resources
+from simulator.answers import ROOT, found, includes, many, one
+from simulator.listings import Listing, before, equals, since
+from simulator.model import ChargePoint, Evse, Location, Tenant
+from simulator.problems import Problem
+
+
+def routes(tenant: Tenant) -> list[Route]:
+    """Charge points v2.0, EVSEs v2.1, locations v2.0."""
+    return [*_charge_point_routes(tenant), *_evse_routes(tenant), *_location_routes(tenant)]
+
+
+def _render_charge_point(request: Request) -> Callable[[ChargePoint], dict[str, Any]]:
+    with_boot = includes(request, "lastBootNotification")
+    return lambda charge_point: resources.charge_point_resource(charge_point, with_boot=with_boot)
+
+
+def _render_evse(request: Request, *, nested: bool = False) -> Callable[[Evse], dict[str, Any]]:
+    with_connectors = includes(request, "connectors")
+    return lambda evse: resources.evse_resource(evse, with_connectors=with_connectors, nested=nested)
+
+
+def _charge_point_routes(tenant: Tenant) -> list[Route]:
+    def read(request: Request) -> dict[str, Any]:
+        return _render_charge_point(request)(found(tenant.charge_points, request))
+
+    def listing(request: Request) -> Listing[ChargePoint]:
+        return Listing(
+            tenant.live_charge_points,
+            lambda row: row.id,
+            _render_charge_point(request),
+            {
+                "name": equals(lambda row: row.name),
+                "locationId": equals(lambda row: row.location_id),
+                "networkId": equals(lambda row: row.serial_number),
+                "bootNotificationSerialNumber": equals(lambda row: row.serial_number),
+                "lastUpdatedAfter": since(lambda row: row.changed_at),
+                "lastUpdatedBefore": before(lambda row: row.changed_at),
+            },
+        )
+
+    def evses(request: Request) -> Listing[Evse]:
+        charge_point = found(tenant.charge_points, request)
+        return Listing(
+            lambda: tenant.evses_of(charge_point.id),
+            lambda row: row.id,
+            _render_evse(request, nested=True),
+            {},
+        )
+
+    def evse(request: Request) -> dict[str, Any]:
+        shown = found(tenant.evses, request, "evse_id")
+        if shown.charge_point_id != found(tenant.charge_points, request).id:
+            raise Problem(404)
+        return _render_evse(request, nested=True)(shown)
+
+    path = f"{ROOT}/charge-points/v2.0"
+    return [
+        Route(path, many(listing)),
+        Route(f"{path}/{{id:int}}", one(read)),
+        Route(f"{path}/{{id:int}}/evses", many(evses)),
+        Route(f"{path}/{{id:int}}/evses/{{evse_id:int}}", one(evse)),
+    ]
+
+
+def _evse_routes(tenant: Tenant) -> list[Route]:
+    def read(request: Request) -> dict[str, Any]:
+        return _render_evse(request)(found(tenant.evses, request))
+
+    def listing(request: Request) -> Listing[Evse]:
+        return Listing(
+            tenant.live_evses,
+            lambda row: row.id,
+            _render_evse(request),
+            {
+                "chargePointId": equals(lambda row: row.charge_point_id),
+                "physicalReference": equals(lambda row: row.label),
+                "lastUpdatedAfter": since(lambda row: row.changed_at),
+                "lastUpdatedBefore": before(lambda row: row.changed_at),
+            },
+        )
+
+    path = f"{ROOT}/evses/v2.1"
+    return [Route(path, many(listing)), Route(f"{path}/{{id:int}}", one(read))]
+
+
+def _location_routes(tenant: Tenant) -> list[Route]:
+    def read(request: Request) -> dict[str, Any]:
+        return resources.location_resource(found(tenant.locations, request))
+
+    def listing(_request: Request) -> Listing[Location]:
+        return Listing(
+            tenant.locations.values,
+            lambda row: row.id,
+            resources.location_resource,
+            {
+                "city": equals(lambda row: row.city),
+                "country": equals(lambda _row: resources.COUNTRY),
+                "lastUpdatedAfter": since(lambda row: row.changed_at),
+                "lastUpdatedBefore": before(lambda row: row.changed_at),
+            },
+        )
+
+    path = f"{ROOT}/locations/v2.0"
+    return [Route(path, many(listing)), Route(f"{path}/{{id:int}}", one(read))]

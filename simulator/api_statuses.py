@@ -1,0 +1,62 @@
+"""Reads of statuses: the live one, the logs, and the latest entry of each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from starlette.requests import Request
+from starlette.routing import Route
+
+from simulator import resources
+from simulator.answers import ROOT, found, many, one
+from simulator.fleet import Fleet
+from simulator.listings import Listing, before, since
+from simulator.model import StatusChange
+
+_Log = Callable[[Request], list[StatusChange]]
+
+
+def routes(fleet: Fleet) -> list[Route]:
+    """Status logs of charge points and EVSEs v2.0, and the status of charge points v1.0."""
+    tenant = fleet.tenant
+
+    def live(request: Request) -> dict[str, Any]:
+        charge_point = found(tenant.charge_points, request)
+        return resources.live_status_resource(charge_point, tenant.evses_of(charge_point.id), fleet.now)
+
+    def network(request: Request) -> list[StatusChange]:
+        return found(tenant.charge_points, request).network
+
+    def hardware(request: Request) -> list[StatusChange]:
+        return found(tenant.charge_points, request).hardware
+
+    def evse_hardware(request: Request) -> list[StatusChange]:
+        return found(tenant.evses, request).hardware
+
+    charge_point = f"{ROOT}/charge-points/v2.0/{{id:int}}"
+    evse = f"{ROOT}/evses/v2.0/{{id:int}}"
+    return [
+        Route(f"{ROOT}/charge-points/v1.0/{{id:int}}/status", one(live)),
+        *_log_routes(charge_point, "network-status-log", network, resources.network_log_resource),
+        *_log_routes(charge_point, "hardware-status-log", hardware, resources.hardware_log_resource),
+        *_log_routes(evse, "hardware-status-log", evse_hardware, resources.hardware_log_resource),
+    ]
+
+
+def _log_routes(owner: str, kind: str, log: _Log, render: Callable[[StatusChange], dict[str, Any]]) -> list[Route]:
+    """A log's listing and its latest entry; the place of an entry in its log is what a cursor points at."""
+
+    def listing(request: Request) -> Listing[tuple[int, StatusChange]]:
+        changes = log(request)
+        return Listing(
+            lambda: list(enumerate(changes)),
+            lambda row: row[0],
+            lambda row: render(row[1]),
+            {"createdAfter": since(lambda row: row[1].at), "createdBefore": before(lambda row: row[1].at)},
+        )
+
+    def latest(request: Request) -> dict[str, Any]:
+        return render(log(request)[-1])
+
+    return [Route(f"{owner}/{kind}s", many(listing)), Route(f"{owner}/latest-{kind}", one(latest))]

@@ -1,0 +1,43 @@
+"""``GET /``: what this is, and what it answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Iterable
+from html import escape
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+from starlette.routing import Route
+
+_PAGE = """<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width">
+<title>A stand-in AMPECO tenant</title>
+<style>body {{ font: 1rem/1.5 system-ui, sans-serif; max-width: 50rem; margin: 2rem auto; padding: 0 1rem }}</style>
+<h1>A stand-in AMPECO tenant</h1>
+<p>It answers as AMPECO's public API does and sends signed notifications to whoever subscribes.
+It is not AMPECO; nothing here charges a vehicle.</p>
+<p>Calls of the API need <code>Authorization: Bearer</code> with the token that was given at the start.
+Look at <a href="/control/state">its clock and what was delivered</a>.</p>
+<ul>
+{endpoints}
+</ul>
+</html>
+"""
+
+
+def front_page(routes: Iterable[Route]) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+    """The endpoint of a page that lists ``routes``."""
+    lines = [
+        f"<li><code>{escape(method)} {escape(route.path.replace(':int', ''))}</code></li>"
+        for route in routes
+        for method in sorted((route.methods or set()) - {"HEAD"})
+    ]
+    page = _PAGE.format(endpoints="\n".join(lines))
+
+    async def endpoint(_request: Request) -> Response:
+        return HTMLResponse(page)
+
+    return endpoint

@@ -1,0 +1,60 @@
+"""Every notification that the stand-in tenant sends is one that AMPECO could send."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from datetime import UTC, datetime, timedelta
+
+import jsonschema
+import orjson
+import pytest
+
+from ampeco.catalogue import SUBSCRIBABLE
+from simulator.fleet import Fleet
+from simulator.settings import TenantSettings
+from tests.contract.openapi import payload_schema
+
+START = datetime(2026, 3, 4, tzinfo=UTC)
+
+#: Of thousands of one kind, so many are checked, from the first to the last.
+MOST_CHECKED = 600
+
+Bodies = dict[str, list[bytes]]
+
+
+@pytest.fixture(scope="module")
+def told() -> Bodies:
+    """A busy day, and a quiet month for the rare events that it adds."""
+    bodies: Bodies = defaultdict(list)
+    for one in Fleet(TenantSettings(start=START, evses=24)).advance(START + timedelta(days=1)):
+        bodies[one.name].append(one.body)
+    rare = TenantSettings(start=START, seed=2, charge_points=10, evses=12, locations=3, sessions_a_day=0.2)
+    for one in Fleet(rare).advance(START + timedelta(days=30)):
+        if one.name not in ("SessionMeterValuesNotification", "SessionUpdateNotification"):
+            bodies[one.name].append(one.body)
+    return bodies
+
+
+def test_every_name_can_be_subscribed_to(told: Bodies) -> None:
+    assert set(told) <= set(SUBSCRIBABLE)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("session.start.stop.notification", "SessionStartStopNotification", "SessionUpdateNotification"),
+        *("SessionMeterValuesNotification", "HardwareStatusNotification", "NetworkStatusNotification"),
+        *("BootNotification", "SecurityEventNotification", "chargePoint.changed", "evse.changed"),
+        *("LocationChangedNotification", "ChargePointChangedNotification", "authorization.changed"),
+        *("AuthorizationNotification", "transaction.changed"),
+    ],
+)
+def test_every_body_fits_its_schema(told: Bodies, name: str) -> None:
+    validator = jsonschema.Draft202012Validator(payload_schema(name))
+    known = set(payload_schema(name)["properties"])
+    assert told[name]
+    for body in told[name][:: -(-len(told[name]) // MOST_CHECKED)]:
+        held = orjson.loads(body)
+        validator.validate(held)
+        assert held["notification"] == name
+        assert set(held) <= known

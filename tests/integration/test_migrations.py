@@ -1,0 +1,109 @@
+"""The tables: made, unmade, described, and the same in models and migrations."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import create_engine, text
+from sqlalchemy.schema import SchemaItem
+
+import migrations
+from storage import mirrors  # noqa: F401 - fills the metadata
+from storage.database import create_database_engine, sqlalchemy_url
+from storage.partitions import DAYS_AHEAD, utc_today
+from storage.tables import metadata
+from workers.process import make_partitions
+
+OURS = ("ingest", "charging")
+
+
+def test_the_tables_can_be_made_unmade_and_made_again(empty_database_url: str) -> None:
+    engine = create_database_engine(empty_database_url, application_name="tests", pool_size=1)
+    for _ in range(2):
+        migrations.upgrade(engine)
+        make_partitions(engine)
+        with engine.connect() as connection:
+            assert migrations.current(connection) == migrations.head()
+        migrations.downgrade(engine, "base")
+        with engine.connect() as connection:
+            assert migrations.current(connection) is None
+            left = connection.execute(
+                text(
+                    "SELECT table_schema, table_name FROM information_schema.tables"
+                    " WHERE table_schema IN ('ingest', 'charging')"
+                )
+            ).all()
+            assert left == [("ingest", "alembic_version")]
+    engine.dispose()
+
+
+def test_models_and_migrations_agree(database_url: str) -> None:
+    def ours(item: SchemaItem, name: str | None, kind: str, _reflected: bool, _other: object) -> bool:
+        if kind == "table":
+            schema = getattr(item, "schema", None)
+            return schema in OURS and name != "alembic_version" and not str(name).startswith("notification_")
+        return True
+
+    engine = create_engine(sqlalchemy_url(database_url))
+    with engine.connect() as connection:
+        context = MigrationContext.configure(
+            connection,
+            opts={
+                "include_schemas": True,
+                "include_object": ours,
+                "compare_type": True,
+                "compare_server_default": True,
+                "version_table_schema": "ingest",
+            },
+        )
+        assert compare_metadata(context, metadata) == []
+    engine.dispose()
+
+
+def test_every_table_view_and_column_says_what_it_holds(database_url: str) -> None:
+    engine = create_engine(sqlalchemy_url(database_url))
+    with engine.connect() as connection:
+        silent = connection.execute(
+            text("""
+                SELECT relation.relname, attribute.attname
+                  FROM pg_class AS relation
+                  JOIN pg_attribute AS attribute ON attribute.attrelid = relation.oid
+                 WHERE relation.relnamespace::regnamespace::text IN ('ingest', 'charging')
+                   AND relation.relkind IN ('r', 'p', 'v')
+                   AND NOT relation.relispartition
+                   AND relation.relname <> 'alembic_version'
+                   AND attribute.attnum > 0
+                   AND NOT attribute.attisdropped
+                   AND (col_description(relation.oid, attnum) IS NULL OR obj_description(relation.oid) IS NULL)
+            """)
+        ).all()
+    engine.dispose()
+    assert silent == []
+
+
+def test_partitions_are_there_for_the_week_ahead_and_making_them_again_changes_nothing(database_url: str) -> None:
+    engine = create_database_engine(database_url, application_name="tests", pool_size=1)
+    listing = text("SELECT inhrelid::regclass::text FROM pg_inherits ORDER BY 1")
+    make_partitions(engine)
+    with engine.connect() as connection:
+        partitions = connection.execute(listing).scalars().all()
+    make_partitions(engine)
+    with engine.connect() as connection:
+        assert connection.execute(listing).scalars().all() == partitions
+    engine.dispose()
+    last = utc_today() + timedelta(days=DAYS_AHEAD)
+    assert f"ingest.notification_{last:%Y%m%d}" in partitions
+
+
+def test_two_processes_may_migrate_at_once(empty_database_url: str) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    engines = [create_database_engine(empty_database_url, application_name="tests", pool_size=1) for _ in range(2)]
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(migrations.upgrade, engines))
+    with engines[0].connect() as connection:
+        assert migrations.current(connection) == migrations.head()
+    for engine in engines:
+        engine.dispose()

@@ -1,0 +1,223 @@
+"""Reading from AMPECO what is unknown or known only in part: politely, and without loss."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from tests.support.ampeco import FakeAmpeco
+from tests.support.facts import sample
+from tests.support.service import Service, running, serving
+from workers.broker import create_broker
+from workers.context import Context, create_context
+from workers.pause import paused_for
+from workers.refresh import refresh_tenant
+from workers.sweep import wake_refreshes
+
+
+@dataclass
+class Whole:
+    """A receiver, the work processes' context, and the AMPECO that they read."""
+
+    service: Service
+    context: Context
+    ampeco: FakeAmpeco
+
+    def tell(self, *bodies: dict[str, Any], tenant: str = "demo") -> None:
+        token = {"demo": "tenant-token-1f0c", "other": "another-tenants-token"}[tenant]
+        for body in bodies:
+            assert self.service.post(body, tenant=tenant, token=token).status_code == 202
+        self.service.apply()
+
+    def refresh(self, *, tenant: str = "demo", due: bool = True) -> int:
+        if due:  # whatever waits, waits no longer
+            with self.service.engine.begin() as connection:
+                connection.execute(text("UPDATE ingest.refresh_request SET due_at = now()"))
+        return refresh_tenant(self.context, tenant)
+
+    def row(self, table: str) -> dict[str, Any]:
+        (row,) = self.service.query(f"SELECT * FROM charging.{table} WHERE tenant = 'demo'")
+        return row
+
+    def waiting(self) -> int:
+        return self.service.count("ingest.refresh_request")
+
+
+@pytest.fixture
+def whole(database_url: str, redis_url: str, tmp_path: Path) -> Iterator[Whole]:
+    ampeco = FakeAmpeco()
+    with (
+        running(ampeco.app) as api_url,
+        serving(database_url, redis_url, tmp_path, api_url=api_url) as service,
+        create_context(service.settings, process="tests") as context,
+    ):
+        yield Whole(service, context, ampeco)
+
+
+def test_an_evse_that_nobody_told_of_is_read(whole: Whole) -> None:
+    # Given a status of an unknown EVSE of an unknown charge point
+    whole.tell(sample("HardwareStatusNotification.evse"))
+    # When what is due is read
+    whole.refresh()
+    # Then both are known, the secrets of the charge point are not, and nothing waits but its location
+    evse, charge_point = whole.row("evse"), whole.row("charge_point")
+    assert (evse["physical_reference"], evse["max_power_w"], evse["charge_point_id"]) == ("QC-418-1", 50_000, 418)
+    assert (charge_point["name"], charge_point["network_status"]) == ("Quayside 1", "available")
+    assert whole.row("connector")["type"] == "ccs2"
+    assert whole.service.query("SELECT entity FROM ingest.refresh_request") == []
+    assert whole.row("location")["deleted_at"] is not None  # this AMPECO has none
+
+
+def test_a_status_that_the_resource_contradicts_is_taken_from_the_log_with_its_time(whole: Whole) -> None:
+    # Given an EVSE last told to be preparing, and shown as charging since
+    whole.tell(sample("HardwareStatusNotification.evse"))
+    whole.refresh()
+    # Then the log's status and time stand, and the history has both
+    evse = whole.row("evse")
+    assert evse["hardware_status"] == "charging"
+    assert evse["hardware_at"].isoformat() == "2026-03-04T07:04:00+00:00"
+    history = whole.service.query(
+        "SELECT hardware_status, source FROM charging.evse_status_observation ORDER BY observed_at"
+    )
+    assert [(row["hardware_status"], row["source"]) for row in history] == [
+        ("preparing", "notification"),
+        ("charging", "status_log"),
+    ]
+
+
+def test_many_notifications_of_one_entity_cost_one_read(whole: Whole) -> None:
+    for _ in range(50):
+        assert whole.service.post(sample("evse.changed")).status_code == 202
+    whole.service.apply()
+    whole.refresh()
+    assert whole.ampeco.calls["evses/v2.1/902"] == 1
+
+
+def test_a_session_update_that_follows_a_start_saves_the_read(whole: Whole) -> None:
+    whole.tell(sample("session.start.stop.notification.start"), sample("SessionUpdateNotification.active"))
+    whole.refresh()
+    assert whole.ampeco.calls["sessions/v1.0/77120"] == 0
+    assert whole.row("session")["currency"] == "EUR"
+
+
+def test_a_session_known_by_its_stop_alone_is_read(whole: Whole) -> None:
+    whole.tell(sample("session.start.stop.notification.stop"))
+    whole.refresh()
+    session = whole.row("session")
+    assert (session["status"], session["payment_status"], session["meter_stop_wh"]) == ("finished", "paid", 1_222_730)
+    assert whole.row("charging_period")["energy_wh"] == 23_410
+
+
+def test_a_read_that_shows_less_than_was_told_is_repeated_later(whole: Whole) -> None:
+    # Given an API that lags behind its own notifications
+    whole.ampeco.resources["sessions/v1.0/77120"] |= {"lastUpdatedAt": "2026-03-04T07:10:00+00:00", "status": "active"}
+    whole.tell(sample("session.start.stop.notification.stop"))
+    # When it is read
+    whole.refresh()
+    # Then what was told stands, and the read is still wanted
+    assert whole.row("session")["status"] == "finished"
+    (request,) = whole.service.query("SELECT * FROM ingest.refresh_request WHERE entity = 'session'")
+    assert request["last_error"] == "the API still shows an older state"
+
+
+def test_an_entity_that_is_gone_gets_a_tombstone_and_loses_it_when_it_is_back(whole: Whole) -> None:
+    # Given an EVSE that is read, then deleted
+    whole.tell(sample("HardwareStatusNotification.evse"))
+    whole.refresh()
+    resource = whole.ampeco.resources.pop("evses/v2.1/902")
+    whole.tell(sample("evse.changed") | {"action": "deleted"})
+    assert whole.row("evse")["deleted_at"] is None  # a notice is not proof
+    # When it is read
+    whole.refresh()
+    # Then its row is still there, tombstoned
+    assert whole.row("evse")["deleted_at"] is not None
+    assert whole.row("evse")["physical_reference"] == "QC-418-1"
+    # And when it is back, the tombstone goes
+    whole.ampeco.resources["evses/v2.1/902"] = resource
+    whole.tell(sample("evse.changed") | {"lastUpdatedAt": "2026-03-04T07:30:00+00:00"})
+    whole.refresh()
+    assert whole.row("evse")["deleted_at"] is None
+
+
+def test_a_connector_that_is_no_longer_listed_gets_a_tombstone(whole: Whole) -> None:
+    whole.tell(sample("HardwareStatusNotification.evse"))
+    whole.refresh()
+    whole.ampeco.resources["evses/v2.1/902"] |= {"connectors": [], "lastUpdatedAt": "2026-03-04T07:30:00+00:00"}
+    whole.tell(sample("evse.changed"))
+    whole.refresh()
+    assert whole.row("connector")["deleted_at"] is not None
+
+
+@pytest.mark.parametrize(
+    ("refusal", "least_pause"), [((429, {"Retry-After": "7"}), 6), ((500, {}), 5), ((401, {}), 50)]
+)
+def test_a_refusal_pauses_the_tenant_for_every_process_and_loses_nothing(
+    whole: Whole, refusal: tuple[int, dict[str, str]], least_pause: float
+) -> None:
+    # Given a tenant that refuses
+    whole.ampeco.refusal = refusal
+    whole.tell(sample("HardwareStatusNotification.evse"))
+    before = whole.waiting()
+    # When a process reads
+    whole.refresh()
+    calls = whole.ampeco.calls.total()
+    # Then the pause holds, for any process
+    assert paused_for(whole.context.redis, "demo") > least_pause
+    with create_context(whole.service.settings, process="another") as another:
+        refresh_tenant(another, "demo")
+        assert wake_refreshes(another.engine, create_broker(another.redis), another.redis) == 0
+    assert whole.ampeco.calls.total() == calls
+    # And nothing is lost: once it answers again, everything is read
+    assert whole.waiting() == before
+    whole.ampeco.refusal = None
+    whole.context.redis.flushall()
+    while whole.refresh():
+        pass
+    assert whole.row("evse")["physical_reference"] == "QC-418-1"
+    assert whole.waiting() == 0
+
+
+def test_a_tenant_that_refuses_stops_no_other(whole: Whole) -> None:
+    # Given two tenants, of which one's token is refused
+    whole.tell(sample("HardwareStatusNotification.evse"), tenant="other")
+    whole.tell(sample("HardwareStatusNotification.evse"))
+    whole.refresh(tenant="other")
+    assert paused_for(whole.context.redis, "other") > 0
+    # When the other is read, then it is not held up
+    whole.refresh()
+    assert whole.row("evse")["physical_reference"] == "QC-418-1"
+
+
+def test_a_forbidden_entity_is_left_for_later_and_the_rest_is_read(whole: Whole) -> None:
+    whole.tell(sample("HardwareStatusNotification.evse"))
+    whole.ampeco.resources["charge-points/v2.0/418"] = {"id": "not a number"}
+    whole.refresh()
+    assert whole.row("evse")["physical_reference"] == "QC-418-1"
+    (request,) = whole.service.query("SELECT * FROM ingest.refresh_request")
+    assert (request["entity"], request["attempts"]) == ("charge_point", 1)
+    assert request["last_error"]
+
+
+def test_secrets_of_a_resource_are_in_no_row(whole: Whole) -> None:
+    whole.ampeco.resources["charge-points/v2.0/418"] |= {
+        "pin": "4711",
+        "sharingCode": "share-me",
+        "network": {"id": "VM50-000731", "protocol": "ocpp 1.6", "password": "ocpp-secret"},
+    }
+    whole.tell(sample("NetworkStatusNotification.available"))
+    whole.refresh()
+    kept = repr(whole.row("charge_point"))
+    assert "VM50-000731" in kept
+    assert not any(secret in kept for secret in ("4711", "share-me", "ocpp-secret"))
+
+
+def test_waking_is_done_once_for_all_processes(whole: Whole) -> None:
+    whole.tell(sample("evse.changed"))
+    broker = create_broker(whole.context.redis)
+    woken = [wake_refreshes(whole.context.engine, broker, whole.context.redis) for _ in range(3)]
+    assert woken == [1, 0, 0]

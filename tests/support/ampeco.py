@@ -1,0 +1,51 @@
+"""A small AMPECO for the tests of refreshing: what it shows and how it answers is set by the test."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from tests.support.facts import SAMPLES
+from tests.support.service import TOKEN
+
+
+def shown(name: str) -> dict[str, Any]:
+    """A documented answer's data, by its file's name without ending."""
+    data: dict[str, Any] = json.loads((SAMPLES / "rest" / f"{name}.json").read_text())["data"]
+    return data
+
+
+class FakeAmpeco:
+    """Answers reads with ``resources``, by path below ``/public-api/resources/``.
+
+    ``refusal`` is an answer to everything instead: a status, and its headers.
+    """
+
+    def __init__(self) -> None:
+        self.resources: dict[str, dict[str, Any]] = {
+            "sessions/v1.0/77120": shown("session_read"),
+            "charge-points/v2.0/418": shown("charge_point_read"),
+            "evses/v2.1/902": shown("evse_read"),
+            "evses/v2.0/902/latest-hardware-status-log": shown("latest_hardware_status_log"),
+            "charge-points/v2.0/418/latest-network-status-log": shown("latest_network_status_log"),
+        }
+        self.refusal: tuple[int, dict[str, str]] | None = None
+        self.calls: Counter[str] = Counter()
+        self.app = Starlette(routes=[Route("/public-api/resources/{path:path}", self._answer)])
+
+    async def _answer(self, request: Request) -> Response:
+        path = request.path_params["path"]
+        self.calls[path] += 1
+        if request.headers["authorization"] != f"Bearer {TOKEN}" and self.refusal is None:
+            return JSONResponse({"message": "Unauthenticated."}, 401)
+        if self.refusal is not None:
+            return JSONResponse({"message": "no"}, self.refusal[0], headers=self.refusal[1])
+        if path not in self.resources:
+            return JSONResponse({"message": "The record is not found"}, 404)
+        return JSONResponse({"data": self.resources[path]})

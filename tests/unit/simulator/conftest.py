@@ -1,0 +1,37 @@
+"""A tenant's day, lived once for all tests that only look at it."""
+
+from __future__ import annotations
+
+import gc
+from dataclasses import dataclass
+from datetime import timedelta
+
+import pytest
+
+from simulator.app import Simulator
+from simulator.fleet import Fleet, Notification
+from simulator.settings import TenantSettings
+from tests.unit.simulator.support import START, TOKEN, small
+
+
+@dataclass(frozen=True)
+class Day:
+    fleet: Fleet
+    notifications: list[Notification]
+
+
+@pytest.fixture(scope="session")
+def day() -> Day:
+    """A day of a tenant of the usual size."""
+    fleet = Fleet(TenantSettings(start=START))
+    day = Day(fleet, fleet.advance(START + timedelta(days=1)))
+    gc.freeze()  # it stays for the whole run: no collection need look at it
+    return day
+
+
+@pytest.fixture
+def simulator() -> Simulator:
+    """A small tenant after six hours and one more, whose clock stands still."""
+    simulator = Simulator(small(), token=TOKEN, first_retry_seconds=0.01)
+    simulator.fleet.advance(START + timedelta(hours=1))
+    return simulator

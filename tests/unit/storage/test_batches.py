@@ -1,0 +1,184 @@
+"""The inbox's progress: who may take which batch, and what becomes of each notification."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from uuid import UUID
+
+import psycopg
+from sqlalchemy import Engine, text
+
+from storage import batches as inbox
+from storage.database import conninfo
+from storage.inbox import Entry, Group, commit_groups
+
+PLENTY = {"most_batches": 100, "most_notifications": 1000, "most_bytes": 10**9}
+
+
+def commit(url: str, *groups: Group) -> None:
+    async def run() -> None:
+        async with await psycopg.AsyncConnection.connect(conninfo(url), autocommit=True) as connection:
+            await commit_groups(connection, groups)
+
+    asyncio.run(run())
+
+
+def group(tenant: str, *bodies: bytes) -> Group:
+    return Group(tenant, [Entry(tenant, body, {"X-Tenant": "1"}, "token", "hex") for body in bodies])
+
+
+def claim(engine: Engine, **most: int) -> list[inbox.Batch]:
+    with engine.begin() as connection:
+        return inbox.claim(connection, **{**PLENTY, **most})
+
+
+def test_committing_the_same_group_twice_adds_nothing(database_url: str, engine: Engine) -> None:
+    twice = group("a", b"1", b"2")
+    commit(database_url, twice)
+    commit(database_url, twice)
+    with engine.connect() as connection:
+        assert connection.execute(text("SELECT count(*) FROM ingest.notification")).scalar() == 2
+        assert connection.execute(text("SELECT notifications, body_bytes FROM ingest.batch")).one() == (2, 2)
+
+
+def test_one_commit_makes_a_batch_for_each_tenant(database_url: str, engine: Engine) -> None:
+    commit(database_url, group("a", b"1", b"2"), group("b", b"3"))
+    with engine.connect() as connection:
+        found = connection.execute(text("SELECT tenant, notifications FROM ingest.batch ORDER BY tenant")).all()
+    assert found == [("a", 2), ("b", 1)]
+
+
+def test_the_oldest_open_batches_of_one_tenant_are_claimed_and_the_attempt_counted(
+    database_url: str, engine: Engine
+) -> None:
+    first, second, third = group("a", b"1"), group("b", b"2"), group("a", b"3")
+    for one in (first, second, third):
+        commit(database_url, one)
+    assert [batch.batch_id for batch in claim(engine)] == [first.batch_id, third.batch_id]
+    (batch,) = claim(engine)
+    assert (batch.tenant, batch.batch_id, batch.attempts) == ("b", second.batch_id, 1)
+    assert claim(engine) == []
+
+
+def test_a_bite_is_bounded_by_batches_by_notifications_and_by_bytes(database_url: str, engine: Engine) -> None:
+    for _ in range(4):
+        commit(database_url, group("a", b"12345", b"67890"))
+    assert len(claim(engine, most_batches=1)) == 1
+    assert len(claim(engine, most_notifications=2)) == 1
+    assert len(claim(engine, most_bytes=10)) == 1
+    assert len(claim(engine)) == 1
+
+
+def test_a_batch_larger_than_the_bound_is_claimed_all_the_same(database_url: str, engine: Engine) -> None:
+    commit(database_url, group("a", *[b"x" * 100] * 50))
+    assert len(claim(engine, most_notifications=10, most_bytes=10)) == 1
+
+
+def test_a_lease_that_ran_out_lets_another_worker_in(database_url: str, engine: Engine) -> None:
+    commit(database_url, group("a", b"1"))
+    claim(engine)
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE ingest.batch SET lease_expires_at = now() - interval '1 second'"))
+    (batch,) = claim(engine)
+    assert batch.attempts == 2
+
+
+def test_a_batch_given_back_waits_and_says_why(database_url: str, engine: Engine) -> None:
+    one = group("a", b"1")
+    commit(database_url, one)
+    claim(engine)
+    with engine.begin() as connection:
+        inbox.give_back(connection, "a", [one.batch_id], after=timedelta(0), error="Postgres went away")
+    with engine.connect() as connection:
+        assert connection.execute(text("SELECT last_error FROM ingest.batch")).scalar() == "Postgres went away"
+    assert len(claim(engine)) == 1
+
+
+def test_a_batch_that_another_transaction_holds_is_left_to_it(database_url: str, engine: Engine) -> None:
+    one = group("a", b"1")
+    commit(database_url, one)
+    with engine.begin() as holder:
+        assert inbox.hold(holder, "a", [one.batch_id]) == {one.batch_id}
+        with engine.begin() as other:
+            assert inbox.hold(other, "a", [one.batch_id]) == set()
+        inbox.close(holder, "a", [one.batch_id])
+    with engine.begin() as late:
+        assert inbox.hold(late, "a", [one.batch_id]) == set()
+
+
+def test_an_overdue_batch_is_sent_again_once_by_all_sweeps_together(database_url: str, engine: Engine) -> None:
+    one, fresh, held, closed = (group("a", b"1") for _ in range(4))
+    commit(database_url, one)
+    commit(database_url, held)
+    commit(database_url, closed)
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE ingest.batch SET committed_at = now() - interval '1 minute'"))
+        inbox.close(connection, "a", [closed.batch_id])
+        connection.execute(
+            text("UPDATE ingest.batch SET lease_expires_at = now() + interval '1 minute' WHERE batch_id = :id"),
+            {"id": held.batch_id},
+        )
+    commit(database_url, fresh)
+
+    def sweep() -> list[UUID]:
+        with engine.begin() as connection:
+            return inbox.overdue(connection, age=timedelta(seconds=30), most=10)
+
+    assert sweep() == [one.batch_id]
+    assert sweep() == []
+
+
+def test_a_notification_ends_applied_ignored_or_failed(database_url: str, engine: Engine) -> None:
+    # Given three notifications, of which two are set aside
+    one = group("a", b"1", b"2", b"3")
+    commit(database_url, one)
+    (batch,) = claim(engine)
+    with engine.begin() as connection:
+        assert {row.state for row in connection.execute(text("SELECT state FROM ingest.notification_state"))} == {
+            "pending"
+        }
+        logged = inbox.notifications_of(connection, [batch])
+        inbox.set_aside(
+            connection,
+            "a",
+            [
+                inbox.Outcome(
+                    batch.batch_id, logged[0].notification_id, logged[0].received_at, "ignored", "no handler"
+                ),
+                inbox.Outcome(
+                    batch.batch_id, logged[1].notification_id, logged[1].received_at, "failed", "not JSON", "E", "f:1"
+                ),
+            ],
+        )
+        # Then those two are not offered again
+        assert [one.body for one in inbox.notifications_of(connection, [batch])] == [b"3"]
+        inbox.close(connection, "a", [batch.batch_id])
+        found = connection.execute(
+            text("SELECT state, reason, error FROM ingest.notification_state ORDER BY notification_id")
+        ).all()
+    assert found == [("ignored", "no handler", None), ("failed", "not JSON", "E"), ("applied", None, None)]
+
+
+def test_what_is_read_beside_the_body_never_refuses_it() -> None:
+    for body in (
+        b"",
+        b"null",
+        b"[]",
+        b'{"session":[]}',
+        b'{"session":{"id":{}}}',
+        b'{"evseId":true,"sessionId":"\xd9\xa1"}',
+    ):
+        entry = Entry("a", body, {}, "token", "hex")
+        assert (entry.session_id, entry.evse_id, entry.charge_point_id) == (None, None, None)
+
+
+def test_ids_are_read_whichever_way_the_body_writes_them() -> None:
+    entry = Entry("a", b'{"notification":"x","session":{"id":"77","evseId":9,"chargePointId":"4"}}', {}, "token", "hex")
+    assert (entry.notification_type, entry.session_id, entry.evse_id, entry.charge_point_id) == ("x", 77, 9, 4)
+
+
+def test_the_id_carries_the_time_of_receipt() -> None:
+    entry = Entry("a", b"", {}, "token", "hex")
+    assert int(entry.received_at.timestamp() * 1000) == entry.notification_id.int >> 80
+    assert entry.notification_id.version == 7

@@ -1,0 +1,146 @@
+"""The refresh queue: any number of marks is one read, and no mark is lost."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from sqlalchemy import Connection, text
+
+from storage import refresh_queue
+from storage.facts import presence
+from storage.findings import Entity, Findings
+from storage.fold import Fold
+from storage.known import known
+from storage.refresh_queue import RefreshRequest
+from storage.upsert import upsert
+from tests.support.facts import apply, row, sample, wanted
+
+NOW = datetime(2026, 3, 4, 8, tzinfo=UTC)
+
+
+def want(connection: Connection, entity: str, entity_id: int, reason: str = "changed") -> None:
+    found = Findings()
+    found.wanted[Entity(entity, entity_id)] = reason  # type: ignore[assignment]
+    refresh_queue.mark(connection, "t", found, [])
+
+
+def claim(connection: Connection, most: int = 10) -> list[RefreshRequest]:
+    return refresh_queue.claim(connection, "t", most=most)
+
+
+def test_marking_an_entity_often_is_one_read(connection: Connection) -> None:
+    for _ in range(50):
+        want(connection, "evse", 902)
+    (request,) = claim(connection)
+    assert (request.entity, request.entity_id, request.generation) == ("evse", 902, 50)
+
+
+def test_the_stronger_reason_stays(connection: Connection) -> None:
+    for reason in ("unknown", "changed", "provisional"):
+        want(connection, "evse", 902, reason)
+    assert wanted(connection) == {("evse", 902): "changed"}
+
+
+def test_a_mark_made_during_a_read_survives_its_end(connection: Connection) -> None:
+    # Given a read under way
+    want(connection, "evse", 902)
+    (request,) = claim(connection)
+    # When the entity is marked again, and the read ends
+    want(connection, "evse", 902)
+    refresh_queue.finish(connection, request)
+    # Then it is due at once
+    (again,) = claim(connection)
+    assert again.generation > request.generation
+    refresh_queue.finish(connection, again)
+    assert wanted(connection) == {}
+
+
+def test_a_claimed_read_is_nobody_elses_until_its_lease_runs_out(connection: Connection) -> None:
+    want(connection, "evse", 902)
+    claim(connection)
+    assert claim(connection) == []
+    assert refresh_queue.due_tenants(connection) == []
+    connection.execute(text("UPDATE ingest.refresh_request SET lease_expires_at = now() - interval '1 second'"))
+    assert refresh_queue.due_tenants(connection) == ["t"]
+    (request,) = claim(connection)
+    assert request.attempts == 2
+
+
+def test_a_postponed_read_waits_and_says_why(connection: Connection) -> None:
+    want(connection, "evse", 902)
+    (request,) = claim(connection)
+    refresh_queue.postpone(connection, "t", [request], delay=timedelta(hours=1), error="down", counts=False)
+    found = connection.execute(
+        text("SELECT attempts, last_error, due_at > now() + interval '50 minutes' FROM ingest.refresh_request")
+    ).one()
+    assert found == (0, "down", True)
+    assert claim(connection) == []
+
+
+def test_a_mark_does_not_shorten_the_wait_after_a_failure(connection: Connection) -> None:
+    want(connection, "evse", 902)
+    (request,) = claim(connection)
+    refresh_queue.postpone(connection, "t", [request], delay=timedelta(hours=1), error="refused", counts=True)
+    want(connection, "evse", 902)
+    assert claim(connection) == []
+
+
+def test_a_start_notice_wants_the_session_after_a_while_and_its_evse_at_once(connection: Connection) -> None:
+    apply(connection, sample("session.start.stop.notification.start"))
+    assert wanted(connection) == {
+        ("session", 77120): "provisional",
+        ("evse", 902): "unknown",
+        ("charge_point", 418): "unknown",
+    }
+    assert {request.entity for request in claim(connection)} == {"evse", "charge_point"}
+
+
+def test_a_session_that_a_snapshot_made_whole_needs_no_read(connection: Connection) -> None:
+    apply(connection, sample("session.start.stop.notification.start"))
+    assert not known(connection, "t", "session", 77120).is_whole
+    apply(connection, sample("SessionUpdateNotification.active"))
+    assert known(connection, "t", "session", 77120).is_whole
+
+
+def test_a_whole_session_wants_no_read_when_it_is_mentioned_again(connection: Connection) -> None:
+    apply(connection, sample("SessionUpdateNotification.active"))
+    connection.execute(text("DELETE FROM ingest.refresh_request"))
+    apply(connection, sample("SessionMeterValuesNotification"))
+    assert ("session", 77120) not in wanted(connection)
+
+
+def test_meter_values_of_a_session_nobody_told_of_want_it_read(connection: Connection) -> None:
+    apply(connection, sample("SessionMeterValuesNotification"))
+    assert wanted(connection) == {("session", 77120): "unknown"}
+
+
+def test_different_statuses_of_one_second_are_contested_and_read(connection: Connection) -> None:
+    # Given two statuses of an EVSE that carry the same time
+    one, other = sample("HardwareStatusNotification.evse"), sample("HardwareStatusNotification.evse")
+    other["hardwareStatus"] = "charging"
+    # When both come, in two bites
+    apply(connection, one)
+    assert wanted(connection)[("evse", 902)] == "unknown"
+    apply(connection, other)
+    # Then a read is to settle it, and both are in the history
+    assert row(connection, "evse")["hardware_contested"] is True
+    assert wanted(connection)[("evse", 902)] == "contested"
+    assert connection.execute(text("SELECT count(*) FROM charging.evse_status_observation")).scalar() == 2
+
+
+def test_a_tombstoned_entity_that_is_spoken_of_is_looked_for_later(connection: Connection) -> None:
+    # Given a location that a read did not find
+    upsert(connection, "t", Fold([presence("charge_point", 418, began_at=NOW, gone=True)]))
+    # When it is spoken of
+    apply(connection, sample("NetworkStatusNotification.available"))
+    # Then it is looked for again, and not at once
+    assert wanted(connection) == {("charge_point", 418): "gone"}
+    assert claim(connection) == []
+
+
+def test_a_tombstone_is_lifted_by_a_later_read_and_not_by_an_earlier_one(connection: Connection) -> None:
+    upsert(connection, "t", Fold([presence("evse", 1, began_at=NOW, gone=True)]))
+    upsert(connection, "t", Fold([presence("evse", 1, began_at=NOW - timedelta(seconds=1), gone=False)]))
+    assert row(connection, "evse")["deleted_at"] == NOW
+    upsert(connection, "t", Fold([presence("evse", 1, began_at=NOW + timedelta(seconds=1), gone=False)]))
+    assert row(connection, "evse")["deleted_at"] is None

@@ -1,0 +1,290 @@
+"""The files of ``deploy/`` are sound, and fit the command line and the settings.
+
+Nothing here runs a container or a unit: linters and the code itself are what they are held against.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tomllib
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+import yaml
+from typer.core import TyperGroup
+
+from receiver.cli import app
+from workers.broker import QUEUES
+from workers.settings import Settings, environment_name
+
+ROOT = Path(__file__).parents[2]
+DEPLOY = ROOT / "deploy"
+UNITS = sorted((DEPLOY / "systemd").glob("*.service"))
+SETTINGS = {environment_name(field) for field in Settings.model_fields}
+
+#: What the supervisor of `work` and `up` adds to each process's time to stop.
+SUPERVISOR_MARGIN = timedelta(seconds=5)
+
+#: Findings that do not hold, with the reason.
+UNIT_FINDINGS_SET_ASIDE = {
+    "Security.Delegate": "nothing of ours manages control groups",
+    "Security.UMaskOW": "the linter takes the mask for the permissions: 0077 leaves others none",
+}
+
+
+def lint(tool: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """Run a linter of the development group; one that is missing is an error, not a reason to skip."""
+    program = Path(sys.executable).parent / tool
+    assert program.exists(), f"{tool} is not installed: run `make`"
+    return subprocess.run([program, *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+def default(field: str) -> timedelta:
+    value: timedelta = Settings.model_fields[field].default
+    return value
+
+
+def check_command(arguments: list[str]) -> None:
+    """Fail unless ``ampeco-receiver`` takes these arguments."""
+    group = typer.main.get_command(app)
+    assert isinstance(group, TyperGroup)
+    name, *rest = arguments
+    assert name in group.commands
+    group.commands[name].make_context(name, rest)
+
+
+def processes_stopped_in_turn(arguments: list[str]) -> int:
+    return len(QUEUES) if arguments == ["work"] else 1
+
+
+def needed_to_stop(arguments: list[str]) -> timedelta:
+    """The longest that a stop takes with the default settings."""
+    longest = default("shutdown_timeout") + SUPERVISOR_MARGIN
+    if arguments[0] == "serve":
+        longest = default("shutdown_timeout") + default("commit_timeout")
+    return longest * processes_stopped_in_turn(arguments)
+
+
+# The image
+
+
+def instructions() -> list[tuple[str, str]]:
+    """The Dockerfile's instructions, with their lines joined."""
+    text = re.sub(r"^\s*#.*\n", "", (DEPLOY / "Dockerfile").read_text(), flags=re.MULTILINE).replace("\\\n", " ")
+    return [(name, rest.strip()) for name, rest in re.findall(r"^([A-Z]+) +(.*)$", text, re.MULTILINE)]
+
+
+def test_hadolint_has_nothing_to_say_about_the_dockerfile() -> None:
+    found = lint("hadolint", "--no-color", "--failure-threshold", "style", DEPLOY / "Dockerfile")
+    assert found.returncode == 0, found.stdout + found.stderr
+
+
+def test_the_image_is_built_from_what_the_package_is_made_of() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    packages = set(project["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"])
+    copied = {
+        source
+        for name, rest in instructions()
+        if name == "COPY" and "--from" not in rest
+        for source in rest.split()[:-1]
+    }
+    assert copied == packages | {"pyproject.toml", "uv.lock", "README.md", "LICENSE"}
+    assert all((ROOT / source).exists() for source in copied)
+
+
+def test_the_build_context_holds_what_is_copied_and_no_more() -> None:
+    lines = (ROOT / ".dockerignore").read_text().splitlines()
+    let_in = {line.removeprefix("!") for line in lines if line.startswith("!")}
+    copied = {
+        source
+        for name, rest in instructions()
+        if name == "COPY" and "--from" not in rest
+        for source in rest.split()[:-1]
+    }
+    assert "*" in lines
+    assert let_in == copied
+
+
+def test_the_image_installs_the_locked_versions_without_the_embedded_servers() -> None:
+    syncs = [rest for name, rest in instructions() if name == "RUN" and "uv sync" in rest]
+    assert syncs
+    for sync in syncs:
+        assert "--frozen" in sync
+        assert "--no-dev" in sync
+        assert "extra" not in sync
+
+
+def test_the_image_runs_the_receiver_as_nobody_in_particular() -> None:
+    last = dict(instructions())
+    assert last["USER"] not in ("root", "0")
+    assert last["ENTRYPOINT"] == '["ampeco-receiver"]'
+    assert "/healthz" in last["HEALTHCHECK"]
+    check_command(yaml.safe_load(last["CMD"]))
+
+
+def test_every_variable_of_the_image_is_a_setting() -> None:
+    variables = {
+        variable for name, rest in instructions() if name == "ENV" for variable in re.findall(r"([A-Z_]+)=", rest)
+    }
+    ours = {variable for variable in variables if variable.startswith(("RECEIVER_", "TENANTS_", "DATABASE_", "REDIS_"))}
+    assert ours
+    assert ours <= SETTINGS
+
+
+# The compose file
+
+
+@pytest.fixture(scope="module")
+def compose() -> dict[str, Any]:
+    document: dict[str, Any] = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
+    return document
+
+
+OURS = ("migrate", "receiver", "apply", "refresh")
+
+
+def seconds(duration: str) -> timedelta:
+    assert re.fullmatch(r"\d+s", duration)
+    return timedelta(seconds=int(duration.removesuffix("s")))
+
+
+def test_the_compose_file_is_one() -> None:
+    found = lint("check-jsonschema", "--builtin-schema", "vendor.compose-spec", DEPLOY / "compose.yaml")
+    assert found.returncode == 0, found.stdout + found.stderr
+
+
+def test_yamllint_has_nothing_to_say_about_the_compose_file() -> None:
+    rules = "{extends: default, rules: {line-length: {max: 120}}}"
+    found = lint("yamllint", "--strict", "--config-data", rules, DEPLOY / "compose.yaml")
+    assert found.returncode == 0, found.stdout + found.stderr
+
+
+@pytest.mark.parametrize("service", OURS)
+def test_every_service_of_the_compose_file_runs_a_command_that_exists(compose: dict[str, Any], service: str) -> None:
+    check_command(compose["services"][service]["command"])
+
+
+@pytest.mark.parametrize("service", OURS)
+def test_every_variable_of_the_compose_file_is_a_setting(compose: dict[str, Any], service: str) -> None:
+    assert set(compose["services"][service]["environment"]) <= SETTINGS
+
+
+@pytest.mark.parametrize("service", ["receiver", "apply", "refresh"])
+def test_a_container_may_finish_what_it_has_in_hand(compose: dict[str, Any], service: str) -> None:
+    described = compose["services"][service]
+    assert seconds(described["stop_grace_period"]) > needed_to_stop(described["command"])
+
+
+def test_the_compose_file_serves_every_queue(compose: dict[str, Any]) -> None:
+    commands = [service.get("command", []) for service in compose["services"].values()]
+    assert {command[-1] for command in commands if command[:2] == ["work", "--queue"]} == set(QUEUES)
+
+
+def test_only_the_receiver_publishes_a_port(compose: dict[str, Any]) -> None:
+    assert [name for name, service in compose["services"].items() if "ports" in service] == ["receiver"]
+
+
+def test_no_secret_stands_in_the_compose_file(compose: dict[str, Any]) -> None:
+    for service in compose["services"].values():
+        for name, value in service.get("environment", {}).items():
+            assert not re.search(r"(?i)password|token|secret", name) or value.startswith("/run/secrets/")
+    assert all(set(secret) == {"file"} for secret in compose["secrets"].values())
+    ignored = (DEPLOY / ".gitignore").read_text().splitlines()
+    assert "/secrets/" in ignored
+    assert "/tenants.toml" in ignored
+
+
+def test_redis_keeps_what_it_is_told_over_a_restart(compose: dict[str, Any]) -> None:
+    redis = compose["services"]["redis"]
+    assert "--appendonly yes" in " ".join(redis["command"])
+    assert any(volume.endswith(":/data") for volume in redis["volumes"])
+
+
+@pytest.mark.parametrize("service", ["receiver", "apply", "refresh"])
+def test_nothing_starts_before_the_database_is_migrated(compose: dict[str, Any], service: str) -> None:
+    assert compose["services"][service]["depends_on"]["migrate"] == {"condition": "service_completed_successfully"}
+
+
+@pytest.mark.parametrize("service", ["postgres", "redis", "apply", "refresh"])
+def test_every_service_is_asked_for_its_health(compose: dict[str, Any], service: str) -> None:
+    assert compose["services"][service]["healthcheck"]["test"]
+
+
+def test_every_service_has_its_limits(compose: dict[str, Any]) -> None:
+    for service in compose["services"].values():
+        assert set(service["deploy"]["resources"]["limits"]) == {"cpus", "memory"}
+        assert "restart" in service
+
+
+# The units
+
+
+def unit(path: Path) -> dict[str, list[str]]:
+    """The settings of a unit, whatever their section; a setting may stand several times."""
+    found: dict[str, list[str]] = {}
+    for line in path.read_text().splitlines():
+        if line and not line.startswith(("#", "[")):
+            name, _, value = line.partition("=")
+            found.setdefault(name, []).append(value)
+    return found
+
+
+def arguments_of(path: Path) -> list[str]:
+    (command,) = unit(path)["ExecStart"]
+    program, *arguments = command.split()
+    assert program.endswith("/bin/ampeco-receiver")
+    return arguments
+
+
+@pytest.mark.parametrize("path", UNITS, ids=lambda path: path.name)
+def test_the_linter_of_units_has_nothing_to_say(path: Path) -> None:
+    found = lint("systemdlint", "--norootfs", path)
+    findings = [line for line in (found.stdout + found.stderr).splitlines() if line.strip()]
+    assert [line for line in findings if not any(f"[{known}]" in line for known in UNIT_FINDINGS_SET_ASIDE)] == []
+
+
+def test_there_is_a_unit_for_each_kind_of_process() -> None:
+    assert {path.name for path in UNITS} == {
+        "ampeco-receiver-migrate.service",
+        "ampeco-receiver-serve.service",
+        "ampeco-receiver-work.service",
+    }
+
+
+@pytest.mark.parametrize("path", UNITS, ids=lambda path: path.name)
+def test_every_unit_runs_a_command_that_exists(path: Path) -> None:
+    check_command(arguments_of(path))
+
+
+@pytest.mark.parametrize("path", UNITS, ids=lambda path: path.name)
+def test_every_unit_is_confined_to_a_user_of_its_own(path: Path) -> None:
+    settings = unit(path)
+    assert settings["User"] == ["ampeco-receiver"]
+    assert settings["CapabilityBoundingSet"] == [""]
+    for name in ("NoNewPrivileges", "ProtectHome", "PrivateTmp", "PrivateDevices"):
+        assert settings[name] == ["yes"]
+
+
+@pytest.mark.parametrize("path", UNITS, ids=lambda path: path.name)
+def test_a_unit_may_finish_what_it_has_in_hand(path: Path) -> None:
+    settings, arguments = unit(path), arguments_of(path)
+    if settings["Type"] == ["oneshot"]:
+        assert settings["TimeoutStartSec"] == ["infinity"]
+        return
+    assert settings["KillMode"] == ["mixed"]
+    assert timedelta(seconds=int(settings["TimeoutStopSec"][0])) > needed_to_stop(arguments)
+
+
+def test_every_variable_of_the_example_environment_is_a_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = (DEPLOY / "systemd" / "environment.example").read_text().splitlines()
+    given = dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
+    assert set(given) <= SETTINGS
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    settings = Settings()
+    assert settings.model_fields_set == {field for field in Settings.model_fields if environment_name(field) in given}

@@ -1,0 +1,280 @@
+"""The documentation names what the code has, and nothing that it has not."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import prometheus_client
+import pytest
+import typer
+from prometheus_client.core import GaugeMetricFamily
+from sqlalchemy import Connection, create_engine, text
+from typer.core import TyperGroup
+
+import receiver.cli
+import receiver.metrics
+import simulator.cli
+import workers.metrics  # noqa: F401 - registers its metrics
+from ampeco.catalogue import CATALOGUE
+from ampeco.tenants import Tenant
+from receiver.health import Health
+from storage import mirrors
+from storage.batches import overdue
+from storage.tables import metadata
+from workers.settings import Settings, environment_name
+
+ROOT = Path(__file__).parents[2]
+
+#: Every page, by its path from the repository's root.
+PAGES = {
+    str(path.relative_to(ROOT)): path.read_text()
+    for pattern in ("*.md", "docs/*.md", "deploy/*.md")
+    for path in sorted(ROOT.glob(pattern))
+}
+
+README = PAGES["README.md"]
+CONFIGURATION = PAGES["docs/configuration.md"]
+OPERATIONS = PAGES["docs/operations.md"]
+DATA_MODEL = PAGES["docs/data-model.md"]
+
+PROGRAMS = {
+    "ampeco-receiver": typer.main.get_command(receiver.cli.app),
+    "ampeco-simulator": typer.main.get_command(simulator.cli.app),
+}
+
+_FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
+_SPAN = re.compile(r"`([^`\n]+)`")
+_ROW = re.compile(r"^\| `([^`]+)` \| (?:`([^`]*)`|([^|]*?)) \|", re.MULTILINE)
+
+
+def fenced(page: str, *languages: str) -> list[str]:
+    """The blocks of a page in these languages."""
+    return [body for _, language, body in _FENCE.findall(page) if language in languages]
+
+
+def prose(page: str) -> str:
+    """The page without its blocks."""
+    return _FENCE.sub("", page)
+
+
+def commands(page: str, program: str) -> Iterator[list[str]]:
+    """The arguments of each call of a program that a page shows, in a block or in a line."""
+    lines = [line for block in fenced(page, "sh", "console") for line in block.splitlines()]
+    lines += _SPAN.findall(prose(page))
+    for line in lines:
+        match = re.search(rf"(?:^|[\s/]){program}(?=\s|$)(.*)", line.strip().removeprefix("$ "))
+        if match and "=" not in line.split(program)[0]:
+            yield shlex.split(match[1], comments=True)
+
+
+def targets() -> set[str]:
+    return set(re.findall(r"^([a-z]+):.*##", (ROOT / "Makefile").read_text(), re.MULTILINE))
+
+
+def made(page: str) -> set[str]:
+    """The targets that a page tells people to make."""
+    code = [*fenced(page, "sh", "console"), *_SPAN.findall(prose(page))]
+    return {target for shown in code for target in re.findall(r"(?:^|\s)make ([a-z]+)", shown)}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_make_target_that_a_page_names_exists(page: str) -> None:
+    assert made(PAGES[page]) <= targets()
+
+
+def test_every_make_target_is_in_the_readme() -> None:
+    assert made(README) >= targets()
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+@pytest.mark.parametrize("page", PAGES)
+def test_every_command_and_option_that_a_page_names_exists(page: str, program: str) -> None:
+    group = PROGRAMS[program]
+    assert isinstance(group, TyperGroup)
+    for arguments in commands(PAGES[page], program):
+        shown = " ".join([program, *arguments])
+        command: Any = group
+        if arguments and re.fullmatch(r"[a-z][a-z-]*", arguments[0]):
+            assert arguments[0] in group.commands, f"{page}: there is no `{shown}`"
+            command = group.commands[arguments[0]]
+        known = {name for parameter in command.params for name in parameter.opts} | {"--help"}
+        given = {argument.partition("=")[0] for argument in arguments if argument.startswith("--")}
+        assert given <= known, f"{page}: `{shown}`"
+
+
+def test_every_command_and_option_of_the_receiver_is_in_operations() -> None:
+    group = PROGRAMS["ampeco-receiver"]
+    assert isinstance(group, TyperGroup)
+    section = OPERATIONS.partition("## Commands")[2].partition("\n## ")[0]
+    for name, command in group.commands.items():
+        assert f"`ampeco-receiver {name}`" in section
+        options = {
+            option for parameter in command.params if parameter.param_type_name == "option" for option in parameter.opts
+        }
+        assert options <= set(_SPAN.findall(section)), f"ampeco-receiver {name}"
+
+
+def documented_settings() -> dict[str, str]:
+    """The default that the page gives for each variable; empty where it says that it is unset."""
+    section = CONFIGURATION.partition("## Settings")[2].partition("\n## ")[0]
+    return {name: default if other != "unset" else "" for name, default, other in _ROW.findall(section)}
+
+
+def test_every_setting_is_documented_and_no_other() -> None:
+    assert set(documented_settings()) == {environment_name(field) for field in Settings.model_fields}
+
+
+@pytest.mark.parametrize("field", Settings.model_fields)
+def test_the_documented_default_of_a_setting_is_its_default(field: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in documented_settings():
+        monkeypatch.delenv(name, raising=False)
+    default = getattr(Settings(), field)
+    documented = documented_settings()[environment_name(field)]
+    if not documented:
+        assert default is None
+        return
+    monkeypatch.setenv(environment_name(field), documented)
+    assert getattr(Settings(), field) == default
+
+
+def test_every_variable_that_a_page_names_is_a_setting() -> None:
+    known = {environment_name(field) for field in Settings.model_fields}
+    known.add("RECEIVER_PUBLISH")  # the compose file's own
+    for page, content in PAGES.items():
+        assert set(re.findall(r"\bRECEIVER_[A-Z_]+", content)) <= known, page
+
+
+def test_every_key_of_a_tenant_is_documented_and_no_other() -> None:
+    section = CONFIGURATION.partition("## tenants.toml")[2].partition("\n## ")[0]
+    documented = {name for name, _, _ in _ROW.findall(section)}
+    assert documented == set(Tenant.model_fields) - {"name"}
+
+
+def test_every_key_of_a_tenant_is_in_the_example() -> None:
+    example = (ROOT / "tenants.example.toml").read_text()
+    for key in set(Tenant.model_fields) - {"name"}:
+        assert re.search(rf"^(?:# )?{key} = ", example, re.MULTILINE), key
+
+
+def test_every_notification_is_documented() -> None:
+    documented = {name for name, _, _ in _ROW.findall(PAGES["docs/ampeco.md"])}
+    assert {known.name for known in CATALOGUE} <= documented
+
+
+def described(table: str) -> set[str]:
+    """What the table's section of the data model names."""
+    heading = f"### `{table}`\n"
+    assert heading in DATA_MODEL, f"{table} has no section"
+    return set(_SPAN.findall(re.split(r"^##", DATA_MODEL.partition(heading)[2], maxsplit=1, flags=re.MULTILINE)[0]))
+
+
+@pytest.mark.parametrize("table", metadata.tables)
+def test_every_table_is_described_with_every_column(table: str) -> None:
+    columns = {column.name for column in metadata.tables[table].columns}
+    mirror = mirrors.MIRRORS.get(metadata.tables[table].name)
+    if mirror is not None:  # these are described once for all of them
+        columns -= {name for group in mirror.groups for name in (group.at, group.version, group.contested)}
+        columns -= {"first_seen_at", "updated_at"}
+        assert {group.name for group in mirror.groups} <= described(table)
+    assert columns <= described(table)
+
+
+def test_no_table_is_described_that_does_not_exist() -> None:
+    headings = set(re.findall(r"^### `([a-z_.]+)`$", DATA_MODEL, re.MULTILINE))
+    assert headings == set(metadata.tables) | {"ingest.notification_state"}
+
+
+def _queries() -> list[tuple[str, str]]:
+    return [(page, query) for page, content in PAGES.items() for query in fenced(content, "sql")]
+
+
+@pytest.mark.parametrize(
+    ("page", "query"), _queries(), ids=[f"{page}-{number}" for number, (page, _) in enumerate(_queries(), 1)]
+)
+def test_every_query_runs(connection: Connection, page: str, query: str) -> None:
+    connection.exec_driver_sql(query.replace("%", "%%"))
+
+
+def test_the_query_that_replays_opens_the_batch_again(connection: Connection) -> None:
+    (query,) = [query for query in fenced(OPERATIONS, "sql") if "DELETE FROM ingest.outcome" in query]
+    batch, notification = uuid4(), uuid4()
+    connection.execute(
+        text("""
+            INSERT INTO ingest.batch (tenant, batch_id, notifications, body_bytes, first_received_at, last_received_at,
+                                      committed_at, sent_at, applied_at, attempts)
+            VALUES ('example', :batch, 1, 2, now(), now(), now() - interval '1 day', now(), now(), 4)
+        """),
+        {"batch": batch},
+    )
+    connection.execute(
+        text("""
+            INSERT INTO ingest.outcome (tenant, notification_id, batch_id, received_at, state, reason)
+            VALUES ('example', :notification, :batch, now(), 'failed', 'not as documented')
+        """),
+        {"batch": batch, "notification": notification},
+    )
+    connection.exec_driver_sql(query)
+    assert connection.execute(text("SELECT count(*) FROM ingest.outcome WHERE tenant = 'example'")).scalar() == 0
+    assert batch in overdue(connection, age=timedelta(seconds=30), most=50)
+
+
+def registered_metrics() -> set[str]:
+    """The names under which Prometheus sees our metrics."""
+    names = set()
+    for family in prometheus_client.REGISTRY.collect():
+        if family.name.startswith("ampeco_"):
+            names.add(family.name + ("_total" if family.type == "counter" else ""))
+    # What is read from Postgres has a name even when Postgres does not answer.
+    engine = create_engine("postgresql+psycopg://nobody@127.0.0.1:1/none")
+    stored = Health(engine, None, None, [])._stored()  # type: ignore[arg-type]
+    return names | {family.name for family in stored.collect() if isinstance(family, GaugeMetricFamily)}
+
+
+def test_every_metric_is_documented_and_no_other() -> None:
+    section = OPERATIONS.partition("## Metrics")[2].partition("\n## ")[0]
+    documented = set(re.findall(r"^\| `(ampeco_[a-z_]+)` \|", section, re.MULTILINE))
+    assert documented == registered_metrics()
+
+
+def test_every_metric_that_a_page_names_exists() -> None:
+    known = registered_metrics()
+    known |= {f"{name}_bucket" for name in known}
+    for page, content in PAGES.items():
+        assert set(re.findall(r"\bampeco_[a-z_]+_(?:total|seconds(?:_bucket)?)\b", content)) <= known, page
+
+
+def anchors(page: str) -> set[str]:
+    """The anchors of a page's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.+)$", prose(page), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_relative_link_leads_somewhere(page: str) -> None:
+    for target in re.findall(r"\]\(([^)\s]+)\)", prose(PAGES[page])):
+        if re.match(r"[a-z]+:", target):
+            continue
+        path, _, anchor = target.partition("#")
+        found = (ROOT / page).parent / path if path else ROOT / page
+        assert found.exists(), f"{page}: {target}"
+        if anchor:
+            assert anchor in anchors(found.read_text()), f"{page}: {target}"
+
+
+def test_every_page_can_be_reached_from_the_readme() -> None:
+    reached, to_read = set(), ["README.md"]
+    while to_read:
+        page = to_read.pop()
+        reached.add(page)
+        for target in re.findall(r"\]\(([^)\s#]+\.md)(?:#[^)]*)?\)", PAGES[page]):
+            if not re.match(r"[a-z]+:", target):
+                found = str(((ROOT / page).parent / target).resolve().relative_to(ROOT))
+                if found in PAGES and found not in reached:
+                    to_read.append(found)
+    assert reached == set(PAGES)
