@@ -14,9 +14,10 @@ from functools import partial
 from typing import Any
 
 import orjson
-import uuid6
+
 import uvicorn
 from psycopg_pool import AsyncConnectionPool
+from storage.ids import uuid7
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -94,7 +95,7 @@ def _row(entry: Entry) -> tuple[Any, ...]:
         entry.tenant,
         entry.received_at,
         entry.notification_id,
-        uuid6.uuid7(),
+        uuid7(),
         entry.notification_type,
         entry.session_id,
         entry.evse_id,

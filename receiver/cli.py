@@ -95,7 +95,9 @@ def up() -> None:
     """Run everything in this terminal: servers if embedded, migrations, receiver, workers. Ctrl-C stops it."""
     with _running("up") as settings:
         bring_up_to_date(settings)
-        supervisor = Supervisor(service_children(), shutdown_seconds=settings.shutdown_timeout.total_seconds() + 5)
+        supervisor = Supervisor(
+            service_children(settings), shutdown_seconds=settings.shutdown_timeout.total_seconds() + 5
+        )
         supervisor.stop_on_signals()
         console.print(f"Receiving on http://{settings.host}:{settings.port}/notifications/TENANT; Ctrl-C stops.")
         supervisor.run()
@@ -133,7 +135,7 @@ def work(
             run(settings, {queue})
             return
         supervisor = Supervisor(
-            worker_children(),
+            worker_children(settings),
             shutdown_seconds=settings.shutdown_timeout.total_seconds() + 5,
         )
         supervisor.stop_on_signals()

@@ -80,7 +80,7 @@ def run_demo(*, seconds: float | None, speed: float, data_dir: Path | None) -> N
             ],
         )
         supervisor = Supervisor(
-            [simulator, *service_children()],
+            [simulator, *service_children(ready)],
             shutdown_seconds=ready.shutdown_timeout.total_seconds() + 5,
             output=log,
         )

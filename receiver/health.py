@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from typing import TypedDict
 
 import redis
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.multiprocess import MultiProcessCollector
 from redis.exceptions import RedisError
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
@@ -54,7 +56,7 @@ class Health:
         """``GET /metrics``: this process's counters, and what stands in Postgres."""
         WAITING.set(self._committer.waiting)
         stored = await run_in_threadpool(self._stored)
-        return Response(generate_latest(REGISTRY) + generate_latest(stored), media_type=CONTENT_TYPE_LATEST)
+        return Response(generate_latest(_counters()) + generate_latest(stored), media_type=CONTENT_TYPE_LATEST)
 
     def _postgres(self) -> Check:
         try:
@@ -100,6 +102,15 @@ class Health:
             gauges.append(gauge)
         registry.register(_Collected(gauges))
         return registry
+
+
+def _counters() -> CollectorRegistry:
+    """This process's counters, or those of all that share the port; see :func:`receiver.serve.serve`."""
+    if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+        return REGISTRY
+    registry = CollectorRegistry()
+    MultiProcessCollector(registry)  # type: ignore[no-untyped-call] # as of prometheus_client 0.26
+    return registry
 
 
 class _Collected:

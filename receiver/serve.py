@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tempfile
 
@@ -28,19 +29,21 @@ def app() -> Starlette:
 
 def serve(settings: Settings, *, processes: int = 1) -> None:
     """Serve until SIGTERM or SIGINT: stop listening, commit what waits, answer it, leave."""
-    if processes > 1:
-        # prometheus_client adds up the figures of several processes through files.
-        os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", tempfile.mkdtemp(prefix="ampeco-receiver-metrics-"))
-    uvicorn.run(
-        "receiver.serve:app",
-        factory=True,
-        host=settings.host,
-        port=settings.port,
-        workers=processes,
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        backlog=BACKLOG,
-        timeout_keep_alive=KEEP_ALIVE_SECONDS,
-        timeout_graceful_shutdown=int(settings.shutdown_timeout.total_seconds()),
-    )
+    with contextlib.ExitStack() as stack:
+        if processes > 1:
+            # prometheus_client adds up the figures of several processes through files.
+            directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="ampeco-receiver-metrics-"))
+            os.environ["PROMETHEUS_MULTIPROC_DIR"] = directory
+        uvicorn.run(
+            "receiver.serve:app",
+            factory=True,
+            host=settings.host,
+            port=settings.port,
+            workers=processes,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            backlog=BACKLOG,
+            timeout_keep_alive=KEEP_ALIVE_SECONDS,
+            timeout_graceful_shutdown=int(settings.shutdown_timeout.total_seconds()),
+        )

@@ -10,14 +10,21 @@ from workers.process import make_partitions
 from workers.settings import Settings
 
 
-def worker_children() -> list[Child]:
-    """A work process for each queue, so that slow reads never hold back the applying."""
-    return [receiver_child(f"work {queue}", "work", "--queue", queue) for queue in QUEUES]
+def worker_children(settings: Settings) -> list[Child]:
+    """A work process for each queue, so that slow reads never hold back the applying.
+
+    Where the workers' metrics have a port, each process has its own, counted up from it.
+    """
+    children = [receiver_child(f"work {queue}", "work", "--queue", queue) for queue in QUEUES]
+    if settings.work_metrics_port is not None:
+        for offset, child in enumerate(children):
+            child.environment["RECEIVER_WORK_METRICS_PORT"] = str(settings.work_metrics_port + offset)
+    return children
 
 
-def service_children() -> list[Child]:
+def service_children(settings: Settings) -> list[Child]:
     """The processes of a whole service, what brings work in first."""
-    return [receiver_child("serve", "serve"), *worker_children()]
+    return [receiver_child("serve", "serve"), *worker_children(settings)]
 
 
 def bring_up_to_date(settings: Settings) -> None:

@@ -116,12 +116,16 @@ SELECT batch_id
    AND batch_id = ANY(:batch_ids)
    AND applied_at IS NULL
  ORDER BY batch_id
-   FOR UPDATE SKIP LOCKED
+   FOR UPDATE
 """)
 
 
 def hold(connection: Connection, tenant: str, batch_ids: Sequence[UUID]) -> set[UUID]:
-    """Lock claimed batches for the transaction, leaving out those that were closed meanwhile."""
+    """Lock claimed batches for the transaction, leaving out those that were closed meanwhile.
+
+    It waits for a lock that another holds: somebody who is claiming looks at our batches
+    for a moment, and to skip them then would leave them leased to nobody.
+    """
     found = connection.execute(_HOLD, {"tenant": tenant, "batch_ids": list(batch_ids)})
     return set(found.scalars())
 

@@ -9,9 +9,9 @@ from typing import Any
 from uuid import UUID
 
 import orjson
-import uuid6
 from psycopg import AsyncConnection
 
+from storage.ids import uuid7
 from storage.partitions import partition_statements, utc_today
 
 _MOST_BIGINT = 2**63 - 1
@@ -47,8 +47,8 @@ class Entry:
     charge_point_id: int | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
-        self.notification_id = uuid6.uuid7()
-        self.received_at = datetime.fromtimestamp(self.notification_id.time / 1000, UTC)
+        self.notification_id = uuid7()
+        self.received_at = datetime.fromtimestamp((self.notification_id.int >> 80) / 1000, UTC)
         self._peek()
 
     def drop_hints(self) -> None:
@@ -91,7 +91,7 @@ class Group:
 
     tenant: str
     entries: Sequence[Entry]
-    batch_id: UUID = field(default_factory=uuid6.uuid7)
+    batch_id: UUID = field(default_factory=uuid7)
 
 
 # Committing the same group twice adds nothing, so that a commit whose answer was lost
@@ -109,7 +109,7 @@ INSERT INTO ingest.notification (
 SELECT *
   FROM unnest(
        %b::text[], %b::timestamptz[], %b::uuid[], %b::uuid[], %b::text[], %b::bigint[], %b::bigint[],
-       %b::bigint[], %b::text[], %b::text[], %t::jsonb[], %b::bytea[])
+       %b::bigint[], %b::text[], %b::text[], %b::text[]::jsonb[], %b::bytea[])
     ON CONFLICT DO NOTHING
 """
 

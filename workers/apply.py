@@ -261,7 +261,7 @@ def _give_back(engine: Engine, claimed: Sequence[Batch], error: BaseException) -
                 connection,
                 claimed[0].tenant,
                 [batch.batch_id for batch in claimed],
-                after=min(timedelta(seconds=0.5 * 2 ** min(attempts, 8)), inbox.LEASE),
+                after=min(timedelta(seconds=0.2 * 2 ** min(attempts, 8)), inbox.LEASE),
                 error=_describe(error),
             )
     except DBAPIError as failure:

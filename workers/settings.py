@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import AliasChoices, Field, ValidationError
+from pydantic import AliasChoices, BeforeValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from ampeco.tenants import Tenant, load_tenants
+
+
+def _seconds(value: object) -> object:
+    """Read a bare number as seconds, which is what people write; ISO 8601 durations pass through."""
+    if isinstance(value, str):
+        with contextlib.suppress(ValueError):
+            return float(value)
+    return value
+
+
+#: A duration: a number of seconds, or ISO 8601 such as ``PT5M``.
+Duration = Annotated[timedelta, BeforeValidator(_seconds)]
 
 
 class SettingsError(Exception):
@@ -47,7 +60,7 @@ class Settings(BaseSettings):
         description="How AMPECO reaches the receiver; callback URLs begin with it",
     )
     body_limit_bytes: int = Field(default=1024 * 1024, gt=0, description="Longest body that is read")
-    commit_timeout: timedelta = Field(
+    commit_timeout: Duration = Field(
         default=timedelta(seconds=5), gt=timedelta(0), description="Longest wait for a commit before a 503"
     )
     waiting_room: int = Field(
@@ -56,13 +69,13 @@ class Settings(BaseSettings):
 
     apply_threads: int = Field(default=2, gt=0, le=16, description="Threads of a work process that apply")
     refresh_threads: int = Field(default=4, gt=0, le=64, description="Threads of a work process that read the API")
-    sweep_after: timedelta = Field(
+    sweep_after: Duration = Field(
         default=timedelta(seconds=30), gt=timedelta(0), description="Age at which an open batch is sent again"
     )
-    api_timeout: timedelta = Field(
+    api_timeout: Duration = Field(
         default=timedelta(seconds=10), gt=timedelta(0), description="Longest wait for an answer of AMPECO's API"
     )
-    shutdown_timeout: timedelta = Field(
+    shutdown_timeout: Duration = Field(
         default=timedelta(seconds=30), gt=timedelta(0), description="Longest wait for work in hand at a stop"
     )
     work_metrics_port: int | None = Field(

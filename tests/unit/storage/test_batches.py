@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from uuid import UUID
 
@@ -95,16 +96,33 @@ def test_a_batch_given_back_waits_and_says_why(database_url: str, engine: Engine
     assert len(claim(engine)) == 1
 
 
-def test_a_batch_that_another_transaction_holds_is_left_to_it(database_url: str, engine: Engine) -> None:
+def test_a_batch_that_was_closed_meanwhile_is_left_alone(database_url: str, engine: Engine) -> None:
+    # Given a batch in the hands of one worker
     one = group("a", b"1")
     commit(database_url, one)
-    with engine.begin() as holder:
-        assert inbox.hold(holder, "a", [one.batch_id]) == {one.batch_id}
-        with engine.begin() as other:
-            assert inbox.hold(other, "a", [one.batch_id]) == set()
-        inbox.close(holder, "a", [one.batch_id])
-    with engine.begin() as late:
-        assert inbox.hold(late, "a", [one.batch_id]) == set()
+    with ThreadPoolExecutor(1) as pool:
+        with engine.begin() as holder:
+            assert inbox.hold(holder, "a", [one.batch_id]) == {one.batch_id}
+            # When another wants it, which waits, and the first closes it
+            late = pool.submit(hold, engine, one.batch_id)
+            inbox.close(holder, "a", [one.batch_id])
+        # Then there is nothing left to do
+        assert late.result() == set()
+
+
+def hold(engine: Engine, batch_id: UUID) -> set[UUID]:
+    with engine.begin() as connection:
+        return inbox.hold(connection, "a", [batch_id])
+
+
+def test_a_batch_that_somebody_looks_at_is_waited_for_and_not_skipped(database_url: str, engine: Engine) -> None:
+    one = group("a", b"1")
+    commit(database_url, one)
+    with ThreadPoolExecutor(1) as pool:
+        with engine.begin() as looker:
+            looker.execute(text("SELECT FROM ingest.batch FOR UPDATE"))
+            mine = pool.submit(hold, engine, one.batch_id)
+        assert mine.result() == {one.batch_id}
 
 
 def test_an_overdue_batch_is_sent_again_once_by_all_sweeps_together(database_url: str, engine: Engine) -> None:

@@ -1,0 +1,23 @@
+"""UUIDv7 of our own making: in order within a process, and never ahead of the clock for long."""
+
+from __future__ import annotations
+
+import os
+import time
+from uuid import UUID
+
+_last_tick = 0
+
+
+def uuid7() -> UUID:
+    """Make a UUIDv7 whose 12 bits after the milliseconds count parts of one (RFC 9562, method 3).
+
+    Ids of one process rise; among more than 4096 in a millisecond the time part runs
+    ahead by that much and no more.
+    """
+    global _last_tick
+    now = time.time_ns()
+    tick = (now // 1_000_000 << 12) | (now % 1_000_000 * 4096 // 1_000_000)
+    _last_tick = tick = max(tick, _last_tick + 1)
+    chance = int.from_bytes(os.urandom(8)) & 0x3FFF_FFFF_FFFF_FFFF
+    return UUID(int=(tick >> 12) << 80 | 0x7 << 76 | (tick & 0xFFF) << 64 | 0x2 << 62 | chance)
