@@ -14,10 +14,8 @@ from functools import partial
 from typing import Any
 
 import orjson
-
 import uvicorn
 from psycopg_pool import AsyncConnectionPool
-from storage.ids import uuid7
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -28,6 +26,7 @@ from bench.signed import TENANT
 from receiver.accept import KEPT_HEADERS, SIGNATURE_HEADER
 from receiver.serve import serve
 from storage.database import connection_arguments, conninfo
+from storage.ids import uuid7
 from storage.inbox import Entry
 from workers.settings import load_settings
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -161,7 +162,7 @@ class GroupCommitter:
         else:
             return
         COMMITTED_TOGETHER.observe(len(self._in_hand))
-        for group in groups:
+        for group in groups if logger.is_enabled_for(logging.DEBUG) else ():
             for entry in group.entries:
                 logger.debug(
                     "committed",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import tempfile
 
 import uvicorn
@@ -29,6 +30,10 @@ def app() -> Starlette:
 
 def serve(settings: Settings, *, processes: int = 1) -> None:
     """Serve until SIGTERM or SIGINT: stop listening, commit what waits, answer it, leave."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        # uvicorn stops in order, and then raises the signal once more: that would end us
+        # before what we started is stopped too.
+        signal.signal(number, lambda *_: None)
     with contextlib.ExitStack() as stack:
         if processes > 1:
             # prometheus_client adds up the figures of several processes through files.

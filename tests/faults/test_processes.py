@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import signal
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 import redis
 from sqlalchemy import Engine, text
 
+from ampeco.signature import sign
 from tests.support.facts import sample
 from tests.support.processes import Processes, Sender, compare, processes
 from tests.support.service import TOKEN, eventually
-from ampeco.signature import sign
-
-import httpx
-import json
 
 
 @pytest.fixture
@@ -33,9 +32,7 @@ def end_leases(engine: Engine) -> None:
         connection.execute(text("UPDATE ingest.batch SET lease_expires_at = now() WHERE applied_at IS NULL"))
 
 
-def test_a_killed_worker_and_an_emptied_redis_lose_nothing(
-    service: Processes, engine: Engine, redis_url: str
-) -> None:
+def test_a_killed_worker_and_an_emptied_redis_lose_nothing(service: Processes, engine: Engine, redis_url: str) -> None:
     # Given a steady load, and a worker in the middle of it
     worker = service.work()
     with Sender(service.url) as sender, redis.Redis.from_url(redis_url) as client:
@@ -66,9 +63,7 @@ def test_a_killed_worker_and_an_emptied_redis_lose_nothing(
     assert lagging == 0
 
 
-def test_a_receiver_that_is_told_to_stop_cuts_off_nobody_and_keeps_its_word(
-    service: Processes, engine: Engine
-) -> None:
+def test_a_receiver_that_is_told_to_stop_cuts_off_nobody_and_keeps_its_word(service: Processes, engine: Engine) -> None:
     with Sender(service.url) as sender:
         sender.wait_for(100)
         receiver = service.started[0]

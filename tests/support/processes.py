@@ -110,9 +110,7 @@ class Sender:
                 number += 1
                 raw = json.dumps(self._body(number, lane)).encode()
                 try:
-                    answer = client.post(
-                        "/notifications/demo", content=raw, headers={"X-Signature": sign(raw, TOKEN)}
-                    )
+                    answer = client.post("/notifications/demo", content=raw, headers={"X-Signature": sign(raw, TOKEN)})
                 except httpx.TransportError:
                     self.unanswered += 1
                     time.sleep(0.05)

@@ -1,0 +1,84 @@
+"""The command line tells an operator in one sentence what is wrong, and never a secret."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.service import TOKEN, write_tenants
+
+NOBODY_LISTENS = "127.0.0.1:1"
+
+
+def run(directory: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "receiver", *arguments],
+        cwd=directory,
+        env=os.environ | {"COLUMNS": "200"} | environment,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment", "named"),
+    [
+        (["up"], {"TENANTS_FILE": "nowhere.toml"}, "TENANTS_FILE"),
+        (["migrate"], {"DATABASE_URL": "mysql://x"}, "DATABASE_URL"),
+        (["status"], {"DATABASE_URL": f"postgresql://{NOBODY_LISTENS}/x", "REDIS_URL": "redis://x"}, "DATABASE_URL"),
+        (["serve"], {"RECEIVER_PORT": "eighty"}, "RECEIVER_PORT"),
+        (["work"], {"RECEIVER_SWEEP_AFTER": "soon"}, "RECEIVER_SWEEP_AFTER"),
+        (["subscribe"], {}, "RECEIVER_PUBLIC_URL"),
+        (["subscribe", "--tenant", "nobody"], {"RECEIVER_PUBLIC_URL": "https://x"}, "--tenant"),
+        (["subscriptions"], {}, "AMPECO"),
+    ],
+)
+def test_a_wrong_setting_stops_the_start_with_one_sentence_that_names_it(
+    tmp_path: Path, arguments: list[str], environment: dict[str, str], named: str
+) -> None:
+    write_tenants(tmp_path)
+    ended = run(tmp_path, *arguments, **environment)
+    assert ended.returncode == 2
+    assert len(ended.stderr.strip().splitlines()) == 1
+    assert ended.stderr.startswith("ampeco-receiver: ")
+    assert named in ended.stderr
+    assert TOKEN not in ended.stdout + ended.stderr
+    assert not (tmp_path / ".local").exists(), "nothing is started for a start that fails"
+
+
+def test_a_tenant_with_two_tokens_is_refused_without_showing_either(tmp_path: Path) -> None:
+    (tmp_path / "tenants.toml").write_text('[tenants.a]\nbase_url = "http://x"\ntoken = "s3cret"\ntoken_env = "Y"\n')
+    ended = run(tmp_path, "subscriptions")
+    assert ended.returncode == 2
+    assert "tenants.a: needs exactly one of token, token_env and token_file" in ended.stderr
+    assert "s3cret" not in ended.stderr
+
+
+def test_a_database_is_migrated_shown_and_taken_back(tmp_path: Path, empty_database_url: str, redis_url: str) -> None:
+    write_tenants(tmp_path)
+    servers = {"DATABASE_URL": empty_database_url, "REDIS_URL": redis_url}
+
+    before = run(tmp_path, "status", **servers)
+    assert before.returncode == 2
+    assert "ampeco-receiver migrate" in before.stderr
+
+    assert "Migrated from nothing to" in run(tmp_path, "migrate", **servers).stdout
+    assert "already" in run(tmp_path, "migrate", **servers).stdout
+    shown = json.loads(run(tmp_path, "status", "--json", **servers).stdout)
+    assert [tenant["tenant"] for tenant in shown["tenants"]] == ["demo", "other"]
+    assert shown["queues"] == {"apply": 0, "refresh": 0}
+    assert "Notifications and reads" in run(tmp_path, "status", **servers).stdout
+    assert "Migrated back" in run(tmp_path, "migrate", "base", **servers).stdout
+
+
+def test_help_names_every_command(tmp_path: Path) -> None:
+    shown = run(tmp_path, "--help").stdout
+    for command in ("up", "serve", "work", "migrate", "subscribe", "unsubscribe", "subscriptions", "status", "demo"):
+        assert command in shown

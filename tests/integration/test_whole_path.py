@@ -1,0 +1,75 @@
+"""From a living tenant to the database: what the tenant shows is what is kept."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+from pydantic import SecretStr
+from sqlalchemy import text
+
+from ampeco.client import Client
+from receiver import subscribing
+from simulator.app import Simulator
+from simulator.settings import Faults, TenantSettings
+from tests.support.service import TOKEN, eventually, running, serving
+from workers.context import create_context
+from workers.refresh import refresh_tenant
+
+
+def test_a_tenants_sessions_and_evses_end_as_its_api_shows_them(
+    database_url: str, redis_url: str, tmp_path: Path
+) -> None:
+    # Given a tenant that lives fast, and whose notifications come twice and out of order
+    faults = Faults(duplicate=0.2, reorder=0.2)
+    start = datetime(2026, 3, 4, 8, tzinfo=UTC)
+    settings = TenantSettings(seed=7, start=start, charge_points=6, evses=12, locations=2, sessions_a_day=30)
+    simulator = Simulator(settings, token=TOKEN, speed=1_200, faults=faults)
+    with (
+        running(simulator.guard) as api_url,
+        serving(database_url, redis_url, tmp_path, api_url=api_url) as service,
+        create_context(service.settings, process="tests") as context,
+        Client(api_url, SecretStr(TOKEN)) as client,
+    ):
+        tenant = service.settings.tenants["demo"]
+        url = subscribing.callback_url(service.url, "demo")
+        # When the service subscribes, twice, then there is one subscription
+        assert subscribing.subscribe(client, tenant, url).action == "created"
+        assert subscribing.subscribe(client, tenant, url).action == "unchanged"
+        assert len(client.subscriptions()) == 1
+
+        # And when hours have passed and the tenant rests
+        eventually(lambda: service.count("ingest.notification") > 600, seconds=60)
+        client_control = service.client
+        assert client_control.post(f"{api_url}/control/pause").status_code == 204
+        eventually(
+            lambda: not client_control.get(f"{api_url}/control/state").json()["deliveries"]["waiting"], seconds=60
+        )
+        service.apply()
+        while service.count("ingest.refresh_request"):
+            with service.engine.begin() as connection:
+                connection.execute(text("UPDATE ingest.refresh_request SET due_at = now(), lease_expires_at = NULL"))
+            refresh_tenant(context, "demo")
+
+        # Then every session that we know is as the API shows it
+        shown = {answer.resource.id: answer.resource for answer in client.sessions()}
+        kept = service.query("SELECT * FROM charging.session WHERE tenant = 'demo'")
+        assert len(kept) > 5
+        for row in kept:
+            session = shown[row["session_id"]]
+            if row["state_at"] != session.last_updated_at:
+                continue  # it changed without a notification, which only reconciling can tell
+            assert (row["status"], row["energy_wh"]) == (session.status, session.energy_wh)
+            assert (row["stopped_at"], row["payment_status"]) == (session.stopped_at, session.payment_status)
+            assert row["amount_with_tax"] == session.amount_with_tax
+        # And every EVSE that we know
+        evses = {answer.resource.id: answer.resource for answer in client.evses()}
+        known = service.query("SELECT * FROM charging.evse WHERE tenant = 'demo' AND deleted_at IS NULL")
+        assert {row["evse_id"]: row["hardware_status"] for row in known} == {
+            row["evse_id"]: evses[row["evse_id"]].hardware_status for row in known
+        }
+        # And nothing failed
+        assert service.query("SELECT * FROM ingest.outcome WHERE state = 'failed'") == []
+        # And unsubscribing leaves nothing behind
+        assert len(subscribing.unsubscribe(client, url)) == 1
+        assert client.subscriptions() == ()
