@@ -40,11 +40,13 @@ def test_a_tenants_sessions_and_evses_end_as_its_api_shows_them(
 
         # And when hours have passed and the tenant rests
         eventually(lambda: service.count("ingest.notification") > 600, seconds=60)
-        client_control = service.client
-        assert client_control.post(f"{api_url}/control/pause").status_code == 204
-        eventually(
-            lambda: not client_control.get(f"{api_url}/control/state").json()["deliveries"]["waiting"], seconds=60
-        )
+        assert service.client.post(f"{api_url}/control/pause").status_code == 204
+
+        def delivered() -> bool:
+            deliveries = service.client.get(f"{api_url}/control/state").json()["deliveries"]
+            return deliveries["queued"] == deliveries["held"] == 0
+
+        eventually(delivered, seconds=60)
         service.apply()
         while service.count("ingest.refresh_request"):
             with service.engine.begin() as connection:
