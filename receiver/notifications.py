@@ -56,6 +56,9 @@ class Notifications:
             await self._refuse(send, "overloaded", 503, "Too many notifications wait; send it again.")
         except NotCommittedError:
             await self._refuse(send, "unavailable", 503, "It could not be stored in time; send it again.")
+        except Exception:  # a failure of ours is never the sender's fault: it should send again
+            logger.exception("accepting failed", tenant=tenant)
+            await self._refuse(send, "unavailable", 503, "Something failed here; send it again.")
         else:
             self._count(tenant)
             await _send(send, 202, b'{"id":"%s"}' % str(notification_id).encode())
