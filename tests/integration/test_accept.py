@@ -16,6 +16,7 @@ import pytest
 from sqlalchemy import text
 
 from ampeco.signature import SigningToken, sign
+from receiver.accept import Acceptor
 from tests.support.facts import sample
 from tests.support.service import OTHER_TOKEN, TOKEN, Service, eventually, serving
 
@@ -205,7 +206,19 @@ def test_a_declared_length_over_the_limit_is_refused_before_the_body(service: Se
 def test_a_method_or_path_that_is_not_ours_gets_a_clear_answer(service: Service) -> None:
     assert service.client.get("/notifications/demo").status_code == 405
     assert service.client.get("/notifications/demo").json()["error"] == "method_not_allowed"
-    assert service.client.get("/elsewhere").json()["error"] == "not_found"
+    for path in ("/elsewhere", "/notifications/", "/notifications/demo/more", "/x/notifications/demo"):
+        answer = service.client.post(path, content=BODY)
+        assert (answer.status_code, answer.json()["error"]) == (404, "not_found"), path
+
+
+def test_an_error_of_our_own_making_is_a_503_too(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("a fault of the receiver")
+
+    monkeypatch.setattr(Acceptor, "accept", fail)
+    answer = service.post(BODY)
+    assert (answer.status_code, answer.json()["error"]) == (503, "unavailable")
+    assert int(answer.headers["Retry-After"]) > 0
 
 
 def test_a_failure_of_ours_asks_the_sender_to_repeat_and_passes(
