@@ -17,8 +17,9 @@ from pydantic import SecretStr
 from pydantic.alias_generators import to_camel
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
-from ampeco import errors
+from ampeco import errors, kinds
 from ampeco.answers import Answer, M, read_answer, unwrapped
+from ampeco.kinds import Kind
 from ampeco.listing import Listing, Params
 from ampeco.resources import (
     Authorization,
@@ -38,14 +39,6 @@ Filter = str | int | bool | datetime | None
 
 _RESOURCES = "/public-api/resources"
 _SUBSCRIPTIONS = "/public-api/notifications/v2.0"
-
-# What makes a read whole: without these, AMPECO leaves the sub-objects out.
-_SESSION_PARTS: Params = [("withAuthorization", "true"), ("withChargingPeriods", "true")]
-_CHARGE_POINT_PARTS: Params = [("include[]", "lastBootNotification")]
-_EVSE_PARTS: Params = [("include[]", "connectors")]
-
-#: Older listings page by number unless a cursor is given, an empty one to begin with.
-_FIRST_CURSOR: Params = [("cursor", "")]
 
 #: Waits before a repetition: a random part of 0.5 s, then of 1 s, at most of 4 s, so that
 #: many workers do not come back at once.
@@ -99,21 +92,35 @@ class Client:
         """Close the connections."""
         self._transport.close()
 
+    def read(self, kind: Kind[M], entity_id: int) -> Answer[M]:
+        """Read one entity, whole."""
+        return self._read(kind.model, f"{_RESOURCES}/{kind.path_of(entity_id)}", [*kind.parts])
+
+    def list(self, kind: Kind[M], **filters: Filter) -> Iterator[Answer[M]]:
+        """List the entities of a kind, each as whole as ``read`` reads one.
+
+        Raises:
+            ValueError: the kind has no listing.
+        """
+        if kind.paging is None:
+            raise ValueError(f"AMPECO has no listing of {kind.name}")
+        return self._list(kind.model, f"{_RESOURCES}/{kind.path}", filters, kind.listing_parameters)
+
     def session(self, session_id: int) -> Answer[Session]:
         """Read a session with its authorization and charging periods."""
-        return self._read(Session, f"{_RESOURCES}/sessions/v1.0/{session_id}", _SESSION_PARTS)
+        return self.read(kinds.SESSION, session_id)
 
     def charge_point(self, charge_point_id: int) -> Answer[ChargePoint]:
         """Read a charge point with its last boot notification. Its EVSEs are read by ``evses``."""
-        return self._read(ChargePoint, f"{_RESOURCES}/charge-points/v2.0/{charge_point_id}", _CHARGE_POINT_PARTS)
+        return self.read(kinds.CHARGE_POINT, charge_point_id)
 
     def evse(self, evse_id: int) -> Answer[Evse]:
         """Read an EVSE with its connectors."""
-        return self._read(Evse, f"{_RESOURCES}/evses/v2.1/{evse_id}", _EVSE_PARTS)
+        return self.read(kinds.EVSE, evse_id)
 
     def location(self, location_id: int) -> Answer[Location]:
         """Read a location."""
-        return self._read(Location, f"{_RESOURCES}/locations/v2.0/{location_id}")
+        return self.read(kinds.LOCATION, location_id)
 
     def evse_hardware_status(self, evse_id: int) -> Answer[StatusLogEntry]:
         """Read the latest hardware status of an EVSE, with its own time."""
@@ -130,24 +137,24 @@ class Client:
         return self._latest(NetworkStatusLogEntry, path)
 
     def sessions(self, **filters: Filter) -> Iterator[Answer[Session]]:
-        """List sessions, as whole as ``session`` reads one."""
-        return self._list(Session, f"{_RESOURCES}/sessions/v1.0", filters, _SESSION_PARTS + _FIRST_CURSOR)
+        """List sessions."""
+        return self.list(kinds.SESSION, **filters)
 
     def charge_points(self, **filters: Filter) -> Iterator[Answer[ChargePoint]]:
-        """List charge points, as whole as ``charge_point`` reads one."""
-        return self._list(ChargePoint, f"{_RESOURCES}/charge-points/v2.0", filters, _CHARGE_POINT_PARTS)
+        """List charge points."""
+        return self.list(kinds.CHARGE_POINT, **filters)
 
     def evses(self, **filters: Filter) -> Iterator[Answer[Evse]]:
-        """List EVSEs, as whole as ``evse`` reads one."""
-        return self._list(Evse, f"{_RESOURCES}/evses/v2.1", filters, _EVSE_PARTS)
+        """List EVSEs."""
+        return self.list(kinds.EVSE, **filters)
 
     def locations(self, **filters: Filter) -> Iterator[Answer[Location]]:
         """List locations."""
-        return self._list(Location, f"{_RESOURCES}/locations/v2.0", filters)
+        return self.list(kinds.LOCATION, **filters)
 
     def authorizations(self, **filters: Filter) -> Iterator[Answer[Authorization]]:
         """List authorizations."""
-        return self._list(Authorization, f"{_RESOURCES}/authorizations/v2.1", filters, _FIRST_CURSOR)
+        return self.list(kinds.AUTHORIZATION, **filters)
 
     def subscriptions(self) -> tuple[Subscription, ...]:
         """List the tenant's subscriptions to notifications, ours and others'."""

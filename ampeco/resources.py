@@ -75,16 +75,20 @@ class AuthorizationRoaming(Model):
     client: Text | None = None
 
 
+def _present_method(value: object) -> object:
+    return "id_tag" if value == "rfid_tag" else value
+
+
 class Authorization(Model):
     """Who was allowed to charge: a session's sub-object, or a resource of its own.
 
-    The sub-object has the older words for ``method`` (``rfid_tag`` for ``id_tag``), and names
-    the tag ``rfid_tag_uid`` where the resource names it ``id_tag_uid``. ``user_id`` is 0 for
-    an anonymous driver in the resource.
+    The sub-object has an older word for a ``method``, ``rfid_tag``, which reads ``id_tag``, and
+    names the tag ``rfid_tag_uid`` where the resource names it ``id_tag_uid``. ``user_id`` is 0
+    for an anonymous driver in the resource.
     """
 
     id: BigInt
-    method: Text | None = None
+    method: Annotated[Text | None, BeforeValidator(_present_method)] = None
     source: Text | None = None
     created_at: Instant | None = None
     status: Text | None = None
@@ -350,6 +354,16 @@ class Location(Model):
     def default_address(self) -> str | None:
         """The address in English, else in the first language."""
         return _default(self.address)
+
+    @property
+    def latitude(self) -> Decimal | None:
+        """Degrees, WGS 84."""
+        return self.geoposition.latitude if self.geoposition else None
+
+    @property
+    def longitude(self) -> Decimal | None:
+        """Degrees, WGS 84."""
+        return self.geoposition.longitude if self.geoposition else None
 
 
 def _default(texts: dict[str, str]) -> str | None:

@@ -15,11 +15,20 @@ from typing import Any
 from uuid import UUID
 
 from ampeco import payloads, resources
+from ampeco.kinds import MARKS, named_ids
 from storage.findings import Findings
 from storage.fold import BEGINNING, Fact, notified, read
+from storage.mirrors import MIRRORS
 
 #: Makes a fact: ``(entity, entity_id, group, at, values)``.
 Teller = Callable[[str, int, str, datetime, dict[str, Any]], Fact]
+
+#: Attributes whose columns have other names.
+_UNLIKE_ITS_COLUMN = {
+    ("authorization", "id_tag"): "tag_uid",
+    ("location", "name"): "default_name",
+    ("location", "street_address"): "default_address",
+}
 
 #: States that AMPECO does not leave again.
 FINAL_SESSION_STATES = frozenset({"finished", "failed", "expired"})
@@ -47,17 +56,26 @@ def findings_of(payload: payloads.Payload, body: dict[str, Any], notification_id
             _network_status(found, payload, notification_id)
         case payloads.Boot():
             _boot(found, payload)
-        case payloads.ChargePointChanged():
-            found.want("charge_point", payload.charge_point_id, "changed")
-        case payloads.EvseChanged():
-            found.want("evse", payload.evse_id, "changed")
         case payloads.ChargePointSnapshotChanged():
             _charge_point_snapshot(found, payload, body)
         case payloads.LocationChanged():
             _location(found, payload, body)
+        case payloads.ChargePointChanged() | payloads.EvseChanged():
+            pass  # hints, which only ask for a read
         case _:
             raise TypeError(f"{type(payload).__name__} has a model but no place in the tables")
+    _mark(found, payload)
     return found
+
+
+def _mark(found: Findings, payload: payloads.Payload) -> None:
+    """Ask for the reads of the entities that a notification names, as ``ampeco.kinds`` says."""
+    for kind, mark in MARKS.get(payload.notification or "", ()):
+        for entity_id in named_ids(payload, mark):
+            if mark.urgency == "unknown":
+                found.mention(kind.name, entity_id)
+            else:
+                found.want(kind.name, entity_id, mark.urgency)
 
 
 def session_facts(found: Findings, session: resources.Session, raw: dict[str, Any], tell: Teller) -> None:
@@ -102,7 +120,7 @@ def session_facts(found: Findings, session: resources.Session, raw: dict[str, An
             )
         )
     if session.authorization is not None:
-        _authorization(found, session.authorization, raw.get("authorization") or {}, tell)
+        _session_authorization(found, session.authorization, raw.get("authorization") or {})
     found.mention("evse", session.evse_id)
     found.mention("charge_point", session.charge_point_id)
 
@@ -166,9 +184,6 @@ def _start_stop(found: Findings, notice: payloads.SessionStartStop) -> None:
             "external_session_id": notice.external_session_id,
         }
         found.facts.append(notified("session", session_id, "detail", at, who, partial=True))
-    found.want("session", session_id, "provisional")
-    found.mention("evse", notice.evse_id)
-    found.mention("charge_point", notice.charge_point_id)
 
 
 def _meter_values(found: Findings, payload: payloads.SessionMeterValues, notification_id: UUID) -> None:
@@ -191,7 +206,6 @@ def _meter_values(found: Findings, payload: payloads.SessionMeterValues, notific
                 "notification_id": notification_id,
             },
         )
-    found.mention("session", payload.session_id)
 
 
 def _hardware_status(found: Findings, payload: payloads.HardwareStatus, notification_id: UUID) -> None:
@@ -208,7 +222,6 @@ def _hardware_status(found: Findings, payload: payloads.HardwareStatus, notifica
         "source": "notification",
         "notification_id": notification_id,
     }
-    found.mention("charge_point", payload.charge_point_id)
     if payload.evse_id is None:  # OCPP connector 0: the charge point itself
         found.facts.append(notified("charge_point", payload.charge_point_id, "hardware", payload.timestamp, status))
         found.observe("charge_point_hardware_observation", observation)
@@ -218,7 +231,6 @@ def _hardware_status(found: Findings, payload: payloads.HardwareStatus, notifica
     stands = {"charge_point_id": payload.charge_point_id}
     found.facts.append(notified("evse", payload.evse_id, "master", BEGINNING, stands, partial=True))
     found.observe("evse_status_observation", observation | {"evse_id": payload.evse_id})
-    found.mention("evse", payload.evse_id)
 
 
 def _network_status(found: Findings, payload: payloads.NetworkStatusChanged, notification_id: UUID) -> None:
@@ -234,7 +246,6 @@ def _network_status(found: Findings, payload: payloads.NetworkStatusChanged, not
             "notification_id": notification_id,
         },
     )
-    found.mention("charge_point", payload.charge_point_id)
 
 
 def _boot(found: Findings, payload: payloads.Boot) -> None:
@@ -243,7 +254,6 @@ def _boot(found: Findings, payload: payloads.Boot) -> None:
         found.facts.append(
             notified("charge_point", payload.charge_point_id, "boot", payload.timestamp, boot_values(boot))
         )
-    found.mention("charge_point", payload.charge_point_id)
 
 
 def boot_values(boot: resources.BootDetails) -> dict[str, Any]:
@@ -270,8 +280,6 @@ def _charge_point_snapshot(found: Findings, payload: payloads.ChargePointSnapsho
         for evse in payload.evses:
             raw_evse = raw_evses.get(evse.id, {})
             evse_facts(found, evse, raw_evse, partial(notified, partial=True), at=charge_point.last_updated_at)
-            found.want("evse", evse.id, "changed")
-    found.want("charge_point", charge_point.id, "changed")
 
 
 def charge_point_facts(found: Findings, charge_point: resources.ChargePoint, raw: dict[str, Any], tell: Teller) -> None:
@@ -367,64 +375,41 @@ def _location(found: Findings, payload: payloads.LocationChanged, body: dict[str
     """A location in its older shape: provisional until a read."""
     if payload.action != "deleted":
         raw = body.get("location", {})
-        location_facts(found, payload.location, raw, partial(notified, partial=True), at=payload.last_updated_at)
-    found.want("location", payload.location.id, "changed")
-
-
-def location_facts(
-    found: Findings, location: resources.Location, raw: dict[str, Any], tell: Teller, *, at: datetime | None = None
-) -> None:
-    """A whole location."""
-    clock = location.last_updated_at or at
-    if clock is None:
-        raise ValueError(f"location {location.id} comes without a time that says how new it is")
-    found.facts.append(
-        tell(
-            "location",
-            location.id,
-            "master",
-            clock,
-            {
-                "name": location.default_name,
-                "status": location.status,
-                "external_id": location.external_id,
-                "street_address": location.default_address,
-                "city": location.city,
-                "region": location.region,
-                "post_code": location.post_code,
-                "country": location.country,
-                "latitude": location.geoposition and location.geoposition.latitude,
-                "longitude": location.geoposition and location.geoposition.longitude,
-                "timezone": location.timezone,
-                "roaming_operator_id": location.roaming_operator_id,
-                "raw": raw,
-            },
+        entity_facts(
+            found, "location", payload.location, raw, partial(notified, partial=True), at=payload.last_updated_at
         )
-    )
 
 
-def _authorization(found: Findings, authorization: resources.Authorization, raw: dict[str, Any], tell: Teller) -> None:
+def _session_authorization(found: Findings, authorization: resources.Authorization, raw: dict[str, Any]) -> None:
+    """A session's authorization, in older words and without its places: provisional until it is read.
+
+    So it is where a read told of the session, too: the authorization's own read says more.
+    """
     clock = authorization.last_updated_at or authorization.created_at
+    if clock is not None:  # else nothing orders it; the session keeps it in `raw`
+        entity_facts(found, "authorization", authorization, raw, partial(notified, partial=True), at=clock)
+    found.mention("authorization", authorization.id)
+
+
+def entity_facts(
+    found: Findings, entity: str, resource: Any, raw: dict[str, Any], tell: Teller, *, at: datetime | None = None
+) -> None:
+    """A whole entity, each column from its model's attribute of that name.
+
+    Parameters:
+        at: orders it where it has no ``last_updated_at``.
+
+    Raises:
+        ValueError: neither says how new it is.
+    """
+    clock = resource.last_updated_at or at
     if clock is None:
-        return  # nothing orders it; the session keeps it in `raw`
-    found.facts.append(
-        tell(
-            "authorization",
-            authorization.id,
-            "master",
-            clock,
-            {
-                "method": authorization.method,
-                "source": authorization.source,
-                "status": authorization.status,
-                "rejection_reason": authorization.rejection_reason,
-                "user_id": authorization.user_id,
-                "id_tag": authorization.tag_uid,
-                "created_at": authorization.created_at,
-                "raw": raw,
-            },
-        )
-    )
+        raise ValueError(f"{entity} {resource.id} comes without a time that says how new it is")
+    values: dict[str, Any] = {"raw": raw}
+    for column in MIRRORS[entity].group("master").columns:
+        if column not in values:
+            values[column] = getattr(resource, _UNLIKE_ITS_COLUMN.get((entity, column), column))
+    found.facts.append(tell(entity, resource.id, "master", clock, values))
 
 
 def status_log_values(entry: resources.StatusLogEntry) -> dict[str, Any]:

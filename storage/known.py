@@ -9,8 +9,10 @@ from sqlalchemy import Connection, text
 from storage.fold import is_provisional
 from storage.mirrors import MIRRORS
 
-#: The group of each readable entity that only a whole snapshot fills.
-WHOLE_GROUP = {"session": "detail", "evse": "master", "charge_point": "master", "location": "master"}
+
+def whole_group(entity: str) -> str:
+    """The group of a readable entity that a whole snapshot fills."""
+    return "detail" if entity == "session" else "master"
 
 
 class Known(dict[str, Any]):
@@ -19,7 +21,7 @@ class Known(dict[str, Any]):
     def __init__(self, entity: str, row: dict[str, Any]) -> None:
         super().__init__(row)
         self._mirror = MIRRORS[entity]
-        self._whole = WHOLE_GROUP[entity]
+        self._whole = whole_group(entity)
 
     @property
     def is_whole(self) -> bool:

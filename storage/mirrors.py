@@ -112,7 +112,7 @@ def _mirror(
     key = f"{name}_id"
     groups = groups | {"presence": [instant("deleted_at", "When a read found it gone, by the tenant's clock")]}
     columns: list[Column] = [tenant_column(), Column(key, BigInteger, nullable=False, comment="Id at AMPECO")]  # type: ignore[type-arg]
-    described = tuple(Group(group, tuple(column.name for column in own)) for group, own in groups.items())
+    described = tuple(Group(group, tuple(str(column.name) for column in own)) for group, own in groups.items())
     for group, own in zip(described, groups.values(), strict=True):
         columns += own
         columns += [

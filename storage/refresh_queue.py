@@ -10,7 +10,9 @@ from uuid import UUID
 import orjson
 from sqlalchemy import Connection, text
 
+from ampeco.kinds import KINDS
 from storage.findings import Entity, Findings, Reason
+from storage.known import whole_group
 from storage.mirrors import MIRRORS
 
 #: How long a worker keeps what it claimed; longer than it may take over it.
@@ -25,7 +27,7 @@ PROVISIONAL_DELAY = timedelta(seconds=5)
 GONE_DELAY = timedelta(minutes=5)
 
 #: The entities that are read one by one; the others come with them.
-READABLE = ("session", "evse", "charge_point", "location")
+READABLE = tuple(KINDS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +102,7 @@ def _unknown(connection: Connection, tenant: str, mentioned: set[Entity]) -> dic
         ids = [entity_id for entity, entity_id in mentioned if entity == name]
         if not ids:
             continue
-        whole = "detail" if name == "session" else "master"
+        whole = whole_group(name)
         rows = connection.execute(
             text(f"""
                 SELECT entity_id, CASE WHEN known.deleted_at IS NULL THEN 'unknown' ELSE 'gone' END

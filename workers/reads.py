@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
-from typing import NamedTuple, TypeVar
+from functools import partial
+from typing import Any, NamedTuple, TypeVar
 
 from ampeco.client import Answer, Client
 from ampeco.errors import Forbidden, NotFound
+from ampeco.kinds import KINDS, Kind
 from ampeco.resources import NetworkStatusLogEntry, StatusLogEntry
 from storage.facts import (
     boot_values,
     charge_point_facts,
+    entity_facts,
     evse_facts,
-    location_facts,
     presence,
     reader,
     session_facts,
@@ -100,20 +102,21 @@ def read_charge_point(client: Client, wanted: Wanted) -> Findings:
     return found
 
 
-def read_location(client: Client, wanted: Wanted) -> Findings:
-    """A location: one call."""
+def read_entity(kind: Kind[Any], client: Client, wanted: Wanted) -> Findings:
+    """An entity of a kind that needs nothing more: one call."""
     found = Findings()
-    answer = client.location(wanted.entity_id)
-    location_facts(found, answer.resource, answer.raw, reader(answer.tenant_time), at=answer.tenant_time)
-    found.facts.append(presence("location", answer.resource.id, began_at=answer.tenant_time, gone=False))
+    answer = client.read(kind, wanted.entity_id)
+    began_at = answer.tenant_time
+    entity_facts(found, kind.name, answer.resource, answer.raw, reader(began_at), at=began_at)
+    found.facts.append(presence(kind.name, answer.resource.id, began_at=began_at, gone=False))
     return found
 
 
+#: The kinds whose read is more than one call, or says more than one entity.
+_OF_THEIR_OWN = {"session": read_session, "evse": read_evse, "charge_point": read_charge_point}
+
 READERS: dict[str, Callable[[Client, Wanted], Findings]] = {
-    "session": read_session,
-    "evse": read_evse,
-    "charge_point": read_charge_point,
-    "location": read_location,
+    name: _OF_THEIR_OWN.get(name) or partial(read_entity, kind) for name, kind in KINDS.items()
 }
 
 #: The table of an entity's children, which are read with it.

@@ -1,0 +1,167 @@
+"""Every kind of entity that AMPECO's API shows and we keep: the one place that says how each is read.
+
+An entry makes a kind readable, listable and markable everywhere: the client reads and lists by
+it, a notification that it names asks for its read, and what is read is kept. Where it is kept is
+storage's to say: a table of its own where ``storage.mirrors`` has one of that name, else
+``charging.resource``. ``docs/data-model.md`` shows how to add a kind (AMPECO API, resources).
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, Generic, Literal, TypeVar
+
+from ampeco import resources
+from ampeco.model import Model
+
+M_co = TypeVar("M_co", bound=Model, covariant=True)
+
+#: How a listing goes on from page to page. ``cursor``: by cursor alone. ``empty cursor``: by
+#: number, unless a cursor is given, an empty one to begin with. ``page``: by number alone.
+Paging = Literal["cursor", "empty cursor", "page"]
+
+#: How strongly a notification asks for a read. ``changed``: read it. ``provisional``: read it
+#: unless a whole snapshot follows by itself. ``unknown``: read it if nothing is known of it.
+Urgency = Literal["changed", "provisional", "unknown"]
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A notification that names an entity of the kind.
+
+    ``field`` is where its payload model holds the id, with dots into sub-objects. What a whole
+    snapshot refers to, as a session to its EVSE, is followed by ``storage.facts``, for
+    notifications and reads alike.
+    """
+
+    notification: str
+    field: str
+    urgency: Urgency = "changed"
+
+
+@dataclass(frozen=True, slots=True)
+class Kind(Generic[M_co]):
+    """A kind of entity: how it is read and listed, and which notifications ask for its read.
+
+    Parameters:
+        name: in the singular; the name of its table or, in ``charging.resource``, its ``kind``.
+        model: reads one resource; its ``id`` is the key.
+        path: of the listing, below ``/public-api/resources/``.
+        read_path: of one entity, with ``{id}`` in it; None for the listing's own, ``<path>/{id}``.
+        parts: what makes a resource whole: without these parameters AMPECO leaves sub-objects out.
+        paging: how the listing pages; None where there is no listing.
+        changed_since: the listing's filter for what changed at a time or later; None where there
+            is none, so that only a walk through the whole listing finds changes.
+        marks: the notifications that speak of it.
+    """
+
+    name: str
+    model: type[M_co]
+    path: str
+    read_path: str | None = None
+    parts: tuple[tuple[str, str], ...] = ()
+    paging: Paging | None = "cursor"
+    changed_since: str | None = "last_updated_after"
+    marks: tuple[Mark, ...] = ()
+
+    def path_of(self, entity_id: int) -> str:
+        """The path of one entity, below ``/public-api/resources/``."""
+        return (self.read_path or f"{self.path}/{{id}}").format(id=entity_id)
+
+    @property
+    def listing_parameters(self) -> list[tuple[str, str]]:
+        """What a listing is asked with, beside its filters and the size of its pages."""
+        return [*self.parts, ("cursor", "")] if self.paging == "empty cursor" else [*self.parts]
+
+
+SESSION = Kind(
+    "session",
+    resources.Session,
+    "sessions/v1.0",
+    parts=(("withAuthorization", "true"), ("withChargingPeriods", "true")),
+    paging="empty cursor",
+    marks=(
+        Mark("session.start.stop.notification", "session_id", "provisional"),
+        Mark("SessionStartStopNotification", "session_id", "provisional"),
+        Mark("SessionMeterValuesNotification", "session_id", "unknown"),
+    ),
+)
+
+CHARGE_POINT = Kind(
+    "charge_point",
+    resources.ChargePoint,
+    "charge-points/v2.0",
+    parts=(("include[]", "lastBootNotification"),),
+    marks=(
+        Mark("chargePoint.changed", "charge_point_id"),
+        Mark("ChargePointChangedNotification", "charge_point.id"),
+        Mark("session.start.stop.notification", "charge_point_id", "unknown"),
+        Mark("SessionStartStopNotification", "charge_point_id", "unknown"),
+        Mark("HardwareStatusNotification", "charge_point_id", "unknown"),
+        Mark("NetworkStatusNotification", "charge_point_id", "unknown"),
+        Mark("BootNotification", "charge_point_id", "unknown"),
+    ),
+)
+
+EVSE = Kind(
+    "evse",
+    resources.Evse,
+    "evses/v2.1",
+    parts=(("include[]", "connectors"),),
+    marks=(
+        Mark("evse.changed", "evse_id"),
+        Mark("ChargePointChangedNotification", "evses.id"),
+        Mark("session.start.stop.notification", "evse_id", "unknown"),
+        Mark("SessionStartStopNotification", "evse_id", "unknown"),
+        Mark("HardwareStatusNotification", "evse_id", "unknown"),
+    ),
+)
+
+LOCATION = Kind(
+    "location",
+    resources.Location,
+    "locations/v2.0",
+    marks=(Mark("LocationChangedNotification", "location.id"),),
+)
+
+AUTHORIZATION = Kind(
+    "authorization",
+    resources.Authorization,
+    "authorizations/v2.1",
+    paging="empty cursor",
+)
+
+_ALL: tuple[Kind[Any], ...] = (
+    SESSION,
+    CHARGE_POINT,
+    EVSE,
+    LOCATION,
+    AUTHORIZATION,
+)
+
+#: Every kind by its name.
+KINDS: Mapping[str, Kind[Any]] = MappingProxyType({kind.name: kind for kind in _ALL})
+
+
+def _marks_by_notification() -> Mapping[str, tuple[tuple[Kind[Any], Mark], ...]]:
+    found: dict[str, list[tuple[Kind[Any], Mark]]] = defaultdict(list)
+    for kind in _ALL:
+        for mark in kind.marks:
+            found[mark.notification].append((kind, mark))
+    return {name: tuple(marks) for name, marks in found.items()}
+
+
+#: The kinds that a notification speaks of, by its name.
+MARKS = _marks_by_notification()
+
+
+def named_ids(payload: Model, mark: Mark) -> list[Any]:
+    """The ids that a payload holds where ``mark`` says; none where it names no entity."""
+    found: list[Any] = [payload]
+    for name in mark.field.split("."):
+        held = [getattr(one, name) for one in found if one is not None]
+        found = [inner for one in held for inner in (one if isinstance(one, tuple) else (one,))]
+    return [one for one in found if one is not None]
