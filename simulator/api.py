@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from starlette.routing import Route
 
-from simulator import api_charging, api_sites, api_statuses
+from simulator import api_charging, api_commerce, api_sites, api_statuses
 from simulator.fleet import Fleet
 
 
@@ -12,6 +12,7 @@ def routes(fleet: Fleet) -> list[Route]:
     """The read endpoints over a fleet; every change that a read shows is the fleet's own."""
     return [
         *api_charging.routes(fleet.tenant),
+        *api_commerce.routes(fleet.tenant),
         *api_sites.routes(fleet.tenant),
         *api_statuses.routes(fleet),
     ]

@@ -16,6 +16,7 @@ import orjson
 
 from simulator.build import build
 from simulator.charging import Charging
+from simulator.commerce import Commerce
 from simulator.edits import Edits
 from simulator.model import Evse
 from simulator.outages import Outages
@@ -57,6 +58,7 @@ class Fleet:
         for charge_point in self.tenant.charge_points.values():
             self._outages.expect_any(charge_point)
         self._edits.expect()
+        Commerce(self._world, settings.seed).expect()
         self.advance(settings.start)  # what is told before anybody can listen is lost
         self._is_heard = True
 

@@ -32,6 +32,7 @@ class Listing(Generic[Row]):
         render: a row as JSON.
         filters: by name, from the filter's text to a test of a row.
         pages_by_number: whether it pages by number until a cursor is asked for.
+        has_cursor: whether it can page by cursor; one that cannot leaves the parameter aside.
     """
 
     rows: Callable[[], Iterable[Row]]
@@ -39,6 +40,7 @@ class Listing(Generic[Row]):
     render: Callable[[Row], dict[str, Any]]
     filters: Mapping[str, Callable[[str], Callable[[Row], bool]]]
     pages_by_number: bool = False
+    has_cursor: bool = True
 
     def answer(self, url: str, query: Sequence[tuple[str, str]]) -> dict[str, Any]:
         """The page that a query asks for.
@@ -56,7 +58,7 @@ class Listing(Generic[Row]):
                     raise Problem(422, "The given data was invalid.", {name: ["The filter is not known here."]})
                 rows = list(filter(_test(known, name, text), rows))
         others = [(name, text) for name, text in query if name not in ("cursor", "page")]
-        if self.pages_by_number and "cursor" not in given:
+        if self.pages_by_number and ("cursor" not in given or not self.has_cursor):
             return self._numbered(url, others, rows, per_page, _whole(given, "page", 1, 10**9))
         return self._from_cursor(url, others, rows, per_page, given.get("cursor", ""))
 

@@ -167,6 +167,57 @@ class Transaction:
 
 
 @dataclass(slots=True)
+class Reservation:
+    """An EVSE kept free for a user, for so many minutes."""
+
+    id: int
+    charge_point_id: int
+    evse_id: int
+    user_id: int
+    reserved_at: datetime
+    changed_at: datetime
+    minutes: int
+    status: str = "active"
+    canceled_at: datetime | None = None
+
+
+@dataclass(slots=True)
+class Tariff:
+    id: int
+    name: str
+    price_per_kwh: float
+    changed_at: datetime
+
+
+@dataclass(slots=True)
+class User:
+    id: int
+    first_name: str
+    created_at: datetime
+    changed_at: datetime
+    wants_news: bool = False
+
+    @property
+    def email(self) -> str:
+        return f"{self.first_name.lower()}.{self.id}@example.com"
+
+
+@dataclass(slots=True)
+class IdTag:
+    id: int
+    uid: str
+    user_id: int
+    changed_at: datetime
+
+
+@dataclass(slots=True)
+class Partner:
+    id: int
+    name: str
+    changed_at: datetime
+
+
+@dataclass(slots=True)
 class Tenant:
     """Everything that the tenant's API shows, by id."""
 
@@ -176,6 +227,11 @@ class Tenant:
     sessions: dict[int, Session] = field(default_factory=dict)
     authorizations: dict[int, Authorization] = field(default_factory=dict)
     transactions: dict[int, Transaction] = field(default_factory=dict)
+    reservations: dict[int, Reservation] = field(default_factory=dict)
+    tariffs: dict[int, Tariff] = field(default_factory=dict)
+    users: dict[int, User] = field(default_factory=dict)
+    id_tags: dict[int, IdTag] = field(default_factory=dict)
+    partners: dict[int, Partner] = field(default_factory=dict)
     # Also of those that were deleted, so that no number is given twice.
     evse_ids: dict[int, list[int]] = field(default_factory=dict)
 

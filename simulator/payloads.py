@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from simulator.model import Authorization, ChargePoint, Evse, Location, Sample, Session, StatusChange
+from simulator.model import Authorization, ChargePoint, Evse, Location, Reservation, Sample, Session, StatusChange
 from simulator.resources import instant, session_resource
 
 
@@ -143,6 +143,20 @@ def authorization_decided(authorization: Authorization) -> dict[str, Any]:
         "status": "Accepted" if authorization.is_accepted else "Invalid",
         "lastUpdatedAt": instant(authorization.changed_at),
     }
+
+
+def reservation_changed(reservation: Reservation) -> dict[str, Any]:
+    return {
+        "notification": "reservation.changed",
+        "reservationId": reservation.id,
+        "status": reservation.status,
+        "lastUpdatedAt": instant(reservation.changed_at),
+    }
+
+
+def snapshot(name: str, entity: str, resource: dict[str, Any], at: str) -> dict[str, Any]:
+    """A notification that carries the whole entity, as the API shows it."""
+    return {"notification": name, "action": "updated", "lastUpdatedAt": at, entity: resource}
 
 
 def location_changed(location: Location, charge_point_ids: list[int]) -> dict[str, Any]:

@@ -9,11 +9,16 @@ from simulator.model import (
     Authorization,
     ChargePoint,
     Evse,
+    IdTag,
     Location,
+    Partner,
+    Reservation,
     Sample,
     Session,
     StatusChange,
+    Tariff,
     Transaction,
+    User,
 )
 
 CURRENCY = "EUR"
@@ -273,6 +278,75 @@ def transaction_resource(transaction: Transaction) -> dict[str, Any]:
         "billingType": "internal",
         "lastUpdatedAt": instant(transaction.changed_at),
         "finalizedAt": _maybe(transaction.finalized_at),
+    }
+
+
+def reservation_resource(reservation: Reservation) -> dict[str, Any]:
+    """AMPECO API, reservations v1.0."""
+    return {
+        "id": reservation.id,
+        "chargePointId": reservation.charge_point_id,
+        "evseId": reservation.evse_id,
+        "status": reservation.status,
+        "userId": reservation.user_id,
+        "reservedAt": instant(reservation.reserved_at),
+        "canceledAt": _maybe(reservation.canceled_at),
+        "duration": reservation.minutes,
+        "lastUpdatedAt": instant(reservation.changed_at),
+    }
+
+
+def tariff_resource(tariff: Tariff) -> dict[str, Any]:
+    """AMPECO API, tariffs v1.0."""
+    return {
+        "id": tariff.id,
+        "name": tariff.name,
+        "type": "standard",
+        "pricing": {"pricePerKwh": tariff.price_per_kwh, "connectionFee": 0},
+        "currency": CURRENCY,
+        "externalId": None,
+        "lastUpdatedAt": instant(tariff.changed_at),
+    }
+
+
+def user_resource(user: User) -> dict[str, Any]:
+    """AMPECO API, users v1.0. Its password's hash is there, as a tenant can have it sent."""
+    return {
+        "id": str(user.id),
+        "email": user.email,
+        "firstName": user.first_name,
+        "lastName": None,
+        "locale": "en-GB",
+        "status": "enabled",
+        "balance": 0,
+        "password": f"password-hash-{user.id}",
+        "receiveNewsAndPromotions": user.wants_news,
+        "createdAt": instant(user.created_at),
+        "lastUpdatedAt": instant(user.changed_at),
+    }
+
+
+def id_tag_resource(tag: IdTag) -> dict[str, Any]:
+    """AMPECO API, id tags v2.0."""
+    return {
+        "id": tag.id,
+        "idTagUid": tag.uid,
+        "type": "rfid",
+        "status": "enabled",
+        "userId": tag.user_id,
+        "createdAt": instant(tag.changed_at),
+        "lastUpdatedAt": instant(tag.changed_at),
+    }
+
+
+def partner_resource(partner: Partner) -> dict[str, Any]:
+    """AMPECO API, partners v2.0."""
+    return {
+        "id": partner.id,
+        "name": partner.name,
+        "country": COUNTRY,
+        "externalId": None,
+        "lastUpdatedAt": instant(partner.changed_at),
     }
 
 

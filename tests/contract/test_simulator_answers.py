@@ -25,7 +25,8 @@ RESEND = "/public-api/actions/notifications/v1.0/{notification}/resend"
 PARTS = "withAuthorization=true&withChargingPeriods=true&include[]=connectors&include[]=lastBootNotification"
 
 LISTINGS = ["sessions/v1.0", "charge-points/v2.0", "evses/v2.1", "locations/v2.0"]
-LISTINGS += ["authorizations/v2.1", "transactions/v1.0"]
+LISTINGS += ["authorizations/v2.1", "transactions/v1.0", "reservations/v1.0", "tariffs/v1.0"]
+LISTINGS += ["users/v1.0", "id-tags/v2.0", "partners/v2.0"]
 
 READS = [
     "sessions/v1.0/{session}",
@@ -43,6 +44,11 @@ READS = [
     "locations/v2.0/{location}",
     "authorizations/v2.1/{authorization}",
     "transactions/v1.0/{transaction}",
+    "reservations/v1.0/{reservation}",
+    "tariffs/v1.0/{tariff}",
+    "users/v1.0/{user}",
+    "id-tags/v2.0/{idTag}",
+    "partners/v2.0/{partner}",
 ]
 
 SUBSCRIBE = {
@@ -81,6 +87,11 @@ def entities(simulator: Simulator, path: str) -> Iterator[str]:
         ("location", tenant.locations),
         ("authorization", tenant.authorizations),
         ("transaction", tenant.transactions),
+        ("reservation", tenant.reservations),
+        ("tariff", tenant.tariffs),
+        ("user", tenant.users),
+        ("idTag", tenant.id_tags),
+        ("partner", tenant.partners),
     ):
         if f"{{{name}}}" in path:
             live = [key for key, entity in held.items() if not getattr(entity, "is_deleted", False)]

@@ -47,6 +47,7 @@ def test_every_name_can_be_subscribed_to(told: Bodies) -> None:
         *("BootNotification", "SecurityEventNotification", "chargePoint.changed", "evse.changed"),
         *("LocationChangedNotification", "ChargePointChangedNotification", "authorization.changed"),
         *("AuthorizationNotification", "transaction.changed"),
+        *("reservation.changed", "TariffChangedNotification", "UserChangedNotification"),
     ],
 )
 def test_every_body_fits_its_schema(told: Bodies, name: str) -> None:

@@ -73,7 +73,8 @@ def test_every_kind_of_notification_is_told_within_ten_days(quiet_month: list[No
         *("SessionMeterValuesNotification", "HardwareStatusNotification", "NetworkStatusNotification"),
         *("BootNotification", "SecurityEventNotification", "chargePoint.changed", "evse.changed"),
         *("LocationChangedNotification", "ChargePointChangedNotification", "authorization.changed"),
-        *("AuthorizationNotification", "transaction.changed"),
+        *("AuthorizationNotification", "transaction.changed", "reservation.changed"),
+        *("TariffChangedNotification", "UserChangedNotification"),
     }
 
 

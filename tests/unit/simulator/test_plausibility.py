@@ -212,8 +212,8 @@ def _last(log: list[Any]) -> tuple[str, str]:
 
 def _subject(body: dict[str, Any]) -> tuple[dict[str, Any], Any]:
     """What a notification is about, and its id."""
-    for name in ("session", "location", "chargePoint"):
+    for name in ("session", "location", "chargePoint", "tariff", "user"):
         if isinstance(body.get(name), dict):
             return body[name], body[name]["id"]
-    keys = ("sessionId", "transactionId", "authorizationId", "evseId", "chargePointId")
+    keys = ("sessionId", "transactionId", "authorizationId", "reservationId", "evseId", "chargePointId")
     return body, next(body[name] for name in keys if name in body)

@@ -1,0 +1,113 @@
+"""What surrounds charging: reservations, tariffs, users with their id tags, and partners.
+
+It draws from a generator of its own, so that the fleet's history stays what its seed makes it.
+"""
+
+from __future__ import annotations
+
+import random
+from datetime import datetime, timedelta
+from functools import partial
+
+from simulator import payloads
+from simulator.model import IdTag, Partner, Reservation, Tariff, Tenant, User
+from simulator.resources import TARIFF_GROUP_ID, instant, tariff_resource, user_resource
+from simulator.world import World
+
+#: How often each thing happens in the whole tenant, as the mean time between two.
+RESERVE_EVERY = timedelta(hours=3)
+REPRICE_EVERY = timedelta(hours=12)
+EDIT_USER_EVERY = timedelta(hours=6)
+
+RESERVED_FOR = timedelta(minutes=15)
+
+#: What becomes of a reservation: most drivers come, some cancel, some never show up.
+_OUTCOMES = ("done", "done", "done", "canceled", "expired")
+
+#: Of the users who charge, these have accounts that the API shows.
+FIRST_USER, USERS = 5_000, 40
+FIRST_TARIFF, FIRST_ID_TAG, FIRST_PARTNER, FIRST_RESERVATION = TARIFF_GROUP_ID, 600, 30, 800
+
+_TARIFFS = (("DC standard", 0.45), ("AC standard", 0.32), ("Night", 0.28))
+_PARTNERS = ("Harbour Fleet Ltd", "Mill Estates", "Station Parking")
+_NAMES = ("Ana", "Boris", "Elena", "Georgi", "Ivan", "Maria", "Nina", "Petar")
+
+
+def furnish(tenant: Tenant, now: datetime) -> None:
+    """Give a tenant its tariffs, users, id tags and partners."""
+    old = (now - timedelta(days=200)).replace(microsecond=0)
+    for number, (name, price) in enumerate(_TARIFFS):
+        tenant.tariffs[FIRST_TARIFF + number] = Tariff(FIRST_TARIFF + number, name, price, old)
+    for number, company in enumerate(_PARTNERS):
+        tenant.partners[FIRST_PARTNER + number] = Partner(FIRST_PARTNER + number, company, old)
+    for number in range(USERS):
+        user_id = FIRST_USER + number
+        tenant.users[user_id] = User(user_id, _NAMES[number % len(_NAMES)], old, old)
+        tag_id = FIRST_ID_TAG + number
+        tenant.id_tags[tag_id] = IdTag(tag_id, f"04{user_id:08X}", user_id, old)
+
+
+class Commerce:
+    """Lets drivers reserve, prices change, and users change their minds."""
+
+    def __init__(self, world: World, seed: int) -> None:
+        self._world = world
+        self._tenant = world.tenant
+        self._rng = random.Random(f"commerce {seed}")  # noqa: S311 - a life, not a secret
+        self._next_reservation = FIRST_RESERVATION
+        furnish(world.tenant, world.now)
+
+    def expect(self) -> None:
+        """Let it begin."""
+        self._after(RESERVE_EVERY, self._reserve)
+        self._after(REPRICE_EVERY, self._reprice)
+        self._after(EDIT_USER_EVERY, self._edit_user)
+
+    def _after(self, mean: timedelta, action: object) -> None:
+        assert callable(action)
+        self._world.timeline.after(timedelta(seconds=self._rng.expovariate(1 / mean.total_seconds())), action)
+
+    def _reserve(self) -> None:
+        evses = [evse for evse in self._tenant.live_evses() if evse.status == "available"]
+        if evses:
+            evse = self._rng.choice(evses)
+            now = self._world.second
+            reservation = Reservation(
+                id=self._next_reservation,
+                charge_point_id=evse.charge_point_id,
+                evse_id=evse.id,
+                user_id=self._rng.choice(list(self._tenant.users)),
+                reserved_at=now,
+                changed_at=now,
+                minutes=int(RESERVED_FOR.total_seconds()) // 60,
+            )
+            self._next_reservation += 1
+            self._tenant.reservations[reservation.id] = reservation
+            self._world.tell(payloads.reservation_changed(reservation))
+            outcome = self._rng.choice(_OUTCOMES)
+            ends_after = RESERVED_FOR * (1 if outcome == "expired" else self._rng.uniform(0.1, 0.9))
+            self._world.timeline.after(ends_after, partial(self._end, reservation, outcome))
+        self._after(RESERVE_EVERY, self._reserve)
+
+    def _end(self, reservation: Reservation, outcome: str) -> None:
+        reservation.status = outcome
+        reservation.changed_at = self._world.second
+        if outcome == "canceled":
+            reservation.canceled_at = self._world.second
+        self._world.tell(payloads.reservation_changed(reservation))
+
+    def _reprice(self) -> None:
+        tariff = self._rng.choice(list(self._tenant.tariffs.values()))
+        tariff.price_per_kwh = round(tariff.price_per_kwh + self._rng.choice((-0.01, 0.01)), 2)
+        tariff.changed_at = self._world.second
+        at = instant(tariff.changed_at)
+        self._world.tell(payloads.snapshot("TariffChangedNotification", "tariff", tariff_resource(tariff), at))
+        self._after(REPRICE_EVERY, self._reprice)
+
+    def _edit_user(self) -> None:
+        user = self._rng.choice(list(self._tenant.users.values()))
+        user.wants_news = not user.wants_news
+        user.changed_at = self._world.second
+        at = instant(user.changed_at)
+        self._world.tell(payloads.snapshot("UserChangedNotification", "user", user_resource(user), at))
+        self._after(EDIT_USER_EVERY, self._edit_user)
