@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from ampeco import payloads
+from ampeco import hints, notices, payloads
 from ampeco.payloads import Payload
 
 #: ``undocumented``: AMPECO accepts the name in a subscription, and publishes no payload for it.
@@ -58,39 +58,50 @@ CATALOGUE: tuple[NotificationType, ...] = (
         "chargePoint.changed",  # together with evse.changed
         handler=payloads.ChargePointSnapshotChanged,
     ),
-    # Of the rest no state is kept.
-    NotificationType("authorization.changed"),
-    NotificationType("AuthorizationNotification", "deprecated", "authorization.changed"),
-    NotificationType("cdr.received"),
-    NotificationType("chargePoint.dataTransferReceived"),
-    NotificationType("ChargePointSyncConfigurationNotification"),
-    NotificationType("chargingProfile.applied"),
-    NotificationType("circuit.changed"),
-    NotificationType("CircuitConsumptionNotification"),
-    NotificationType("DiagnosticsStatusNotification"),
-    NotificationType("idTag.changed"),
-    NotificationType("installerJob.changed"),
-    NotificationType("parkingSpace.occupancyStatus.changed"),
-    NotificationType("partner.changed"),
-    NotificationType("PartnerChangedNotification", "deprecated", "partner.changed", subscribable=False),
-    NotificationType("partnerInvite.changed"),
+    # Commerce.
+    NotificationType("authorization.changed", handler=hints.AuthorizationChanged),
+    NotificationType(
+        "AuthorizationNotification", "deprecated", "authorization.changed", handler=hints.AuthorizationChanged
+    ),
+    NotificationType("transaction.changed", handler=hints.TransactionChanged),
+    NotificationType("reservation.changed", handler=hints.ReservationChanged),
+    NotificationType("cdr.received", handler=hints.CdrReceived),
+    NotificationType("TariffChangedNotification", handler=hints.TariffChanged),
+    # Entities that are kept as JSON.
+    NotificationType("circuit.changed", handler=hints.CircuitChanged),
+    NotificationType("idTag.changed", handler=hints.IdTagChanged),
+    NotificationType("installerJob.changed", handler=hints.InstallerJobChanged),
+    NotificationType("parkingSpace.occupancyStatus.changed", handler=hints.ParkingSpaceOccupied),
+    NotificationType("partner.changed", handler=hints.PartnerChanged),
+    NotificationType("partnerInvite.changed", handler=hints.PartnerInviteChanged),
+    NotificationType("roamingPlatform.changed", handler=hints.RoamingPlatformChanged),
+    NotificationType("settlementReport.created", handler=hints.SettlementReportCreated),
+    NotificationType("SubOperatorChangedNotification", handler=hints.SubOperatorChanged),
+    NotificationType("UserChangedNotification", handler=hints.UserChanged),
+    # Facts of their own.
+    NotificationType("chargePoint.dataTransferReceived", handler=notices.DataTransfer),
+    NotificationType("ChargePointSyncConfigurationNotification", handler=notices.ConfigurationSynced),
+    NotificationType("chargingProfile.applied", handler=notices.ChargingProfileApplied),
+    NotificationType("CircuitConsumptionNotification", handler=notices.CircuitConsumption),
+    NotificationType("DiagnosticsStatusNotification", handler=notices.Diagnostics),
+    NotificationType("SecurityEventNotification", handler=notices.SecurityEvent),
+    NotificationType("user.invoiceDetails.changed", handler=notices.InvoiceDetailsChanged),
+    NotificationType("user.paymentMethod.changed", handler=notices.PaymentMethodChanged),
+    NotificationType("user.subscription.changed", handler=notices.UserSubscriptionChanged),
+    NotificationType(
+        "user.subscriptionChanged",
+        "deprecated",
+        "user.subscription.changed",
+        handler=notices.UserSubscriptionChanged,
+    ),
+    NotificationType("userBalance.changed", handler=notices.UserBalanceChanged),
+    # Nobody says what these carry; their successors do.
     NotificationType("PartnerInviteChangedNotification", "undocumented", "partnerInvite.changed"),
     NotificationType("PaymentMethodChangedNotification", "undocumented", "user.paymentMethod.changed"),
-    NotificationType("reservation.changed"),
     NotificationType("ReservationChangedNotification", "undocumented", "reservation.changed"),
-    NotificationType("roamingPlatform.changed"),
-    NotificationType("SecurityEventNotification"),
-    NotificationType("settlementReport.created"),
-    NotificationType("SubOperatorChangedNotification"),
     NotificationType("subscriptionPlan.changed", "undocumented"),
-    NotificationType("TariffChangedNotification"),
-    NotificationType("transaction.changed"),
-    NotificationType("user.invoiceDetails.changed"),
-    NotificationType("user.paymentMethod.changed"),
-    NotificationType("user.subscription.changed"),
-    NotificationType("user.subscriptionChanged", "deprecated", "user.subscription.changed"),
-    NotificationType("userBalance.changed"),
-    NotificationType("UserChangedNotification"),
+    # It names a user where it means a partner, and tells no time: it says nothing to rely on.
+    NotificationType("PartnerChangedNotification", "deprecated", "partner.changed", subscribable=False),
 )
 
 _BY_NAME = {known.name: known for known in CATALOGUE}

@@ -97,13 +97,7 @@ class Client:
         return self._read(kind.model, f"{_RESOURCES}/{kind.path_of(entity_id)}", [*kind.parts])
 
     def list(self, kind: Kind[M], **filters: Filter) -> Iterator[Answer[M]]:
-        """List the entities of a kind, each as whole as ``read`` reads one.
-
-        Raises:
-            ValueError: the kind has no listing.
-        """
-        if kind.paging is None:
-            raise ValueError(f"AMPECO has no listing of {kind.name}")
+        """List the entities of a kind, each as whole as ``read`` reads one."""
         return self._list(kind.model, f"{_RESOURCES}/{kind.path}", filters, kind.listing_parameters)
 
     def session(self, session_id: int) -> Answer[Session]:

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Generic, Literal, TypeVar
 
-from ampeco import resources
+from ampeco import commercial, resources
+from ampeco.commercial import Resource
 from ampeco.model import Model
 
 M_co = TypeVar("M_co", bound=Model, covariant=True)
@@ -32,7 +33,8 @@ Urgency = Literal["changed", "provisional", "unknown"]
 class Mark:
     """A notification that names an entity of the kind.
 
-    ``field`` is where its payload model holds the id, with dots into sub-objects. What a whole
+    ``field`` is where its payload model holds the id, with dots into sub-objects; of a kind with a
+    ``reference_filter``, it holds the reference instead. What a whole
     snapshot refers to, as a session to its EVSE, is followed by ``storage.facts``, for
     notifications and reads alike.
     """
@@ -49,27 +51,28 @@ class Kind(Generic[M_co]):
     Parameters:
         name: in the singular; the name of its table or, in ``charging.resource``, its ``kind``.
         model: reads one resource; its ``id`` is the key.
-        path: of the listing, below ``/public-api/resources/``.
-        read_path: of one entity, with ``{id}`` in it; None for the listing's own, ``<path>/{id}``.
+        path: of the listing, below ``/public-api/resources/``; one entity's adds ``/<id>``.
         parts: what makes a resource whole: without these parameters AMPECO leaves sub-objects out.
-        paging: how the listing pages; None where there is no listing.
+        paging: how the listing pages.
         changed_since: the listing's filter for what changed at a time or later; None where there
             is none, so that only a walk through the whole listing finds changes.
-        marks: the notifications that speak of it.
+        reference_filter: the listing's filter by which its notifications name it, where they do
+            not tell its id; it is then read by that listing.
+        marks: the notifications that name it.
     """
 
     name: str
     model: type[M_co]
     path: str
-    read_path: str | None = None
     parts: tuple[tuple[str, str], ...] = ()
-    paging: Paging | None = "cursor"
+    paging: Paging = "cursor"
     changed_since: str | None = "last_updated_after"
+    reference_filter: str | None = None
     marks: tuple[Mark, ...] = ()
 
     def path_of(self, entity_id: int) -> str:
         """The path of one entity, below ``/public-api/resources/``."""
-        return (self.read_path or f"{self.path}/{{id}}").format(id=entity_id)
+        return f"{self.path}/{entity_id}"
 
     @property
     def listing_parameters(self) -> list[tuple[str, str]]:
@@ -132,6 +135,145 @@ AUTHORIZATION = Kind(
     resources.Authorization,
     "authorizations/v2.1",
     paging="empty cursor",
+    marks=(
+        Mark("authorization.changed", "authorization_id"),
+        Mark("AuthorizationNotification", "authorization_id"),
+    ),
+)
+
+TRANSACTION = Kind(
+    "transaction",
+    commercial.Transaction,
+    "transactions/v1.0",
+    paging="empty cursor",
+    marks=(
+        Mark("transaction.changed", "transaction_id"),
+        Mark("userBalance.changed", "transaction_id", "unknown"),
+    ),
+)
+
+RESERVATION = Kind(
+    "reservation",
+    commercial.Reservation,
+    "reservations/v1.0",
+    paging="page",
+    changed_since=None,
+    marks=(Mark("reservation.changed", "reservation_id"),),
+)
+
+CDR = Kind(
+    "cdr",
+    commercial.Cdr,
+    "cdrs/v2.0",
+    changed_since=None,  # its filters by time see only those received, or only those sent
+    reference_filter="roaming_id",
+    marks=(Mark("cdr.received", "id"),),
+)
+
+TARIFF = Kind(
+    "tariff",
+    commercial.Tariff,
+    "tariffs/v1.0",
+    paging="empty cursor",
+    changed_since=None,
+    marks=(Mark("TariffChangedNotification", "tariff.id"),),
+)
+
+#: These need no more than their entry: they are kept as JSON in ``charging.resource``.
+_PLAIN = (
+    Kind(
+        "user",
+        Resource,
+        "users/v1.0",
+        paging="empty cursor",
+        marks=(
+            Mark("UserChangedNotification", "user.id"),
+            Mark("userBalance.changed", "user_id"),
+            Mark("user.subscription.changed", "user_id"),
+            Mark("user.subscriptionChanged", "user_id"),
+            Mark("user.paymentMethod.changed", "user_id", "unknown"),
+            Mark("user.invoiceDetails.changed", "user_id", "unknown"),
+        ),
+    ),
+    Kind(
+        "partner",
+        Resource,
+        "partners/v2.0",
+        paging="page",
+        marks=(
+            Mark("partner.changed", "partner_id"),
+            Mark("settlementReport.created", "partner_id", "unknown"),
+        ),
+    ),
+    Kind(
+        "circuit",
+        Resource,
+        "circuits/v2.0",
+        marks=(
+            Mark("circuit.changed", "circuit_id"),
+            Mark("CircuitConsumptionNotification", "circuit_id", "unknown"),
+        ),
+    ),
+    Kind(
+        "id_tag",
+        Resource,
+        "id-tags/v2.0",
+        paging="empty cursor",
+        marks=(Mark("idTag.changed", "id_tags_id"),),
+    ),
+    Kind(
+        "parking_space",
+        Resource,
+        "parking-spaces/v1.0",
+        parts=(("include[]", "evses"),),
+        marks=(Mark("parkingSpace.occupancyStatus.changed", "parking_space_id"),),
+    ),
+    Kind(
+        "installer_job",
+        Resource,
+        "installer-jobs/v1.0",
+        paging="page",
+        marks=(Mark("installerJob.changed", "id"),),
+    ),
+    Kind(
+        "partner_invite",
+        Resource,
+        "partner-invites/v1.0",
+        paging="page",
+        marks=(Mark("partnerInvite.changed", "partner_invite_id"),),
+    ),
+    Kind(
+        "settlement_report",
+        Resource,
+        "partner-settlement-reports/v1.0",
+        changed_since=None,
+        marks=(Mark("settlementReport.created", "id"),),
+    ),
+    Kind(
+        "roaming_platform",
+        Resource,
+        "roaming-connections/v2.0",  # the present name of roaming-platforms/v1.0
+        changed_since=None,
+        marks=(Mark("roamingPlatform.changed", "roaming_platform_id"),),
+    ),
+    Kind(
+        "sub_operator",
+        Resource,
+        "sub-operators/v1.0",
+        paging="page",
+        changed_since=None,
+        marks=(Mark("SubOperatorChangedNotification", "sub_operator.id"),),
+    ),
+    Kind(
+        "subscription_plan",
+        Resource,
+        "subscription-plans/v2.0",
+        paging="page",
+        marks=(
+            Mark("user.subscription.changed", "plan_id", "unknown"),
+            Mark("user.subscriptionChanged", "plan_id", "unknown"),
+        ),
+    ),
 )
 
 _ALL: tuple[Kind[Any], ...] = (
@@ -140,6 +282,11 @@ _ALL: tuple[Kind[Any], ...] = (
     EVSE,
     LOCATION,
     AUTHORIZATION,
+    TRANSACTION,
+    RESERVATION,
+    CDR,
+    TARIFF,
+    *_PLAIN,
 )
 
 #: Every kind by its name.

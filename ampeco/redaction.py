@@ -1,8 +1,10 @@
 """Takes secrets, and what Postgres cannot hold, out of AMPECO's JSON.
 
-A charge point carries its OCPP password, its PIN and its sharing code, a user may carry a
-password hash (AMPECO API, charge points v2.0; UserChangedNotification). None of them is
-needed here, so none is kept: whatever is stored or modelled goes through here first.
+A charge point carries its OCPP password, its PIN and its sharing code, and reports its
+authorization key among its configuration; a user may carry a password hash, a bank account and
+a number of an identity card, a payment and a roaming connection a token, an invitation and a
+report an address that opens them (AMPECO API, charge points v2.0 and the callbacks). None of
+them is needed here, so none is kept: whatever is stored or modelled goes through here first.
 """
 
 from __future__ import annotations
@@ -16,7 +18,10 @@ from ampeco.values import clean_text
 #: JSON writer that has to store it again.
 MAX_DEPTH = 100
 
-_SECRET_KEYS = frozenset({"pin", "sharingcode"})
+_SECRET_KEYS = frozenset(
+    {"pin", "sharingcode", "token", "authorizationkey", "accepturl", "downloadurl"}
+    | {"bankdetails", "bankiban", "bankaccountnumber", "personalid"}
+)
 _SECRET_ENDING = "password"  # noqa: S105 - the name of a key: `password`, `networkPassword`, `saslPassword`
 
 
@@ -60,7 +65,11 @@ def _clean(value: Any, depth_left: int) -> Any:
     if not depth_left:
         raise ValueError(f"nested deeper than {MAX_DEPTH} levels")
     if isinstance(value, dict):
-        return CleanObject(
+        cleaned = CleanObject(
             {clean_text(key): _clean(held, depth_left - 1) for key, held in value.items() if not is_secret(key)}
         )
+        # A charge point's configuration is a list of keys and values, each an object of both.
+        if "value" in cleaned and isinstance(name := cleaned.get("key"), str) and is_secret(name):
+            del cleaned["value"]
+        return cleaned
     return [_clean(held, depth_left - 1) for held in value]

@@ -7,6 +7,7 @@ import json
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -20,12 +21,13 @@ from ampeco.client import Client
 from ampeco.errors import ApiError
 from ampeco.tenants import Tenant, TenantsError
 from receiver import subscribing
-from receiver.console import console, errors, overview_table, queue_table, trouble_table
+from receiver.console import console, errors, overview_table, queue_table, refusal_table, trouble_table
 from receiver.embedded import embedded_servers
 from receiver.service import bring_up_to_date, service_children, worker_children
 from receiver.supervisor import Supervisor
 from storage.database import create_database_engine
 from storage.overview import overview, troubles
+from storage.refusals import refusals
 from workers.broker import QUEUES, create_broker, create_redis
 from workers.logs import configure_logging
 from workers.pause import pause_reason, paused_for
@@ -249,6 +251,7 @@ def status(
         with engine.connect() as connection:
             tenants = overview(connection, sorted(settings.tenants))
             found = troubles(connection)
+            refused = refusals(connection)
         lengths, pauses = _redis_side(settings, [tenant.tenant for tenant in tenants])
         if as_json:
             document = {
@@ -256,11 +259,14 @@ def status(
                 "queues": lengths,
                 "paused": {name: {"seconds": left, "reason": why} for name, (left, why) in pauses.items()},
                 "troubles": [asdict(trouble) for trouble in found],
+                "refusals": [asdict(refusal) for refusal in refused],
             }
-            console.print_json(json.dumps(document))
+            console.print_json(json.dumps(document, default=datetime.isoformat))
             return
         console.print(overview_table(tenants, pauses))
         console.print(queue_table(lengths) if lengths else "Queues: [yellow]Redis does not answer[/]")
+        if refused:
+            console.print(refusal_table(refused))
         if found:
             console.print(trouble_table(found))
 

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from storage.overview import TenantOverview, Trouble
+from storage.refusals import Refusal
 
 console = Console()
 errors = Console(stderr=True)
@@ -66,4 +67,25 @@ def trouble_table(troubles: Sequence[Trouble]) -> Table:
     table.add_column("Count", justify="right")
     for trouble in troubles:
         table.add_row(trouble.tenant, trouble.what, trouble.reason, f"{trouble.count:,}")
+    return table
+
+
+def refusal_table(refusals: Sequence[Refusal]) -> Table:
+    """What tokens may not read: an administrator of the tenant has to grant it."""
+    table = Table(title="Refused by AMPECO (403)", title_justify="left")
+    table.add_column("Tenant", overflow="fold")
+    table.add_column("Kind")
+    table.add_column("Reads waiting", justify="right")
+    table.add_column("Since")
+    table.add_column("Asked again at")
+    table.add_column("Answer", overflow="fold")
+    for refusal in refusals:
+        table.add_row(
+            refusal.tenant,
+            refusal.kind,
+            f"{refusal.waiting:,}",
+            f"{refusal.first_refused_at:%Y-%m-%d %H:%M}",
+            f"{refusal.ask_again_at:%H:%M}",
+            refusal.error,
+        )
     return table

@@ -14,10 +14,10 @@ from functools import partial
 from typing import Any
 from uuid import UUID
 
-from ampeco import payloads, resources
+from ampeco import hints, notices, payloads, resources
 from ampeco.kinds import MARKS, named_ids
 from storage.findings import Findings
-from storage.fold import BEGINNING, Fact, notified, read
+from storage.fold import BEGINNING, Fact, digest, notified, read
 from storage.mirrors import MIRRORS
 
 #: Makes a fact: ``(entity, entity_id, group, at, values)``.
@@ -59,9 +59,15 @@ def findings_of(payload: payloads.Payload, body: dict[str, Any], notification_id
         case payloads.ChargePointSnapshotChanged():
             _charge_point_snapshot(found, payload, body)
         case payloads.LocationChanged():
-            _location(found, payload, body)
-        case payloads.ChargePointChanged() | payloads.EvseChanged():
-            pass  # hints, which only ask for a read
+            _snapshot(found, "location", payload.location, body, payload)
+        case hints.TariffChanged():
+            _snapshot(found, "tariff", payload.tariff, body, payload)
+        case hints.UserChanged():
+            _snapshot(found, "user", payload.user, body, payload)
+        case notices.Notice():
+            _notice(found, payload, body, notification_id)
+        case hints.Hint() | payloads.ChargePointChanged() | payloads.EvseChanged():
+            pass  # they only ask for a read
         case _:
             raise TypeError(f"{type(payload).__name__} has a model but no place in the tables")
     _mark(found, payload)
@@ -72,7 +78,9 @@ def _mark(found: Findings, payload: payloads.Payload) -> None:
     """Ask for the reads of the entities that a notification names, as ``ampeco.kinds`` says."""
     for kind, mark in MARKS.get(payload.notification or "", ()):
         for entity_id in named_ids(payload, mark):
-            if mark.urgency == "unknown":
+            if kind.reference_filter is not None:
+                found.refer(kind.name, entity_id)
+            elif mark.urgency == "unknown":
                 found.mention(kind.name, entity_id)
             else:
                 found.want(kind.name, entity_id, mark.urgency)
@@ -371,13 +379,38 @@ def evse_facts(
     found.mention("charge_point", evse.charge_point_id)
 
 
-def _location(found: Findings, payload: payloads.LocationChanged, body: dict[str, Any]) -> None:
-    """A location in its older shape: provisional until a read."""
-    if payload.action != "deleted":
-        raw = body.get("location", {})
-        entity_facts(
-            found, "location", payload.location, raw, partial(notified, partial=True), at=payload.last_updated_at
-        )
+def _snapshot(
+    found: Findings,
+    kind: str,
+    resource: Any,
+    body: dict[str, Any],
+    payload: payloads.LocationChanged | hints.TariffChanged | hints.UserChanged,
+) -> None:
+    """An entity as a whole, under its kind's name in the body: provisional until a read."""
+    if payload.action in ("deleted", "permanently deleted"):
+        return  # the read will tell, and what is said of a deleted one may be less than is known
+    raw = body.get(kind, {})
+    entity_facts(found, kind, resource, raw, partial(notified, partial=True), at=payload.last_updated_at)
+
+
+def _notice(found: Findings, notice: notices.Notice, body: dict[str, Any], notification_id: UUID) -> None:
+    """A fact of its own, known by its subject, its time and its content."""
+    details = {name: value for name, value in body.items() if name != "notification"}
+    found.observe(
+        "notice",
+        {
+            "subject": notice.subject,
+            "observed_at": notice.observed_at,
+            "digest": digest(details),
+            "charge_point_id": notice.charge_point_id,
+            "evse_id": notice.evse_id,
+            "session_id": notice.session_id,
+            "user_id": notice.user_id,
+            "circuit_id": notice.circuit_id,
+            "details": details,
+            "notification_id": notification_id,
+        },
+    )
 
 
 def _session_authorization(found: Findings, authorization: resources.Authorization, raw: dict[str, Any]) -> None:

@@ -20,7 +20,7 @@ Reason = Literal["changed", "contested", "gone", "provisional", "unknown"]
 
 
 class Entity(NamedTuple):
-    """One entity of the tenant: the mirrored table and the id at AMPECO."""
+    """One entity of the tenant: its kind and the id at AMPECO."""
 
     entity: str
     entity_id: int
@@ -35,6 +35,8 @@ class Findings:
         observations: rows of history tables, by table name.
         wanted: entities that want a read whatever is stored, with the reason.
         mentioned: entities that want a read if nothing is known of them yet.
+        referred: entities that want a look into their listing, as only a reference to them was
+            told: kind and reference, with the notification that told.
         marked_by: the notification that asked, by entity.
     """
 
@@ -42,6 +44,7 @@ class Findings:
     observations: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     wanted: dict[Entity, Reason] = field(default_factory=dict)
     mentioned: set[Entity] = field(default_factory=set)
+    referred: dict[tuple[str, str], UUID | None] = field(default_factory=dict)
     marked_by: dict[Entity, UUID] = field(default_factory=dict)
 
     def observe(self, table: str, row: dict[str, Any]) -> None:
@@ -54,6 +57,9 @@ class Findings:
         if entity_id is not None:
             self.mentioned.add(Entity(entity, entity_id))
 
+    def refer(self, kind: str, reference: str) -> None:
+        self.referred[kind, reference] = None
+
     def absorb(self, other: Findings, marked_by: UUID) -> None:
         """Add what one notification said, and remember that it was the one that said it."""
         self.facts += other.facts
@@ -61,5 +67,6 @@ class Findings:
             self.observations.setdefault(table, []).extend(rows)
         self.wanted |= other.wanted
         self.mentioned |= other.mentioned
+        self.referred |= dict.fromkeys(other.referred, marked_by)
         for entity in (*other.wanted, *other.mentioned):
             self.marked_by[entity] = marked_by

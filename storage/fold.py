@@ -41,14 +41,15 @@ def json_default(value: object) -> str:
     raise TypeError(f"{type(value).__name__} has no place in a row")
 
 
-def _digest(values: dict[str, Any]) -> str:
-    # `raw` repeats the columns in the vendor's words and is left out: the same snapshot
-    # comes with other optional parts from a notification and from a read. Absent and
-    # null are alike, and 5230 and 5230.0 are one number.
+def digest(values: dict[str, Any]) -> str:
+    """A short text that tells values apart; it is the same for the same ones in another spelling."""
+    # `raw` repeats the columns in the vendor's words and is left out, unless it is all there
+    # is: the same snapshot comes with other optional parts from a notification and from a
+    # read. Absent and null are alike, and 5230 and 5230.0 are one number.
     said = {
         name: value.normalize() if isinstance(value, Decimal) else value
         for name, value in values.items()
-        if value is not None and name != "raw"
+        if value is not None and (name != "raw" or len(values) == 1)
     }
     canonical = orjson.dumps(said, default=json_default, option=orjson.OPT_SORT_KEYS)
     return hashlib.blake2b(canonical, digest_size=DIGEST_LENGTH // 2).hexdigest()
@@ -59,7 +60,7 @@ class Fact:
     """What one group of one entity was at one time.
 
     Attributes:
-        entity: name of the mirrored table.
+        entity: name of its kind, which is that of its table unless it is kept in ``resource``.
         entity_id: id of the entity at AMPECO.
         group: name of the column group.
         at: time of the fact by its source's clock.
@@ -90,14 +91,14 @@ def notified(
     partial: bool = False,
 ) -> Fact:
     """A fact that a notification told."""
-    version = f"0{int(final)}{int(not partial)}:{_digest(values)}"
+    version = f"0{int(final)}{int(not partial)}:{digest(values)}"
     return Fact(entity, entity_id, group, at, values, version)
 
 
 def read(entity: str, entity_id: int, group: str, at: datetime, values: dict[str, Any], *, began_at: datetime) -> Fact:
     """A fact that a read of the API told; ``began_at`` is by the tenant's clock."""
     microsecond = int(began_at.timestamp() * 1_000_000)
-    return Fact(entity, entity_id, group, at, values, f"1{microsecond:020d}:{_digest(values)}")
+    return Fact(entity, entity_id, group, at, values, f"1{microsecond:020d}:{digest(values)}")
 
 
 def contest(one: str, other: str) -> bool:
@@ -154,7 +155,7 @@ class Fold:
         mirror = MIRRORS[entity]
         rows: list[dict[str, Any]] = []
         for entity_id, groups in sorted(self._standing.get(entity, {}).items()):
-            row: dict[str, Any] = {"tenant": tenant, mirror.key: entity_id}
+            row: dict[str, Any] = {"tenant": tenant, **mirror.fixed, mirror.key: entity_id}
             for group in mirror.groups:
                 standing = groups.get(group.name)
                 row[group.contested] = standing is not None and standing.contested

@@ -36,7 +36,9 @@ class Known(dict[str, Any]):
 def known(connection: Connection, tenant: str, entity: str, entity_id: int) -> Known:
     """Index: primary key."""
     mirror = MIRRORS[entity]
-    statement = text(f"SELECT * FROM charging.{entity} WHERE tenant = :tenant AND {mirror.key} = :id")  # noqa: S608 - ours
+    statement = text(
+        f"SELECT * FROM {mirror.source} AS known WHERE tenant = :tenant AND {mirror.key} = :id"  # noqa: S608 - ours
+    )
     row = connection.execute(statement, {"tenant": tenant, "id": entity_id}).mappings().first()
     return Known(entity, dict(row) if row is not None else {})
 

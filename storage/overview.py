@@ -107,6 +107,7 @@ SELECT tenant, state, concat_ws(': ', nullif(outcome.reason, ''), left(outcome.e
 SELECT tenant, 'unread ' || entity, left(last_error, 120), count(*)
   FROM ingest.refresh_request
  WHERE last_error IS NOT NULL
+   AND (tenant, entity) NOT IN (SELECT tenant, kind FROM ingest.refusal)
  GROUP BY 1, 2, 3
  ORDER BY times DESC
  LIMIT :most

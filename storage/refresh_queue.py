@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 import orjson
@@ -32,7 +33,12 @@ READABLE = tuple(KINDS)
 
 @dataclass(frozen=True, slots=True)
 class RefreshRequest:
-    """A claimed read. ``attempts`` counts this claim too."""
+    """A claimed read.
+
+    Attributes:
+        reference: what to look it up by in its listing, where its id is not known; else empty.
+        attempts: how often it was claimed, this time included.
+    """
 
     tenant: str
     entity: str
@@ -41,21 +47,22 @@ class RefreshRequest:
     generation: int
     attempts: int
     marked_by: UUID | None
+    reference: str = ""
 
 
 # Index: primary key. A mark while a read is under way raises the generation, so that the
 # end of that read does not remove it. The stronger reason stays; see findings.Reason.
 _MARK = text("""
-INSERT INTO ingest.refresh_request AS known (tenant, entity, entity_id, reason, marked_by, due_at)
-SELECT :tenant, entity, entity_id, reason, marked_by,
+INSERT INTO ingest.refresh_request AS known (tenant, entity, entity_id, reference, reason, marked_by, due_at)
+SELECT :tenant, entity, entity_id, reference, reason, marked_by,
        now() + CASE reason
                WHEN 'provisional' THEN CAST(:provisional_delay AS interval)
                WHEN 'gone' THEN CAST(:gone_delay AS interval)
                ELSE interval '0'
                END
   FROM json_populate_recordset(NULL::ingest.refresh_request, CAST(:marks AS json))
- ORDER BY entity, entity_id
-    ON CONFLICT (tenant, entity, entity_id) DO UPDATE SET
+ ORDER BY entity, entity_id, reference
+    ON CONFLICT (tenant, entity, entity_id, reference) DO UPDATE SET
        generation = known.generation + 1,
        reason = least(known.reason, excluded.reason),
        marked_by = excluded.marked_by,
@@ -73,13 +80,12 @@ def mark(connection: Connection, tenant: str, findings: Findings, contested: Seq
     reasons = _unknown(connection, tenant, findings.mentioned)
     reasons |= findings.wanted
     reasons |= {entity: "contested" for entity in contested if entity.entity in READABLE}
-    if not reasons:
-        return 0
-    marks = [
-        {"entity": name, "entity_id": entity_id, "reason": reason, "marked_by": findings.marked_by.get(entity)}
-        for entity, reason in reasons.items()
-        for name, entity_id in [entity]
+    marks = [_marked(*entity, "", reason, findings.marked_by.get(entity)) for entity, reason in reasons.items()]
+    marks += [
+        _marked(kind, 0, reference, "changed", marked_by) for (kind, reference), marked_by in findings.referred.items()
     ]
+    if not marks:
+        return 0
     connection.execute(
         _MARK,
         {
@@ -90,6 +96,16 @@ def mark(connection: Connection, tenant: str, findings: Findings, contested: Seq
         },
     )
     return len(marks)
+
+
+def _marked(entity: str, entity_id: int, reference: str, reason: Reason, marked_by: UUID | None) -> dict[str, Any]:
+    return {
+        "entity": entity,
+        "entity_id": entity_id,
+        "reference": reference,
+        "reason": reason,
+        "marked_by": marked_by,
+    }
 
 
 def _unknown(connection: Connection, tenant: str, mentioned: set[Entity]) -> dict[Entity, Reason]:
@@ -107,7 +123,7 @@ def _unknown(connection: Connection, tenant: str, mentioned: set[Entity]) -> dic
             text(f"""
                 SELECT entity_id, CASE WHEN known.deleted_at IS NULL THEN 'unknown' ELSE 'gone' END
                   FROM unnest(CAST(:ids AS bigint[])) AS mentioned (entity_id)
-                  LEFT JOIN charging.{name} AS known
+                  LEFT JOIN {MIRRORS[name].source} AS known
                          ON known.tenant = :tenant
                         AND known.{MIRRORS[name].key} = mentioned.entity_id
                  WHERE known.{whole}_version IS NULL
@@ -120,21 +136,31 @@ def _unknown(connection: Connection, tenant: str, mentioned: set[Entity]) -> dic
     return unknown
 
 
-# Index: refresh_request_tenant_due_at_idx.
-_CLAIM = text("""
+# Whether a read is due, in nobody's hands, and of a kind that may be asked for.
+_CLAIMABLE = """
+           due_at <= now()
+       AND (lease_expires_at IS NULL OR lease_expires_at < now())
+       AND NOT EXISTS (
+           SELECT FROM ingest.refusal
+            WHERE refusal.tenant = refresh_request.tenant
+              AND refusal.kind = refresh_request.entity
+              AND refusal.ask_again_at > now())
+"""
+
+# Indexes: refresh_request_tenant_due_at_idx, and the primary key of the few refusals.
+_CLAIM = text(f"""
 UPDATE ingest.refresh_request
    SET lease_expires_at = now() + :lease, attempts = attempts + 1
- WHERE (tenant, entity, entity_id) IN (
-       SELECT tenant, entity, entity_id
+ WHERE (tenant, entity, entity_id, reference) IN (
+       SELECT tenant, entity, entity_id, reference
          FROM ingest.refresh_request
         WHERE tenant = :tenant
-          AND due_at <= now()
-          AND (lease_expires_at IS NULL OR lease_expires_at < now())
+          AND {_CLAIMABLE}
         ORDER BY due_at
         LIMIT :most
           FOR UPDATE SKIP LOCKED)
-RETURNING tenant, entity, entity_id, reason, generation, attempts, marked_by
-""")
+RETURNING tenant, entity, entity_id, reason, generation, attempts, marked_by, reference
+""")  # noqa: S608 - the condition is ours
 
 
 def claim(connection: Connection, tenant: str, *, most: int) -> list[RefreshRequest]:
@@ -146,12 +172,14 @@ def claim(connection: Connection, tenant: str, *, most: int) -> list[RefreshRequ
 _FINISH = text("""
 WITH finished AS (
     DELETE FROM ingest.refresh_request
-     WHERE tenant = :tenant AND entity = :entity AND entity_id = :entity_id AND generation = :generation
+     WHERE tenant = :tenant AND entity = :entity AND entity_id = :entity_id AND reference = :reference
+       AND generation = :generation
     RETURNING 1
 )
 UPDATE ingest.refresh_request
    SET lease_expires_at = NULL, attempts = 0, due_at = now(), last_error = NULL
- WHERE tenant = :tenant AND entity = :entity AND entity_id = :entity_id AND generation <> :generation
+ WHERE tenant = :tenant AND entity = :entity AND entity_id = :entity_id AND reference = :reference
+   AND generation <> :generation
 """)
 
 
@@ -166,6 +194,7 @@ def finish(connection: Connection, request: RefreshRequest) -> None:
             "tenant": request.tenant,
             "entity": request.entity,
             "entity_id": request.entity_id,
+            "reference": request.reference,
             "generation": request.generation,
         },
     )
@@ -178,8 +207,9 @@ UPDATE ingest.refresh_request
        attempts = CASE WHEN :counts THEN attempts ELSE greatest(attempts - 1, 0) END,
        last_error = :error
  WHERE tenant = :tenant
-   AND (entity, entity_id) IN (
-       SELECT entity, entity_id FROM json_populate_recordset(NULL::ingest.refresh_request, CAST(:requests AS json)))
+   AND (entity, entity_id, reference) IN (
+       SELECT entity, entity_id, reference
+         FROM json_populate_recordset(NULL::ingest.refresh_request, CAST(:requests AS json)))
 """)
 
 
@@ -199,7 +229,10 @@ def postpone(
         error: why, for ``status``.
         counts: whether the attempt counts; it does not where the whole tenant is paused.
     """
-    entities = [{"entity": request.entity, "entity_id": request.entity_id} for request in requests]
+    entities = [
+        {"entity": request.entity, "entity_id": request.entity_id, "reference": request.reference}
+        for request in requests
+    ]
     connection.execute(
         _POSTPONE,
         {
@@ -212,12 +245,11 @@ def postpone(
     )
 
 
-_DUE = text("""
+_DUE = text(f"""
 SELECT DISTINCT tenant
   FROM ingest.refresh_request
- WHERE due_at <= now()
-   AND (lease_expires_at IS NULL OR lease_expires_at < now())
-""")
+ WHERE {_CLAIMABLE}
+""")  # noqa: S608 - the condition is ours
 
 
 def due_tenants(connection: Connection) -> list[str]:

@@ -127,8 +127,15 @@ refresh_request = Table(
     "refresh_request",
     metadata,
     tenant_column(),
-    Column("entity", Text, nullable=False, comment="Mirrored table: session, evse, charge_point or location"),
-    Column("entity_id", BigInteger, nullable=False, comment="Id of the entity at AMPECO"),
+    Column("entity", Text, nullable=False, comment="Kind of entity, such as session or evse"),
+    Column("entity_id", BigInteger, nullable=False, comment="Id of the entity at AMPECO; 0 beside a reference"),
+    Column(
+        "reference",
+        Text,
+        nullable=False,
+        server_default=text("''"),
+        comment="What it is looked up by in a listing, where the notification does not tell its id; else empty",
+    ),
     Column(
         "reason", Text, nullable=False, comment="Why a read is wanted: changed, contested, gone, provisional or unknown"
     ),
@@ -147,10 +154,24 @@ refresh_request = Table(
         "attempts", SmallInteger, nullable=False, server_default=text("0"), comment="Reads begun since the first mark"
     ),
     Column("last_error", Text, comment="Why the last read did not settle it"),
-    PrimaryKeyConstraint("tenant", "entity", "entity_id"),
+    PrimaryKeyConstraint("tenant", "entity", "entity_id", "reference"),
     Index(None, "tenant", "due_at"),
     schema=INGEST,
     comment="Entities that want a read of the API: one row each, however often they are marked",
+)
+
+refusal = Table(
+    "refusal",
+    metadata,
+    tenant_column(),
+    Column("kind", Text, nullable=False, comment="Kind of entity that the tenant's token may not read"),
+    instant("first_refused_at", "When AMPECO first answered 403", nullable=False, default=func.now()),
+    instant("last_refused_at", "When AMPECO last answered 403", nullable=False, default=func.now()),
+    instant("ask_again_at", "Until then nothing of the kind is read", nullable=False),
+    Column("error", Text, nullable=False, comment="What AMPECO answered last"),
+    PrimaryKeyConstraint("tenant", "kind"),
+    schema=INGEST,
+    comment="What a tenant's token may not read; a read that succeeds removes the row",
 )
 
 sync_cursor = Table(
@@ -263,4 +284,24 @@ meter_value = Table(
     ),
     schema=CHARGING,
     comment="Each meter sample of a session; append-only. A sample is known by its whole content",
+)
+
+notice = Table(
+    "notice",
+    metadata,
+    tenant_column(),
+    Column("subject", Text, nullable=False, comment="What it is about, such as security_event or user_balance"),
+    instant("observed_at", "When it was so, by its source's clock; null where the notification tells no time"),
+    Column("digest", Text(collation="C"), nullable=False, comment="Of details: with the time it tells notices apart"),
+    Column("charge_point_id", BigInteger, comment="Charge point, where one is named"),
+    Column("evse_id", BigInteger, comment="EVSE, where one is named"),
+    Column("session_id", BigInteger, comment="Session, where one is named"),
+    Column("user_id", BigInteger, comment="User, where one is named"),
+    Column("circuit_id", BigInteger, comment="Circuit, where one is named"),
+    Column("details", JSONB, nullable=False, comment="The notification as sent, without its name and without secrets"),
+    Column("notification_id", Uuid, comment="The first notification that told"),
+    instant("recorded_at", "When it was first recorded here", nullable=False, default=func.now()),
+    UniqueConstraint("tenant", "subject", "observed_at", "digest", postgresql_nulls_not_distinct=True),
+    schema=CHARGING,
+    comment="Each fact that a notification tells and no read gives again; append-only",
 )

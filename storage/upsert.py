@@ -38,7 +38,7 @@ def upsert_statement(entity: str) -> str:
     Index: the table's primary key. A row of which nothing is newer is not touched.
     """
     mirror = MIRRORS[entity]
-    columns = ["tenant", mirror.key, *(column for group in mirror.groups for column in _stored(group))]
+    columns = [*mirror.keys, *(column for group in mirror.groups for column in _stored(group))]
     assignments = [line for group in mirror.groups for line in _assignments(group)]
     listed = ", ".join(columns)
     return dedent(
@@ -46,8 +46,8 @@ def upsert_statement(entity: str) -> str:
         INSERT INTO charging.{table} AS known ({columns})
         SELECT {columns}
           FROM json_populate_recordset(NULL::charging.{table}, CAST(:rows AS json))
-         ORDER BY tenant, {key}
-            ON CONFLICT (tenant, {key}) DO UPDATE SET
+         ORDER BY {keys}
+            ON CONFLICT ({keys}) DO UPDATE SET
                {assignments},
                updated_at = now()
          WHERE {changed}
@@ -56,6 +56,7 @@ def upsert_statement(entity: str) -> str:
     ).format(
         table=mirror.name,
         key=mirror.key,
+        keys=", ".join(mirror.keys),
         columns=listed,
         assignments=",\n               ".join(assignments),
         changed="\n            OR ".join(_changed(group) for group in mirror.groups),

@@ -35,11 +35,13 @@ class Wanted(NamedTuple):
         entity_id: its id at AMPECO.
         known: what is stored of it.
         children: the stored ids of its connectors or charging periods.
+        reference: what to look it up by in its listing, where its id is not known; else empty.
     """
 
     entity_id: int
     known: Known
     children: set[int]
+    reference: str = ""
 
 
 def read_session(client: Client, wanted: Wanted) -> Findings:
@@ -103,12 +105,19 @@ def read_charge_point(client: Client, wanted: Wanted) -> Findings:
 
 
 def read_entity(kind: Kind[Any], client: Client, wanted: Wanted) -> Findings:
-    """An entity of a kind that needs nothing more: one call."""
+    """An entity of a kind that needs nothing more: one call.
+
+    By a reference it is looked up in its listing, which may hold several, or none as yet.
+    """
     found = Findings()
-    answer = client.read(kind, wanted.entity_id)
-    began_at = answer.tenant_time
-    entity_facts(found, kind.name, answer.resource, answer.raw, reader(began_at), at=began_at)
-    found.facts.append(presence(kind.name, answer.resource.id, began_at=began_at, gone=False))
+    if wanted.reference and kind.reference_filter:
+        answers = list(client.list(kind, **{kind.reference_filter: wanted.reference}))
+    else:
+        answers = [client.read(kind, wanted.entity_id)]
+    for answer in answers:
+        began_at = answer.tenant_time
+        entity_facts(found, kind.name, answer.resource, answer.raw, reader(began_at), at=began_at)
+        found.facts.append(presence(kind.name, answer.resource.id, began_at=began_at, gone=False))
     return found
 
 

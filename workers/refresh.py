@@ -13,8 +13,8 @@ from datetime import timedelta
 
 from pydantic import ValidationError
 
-from ampeco.errors import ApiError, NotFound, RateLimited, Unauthorised, Unavailable
-from storage import refresh_queue
+from ampeco.errors import ApiError, Forbidden, NotFound, RateLimited, Unauthorised, Unavailable
+from storage import refresh_queue, refusals
 from storage.facts import presence
 from storage.findings import Findings
 from storage.fold import Fold
@@ -88,6 +88,13 @@ def _refresh_claimed(context: Context, tenant: str, requests: Sequence[RefreshRe
             API_READS.labels(tenant, type(error).__name__.lower()).inc()
             _postpone(context, requests[position:], timedelta(seconds=seconds), str(error), counts=False)
             break
+        except Forbidden as error:
+            with context.engine.begin() as connection:
+                is_new = refusals.note(connection, tenant, request.entity, str(error))
+            API_READS.labels(tenant, "forbidden").inc()
+            _postpone(context, [request], timedelta(0), str(error), counts=False)
+            if is_new:
+                logger.warning("the token may not read this kind", **_labels(request), error=str(error))
         except (ApiError, ValidationError, ValueError, KeyError) as error:
             described = _describe(error)
             logger.warning("read failed", **_labels(request), error=described)
@@ -105,26 +112,34 @@ def _refresh_one(context: Context, request: RefreshRequest) -> bool:
             refresh_queue.finish(connection, request)
             READS_SAVED.labels(tenant).inc()
             return True
+        permission = refusals.may_ask(connection, tenant, entity)
+        if permission == "refused":
+            why = "waits, as the token may not read this kind"
+            refresh_queue.postpone(connection, tenant, [request], delay=timedelta(0), error=why, counts=False)
+            return False
         child = CHILDREN.get(entity)
         stored = children(connection, tenant, child, entity, entity_id) if child else set()
 
     client = context.client(tenant)
     try:
-        found = READERS[entity](client, Wanted(entity_id, row, stored))
+        found = READERS[entity](client, Wanted(entity_id, row, stored, request.reference))
         gone = False
     except NotFound as error:
-        found, gone = Findings(), True
-        found.facts.append(presence(entity, entity_id, began_at=error.tenant_time, gone=True))
+        found, gone = Findings(), not request.reference
+        if gone:
+            found.facts.append(presence(entity, entity_id, began_at=error.tenant_time, gone=True))
     API_READS.labels(tenant, "gone" if gone else "found").inc()
 
     with context.engine.begin() as connection:
+        if permission == "trial":
+            refusals.lift(connection, tenant, entity)
         contested = upsert(connection, tenant, Fold(found.facts))
         observe(connection, tenant, found.observations)
         refresh_queue.mark(connection, tenant, found, [one for one in contested if one != (entity, entity_id)])
-        if gone or known(connection, tenant, entity, entity_id).is_whole:
+        if gone or (found.facts if request.reference else known(connection, tenant, entity, entity_id).is_whole):
             refresh_queue.finish(connection, request)
             settled = True
-        elif request.attempts >= MOST_STALE_READS:
+        elif request.attempts >= MOST_STALE_READS and not request.reference:
             refresh_queue.finish(connection, request)
             logger.warning("the API keeps showing less than its notifications told", **_labels(request))
             settled = True
@@ -134,7 +149,7 @@ def _refresh_one(context: Context, request: RefreshRequest) -> bool:
                 tenant,
                 [request],
                 delay=_retry_delay(request.attempts),
-                error="the API still shows an older state",
+                error="no listing shows it yet" if request.reference else "the API still shows an older state",
                 counts=True,
             )
             settled = False

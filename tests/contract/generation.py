@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta, timezone
+from math import ceil, floor
 from typing import Any
 
 from hypothesis import strategies as st
@@ -83,8 +84,9 @@ def _of_kind(kind: str, schema: JsonSchema) -> Values:
         case "integer":
             return st.integers(schema.get("minimum", MIN_BIGINT), schema.get("maximum", MAX_BIGINT))
         case "number":
-            bounds = schema.get("minimum"), schema.get("maximum")
-            return st.integers(*bounds) | st.floats(*bounds, allow_nan=False, allow_infinity=False)
+            least, most = schema.get("minimum"), schema.get("maximum")
+            whole = st.integers(None if least is None else ceil(least), None if most is None else floor(most))
+            return whole | st.floats(least, most, allow_nan=False, allow_infinity=False)
         case "string":
             return _strings(schema)
         case "array":

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import json
 import os
+import re
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,27 @@ def response_schema(path: str, method: str, status: int) -> JsonSchema:
     return _converted(answer["content"]["application/json"]["schema"])
 
 
+def one_of_a_listing(path: str) -> str:
+    """Return the path that reads one entity of a listing's, as the document spells it."""
+    (found,) = [known for known in load_document()["paths"] if re.fullmatch(rf"{re.escape(path)}/{{[^/]+}}", known)]
+    return found
+
+
+def query_parameters(path: str) -> dict[str, JsonSchema]:
+    """Return the schemas of what a read may be asked with, by name."""
+    return {
+        parameter["name"]: _converted(parameter["schema"])
+        for held in (load_document()["paths"][path], load_document()["paths"][path]["get"])
+        for parameter in map(_resolved, held.get("parameters", []))
+        if parameter["in"] == "query"
+    }
+
+
+def is_deprecated(path: str) -> bool:
+    """Whether the document calls a read deprecated."""
+    return bool(load_document()["paths"][path]["get"].get("deprecated", False))
+
+
 def request_schema(path: str, method: str) -> JsonSchema:
     """Return the JSON Schema of a request's body, for a path as the document spells it."""
     body = load_document()["paths"][path][method.lower()]["requestBody"]
@@ -66,10 +88,7 @@ def request_schema(path: str, method: str) -> JsonSchema:
 def _converted(schema: JsonSchema) -> JsonSchema:
     """Turn an OpenAPI 3.0 schema into JSON Schema: nullable, references, formats, annotations."""
     if "$ref" in schema:
-        target: Any = load_document()
-        for part in schema["$ref"].removeprefix("#/").split("/"):
-            target = target[part.replace("~1", "/").replace("~0", "~")]
-        return _converted(target)
+        return _converted(_resolved(schema))
     plain: JsonSchema = {}
     for key, value in schema.items():
         match key:
@@ -83,6 +102,8 @@ def _converted(schema: JsonSchema) -> JsonSchema:
                 plain[key] = [_converted(held) for held in value]
             case "required" if not isinstance(value, list):
                 pass  # misplaced: a boolean on a property, as parameters have it
+            case "format" if value == "datetime":
+                plain[key] = "date-time"
             case "format" if value not in _FORMATS:
                 pass
             case _ if key in _LEFT_OUT or key.startswith("x-"):
@@ -90,6 +111,16 @@ def _converted(schema: JsonSchema) -> JsonSchema:
             case _:
                 plain[key] = copy.deepcopy(value)
     return _with_null(plain) if schema.get("nullable") else plain
+
+
+def _resolved(held: dict[str, Any]) -> dict[str, Any]:
+    """Follow a reference within the document."""
+    if "$ref" not in held:
+        return held
+    target: Any = load_document()
+    for part in held["$ref"].removeprefix("#/").split("/"):
+        target = target[part.replace("~1", "/").replace("~0", "~")]
+    return _resolved(target)
 
 
 def _with_null(schema: JsonSchema) -> JsonSchema:

@@ -7,22 +7,36 @@ for which a documented notification or answer may be refused.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import jsonschema
 import pytest
 from hypothesis import HealthCheck, given, settings
+from pydantic.alias_generators import to_camel
 
 from ampeco import payloads, resources
 from ampeco.catalogue import CATALOGUE, DEFAULT_SUBSCRIPTION, SUBSCRIBABLE
+from ampeco.commercial import Resource
 from ampeco.errors import NoHandler
+from ampeco.kinds import KINDS, MARKS, Kind, named_ids
 from ampeco.model import Model
 from tests.contract.generation import values_of
-from tests.contract.openapi import JsonSchema, load_document, payload_schema, request_schema, response_schema
+from tests.contract.openapi import (
+    JsonSchema,
+    is_deprecated,
+    load_document,
+    one_of_a_listing,
+    payload_schema,
+    query_parameters,
+    request_schema,
+    response_schema,
+)
 from tests.unit.ampeco.samples import NOTIFICATIONS, sample
 
 RESOURCES = "/public-api/resources"
 SUBSCRIPTIONS = "/public-api/notifications/v2.0"
+DATA_MODEL = Path(__file__).parents[2] / "docs" / "data-model.md"
 
 HANDLED = [known.name for known in CATALOGUE if known.handler]
 UNHANDLED = [known.name for known in CATALOGUE if not known.handler]
@@ -35,27 +49,32 @@ REQUIRED_OF_PAYLOADS: dict[str, Sequence[str]] = {
     "BootNotification": ["notification", "chargePointId", "timestamp"],
     "LocationChangedNotification": ["location.id"],
     "ChargePointChangedNotification": ["chargePoint.evses.[].connectors.[].id"],
+    "ChargePointSyncConfigurationNotification": ["notification"],
+    "CircuitConsumptionNotification": ["notification"],
+    "SubOperatorChangedNotification": ["subOperator.id"],
+    "UserChangedNotification": ["user.id"],
 }
 
-#: Each read that the client makes, its model, and what that requires beyond the schema.
+#: What the models of our kinds require beyond the schemas.
+REQUIRED_OF_KINDS = {
+    "session": ["lastUpdatedAt"],
+    "location": ["id"],
+    "user": ["id"],
+    "partner": ["id"],
+    "id_tag": ["id"],
+    "sub_operator": ["id"],
+}
+
+#: Each other read that the client makes, its model, and what that requires beyond the schema.
 READS: list[tuple[str, type[Model], Sequence[str]]] = [
-    (f"{RESOURCES}/sessions/v1.0/{{session}}", resources.Session, ["lastUpdatedAt"]),
-    (f"{RESOURCES}/sessions/v1.0", resources.Session, ["lastUpdatedAt"]),
-    (f"{RESOURCES}/charge-points/v2.0/{{chargePoint}}", resources.ChargePoint, []),
-    (f"{RESOURCES}/charge-points/v2.0", resources.ChargePoint, []),
     (f"{RESOURCES}/charge-points/v2.0/{{chargePoint}}/evses", resources.Evse, []),
-    (f"{RESOURCES}/evses/v2.1/{{evse}}", resources.Evse, []),
-    (f"{RESOURCES}/evses/v2.1", resources.Evse, []),
-    (f"{RESOURCES}/locations/v2.0/{{location}}", resources.Location, ["id"]),
-    (f"{RESOURCES}/locations/v2.0", resources.Location, ["id"]),
-    (f"{RESOURCES}/authorizations/v2.1", resources.Authorization, []),
     (f"{RESOURCES}/evses/v2.0/{{evse}}/latest-hardware-status-log", resources.StatusLogEntry, []),
     (f"{RESOURCES}/charge-points/v2.0/{{chargePoint}}/latest-hardware-status-log", resources.StatusLogEntry, []),
     (f"{RESOURCES}/charge-points/v2.0/{{chargePoint}}/latest-network-status-log", resources.NetworkStatusLogEntry, []),
     (SUBSCRIPTIONS, resources.Subscription, ["id"]),
 ]
 
-#: Session ids are strings in the schema, and spell an integer.
+#: Session and user ids are strings in the schema, and spell an integer.
 NUMERIC_STRING = {"type": "string", "pattern": "[0-9]{1,18}"}
 
 drawn = settings(
@@ -72,6 +91,8 @@ def adjusted_payload(name: str) -> JsonSchema:
     schema = payload_schema(name)
     if name == "SessionUpdateNotification":
         schema["properties"]["session"]["properties"]["id"] = NUMERIC_STRING
+    if name == "UserChangedNotification":
+        schema["properties"]["user"]["properties"]["id"] = NUMERIC_STRING
     if name == "ChargePointChangedNotification":
         # A power, as a number without bounds: it is kept as a 64-bit integer.
         for part in schema["properties"]["chargePoint"]["allOf"]:
@@ -81,10 +102,12 @@ def adjusted_payload(name: str) -> JsonSchema:
 
 
 def resource_schema(path: str, model: type[Model]) -> JsonSchema:
-    schema: JsonSchema = response_schema(path, "get", 200)["properties"]["data"]
+    schema: JsonSchema = response_schema(path, "get", 200)
+    schema = schema["properties"].get("data", schema)
     schema = schema.get("items", schema)
-    if model is resources.Session:
-        schema["properties"]["id"] = NUMERIC_STRING
+    for part in (schema, *schema.get("allOf", [])):
+        if part.get("properties", {}).get("id", {}).get("type") == "string":
+            part["properties"]["id"] = NUMERIC_STRING
     if model is resources.Subscription:
         schema["properties"]["id"] = {"type": "integer"}  # "number" in the document, and an id
     return schema
@@ -112,6 +135,52 @@ def test_every_resource_that_the_schema_allows_is_read(path: str, model: type[Mo
         assert model.model_validate(body)
 
     is_read()
+
+
+@pytest.mark.parametrize("kind", KINDS.values(), ids=lambda kind: kind.name)
+def test_every_entity_that_the_schemas_allow_is_read_by_its_kind(kind: Kind[Any]) -> None:
+    listing = f"{RESOURCES}/{kind.path}"
+    for path in (listing, one_of_a_listing(listing)):
+        test_every_resource_that_the_schema_allows_is_read(path, kind.model, REQUIRED_OF_KINDS.get(kind.name, []))
+
+
+@pytest.mark.parametrize("kind", KINDS.values(), ids=lambda kind: kind.name)
+def test_every_kind_is_asked_for_as_the_document_says(kind: Kind[Any]) -> None:
+    listing = f"{RESOURCES}/{kind.path}"
+    asked, one = query_parameters(listing), query_parameters(one_of_a_listing(listing))
+    filters = asked.get("filter", {}).get("properties", {})
+
+    assert not is_deprecated(listing)
+    assert kind.paging == ("page" if "cursor" not in asked else "empty cursor" if "page" in asked else "cursor")
+    assert ("lastUpdatedAfter" in filters) == (kind.changed_since == "last_updated_after")
+    for part, value in kind.parts:
+        name = part.removesuffix("[]")
+        assert name in asked, part
+        assert name in one, part
+        if part != name:
+            assert value in asked[name]["items"]["enum"]
+            assert value in one[name]["items"]["enum"]
+    if kind.reference_filter is not None:
+        assert to_camel(kind.reference_filter) in filters
+
+
+def test_the_documented_example_of_a_kind_is_one_that_would_work() -> None:
+    section = DATA_MODEL.read_text().partition("## Adding a kind of entity")[2].partition("\n## ")[0]
+    kind = eval(section.partition("```python\n")[2].partition("```")[0], {"Kind": Kind, "Resource": Resource})
+
+    test_every_kind_is_asked_for_as_the_document_says(kind)
+
+
+@pytest.mark.parametrize("mark", MARKS)
+def test_every_notification_that_marks_a_kind_holds_its_id(mark: str) -> None:
+    body = sample(next(name for name in NOTIFICATIONS if sample(name)["notification"] == mark))
+    payload = payloads.parse(body)
+
+    for kind, named in MARKS[mark]:
+        ids = named_ids(payload, named)
+        if named.urgency == "changed":
+            assert ids, f"{mark} names no {kind.name}"
+        assert all(isinstance(one, str if kind.reference_filter else int) for one in ids)
 
 
 @pytest.mark.parametrize("name", UNHANDLED)

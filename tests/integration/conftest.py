@@ -5,7 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.service import Service, serving
+from tests.support.ampeco import FakeAmpeco
+from tests.support.service import Service, running, serving
+from tests.support.whole import Whole
+from workers.context import create_context
 
 
 @pytest.fixture
@@ -13,3 +16,15 @@ def service(database_url: str, redis_url: str, tmp_path: Path) -> Iterator[Servi
     """A receiver with a database and a Redis of its own, and no workers."""
     with serving(database_url, redis_url, tmp_path) as running:
         yield running
+
+
+@pytest.fixture
+def whole(database_url: str, redis_url: str, tmp_path: Path) -> Iterator[Whole]:
+    """A receiver, and an AMPECO that it reads when the test says so."""
+    ampeco = FakeAmpeco()
+    with (
+        running(ampeco.app) as api_url,
+        serving(database_url, redis_url, tmp_path, api_url=api_url) as service,
+        create_context(service.settings, process="tests") as context,
+    ):
+        yield Whole(service, context, ampeco)

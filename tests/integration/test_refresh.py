@@ -2,61 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
-
 import pytest
-from sqlalchemy import text
 
-from tests.support.ampeco import FakeAmpeco
 from tests.support.facts import sample
-from tests.support.service import Service, running, serving
+from tests.support.whole import Whole
 from workers.broker import create_broker
-from workers.context import Context, create_context
+from workers.context import create_context
 from workers.pause import paused_for
 from workers.refresh import refresh_tenant
 from workers.sweep import wake_refreshes
-
-
-@dataclass
-class Whole:
-    """A receiver, the work processes' context, and the AMPECO that they read."""
-
-    service: Service
-    context: Context
-    ampeco: FakeAmpeco
-
-    def tell(self, *bodies: dict[str, Any], tenant: str = "demo") -> None:
-        token = {"demo": "tenant-token-1f0c", "other": "another-tenants-token"}[tenant]
-        for body in bodies:
-            assert self.service.post(body, tenant=tenant, token=token).status_code == 202
-        self.service.apply()
-
-    def refresh(self, *, tenant: str = "demo", due: bool = True) -> int:
-        if due:  # whatever waits, waits no longer
-            with self.service.engine.begin() as connection:
-                connection.execute(text("UPDATE ingest.refresh_request SET due_at = now()"))
-        return refresh_tenant(self.context, tenant)
-
-    def row(self, table: str) -> dict[str, Any]:
-        (row,) = self.service.query(f"SELECT * FROM charging.{table} WHERE tenant = 'demo'")
-        return row
-
-    def waiting(self) -> int:
-        return self.service.count("ingest.refresh_request")
-
-
-@pytest.fixture
-def whole(database_url: str, redis_url: str, tmp_path: Path) -> Iterator[Whole]:
-    ampeco = FakeAmpeco()
-    with (
-        running(ampeco.app) as api_url,
-        serving(database_url, redis_url, tmp_path, api_url=api_url) as service,
-        create_context(service.settings, process="tests") as context,
-    ):
-        yield Whole(service, context, ampeco)
 
 
 def test_an_evse_that_nobody_told_of_is_read(whole: Whole) -> None:
@@ -193,7 +147,7 @@ def test_a_tenant_that_refuses_stops_no_other(whole: Whole) -> None:
     assert whole.row("evse")["physical_reference"] == "QC-418-1"
 
 
-def test_a_forbidden_entity_is_left_for_later_and_the_rest_is_read(whole: Whole) -> None:
+def test_an_unreadable_entity_is_left_for_later_and_the_rest_is_read(whole: Whole) -> None:
     whole.tell(sample("HardwareStatusNotification.evse"))
     whole.ampeco.resources["charge-points/v2.0/418"] = {"id": "not a number"}
     whole.refresh()

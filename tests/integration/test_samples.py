@@ -226,6 +226,90 @@ EXPECTED: dict[str, list[tuple[str, dict[str, Any], dict[str, Any]]]] = {
     ],
     "evse.changed": [("refresh_request", {"entity": "evse", "entity_id": 902}, {"reason": "changed"})],
 }
+
+
+def marks(*entities: tuple[str, int, str]) -> list[tuple[str, dict[str, Any], dict[str, Any]]]:
+    return [
+        ("refresh_request", {"entity": entity, "entity_id": entity_id}, {"reason": reason})
+        for entity, entity_id, reason in entities
+    ]
+
+
+def notice(subject: str, **columns: Any) -> tuple[str, dict[str, Any], dict[str, Any]]:
+    return ("notice", {"subject": subject}, columns)
+
+
+EXPECTED |= {
+    "authorization.changed": marks(("authorization", 90233, "changed")),
+    "AuthorizationNotification": marks(("authorization", 90233, "changed")),
+    "transaction.changed": marks(("transaction", 44102, "changed")),
+    "reservation.changed": marks(("reservation", 811, "changed")),
+    "cdr.received": [
+        (
+            "refresh_request",
+            {"entity": "cdr", "entity_id": 0},
+            {"reference": "8f0e5a0e-6d3c-4f9d-9d8f-1f8f0a2b7711", "reason": "changed"},
+        )
+    ],
+    "TariffChangedNotification": [
+        (
+            "tariff",
+            {"tariff_id": 12},
+            {"name": "DC standard", "currency": "EUR", "price_per_kwh": Decimal("0.45"), "connection_fee": 0},
+        ),
+        *marks(("tariff", 12, "changed")),
+    ],
+    "circuit.changed": marks(("circuit", 9, "changed")),
+    "idTag.changed": marks(("id_tag", 615, "changed")),
+    "installerJob.changed": marks(("installer_job", 15, "changed")),
+    "parkingSpace.occupancyStatus.changed": marks(("parking_space", 51, "changed")),
+    "partner.changed.updated": marks(("partner", 31, "changed")),
+    "partner.changed.deleted": marks(("partner", 31, "changed")),
+    "partnerInvite.changed": marks(("partner_invite", 77, "changed")),
+    "roamingPlatform.changed": marks(("roaming_platform", 2, "changed")),
+    "settlementReport.created": marks(("settlement_report", 61, "changed"), ("partner", 31, "unknown")),
+    "SubOperatorChangedNotification": marks(("sub_operator", 4, "changed")),
+    "UserChangedNotification": [
+        ("resource", {"kind": "user", "resource_id": 5511}, {"master_at": moment("07:16:00")}),
+        *marks(("user", 5511, "changed")),
+    ],
+    "chargePoint.dataTransferReceived": [notice("data_transfer", charge_point_id=418, observed_at=None)],
+    "ChargePointSyncConfigurationNotification": [
+        notice("configuration", charge_point_id=418, observed_at=moment("07:01:30"))
+    ],
+    "chargingProfile.applied": [
+        notice("charging_profile", charge_point_id=418, evse_id=902, session_id=77120, observed_at=moment("07:09:00"))
+    ],
+    "CircuitConsumptionNotification": [
+        notice("circuit_consumption", circuit_id=9, observed_at=moment("07:10:00")),
+        *marks(("circuit", 9, "unknown")),
+    ],
+    "DiagnosticsStatusNotification": [
+        notice(
+            "diagnostics",
+            charge_point_id=418,
+            observed_at=moment("07:30:00"),
+            details={
+                "chargePointId": 418,
+                "requestId": 552,
+                "status": "uploaded",
+                "lastUpdatedAt": "2026-03-04T07:30:00+00:00",
+            },
+        )
+    ],
+    "SecurityEventNotification": [notice("security_event", charge_point_id=418, observed_at=moment("07:01:11"))],
+    "user.invoiceDetails.changed": [notice("invoice_details", user_id=5511), *marks(("user", 5511, "unknown"))],
+    "user.paymentMethod.changed": [notice("payment_method", user_id=5511), *marks(("user", 5511, "unknown"))],
+    "user.subscription.changed": [
+        notice("user_subscription", user_id=5511),
+        *marks(("user", 5511, "changed"), ("subscription_plan", 2, "unknown")),
+    ],
+    "userBalance.changed": [
+        notice("user_balance", user_id=5511, observed_at=moment("07:19:00")),
+        *marks(("user", 5511, "changed"), ("transaction", 44090, "unknown")),
+    ],
+}
+EXPECTED["user.subscriptionChanged"] = EXPECTED["user.subscription.changed"]
 EXPECTED["SessionStartStopNotification.start"] = EXPECTED["session.start.stop.notification.start"]
 EXPECTED["SessionStartStopNotification.stop"] = EXPECTED["session.start.stop.notification.stop"]
 
@@ -282,3 +366,37 @@ def test_a_session_told_by_all_its_notifications_is_one_row(service: Service) ->
     assert (row["status"], row["energy_wh"], row["payment_status"]) == ("finished", 23_410, "paid")
     assert (row["meter_start_wh"], row["meter_stop_wh"]) == (1_199_320, 1_222_730)
     assert row["state_contested"] is False
+
+
+def test_a_notice_that_is_told_twice_is_one_row(service: Service) -> None:
+    for name in ("SecurityEventNotification", "userBalance.changed", "chargePoint.dataTransferReceived"):
+        for _ in range(2):
+            service.post(sample(name))
+            service.apply()
+    assert service.count("charging.notice") == 3
+
+
+def test_secrets_of_a_user_and_of_a_configuration_are_in_no_row(service: Service) -> None:
+    # Given a user with a password and a bank account, and a charge point that tells its key
+    user = sample("UserChangedNotification")
+    user["user"] |= {"password": "$2y$10$hash", "bankDetails": {"bankIban": "BG80BNBG96611020345678"}}
+    configuration = sample("ChargePointSyncConfigurationNotification")
+    configuration["configuration"].append({"key": "AuthorizationKey", "value": "0123456789abcdef", "readonly": False})
+    # When they are applied
+    for body in (user, configuration):
+        service.post(body)
+    service.apply()
+    # Then the rest is kept
+    kept = repr(service.query("SELECT * FROM charging.resource") + service.query("SELECT * FROM charging.notice"))
+    assert "driver@example.com" in kept
+    assert "AuthorizationKey" in kept
+    assert not any(secret in kept for secret in ("$2y$10$hash", "BG80BNBG", "0123456789abcdef"))
+
+
+def test_a_deleted_user_is_read_and_not_overwritten(service: Service) -> None:
+    service.post(sample("UserChangedNotification"))
+    gone = sample("UserChangedNotification") | {"action": "permanently deleted", "user": {"id": "5511"}}
+    service.post(gone | {"lastUpdatedAt": "2026-03-04T08:00:00+00:00"})
+    service.apply()
+    (row,) = service.query("SELECT raw FROM charging.resource WHERE kind = 'user'")
+    assert row["raw"]["email"] == "driver@example.com"

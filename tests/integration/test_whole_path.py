@@ -9,9 +9,11 @@ from pydantic import SecretStr
 from sqlalchemy import text
 
 from ampeco.client import Client
+from ampeco.kinds import KINDS
 from receiver import subscribing
 from simulator.app import Simulator
 from simulator.settings import Faults, TenantSettings
+from storage.mirrors import MIRRORS
 from tests.support.service import TOKEN, eventually, running, serving
 from workers.context import create_context
 from workers.refresh import refresh_tenant
@@ -70,6 +72,15 @@ def test_a_tenants_sessions_and_evses_end_as_its_api_shows_them(
         assert {row["evse_id"]: row["hardware_status"] for row in known} == {
             row["evse_id"]: evses[row["evse_id"]].hardware_status for row in known
         }
+        # And every entity of commerce that we know, whole
+        for kind in ("authorization", "transaction", "reservation", "tariff", "user"):
+            listed = {answer.resource.id: answer.raw for answer in client.list(KINDS[kind])}
+            rows = service.query(f"SELECT * FROM {MIRRORS[kind].source} AS kept WHERE tenant = 'demo'")
+            assert rows or kind in ("reservation", "tariff", "user"), kind  # of these little is told in a few hours
+            assert {row[MIRRORS[kind].key]: row["raw"] for row in rows} == {
+                row[MIRRORS[kind].key]: listed[row[MIRRORS[kind].key]] for row in rows
+            }
+        assert "password-hash" not in repr(service.query("SELECT * FROM charging.resource"))
         # And nothing failed
         assert service.query("SELECT * FROM ingest.outcome WHERE state = 'failed'") == []
         # And unsubscribing leaves nothing behind

@@ -24,7 +24,9 @@ def shown(name: str) -> dict[str, Any]:
 class FakeAmpeco:
     """Answers reads with ``resources``, by path below ``/public-api/resources/``.
 
-    ``refusal`` is an answer to everything instead: a status, and its headers.
+    ``refusal`` is an answer to everything instead: a status, and its headers. ``forbidden``
+    holds the resources, such as ``users``, that the token may not read. ``listings`` are
+    answered whole, by path and filter value.
     """
 
     def __init__(self) -> None:
@@ -36,6 +38,8 @@ class FakeAmpeco:
             "charge-points/v2.0/418/latest-network-status-log": shown("latest_network_status_log"),
         }
         self.refusal: tuple[int, dict[str, str]] | None = None
+        self.forbidden: set[str] = set()
+        self.listings: dict[tuple[str, str], list[dict[str, Any]]] = {}
         self.calls: Counter[str] = Counter()
         self.app = Starlette(routes=[Route("/public-api/resources/{path:path}", self._answer)])
 
@@ -46,6 +50,12 @@ class FakeAmpeco:
             return JSONResponse({"message": "Unauthenticated."}, 401)
         if self.refusal is not None:
             return JSONResponse({"message": "no"}, self.refusal[0], headers=self.refusal[1])
+        if path.partition("/")[0] in self.forbidden:
+            return JSONResponse({"message": "This action is unauthorized."}, 403)
+        if request.query_params:
+            filters = [value for name, value in request.query_params.items() if name.startswith("filter[")]
+            if filters:
+                return JSONResponse({"data": self.listings.get((path, filters[0]), []), "links": {"next": None}})
         if path not in self.resources:
             return JSONResponse({"message": "The record is not found"}, 404)
         return JSONResponse({"data": self.resources[path]})

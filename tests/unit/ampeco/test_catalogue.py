@@ -32,17 +32,17 @@ def test_a_deprecated_name_has_a_successor() -> None:
     assert all(known.successor for known in CATALOGUE if known.status == "deprecated")
 
 
-def test_the_default_subscription_is_all_that_we_keep_state_from_without_deprecated_names() -> None:
-    assert set(DEFAULT_SUBSCRIPTION) == {
-        "session.start.stop.notification",
-        "SessionUpdateNotification",
-        "SessionMeterValuesNotification",
-        "HardwareStatusNotification",
-        "NetworkStatusNotification",
-        "BootNotification",
-        "chargePoint.changed",
-        "evse.changed",
-        "LocationChangedNotification",
+def test_the_default_subscription_is_every_current_name() -> None:
+    assert set(DEFAULT_SUBSCRIPTION) == {known.name for known in CATALOGUE if known.status == "current"}
+
+
+def test_no_state_is_kept_only_of_what_nobody_documents_or_what_says_nothing() -> None:
+    assert {known.name for known in CATALOGUE if known.handler is None} == {
+        "PartnerInviteChangedNotification",
+        "PaymentMethodChangedNotification",
+        "ReservationChangedNotification",
+        "subscriptionPlan.changed",
+        "PartnerChangedNotification",
     }
 
 

@@ -32,6 +32,33 @@ MINIMAL: dict[str, dict[str, Any]] = {
     "evse.changed": {"evseId": 1, "lastUpdatedAt": "2026-03-04T07:00:00Z"},
     "LocationChangedNotification": {"location": {"id": 1}, "lastUpdatedAt": "2026-03-04T07:00:00Z"},
     "ChargePointChangedNotification": {"chargePoint": {"id": 1}, "lastUpdatedAt": "2026-03-04T07:00:00Z"},
+    "authorization.changed": {"authorizationId": 1},
+    "AuthorizationNotification": {"authorizationId": 1},
+    "transaction.changed": {"transactionId": 1},
+    "reservation.changed": {"reservationId": 1},
+    "cdr.received": {"id": "8f0e5a0e"},
+    "TariffChangedNotification": {"tariff": {"id": 1}, "lastUpdatedAt": "2026-03-04T07:00:00Z"},
+    "circuit.changed": {"circuitId": 1},
+    "idTag.changed": {"idTagsId": 1},
+    "installerJob.changed": {"id": 1},
+    "parkingSpace.occupancyStatus.changed": {"parkingSpaceId": 1},
+    "partner.changed": {"partnerId": 1},
+    "partnerInvite.changed": {"partnerInviteId": 1},
+    "roamingPlatform.changed": {"roamingPlatformId": 1},
+    "settlementReport.created": {"id": 1},
+    "SubOperatorChangedNotification": {"subOperator": {"id": 1}},
+    "UserChangedNotification": {"user": {"id": "1"}, "lastUpdatedAt": "2026-03-04T07:00:00Z"},
+    "chargePoint.dataTransferReceived": {"chargePointId": 1},
+    "ChargePointSyncConfigurationNotification": {"chargePointId": 1},
+    "chargingProfile.applied": {"chargePointId": 1, "appliedAt": "2026-03-04T07:00:00Z"},
+    "CircuitConsumptionNotification": {},
+    "DiagnosticsStatusNotification": {"chargePointId": 1, "lastUpdatedAt": "2026-03-04T07:00:00Z"},
+    "SecurityEventNotification": {"chargePointId": 1, "timestamp": "2026-03-04T07:00:00Z"},
+    "user.invoiceDetails.changed": {"userId": 1, "lastUpdatedAt": "2026-03-04T07:00:00Z"},
+    "user.paymentMethod.changed": {"userId": 1, "lastUpdatedAt": "2026-03-04T07:00:00Z"},
+    "user.subscription.changed": {"userId": 1, "lastUpdatedAt": "2026-03-04T07:00:00Z"},
+    "user.subscriptionChanged": {"userId": 1, "lastUpdatedAt": "2026-03-04T07:00:00Z"},
+    "userBalance.changed": {"userId": 1, "lastUpdatedAt": "2026-03-04T07:00:00Z"},
 }
 
 
@@ -305,7 +332,7 @@ class TestMasterData:
 
 
 class TestSecrets:
-    SECRETS = ("networkPassword", "pin", "sharingCode", "password")
+    SECRETS = ("networkPassword", "pin", "sharingCode", "password", "token", "bankDetails", "personalId")
 
     @pytest.mark.parametrize("name", HANDLED)
     def test_no_secret_is_reachable_from_a_payload_or_its_dump(self, name: str) -> None:

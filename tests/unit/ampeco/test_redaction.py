@@ -32,6 +32,14 @@ JSON = st.recursive(
         "sharingCode",
         "sharing_code",
         "SharingCode",
+        "token",
+        "authorizationKey",
+        "acceptUrl",
+        "downloadUrl",
+        "bankDetails",
+        "bankIban",
+        "bankAccountNumber",
+        "personalId",
     ],
 )
 def test_a_secret_is_removed_at_any_depth_in_any_spelling(key: str) -> None:
@@ -40,9 +48,19 @@ def test_a_secret_is_removed_at_any_depth_in_any_spelling(key: str) -> None:
     assert redact(body) == {"a": [{"b": {"kept": 1}}]}
 
 
-@pytest.mark.parametrize("key", ["pinned", "shipping", "opinion", "pins", "mapping", "sharingCodes"])
+@pytest.mark.parametrize(
+    "key", ["pinned", "shipping", "opinion", "pins", "mapping", "sharingCodes", "cdrToken", "bankMessage"]
+)
 def test_a_key_that_only_contains_a_secrets_name_is_kept(key: str) -> None:
     assert redact({key: "kept"}) == {key: "kept"}
+
+
+def test_the_value_of_a_configuration_key_that_names_a_secret_is_removed() -> None:
+    configuration = [{"key": "AuthorizationKey", "value": "hunter2"}, {"key": "HeartbeatInterval", "value": "300"}]
+
+    assert redact({"configuration": configuration}) == {
+        "configuration": [{"key": "AuthorizationKey"}, {"key": "HeartbeatInterval", "value": "300"}]
+    }
 
 
 def test_characters_that_postgres_cannot_hold_are_marked_in_keys_and_values() -> None:

@@ -1,0 +1,198 @@
+"""What the notifications carry that are facts of their own.
+
+No read of the API gives them again by the ids that they name, or none gives them at all, so
+each is kept as it was told (AMPECO API, callbacks of notifications v2.0).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Annotated, ClassVar
+
+from pydantic import BeforeValidator
+
+from ampeco.model import Model
+from ampeco.payloads import Payload
+from ampeco.values import BigInt, Instant, JsonObject, Number, Text
+
+
+def _none_as_empty(value: object) -> object:
+    return [] if value is None else value
+
+
+def _latest(times: Iterable[datetime | None]) -> datetime | None:
+    return max((time for time in times if time is not None), default=None)
+
+
+class Notice(Payload):
+    """A fact that stands for itself. ``subject`` says what it is about, in one word."""
+
+    subject: ClassVar[str]
+
+    charge_point_id: BigInt | None = None
+    evse_id: BigInt | None = None
+    session_id: BigInt | None = None
+    user_id: BigInt | None = None
+    circuit_id: BigInt | None = None
+
+    @property
+    def observed_at(self) -> datetime | None:
+        """When it was so, by its source's clock; None where nothing tells."""
+        return None
+
+
+class SecurityEvent(Notice):
+    """A charge point's security event: SecurityEventNotification. ``type`` is OCPP's word."""
+
+    subject = "security_event"
+
+    charge_point_id: BigInt
+    type: Text | None = None
+    tech_info: Text | None = None
+    critical: bool | None = None
+    timestamp: Instant
+
+    @property
+    def observed_at(self) -> datetime:
+        return self.timestamp
+
+
+class Diagnostics(Notice):
+    """How an upload of diagnostics goes: DiagnosticsStatusNotification."""
+
+    subject = "diagnostics"
+
+    charge_point_id: BigInt
+    request_id: BigInt | None = None
+    status: Text | None = None
+    last_updated_at: Instant
+
+    @property
+    def observed_at(self) -> datetime:
+        return self.last_updated_at
+
+
+class DataTransfer(Notice):
+    """A vendor's own message: chargePoint.dataTransferReceived. It carries no time."""
+
+    subject = "data_transfer"
+
+    charge_point_id: BigInt
+    vendor_id: Text | None = None
+    message_id: Text | None = None
+    data: Text | None = None
+
+
+class ConfigurationKey(Model):
+    """One key of a charge point's configuration, with the time at which it was read."""
+
+    last_updated_at: Instant | None = None
+
+
+class ConfigurationSynced(Notice):
+    """A charge point's configuration as it reported it: ChargePointSyncConfigurationNotification."""
+
+    subject = "configuration"
+
+    charge_point_id: BigInt
+    request_id: BigInt | None = None
+    error: Text | None = None
+    configuration: Annotated[tuple[ConfigurationKey, ...], BeforeValidator(_none_as_empty)] = ()
+
+    @property
+    def observed_at(self) -> datetime | None:
+        """The latest time among its keys."""
+        return _latest(key.last_updated_at for key in self.configuration)
+
+
+class ChargingProfileApplied(Notice):
+    """A limit was set: chargingProfile.applied."""
+
+    subject = "charging_profile"
+
+    charge_point_id: BigInt
+    charging_profile: JsonObject | None = None
+    applied_at: Instant
+
+    @property
+    def observed_at(self) -> datetime:
+        return self.applied_at
+
+
+class PhaseConsumption(Model):
+    """What one phase of a circuit draws, with its time."""
+
+    last_updated_at: Instant | None = None
+
+
+class CircuitConsumption(Notice):
+    """What a circuit draws, in A: CircuitConsumptionNotification."""
+
+    subject = "circuit_consumption"
+
+    max_current: Number | None = None
+    min_charge_point_current: Number | None = None
+    current_consumption: Annotated[tuple[PhaseConsumption, ...], BeforeValidator(_none_as_empty)] = ()
+
+    @property
+    def observed_at(self) -> datetime | None:
+        """The latest time among its phases."""
+        return _latest(phase.last_updated_at for phase in self.current_consumption)
+
+
+class UserNotice(Notice):
+    """A fact about a user, ordered by ``last_updated_at``."""
+
+    user_id: BigInt
+    last_updated_at: Instant
+
+    @property
+    def observed_at(self) -> datetime:
+        return self.last_updated_at
+
+
+class UserBalanceChanged(UserNotice):
+    """Money came to a user's balance, or went: userBalance.changed."""
+
+    subject = "user_balance"
+
+    debit: Number | None = None
+    credit: Number | None = None
+    updated_balance: Number | None = None
+    currency: Text | None = None
+    type: Text | None = None
+    transaction_id: BigInt | None = None
+    timestamp: Instant | None = None
+
+    @property
+    def observed_at(self) -> datetime:
+        return self.timestamp or self.last_updated_at
+
+
+class UserSubscriptionChanged(UserNotice):
+    """A user's plan: user.subscription.changed, and user.subscriptionChanged, deprecated."""
+
+    subject = "user_subscription"
+
+    plan_id: BigInt | None = None
+    status: Text | None = None
+    ends_at: Instant | None = None
+    end_date: Instant | None = None
+
+
+class PaymentMethodChanged(UserNotice):
+    """A user's payment method: user.paymentMethod.changed."""
+
+    subject = "payment_method"
+
+    payment_method_id: Text | None = None
+    action: Text | None = None
+
+
+class InvoiceDetailsChanged(UserNotice):
+    """A user's details for invoices: user.invoiceDetails.changed."""
+
+    subject = "invoice_details"
+
+    action: Text | None = None

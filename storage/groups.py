@@ -1,0 +1,166 @@
+"""How a mirrored entity's table is made: column groups with clocks of their own, and a tombstone.
+
+A *group* is a set of columns that one source replaces together. Beside its columns it
+keeps three of its own:
+
+- ``<group>_at``: the time of the newest fact, by the source's clock;
+- ``<group>_version``: orders facts of equal time (see :mod:`storage.facts`);
+- ``<group>_contested``: two different facts carry that time, and a read has to settle it.
+
+The group ``presence`` holds the tombstone: a read that finds nothing sets
+``deleted_at``, a later one that finds the entity lifts it. Rows are never deleted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Index,
+    Numeric,
+    PrimaryKeyConstraint,
+    Table,
+    Text,
+    func,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+
+from storage.tables import CHARGING, instant, metadata, tenant_column
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Columns that share a clock."""
+
+    name: str
+    columns: tuple[str, ...]
+
+    @property
+    def at(self) -> str:
+        return f"{self.name}_at"
+
+    @property
+    def version(self) -> str:
+        return f"{self.name}_version"
+
+    @property
+    def contested(self) -> str:
+        return f"{self.name}_contested"
+
+
+@dataclass(frozen=True, slots=True)
+class Mirror:
+    """A mirrored kind of entity: its table, the name of its id column, and its groups.
+
+    ``kind`` is set where the table holds entities of several kinds: it is the value of the
+    column ``kind``, which is then part of the key.
+    """
+
+    table: Table
+    key: str
+    groups: tuple[Group, ...]
+    kind: str | None = None
+
+    @property
+    def name(self) -> str:
+        return self.table.name
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The columns of the primary key."""
+        return ("tenant", self.key) if self.kind is None else ("tenant", "kind", self.key)
+
+    @property
+    def fixed(self) -> dict[str, str]:
+        """What every row of the kind holds."""
+        return {} if self.kind is None else {"kind": self.kind}
+
+    @property
+    def source(self) -> str:
+        """What to select the entities of the kind from; Postgres sees through the subquery."""
+        table = f"{CHARGING}.{self.name}"
+        if self.kind is None:
+            return table
+        return f"(SELECT * FROM {table} WHERE kind = '{self.kind}')"  # noqa: S608 - the names are ours
+
+    def group(self, name: str) -> Group:
+        return next(group for group in self.groups if group.name == name)
+
+
+def text_column(name: str, comment: str) -> Column[str]:
+    return Column(name, Text, comment=comment)
+
+
+def id_column(name: str, comment: str) -> Column[int]:
+    return Column(name, BigInteger, comment=comment)
+
+
+def number_column(name: str, comment: str) -> Column:  # type: ignore[type-arg]
+    return Column(name, Numeric, comment=comment)
+
+
+def flag_column(name: str, comment: str) -> Column[bool]:
+    return Column(name, Boolean, comment=comment)
+
+
+def raw_column() -> Column:  # type: ignore[type-arg]
+    return Column("raw", JSONB, comment="The newest snapshot as sent, without secrets, for what has no column")
+
+
+def mirror(
+    name: str,
+    comment: str,
+    groups: dict[str, list[Column]],  # type: ignore[type-arg]
+    *indexes: str,
+    further_keys: Sequence[Column[str]] = (),
+) -> Mirror:
+    """Make the table of a kind of entity.
+
+    Parameters:
+        name: of the kind, and of the table.
+        comment: what one row is.
+        groups: the columns of each group; a column ``raw`` may be among them.
+        indexes: columns to index, each after the tenant.
+        further_keys: columns of the key between the tenant and the id.
+    """
+    key = f"{name}_id"
+    groups = groups | {"presence": [instant("deleted_at", "When a read found it gone, by the tenant's clock")]}
+    identity: list[Column] = [  # type: ignore[type-arg]
+        tenant_column(),
+        *further_keys,
+        Column(key, BigInteger, nullable=False, comment="Id at AMPECO"),
+    ]
+    columns = [*identity]
+    described = tuple(Group(group, tuple(str(column.name) for column in own)) for group, own in groups.items())
+    for group, own in zip(described, groups.values(), strict=True):
+        columns += own
+        columns += [
+            instant(group.at, f"Time of the newest {group.name} fact, by its source's clock"),
+            Column(group.version, Text(collation="C"), comment=f"Orders {group.name} facts of equal time"),
+            Column(
+                group.contested,
+                Boolean,
+                nullable=False,
+                server_default=text("false"),
+                comment=f"Different {group.name} facts carry {group.at}; a read will settle it",
+            ),
+        ]
+    columns += [
+        instant("first_seen_at", "When this row was first written", nullable=False, default=func.now()),
+        instant("updated_at", "When this row last changed", nullable=False, default=func.now()),
+    ]
+    table = Table(
+        name,
+        metadata,
+        *columns,
+        PrimaryKeyConstraint(*[column.name for column in identity]),
+        *[Index(None, "tenant", indexed) for indexed in indexes],
+        schema=CHARGING,
+        comment=comment,
+    )
+    return Mirror(table, key, described)

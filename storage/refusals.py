@@ -1,0 +1,90 @@
+"""What a tenant's token may not read: noted once for people, and asked for seldom."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Literal
+
+from sqlalchemy import Connection, text
+
+#: A permission is given by a person. Asking once an hour finds out soon enough, and is no burden.
+ASK_AGAIN_AFTER = timedelta(hours=1)
+
+
+# Index: primary key.
+_NOTE = text("""
+INSERT INTO ingest.refusal AS known (tenant, kind, ask_again_at, error)
+VALUES (:tenant, :kind, now() + :after, :error)
+    ON CONFLICT (tenant, kind) DO UPDATE SET
+       last_refused_at = now(),
+       ask_again_at = excluded.ask_again_at,
+       error = excluded.error
+RETURNING xmax = 0
+""")
+
+
+def note(connection: Connection, tenant: str, kind: str, error: str) -> bool:
+    """Note that AMPECO answered 403, and leave the kind alone for an hour; returns whether that is new."""
+    given = {"tenant": tenant, "kind": kind, "error": error, "after": ASK_AGAIN_AFTER}
+    return bool(connection.execute(_NOTE, given).scalar_one())
+
+
+# Index: primary key. Of several who try at once, the row lock lets one through.
+_MAY_ASK = text("""
+WITH tried AS (
+    UPDATE ingest.refusal
+       SET ask_again_at = now() + :after
+     WHERE tenant = :tenant AND kind = :kind AND ask_again_at <= now()
+    RETURNING tenant
+)
+SELECT CASE
+       WHEN EXISTS (SELECT FROM tried) THEN 'trial'
+       WHEN EXISTS (SELECT FROM ingest.refusal WHERE tenant = :tenant AND kind = :kind) THEN 'refused'
+       ELSE 'open'
+       END
+""")
+
+
+def may_ask(connection: Connection, tenant: str, kind: str) -> Literal["open", "trial", "refused"]:
+    """Whether a kind may be read: yes, once in this hour to see whether it may now, or not yet."""
+    given = {"tenant": tenant, "kind": kind, "after": ASK_AGAIN_AFTER}
+    answer: Literal["open", "trial", "refused"] = connection.execute(_MAY_ASK, given).scalar_one()
+    return answer
+
+
+_LIFT = text("DELETE FROM ingest.refusal WHERE tenant = :tenant AND kind = :kind")
+
+
+def lift(connection: Connection, tenant: str, kind: str) -> None:
+    """The kind can be read again."""
+    connection.execute(_LIFT, {"tenant": tenant, "kind": kind})
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A kind that a tenant's token may not read; ``waiting`` reads of it wait."""
+
+    tenant: str
+    kind: str
+    first_refused_at: datetime
+    last_refused_at: datetime
+    ask_again_at: datetime
+    error: str
+    waiting: int
+
+
+# Index: the primary key of the reads; there are few refusals.
+_ALL = text("""
+SELECT tenant, kind, first_refused_at, last_refused_at, ask_again_at, error,
+       (SELECT count(*)
+          FROM ingest.refresh_request
+         WHERE refresh_request.tenant = refusal.tenant AND refresh_request.entity = refusal.kind)
+  FROM ingest.refusal
+ ORDER BY tenant, kind
+""")
+
+
+def refusals(connection: Connection) -> list[Refusal]:
+    """Every refusal that stands, of every tenant."""
+    return [Refusal(*row) for row in connection.execute(_ALL)]

@@ -1,0 +1,218 @@
+"""Every kind of entity: from the notification that names it to the row that shows it, or to who may not see it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from ampeco.kinds import KINDS
+from storage import refusals
+from storage.mirrors import MIRRORS
+from tests.support.facts import sample
+from tests.support.whole import Whole
+from workers.broker import create_broker
+from workers.sweep import wake_refreshes
+
+LATER = {"lastUpdatedAt": "2026-03-04T09:00:00+00:00"}
+
+#: A notification of each kind that is read by one call, the id that it names, and what the read shows.
+READ: list[tuple[str, str, int, dict[str, Any]]] = [
+    ("authorization.changed", "authorization", 90233, {"status": "accepted", "evseId": 902, "sessionIds": [77120]}),
+    ("transaction.changed", "transaction", 44102, {"status": "finalized", "totalAmount": 10.53, "currency": "EUR"}),
+    ("reservation.changed", "reservation", 811, {"status": "active", "duration": 15, "evseId": 902}),
+    ("TariffChangedNotification", "tariff", 12, {"name": "DC", "pricing": {"pricePerKwh": 0.49}, "currency": "EUR"}),
+    ("UserChangedNotification", "user", 5511, {"email": "driver@example.com"}),
+    ("partner.changed.updated", "partner", 31, {"name": "Harbour Fleet"}),
+    ("circuit.changed", "circuit", 9, {"name": "Garage"}),
+    ("idTag.changed", "id_tag", 615, {"idTagUid": "04A1B2C3D4"}),
+    ("parkingSpace.occupancyStatus.changed", "parking_space", 51, {"occupancyStatus": "occupied"}),
+    ("installerJob.changed", "installer_job", 15, {"status": "new"}),
+    ("partnerInvite.changed", "partner_invite", 77, {"status": "sent"}),
+    ("settlementReport.created", "settlement_report", 61, {"number": "SR-2026-02-31"}),
+    ("roamingPlatform.changed", "roaming_platform", 2, {"protocol": "OCPI"}),
+    ("SubOperatorChangedNotification", "sub_operator", 4, {"name": "North"}),
+    ("user.subscription.changed", "subscription_plan", 2, {"type": "pre-paid"}),
+]
+
+
+def shown(whole: Whole, kind: str) -> list[dict[str, Any]]:
+    mirror = MIRRORS[kind]
+    return whole.service.query(f"SELECT * FROM {mirror.source} AS shown ORDER BY {mirror.key}")
+
+
+def answer(whole: Whole, kind: str, entity_id: int, **fields: Any) -> None:
+    whole.ampeco.resources[KINDS[kind].path_of(entity_id)] = {"id": entity_id, **LATER, **fields}
+
+
+@pytest.mark.parametrize(("name", "kind", "entity_id", "fields"), READ, ids=[kind for _, kind, _, _ in READ])
+def test_what_a_notification_names_is_read_and_kept(
+    whole: Whole, name: str, kind: str, entity_id: int, fields: dict[str, Any]
+) -> None:
+    # Given an AMPECO that shows the entity
+    answer(whole, kind, entity_id, **fields)
+    # When a notification names it
+    whole.tell(sample(name))
+    whole.refresh()
+    # Then its row is what the API shows, and nothing waits
+    (row,) = shown(whole, kind)
+    assert row[MIRRORS[kind].key] == entity_id
+    assert row["raw"] == {"id": entity_id, **LATER, **fields}
+    assert row["master_at"].isoformat() == LATER["lastUpdatedAt"]
+    assert row["deleted_at"] is None
+    assert whole.service.count("ingest.refresh_request") == 0
+
+
+def test_every_kind_is_tested_here() -> None:
+    assert {kind for _, kind, _, _ in READ} == set(KINDS) - {"session", "charge_point", "evse", "location", "cdr"}
+
+
+def test_the_columns_of_commerce_are_filled(whole: Whole) -> None:
+    for name, kind, entity_id, fields in READ[:4]:
+        answer(whole, kind, entity_id, **fields)
+        whole.tell(sample(name))
+    whole.refresh()
+    (authorization,), (transaction,) = shown(whole, "authorization"), shown(whole, "transaction")
+    (reservation,), (tariff,) = shown(whole, "reservation"), shown(whole, "tariff")
+    assert (authorization["evse_id"], authorization["session_ids"]) == (902, [77120])
+    assert (str(transaction["total_amount"]), transaction["currency"]) == ("10.53", "EUR")
+    assert (reservation["duration_minutes"], reservation["status"]) == (15, "active")
+    assert (str(tariff["price_per_kwh"]), tariff["currency"]) == ("0.49", "EUR")
+
+
+def test_an_entity_without_a_time_of_its_own_counts_from_its_read(whole: Whole) -> None:
+    answer(whole, "circuit", 9, lastUpdatedAt=None, name="Garage")
+    whole.tell(sample("circuit.changed"))
+    whole.refresh()
+    answer(whole, "circuit", 9, lastUpdatedAt=None, name="Roof")
+    whole.tell(sample("circuit.changed"))
+    whole.refresh()
+    (row,) = shown(whole, "circuit")
+    assert row["raw"]["name"] in ("Garage", "Roof")  # within one second of the tenant's clock, by the read's begin
+    assert row["raw"]["name"] == "Roof"
+
+
+def test_entities_of_different_kinds_with_one_id_are_different_entities(whole: Whole) -> None:
+    answer(whole, "partner", 9, name="Harbour Fleet")
+    answer(whole, "circuit", 9, name="Garage")
+    whole.tell(sample("circuit.changed"), sample("partner.changed.updated") | {"partnerId": 9})
+    whole.refresh()
+    assert [row["raw"]["name"] for kind in ("partner", "circuit") for row in shown(whole, kind)] == [
+        "Harbour Fleet",
+        "Garage",
+    ]
+    assert len(shown(whole, "partner")) == 1
+
+
+def test_any_kind_that_is_gone_gets_a_tombstone(whole: Whole) -> None:
+    answer(whole, "partner", 31, name="Harbour Fleet")
+    whole.tell(sample("partner.changed.updated"))
+    whole.refresh()
+    whole.ampeco.resources.clear()
+    whole.tell(sample("partner.changed.deleted"))
+    whole.refresh()
+    (row,) = shown(whole, "partner")
+    assert row["deleted_at"] is not None
+    assert row["raw"]["name"] == "Harbour Fleet"
+
+
+class TestCdrs:
+    ROAMING_ID = "8f0e5a0e-6d3c-4f9d-9d8f-1f8f0a2b7711"
+
+    @staticmethod
+    def cdr(number: int, **fields: Any) -> dict[str, Any]:
+        ocpi = {"currency": "EUR", "totalCost": 8.77, "totalEnergy": 23.41}
+        return {"id": number, "roamingId": TestCdrs.ROAMING_ID, "isLocal": False, "ocpiData": ocpi, **LATER, **fields}
+
+    def test_a_cdr_is_looked_up_by_the_id_that_its_sender_gave_it(self, whole: Whole) -> None:
+        whole.ampeco.listings["cdrs/v2.0", self.ROAMING_ID] = [self.cdr(3001), self.cdr(3002, credit=True)]
+        whole.tell(sample("cdr.received"), sample("cdr.received"))
+        whole.refresh()
+        received, credit = shown(whole, "cdr")
+        assert (received["cdr_id"], received["roaming_id"]) == (3001, self.ROAMING_ID)
+        assert (str(received["energy_wh"]), str(received["amount_without_tax"])) == ("23410.00", "8.77")
+        assert (credit["cdr_id"], credit["is_credit"]) == (3002, True)
+        assert whole.ampeco.calls == {"cdrs/v2.0": 1}
+        assert whole.service.count("ingest.refresh_request") == 0
+
+    def test_a_cdr_that_is_not_listed_yet_is_looked_up_again_and_makes_no_tombstone(self, whole: Whole) -> None:
+        whole.tell(sample("cdr.received"))
+        for _ in range(10):
+            whole.refresh()
+        assert shown(whole, "cdr") == []
+        (request,) = whole.service.query("SELECT * FROM ingest.refresh_request")
+        assert (request["reference"], request["last_error"]) == (self.ROAMING_ID, "no listing shows it yet")
+        whole.ampeco.listings["cdrs/v2.0", self.ROAMING_ID] = [self.cdr(3001)]
+        whole.refresh()
+        assert len(shown(whole, "cdr")) == 1
+        assert whole.service.count("ingest.refresh_request") == 0
+
+
+class TestForbidden:
+    """What the token may not read is told once, waits, and is asked for once an hour."""
+
+    @pytest.fixture
+    def refused(self, whole: Whole) -> Whole:
+        whole.ampeco.forbidden = {"users"}
+        for user_id in range(20):
+            whole.tell(sample("userBalance.changed") | {"userId": user_id, "transactionId": None})
+        whole.refresh()
+        return whole
+
+    @staticmethod
+    def asked(whole: Whole) -> int:
+        return sum(calls for path, calls in whole.ampeco.calls.items() if path.startswith("users/"))
+
+    def test_one_read_finds_out_and_all_of_the_kind_wait(self, refused: Whole) -> None:
+        for _ in range(3):
+            refused.refresh()
+        assert self.asked(refused) == 1
+        assert refused.service.count("ingest.refresh_request") == 20
+        with refused.service.engine.connect() as connection:
+            (refusal,) = refusals.refusals(connection)
+        assert (refusal.tenant, refusal.kind, refusal.waiting) == ("demo", "user", 20)
+        assert "403" in refusal.error
+
+    def test_nobody_is_woken_for_what_waits(self, refused: Whole) -> None:
+        broker = create_broker(refused.context.redis)
+        assert wake_refreshes(refused.context.engine, broker, refused.context.redis) == 0
+
+    def test_other_kinds_go_on(self, refused: Whole) -> None:
+        answer(refused, "circuit", 9, name="Garage")
+        refused.tell(sample("circuit.changed"))
+        refused.refresh()
+        assert len(shown(refused, "circuit")) == 1
+
+    def test_after_an_hour_one_read_asks_again(self, refused: Whole) -> None:
+        self.an_hour_later(refused)
+        refused.refresh()
+        assert self.asked(refused) == 2
+        with refused.service.engine.connect() as connection:
+            (refusal,) = refusals.refusals(connection)
+        assert refusal.first_refused_at < refusal.last_refused_at
+        assert refused.service.count("ingest.refresh_request") == 20
+
+    def test_once_it_is_allowed_everything_is_read_and_the_refusal_is_gone(self, refused: Whole) -> None:
+        refused.ampeco.forbidden = set()
+        for user_id in range(20):
+            answer(refused, "user", user_id, status="enabled")
+        self.an_hour_later(refused)
+        while refused.refresh():
+            pass
+        assert len(shown(refused, "user")) == 20
+        assert refused.service.count("ingest.refresh_request") == 0
+        assert refused.service.count("ingest.refusal") == 0
+
+    def test_status_shows_it(self, refused: Whole) -> None:
+        from receiver.console import console, refusal_table
+
+        with refused.service.engine.connect() as connection, console.capture() as shown:
+            console.print(refusal_table(refusals.refusals(connection)))
+        assert "user" in shown.get()
+        assert "20" in shown.get()
+
+    @staticmethod
+    def an_hour_later(whole: Whole) -> None:
+        with whole.service.engine.begin() as connection:
+            connection.execute(text("UPDATE ingest.refusal SET ask_again_at = now()"))
