@@ -7,7 +7,7 @@ between processes (AMPECO API, resources and notifications v2.0).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Self
@@ -20,7 +20,7 @@ from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_rand
 from ampeco import errors, kinds
 from ampeco.answers import Answer, M, read_answer, unwrapped
 from ampeco.kinds import Kind
-from ampeco.listing import Listing, Params
+from ampeco.listing import Listing, Page, Params, read_page
 from ampeco.resources import (
     Authorization,
     ChargePoint,
@@ -60,6 +60,7 @@ class Client:
         timeout_seconds: for connecting, and for each wait on the answer.
         per_page: resources in one page of a listing, 1 to 100.
         max_attempts: how often a repeatable call is tried while the tenant is unavailable.
+        before_call: called before each call goes out, to count it, hold it back, or refuse it by raising.
         transport: replaces the network, for tests.
     """
 
@@ -71,10 +72,13 @@ class Client:
         timeout_seconds: float = 10,
         per_page: int = 100,
         max_attempts: int = 3,
+        before_call: Callable[[], None] | None = None,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
-        self._transport = Transport(base_url, token, timeout_seconds=timeout_seconds, transport=transport)
-        self._per_page = per_page
+        self._transport = Transport(
+            base_url, token, timeout_seconds=timeout_seconds, before_call=before_call, transport=transport
+        )
+        self._paged: Params = [("per_page", str(per_page))]
         self._max_attempts = max_attempts
 
     def __repr__(self) -> str:
@@ -92,13 +96,29 @@ class Client:
         """Close the connections."""
         self._transport.close()
 
+    def tenant_time(self, moment: datetime) -> datetime:
+        """The tenant's time at a moment of ours, as far as its answers told; see ``ampeco.clock``."""
+        return self._transport.clock.at(moment)
+
     def read(self, kind: Kind[M], entity_id: int) -> Answer[M]:
         """Read one entity, whole."""
         return self._read(kind.model, f"{_RESOURCES}/{kind.path_of(entity_id)}", [*kind.parts])
 
     def list(self, kind: Kind[M], **filters: Filter) -> Iterator[Answer[M]]:
         """List the entities of a kind, each as whole as ``read`` reads one."""
-        return self._list(kind.model, f"{_RESOURCES}/{kind.path}", filters, kind.listing_parameters)
+        return self._list(kind.model, f"{_RESOURCES}/{kind.path}", self.first_query(kind, **filters))
+
+    def page(self, kind: Kind[M], query: Params) -> Page[M]:
+        """Read one page of a listing.
+
+        Parameters:
+            query: ``first_query``'s of the listing, or the ``following`` of the page before.
+        """
+        return read_page(self._get(f"{_RESOURCES}/{kind.path}", query), kind.model, query)
+
+    def first_query(self, kind: Kind[Any], **filters: Filter) -> Params:
+        """The query of a listing's first page."""
+        return [*self._paged, *_filters(filters), *kind.listing_parameters]
 
     def session(self, session_id: int) -> Answer[Session]:
         """Read a session with its authorization and charging periods."""
@@ -130,6 +150,20 @@ class Client:
         path = f"{_RESOURCES}/charge-points/v2.0/{charge_point_id}/latest-network-status-log"
         return self._latest(NetworkStatusLogEntry, path)
 
+    def evse_hardware_log(self, evse_id: int, **filters: Filter) -> Iterator[Answer[StatusLogEntry]]:
+        """List the hardware statuses of an EVSE, with their times, as ``created_after`` and ``created_before`` say."""
+        return self._log(StatusLogEntry, f"evses/v2.0/{evse_id}/hardware-status-logs", filters)
+
+    def charge_point_hardware_log(self, charge_point_id: int, **filters: Filter) -> Iterator[Answer[StatusLogEntry]]:
+        """List the hardware statuses of a charge point as a whole; the filters are those of ``evse_hardware_log``."""
+        return self._log(StatusLogEntry, f"charge-points/v2.0/{charge_point_id}/hardware-status-logs", filters)
+
+    def charge_point_network_log(
+        self, charge_point_id: int, **filters: Filter
+    ) -> Iterator[Answer[NetworkStatusLogEntry]]:
+        """List the network statuses of a charge point; the filters are those of ``evse_hardware_log``."""
+        return self._log(NetworkStatusLogEntry, f"charge-points/v2.0/{charge_point_id}/network-status-logs", filters)
+
     def sessions(self, **filters: Filter) -> Iterator[Answer[Session]]:
         """List sessions."""
         return self.list(kinds.SESSION, **filters)
@@ -152,7 +186,7 @@ class Client:
 
     def subscriptions(self) -> tuple[Subscription, ...]:
         """List the tenant's subscriptions to notifications, ours and others'."""
-        return tuple(answer.resource for answer in self._list(Subscription, _SUBSCRIPTIONS, {}))
+        return tuple(answer.resource for answer in self._list(Subscription, _SUBSCRIPTIONS, self._paged))
 
     def subscribe(self, callback_url: str, notifications: Sequence[str]) -> Subscription:
         """Make a subscription. AMPECO keys its signatures with this client's token.
@@ -191,11 +225,11 @@ class Client:
             raise errors.NotFound(*exchange.call, "nothing was ever logged", exchange.tenant_time)
         return read_answer(model, entry, exchange)
 
-    def _list(
-        self, model: type[M], path: str, filters: dict[str, Filter], parts: Params | None = None
-    ) -> Iterator[Answer[M]]:
-        query: Params = [("per_page", str(self._per_page)), *_filters(filters), *(parts or [])]
+    def _list(self, model: type[M], path: str, query: Params) -> Iterator[Answer[M]]:
         return Listing(lambda page: self._get(path, page), model, query)
+
+    def _log(self, model: type[M], path: str, filters: dict[str, Filter]) -> Iterator[Answer[M]]:
+        return self._list(model, f"{_RESOURCES}/{path}", [*self._paged, *_filters(filters)])
 
     def _get(self, path: str, query: Params | None = None) -> Exchange:
         return self._retrying(self._max_attempts)(self._transport.exchange, "GET", path, query or [])

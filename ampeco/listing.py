@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Generic
 from urllib.parse import parse_qsl
 
@@ -17,6 +19,40 @@ from ampeco.answers import Answer, M, read_answer, unwrapped
 from ampeco.transport import Exchange
 
 Params = list[tuple[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[M]):
+    """One page of a listing.
+
+    ``following`` is the query of the next page, which a walk may store and go on from later;
+    None after the last. ``unreadable`` says what is wrong with each resource that is not among
+    ``answers``. ``tenant_time`` is the tenant's clock when the read began.
+    """
+
+    answers: tuple[Answer[M], ...]
+    unreadable: tuple[errors.Malformed, ...]
+    following: Params | None
+    tenant_time: datetime
+
+
+def read_page(exchange: Exchange, model: type[M], first_query: Params) -> Page[M]:
+    """Read a page out of an exchange; ``first_query`` is what the listing began with.
+
+    Raises:
+        Malformed: it is not a page of a listing.
+    """
+    items = unwrapped(exchange.body)
+    if not isinstance(items, list):
+        raise errors.Malformed(*exchange.call, "a listing without a list of resources")
+    answers, unreadable = [], []
+    for item in items:
+        try:
+            answers.append(read_answer(model, item, exchange))
+        except errors.Malformed as error:
+            unreadable.append(error)
+    following = _next_query(first_query, exchange.body)
+    return Page(tuple(answers), tuple(unreadable), following, exchange.tenant_time)
 
 
 class Listing(Generic[M]):
@@ -36,14 +72,14 @@ class Listing(Generic[M]):
         self._first_query = query
         self._query: Params | None = query
         self._fetched: set[frozenset[tuple[str, str]]] = set()
-        self._page: Iterator[Answer[M]] = iter(())
+        self._answers: Iterator[Answer[M]] = iter(())
         self._unreadable: list[errors.Malformed] = []
 
     def __iter__(self) -> Iterator[Answer[M]]:
         return self
 
     def __next__(self) -> Answer[M]:
-        while (answer := next(self._page, None)) is None:
+        while (answer := next(self._answers, None)) is None:
             if self._query is None:
                 self._end()
             else:
@@ -52,22 +88,13 @@ class Listing(Generic[M]):
 
     def _turn_to(self, query: Params) -> None:
         exchange = self._fetch(query)
-        items = unwrapped(exchange.body)
-        if not isinstance(items, list):
-            raise errors.Malformed(*exchange.call, "a listing without a list of resources")
+        page = read_page(exchange, self._model, self._first_query)
         self._fetched.add(frozenset(query))
-        following = _next_query(self._first_query, exchange.body)
-        if following is not None and frozenset(following) in self._fetched:
+        if page.following is not None and frozenset(page.following) in self._fetched:
             raise errors.Malformed(*exchange.call, "the listing leads back to a page that it already gave")
-        self._query = following
-        self._page = self._readable(items, exchange)
-
-    def _readable(self, items: list[Any], exchange: Exchange) -> Iterator[Answer[M]]:
-        for item in items:
-            try:
-                yield read_answer(self._model, item, exchange)
-            except errors.Malformed as error:
-                self._unreadable.append(error)
+        self._query = page.following
+        self._unreadable += page.unreadable
+        self._answers = iter(page.answers)
 
     def _end(self) -> None:
         unreadable, self._unreadable = self._unreadable, []

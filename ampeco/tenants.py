@@ -26,7 +26,9 @@ class Tenant(BaseModel):
     The token comes by exactly one of ``token``, ``token_env`` and ``token_file``. It
     signs the notifications of the subscriptions that it created; ``signing_tokens`` (or
     ``signing_tokens_file``, one a line) lists further ones that also verify, so that a
-    token can be rotated without a gap.
+    token can be rotated without a gap. ``calls_per_minute`` is the most calls of the API
+    that all processes together make; AMPECO's quotas are not published, and a minute's 60 is
+    the platform's custom.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -40,6 +42,7 @@ class Tenant(BaseModel):
     signing_tokens_file: Path | None = None
     signature_encoding: Literal["auto", "hex", "base64"] = "auto"
     notifications: tuple[str, ...] = Field(default=DEFAULT_SUBSCRIPTION, min_length=1)
+    calls_per_minute: int = Field(default=60, ge=6, le=6000)
 
     @model_validator(mode="after")
     def _check(self) -> Tenant:

@@ -8,7 +8,7 @@ retries: ``ampeco.client`` decides what may be repeated.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
@@ -69,7 +69,13 @@ class Transport:
     """The authenticated connection to one tenant; safe to share between threads."""
 
     def __init__(
-        self, base_url: str, token: SecretStr, *, timeout_seconds: float, transport: httpx.BaseTransport | None
+        self,
+        base_url: str,
+        token: SecretStr,
+        *,
+        timeout_seconds: float,
+        before_call: Callable[[], None] | None,
+        transport: httpx.BaseTransport | None,
     ) -> None:
         self.base_url = base_url.rstrip("/")
         address = httpx.URL(self.base_url)
@@ -79,7 +85,8 @@ class Transport:
         if not _HEADER_TOKEN.fullmatch(token.get_secret_value()):
             raise ValueError("an API token is one word of printable ASCII: look for a space or a line end in it")
         self._token = token
-        self._clock = TenantClock()
+        self._before_call = before_call
+        self.clock = TenantClock()
         self._http = httpx.Client(
             timeout=timeout_seconds,
             transport=transport,
@@ -108,6 +115,8 @@ class Transport:
         Raises:
             ApiError: the answer was anything but a success with JSON.
         """
+        if self._before_call is not None:
+            self._before_call()
         began_at = datetime.now(UTC)
         try:
             response = self._http.request(method, self.base_url + path, params=list(query), json=body)
@@ -115,8 +124,8 @@ class Transport:
             failure = self._safe(f"{type(error).__name__}: {error}")
         else:
             if (date := _http_date(response.headers.get("Date"))) is not None:
-                self._clock.observe(date, began_at, datetime.now(UTC))
-            tenant_time = self._clock.at(began_at)
+                self.clock.observe(date, began_at, datetime.now(UTC))
+            tenant_time = self.clock.at(began_at)
             if not response.is_success:
                 raise self._refusal(method, path, response, tenant_time)
             return Exchange(method, path, response.status_code, self._json(method, path, response), tenant_time)

@@ -90,7 +90,8 @@ def surroundings(folder: Path, shown_at: str) -> Iterator[Surroundings]:
         ports = {name: free_port() for name in ("baseline", "ours", "one-insert", "tenant")}
         tenants_file = folder / "tenants.toml"
         tenants_file.write_text(
-            f'[tenants.{TENANT}]\nbase_url = "http://127.0.0.1:{ports["tenant"]}"\ntoken = "{TOKEN}"\n'
+            f'[tenants.{TENANT}]\nbase_url = "http://127.0.0.1:{ports["tenant"]}"\n'
+            f'token = "{TOKEN}"\ncalls_per_minute = 6000\n'
         )
         environment = {
             "DATABASE_URL": database_url,

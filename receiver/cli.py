@@ -13,23 +13,20 @@ from typing import Annotated
 
 import typer
 from redis.exceptions import RedisError
-from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
 import migrations
 from ampeco.client import Client
 from ampeco.errors import ApiError
 from ampeco.tenants import Tenant, TenantsError
-from receiver import subscribing
+from receiver import reconciling, subscribing
 from receiver.console import console, errors, overview_table, queue_table, refusal_table, trouble_table
-from receiver.embedded import embedded_servers
+from receiver.invocation import TenantOption, chosen_tenants, database, require_migrated, running
 from receiver.service import bring_up_to_date, service_children, worker_children
 from receiver.supervisor import Supervisor
-from storage.database import create_database_engine
 from storage.overview import overview, troubles
 from storage.refusals import refusals
 from workers.broker import QUEUES, create_broker, create_redis
-from workers.logs import configure_logging
 from workers.pause import pause_reason, paused_for
 from workers.settings import Settings, SettingsError, load_settings
 
@@ -41,7 +38,6 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,
 )
 
-TenantOption = Annotated[str | None, typer.Option("--tenant", help="Only this tenant; left out, every tenant.")]
 UrlOption = Annotated[
     str | None,
     typer.Option("--public-url", help="How AMPECO reaches the receiver; left out, RECEIVER_PUBLIC_URL."),
@@ -67,35 +63,10 @@ def _fail(message: str) -> None:
     sys.exit(2)
 
 
-@contextlib.contextmanager
-def _running(process: str, *, needs_tenants: bool = True) -> Iterator[Settings]:
-    """Settings with servers behind them, and logging set up.
-
-    A wrong tenants file stops us before anything is started.
-    """
-    settings = load_settings()
-    if needs_tenants:
-        _ = settings.tenants
-    configure_logging(settings.log_format, settings.log_level, process=process)
-    with embedded_servers(settings) as ready:
-        yield ready
-
-
-@contextlib.contextmanager
-def _engine(settings: Settings) -> Iterator[Engine]:
-    engine = create_database_engine(
-        settings.required_database_url(), application_name="ampeco-receiver cli", pool_size=1
-    )
-    try:
-        yield engine
-    finally:
-        engine.dispose()
-
-
 @app.command()
 def up() -> None:
     """Run everything in this terminal: servers if embedded, migrations, receiver, workers. Ctrl-C stops it."""
-    with _running("up") as settings:
+    with running("up") as settings:
         bring_up_to_date(settings)
         supervisor = Supervisor(
             service_children(settings), shutdown_seconds=settings.shutdown_timeout.total_seconds() + 5
@@ -113,9 +84,9 @@ def serve(
     from receiver.serve import serve as run
     from workers.process import make_partitions
 
-    with _running("serve") as settings:
-        _require_migrated(settings)
-        with _engine(settings) as engine:
+    with running("serve") as settings:
+        require_migrated(settings)
+        with database(settings) as engine:
             make_partitions(engine)
         run(settings, processes=processes)
 
@@ -123,16 +94,19 @@ def serve(
 @app.command()
 def work(
     queue: Annotated[
-        str | None, typer.Option(help="Serve one queue, apply or refresh, in this process; left out, both.")
+        str | None,
+        typer.Option(
+            help="Serve one queue (apply, refresh or reconcile) in this process; left out, a process for each."
+        ),
     ] = None,
 ) -> None:
-    """Run the workers: apply what was accepted, refresh what is known only in part."""
+    """Run the workers: apply what was accepted, refresh what is known only in part, reconcile with the tenant."""
     from workers.process import work as run
 
     if queue is not None and queue not in QUEUES:
-        raise typer.BadParameter(f"there is no queue {queue}; there are {' and '.join(QUEUES)}", param_hint="--queue")
-    with _running(f"work {queue or ''}".strip()) as settings:
-        _require_migrated(settings)
+        raise typer.BadParameter(f"there is no queue {queue}; there are {', '.join(QUEUES)}", param_hint="--queue")
+    with running(f"work {queue or ''}".strip()) as settings:
+        require_migrated(settings)
         if queue is not None:
             run(settings, {queue})
             return
@@ -144,15 +118,6 @@ def work(
         supervisor.run()
 
 
-def _require_migrated(settings: Settings) -> None:
-    with _engine(settings) as engine, engine.connect() as connection:
-        found, needed = migrations.current(connection), migrations.head()
-    if found != needed:
-        raise SettingsError(
-            f"DATABASE_URL: the database is at revision {found}, and {needed} is needed; run `ampeco-receiver migrate`."
-        )
-
-
 @app.command()
 def migrate(
     revision: Annotated[str, typer.Argument(help="Revision to go to, up or down; `base` removes everything.")] = "head",
@@ -160,7 +125,7 @@ def migrate(
     """Bring the database to this release's tables, and make the log's partitions ahead of time."""
     from workers.process import make_partitions
 
-    with _running("migrate", needs_tenants=False) as settings, _engine(settings) as engine:
+    with running("migrate", needs_tenants=False) as settings, database(settings) as engine:
         with engine.connect() as connection:
             before = migrations.current(connection)
         target = migrations.head() if revision == "head" else revision
@@ -178,15 +143,12 @@ def migrate(
 
 @contextlib.contextmanager
 def _clients(settings: Settings, only: str | None) -> Iterator[list[tuple[Tenant, Client]]]:
-    tenants = settings.tenants
-    if only is not None and only not in tenants:
-        raise TenantsError(f"--tenant: {only} is not in {settings.tenants_file}; it has {', '.join(sorted(tenants))}.")
+    tenants = [settings.tenants[name] for name in chosen_tenants(settings, only)]
     with contextlib.ExitStack() as stack:
         timeout = settings.api_timeout.total_seconds()
         yield [
             (tenant, stack.enter_context(Client(tenant.url, tenant.api_token(), timeout_seconds=timeout)))
-            for name, tenant in sorted(tenants.items())
-            if only in (None, name)
+            for tenant in tenants
         ]
 
 
@@ -246,8 +208,8 @@ def status(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
 ) -> None:
     """Show notifications by state, the oldest pending, the queues and the refresh backlog."""
-    with _running("status") as settings, _engine(settings) as engine:
-        _require_migrated(settings)
+    with running("status") as settings, database(settings) as engine:
+        require_migrated(settings)
         with engine.connect() as connection:
             tenants = overview(connection, sorted(settings.tenants))
             found = troubles(connection)
@@ -299,3 +261,8 @@ def demo(
     from receiver.demo import run_demo
 
     run_demo(seconds=seconds, speed=speed, data_dir=data_dir)
+
+
+app.command()(reconciling.backfill)
+app.command()(reconciling.reconcile)
+app.command()(reconciling.truth)

@@ -60,13 +60,18 @@ class Findings:
     def refer(self, kind: str, reference: str) -> None:
         self.referred[kind, reference] = None
 
-    def absorb(self, other: Findings, marked_by: UUID) -> None:
-        """Add what one notification said, and remember that it was the one that said it."""
+    def add(self, other: Findings) -> None:
+        """Add what another source said."""
         self.facts += other.facts
         for table, rows in other.observations.items():
             self.observations.setdefault(table, []).extend(rows)
         self.wanted |= other.wanted
         self.mentioned |= other.mentioned
+        self.referred |= other.referred
+
+    def absorb(self, other: Findings, marked_by: UUID) -> None:
+        """Add what one notification said, and remember that it was the one that said it."""
+        self.add(other)
         self.referred |= dict.fromkeys(other.referred, marked_by)
         for entity in (*other.wanted, *other.mentioned):
             self.marked_by[entity] = marked_by

@@ -1,7 +1,8 @@
-"""What is stored of one entity: what a read is compared with."""
+"""What is stored of entities: what a read is compared with."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from sqlalchemy import Connection, text
@@ -33,24 +34,32 @@ class Known(dict[str, Any]):
         )
 
 
-def known(connection: Connection, tenant: str, entity: str, entity_id: int) -> Known:
-    """Index: primary key."""
+def known(connection: Connection, tenant: str, entity: str, ids: Collection[int]) -> dict[int, Known]:
+    """The rows of entities by id, without ``raw``; an empty one where there is none. Index: primary key."""
     mirror = MIRRORS[entity]
+    columns = ", ".join(str(column.name) for column in mirror.table.columns if column.name != "raw")
     statement = text(
-        f"SELECT * FROM {mirror.source} AS known WHERE tenant = :tenant AND {mirror.key} = :id"  # noqa: S608 - ours
+        f"SELECT {columns} FROM {mirror.source} AS known"  # noqa: S608 - the names are ours
+        f" WHERE tenant = :tenant AND {mirror.key} = ANY(:ids)"
     )
-    row = connection.execute(statement, {"tenant": tenant, "id": entity_id}).mappings().first()
-    return Known(entity, dict(row) if row is not None else {})
+    rows = connection.execute(statement, {"tenant": tenant, "ids": sorted(ids)}).mappings()
+    found = {row[mirror.key]: Known(entity, dict(row)) for row in rows}
+    return {entity_id: found.get(entity_id) or Known(entity, {}) for entity_id in ids}
 
 
-def children(connection: Connection, tenant: str, child: str, parent: str, parent_id: int) -> set[int]:
-    """The ids of an entity's children that are not tombstoned.
+def children(
+    connection: Connection, tenant: str, child: str, parent: str, parent_ids: Collection[int]
+) -> dict[int, set[int]]:
+    """The ids of each entity's children that are not tombstoned.
 
     Index: the child's index on its parent, such as ``connector_tenant_evse_id_idx``.
     """
     key = MIRRORS[child].key
     statement = text(
-        f"SELECT {key} FROM charging.{child}"  # noqa: S608 - the names are ours
-        f" WHERE tenant = :tenant AND {parent}_id = :id AND deleted_at IS NULL"
+        f"SELECT {parent}_id, {key} FROM charging.{child}"  # noqa: S608 - the names are ours
+        f" WHERE tenant = :tenant AND {parent}_id = ANY(:ids) AND deleted_at IS NULL"
     )
-    return set(connection.execute(statement, {"tenant": tenant, "id": parent_id}).scalars())
+    found: dict[int, set[int]] = {parent_id: set() for parent_id in parent_ids}
+    for parent_id, child_id in connection.execute(statement, {"tenant": tenant, "ids": sorted(parent_ids)}):
+        found[parent_id].add(child_id)
+    return found

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -23,12 +23,20 @@ LEASE = timedelta(seconds=180)
 #: two; waiting that long saves the read.
 PROVISIONAL_DELAY = timedelta(seconds=5)
 
+#: What changed is read with whatever else of its kind changes in this time, by one listing.
+#: It is a good part of the minute that a row may be behind its tenant, and no more.
+CHANGED_DELAY = timedelta(seconds=15)
+
 #: A tombstoned entity that is spoken of again is looked for this much later, so that one
 #: which our token may not see, or that left stragglers behind, is not asked for all the time.
 GONE_DELAY = timedelta(minutes=5)
 
-#: The entities that are read one by one; the others come with them.
+#: The entities that have a read of their own; the others come with them.
 READABLE = tuple(KINDS)
+
+#: Sessions before the fleet, the fleet before what is settled later. A running session and a
+#: faulted EVSE go before all of them, with 0.
+_PRIORITIES = {name: position for position, name in enumerate(KINDS, start=1)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +44,10 @@ class RefreshRequest:
     """A claimed read.
 
     Attributes:
-        reference: what to look it up by in its listing, where its id is not known; else empty.
+        generation: the marks since the last read.
         attempts: how often it was claimed, this time included.
+        marked_at: when it was first asked for since the last read.
+        reference: what to look it up by in its listing, where its id is not known; else empty.
     """
 
     tenant: str
@@ -46,27 +56,49 @@ class RefreshRequest:
     reason: Reason
     generation: int
     attempts: int
+    marked_at: datetime
     marked_by: UUID | None
     reference: str = ""
 
+    @property
+    def key(self) -> tuple[int, str]:
+        """What tells it from the other reads of its kind."""
+        return self.entity_id, self.reference
 
-# Index: primary key. A mark while a read is under way raises the generation, so that the
-# end of that read does not remove it. The stronger reason stays; see findings.Reason.
+
+# Index: primary key, here and of the mirrored tables. A mark while a read is under way raises
+# the generation, so that the end of that read does not remove it. The stronger reason
+# stays; see findings.Reason.
 _MARK = text("""
-INSERT INTO ingest.refresh_request AS known (tenant, entity, entity_id, reference, reason, marked_by, due_at)
+INSERT INTO ingest.refresh_request AS known (
+       tenant, entity, entity_id, reference, reason, marked_by, priority, due_at)
 SELECT :tenant, entity, entity_id, reference, reason, marked_by,
+       CASE
+       WHEN entity = 'session' AND EXISTS (
+            SELECT FROM charging.session
+             WHERE session.tenant = :tenant
+               AND session.session_id = marked.entity_id
+               AND session.stopped_at IS NULL) THEN 0
+       WHEN entity = 'evse' AND EXISTS (
+            SELECT FROM charging.evse
+             WHERE evse.tenant = :tenant
+               AND evse.evse_id = marked.entity_id
+               AND evse.hardware_status = 'faulted') THEN 0
+       ELSE marked.priority
+       END,
        now() + CASE reason
                WHEN 'provisional' THEN CAST(:provisional_delay AS interval)
+               WHEN 'changed' THEN CAST(:changed_delay AS interval)
                WHEN 'gone' THEN CAST(:gone_delay AS interval)
                ELSE interval '0'
                END
-  FROM json_populate_recordset(NULL::ingest.refresh_request, CAST(:marks AS json))
+  FROM json_populate_recordset(NULL::ingest.refresh_request, CAST(:marks AS json)) AS marked
  ORDER BY entity, entity_id, reference
     ON CONFLICT (tenant, entity, entity_id, reference) DO UPDATE SET
        generation = known.generation + 1,
        reason = least(known.reason, excluded.reason),
+       priority = least(known.priority, excluded.priority),
        marked_by = excluded.marked_by,
-       marked_at = now(),
        due_at = CASE WHEN known.attempts = 0 THEN least(known.due_at, excluded.due_at) ELSE known.due_at END
 """)
 
@@ -92,6 +124,7 @@ def mark(connection: Connection, tenant: str, findings: Findings, contested: Seq
             "tenant": tenant,
             "marks": orjson.dumps(marks).decode(),
             "provisional_delay": PROVISIONAL_DELAY,
+            "changed_delay": CHANGED_DELAY,
             "gone_delay": GONE_DELAY,
         },
     )
@@ -104,6 +137,7 @@ def _marked(entity: str, entity_id: int, reference: str, reason: Reason, marked_
         "entity_id": entity_id,
         "reference": reference,
         "reason": reason,
+        "priority": _PRIORITIES[entity],
         "marked_by": marked_by,
     }
 
@@ -136,68 +170,94 @@ def _unknown(connection: Connection, tenant: str, mentioned: set[Entity]) -> dic
     return unknown
 
 
-# Whether a read is due, in nobody's hands, and of a kind that may be asked for.
+# Whether a read is in nobody's hands, and of a kind that may be asked for.
 _CLAIMABLE = """
-           due_at <= now()
-       AND (lease_expires_at IS NULL OR lease_expires_at < now())
-       AND NOT EXISTS (
-           SELECT FROM ingest.refusal
-            WHERE refusal.tenant = refresh_request.tenant
-              AND refusal.kind = refresh_request.entity
-              AND refusal.ask_again_at > now())
+       (lease_expires_at IS NULL OR lease_expires_at < now())
+   AND NOT EXISTS (
+       SELECT FROM ingest.refusal
+        WHERE refusal.tenant = refresh_request.tenant
+          AND refusal.kind = refresh_request.entity
+          AND refusal.ask_again_at > now())
 """
 
-# Indexes: refresh_request_tenant_due_at_idx, and the primary key of the few refusals.
+# Indexes: refresh_request_tenant_due_at_idx, then the primary keys of the reads and of the few
+# refusals. Whatever waits of the most urgent kind comes along, due or not, as one listing
+# reads it all; what failed before, or was gone, keeps its time.
 _CLAIM = text(f"""
+WITH urgent AS (
+    SELECT entity
+      FROM ingest.refresh_request
+     WHERE tenant = :tenant
+       AND due_at <= now()
+       AND {_CLAIMABLE}
+     ORDER BY priority, due_at
+     LIMIT 1
+)
 UPDATE ingest.refresh_request
    SET lease_expires_at = now() + :lease, attempts = attempts + 1
  WHERE (tenant, entity, entity_id, reference) IN (
        SELECT tenant, entity, entity_id, reference
          FROM ingest.refresh_request
+         JOIN urgent USING (entity)
         WHERE tenant = :tenant
+          AND (due_at <= now() OR (attempts = 0 AND reason <> 'gone'))
           AND {_CLAIMABLE}
-        ORDER BY due_at
+        ORDER BY priority, due_at
         LIMIT :most
-          FOR UPDATE SKIP LOCKED)
-RETURNING tenant, entity, entity_id, reason, generation, attempts, marked_by, reference
+          FOR UPDATE OF refresh_request SKIP LOCKED)
+RETURNING tenant, entity, entity_id, reason, generation, attempts, marked_at, marked_by, reference, priority, due_at
 """)  # noqa: S608 - the condition is ours
 
 
 def claim(connection: Connection, tenant: str, *, most: int) -> list[RefreshRequest]:
-    """Take the reads of one tenant that are longest due in hand; commit before reading."""
-    rows = connection.execute(_CLAIM, {"tenant": tenant, "most": most, "lease": LEASE})
-    return [RefreshRequest(*row) for row in rows]
+    """Take in hand the reads of a tenant's most urgent kind, most urgent first; commit before reading."""
+    parameters = {"tenant": tenant, "most": most, "lease": LEASE}
+    rows = sorted(connection.execute(_CLAIM, parameters), key=lambda row: (row.priority, row.due_at))
+    return [RefreshRequest(*row[:9]) for row in rows]
 
 
+# Index: primary key.
 _FINISH = text("""
-WITH finished AS (
-    DELETE FROM ingest.refresh_request
-     WHERE tenant = :tenant AND entity = :entity AND entity_id = :entity_id AND reference = :reference
-       AND generation = :generation
-    RETURNING 1
+WITH claimed AS (
+    SELECT entity, entity_id, reference, generation
+      FROM json_populate_recordset(NULL::ingest.refresh_request, CAST(:requests AS json))
+), finished AS (
+    DELETE FROM ingest.refresh_request AS request
+     USING claimed
+     WHERE request.tenant = :tenant
+       AND request.entity = claimed.entity
+       AND request.entity_id = claimed.entity_id
+       AND request.reference = claimed.reference
+       AND request.generation = claimed.generation
 )
-UPDATE ingest.refresh_request
-   SET lease_expires_at = NULL, attempts = 0, due_at = now(), last_error = NULL
- WHERE tenant = :tenant AND entity = :entity AND entity_id = :entity_id AND reference = :reference
-   AND generation <> :generation
+UPDATE ingest.refresh_request AS request
+   SET lease_expires_at = NULL, attempts = 0, marked_at = now(), due_at = now(), last_error = NULL
+  FROM claimed
+ WHERE request.tenant = :tenant
+   AND request.entity = claimed.entity
+   AND request.entity_id = claimed.entity_id
+   AND request.reference = claimed.reference
+   AND request.generation <> claimed.generation
 """)
 
 
-def finish(connection: Connection, request: RefreshRequest) -> None:
-    """End a read, in the transaction that writes what it found.
+def finish(connection: Connection, tenant: str, requests: Sequence[RefreshRequest]) -> None:
+    """End reads, in the transaction that writes what they found.
 
     A mark that was made meanwhile is due at once: the read may have begun too early to see it.
     """
-    connection.execute(
-        _FINISH,
+    if not requests:
+        return
+    claimed = [
         {
-            "tenant": request.tenant,
             "entity": request.entity,
             "entity_id": request.entity_id,
             "reference": request.reference,
             "generation": request.generation,
-        },
-    )
+        }
+        for request in requests
+    ]
+    connection.execute(_FINISH, {"tenant": tenant, "requests": orjson.dumps(claimed).decode()})
 
 
 _POSTPONE = text("""
@@ -219,14 +279,14 @@ def postpone(
     requests: Sequence[RefreshRequest],
     *,
     delay: timedelta,
-    error: str,
+    error: str | None,
     counts: bool,
 ) -> None:
     """Leave reads for later.
 
     Parameters:
         delay: how long to wait.
-        error: why, for ``status``.
+        error: why, for ``status``; None where it is no trouble of theirs.
         counts: whether the attempt counts; it does not where the whole tenant is paused.
     """
     entities = [
@@ -245,10 +305,27 @@ def postpone(
     )
 
 
+# Index: primary key.
+_WAITING = text("""
+SELECT entity_id
+  FROM ingest.refresh_request
+ WHERE tenant = :tenant
+   AND entity = :entity
+   AND entity_id = ANY(:ids)
+""")
+
+
+def waiting(connection: Connection, tenant: str, entity: str, ids: Collection[int]) -> set[int]:
+    """Which of these entities wait for a read already."""
+    parameters = {"tenant": tenant, "entity": entity, "ids": sorted(ids)}
+    return set(connection.execute(_WAITING, parameters).scalars())
+
+
 _DUE = text(f"""
 SELECT DISTINCT tenant
   FROM ingest.refresh_request
- WHERE {_CLAIMABLE}
+ WHERE due_at <= now()
+   AND {_CLAIMABLE}
 """)  # noqa: S608 - the condition is ours
 
 

@@ -17,7 +17,8 @@ from redis.retry import Retry
 
 APPLY_QUEUE = "apply"
 REFRESH_QUEUE = "refresh"
-QUEUES = (APPLY_QUEUE, REFRESH_QUEUE)
+RECONCILE_QUEUE = "reconcile"
+QUEUES = (APPLY_QUEUE, REFRESH_QUEUE, RECONCILE_QUEUE)
 
 #: Messages of a killed worker come back when maintenance runs, which is drawn by chance
 #: for each command. The sweep does not wait for that; the default of 1,000 in a million
@@ -37,6 +38,10 @@ APPLY_TIME_LIMIT_MS = 25_000
 #: A round of reads ends by itself within seconds, unless the tenant's API hangs: then one
 #: read takes its tries and their timeouts. Shorter than the lease of a read.
 REFRESH_TIME_LIMIT_MS = 120_000
+
+#: A share of a walk ends by itself after three quarters of a minute; its last page may need a
+#: hundred further reads. Shorter than the lease of a walk.
+RECONCILE_TIME_LIMIT_MS = 240_000
 
 #: A wake-up whose work failed is tried again after one second, two, four, eight; then it
 #: is left to the sweep.
@@ -96,3 +101,8 @@ def apply_message(batch_id: UUID) -> Message[None]:
 def refresh_message(tenant: str) -> Message[None]:
     """The wake-up for a tenant that has reads due."""
     return Message(queue_name=REFRESH_QUEUE, actor_name="refresh", args=(tenant,), kwargs={}, options={})
+
+
+def reconcile_message(tenant: str) -> Message[None]:
+    """The wake-up for a tenant that has walks due."""
+    return Message(queue_name=RECONCILE_QUEUE, actor_name="reconcile", args=(tenant,), kwargs={}, options={})

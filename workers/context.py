@@ -11,11 +11,14 @@ from types import TracebackType
 
 import redis
 from sqlalchemy import Engine
+from sqlalchemy.exc import DBAPIError
 
 from ampeco.client import Client
 from ampeco.tenants import Tenant
 from storage.database import create_database_engine
+from storage.usage import CallReason
 from workers.broker import create_redis
+from workers.budget import LONGEST_WAIT_SECONDS, Gate, Usage
 from workers.settings import Settings
 
 #: Tries of one read within a call; what still fails then is left for later by the queue.
@@ -23,28 +26,56 @@ MOST_ATTEMPTS = 2
 
 
 @dataclass(slots=True)
+class CountedClient:
+    """A client of one piece of work, and how many calls it made."""
+
+    client: Client
+    calls: int = 0
+
+
+@dataclass(slots=True)
 class Context:
-    """Engine, Redis and API clients of a work process; ``most_turns`` threads may read for one tenant."""
+    """Engine, Redis and API clients of a process; ``most_turns`` threads may read for one tenant."""
 
     engine: Engine
     redis: redis.Redis
     tenants: dict[str, Tenant]
-    make_client: Callable[[Tenant], Client]
+    make_client: Callable[[Tenant, Callable[[], None]], Client]
     most_turns: int
-    _clients: dict[str, Client] = field(default_factory=dict)
+    longest_wait_seconds: float = LONGEST_WAIT_SECONDS
+    usage: Usage = field(default_factory=Usage)
+    _clients: dict[tuple[str, CallReason], Client] = field(default_factory=dict)
     _turns: Counter[str] = field(default_factory=Counter)
     _lock: Lock = field(default_factory=Lock)
 
-    def client(self, tenant: str) -> Client:
-        """The API client of a tenant; its connections are shared by all threads.
+    def client(self, tenant: str, reason: CallReason) -> Client:
+        """The API client of a tenant, whose calls count as made for ``reason``; all threads share it.
+
+        Its calls raise a :class:`workers.budget.HeldBackError` while they may not be made.
 
         Raises:
             KeyError: the tenant is no longer configured.
         """
         with self._lock:
-            if tenant not in self._clients:
-                self._clients[tenant] = self.make_client(self.tenants[tenant])
-            return self._clients[tenant]
+            if (tenant, reason) not in self._clients:
+                self._clients[tenant, reason] = self.make_client(self.tenants[tenant], self._gate(tenant, reason))
+            return self._clients[tenant, reason]
+
+    def counted_client(self, tenant: str, reason: CallReason) -> CountedClient:
+        """A client of the caller's own, which closes it; else as ``client``."""
+        gate = self._gate(tenant, reason)
+
+        def count() -> None:
+            gate()
+            counted.calls += 1
+
+        counted = CountedClient(self.make_client(self.tenants[tenant], count))
+        return counted
+
+    def _gate(self, tenant: str, reason: CallReason) -> Gate:
+        return Gate(
+            self.redis, self.usage, self.tenants[tenant], reason, longest_wait_seconds=self.longest_wait_seconds
+        )
 
     @contextlib.contextmanager
     def turn(self, tenant: str) -> Iterator[bool]:
@@ -69,12 +100,19 @@ class Context:
     ) -> None:
         for client in self._clients.values():
             client.close()
+        with contextlib.suppress(DBAPIError):  # a last look at the budget is not worth a failed stop
+            self.usage.write(self.engine)
         self.redis.close()
         self.engine.dispose()
 
 
-def create_context(settings: Settings, *, process: str) -> Context:
-    """Make the context of a process from the settings."""
+def create_context(settings: Settings, *, process: str, longest_wait_seconds: float = LONGEST_WAIT_SECONDS) -> Context:
+    """Make the context of a process from the settings.
+
+    Parameters:
+        process: how it is named in ``pg_stat_activity``.
+        longest_wait_seconds: how long a call of the API may wait for its turn.
+    """
     timeout = settings.api_timeout.total_seconds()
     return Context(
         engine=create_database_engine(
@@ -85,9 +123,10 @@ def create_context(settings: Settings, *, process: str) -> Context:
         ),
         redis=create_redis(settings.required_redis_url()),
         tenants=settings.tenants,
-        make_client=lambda tenant: Client(
-            tenant.url, tenant.api_token(), timeout_seconds=timeout, max_attempts=MOST_ATTEMPTS
+        make_client=lambda tenant, gate: Client(
+            tenant.url, tenant.api_token(), timeout_seconds=timeout, max_attempts=MOST_ATTEMPTS, before_call=gate
         ),
+        longest_wait_seconds=longest_wait_seconds,
         # One tenant may have every thread; of several, each at most half of them.
         most_turns=settings.refresh_threads if len(settings.tenants) == 1 else max(settings.refresh_threads // 2, 1),
     )

@@ -11,7 +11,13 @@ NOTIFICATIONS_SET_ASIDE = Counter(
     "ampeco_notifications_set_aside_total", "Notifications that were ignored or failed", ["tenant", "state"]
 )
 API_READS = Counter("ampeco_api_reads_total", "Reads of the tenant's API, by what came of them", ["tenant", "result"])
-READS_SAVED = Counter(
-    "ampeco_api_reads_saved_total", "Reads that were asked for and no longer needed when their turn came", ["tenant"]
+API_CALLS = Counter("ampeco_api_calls_total", "Calls of the tenant's API, by why they were made", ["tenant", "reason"])
+API_CALLS_SAVED = Counter(
+    "ampeco_api_calls_saved_total", "Reads that were asked for and needed no call of their own", ["tenant", "reason"]
+)
+WALKED = Counter(
+    "ampeco_reconciled_total",
+    "Entities that a walk through a listing compared, and what it found: compared, missing, stale, healed, absent",
+    ["tenant", "kind", "found"],
 )
 SWEPT = Counter("ampeco_batches_swept_total", "Batches that were open too long and sent again")

@@ -10,6 +10,10 @@ import math
 
 import redis
 
+#: A tenant that fails again and again is asked ever more rarely; what it failed is forgotten
+#: after this long without a failure.
+FAILURES_FORGOTTEN_MS = 1_800_000
+
 #: A tenant that asks for a longer pause is asked again after this long.
 LONGEST_PAUSE_SECONDS = 900.0
 
@@ -23,6 +27,23 @@ def pause(client: redis.Redis, tenant: str, seconds: float, reason: str) -> floa
     granted = min(max(seconds, 1.0), LONGEST_PAUSE_SECONDS)
     client.set(_key(tenant), reason, px=math.ceil(granted * 1000))
     return granted
+
+
+def fail(client: redis.Redis, tenant: str, first_seconds: float, longest_seconds: float, reason: str) -> float:
+    """Hold back the reads of a tenant that gave no usable answer: twice as long each time, up to the longest.
+
+    Returns:
+        For how many seconds.
+    """
+    key = f"ampeco-receiver:failures:{tenant}"
+    failures = int(client.incr(key))
+    client.pexpire(key, FAILURES_FORGOTTEN_MS)
+    return pause(client, tenant, min(first_seconds * 2 ** min(failures - 1, 20), longest_seconds), reason)
+
+
+def recovered(client: redis.Redis, tenant: str) -> None:
+    """Forget the failures of a tenant that answers again."""
+    client.delete(f"ampeco-receiver:failures:{tenant}")
 
 
 def paused_for(client: redis.Redis, tenant: str) -> float:

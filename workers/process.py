@@ -16,11 +16,14 @@ from redis.exceptions import RedisError
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import DBAPIError
 
+from storage import usage, walks
 from storage.partitions import partition_statements, utc_today
 from workers.apply import apply_open_batches
 from workers.broker import (
     APPLY_QUEUE,
     APPLY_TIME_LIMIT_MS,
+    RECONCILE_QUEUE,
+    RECONCILE_TIME_LIMIT_MS,
     REFRESH_QUEUE,
     REFRESH_TIME_LIMIT_MS,
     create_broker,
@@ -30,7 +33,8 @@ from workers.context import Context, create_context
 from workers.logs import get_logger
 from workers.refresh import refresh_tenant
 from workers.settings import Settings
-from workers.sweep import sweep_batches, wake_refreshes
+from workers.sweep import sweep_batches, wake_refreshes, wake_walks
+from workers.walk import walk_due
 
 logger = get_logger(__name__)
 
@@ -41,9 +45,18 @@ IDLE_WAIT_MS = 50
 SWEEP_INTERVAL = timedelta(seconds=5)
 WAKE_INTERVAL = timedelta(seconds=1)
 PARTITION_INTERVAL = timedelta(hours=1)
+WALK_INTERVAL = timedelta(seconds=5)
+USAGE_INTERVAL = timedelta(seconds=10)
+FORGET_INTERVAL = timedelta(hours=6)
+
+#: Records of walks and of the API budget are kept this long.
+RECORDS_KEPT = timedelta(days=400)
+
+#: Walks are made at a tenant's pace, so that few threads serve many tenants.
+RECONCILE_THREADS = 2
 
 
-def declare_actors(broker: Broker, context: Context) -> None:
+def declare_actors(broker: Broker, context: Context, settings: Settings) -> None:
     """Declare the actors of a process; they are sync, as Dramatiq's async ones keep exceptions alive."""
 
     def apply(_batch_id: str) -> None:
@@ -52,8 +65,12 @@ def declare_actors(broker: Broker, context: Context) -> None:
     def refresh(tenant: str) -> None:
         refresh_tenant(context, tenant)
 
+    def reconcile(tenant: str) -> None:
+        walk_due(context, tenant, settings.reconcile_interval)
+
     dramatiq.actor(broker=broker, queue_name=APPLY_QUEUE, time_limit=APPLY_TIME_LIMIT_MS)(apply)
     dramatiq.actor(broker=broker, queue_name=REFRESH_QUEUE, time_limit=REFRESH_TIME_LIMIT_MS)(refresh)
+    dramatiq.actor(broker=broker, queue_name=RECONCILE_QUEUE, time_limit=RECONCILE_TIME_LIMIT_MS)(reconcile)
 
 
 def make_partitions(engine: Engine) -> None:
@@ -61,6 +78,13 @@ def make_partitions(engine: Engine) -> None:
     with engine.begin() as connection:
         for statement in partition_statements(utc_today()):
             connection.execute(text(statement))
+
+
+def forget_records(engine: Engine) -> None:
+    """Drop the records that nobody asks for any more."""
+    with engine.begin() as connection:
+        walks.forget(connection, RECORDS_KEPT)
+        usage.forget(connection, RECORDS_KEPT)
 
 
 def create_scheduler(context: Context, broker: Broker, settings: Settings) -> BackgroundScheduler:
@@ -80,6 +104,9 @@ def create_scheduler(context: Context, broker: Broker, settings: Settings) -> Ba
     every(PARTITION_INTERVAL, "partitions", lambda: make_partitions(context.engine))
     every(SWEEP_INTERVAL, "sweep", lambda: sweep_batches(context.engine, broker, age=settings.sweep_after))
     every(WAKE_INTERVAL, "wake", lambda: wake_refreshes(context.engine, broker, context.redis))
+    every(WALK_INTERVAL, "walks", lambda: wake_walks(context, broker, settings.reconcile_interval))
+    every(USAGE_INTERVAL, "usage", lambda: context.usage.write(context.engine))
+    every(FORGET_INTERVAL, "forget", lambda: forget_records(context.engine))
     return scheduler
 
 
@@ -108,10 +135,15 @@ def work(settings: Settings, queues: set[str], stop: threading.Event | None = No
         stop = threading.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: stop.set())
-    threads = settings.refresh_threads if REFRESH_QUEUE in queues else settings.apply_threads
+    threads_of = {
+        APPLY_QUEUE: settings.apply_threads,
+        REFRESH_QUEUE: settings.refresh_threads,
+        RECONCILE_QUEUE: RECONCILE_THREADS,
+    }
+    threads = max(threads_of[queue] for queue in queues)
     with create_context(settings, process=f"work {'+'.join(sorted(queues))}") as context:
         broker = create_broker(context.redis, worker_middleware())
-        declare_actors(broker, context)
+        declare_actors(broker, context, settings)
         worker = Worker(broker, queues=queues, worker_threads=threads, worker_timeout=IDLE_WAIT_MS)
         # A message is a wake-up for work that anybody may do: none is kept in reserve.
         worker.queue_prefetch = threads

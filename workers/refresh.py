@@ -1,7 +1,8 @@
 """Refresh: read from the API what the database does not know, or knows only in part.
 
-Any number of marks of one entity cost one read. A tenant that is down, refuses the
-token or asks for a pause holds up its own reads alone.
+Any number of marks of one entity cost one read, and many marks of one kind cost the pages
+of one listing. A tenant that is down, refuses the token or asks for a pause holds up its
+own reads alone.
 """
 
 from __future__ import annotations
@@ -10,34 +11,54 @@ import random
 import time
 from collections.abc import Sequence
 from datetime import timedelta
+from typing import Any
 
 from pydantic import ValidationError
 
+from ampeco.client import Answer, Client
 from ampeco.errors import ApiError, Forbidden, NotFound, RateLimited, Unauthorised, Unavailable
+from ampeco.kinds import KINDS
+from ampeco.listing import Params
 from storage import refresh_queue, refusals
 from storage.facts import presence
 from storage.findings import Findings
 from storage.fold import Fold
 from storage.history import observe
-from storage.known import children, known
+from storage.known import Known, children, known
 from storage.refresh_queue import RefreshRequest
 from storage.upsert import upsert
+from workers.budget import HeldBackError
 from workers.context import Context
 from workers.logs import get_logger
-from workers.metrics import API_READS, READS_SAVED
-from workers.pause import pause, paused_for
-from workers.reads import CHILDREN, READERS, Wanted
+from workers.metrics import API_READS
+from workers.pause import fail, pause, recovered
+from workers.reads import CHILDREN, Wanted, findings_of_answer, look_up, read_entity
 
 logger = get_logger(__name__)
 
-#: Few enough that a killed worker holds back few reads until their leases run out.
-MOST_REQUESTS = 10
+#: What one listing can be hoped to show; a killed worker holds back no more until its leases run out.
+MOST_REQUESTS = 500
+
+#: Fewer than this are read one by one, as a page costs a call, too.
+LEAST_FOR_A_LISTING = 3
+
+#: What was never read may have changed at any time, so only the whole listing shows it; so
+#: many of them, and most of a listing is likely to be new to us.
+LEAST_FOR_A_WHOLE_LISTING = 10
+
+#: A page that settles fewer than this was not worth its call; the rest is read one by one.
+LEAST_OF_A_PAGE = 2
+
+#: A listing is asked for what changed this long before the first mark, as the tenant's clock
+#: is known to a second, and a notification comes a moment after its change.
+LISTING_MARGIN = timedelta(seconds=30)
 
 #: Short, so that a tenant with much to read shares the threads with the others.
 TIME_BUDGET_SECONDS = 5.0
 
-#: A tenant that gave no usable answer is left alone for this long.
+#: A tenant that gave no usable answer is left alone for this long, doubled with each failure.
 UNAVAILABLE_PAUSE_SECONDS = 10.0
+LONGEST_UNAVAILABLE_PAUSE_SECONDS = 300.0
 
 #: A refused token needs a person; asking once a minute notices when it has been mended.
 UNAUTHORISED_PAUSE_SECONDS = 60.0
@@ -50,126 +71,261 @@ LONGEST_RETRY = timedelta(hours=1)
 #: than we know, it is right and something else is wrong.
 MOST_STALE_READS = 8
 
+#: What speaks for the whole tenant, or for the whole kind.
+_OF_THE_TENANT = (Forbidden, RateLimited, Unauthorised, Unavailable)
+
 
 def refresh_tenant(context: Context, tenant: str) -> int:
-    """Read what is due of one tenant, until nothing is, it is paused, or the time budget is spent.
+    """Read what is due of one tenant, until nothing is, it is held back, or the time budget is spent.
 
     Returns:
         How many requests were settled.
     """
     with context.turn(tenant) as granted:
-        return _refresh_due(context, tenant) if granted else 0
+        if not granted:
+            return 0
+        deadline = time.monotonic() + TIME_BUDGET_SECONDS
+        settled = 0
+        while time.monotonic() < deadline:
+            with context.engine.begin() as connection:
+                requests = refresh_queue.claim(connection, tenant, most=MOST_REQUESTS)
+            if not requests:
+                break
+            round_ = _Round(context, tenant, requests, deadline)
+            round_.run()
+            settled += round_.settled
+            if round_.left:
+                break
+        return settled
 
 
-def _refresh_due(context: Context, tenant: str) -> int:
-    deadline = time.monotonic() + TIME_BUDGET_SECONDS
-    settled = 0
-    while time.monotonic() < deadline and not paused_for(context.redis, tenant):
-        with context.engine.begin() as connection:
-            requests = refresh_queue.claim(connection, tenant, most=MOST_REQUESTS)
-        if not requests:
-            break
-        settled += _refresh_claimed(context, tenant, requests, deadline)
-    return settled
+class _Round:
+    """The claimed reads of one kind: settled by what is stored, by a listing, or one by one."""
 
+    def __init__(self, context: Context, tenant: str, requests: Sequence[RefreshRequest], deadline: float) -> None:
+        self._context = context
+        self._tenant = tenant
+        self._kind = requests[0].entity
+        self._deadline = deadline
+        self._settled_marks = 0
+        #: What is still in hand, most urgent first.
+        self.open = {request.key: request for request in requests}
+        self._calls = 0
+        self._is_trial = False
+        self.settled = 0
+        #: Whether reads were left because of the tenant or the time.
+        self.left = False
 
-def _refresh_claimed(context: Context, tenant: str, requests: Sequence[RefreshRequest], deadline: float) -> int:
-    settled = 0
-    for position, request in enumerate(requests):
-        if time.monotonic() >= deadline:
-            _postpone(context, requests[position:], timedelta(0), "its turn comes", counts=False)
-            break
+    def run(self) -> None:
         try:
-            settled += _refresh_one(context, request)
+            client = self._context.client(self._tenant, "refresh")
+        except KeyError:
+            self._leave(LONGEST_RETRY, "the tenant is no longer in tenants.toml", counts=True)
+            return
+        try:
+            self._settle_known()
+            if not self._may_ask():
+                self._leave(timedelta(0), "waits, as the token may not read this kind", counts=False)
+                return
+            self._read_listing(client)
+            while self.open and time.monotonic() < self._deadline:
+                self._read_one(client, next(iter(self.open.values())))
+            if self._calls:
+                recovered(self._context.redis, self._tenant)
+            self._leave(timedelta(0), None, counts=False)
+        except Forbidden as error:
+            self._note_refusal(error)
+        except HeldBackError as held:
+            # No trouble of these reads: `status` shows a pause, and a pace is no trouble at all.
+            self._leave(timedelta(seconds=held.seconds), None, counts=False)
         except (RateLimited, Unauthorised, Unavailable) as error:
             # It speaks for the whole tenant: leave the rest of what we claimed, too.
-            seconds = pause(context.redis, tenant, _pause_seconds(error), str(error))
-            logger.warning("tenant paused", tenant=tenant, seconds=seconds, error=str(error))
-            API_READS.labels(tenant, type(error).__name__.lower()).inc()
-            _postpone(context, requests[position:], timedelta(seconds=seconds), str(error), counts=False)
-            break
-        except Forbidden as error:
-            with context.engine.begin() as connection:
-                is_new = refusals.note(connection, tenant, request.entity, str(error))
-            API_READS.labels(tenant, "forbidden").inc()
-            _postpone(context, [request], timedelta(0), str(error), counts=False)
-            if is_new:
-                logger.warning("the token may not read this kind", **_labels(request), error=str(error))
-        except (ApiError, ValidationError, ValueError, KeyError) as error:
-            described = _describe(error)
-            logger.warning("read failed", **_labels(request), error=described)
-            API_READS.labels(tenant, type(error).__name__.lower()).inc()
-            _postpone(context, [request], _retry_delay(request.attempts), described, counts=True)
-    return settled
+            seconds = hold_back(self._context, self._tenant, error)
+            self._leave(timedelta(seconds=seconds), str(error), counts=False)
+        self._context.usage.saved(self._tenant, "refresh", self._settled_marks - self._calls)
 
+    def _settle_known(self) -> None:
+        """End the reads that a whole snapshot has made needless."""
+        moot = [request for request in self.open.values() if request.reason in ("unknown", "provisional")]
+        if not moot:
+            return
+        with self._context.engine.begin() as connection:
+            stored = known(connection, self._tenant, self._kind, [request.entity_id for request in moot])
+            self._finish(connection, [request for request in moot if stored[request.entity_id].is_whole])
 
-def _refresh_one(context: Context, request: RefreshRequest) -> bool:
-    """Settle one request; returns False where it was left for later."""
-    tenant, entity, entity_id = request.tenant, request.entity, request.entity_id
-    with context.engine.begin() as connection:
-        row = known(connection, tenant, entity, entity_id)
-        if request.reason in ("unknown", "provisional") and row.is_whole:
-            refresh_queue.finish(connection, request)
-            READS_SAVED.labels(tenant).inc()
+    def _may_ask(self) -> bool:
+        """Whether the kind may be read, as far as is known; a refused one is tried once an hour."""
+        with self._context.engine.begin() as connection:
+            permission = refusals.may_ask(connection, self._tenant, self._kind)
+        self._is_trial = permission == "trial"
+        return permission != "refused"
+
+    def _note_refusal(self, error: Forbidden) -> None:
+        """Tell people once, and leave the whole kind for an hour."""
+        API_READS.labels(self._tenant, "forbidden").inc()
+        with self._context.engine.begin() as connection:
+            is_new = refusals.note(connection, self._tenant, self._kind, str(error))
+        if is_new:
+            logger.warning("the token may not read this kind", tenant=self._tenant, kind=self._kind, error=str(error))
+        self._leave(timedelta(0), str(error), counts=False)
+
+    def _read_listing(self, client: Client) -> None:
+        """Read pages of a listing, as long as each settles more than its own cost."""
+        query = self._listing_query(client)
+        while query and len(self.open) >= LEAST_FOR_A_LISTING and time.monotonic() < self._deadline:
+            self._calls += 1
+            try:
+                page = client.page(KINDS[self._kind], query)
+            except _OF_THE_TENANT:
+                raise
+            except ApiError as error:
+                logger.warning("listing failed", tenant=self._tenant, kind=self._kind, error=str(error))
+                return
+            wanted = [answer for answer in page.answers if (answer.resource.id, "") in self.open]
+            self._take(client, wanted)
+            if len(wanted) < LEAST_OF_A_PAGE:
+                return
+            query = page.following
+
+    def _listing_query(self, client: Client) -> Params | None:
+        """The listing that most of what is in hand can be hoped to be in; None where there is none."""
+        kind = KINDS[self._kind]
+        listed = [request for request in self.open.values() if not request.reference]
+        unknown = [request for request in listed if request.reason == "unknown"]
+        changed = [request for request in listed if request.reason != "unknown"]
+        if len(unknown) >= max(LEAST_FOR_A_WHOLE_LISTING, len(changed)):
+            return client.first_query(kind)
+        if kind.changed_since is None or len(changed) < LEAST_FOR_A_LISTING:
+            return None
+        since = min(request.marked_at for request in changed) - LISTING_MARGIN
+        return client.first_query(kind, **{kind.changed_since: client.tenant_time(since)})
+
+    def _read_one(self, client: Client, request: RefreshRequest) -> None:
+        self._calls += 1
+        try:
+            gone = False
+            if request.reference:
+                found = look_up(self._kind, client, request.reference)
+            else:
+                wanted = self._wanted([request.entity_id])[request.entity_id]
+                try:
+                    found = read_entity(self._kind, client, wanted)
+                except NotFound as error:
+                    found, gone = Findings(), True
+                    at = error.tenant_time
+                    found.facts.append(presence(self._kind, request.entity_id, began_at=at, gone=True))
+            API_READS.labels(self._tenant, "gone" if gone else "found").inc()
+            self._store(found, [request], gone=gone)
+        except _OF_THE_TENANT:
+            raise
+        except (ApiError, ValidationError, ValueError) as error:
+            self._fail(request, error)
+
+    def _take(self, client: Client, answers: Sequence[Answer[Any]]) -> None:
+        """Store what a page said of the entities that are in hand."""
+        wanted = self._wanted([answer.resource.id for answer in answers], is_listed=True)
+        found, requests = Findings(), []
+        for answer in answers:
+            request = self.open[answer.resource.id, ""]
+            try:
+                one = findings_of_answer(self._kind, client, answer, wanted[request.entity_id])
+            except _OF_THE_TENANT:
+                raise
+            except (ApiError, ValidationError, ValueError) as error:
+                self._fail(request, error)
+                continue
+            found.add(one)
+            requests.append(request)
+        API_READS.labels(self._tenant, "listed").inc(len(requests))
+        if requests:
+            self._store(found, requests)
+
+    def _wanted(self, ids: Sequence[int], *, is_listed: bool = False) -> dict[int, Wanted]:
+        with self._context.engine.begin() as connection:
+            stored = known(connection, self._tenant, self._kind, ids)
+            child = CHILDREN.get(self._kind)
+            own = children(connection, self._tenant, child, self._kind, ids) if child else {}
+        return {
+            entity_id: Wanted(entity_id, stored[entity_id], own.get(entity_id, set()), is_listed) for entity_id in ids
+        }
+
+    def _store(self, found: Findings, requests: Sequence[RefreshRequest], *, gone: bool = False) -> None:
+        ids = [request.entity_id for request in requests]
+        with self._context.engine.begin() as connection:
+            if self._is_trial:
+                refusals.lift(connection, self._tenant, self._kind)
+            contested = upsert(connection, self._tenant, Fold(found.facts))
+            observe(connection, self._tenant, found.observations)
+            others = [one for one in contested if one.entity != self._kind or (one.entity_id, "") not in self.open]
+            refresh_queue.mark(connection, self._tenant, found, others)
+            stored = known(connection, self._tenant, self._kind, ids)
+            done = [
+                request
+                for request in requests
+                if gone or self._is_settled(request, stored[request.entity_id], was_found=bool(found.facts))
+            ]
+            self._finish(connection, done)
+            for request in requests:
+                if request not in done:
+                    why = "no listing shows it yet" if request.reference else "the API still shows an older state"
+                    self._postpone(connection, [request], _retry_delay(request.attempts), why, counts=True)
+        self._is_trial = False
+
+    def _is_settled(self, request: RefreshRequest, stored: Known, *, was_found: bool) -> bool:
+        if request.reference:
+            return was_found
+        if stored.is_whole:
             return True
-        permission = refusals.may_ask(connection, tenant, entity)
-        if permission == "refused":
-            why = "waits, as the token may not read this kind"
-            refresh_queue.postpone(connection, tenant, [request], delay=timedelta(0), error=why, counts=False)
-            return False
-        child = CHILDREN.get(entity)
-        stored = children(connection, tenant, child, entity, entity_id) if child else set()
-
-    client = context.client(tenant)
-    try:
-        found = READERS[entity](client, Wanted(entity_id, row, stored, request.reference))
-        gone = False
-    except NotFound as error:
-        found, gone = Findings(), not request.reference
-        if gone:
-            found.facts.append(presence(entity, entity_id, began_at=error.tenant_time, gone=True))
-    API_READS.labels(tenant, "gone" if gone else "found").inc()
-
-    with context.engine.begin() as connection:
-        if permission == "trial":
-            refusals.lift(connection, tenant, entity)
-        contested = upsert(connection, tenant, Fold(found.facts))
-        observe(connection, tenant, found.observations)
-        refresh_queue.mark(connection, tenant, found, [one for one in contested if one != (entity, entity_id)])
-        if gone or (found.facts if request.reference else known(connection, tenant, entity, entity_id).is_whole):
-            refresh_queue.finish(connection, request)
-            settled = True
-        elif request.attempts >= MOST_STALE_READS and not request.reference:
-            refresh_queue.finish(connection, request)
+        if request.attempts >= MOST_STALE_READS:
             logger.warning("the API keeps showing less than its notifications told", **_labels(request))
-            settled = True
-        else:
-            refresh_queue.postpone(
-                connection,
-                tenant,
-                [request],
-                delay=_retry_delay(request.attempts),
-                error="no listing shows it yet" if request.reference else "the API still shows an older state",
-                counts=True,
-            )
-            settled = False
-    logger.debug("read", **_labels(request), reason=request.reason, gone=gone, settled=settled)
-    return settled
+            return True
+        return False
+
+    def _finish(self, connection: Any, requests: Sequence[RefreshRequest]) -> None:
+        refresh_queue.finish(connection, self._tenant, requests)
+        for request in requests:
+            del self.open[request.key]
+            self.settled += 1
+            self._settled_marks += request.generation
+            logger.debug("settled", **_labels(request), reason=request.reason)
+
+    def _fail(self, request: RefreshRequest, error: Exception) -> None:
+        described = _describe(error)
+        logger.warning("read failed", **_labels(request), error=described)
+        API_READS.labels(self._tenant, type(error).__name__.lower()).inc()
+        with self._context.engine.begin() as connection:
+            self._postpone(connection, [request], _retry_delay(request.attempts), described, counts=True)
+
+    def _leave(self, delay: timedelta, error: str | None, *, counts: bool) -> None:
+        if not self.open:
+            return
+        self.left = True
+        with self._context.engine.begin() as connection:
+            self._postpone(connection, list(self.open.values()), delay, error, counts=counts)
+
+    def _postpone(
+        self, connection: Any, requests: Sequence[RefreshRequest], delay: timedelta, error: str | None, *, counts: bool
+    ) -> None:
+        refresh_queue.postpone(connection, self._tenant, requests, delay=delay, error=error, counts=counts)
+        for request in requests:
+            del self.open[request.key]
 
 
-def _postpone(
-    context: Context, requests: Sequence[RefreshRequest], delay: timedelta, error: str, *, counts: bool
-) -> None:
-    with context.engine.begin() as connection:
-        refresh_queue.postpone(connection, requests[0].tenant, requests, delay=delay, error=error, counts=counts)
-
-
-def _pause_seconds(error: RateLimited | Unauthorised | Unavailable) -> float:
+def hold_back(context: Context, tenant: str, error: RateLimited | Unauthorised | Unavailable) -> float:
+    """Pause a tenant for every process after an answer that speaks for the whole of it; returns the seconds."""
+    API_READS.labels(tenant, type(error).__name__.lower()).inc()
+    told = str(error)
     if isinstance(error, RateLimited):
-        return error.retry_after_seconds
-    if isinstance(error, Unauthorised):
-        return UNAUTHORISED_PAUSE_SECONDS
-    return error.retry_after_seconds or UNAVAILABLE_PAUSE_SECONDS
+        seconds = pause(context.redis, tenant, error.retry_after_seconds, told)
+    elif isinstance(error, Unauthorised):
+        seconds = pause(context.redis, tenant, UNAUTHORISED_PAUSE_SECONDS, told)
+    elif error.retry_after_seconds is not None:
+        seconds = pause(context.redis, tenant, error.retry_after_seconds, told)
+    else:
+        first, longest = UNAVAILABLE_PAUSE_SECONDS, LONGEST_UNAVAILABLE_PAUSE_SECONDS
+        seconds = fail(context.redis, tenant, first, longest, told)
+    logger.warning("tenant paused", tenant=tenant, seconds=seconds, error=told)
+    return seconds
 
 
 def _retry_delay(attempts: int) -> timedelta:
@@ -178,8 +334,6 @@ def _retry_delay(attempts: int) -> timedelta:
 
 
 def _describe(error: Exception) -> str:
-    if isinstance(error, KeyError):
-        return "the tenant is no longer in tenants.toml"
     if isinstance(error, ValidationError):
         found = error.errors(include_input=False, include_url=False, include_context=False)[0]
         return f"{'.'.join(str(part) for part in found['loc'])}: {found['msg']}"

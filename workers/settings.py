@@ -72,6 +72,11 @@ class Settings(BaseSettings):
     sweep_after: Duration = Field(
         default=timedelta(seconds=30), gt=timedelta(0), description="Age at which an open batch is sent again"
     )
+    reconcile_interval: Duration = Field(
+        default=timedelta(minutes=15),
+        ge=timedelta(seconds=1),
+        description="How often what changed at AMPECO is compared with what is stored",
+    )
     api_timeout: Duration = Field(
         default=timedelta(seconds=10), gt=timedelta(0), description="Longest wait for an answer of AMPECO's API"
     )

@@ -14,10 +14,12 @@ from sqlalchemy import Engine
 
 from storage import batches as inbox
 from storage import refresh_queue
-from workers.broker import apply_message, refresh_message
+from workers.broker import apply_message, reconcile_message, refresh_message
+from workers.context import Context
 from workers.logs import get_logger
 from workers.metrics import SWEPT
 from workers.pause import paused_for
+from workers.walk import due_walks
 
 logger = get_logger(__name__)
 
@@ -27,6 +29,9 @@ MOST_BATCHES = 50
 #: A tenant with reads due is woken at most this often by all processes together, so that
 #: wake-ups do not pile up behind a slow API.
 WAKE_INTERVAL_MS = 1_500
+
+#: A share of a walk takes about this long.
+WALK_WAKE_INTERVAL_MS = 45_000
 
 
 def sweep_batches(engine: Engine, broker: Broker, *, age: timedelta) -> int:
@@ -51,5 +56,22 @@ def wake_refreshes(engine: Engine, broker: Broker, client: redis.Redis) -> int:
             continue
         if client.set(f"ampeco-receiver:woken:{tenant}", 1, nx=True, px=WAKE_INTERVAL_MS):
             broker.enqueue(refresh_message(tenant))
+            woken += 1
+    return woken
+
+
+def wake_walks(context: Context, broker: Broker, interval: timedelta) -> int:
+    """Wake somebody for each tenant that has walks due and is not paused; returns how many tenants.
+
+    Parameters:
+        interval: how often what changed is reconciled.
+    """
+    tenants = sorted({due.tenant for due in due_walks(context, interval)})
+    woken = 0
+    for tenant in tenants:
+        if paused_for(context.redis, tenant):
+            continue
+        if context.redis.set(f"ampeco-receiver:walk-woken:{tenant}", 1, nx=True, px=WALK_WAKE_INTERVAL_MS):
+            broker.enqueue(reconcile_message(tenant))
             woken += 1
     return woken

@@ -171,7 +171,7 @@ def test_secrets_of_a_resource_are_in_no_row(whole: Whole) -> None:
 
 
 def test_waking_is_done_once_for_all_processes(whole: Whole) -> None:
-    whole.tell(sample("evse.changed"))
+    whole.tell(sample("HardwareStatusNotification.evse"))
     broker = create_broker(whole.context.redis)
     woken = [wake_refreshes(whole.context.engine, broker, whole.context.redis) for _ in range(3)]
     assert woken == [1, 0, 0]

@@ -25,6 +25,10 @@ def want(connection: Connection, entity: str, entity_id: int, reason: str = "cha
 
 
 def claim(connection: Connection, most: int = 10) -> list[RefreshRequest]:
+    """Claim the most urgent kind, as if what was marked had waited."""
+    connection.execute(
+        text("UPDATE ingest.refresh_request SET due_at = now() WHERE attempts = 0 AND reason = 'changed'")
+    )
     return refresh_queue.claim(connection, "t", most=most)
 
 
@@ -47,11 +51,11 @@ def test_a_mark_made_during_a_read_survives_its_end(connection: Connection) -> N
     (request,) = claim(connection)
     # When the entity is marked again, and the read ends
     want(connection, "evse", 902)
-    refresh_queue.finish(connection, request)
+    refresh_queue.finish(connection, "t", [request])
     # Then it is due at once
     (again,) = claim(connection)
     assert again.generation > request.generation
-    refresh_queue.finish(connection, again)
+    refresh_queue.finish(connection, "t", [again])
     assert wanted(connection) == {}
 
 
@@ -74,7 +78,7 @@ def test_a_postponed_read_waits_and_says_why(connection: Connection) -> None:
         text("SELECT attempts, last_error, due_at > now() + interval '50 minutes' FROM ingest.refresh_request")
     ).one()
     assert found == (0, "down", True)
-    assert claim(connection) == []
+    assert refresh_queue.claim(connection, "t", most=10) == []
 
 
 def test_a_mark_does_not_shorten_the_wait_after_a_failure(connection: Connection) -> None:
@@ -92,14 +96,47 @@ def test_a_start_notice_wants_the_session_after_a_while_and_its_evse_at_once(con
         ("evse", 902): "unknown",
         ("charge_point", 418): "unknown",
     }
-    assert {request.entity for request in claim(connection)} == {"evse", "charge_point"}
+    assert {request.entity for request in claim(connection)} == {"charge_point"}
+    assert {request.entity for request in claim(connection)} == {"evse"}
+    assert claim(connection) == []
+
+
+def test_what_waits_of_the_most_urgent_kind_comes_along(connection: Connection) -> None:
+    # Given an EVSE that is due, one that is not yet, and a location that is due
+    want(connection, "evse", 1, "unknown")
+    want(connection, "evse", 2, "changed")
+    want(connection, "location", 66, "unknown")
+    # When reads are claimed
+    claimed = refresh_queue.claim(connection, "t", most=10)
+    # Then both EVSEs are in hand, as one listing may read both, and nothing else
+    assert [(request.entity, request.entity_id) for request in claimed] == [("evse", 1), ("evse", 2)]
+    assert [request.entity for request in refresh_queue.claim(connection, "t", most=10)] == ["location"]
+
+
+def test_a_running_session_goes_before_one_that_stopped_and_a_faulted_evse_before_a_session(
+    connection: Connection,
+) -> None:
+    # Given a session that stopped, one that runs, a working EVSE and a faulted one, all of which changed
+    connection.execute(
+        text(
+            "INSERT INTO charging.session (tenant, session_id, stopped_at) VALUES ('t', 1, now()), ('t', 2, NULL);"
+            "INSERT INTO charging.evse (tenant, evse_id, hardware_status)"
+            " VALUES ('t', 3, 'available'), ('t', 4, 'faulted')"
+        )
+    )
+    for entity, entity_id in (("session", 1), ("evse", 3), ("session", 2), ("evse", 4)):
+        want(connection, entity, entity_id)
+    # When reads are claimed, two at a time
+    order = [[(one.entity, one.entity_id) for one in claim(connection, most=2)] for _ in range(2)]
+    # Then the urgent one of each kind goes before its like
+    assert sorted(order) == [[("evse", 4), ("evse", 3)], [("session", 2), ("session", 1)]]
 
 
 def test_a_session_that_a_snapshot_made_whole_needs_no_read(connection: Connection) -> None:
     apply(connection, sample("session.start.stop.notification.start"))
-    assert not known(connection, "t", "session", 77120).is_whole
+    assert not known(connection, "t", "session", [77120])[77120].is_whole
     apply(connection, sample("SessionUpdateNotification.active"))
-    assert known(connection, "t", "session", 77120).is_whole
+    assert known(connection, "t", "session", [77120])[77120].is_whole
 
 
 def test_a_whole_session_wants_no_read_when_it_is_mentioned_again(connection: Connection) -> None:

@@ -1,0 +1,319 @@
+"""Walks: compare the tenant's listings with what we know, page by page, and heal the differences.
+
+Backfill and reconcile are the same walk, through everything or through what changed. Each
+page is one transaction with the walk's progress, so a walk that was killed goes on from its
+last page; and as older facts never win, it may run beside live traffic.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from ampeco.client import Client
+from ampeco.errors import ApiError, Forbidden, RateLimited, Unauthorised, Unavailable
+from ampeco.kinds import KINDS
+from ampeco.listing import Page
+from storage import refresh_queue, refusals, walks
+from storage.findings import Findings
+from storage.fold import DIGEST_LENGTH, Fact, Fold, is_provisional
+from storage.history import observe
+from storage.known import Known, children, known, whole_group
+from storage.upsert import upsert
+from storage.usage import CallReason
+from storage.walks import Cursor, Found, Purpose, Walk
+from workers.budget import HeldBackError
+from workers.context import Context
+from workers.logs import get_logger
+from workers.metrics import WALKED
+from workers.pause import recovered
+from workers.reads import CHILDREN, Wanted, findings_of_answer
+from workers.refresh import hold_back
+
+logger = get_logger(__name__)
+
+#: A listing is asked for what changed this long before the point that the last walk reached,
+#: as a change may become visible a moment after its time.
+OVERLAP = timedelta(minutes=5)
+
+#: What changed within this time may still be on its way to us: it is healed, but nobody missed it.
+GRACE = timedelta(minutes=2)
+
+#: The first look at a kind without a backfill goes back this far.
+FIRST_LOOK = timedelta(days=1)
+
+#: The kinds that make up the fleet: few, slow to change, and what all others refer to, so they
+#: go first. They are walked whole once a day without being asked to: that is also how
+#: often one that nobody speaks of is read again.
+FLEET = ("location", "charge_point", "evse")
+DAILY = timedelta(days=1)
+
+#: Short listings that do not tell what changed: they are walked whole, as the fleet is.
+SHORT = ("tariff", "roaming_platform", "sub_operator")
+
+#: The others are walked whole, to notice deletions, only after a backfill, and more rarely.
+RARELY = timedelta(days=30)
+
+#: A message's share of a walk; the next message goes on.
+TIME_BUDGET_SECONDS = 45.0
+
+#: A listing that the token may not read, or that cannot be read, is tried again after this long.
+REFUSED_DELAY = timedelta(hours=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """A walk that is due: the whole listing where ``changed_since`` is None."""
+
+    tenant: str
+    kind: str
+    purpose: Purpose
+    changed_since: datetime | None
+
+
+def listed() -> list[str]:
+    """Every kind, in the order in which they are walked."""
+    others = [kind for kind in KINDS if kind not in FLEET]
+    return [*FLEET, *others]
+
+
+def due_walks(context: Context, interval: timedelta) -> list[Due]:
+    """The walks that are due and in nobody's hands, of every configured tenant."""
+    with context.engine.begin() as connection:
+        cursors = walks.cursors(connection, context.tenants)
+    now = datetime.now(UTC)
+    found = [
+        _due(tenant, kind, cursors.get((tenant, kind)), interval, now)
+        for tenant in context.tenants
+        for kind in listed()
+    ]
+    return [due for due in found if due is not None]
+
+
+def _due(tenant: str, kind: str, cursor: Cursor | None, interval: timedelta, now: datetime) -> Due | None:
+    is_daily = kind in FLEET or kind in SHORT
+    if cursor is None:
+        if not is_daily and KINDS[kind].changed_since is None:
+            return None
+        # A backfill: nobody can have missed what nobody has looked at before.
+        return Due(tenant, kind, "backfill", None if is_daily else now - FIRST_LOOK)
+    if cursor.is_held:
+        return None
+    if cursor.open_walk is not None:
+        return Due(tenant, kind, cursor.open_walk, None)
+    age = None if cursor.whole_at is None else now - cursor.whole_at
+    if (age is None and is_daily) or (age is not None and age > (DAILY if is_daily else RARELY)):
+        return Due(tenant, kind, "reconcile", None)
+    if KINDS[kind].changed_since is None or cursor.changed_until is None:
+        return None
+    if cursor.checked_seconds_ago is None or cursor.checked_seconds_ago < interval.total_seconds():
+        return None
+    return Due(tenant, kind, "reconcile", cursor.changed_until - OVERLAP)
+
+
+def walk_due(context: Context, tenant: str, interval: timedelta) -> int:
+    """Walk what is due of one tenant until the time budget is spent; returns how many pages were read."""
+    deadline = time.monotonic() + TIME_BUDGET_SECONDS
+    pages = 0
+    for due in due_walks(context, interval):
+        if due.tenant != tenant or time.monotonic() >= deadline:
+            continue
+        with context.engine.begin() as connection:
+            walk = walks.begin(connection, tenant, due.kind, due.purpose, due.changed_since)
+        if walk is None:
+            continue
+        try:
+            for _ in steps(context, walk, reason=walk.purpose):
+                pages += 1
+                if time.monotonic() >= deadline:
+                    break
+        except HeldBackError as held:
+            if not held.is_final:
+                break
+    return pages
+
+
+def steps(context: Context, walk: Walk, *, reason: CallReason) -> Iterator[Walk]:
+    """Walk on, yielding the walk after each page, until it is finished or somebody else goes on with it.
+
+    Whoever stops early leaves the walk as it stands.
+
+    Raises:
+        HeldBackError: the tenant is paused, by what it answered or by its pace.
+    """
+    walker = _Walker(context, walk, reason)
+    try:
+        while not walk.finished:
+            if not walker.turn_page():
+                logger.info("walk taken up by another process", **_labels(walk))
+                return
+            yield walk
+        logger.info("walk finished", **_labels(walk), absent=walker.absent)
+    finally:
+        walker.close()
+
+
+class _Walker:
+    """One process's part of a walk."""
+
+    def __init__(self, context: Context, walk: Walk, reason: CallReason) -> None:
+        self._context = context
+        self._walk = walk
+        self._counted = context.counted_client(walk.tenant, reason)
+        self._kind = KINDS[walk.kind]
+        self._is_left = False
+        self.absent = 0
+
+    @property
+    def _client(self) -> Client:
+        return self._counted.client
+
+    def close(self) -> None:
+        self._client.close()
+        if not self._walk.finished and not self._is_left:
+            self._leave(timedelta(0), None)
+
+    def turn_page(self) -> bool:
+        """Read and write one page; returns False where another process has moved the walk on."""
+        walk = self._walk
+        query = walk.following or self._first_query()
+        calls = self._counted.calls
+        try:
+            page = self._client.page(self._kind, query)
+            if page.following is not None and sorted(page.following) == sorted(query):
+                raise ValueError("the listing leads back to the page that it just gave")
+            moved = self._take(page, calls)
+        except HeldBackError as held:
+            self._leave(timedelta(seconds=held.seconds), held.why)
+            raise
+        except (RateLimited, Unauthorised, Unavailable) as error:
+            seconds = hold_back(self._context, walk.tenant, error)
+            self._leave(timedelta(seconds=seconds), str(error))
+            raise HeldBackError(seconds, str(error), is_final=isinstance(error, Unauthorised)) from None
+        except (ApiError, ValueError) as error:
+            if isinstance(error, Forbidden):
+                with self._context.engine.begin() as connection:
+                    refusals.note(connection, walk.tenant, walk.kind, str(error))
+            logger.warning("walk stopped", **_labels(walk), error=str(error))
+            self._leave(REFUSED_DELAY, str(error))
+            raise HeldBackError(REFUSED_DELAY.total_seconds(), str(error), is_final=True) from None
+        recovered(self._context.redis, walk.tenant)
+        return moved
+
+    def _first_query(self) -> list[tuple[str, str]]:
+        since, name = self._walk.changed_since, self._kind.changed_since
+        filters = {name: since} if since is not None and name is not None else {}
+        return self._client.first_query(self._kind, **filters)
+
+    def _leave(self, delay: timedelta, error: str | None) -> None:
+        self._is_left = True
+        with self._context.engine.begin() as connection:
+            walks.leave(connection, self._walk, delay=delay, error=error)
+
+    def _take(self, page: Page[Any], calls_before: int) -> bool:
+        walk, tenant, kind = self._walk, self._walk.tenant, self._walk.kind
+        ids = [answer.resource.id for answer in page.answers]
+        with self._context.engine.begin() as connection:
+            stored = known(connection, tenant, kind, ids)
+            child = CHILDREN.get(kind)
+            own = children(connection, tenant, child, kind, ids) if child else {}
+            under_way = refresh_queue.waiting(connection, tenant, kind, ids)
+            oldest = walks.oldest_under_way(connection, tenant)
+        judged_until = min(page.tenant_time, oldest or page.tenant_time) - GRACE
+        found, said = Found(compared=len(ids), unreadable=len(page.unreadable)), Findings()
+        differing = []
+        for answer in page.answers:
+            entity_id = answer.resource.id
+            wanted = Wanted(entity_id, stored[entity_id], own.get(entity_id, set()), is_listed=True)
+            try:
+                one = findings_of_answer(kind, self._client, answer, wanted)
+            except ValueError as error:
+                # Its neighbours are not to wait for it; its own read will tell what is wrong.
+                logger.warning("cannot be understood", **_labels(walk), entity_id=entity_id, error=str(error))
+                found.unreadable += 1
+                said.want(kind, entity_id, "changed")
+                continue
+            said.add(one)
+            difference = _difference(stored[entity_id], kind, entity_id, one.facts)
+            if difference is None or entity_id in under_way or difference.at > judged_until:
+                continue
+            differing.append(entity_id)
+            found.missing += difference.is_missing
+            found.stale += not difference.is_missing
+            behind = (page.tenant_time - difference.at).total_seconds()
+            found.behind_seconds = max(found.behind_seconds or 0.0, behind)
+        found.calls = self._counted.calls - calls_before
+        with self._context.engine.begin() as connection:
+            contested = upsert(connection, tenant, Fold(said.facts))
+            observe(connection, tenant, said.observations)
+            refresh_queue.mark(connection, tenant, said, contested)
+            healed = known(connection, tenant, kind, differing)
+            found.healed = sum(row.is_whole for row in healed.values())
+            refusals.lift(connection, tenant, kind)
+            moved = walks.move(connection, walk, found, began_at=page.tenant_time, following=page.following)
+            if not moved:
+                return False
+            if walk.finished and walk.changed_since is None:
+                self.absent = walks.note_absent(connection, walk)
+        self._count(found)
+        return True
+
+    def _count(self, found: Found) -> None:
+        walk = self._walk
+        walk.found.compared += found.compared
+        walk.found.missing += found.missing
+        walk.found.stale += found.stale
+        walk.found.healed += found.healed
+        walk.found.unreadable += found.unreadable
+        walk.found.calls += found.calls
+        for name in ("compared", "missing", "stale", "healed"):
+            WALKED.labels(walk.tenant, walk.kind, name).inc(getattr(found, name))
+        if self.absent:
+            WALKED.labels(walk.tenant, walk.kind, "absent").inc(self.absent)
+        if found.missing or found.stale:
+            logger.warning("differences healed", **_labels(walk), missing=found.missing, stale=found.stale)
+
+
+@dataclass(frozen=True, slots=True)
+class _Difference:
+    """How an entity that is listed differs from what we know; ``at`` is the time of the newest missed change."""
+
+    is_missing: bool
+    at: datetime
+
+
+def _difference(stored: Known, kind: str, entity_id: int, facts: list[Fact]) -> _Difference | None:
+    """What we did not know of an entity, or knew only in part or in an older state; None where nothing."""
+    missed: list[datetime] = []
+    is_missing = False
+    for fact in facts:
+        if fact.entity != kind or fact.entity_id != entity_id or fact.group == "presence":
+            continue
+        at, version = stored.get(f"{fact.group}_at"), stored.get(f"{fact.group}_version")
+        if version is None or is_provisional(version):
+            if any(value is not None for value in fact.values.values()):
+                missed.append(fact.at)
+                is_missing = is_missing or fact.group == whole_group(kind)
+        elif at is not None and (fact.at, fact.version) > (at, version) and not _agree(fact.version, version):
+            missed.append(fact.at)
+    if stored.get("deleted_at") is not None:
+        missed += [fact.at for fact in facts if fact.entity == kind and fact.group != "presence"]
+    return _Difference(is_missing, max(missed)) if missed else None
+
+
+def _agree(version: str, other: str) -> bool:
+    """Whether two versions are of the same values."""
+    return version[-DIGEST_LENGTH:] == other[-DIGEST_LENGTH:]
+
+
+def _labels(walk: Walk) -> dict[str, object]:
+    return {
+        "tenant": walk.tenant,
+        "kind": walk.kind,
+        "walk_id": str(walk.walk_id),
+        "purpose": walk.purpose,
+        "pages": walk.pages,
+    }
