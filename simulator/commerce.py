@@ -6,6 +6,7 @@ It draws from a generator of its own, so that the fleet's history stays what its
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from functools import partial
 
@@ -63,8 +64,7 @@ class Commerce:
         self._after(REPRICE_EVERY, self._reprice)
         self._after(EDIT_USER_EVERY, self._edit_user)
 
-    def _after(self, mean: timedelta, action: object) -> None:
-        assert callable(action)
+    def _after(self, mean: timedelta, action: Callable[[], None]) -> None:
         self._world.timeline.after(timedelta(seconds=self._rng.expovariate(1 / mean.total_seconds())), action)
 
     def _reserve(self) -> None:

@@ -14,7 +14,8 @@ class TenantOverview:
     Attributes:
         applied, pending, ignored, failed: notifications by state.
         oldest_pending_seconds: age of the oldest open batch; None where none is open.
-        refresh_waiting: entities that want a read; ``refresh_due`` of them now.
+        refresh_waiting: entities that want a read; ``refresh_due`` of them now, without those
+            whose kind the tenant's token may not read.
         refresh_troubled: those whose last read did not settle them.
     """
 
@@ -47,7 +48,9 @@ WITH batches AS (
 ), refreshes AS (
     SELECT tenant,
            count(*) AS waiting,
-           count(*) FILTER (WHERE due_at <= now()) AS due,
+           count(*) FILTER (
+               WHERE due_at <= now() AND (tenant, entity) NOT IN (SELECT tenant, kind FROM ingest.refusal)
+           ) AS due,
            count(*) FILTER (WHERE last_error IS NOT NULL) AS troubled
       FROM ingest.refresh_request
      GROUP BY tenant

@@ -124,17 +124,18 @@ class _Round:
             return
         try:
             self._settle_known()
-            if not self._may_ask():
-                self._leave(timedelta(0), "waits, as the token may not read this kind", counts=False)
-                return
-            self._read_listing(client)
+            if self._may_ask():
+                self._read_listing(client)
+            else:
+                self._leave_kind()
             while self.open and time.monotonic() < self._deadline:
                 self._read_one(client, next(iter(self.open.values())))
             if self._calls:
                 recovered(self._context.redis, self._tenant)
             self._leave(timedelta(0), None, counts=False)
         except Forbidden as error:
-            self._note_refusal(error)
+            note_refusal(self._context, self._tenant, self._kind, error)
+            self._leave_kind()
         except HeldBackError as held:
             # No trouble of these reads: `status` shows a pause, and a pace is no trouble at all.
             self._leave(timedelta(seconds=held.seconds), None, counts=False)
@@ -160,14 +161,10 @@ class _Round:
         self._is_trial = permission == "trial"
         return permission != "refused"
 
-    def _note_refusal(self, error: Forbidden) -> None:
-        """Tell people once, and leave the whole kind for an hour."""
-        API_READS.labels(self._tenant, "forbidden").inc()
-        with self._context.engine.begin() as connection:
-            is_new = refusals.note(connection, self._tenant, self._kind, str(error))
-        if is_new:
-            logger.warning("the token may not read this kind", tenant=self._tenant, kind=self._kind, error=str(error))
-        self._leave(timedelta(0), str(error), counts=False)
+    def _leave_kind(self) -> None:
+        """Leave what may not be read: `status` shows the refusal, and other kinds go on."""
+        self._leave(timedelta(0), None, counts=False)
+        self.left = False
 
     def _read_listing(self, client: Client) -> None:
         """Read pages of a listing, as long as each settles more than its own cost."""
@@ -309,6 +306,15 @@ class _Round:
         refresh_queue.postpone(connection, self._tenant, requests, delay=delay, error=error, counts=counts)
         for request in requests:
             del self.open[request.key]
+
+
+def note_refusal(context: Context, tenant: str, kind: str, error: Forbidden) -> None:
+    """Tell people once of a kind that the token may not read, and leave it for an hour."""
+    API_READS.labels(tenant, "forbidden").inc()
+    with context.engine.begin() as connection:
+        is_new = refusals.note(connection, tenant, kind, str(error))
+    if is_new:
+        logger.warning("the token may not read this kind", tenant=tenant, kind=kind, error=str(error))
 
 
 def hold_back(context: Context, tenant: str, error: RateLimited | Unauthorised | Unavailable) -> float:

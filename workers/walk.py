@@ -31,7 +31,7 @@ from workers.logs import get_logger
 from workers.metrics import WALKED
 from workers.pause import recovered
 from workers.reads import CHILDREN, Wanted, findings_of_answer
-from workers.refresh import hold_back
+from workers.refresh import hold_back, note_refusal
 
 logger = get_logger(__name__)
 
@@ -195,8 +195,7 @@ class _Walker:
             raise HeldBackError(seconds, str(error), is_final=isinstance(error, Unauthorised)) from None
         except (ApiError, ValueError) as error:
             if isinstance(error, Forbidden):
-                with self._context.engine.begin() as connection:
-                    refusals.note(connection, walk.tenant, walk.kind, str(error))
+                note_refusal(self._context, walk.tenant, walk.kind, error)
             logger.warning("walk stopped", **_labels(walk), error=str(error))
             self._leave(REFUSED_DELAY, str(error))
             raise HeldBackError(REFUSED_DELAY.total_seconds(), str(error), is_final=True) from None
