@@ -1,0 +1,137 @@
+"""Promise 3: whatever is lost, repeated, late or out of order, the database ends as the tenant's API shows.
+
+A machine draws histories of a living tenant and of everything that goes wrong on the way. At the end
+of each, what was accepted is applied, what is wanted is read, one reconcile runs, and
+every row is compared with the API. ``SOAK_SECONDS`` lets it go on, with new histories, for so long.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from random import Random
+
+import pytest
+from hypothesis import Phase, settings
+from hypothesis import seed as first_seed
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
+
+from tests.support.service import TOKEN
+from tests.support.tenant import OTHER_TOKEN, Tenant, tenant
+
+#: Histories, and steps of each, in an ordinary run.
+HISTORIES = 5
+STEPS = 20
+
+seeds = st.integers(0, 2**32 - 1)
+shares = st.sampled_from((0.1, 0.5, 1.0))
+
+#: Entities compared in all histories of this run.
+compared_in_all = 0
+
+
+@pytest.fixture
+def living(database_url: str, redis_url: str, tmp_path: Path) -> Iterator[Tenant]:
+    # Its clock is months behind ours.
+    with tenant(database_url, redis_url, tmp_path, start=datetime(2026, 3, 4, 8, tzinfo=UTC)) as made:
+        yield made
+
+
+class Histories(RuleBasedStateMachine):
+    """Random histories of one tenant and of its service."""
+
+    tenant: Tenant
+
+    @initialize(seed=st.integers(1, 10_000), backfilled=st.booleans())
+    def begin(self, seed: int, backfilled: bool) -> None:
+        self.chance = Random(seed)
+        self.tenant.begin_anew(seed)
+        if backfilled:
+            self.tenant.walk(whole=True)
+
+    @rule(minutes=st.sampled_from((1, 10, 60, 240)))
+    def live(self, minutes: int) -> None:
+        self.tenant.live(minutes)
+
+    @rule(share=shares, in_order=st.booleans())
+    def deliver(self, share: float, in_order: bool) -> None:
+        self.tenant.deliver(share, self.chance, in_order=in_order)
+
+    @rule(count=st.integers(1, 30))
+    def repeat(self, count: int) -> None:
+        self.tenant.repeat(count, self.chance)
+
+    @rule(share=shares)
+    def lose(self, share: float) -> None:
+        self.tenant.lose(share, self.chance)
+
+    @rule()
+    def apply(self) -> None:
+        self.tenant.service.apply()
+
+    @rule()
+    def refresh(self) -> None:
+        self.tenant.refresh()
+
+    @rule(pages=st.sampled_from((1, 2, None)))
+    def reconcile(self, pages: int | None) -> None:
+        self.tenant.walk(whole=False, pages=pages)
+
+    @rule()
+    def kill_worker(self) -> None:
+        self.tenant.kill_worker()
+
+    @rule()
+    def empty_redis(self) -> None:
+        self.tenant.context.redis.flushall()
+
+    @rule()
+    def rotate_signing_token(self) -> None:
+        self.tenant.signing_token = OTHER_TOKEN if self.tenant.signing_token == TOKEN else TOKEN
+
+    @rule(share=st.sampled_from((0.3, 1.0)), answer=st.sampled_from(("api_500", "api_429")))
+    def break_api(self, share: float, answer: str) -> None:
+        self.tenant.set_faults(**{answer: share})
+
+    @rule(refused=st.booleans())
+    def refuse_token(self, refused: bool) -> None:
+        self.tenant.refuse_token(refused)
+
+    @rule()
+    def mend_api(self) -> None:
+        self.tenant.set_faults()
+        self.tenant.refuse_token(False)
+
+    def teardown(self) -> None:
+        global compared_in_all
+        self.tenant.settle()
+        self.tenant.reconcile()
+        compared, found = self.tenant.differences()
+        assert found == []
+        failed = self.tenant.service.query("SELECT * FROM ingest.outcome WHERE state = 'failed'")
+        assert failed == []
+        compared_in_all += compared
+
+
+def test_every_history_ends_as_the_tenant_shows_it(living: Tenant) -> None:
+    class Own(Histories):
+        tenant = living
+
+    soak = float(os.environ.get("SOAK_SECONDS", "0"))
+    # Without shrinking: a history takes seconds, and its steps are printed.
+    own = settings(max_examples=HISTORIES, stateful_step_count=STEPS, phases=(Phase.explicit, Phase.generate))
+    if not soak:
+        run_state_machine_as_test(Own, settings=own)
+        return
+    began, histories = time.monotonic(), 0
+    while time.monotonic() - began < soak:
+        histories += HISTORIES
+        drawn = settings(own, derandomize=False, database=None, print_blob=True)
+        run_state_machine_as_test(first_seed(int(time.time()))(Own), settings=drawn)
+        print(  # noqa: T201 - who lets it go on for an hour wants to see it go on
+            f"{time.monotonic() - began:.0f} s: {histories} histories, {compared_in_all} entities compared, 0 differences"
+        )

@@ -1,0 +1,81 @@
+"""Compare every row with what the tenant's API shows, past everything that decides what is newer.
+
+Neither a version nor a digest is looked at: what stands in the columns is compared with what
+is listed.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import Connection, text
+
+from ampeco.client import Answer, Client
+from ampeco.kinds import KINDS
+from storage.facts import charge_point_facts, entity_facts, evse_facts, reader, session_facts
+from storage.findings import Findings
+from storage.mirrors import MIRRORS
+
+#: What the stand-in tenant lists.
+SHOWN = (
+    "location",
+    "charge_point",
+    "evse",
+    "session",
+    "authorization",
+    "transaction",
+    "reservation",
+    "tariff",
+    "user",
+    "id_tag",
+    "partner",
+)
+
+#: Statuses have clocks of their own, and so no part in a resource's facts.
+_STATUSES = {"evse": ("hardware_status",), "charge_point": ("hardware_status", "network_status")}
+
+
+def differences(connection: Connection, tenant: str, client: Client) -> tuple[int, list[str]]:
+    """Compare every entity of the kinds in ``SHOWN``; returns how many, and what differs."""
+    compared, found = 0, []
+    for kind in SHOWN:
+        shown = {answer.resource.id: answer for answer in client.list(KINDS[kind])}
+        mirror = MIRRORS[kind]
+        statement = text(f"SELECT * FROM {mirror.source} AS kept WHERE tenant = :tenant AND deleted_at IS NULL")
+        kept = {row[mirror.key]: row for row in connection.execute(statement, {"tenant": tenant}).mappings()}
+        found += [f"{kind} {one} is not known" for one in sorted(shown.keys() - kept.keys())]
+        found += [f"{kind} {one} is known, and not shown" for one in sorted(kept.keys() - shown.keys())]
+        for entity_id in sorted(shown.keys() & kept.keys()):
+            found += _row(kind, kept[entity_id], shown[entity_id])
+        compared += len(shown)
+    return compared, found
+
+
+def _row(kind: str, row: Any, answer: Answer[Any]) -> list[str]:
+    expected: dict[str, Any] = {name: getattr(answer.resource, name) for name in _STATUSES.get(kind, ())}
+    said = Findings()
+    tell = reader(answer.tenant_time)
+    match kind:
+        case "session":
+            session_facts(said, answer.resource, answer.raw, tell)
+        case "evse":
+            evse_facts(said, answer.resource, answer.raw, tell)
+        case "charge_point":
+            charge_point_facts(said, answer.resource, answer.raw, tell)
+        case _:
+            entity_facts(said, kind, answer.resource, answer.raw, tell, at=answer.tenant_time)
+    for fact in said.facts:
+        if (fact.entity, fact.entity_id) == (kind, answer.resource.id):
+            expected |= fact.values
+    # An EVSE's status is in its raw JSON, too, as it was when the rest last changed.
+    moving = {"hardwareStatus", "networkStatus", "charging"} if kind in _STATUSES else set()
+    found = []
+    for column, value in expected.items():
+        stored = row[column]
+        if column == "raw":
+            value, stored = ({name: one[name] for name in one.keys() - moving} for one in (value, stored))
+        if isinstance(value, tuple):
+            value = list(value)
+        if stored != value and (stored or value):
+            found.append(f"{kind} {answer.resource.id}: {column} is {stored!r}, and shown as {value!r}")
+    return found

@@ -1,0 +1,213 @@
+"""A stand-in tenant whose life, and whose notifications' fate, a test holds in its hands."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from pydantic import SecretStr
+from sqlalchemy import text
+from starlette.types import Receive, Scope, Send
+
+from ampeco.client import Client
+from ampeco.signature import sign
+from simulator.app import Simulator
+from simulator.settings import Faults, TenantSettings
+from storage import batches, refresh_queue, walks
+from storage.tables import metadata
+from tests.support.comparison import SHOWN, differences
+from tests.support.service import TOKEN, Service, running, serving
+from workers.budget import HeldBackError
+from workers.context import Context, create_context
+from workers.pause import recovered
+from workers.refresh import refresh_tenant
+from workers.walk import listed, steps
+
+OTHER_TOKEN = "the-token-after-the-rotation"
+
+
+class Stage:
+    """Serves the API of whichever tenant is on it; none of them lives by itself."""
+
+    def __init__(self, size: int, start: datetime) -> None:
+        self._size = size
+        self._start = start
+        self.simulator = self.enter(1)
+
+    def enter(self, seed: int) -> Simulator:
+        """Put a new tenant on the stage."""
+        settings = TenantSettings(
+            seed=seed,
+            start=self._start,
+            charge_points=self._size,
+            evses=2 * self._size,
+            locations=max(self._size // 3, 1),
+            sessions_a_day=24,
+        )
+        self.simulator = Simulator(settings, token=TOKEN)
+        return self.simulator
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            for moment in ("startup", "shutdown"):
+                await receive()
+                await send({"type": f"lifespan.{moment}.complete"})
+        else:
+            await self.simulator.guard(scope, receive, send)
+
+
+class Tenant:
+    """A tenant, the service that follows it, and everything that can go wrong between them."""
+
+    def __init__(self, stage: Stage, api_url: str, service: Service, context: Context) -> None:
+        self._stage = stage
+        self.service = service
+        self.context = context
+        self.client = Client(api_url, SecretStr(TOKEN))
+        self.signing_token = TOKEN
+        #: Told, and not delivered yet.
+        self.under_way: list[bytes] = []
+        self.delivered: list[bytes] = []
+
+    @property
+    def simulator(self) -> Simulator:
+        return self._stage.simulator
+
+    @property
+    def now(self) -> datetime:
+        return self.simulator.fleet.now
+
+    def begin_anew(self, seed: int) -> None:
+        """Another tenant in place of this one, of which the service knows nothing."""
+        self._stage.enter(seed)
+        self.signing_token = TOKEN
+        self.under_way, self.delivered = [], []
+        self.forget_everything()
+
+    def live(self, minutes: float) -> None:
+        """Let time pass for the tenant; what it tells is under way."""
+        told = self.simulator.fleet.advance(self.now + timedelta(minutes=minutes))
+        self.under_way += [notification.body for notification in told]
+
+    def deliver(self, share: float, chance: Random, *, in_order: bool) -> int:
+        """Deliver a share of what is under way; returns how many."""
+        count = round(len(self.under_way) * share)
+        if not in_order:
+            chance.shuffle(self.under_way)
+        chosen, self.under_way = self.under_way[:count], self.under_way[count:]
+        for body in chosen:
+            self._send(body)
+        self.delivered += chosen
+        return count
+
+    def repeat(self, count: int, chance: Random) -> None:
+        """Deliver again what was delivered, however long ago."""
+        for body in chance.sample(self.delivered, min(count, len(self.delivered))):
+            self._send(body)
+
+    def lose(self, share: float, chance: Random) -> None:
+        """Lose a share of what is under way."""
+        chance.shuffle(self.under_way)
+        del self.under_way[: round(len(self.under_way) * share)]
+
+    def _send(self, body: bytes) -> None:
+        headers = {"X-Signature": sign(body, self.signing_token)}
+        answer = self.service.client.post(f"{self.service.url}/notifications/demo", content=body, headers=headers)
+        assert answer.status_code == 202, answer.text
+
+    def set_faults(self, **faults: Any) -> None:
+        self.simulator.mishaps.faults = Faults(**faults)
+
+    def refuse_token(self, refused: bool) -> None:
+        """Let the API refuse the token, as after a rotation that nobody told us of."""
+        self.simulator.guard.token = OTHER_TOKEN if refused else TOKEN
+
+    def refresh(self) -> None:
+        """Read what waits, as if its time had come."""
+        self._hasten()
+        refresh_tenant(self.context, "demo")
+
+    def kill_worker(self) -> None:
+        """Leave what a worker leaves that is killed with its hands full: leases, and nothing else."""
+        with self.service.engine.begin() as connection:
+            batches.claim(connection, most_batches=3, most_notifications=50, most_bytes=1_000_000)
+        with self.service.engine.begin() as connection:
+            refresh_queue.claim(connection, "demo", most=10)
+        with self.service.engine.begin() as connection:
+            walks.begin(connection, "demo", "session", "reconcile", self.now - timedelta(hours=1))
+
+    def walk(self, *, whole: bool, pages: int | None = None) -> None:
+        """Reconcile every kind that the tenant lists; stop in the midst after so many pages."""
+        self._hasten()
+        for kind in (kind for kind in listed() if kind in SHOWN):
+            with self.service.engine.begin() as connection:
+                cursor = walks.cursors(connection, ["demo"]).get(("demo", kind))
+                reached = None if cursor is None or whole else cursor.changed_until
+                walk = walks.begin(connection, "demo", kind, "reconcile", reached and reached - timedelta(minutes=5))
+            assert walk is not None
+            with contextlib.suppress(HeldBackError):  # an API that is down, or refuses the token
+                for done, _ in enumerate(steps(self.context, walk, reason="reconcile"), start=1):
+                    if pages is not None and done >= pages:
+                        return
+
+    def settle(self) -> None:
+        """Let everything that is accepted be applied, and everything that is wanted be read."""
+        self.set_faults()
+        self.refuse_token(False)
+        self._hasten()
+        self.service.apply()
+        for _ in range(30):
+            self.refresh()
+            if not self.service.count("ingest.refresh_request"):
+                return
+        raise AssertionError(f"still wanted: {self.service.query('SELECT * FROM ingest.refresh_request')}")
+
+    def reconcile(self) -> None:
+        """One whole reconcile, and the reads that it asks for."""
+        self.finish_walks()
+        self.walk(whole=True)
+        self.settle()
+
+    def finish_walks(self) -> None:
+        """Take unfinished walks to their ends, as whoever comes next would."""
+        self.walk(whole=False)
+
+    def differences(self) -> tuple[int, list[str]]:
+        with self.service.engine.connect() as connection:
+            return differences(connection, "demo", self.client)
+
+    def forget_everything(self) -> None:
+        """An empty database and an empty Redis."""
+        with self.service.engine.begin() as connection:
+            tables = ", ".join(str(table) for table in metadata.sorted_tables)
+            connection.execute(text(f"TRUNCATE {tables}"))
+        self.context.redis.flushall()
+
+    def _hasten(self) -> None:
+        """Let every lease, pause and delay be over."""
+        with self.service.engine.begin() as connection:
+            connection.execute(text("UPDATE ingest.batch SET lease_expires_at = NULL WHERE applied_at IS NULL"))
+            connection.execute(text("UPDATE ingest.refresh_request SET lease_expires_at = NULL, due_at = now()"))
+            connection.execute(text("UPDATE ingest.walk SET lease_expires_at = NULL WHERE finished_at IS NULL"))
+            connection.execute(text("DELETE FROM ingest.refusal"))
+        for key in self.context.redis.scan_iter("ampeco-receiver:*"):
+            self.context.redis.delete(key)
+        recovered(self.context.redis, "demo")
+
+
+@contextlib.contextmanager
+def tenant(database_url: str, redis_url: str, directory: Path, *, start: datetime, size: int = 3) -> Iterator[Tenant]:
+    """A tenant with so many charge points, that lives when it is told to, and a service that knows nothing yet."""
+    stage = Stage(size, start)
+    with (
+        running(stage) as api_url,
+        serving(database_url, redis_url, directory, api_url=api_url, signing_tokens=[OTHER_TOKEN]) as service,
+        create_context(service.settings, process="tests") as context,
+    ):
+        made = Tenant(stage, api_url, service, context)
+        with made.client:
+            yield made
