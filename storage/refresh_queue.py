@@ -148,10 +148,10 @@ def _unknown(connection: Connection, tenant: str, mentioned: set[Entity]) -> dic
     Index: the primary key of each mirrored table.
     """
     unknown: dict[Entity, Reason] = {}
-    for name in READABLE:
-        ids = [entity_id for entity, entity_id in mentioned if entity == name]
-        if not ids:
-            continue
+    by_kind: dict[str, list[int]] = {}
+    for name, entity_id in mentioned:
+        by_kind.setdefault(name, []).append(entity_id)
+    for name, ids in sorted(by_kind.items()):
         whole = whole_group(name)
         rows = connection.execute(
             text(f"""

@@ -179,6 +179,7 @@ class _Walker:
     def turn_page(self) -> bool:
         """Read and write one page; returns False where another process has moved the walk on."""
         walk = self._walk
+        self._heed_refusal()
         query = walk.following or self._first_query()
         calls = self._counted.calls
         try:
@@ -201,6 +202,19 @@ class _Walker:
             raise HeldBackError(REFUSED_DELAY.total_seconds(), str(error), is_final=True) from None
         recovered(self._context.redis, walk.tenant)
         return moved
+
+    def _heed_refusal(self) -> None:
+        """Leave a kind alone that the token may not read, whether a walk or a read found out.
+
+        Raises:
+            HeldBackError: it was refused within the hour.
+        """
+        with self._context.engine.begin() as connection:
+            permission = refusals.may_ask(connection, self._walk.tenant, self._walk.kind)
+        if permission == "refused":
+            why = f"the token may not read the kind {self._walk.kind}"
+            self._leave(REFUSED_DELAY, why)
+            raise HeldBackError(REFUSED_DELAY.total_seconds(), why, is_final=True)
 
     def _first_query(self) -> list[tuple[str, str]]:
         since, name = self._walk.changed_since, self._kind.changed_since

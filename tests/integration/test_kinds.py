@@ -8,12 +8,14 @@ import pytest
 from sqlalchemy import text
 
 from ampeco.kinds import KINDS
-from storage import refusals
+from storage import refusals, walks
 from storage.mirrors import MIRRORS
 from tests.support.facts import sample
 from tests.support.whole import Whole
 from workers.broker import create_broker
+from workers.budget import HeldBackError
 from workers.sweep import wake_refreshes
+from workers.walk import steps
 
 LATER = {"lastUpdatedAt": "2026-03-04T09:00:00+00:00"}
 
@@ -138,7 +140,7 @@ class TestCdrs:
 
     def test_a_cdr_that_is_not_listed_yet_is_looked_up_again_and_makes_no_tombstone(self, whole: Whole) -> None:
         whole.tell(sample("cdr.received"))
-        for _ in range(10):
+        for _ in range(4):
             whole.refresh()
         assert shown(whole, "cdr") == []
         (request,) = whole.service.query("SELECT * FROM ingest.refresh_request")
@@ -155,7 +157,7 @@ class TestForbidden:
     @pytest.fixture
     def refused(self, whole: Whole) -> Whole:
         whole.ampeco.forbidden = {"users"}
-        for user_id in range(20):
+        for user_id in range(5):
             whole.tell(sample("userBalance.changed") | {"userId": user_id, "transactionId": None})
         whole.refresh()
         return whole
@@ -168,10 +170,10 @@ class TestForbidden:
         for _ in range(3):
             refused.refresh()
         assert self.asked(refused) == 1
-        assert refused.service.count("ingest.refresh_request") == 20
+        assert refused.service.count("ingest.refresh_request") == 5
         with refused.service.engine.connect() as connection:
             (refusal,) = refusals.refusals(connection)
-        assert (refusal.tenant, refusal.kind, refusal.waiting) == ("demo", "user", 20)
+        assert (refusal.tenant, refusal.kind, refusal.waiting) == ("demo", "user", 5)
         assert "403" in refusal.error
 
     def test_nobody_is_woken_for_what_waits(self, refused: Whole) -> None:
@@ -191,17 +193,32 @@ class TestForbidden:
         with refused.service.engine.connect() as connection:
             (refusal,) = refusals.refusals(connection)
         assert refusal.first_refused_at < refusal.last_refused_at
-        assert refused.service.count("ingest.refresh_request") == 20
+        assert refused.service.count("ingest.refresh_request") == 5
 
     def test_once_it_is_allowed_everything_is_read_and_the_refusal_is_gone(self, refused: Whole) -> None:
         refused.ampeco.forbidden = set()
-        for user_id in range(20):
+        for user_id in range(5):
             answer(refused, "user", user_id, status="enabled")
         self.an_hour_later(refused)
         while refused.refresh():
             pass
-        assert len(shown(refused, "user")) == 20
+        assert len(shown(refused, "user")) == 5
         assert refused.service.count("ingest.refresh_request") == 0
+        assert refused.service.count("ingest.refusal") == 0
+
+    def test_a_walk_asks_no_sooner_than_a_read_and_lifts_the_refusal_as_well(self, refused: Whole) -> None:
+        # Given a kind that a read found refused
+        with refused.service.engine.begin() as connection:
+            walk = walks.begin(connection, "demo", "user", "reconcile", None)
+        assert walk is not None
+        # When a walk comes to it within the hour, then it asks nothing
+        with pytest.raises(HeldBackError):
+            list(steps(refused.context, walk, reason="reconcile"))
+        assert self.asked(refused) == 1
+        # And when it comes after the hour and may read it, then the refusal is gone
+        refused.ampeco.forbidden = set()
+        self.an_hour_later(refused)
+        list(steps(refused.context, walk, reason="reconcile"))
         assert refused.service.count("ingest.refusal") == 0
 
     def test_status_shows_it(self, refused: Whole) -> None:
@@ -210,7 +227,7 @@ class TestForbidden:
         with refused.service.engine.connect() as connection, console.capture() as shown:
             console.print(refusal_table(refusals.refusals(connection)))
         assert "user" in shown.get()
-        assert "20" in shown.get()
+        assert "403" in shown.get()
 
     @staticmethod
     def an_hour_later(whole: Whole) -> None:

@@ -56,6 +56,8 @@ class FakeAmpeco:
             filters = [value for name, value in request.query_params.items() if name.startswith("filter[")]
             if filters:
                 return JSONResponse({"data": self.listings.get((path, filters[0]), []), "links": {"next": None}})
+            if path.count("/") == 1:
+                return JSONResponse({"data": [], "links": {"next": None}})
         if path not in self.resources:
             return JSONResponse({"message": "The record is not found"}, 404)
         return JSONResponse({"data": self.resources[path]})
