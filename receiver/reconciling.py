@@ -25,25 +25,23 @@ from workers.budget import HeldBackError
 from workers.context import Context, create_context
 from workers.logs import get_logger
 from workers.settings import Settings
-from workers.walk import OVERLAP, listed, steps
+from workers.walk import listed, since, steps
 
 logger = get_logger(__name__)
 
 #: How often a walk that another process has in hand is looked at again.
 HELD_INTERVAL_SECONDS = 2.0
 
-SinceOption = Annotated[
-    datetime | None,
-    typer.Option(
-        formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%S%z"],
-        help="Only what changed at this time (UTC) or later; left out, everything.",
-    ),
-]
+SINCE = typer.Option(
+    "--since",
+    formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%S%z"],
+    help="Only what changed at this time (UTC) or later; left out, everything.",
+)
 
 
-def backfill(since: SinceOption = None, tenant: TenantOption = None) -> None:
+def backfill(changed_since: Annotated[datetime | None, SINCE] = None, tenant: TenantOption = None) -> None:
     """Read everything that AMPECO has, or what changed since a time. Run it again to go on where it stopped."""
-    moment = None if since is None else since if since.tzinfo else since.replace(tzinfo=UTC)
+    moment = changed_since and (changed_since if changed_since.tzinfo else changed_since.replace(tzinfo=UTC))
     with running("backfill") as settings:
         _walk_all(settings, tenant, "backfill", lambda *_: moment)
 
@@ -59,8 +57,7 @@ def reconcile(
     def changed_since(engine: Engine, name: str, kind: str) -> datetime | None:
         with engine.begin() as connection:
             cursor = walks.cursors(connection, [name]).get((name, kind))
-        reached = None if cursor is None or whole else cursor.changed_until
-        return None if reached is None else reached - OVERLAP
+        return None if whole else since(kind, cursor)
 
     with running("reconcile") as settings:
         _walk_all(settings, tenant, "reconcile", changed_since)

@@ -287,7 +287,9 @@ def _charge_point_snapshot(found: Findings, payload: payloads.ChargePointSnapsho
         raw_evses = {raw_evse.get("id"): raw_evse for raw_evse in raw.get("evses", ())}
         for evse in payload.evses:
             raw_evse = raw_evses.get(evse.id, {})
-            evse_facts(found, evse, raw_evse, partial(notified, partial=True), at=charge_point.last_updated_at)
+            # No time says how new this is of the EVSE: the charge point's may be later than the
+            # EVSE's own, and what its read shows would never stand.
+            evse_facts(found, evse, raw_evse, partial(notified, partial=True), at=BEGINNING)
 
 
 def charge_point_facts(found: Findings, charge_point: resources.ChargePoint, raw: dict[str, Any], tell: Teller) -> None:

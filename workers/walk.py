@@ -45,10 +45,15 @@ GRACE = timedelta(minutes=2)
 #: The first look at a kind without a backfill goes back this far.
 FIRST_LOOK = timedelta(days=1)
 
-#: The kinds that make up the fleet: few, slow to change, and what all others refer to, so they
-#: go first. They are walked whole once a day without being asked to: that is also how
-#: often one that nobody speaks of is read again.
+#: The kinds that make up the fleet: few, and what all others refer to, so they go first.
 FLEET = ("location", "charge_point", "evse")
+
+#: Their statuses change without a change of theirs that a listing would tell, so they are always
+#: walked whole: a call for a hundred of them.
+WITH_STATUSES = ("charge_point", "evse")
+
+#: Slow-changing ones are walked whole once a day without being asked to: that is also how
+#: often one that nobody speaks of is read again.
 DAILY = timedelta(days=1)
 
 #: Short listings that do not tell what changed: they are walked whole, as the fleet is.
@@ -95,7 +100,7 @@ def due_walks(context: Context, interval: timedelta) -> list[Due]:
 
 def _due(tenant: str, kind: str, cursor: Cursor | None, interval: timedelta, now: datetime) -> Due | None:
     is_daily = kind in FLEET or kind in SHORT
-    if cursor is None:
+    if cursor is None or (cursor.changed_until is None and cursor.open_walk is None and not cursor.is_held):
         if not is_daily and KINDS[kind].changed_since is None:
             return None
         # A backfill: nobody can have missed what nobody has looked at before.
@@ -107,11 +112,17 @@ def _due(tenant: str, kind: str, cursor: Cursor | None, interval: timedelta, now
     age = None if cursor.whole_at is None else now - cursor.whole_at
     if (age is None and is_daily) or (age is not None and age > (DAILY if is_daily else RARELY)):
         return Due(tenant, kind, "reconcile", None)
-    if KINDS[kind].changed_since is None or cursor.changed_until is None:
-        return None
     if cursor.checked_seconds_ago is None or cursor.checked_seconds_ago < interval.total_seconds():
         return None
-    return Due(tenant, kind, "reconcile", cursor.changed_until - OVERLAP)
+    if KINDS[kind].changed_since is None and kind not in WITH_STATUSES:
+        return None
+    return Due(tenant, kind, "reconcile", since(kind, cursor))
+
+
+def since(kind: str, cursor: Cursor | None) -> datetime | None:
+    """What to ask a listing for when it is reconciled: what changed then or later; None for everything."""
+    reached = None if cursor is None or kind in WITH_STATUSES else cursor.changed_until
+    return None if reached is None or KINDS[kind].changed_since is None else reached - OVERLAP
 
 
 def walk_due(context: Context, tenant: str, interval: timedelta) -> int:

@@ -1,1 +1,251 @@
-"""Walks through AMPECO's listings: what was missed is found and healed, and nothing is lost on the way."""
+"""Walks through AMPECO's listings: what was missed is found and healed, and a walk is never begun twice."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from random import Random
+
+import pytest
+from sqlalchemy import text
+
+from storage import walks
+from storage.truth import KindTruth, truth
+from storage.usage import spent
+from storage.walks import Found
+from tests.support.tenant import Tenant, tenant
+from workers.budget import HeldBackError
+from workers.walk import due_walks, steps, walk_due
+
+CHANCE = Random(1)
+
+
+@pytest.fixture
+def living(database_url: str, redis_url: str, tmp_path: Path) -> Iterator[Tenant]:
+    """A tenant with more sessions than a page holds; its clock is months behind ours."""
+    with tenant(database_url, redis_url, tmp_path, start=datetime(2026, 3, 4, 8, tzinfo=UTC), size=5) as made:
+        yield made
+
+
+def report(living: Tenant) -> dict[str, KindTruth]:
+    with living.service.engine.connect() as connection:
+        return {row.kind: row for row in truth(connection, ["demo"], timedelta(days=1))}
+
+
+def calls(living: Tenant) -> int:
+    return living.simulator.guard.calls.total()
+
+
+def due(living: Tenant, interval: timedelta = timedelta(minutes=15)) -> dict[str, datetime | None]:
+    """The kinds whose walk is due, with what they are asked for."""
+    found = due_walks(living.context, interval)
+    return {one.kind: one.changed_since for one in found if one.tenant == "demo"}
+
+
+def test_what_nobody_told_is_found_healed_and_reported(living: Tenant) -> None:
+    # Given a tenant that is known whole, and hours of which every notification is lost
+    living.walk(whole=True)
+    living.settle()
+    assert living.differences()[1] == []
+    living.live(minutes=240)
+    living.lose(1.0, CHANCE)
+    assert living.differences()[1] != []
+    # When what changed is reconciled
+    living.walk(whole=False)
+    living.settle()
+    # Then nothing differs, and the report says what was missed and how long
+    assert living.differences()[1] == []
+    session = report(living)["session"]
+    assert session.missing > 0
+    assert session.stale > 0
+    assert session.healed == session.missing + session.stale
+    assert session.behind_seconds is not None
+    assert 1_800 < session.behind_seconds <= 4 * 3_600
+    # And a second look finds nothing
+    before = session.missing + session.stale
+    living.walk(whole=False)
+    after = report(living)["session"]
+    assert after.missing + after.stale == before
+    assert after.compared > session.compared
+
+
+def test_what_is_told_and_still_under_way_is_not_missed(living: Tenant) -> None:
+    # Given a tenant that is known whole, and an hour whose notifications were accepted, and not applied yet
+    living.walk(whole=True)
+    found = report(living)["session"]
+    living.live(minutes=60)
+    living.deliver(1.0, CHANCE, in_order=True)
+    with living.service.engine.begin() as connection:  # as if they had come while the tenant's hour passed
+        connection.execute(text("UPDATE ingest.batch SET first_received_at = '2026-03-04T08:00:00Z'"))
+    # When what changed is reconciled, then it is healed, and nobody calls it missed
+    living.walk(whole=False)
+    again = report(living)["session"]
+    assert again.walks > found.walks
+    assert (again.missing, again.stale) == (found.missing, found.stale)
+
+
+def test_what_was_deleted_without_a_word_gets_its_tombstone(living: Tenant) -> None:
+    # Given a tenant that is known whole, and EVSEs that were taken down, of which nothing was heard
+    living.walk(whole=True)
+    gone = living.simulator.fleet.tenant.live_evses()[:3]
+    for evse in gone:
+        evse.is_deleted = True
+    # When everything is compared
+    living.reconcile()
+    # Then they are deleted, their connectors are not lost, and nothing else is
+    deleted = living.service.query("SELECT evse_id FROM charging.evse WHERE deleted_at IS NOT NULL")
+    assert {row["evse_id"] for row in deleted} == {evse.id for evse in gone}
+    assert report(living)["evse"].absent == 3
+    assert living.differences()[1] == []
+
+
+def test_a_walk_that_was_killed_goes_on_from_its_last_page(living: Tenant) -> None:
+    # Given a backfill of several pages that ended after the first one
+    engine = living.service.engine
+    with engine.begin() as connection:
+        walk = walks.begin(connection, "demo", "session", "backfill", None)
+    assert walk is not None
+    next(iter(steps(living.context, walk, reason="backfill")))
+    (row,) = living.service.query("SELECT * FROM ingest.walk")
+    assert (row["pages"], row["finished_at"], row["compared"]) == (1, None, 10)
+    # When another process takes it up
+    living.hasten()
+    with engine.begin() as connection:
+        again = walks.begin(connection, "demo", "session", "reconcile", None)
+    assert again is not None
+    assert again.walk_id == walk.walk_id
+    before = calls(living)
+    for _ in steps(living.context, again, reason="backfill"):
+        pass
+    # Then it reads the other pages alone, and knows every session
+    (row,) = living.service.query("SELECT * FROM ingest.walk")
+    shown = len(list(living.client.sessions()))
+    assert row["compared"] == shown > 10
+    assert living.service.count("charging.session") == shown
+    assert row["finished_at"] is not None
+    assert calls(living) - before == row["pages"] - 1 + 1  # this test listed them, too
+
+
+def test_two_processes_never_walk_one_listing(living: Tenant) -> None:
+    engine = living.service.engine
+    with engine.begin() as connection:
+        one = walks.begin(connection, "demo", "session", "reconcile", None)
+    assert one is not None
+    # While one has it in hand, it is nobody else's
+    with engine.begin() as connection:
+        assert walks.begin(connection, "demo", "session", "reconcile", None) is None
+    # Once its lease is over another goes on, and the first one finds out at its next page
+    living.hasten()
+    with engine.begin() as connection:
+        other = walks.begin(connection, "demo", "session", "reconcile", None)
+    assert other is not None
+    following = [("cursor", "x")]
+    with engine.begin() as connection:
+        assert walks.move(connection, other, Found(compared=100), began_at=living.now, following=following)
+    with engine.begin() as connection:
+        assert not walks.move(connection, one, Found(compared=100), began_at=living.now, following=following)
+    (row,) = living.service.query("SELECT * FROM ingest.walk")
+    assert (row["pages"], row["compared"]) == (1, 100)
+
+
+def test_a_throttled_walk_is_no_success_and_goes_on_later(living: Tenant) -> None:
+    with living.service.engine.begin() as connection:
+        walk = walks.begin(connection, "demo", "session", "backfill", None)
+    assert walk is not None
+    walking = steps(living.context, walk, reason="backfill")
+    next(walking)
+    living.set_faults(api_429=1.0)
+    with pytest.raises(HeldBackError):
+        next(walking)
+    (row,) = living.service.query("SELECT * FROM ingest.walk")
+    assert (row["pages"], row["finished_at"]) == (1, None)
+    assert "429" in row["last_error"]
+    assert living.service.query("SELECT * FROM ingest.sync_cursor") == []
+    # And it is due again once the tenant's pause is over
+    living.set_faults()
+    living.hasten()
+    while walk_due(living.context, "demo", timedelta(hours=1)):
+        pass
+    assert living.service.query("SELECT * FROM ingest.walk WHERE kind = 'session' AND finished_at IS NULL") == []
+    assert living.service.count("charging.session") == len(list(living.client.sessions()))
+
+
+def test_a_kind_that_may_not_be_read_holds_up_no_other_walk(living: Tenant) -> None:
+    living.set_faults(api_forbidden=["sessions"])
+    walk_due(living.context, "demo", timedelta(hours=1))
+    assert living.service.count("charging.session") == 0
+    assert living.service.count("charging.evse") == 10
+    assert living.service.query("SELECT kind FROM ingest.refusal") == [{"kind": "session"}]
+    # And it is not asked for again at once
+    assert "session" not in due(living, timedelta(seconds=1))
+
+
+def test_walks_are_due_by_the_clock_and_not_before(living: Tenant) -> None:
+    # Given a tenant that nobody has looked at, everything but what can only be read whole is due
+    first = due(living)
+    assert {"location", "charge_point", "evse", "session", "transaction"} <= first.keys()
+    assert "cdr" not in first
+    # And once that was done, nothing is until the interval is over
+    while walk_due(living.context, "demo", timedelta(minutes=15)):
+        pass
+    assert due(living) == {}
+    with living.service.engine.begin() as connection:
+        connection.execute(text("UPDATE ingest.sync_cursor SET checked_at = now() - interval '16 minutes'"))
+    again = due(living)
+    assert {"evse", "session"} <= again.keys()
+    assert again["session"] is not None
+
+
+def test_many_changes_cost_one_listing_and_the_calls_are_counted(living: Tenant) -> None:
+    # Given a tenant that is known whole, and ten EVSEs that somebody edits
+    living.walk(whole=True)
+    living.settle()
+    for evse in living.simulator.fleet.tenant.live_evses():
+        evse.label += " (new)"
+        evse.changed_at = living.now
+    with living.service.engine.begin() as connection:
+        connection.execute(
+            text(
+                "INSERT INTO ingest.refresh_request (tenant, entity, entity_id, reason, generation, marked_at)"
+                " SELECT tenant, 'evse', evse_id, 'changed', 3, '2026-03-04T08:00:00Z' FROM charging.evse "
+            )
+        )
+    # When they are read
+    before = calls(living)
+    living.refresh()
+    # Then one page told of all of them, and thirty marks saved the other calls
+    assert calls(living) - before <= 2
+    assert living.service.count("ingest.refresh_request") == 0
+    assert living.differences()[1] == []
+    living.context.usage.write(living.service.engine)
+    with living.service.engine.connect() as connection:
+        counted = spent(connection, ["demo"], timedelta(hours=2))["demo"]
+    assert counted["refresh"].made + counted["refresh"].saved >= 30
+    assert counted["reconcile"].made > 5
+
+
+def test_statuses_missed_while_we_were_down_are_in_the_history(living: Tenant) -> None:
+    # Given a tenant that is known whole, and hours in which nothing was heard
+    living.walk(whole=True)
+    living.live(minutes=300)
+    living.lose(1.0, CHANCE)
+    # When it is reconciled
+    living.walk(whole=True)
+    # Then each status that the log of a changed EVSE holds since then was observed, and says by whom
+    changed = [evse for evse in living.simulator.fleet.tenant.live_evses() if len(evse.hardware) > 1]
+    row = {one["evse_id"]: one["hardware_status"] for one in living.service.query("SELECT * FROM charging.evse")}
+    repaired = 0
+    for evse in changed:
+        assert row[evse.id] == evse.status
+        observed = living.service.query(
+            "SELECT observed_at, hardware_status, source FROM charging.evse_status_observation"
+            f" WHERE evse_id = {evse.id} AND source = 'status_log'"
+        )
+        if not observed:
+            continue  # it is as it was
+        repaired += 1
+        told = {(one["observed_at"], one["hardware_status"]) for one in observed}
+        since = min(at for at, _ in told)
+        assert told == {(change.at, change.status) for change in evse.hardware if change.at >= since}
+    assert repaired > 0

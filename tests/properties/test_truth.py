@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from random import Random
 
@@ -35,7 +35,10 @@ compared_in_all = 0
 
 
 @pytest.fixture
-def living(database_url: str, redis_url: str, tmp_path: Path) -> Iterator[Tenant]:
+def living(database_url: str, redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Tenant]:
+    # People are busy: what is there comes and goes.
+    monkeypatch.setattr("simulator.edits.REBUILD_EVERY", timedelta(hours=1))
+    monkeypatch.setattr("simulator.edits.RESITE_EVERY", timedelta(hours=3))
     # Its clock is months behind ours.
     with tenant(database_url, redis_url, tmp_path, start=datetime(2026, 3, 4, 8, tzinfo=UTC)) as made:
         yield made
@@ -112,6 +115,10 @@ class Histories(RuleBasedStateMachine):
         self.tenant.reconcile()
         compared, found = self.tenant.differences()
         assert found == []
+        # Hours later, AMPECO sends much of it again.
+        self.tenant.repeat(200, self.chance)
+        self.tenant.settle()
+        assert self.tenant.differences() == (compared, [])
         failed = self.tenant.service.query("SELECT * FROM ingest.outcome WHERE state = 'failed'")
         assert failed == []
         compared_in_all += compared

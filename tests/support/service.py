@@ -46,9 +46,9 @@ def free_port() -> int:
 
 @contextlib.contextmanager
 def running(app: ASGIApp, port: int | None = None) -> Iterator[str]:
-    """Serve an app from a thread; yields its URL."""
+    """Serve an app from a thread; yields its URL. An app that tells its own time is left to tell it."""
     port = port or free_port()
-    config = uvicorn.Config(app, host="127.0.0.1", port=port, log_config=None, access_log=False)
+    config = uvicorn.Config(app, host="127.0.0.1", port=port, log_config=None, access_log=False, date_header=False)
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()

@@ -25,7 +25,7 @@ from workers.budget import HeldBackError
 from workers.context import Context, create_context
 from workers.pause import recovered
 from workers.refresh import refresh_tenant
-from workers.walk import listed, steps
+from workers.walk import listed, since, steps
 
 OTHER_TOKEN = "the-token-after-the-rotation"
 
@@ -128,7 +128,7 @@ class Tenant:
 
     def refresh(self) -> None:
         """Read what waits, as if its time had come."""
-        self._hasten()
+        self.hasten()
         refresh_tenant(self.context, "demo")
 
     def kill_worker(self) -> None:
@@ -142,12 +142,12 @@ class Tenant:
 
     def walk(self, *, whole: bool, pages: int | None = None) -> None:
         """Reconcile every kind that the tenant lists; stop in the midst after so many pages."""
-        self._hasten()
+        self.hasten()
         for kind in (kind for kind in listed() if kind in SHOWN):
             with self.service.engine.begin() as connection:
                 cursor = walks.cursors(connection, ["demo"]).get(("demo", kind))
-                reached = None if cursor is None or whole else cursor.changed_until
-                walk = walks.begin(connection, "demo", kind, "reconcile", reached and reached - timedelta(minutes=5))
+                changed_since = None if whole else since(kind, cursor)
+                walk = walks.begin(connection, "demo", kind, "reconcile", changed_since)
             assert walk is not None
             with contextlib.suppress(HeldBackError):  # an API that is down, or refuses the token
                 for done, _ in enumerate(steps(self.context, walk, reason="reconcile"), start=1):
@@ -158,7 +158,7 @@ class Tenant:
         """Let everything that is accepted be applied, and everything that is wanted be read."""
         self.set_faults()
         self.refuse_token(False)
-        self._hasten()
+        self.hasten()
         self.service.apply()
         for _ in range(30):
             self.refresh()
@@ -187,7 +187,7 @@ class Tenant:
             connection.execute(text(f"TRUNCATE {tables}"))
         self.context.redis.flushall()
 
-    def _hasten(self) -> None:
+    def hasten(self) -> None:
         """Let every lease, pause and delay be over."""
         with self.service.engine.begin() as connection:
             connection.execute(text("UPDATE ingest.batch SET lease_expires_at = NULL WHERE applied_at IS NULL"))
@@ -208,6 +208,8 @@ def tenant(database_url: str, redis_url: str, directory: Path, *, start: datetim
         serving(database_url, redis_url, directory, api_url=api_url, signing_tokens=[OTHER_TOKEN]) as service,
         create_context(service.settings, process="tests") as context,
     ):
+        # Small pages, so that a small tenant has many.
+        context.make_client = lambda tenant, gate: Client(tenant.url, tenant.api_token(), per_page=10, before_call=gate)
         made = Tenant(stage, api_url, service, context)
         with made.client:
             yield made

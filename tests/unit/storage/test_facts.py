@@ -1,0 +1,34 @@
+"""What sources say, where saying it otherwise went wrong once."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import Connection, text
+
+from ampeco.resources import Evse
+from storage.facts import evse_facts, reader
+from storage.findings import Findings
+from storage.fold import Fold
+from storage.upsert import upsert
+from tests.support.ampeco import shown
+from tests.support.facts import apply, sample
+
+
+def test_an_evse_told_of_by_its_charge_point_gives_way_to_its_own_read(connection: Connection) -> None:
+    # Given an EVSE that the deprecated whole charge point told of, later than it last changed itself
+    snapshot = sample("ChargePointChangedNotification")
+    snapshot["chargePoint"]["evses"][0]["id"] = 902
+    apply(connection, snapshot)
+    # When its own read comes
+    raw = shown("evse_read")
+    raw["lastUpdatedAt"] = "2020-01-01T00:00:00Z"
+    found = Findings()
+    began_at = datetime.fromisoformat("2026-03-04T08:00:00Z")
+    evse_facts(found, Evse.model_validate(raw), raw, reader(began_at))
+    upsert(connection, "t", Fold(found.facts))
+    # Then what the read shows stands
+    reference = connection.execute(
+        text("SELECT physical_reference FROM charging.evse WHERE evse_id = 902")
+    ).scalar_one()
+    assert reference == raw["physicalReference"]

@@ -1,0 +1,101 @@
+"""The gate that every call of the API passes: it holds back, counts, and never more than half for the background."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+import pytest
+import redis
+from pydantic import HttpUrl, SecretStr
+from sqlalchemy import Engine
+
+from ampeco.tenants import Tenant
+from storage.usage import CallReason, Calls, spent
+from workers.broker import create_redis
+from workers.budget import Gate, HeldBackError, Usage
+from workers.pause import fail, pause, paused_for, recovered
+
+#: Ten in a window of ten seconds.
+PACE = 60
+
+
+@pytest.fixture
+def client(redis_url: str) -> Iterator[redis.Redis]:
+    with create_redis(redis_url) as made:
+        yield made
+
+
+def tenant(name: str = "t") -> Tenant:
+    return Tenant(name=name, base_url=HttpUrl("http://127.0.0.1"), token=SecretStr("x"), calls_per_minute=PACE)
+
+
+def passed(client: redis.Redis, reason: CallReason, tries: int, name: str = "t", usage: Usage | None = None) -> int:
+    """How many of so many calls go out at once."""
+    gate = Gate(client, usage or Usage(), tenant(name), reason, longest_wait_seconds=0)
+    out = 0
+    for _ in range(tries):
+        try:
+            gate()
+        except HeldBackError:
+            continue
+        out += 1
+    return out
+
+
+def test_all_processes_together_keep_the_pace(client: redis.Redis) -> None:
+    assert passed(client, "refresh", 6) + passed(client, "refresh", 20) == 10
+    assert passed(client, "person", 5) == 0
+    assert passed(client, "refresh", 5, name="other") == 5
+
+
+def test_the_background_takes_half_of_it_at_most(client: redis.Redis) -> None:
+    assert passed(client, "backfill", 20) == 5
+    assert passed(client, "reconcile", 20) == 0
+    assert passed(client, "refresh", 20) == 5
+
+
+def test_a_pause_holds_every_call_back_and_says_why(client: redis.Redis) -> None:
+    pause(client, "t", 30, "GET /x answered 429")
+    gate = Gate(client, Usage(), tenant(), "refresh")
+    with pytest.raises(HeldBackError, match="429") as held:
+        gate()
+    assert 25 < held.value.seconds <= 30
+
+
+def test_a_call_waits_for_its_turn_where_that_is_soon(client: redis.Redis) -> None:
+    slept: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        client.flushall()  # the window is over
+
+    passed(client, "refresh", 10)
+    Gate(client, Usage(), tenant(), "refresh", sleep=sleep)()
+    assert len(slept) == 1
+
+
+def test_without_redis_calls_go_out_at_this_processs_own_pace() -> None:
+    slept: list[float] = []
+    with create_redis("redis://127.0.0.1:1") as nowhere:
+        Gate(nowhere, Usage(), tenant(), "refresh", sleep=slept.append)()
+    assert slept == [1.0]
+
+
+def test_a_tenant_that_goes_on_failing_is_asked_ever_more_rarely(client: redis.Redis) -> None:
+    assert [fail(client, "t", 10, 60, "down") for _ in range(5)] == [10, 20, 40, 60, 60]
+    assert paused_for(client, "t") > 50
+    recovered(client, "t")
+    assert fail(client, "t", 10, 60, "down") == 10
+
+
+def test_calls_are_counted_by_tenant_and_reason(client: redis.Redis, engine: Engine) -> None:
+    usage = Usage()
+    passed(client, "refresh", 3, usage=usage)
+    passed(client, "backfill", 2, usage=usage)
+    usage.saved("t", "refresh", 7)
+    for _ in range(2):  # the second time there is nothing to add
+        usage.write(engine)
+    with engine.connect() as connection:
+        counted = spent(connection, ["t"], timedelta(hours=2))
+    assert counted == {"t": {"backfill": Calls(2, 0), "refresh": Calls(3, 7)}}
