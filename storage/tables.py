@@ -187,7 +187,7 @@ sync_cursor = Table(
     tenant_column(),
     Column("kind", Text, nullable=False, comment="Kind of entity whose listing is walked"),
     instant("changed_until", "Every change up to this time of the tenant's clock has been read"),
-    instant("whole_at", "When the last walk through the whole listing began, by the tenant's clock"),
+    instant("whole_at", "When the last walk through the whole listing ended"),
     instant("checked_at", "When the last walk ended", nullable=False, default=func.now()),
     PrimaryKeyConstraint("tenant", "kind"),
     schema=INGEST,

@@ -13,7 +13,7 @@ from storage.mirrors import MIRRORS
 
 @dataclass(frozen=True, slots=True)
 class KindTruth:
-    """One kind of one tenant, over the time that was asked for; clock times are the tenant's.
+    """One kind of one tenant, over the time that was asked for.
 
     Attributes:
         walks: walks through its listing that came to their end.
@@ -26,8 +26,9 @@ class KindTruth:
         unreadable: listed, and not to be understood.
         calls: calls made.
         behind_seconds: age of the oldest missed change; None where none was missed.
-        changed_until: every change up to then has been read; None before the first walk's end.
-        whole_at: when the last walk through the whole listing began.
+        changed_until: every change up to then, by the tenant's clock, has been read; None before
+            the first walk's end.
+        whole_at: when the last walk through the whole listing ended, by our clock.
         trouble: why a walk does not go on; None while none stands still.
     """
 

@@ -67,17 +67,17 @@ class Walk:
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """How far a kind is reconciled; times are by the tenant's clock.
+    """How far a kind is reconciled.
 
     Attributes:
-        changed_until: every change up to then has been read.
-        whole_at: when the last walk through the whole listing began.
+        changed_until: every change up to then, by the tenant's clock, has been read.
+        whole_seconds_ago: how long ago the last walk through the whole listing ended.
         checked_seconds_ago: how long ago the last walk ended.
         open_walk: an unfinished walk that nobody has in hand: its purpose.
     """
 
     changed_until: datetime | None
-    whole_at: datetime | None
+    whole_seconds_ago: float | None
     checked_seconds_ago: float | None
     open_walk: Purpose | None
     is_held: bool
@@ -85,7 +85,8 @@ class Cursor:
 
 # Indexes: primary key; walk_open_idx.
 _CURSORS = text("""
-SELECT tenant, kind, changed_until, whole_at,
+SELECT tenant, kind, changed_until,
+       CAST(extract(epoch FROM now() - whole_at) AS float8),
        CAST(extract(epoch FROM now() - checked_at) AS float8),
        CASE WHEN walk.lease_expires_at >= now() THEN NULL ELSE walk.purpose END,
        coalesce(walk.lease_expires_at >= now(), false)
@@ -164,7 +165,7 @@ RETURNING began_at
 # Index: primary key. A walk through less than everything moves the cursor, but is no whole walk.
 _CURSOR = text("""
 INSERT INTO ingest.sync_cursor AS known (tenant, kind, changed_until, whole_at)
-VALUES (:tenant, :kind, :began_at, CASE WHEN CAST(:changed_since AS timestamptz) IS NULL THEN :began_at END)
+VALUES (:tenant, :kind, :began_at, CASE WHEN CAST(:changed_since AS timestamptz) IS NULL THEN now() END)
     ON CONFLICT (tenant, kind) DO UPDATE SET
        changed_until = greatest(known.changed_until, excluded.changed_until),
        whole_at = greatest(known.whole_at, excluded.whole_at),

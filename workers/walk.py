@@ -109,8 +109,8 @@ def _due(tenant: str, kind: str, cursor: Cursor | None, interval: timedelta, now
         return None
     if cursor.open_walk is not None:
         return Due(tenant, kind, cursor.open_walk, None)
-    age = None if cursor.whole_at is None else now - cursor.whole_at
-    if (age is None and is_daily) or (age is not None and age > (DAILY if is_daily else RARELY)):
+    age, most = cursor.whole_seconds_ago, DAILY if is_daily else RARELY
+    if (age is None and is_daily) or (age is not None and age > most.total_seconds()):
         return Due(tenant, kind, "reconcile", None)
     if cursor.checked_seconds_ago is None or cursor.checked_seconds_ago < interval.total_seconds():
         return None

@@ -182,7 +182,7 @@ def upgrade() -> None:
             "whole_at",
             postgresql.TIMESTAMP(timezone=True),
             nullable=True,
-            comment="When the last walk through the whole listing began, by the tenant's clock",
+            comment="When the last walk through the whole listing ended",
         ),
         sa.Column(
             "checked_at",

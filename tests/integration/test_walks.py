@@ -91,6 +91,8 @@ def test_what_was_deleted_without_a_word_gets_its_tombstone(living: Tenant) -> N
     gone = living.simulator.fleet.tenant.live_evses()[:3]
     for evse in gone:
         evse.is_deleted = True
+    living.live(minutes=5)
+    living.lose(1.0, CHANCE)
     # When everything is compared
     living.reconcile()
     # Then they are deleted, their connectors are not lost, and nothing else is

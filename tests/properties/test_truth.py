@@ -111,6 +111,7 @@ class Histories(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         global compared_in_all
+        self.tenant.live(1)  # a walk begins later than the one before it
         self.tenant.settle()
         self.tenant.reconcile()
         compared, found = self.tenant.differences()
