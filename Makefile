@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint format bench faults clean
+.PHONY: demo test lint format bench faults soak overload clean
 
 demo: $(READY) ## Show the whole path at work; Ctrl-C stops it
 	$(BIN)/ampeco-receiver demo $(DEMO)
@@ -28,8 +28,14 @@ format: $(READY) ## Put the code in the one form
 bench: $(READY) ## Print the benchmark table
 	$(BIN)/python -m bench $(BENCH)
 
-faults: $(READY) ## Run the tests that kill, flush and stop
-	$(BIN)/pytest tests/faults $(TESTS)
+faults: $(READY) ## Kill, stop, pause and fill everything under load, and print what became of it
+	$(BIN)/pytest tests/faults -m "not soak" $(TESTS)
+
+soak: $(READY) ## Kill at random for MINUTES
+	SOAK_MINUTES=$(or $(MINUTES),10) $(BIN)/pytest tests/faults -m soak $(TESTS)
+
+overload: $(READY) ## Send ten times what can be sustained for SECONDS, and print the figures
+	OVERLOAD_SECONDS=$(or $(SECONDS),60) $(BIN)/pytest tests/faults/test_overload.py -m long $(TESTS)
 
 clean: ## Remove what make built, and the embedded servers' data
 	rm -rf $(VENV) .local .mypy_cache .ruff_cache .pytest_cache .hypothesis

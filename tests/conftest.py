@@ -31,6 +31,9 @@ settings.register_profile(
 )
 settings.load_profile("project")
 
+# What these find missing is told as fully as what a test itself finds.
+pytest.register_assert_rewrite("tests.support")
+
 _numbers = itertools.count()
 
 

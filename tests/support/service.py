@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import socket
@@ -10,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import httpx
 import uvicorn
@@ -45,10 +46,14 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def running(app: ASGIApp, port: int | None = None) -> Iterator[str]:
+def running(
+    app: ASGIApp, port: int | None = None, http: type[asyncio.Protocol] | Literal["auto"] = "auto"
+) -> Iterator[str]:
     """Serve an app from a thread; yields its URL. An app that tells its own time is left to tell it."""
     port = port or free_port()
-    config = uvicorn.Config(app, host="127.0.0.1", port=port, log_config=None, access_log=False, date_header=False)
+    config = uvicorn.Config(
+        app, host="127.0.0.1", port=port, http=http, log_config=None, access_log=False, date_header=False
+    )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()

@@ -1,0 +1,85 @@
+"""Servers that a test may kill, and the table of what became of every 2xx."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from rich.box import ASCII
+from rich.console import Console
+from rich.table import Table
+
+import migrations
+from storage.database import create_database_engine
+from tests.support.processes import processes
+from tests.support.servers import own_postgres, own_redis
+from tests.support.service import eventually
+from tests.support.trial import Ground, Line
+from workers.process import make_partitions
+
+_TABLE = pytest.StashKey[list[Line]]()
+_FIGURES = pytest.StashKey[dict[str, str]]()
+
+
+@pytest.fixture(scope="session")
+def fault_table(pytestconfig: pytest.Config) -> list[Line]:
+    return pytestconfig.stash.setdefault(_TABLE, [])
+
+
+@pytest.fixture(scope="session")
+def figures(pytestconfig: pytest.Config) -> dict[str, str]:
+    """Figures that are told at the end, and not asserted."""
+    return pytestconfig.stash.setdefault(_FIGURES, {})
+
+
+@pytest.fixture(scope="session")
+def prepared() -> Iterator[Path]:
+    """The data directory of a migrated Postgres that is stopped."""
+    with own_postgres() as server:
+        engine = create_database_engine(server.url, application_name="tests", pool_size=1)
+        migrations.upgrade(engine)
+        make_partitions(engine)
+        engine.dispose()
+        server.stop()
+        yield server.directory / "data"
+
+
+@pytest.fixture
+def ground(prepared: Path, fault_table: list[Line], tmp_path: Path) -> Iterator[Ground]:
+    """The service at work: a receiver and a worker, on servers of their own."""
+    with (
+        own_postgres(like=prepared) as postgres,
+        own_redis() as redis_server,
+        processes(postgres.url, redis_server.url, tmp_path) as service,
+    ):
+        engine = create_database_engine(postgres.url, application_name="tests", pool_size=2)
+        worker = service.work()  # first, so that the two start side by side
+        receiver = service.serve()
+        eventually(lambda: service.log.read_text().count('"working"') == 1, seconds=60)
+        yield Ground(postgres, redis_server, service, engine, receiver, worker, fault_table)
+        engine.dispose()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    if lines := config.stash.get(_TABLE, []):
+        table = Table("fault", box=ASCII)
+        for heading in ("requests", "2xx", "503", "lost", "duplicated effects", "seconds until caught up"):
+            table.add_column(heading, justify="right")
+        for line in lines:
+            counts = (line.requests, line.accepted, line.unavailable, line.lost, line.duplicated)
+            table.add_row(line.fault, *(f"{count:,}" for count in counts), f"{line.caught_up_seconds:.1f}")
+        _show(terminalreporter, "Faults under load", table)
+    if figures := config.stash.get(_FIGURES, {}):
+        table = Table("figure", "", box=ASCII, show_header=False)
+        for name, value in figures.items():
+            table.add_row(name, value)
+        _show(terminalreporter, "Overload", table)
+
+
+def _show(terminalreporter: pytest.TerminalReporter, title: str, table: Table) -> None:
+    console = Console(width=130)
+    with console.capture() as captured:
+        console.print(table)
+    terminalreporter.section(title)
+    terminalreporter.write(captured.get())

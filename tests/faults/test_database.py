@@ -1,0 +1,130 @@
+"""The database's own bad days: a migration while traffic runs, and a disk that is full."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+from sqlalchemy import text
+
+import migrations
+from storage.database import create_database_engine
+from tests.support.processes import processes
+from tests.support.servers import DATABASE, own_postgres, own_redis, short_directory
+from tests.support.service import eventually
+from tests.support.trial import Ground, Line
+from workers.process import make_partitions
+
+ROOT = Path(__file__).parents[2]
+
+pytestmark = pytest.mark.timeout(400)
+
+#: A revision that a next release might have: new columns in the busiest tables, and an index.
+#: It keeps its locks for longer than a notification waits for its commit.
+NEXT_REVISION = """
+from alembic import op
+
+revision = "9999"
+down_revision = "{head}"
+
+def upgrade():
+    op.execute("ALTER TABLE ingest.notification ADD COLUMN remark text")
+    op.execute("ALTER TABLE charging.session ADD COLUMN remark text")
+    op.execute("CREATE INDEX session_remark_idx ON charging.session (tenant, remark)")
+    op.execute("SELECT pg_sleep(8)")
+
+def downgrade():
+    op.execute("ALTER TABLE charging.session DROP COLUMN remark")
+    op.execute("ALTER TABLE ingest.notification DROP COLUMN remark")
+"""
+
+
+@pytest.mark.long
+def test_a_migration_while_traffic_runs_loses_nothing(ground: Ground, tmp_path: Path) -> None:
+    # Given the next release, whose migration locks the tables that everybody writes to
+    release = tmp_path / "next"
+    shutil.copytree(ROOT / "migrations", release / "migrations", ignore=shutil.ignore_patterns("__pycache__"))
+    (release / "migrations" / "versions" / "9999_next.py").write_text(NEXT_REVISION.format(head=migrations.head()))
+    with ground.load("migrate, with locks held for 8 s") as load:
+        # When it migrates, up and down, while this release's processes run
+        for revision in ("head", migrations.head()):
+            migrated = subprocess.run(
+                [sys.executable, "-m", "receiver", "migrate", revision],
+                cwd=release,  # first on the path, so its migrations are found before ours
+                env=os.environ | ground.service.environment | {"PYTHONPATH": str(ROOT)},
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            assert migrated.returncode == 0, migrated.stderr
+            assert "9999" in migrated.stdout
+            load.sender.wait_for(50)
+
+
+SMALL_DISK_MB = 48
+
+#: A file system of its own that nobody else sees, and in it a user other than root, as whom
+#: Postgres would not run. It needs user namespaces, and no rights.
+_NAMESPACE = ("unshare", "--user", "--map-root-user", "--mount", "sh", "-c")
+_AS_USER = 'exec unshare --user --map-user=1000 --map-group=1000 "$@"'
+
+
+@pytest.fixture
+def small_disk(fault_table: list[Line], tmp_path: Path) -> Iterator[Ground]:
+    """The service at work on a database whose tablespace is a small file system."""
+    with short_directory() as disk:
+        mount = f"mount -t tmpfs -o size={SMALL_DISK_MB}m,mode=0777 none {disk} && {_AS_USER}"
+        try:
+            subprocess.run([*_NAMESPACE, mount, "sh", "true"], check=True, capture_output=True, timeout=30)
+        except (OSError, subprocess.SubprocessError) as error:
+            pytest.skip(f"no small file system can be made here, as it needs user namespaces: {error}")
+        with (
+            own_postgres(prefix=[*_NAMESPACE, mount, "sh"]) as postgres,
+            own_redis() as redis_server,
+            processes(postgres.url, redis_server.url, tmp_path) as service,
+        ):
+            with postgres.connect("postgres") as connection:
+                connection.execute(f"CREATE TABLESPACE small LOCATION '{disk}'")
+                connection.execute(f"DROP DATABASE {DATABASE}")
+                connection.execute(f"CREATE DATABASE {DATABASE} TABLESPACE small")
+            engine = create_database_engine(postgres.url, application_name="tests", pool_size=2)
+            migrations.upgrade(engine)
+            make_partitions(engine)
+            receiver, worker = service.serve(), service.work()
+            eventually(lambda: service.log.read_text().count('"working"') == 1, seconds=60)
+            yield Ground(postgres, redis_server, service, engine, receiver, worker, fault_table)
+            engine.dispose()
+
+
+@pytest.mark.long
+def test_a_full_disk_turns_senders_away_until_there_is_room(small_disk: Ground) -> None:
+    with small_disk.load("disk full for 15 s") as load:
+        with small_disk.postgres.connect() as connection:
+            connection.execute("CREATE UNLOGGED TABLE filler (bytes bytea STORAGE PLAIN)")
+            fill(connection)
+            full_until = time.monotonic() + 15
+            while time.monotonic() < full_until:
+                time.sleep(0.2)
+                fill(connection)
+            assert load.sender.answers[503] > 0
+            connection.execute("DROP TABLE filler")
+        load.sender.wait_for(50)
+    with small_disk.engine.connect() as connection:
+        assert connection.execute(text("SELECT count(*) FROM ingest.outcome")).scalar_one() == 0
+
+
+def fill(connection: psycopg.Connection[tuple[object, ...]]) -> None:
+    """Take all the room that is left, in steps that become small."""
+    statement = "INSERT INTO filler SELECT repeat('x', 7000)::bytea FROM generate_series(1, %s)"
+    for rows in (1_000, 100, 10, 1):
+        with contextlib.suppress(psycopg.errors.DiskFull):
+            while True:
+                connection.execute(statement, (rows,))

@@ -1,0 +1,116 @@
+"""What a sender was promised, held against what the database has."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import Engine, text
+
+from tests.support.facts import sample
+from tests.support.sender import HARDWARE_STATUSES, NETWORK_STATUSES, Sender, moment_of
+from tests.support.service import eventually
+
+#: Longer than the lease of a killed worker's batches, the sweep after it, and their applying.
+SETTLE_SECONDS = 150.0
+
+READINGS = len(sample("SessionMeterValuesNotification")["meterValues"])
+
+
+@dataclass
+class Comparison:
+    """What is not as promised; empty where all is well.
+
+    Attributes:
+        lost: acknowledged, and missing from the log, other than sent, unsettled, or without its effect.
+        duplicated: logged more often than sent, or with more effects than notifications.
+    """
+
+    lost: list[str] = field(default_factory=list)
+    duplicated: list[str] = field(default_factory=list)
+
+
+def pending(engine: Engine) -> int:
+    """How many notifications are not settled."""
+    with engine.connect() as connection:
+        statement = text("SELECT coalesce(sum(notifications), 0) FROM ingest.batch WHERE applied_at IS NULL")
+        return int(connection.execute(statement).scalar_one())
+
+
+def compare(engine: Engine, sender: Sender) -> Comparison:
+    """Wait until all is settled, then hold the ledger against the log, and the state against what was sent."""
+    eventually(lambda: pending(engine) == 0, seconds=SETTLE_SECONDS)
+    found = Comparison()
+    _compare_log(engine, sender, found)
+    _compare_state(engine, sender, found)
+    _compare_history(engine, sender, found)
+    return found
+
+
+def _compare_log(engine: Engine, sender: Sender, found: Comparison) -> None:
+    rows = _query(
+        engine,
+        """
+        SELECT notification_id, state, reason, body
+          FROM ingest.notification_state
+          JOIN ingest.notification USING (tenant, received_at, notification_id)
+        """,
+    )
+    logged = {str(row["notification_id"]): row for row in rows}
+    digests = Counter(hashlib.sha256(bytes(row["body"])).hexdigest() for row in rows)
+    for notification_id, digest in sender.ledger.items():
+        row = logged.get(notification_id)
+        if row is None:
+            found.lost.append(f"{notification_id} is not in the log")
+        elif hashlib.sha256(bytes(row["body"])).hexdigest() != digest:
+            found.lost.append(f"{notification_id} is not as sent")
+        elif row["state"] != "applied":  # the sender sends nothing that may be ignored or may fail
+            found.lost.append(f"{notification_id} is {row['state']}: {row['reason']}")
+    if len(logged) != len(rows):
+        found.duplicated.append(f"{len(rows) - len(logged)} ids are in the log twice")
+    for digest, times in digests.items():
+        if times > sender.tries[digest]:
+            found.duplicated.append(f"a body was sent {sender.tries[digest]} times and logged {times} times")
+
+
+def _compare_state(engine: Engine, sender: Sender, found: Comparison) -> None:
+    """The newest fact of each group stands."""
+    for lane, numbers in sender.sent.items():
+        newest = {kind: max((one for one in numbers if one % 4 == kind), default=None) for kind in range(4)}
+        hardware, update, network, _ = newest.values()
+        expected: list[tuple[str, str, Any]] = []
+        if hardware is not None:
+            status = HARDWARE_STATUSES[hardware // 4 % 4]
+            expected.append(("evse", "hardware_status, hardware_at", (status, moment_of(hardware))))
+        if update is not None:
+            expected.append(("session", "energy_wh, state_at", (10 * update, moment_of(update))))
+        if network is not None:
+            status = NETWORK_STATUSES[network // 4 % 2].replace(" ", "_")
+            expected.append(("charge_point", "network_status, network_at", (status, moment_of(network))))
+        for table, columns, values in expected:
+            rows = _query(engine, f"SELECT {columns} FROM charging.{table} WHERE {table}_id = {lane}")
+            shown = [tuple(row.values()) for row in rows]
+            if shown != [values]:
+                found.lost.append(f"{table} {lane} shows {shown}, not {values}")
+
+
+def _compare_history(engine: Engine, sender: Sender, found: Comparison) -> None:
+    """Each observation that was told is there once."""
+    for lane, numbers in sender.sent.items():
+        told = Counter(number % 4 for number in numbers)
+        for table, of, expected in (
+            ("evse_status_observation", "evse_id", told[0]),
+            ("charge_point_network_observation", "charge_point_id", told[2]),
+            ("meter_value", "session_id", told[3] * READINGS),
+        ):
+            (row,) = _query(engine, f"SELECT count(*) AS kept FROM charging.{table} WHERE {of} = {lane}")
+            if row["kept"] != expected:
+                wrong = found.duplicated if row["kept"] > expected else found.lost
+                wrong.append(f"{table} of {lane} has {row['kept']} rows, told were {expected}")
+
+
+def _query(engine: Engine, statement: str) -> list[dict[str, Any]]:
+    with engine.connect() as connection:
+        return [dict(row._mapping) for row in connection.execute(text(statement))]
