@@ -6,7 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from bench.processes import BenchError, stop
@@ -90,7 +90,8 @@ class Generator:
             stop(process)
         if process.returncode or not self._figures.exists():
             raise BenchError(f"The load generator ({self.name}) failed:\n{output.decode(errors='replace')}")
-        figures = Figures(**json.loads(self._figures.read_text()))
+        found = json.loads(self._figures.read_text())
+        figures = Figures(**{field.name: found[field.name] for field in fields(Figures)})
         if figures.refused or figures.broken:
             raise BenchError(
                 f"Of {figures.answers} requests {figures.refused} were refused and {figures.broken} broke off:"

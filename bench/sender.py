@@ -32,6 +32,8 @@ class _Run:
         self._requests = requests
         self._sent = 0
         self.milliseconds: list[float] = []
+        self.accepted_milliseconds: list[float] = []
+        self.dishonest = 0
         self.ledger: list[tuple[str, float]] = []
         self.refused = 0
         self.broken = 0
@@ -46,10 +48,13 @@ class _Run:
     def answered(self, due: float, answer: bytes, length: int) -> None:
         self.milliseconds.append((time.perf_counter() - due) * 1000)
         if answer.startswith(b"HTTP/1.1 202 "):
+            self.accepted_milliseconds.append(self.milliseconds[-1])
             if length:
                 self.ledger.append((orjson.loads(answer[-length:])["id"], time.time()))
         else:
             self.refused += 1
+            # A sender that is to send again is told so, and when.
+            self.dishonest += not (answer.startswith(b"HTTP/1.1 503 ") and b"\r\nretry-after: " in answer)
         if len(self.milliseconds) == self._wanted:
             self._complete.set()
 
@@ -165,6 +170,7 @@ def main(
     run = _Run(read_requests(requests))
     took = uvloop.run(_send_all(run, port, connections, seconds, rate))
     run.milliseconds.sort()
+    run.accepted_milliseconds.sort()
     figures.write_text(
         json.dumps(
             {
@@ -172,7 +178,10 @@ def main(
                 "seconds": took,
                 "p50_ms": _percentile(run.milliseconds, 50),
                 "p99_ms": _percentile(run.milliseconds, 99),
+                "accepted_p50_ms": _percentile(run.accepted_milliseconds, 50),
+                "accepted_p99_ms": _percentile(run.accepted_milliseconds, 99),
                 "refused": run.refused,
+                "dishonest": run.dishonest,
                 "broken": run.broken,
             }
         )

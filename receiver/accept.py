@@ -51,6 +51,11 @@ class Acceptor:
         self._nobody = _Keys((_NOBODY,), ("hex",))
         self._committer = committer
 
+    @property
+    def is_full(self) -> bool:
+        """Whether so many notifications wait that the next would be refused."""
+        return self._committer.is_full
+
     async def accept(self, tenant: str, headers: Mapping[str, str], body: bytes) -> UUID:
         """Make a notification durable.
 

@@ -14,6 +14,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from receiver.accept import Acceptor
+from receiver.bodies import Bodies
 from receiver.committer import GroupCommitter
 from receiver.health import Health
 from receiver.notifications import Notifications
@@ -42,6 +43,7 @@ def create_app(settings: Settings) -> ASGIApp:
         notifier.notify,
         commit_timeout=settings.commit_timeout,
         waiting_room=settings.waiting_room,
+        waiting_bytes=settings.waiting_bytes,
     )
     health = Health(engine, redis_client, committer, list(settings.tenants))
 
@@ -57,7 +59,8 @@ def create_app(settings: Settings) -> ASGIApp:
         engine.dispose()
         logger.info("stopped")
 
-    notifications = Notifications(Acceptor(settings.tenants, committer), settings.body_limit_bytes)
+    bodies = Bodies(settings.body_limit_bytes, settings.waiting_bytes)
+    notifications = Notifications(Acceptor(settings.tenants, committer), bodies)
     rest = Starlette(
         routes=[
             Route(f"{NOTIFICATIONS_PATH}{{tenant}}", notifications, methods=["POST"]),

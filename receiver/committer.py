@@ -63,6 +63,7 @@ class GroupCommitter:
         on_commit: called with the groups of each commit.
         commit_timeout: longest wait of an entry.
         waiting_room: most entries that wait, those in hand included.
+        waiting_bytes: most bytes of bodies that wait.
     """
 
     def __init__(
@@ -72,11 +73,14 @@ class GroupCommitter:
         *,
         commit_timeout: timedelta,
         waiting_room: int,
+        waiting_bytes: int,
     ) -> None:
         self._database_url = database_url
         self._on_commit = on_commit
         self._timeout = commit_timeout.total_seconds()
         self._room = waiting_room
+        self._room_bytes = waiting_bytes
+        self._bytes = 0
         self._waiting: deque[_Pending] = deque()
         self._in_hand: list[_Pending] = []
         self._wake = asyncio.Event()
@@ -107,13 +111,23 @@ class GroupCommitter:
             NotCommittedError: Postgres could not commit in time. The entry may still be committed
                 later; the sender will repeat it, which changes nothing.
         """
-        if len(self._waiting) + len(self._in_hand) >= self._room:
-            raise OverloadedError(f"{self._room} notifications wait for a commit already")
+        size = len(entry.body)
+        if self.is_full or self._bytes + size > self._room_bytes:
+            raise OverloadedError(f"{self.waiting} notifications of {self._bytes} bytes wait for a commit already")
         loop = asyncio.get_running_loop()
         pending = _Pending(entry, loop.create_future(), loop.time() + self._timeout)
         self._waiting.append(pending)
+        self._bytes += size
         self._wake.set()
-        await pending.committed
+        try:
+            await pending.committed
+        finally:
+            self._bytes -= size
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the waiting room has no place left."""
+        return self.waiting >= self._room
 
     @property
     def waiting(self) -> int:
@@ -207,8 +221,13 @@ class GroupCommitter:
         while True:
             await asyncio.sleep(EXPIRY_INTERVAL_SECONDS)
             now = loop.time()
-            for pending in (*self._in_hand, *self._waiting):
-                if pending.deadline <= now and not pending.committed.done():
+            # Those that wait leave the room, in the order in which they came; a commit that
+            # hangs would else leave no room for what comes once it ends.
+            late = [pending for pending in self._in_hand if pending.deadline <= now]
+            while self._waiting and self._waiting[0].deadline <= now:
+                late.append(self._waiting.popleft())
+            for pending in late:
+                if not pending.committed.done():
                     pending.committed.set_exception(NotCommittedError(f"not committed within {self._timeout:g} s"))
 
 

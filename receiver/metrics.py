@@ -20,3 +20,6 @@ COMMITTED_TOGETHER = Histogram(
 COMMIT_FAILURES = Counter("ampeco_commit_failures_total", "Commits that Postgres refused or did not answer", ["error"])
 WAITING = Gauge("ampeco_notifications_waiting", "Notifications that wait for a commit", multiprocess_mode="livesum")
 WAKEUPS_DROPPED = Counter("ampeco_wakeups_dropped_total", "Messages that Redis did not take; the sweep sends them")
+CONNECTIONS_CUT = Counter(
+    "ampeco_connections_cut_total", "Connections that were closed on a client that kept us waiting", ["reason"]
+)

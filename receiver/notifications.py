@@ -9,6 +9,7 @@ from prometheus_client import Counter
 from starlette.types import Receive, Scope, Send
 
 from receiver.accept import KEPT_HEADERS, SIGNATURE_HEADER, Acceptor, UnverifiedError
+from receiver.bodies import Bodies, ClientLeftError, TooLongError, TooManyError
 from receiver.committer import NotCommittedError, OverloadedError
 from receiver.metrics import ACCEPTED, REFUSED
 from workers.logs import get_logger
@@ -17,6 +18,8 @@ logger = get_logger(__name__)
 
 #: Seconds after which a sender may repeat what we could not commit.
 RETRY_AFTER_SECONDS = 5
+
+_OVERLOADED = "Too many notifications wait; send it again."
 
 _READ_HEADERS = {name.encode(): name for name in (*KEPT_HEADERS, SIGNATURE_HEADER)}
 
@@ -28,12 +31,17 @@ class Notifications:
     verify; 413 for too long a body; 503 with ``Retry-After`` for a failure of ours.
     """
 
-    def __init__(self, acceptor: Acceptor, body_limit_bytes: int) -> None:
+    def __init__(self, acceptor: Acceptor, bodies: Bodies) -> None:
         self._acceptor = acceptor
-        self._limit = body_limit_bytes
+        self._bodies = bodies
+        self._limit = bodies.longest_bytes
         self._accepted: dict[str, Counter] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self._acceptor.is_full:
+            # Before anything is read or verified, so that refusing costs what is accepted little.
+            await self._refuse(send, "overloaded", 503, _OVERLOADED)
+            return
         tenant: str = scope["path_params"]["tenant"]
         headers: dict[str, str] = {}
         for name, value in scope["headers"]:
@@ -42,18 +50,19 @@ class Notifications:
             elif name == b"content-length" and _declares_more(value, self._limit):
                 await self._refuse(send, "too_large", 413, f"The body is longer than {self._limit} bytes.")
                 return
-        body = await self._read(receive)
-        if body is None:
-            return
-        if len(body) > self._limit:
-            await self._refuse(send, "too_large", 413, f"The body is longer than {self._limit} bytes.")
-            return
         try:
+            body = await self._bodies.read(receive)
             notification_id = await self._acceptor.accept(tenant, headers, body)
+        except ClientLeftError:
+            return
+        except TooLongError:
+            await self._refuse(send, "too_large", 413, f"The body is longer than {self._limit} bytes.")
+        except TooManyError:
+            await self._refuse(send, "overloaded", 503, "Too many long bodies are being read; send it again.")
         except UnverifiedError:
             await self._refuse(send, "unauthorised", 401, "The signature does not verify.")
         except OverloadedError:
-            await self._refuse(send, "overloaded", 503, "Too many notifications wait; send it again.")
+            await self._refuse(send, "overloaded", 503, _OVERLOADED)
         except NotCommittedError:
             await self._refuse(send, "unavailable", 503, "It could not be stored in time; send it again.")
         except Exception:  # a failure of ours is never the sender's fault: it should send again
@@ -67,27 +76,6 @@ class Notifications:
         if tenant not in self._accepted:  # looking a label up costs more than counting
             self._accepted[tenant] = ACCEPTED.labels(tenant)
         self._accepted[tenant].inc()
-
-    async def _read(self, receive: Receive) -> bytes | None:
-        """The body, or as much of it as shows that it is too long; None where the sender left."""
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            return None
-        body: bytes = message.get("body", b"")
-        if not message.get("more_body", False):
-            return body
-        parts = [body]
-        size = len(body)
-        while size <= self._limit:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                return None
-            part = message.get("body", b"")
-            parts.append(part)
-            size += len(part)
-            if not message.get("more_body", False):
-                break
-        return b"".join(parts)
 
     async def _refuse(self, send: Send, code: str, status: int, message: str) -> None:
         REFUSED.labels(code).inc()

@@ -11,14 +11,12 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from receiver.app import create_app
+from receiver.connections import KEEP_ALIVE_SECONDS, GuardedProtocol
 from workers.logs import configure_logging
 from workers.settings import Settings, load_settings
 
 #: Connections that the kernel holds while the process is busy; a burst waits here.
 BACKLOG = 2_048
-
-#: AMPECO may keep a connection open between notifications; opening one anew costs more.
-KEEP_ALIVE_SECONDS = 75
 
 
 def app() -> ASGIApp:
@@ -45,6 +43,8 @@ def serve(settings: Settings, *, processes: int = 1) -> None:
             host=settings.host,
             port=settings.port,
             workers=processes,
+            http=GuardedProtocol,
+            ws="none",
             log_config=None,
             access_log=False,
             server_header=False,

@@ -66,6 +66,17 @@ class Settings(BaseSettings):
     waiting_room: int = Field(
         default=2_000, gt=0, description="Most notifications that wait for a commit; beyond it, 503"
     )
+    waiting_bytes: int = Field(
+        default=64 * 1024 * 1024,
+        gt=0,
+        description="Most bytes of bodies that wait for a commit, and as many that are being read; beyond it, 503",
+    )
+    connections: int = Field(
+        default=4_096, gt=0, description="Most open connections; beyond it, the longest silent are closed"
+    )
+    request_timeout: Duration = Field(
+        default=timedelta(seconds=20), gt=timedelta(0), description="Longest time that a client may take over a request"
+    )
 
     apply_threads: int = Field(default=2, gt=0, le=16, description="Threads of a work process that apply")
     refresh_threads: int = Field(default=4, gt=0, le=64, description="Threads of a work process that read the API")

@@ -1,0 +1,67 @@
+"""Reading a request's body: each bounded, and all that are under way bounded together."""
+
+from __future__ import annotations
+
+from starlette.types import Receive
+
+#: A body of AMPECO's has a few KiB. One this short is read however much others are
+#: sending, so that strangers with long ones do not keep it out.
+SHORT_BYTES = 64 * 1024
+
+
+class TooLongError(Exception):
+    """The body is longer than any may be; it was not read to its end."""
+
+
+class TooManyError(Exception):
+    """Too many long bodies are being read; this one was not read to its end."""
+
+
+class ClientLeftError(Exception):
+    """The client is gone."""
+
+
+class Bodies:
+    """Reads bodies.
+
+    Parameters:
+        longest_bytes: of one body.
+        most_bytes: of all bodies together that are being read and are not short.
+    """
+
+    def __init__(self, longest_bytes: int, most_bytes: int) -> None:
+        self.longest_bytes = longest_bytes
+        self._most = most_bytes
+        self._held_bytes = 0
+
+    async def read(self, receive: Receive) -> bytes:
+        """The whole body.
+
+        Raises:
+            TooLongError, TooManyError, ClientLeftError: there is none.
+        """
+        message = await receive()
+        body: bytes = message.get("body", b"")
+        if message["type"] == "http.request" and not message.get("more_body", False):
+            if len(body) > self.longest_bytes:
+                raise TooLongError
+            return body
+        parts: list[bytes] = []
+        size = 0
+        try:
+            while True:
+                if message["type"] == "http.disconnect":
+                    raise ClientLeftError
+                part = message.get("body", b"")
+                parts.append(part)
+                size += len(part)
+                self._held_bytes += len(part)
+                if size > self.longest_bytes:
+                    raise TooLongError
+                if size > SHORT_BYTES and self._held_bytes > self._most:
+                    raise TooManyError
+                if not message.get("more_body", False):
+                    return b"".join(parts)
+                message = await receive()
+        finally:
+            self._held_bytes -= size
