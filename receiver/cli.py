@@ -20,6 +20,7 @@ from ampeco.client import Client
 from ampeco.errors import ApiError
 from ampeco.tenants import Tenant, TenantsError
 from receiver import reconciling, subscribing
+from receiver.chaos_command import chaos
 from receiver.console import console, errors, overview_table, queue_table, refusal_table, trouble_table
 from receiver.invocation import TenantOption, chosen_tenants, database, require_migrated, running
 from receiver.service import bring_up_to_date, service_children, worker_children
@@ -266,3 +267,4 @@ def demo(
 app.command()(reconciling.backfill)
 app.command()(reconciling.reconcile)
 app.command()(reconciling.truth)
+app.command()(chaos)

@@ -1,0 +1,50 @@
+"""``ampeco-receiver chaos``: the command line of :mod:`receiver.chaos`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from ampeco.tenants import TenantsError
+from receiver.console import console
+from receiver.invocation import database, running
+from workers.settings import load_settings
+
+
+def chaos(
+    against: Annotated[str, typer.Option(help="The receiver to send to, such as http://receiver:8080.")],
+    tenant: Annotated[str, typer.Option(help="The tenant whose place the stand-in takes.")] = "chaos",
+    minutes: Annotated[float, typer.Option(min=0.05, help="How long it sends.")] = 10,
+    settle_minutes: Annotated[float, typer.Option(min=0.1, help="Longest wait for things to settle.")] = 10,
+    host: Annotated[str, typer.Option(help="Address that the stand-in listens on.")] = "127.0.0.1",
+    speed: Annotated[float, typer.Option(min=1, help="Times real time that the stand-in lives.")] = 300,
+    charge_points: Annotated[int, typer.Option(min=1, help="Its charge points.")] = 40,
+    evses: Annotated[int, typer.Option(min=1, help="Its EVSEs.")] = 80,
+    seed: Annotated[int, typer.Option(help="The same seed draws the same faults.")] = 1,
+) -> None:
+    """Send a stand-in tenant's troubles to a deployment, and prove that nothing was lost; exit code 1 if it was."""
+    from receiver.chaos import Plan, run
+
+    settings = load_settings()
+    if tenant not in settings.tenants:
+        raise TenantsError(f"--tenant: {tenant} is not in {settings.tenants_file}; see docs/operations.md, Chaos.")
+    plan = Plan(
+        settings.tenants[tenant],
+        against,
+        seconds=60 * minutes,
+        settle_seconds=60 * settle_minutes,
+        host=host,
+        seed=seed,
+        options={
+            "speed": str(speed),
+            "charge-points": str(charge_points),
+            "evses": str(evses),
+            "seed": str(seed),
+        },
+    )
+    with running("chaos") as ready, database(ready) as engine:
+        verdict = run(plan, engine)
+    console.print(verdict.table())
+    if not verdict.is_kept:
+        raise typer.Exit(1)
