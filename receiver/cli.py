@@ -21,6 +21,7 @@ from ampeco.errors import ApiError
 from ampeco.tenants import Tenant, TenantsError
 from receiver import reconciling, subscribing
 from receiver.chaos_command import chaos
+from receiver import reconciling, replaying, subscribing
 from receiver.console import console, errors, overview_table, queue_table, refusal_table, trouble_table
 from receiver.invocation import TenantOption, chosen_tenants, database, require_migrated, running
 from receiver.service import bring_up_to_date, service_children, worker_children
@@ -268,3 +269,4 @@ app.command()(reconciling.backfill)
 app.command()(reconciling.reconcile)
 app.command()(reconciling.truth)
 app.command()(chaos)
+app.command("replay")(replaying.replay_log)

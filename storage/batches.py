@@ -160,8 +160,9 @@ def notifications_of(connection: Connection, batches: Sequence[Batch]) -> list[L
     return [Logged(*row) for row in rows]
 
 
+# What is set aside again for the same reason stays as it was. Index: primary key.
 _SET_ASIDE = text("""
-INSERT INTO ingest.outcome (
+INSERT INTO ingest.outcome AS known (
        tenant, notification_id, batch_id, received_at, state, reason, error, traceback)
 SELECT :tenant, notification_id, batch_id, received_at, state, reason, error, traceback
   FROM json_populate_recordset(NULL::ingest.outcome, CAST(:outcomes AS json))
@@ -172,6 +173,8 @@ SELECT :tenant, notification_id, batch_id, received_at, state, reason, error, tr
        error = excluded.error,
        traceback = excluded.traceback,
        recorded_at = excluded.recorded_at
+ WHERE (known.state, known.reason, known.error, known.traceback)
+       IS DISTINCT FROM (excluded.state, excluded.reason, excluded.error, excluded.traceback)
 """)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from datetime import UTC, datetime
 from uuid import UUID
 
 _last_tick = 0
@@ -21,3 +22,8 @@ def uuid7() -> UUID:
     _last_tick = tick = max(tick, _last_tick + 1)
     chance = int.from_bytes(os.urandom(8)) & 0x3FFF_FFFF_FFFF_FFFF
     return UUID(int=(tick >> 12) << 80 | 0x7 << 76 | (tick & 0xFFF) << 64 | 0x2 << 62 | chance)
+
+
+def made_at(identifier: UUID) -> datetime:
+    """When a UUIDv7 was made: its time part, to the millisecond."""
+    return datetime.fromtimestamp((identifier.int >> 80) / 1000, UTC)

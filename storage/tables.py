@@ -119,6 +119,13 @@ outcome = Table(
     instant("recorded_at", "When it was set aside", nullable=False, default=func.now()),
     PrimaryKeyConstraint("tenant", "notification_id"),
     Index(None, "state", "recorded_at"),
+    Index(
+        "outcome_failed_idx",
+        "tenant",
+        "received_at",
+        "notification_id",
+        postgresql_where=text("state = 'failed'"),
+    ),
     schema=INGEST,
     comment="The notifications that were ignored or failed; every other one of an applied batch was applied",
 )

@@ -123,7 +123,7 @@ def _apply_bite(engine: Engine, batches: Sequence[Batch]) -> int:
             marked = write(connection, tenant, settled)
             inbox.close(connection, tenant, [batch.batch_id for batch in batches])
     except DBAPIError as error:
-        if _is_passing(error):
+        if is_passing(error):
             raise
         # Something in the bite passes our models but not Postgres: find it.
         logger.warning("bite refused, trying each notification alone", tenant=tenant, error=type(error.orig).__name__)
@@ -234,7 +234,7 @@ def _apply_alone(engine: Engine, batch: Batch, notification: Logged, settled: Se
         with engine.begin() as connection:
             return write(connection, batch.tenant, settled)
     except DBAPIError as error:
-        if _is_passing(error):
+        if is_passing(error):
             raise
         settled.applied, settled.outcomes = 0, [failed(notification, error)]
         with engine.begin() as connection:
@@ -247,7 +247,7 @@ def _forget_trying(engine: Engine, batch: Batch) -> None:
         inbox.note_trying(connection, batch, None)
 
 
-def _is_passing(error: DBAPIError) -> bool:
+def is_passing(error: DBAPIError) -> bool:
     """Whether Postgres failed (down, a deadlock, a timeout), rather than refused what it was given."""
     return isinstance(error, OperationalError | InterfaceError) or error.connection_invalidated
 

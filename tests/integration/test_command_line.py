@@ -80,5 +80,16 @@ def test_a_database_is_migrated_shown_and_taken_back(tmp_path: Path, empty_datab
 
 def test_help_names_every_command(tmp_path: Path) -> None:
     shown = run(tmp_path, "--help").stdout
-    for command in ("up", "serve", "work", "migrate", "subscribe", "unsubscribe", "subscriptions", "status", "demo"):
+    for command in (
+        "up",
+        "serve",
+        "work",
+        "migrate",
+        "subscribe",
+        "unsubscribe",
+        "subscriptions",
+        "status",
+        "demo",
+        "replay",
+    ):
         assert command in shown

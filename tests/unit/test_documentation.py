@@ -5,16 +5,14 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterator
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import prometheus_client
 import pytest
 import typer
 from prometheus_client.core import GaugeMetricFamily
-from sqlalchemy import Connection, create_engine, text
+from sqlalchemy import Connection, create_engine
 from typer.core import TyperGroup
 
 import receiver.cli
@@ -25,7 +23,6 @@ from ampeco.catalogue import CATALOGUE
 from ampeco.tenants import Tenant
 from receiver.health import Health
 from storage import mirrors
-from storage.batches import overdue
 from storage.tables import metadata
 from workers.settings import Settings, environment_name
 
@@ -199,29 +196,6 @@ def _queries() -> list[tuple[str, str]]:
 )
 def test_every_query_runs(connection: Connection, page: str, query: str) -> None:
     connection.exec_driver_sql(query.replace("%", "%%"))
-
-
-def test_the_query_that_replays_opens_the_batch_again(connection: Connection) -> None:
-    (query,) = [query for query in fenced(OPERATIONS, "sql") if "DELETE FROM ingest.outcome" in query]
-    batch, notification = uuid4(), uuid4()
-    connection.execute(
-        text("""
-            INSERT INTO ingest.batch (tenant, batch_id, notifications, body_bytes, first_received_at, last_received_at,
-                                      committed_at, sent_at, applied_at, attempts)
-            VALUES ('example', :batch, 1, 2, now(), now(), now() - interval '1 day', now(), now(), 4)
-        """),
-        {"batch": batch},
-    )
-    connection.execute(
-        text("""
-            INSERT INTO ingest.outcome (tenant, notification_id, batch_id, received_at, state, reason)
-            VALUES ('example', :notification, :batch, now(), 'failed', 'not as documented')
-        """),
-        {"batch": batch, "notification": notification},
-    )
-    connection.exec_driver_sql(query)
-    assert connection.execute(text("SELECT count(*) FROM ingest.outcome WHERE tenant = 'example'")).scalar() == 0
-    assert batch in overdue(connection, age=timedelta(seconds=30), most=50)
 
 
 def registered_metrics() -> set[str]:

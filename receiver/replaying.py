@@ -1,0 +1,190 @@
+"""The command that applies the log again: ``replay``."""
+
+from __future__ import annotations
+
+import difflib
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from sqlalchemy import Engine
+from sqlalchemy.exc import DBAPIError
+
+from ampeco.catalogue import CATALOGUE, lookup
+from receiver.console import console, errors
+from receiver.invocation import TenantOption, chosen_tenants, database, require_migrated, running
+from storage.replay import Scope, count
+from workers.logs import get_logger
+from workers.replay import Replayed, replay
+
+logger = get_logger(__name__)
+
+#: Where nobody watches, a line this often says how far it is.
+LINE_INTERVAL_SECONDS = 10.0
+
+#: The log may begin at any time after this.
+BEFORE_ANY = datetime(1970, 1, 1, tzinfo=UTC)
+
+_FORMATS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%S.%f", "%Y-%m-%dT%H:%M:%S.%f%z"]
+_FORMATS += ["%Y-%m-%dT%H:%M:%S%z"]
+
+
+def replay_log(
+    since: Annotated[
+        datetime | None,
+        typer.Option("--from", formats=_FORMATS, metavar="TIME", help="Received at this time (UTC) or later."),
+    ] = None,
+    until: Annotated[
+        datetime | None,
+        typer.Option("--to", formats=_FORMATS, metavar="TIME", help="Received before this time; left out, now."),
+    ] = None,
+    notification_type: Annotated[
+        str | None, typer.Option("--type", help="Only notifications of this name; left out, every one.")
+    ] = None,
+    tenant: TenantOption = None,
+    only_failed: Annotated[
+        bool, typer.Option("--failed", help="Only those that failed; needs no --from then.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say how many there are.")] = False,
+) -> None:
+    """Apply stored notifications again, as after an upgrade. Doing it twice, or beside the workers, is harmless."""
+    since, until = _span(since, until, needs_since=not only_failed)
+    if notification_type is not None:
+        _require_known(notification_type)
+    with running("replay") as settings:
+        require_migrated(settings)
+        names = chosen_tenants(settings, tenant)
+        with database(settings) as engine:
+            scopes = [Scope(name, since, until, notification_type, only_failed) for name in names]
+            if dry_run:
+                for scope in scopes:
+                    console.print(f"{scope.tenant}: {_count(engine, scope):,} notifications would be applied again")
+                return
+            with _until_told_to_stop() as stop:
+                for scope in scopes:
+                    _replay(engine, scope, stop)
+                    if stop.is_set():
+                        raise typer.Exit(130)
+
+
+def _span(since: datetime | None, until: datetime | None, *, needs_since: bool) -> tuple[datetime, datetime]:
+    if since is None and needs_since:
+        raise typer.BadParameter("say from when on, or --failed", param_hint="--from")
+    now = datetime.now(UTC)
+    began_at, ended_at = _utc(since) if since else BEFORE_ANY, _utc(until) if until else now
+    if began_at > now:
+        raise typer.BadParameter(f"{began_at:%Y-%m-%d %H:%M:%S} UTC has yet to come", param_hint="--from")
+    if began_at >= ended_at:
+        raise typer.BadParameter(f"{ended_at:%Y-%m-%d %H:%M:%S} UTC is not later than --from", param_hint="--to")
+    return began_at, ended_at
+
+
+def _utc(moment: datetime) -> datetime:
+    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _require_known(name: str) -> None:
+    if lookup(name) is None:
+        close = difflib.get_close_matches(name, [known.name for known in CATALOGUE], n=1)
+        meant = f" Did you mean {close[0]}?" if close else ""
+        raise typer.BadParameter(
+            f"this release does not know {name}, and applying it again would change nothing.{meant}",
+            param_hint="--type",
+        )
+
+
+def _count(engine: Engine, scope: Scope) -> int:
+    with engine.begin() as connection:
+        return count(connection, scope)
+
+
+@contextmanager
+def _until_told_to_stop() -> Iterator[threading.Event]:
+    """An event that Ctrl-C and SIGTERM set, so that the bite in hand is finished first."""
+    stop = threading.Event()
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(number, lambda *_: stop.set()) for number in numbers]
+    try:
+        yield stop
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
+
+
+def _replay(engine: Engine, scope: Scope, stop: threading.Event) -> None:
+    total = Replayed()
+    try:
+        with _Shown(scope.tenant, _count(engine, scope)) as shown:
+            for replayed in replay(engine, scope):
+                total.add(replayed)
+                shown.advance(total)
+                if stop.is_set():
+                    break
+    except DBAPIError:
+        _tell(scope, total, stopped=True)
+        raise
+    _tell(scope, total, stopped=stop.is_set())
+
+
+def _tell(scope: Scope, total: Replayed, *, stopped: bool) -> None:
+    told = [f"{total.applied:,} applied", f"{total.ignored:,} ignored", f"{total.failed:,} failed"]
+    if total.mended:
+        told.append(f"{total.mended:,} of them set aside before")
+    told.append(f"{total.reads:,} entities marked for a read")
+    console.print(f"{scope.tenant}: {', '.join(told)}.", soft_wrap=True, highlight=False)
+    if stopped:
+        reached = (total.reached_at or scope.since).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        console.print(
+            f"{scope.tenant}: stopped. What was received before {reached} is done; go on with --from {reached}.",
+            soft_wrap=True,
+            highlight=False,
+        )
+
+
+class _Shown:
+    """Tells how far a replay is: a bar on a terminal, log lines elsewhere."""
+
+    def __init__(self, tenant: str, total: int) -> None:
+        self._tenant, self._total = tenant, total
+        self._began = self._last_line = time.monotonic()
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]}"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=errors,
+            disable=not errors.is_terminal,
+        )
+        self._task = self._progress.add_task(tenant, total=total, rate="")
+
+    def __enter__(self) -> _Shown:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def advance(self, replayed: Replayed) -> None:
+        now = time.monotonic()
+        rate = replayed.seen / max(now - self._began, 0.001)
+        self._progress.update(self._task, completed=replayed.seen, rate=f"{rate:,.0f}/s")
+        if self._progress.disable and now - self._last_line >= LINE_INTERVAL_SECONDS:
+            self._last_line = now
+            logger.info(
+                "replayed so far",
+                tenant=self._tenant,
+                notifications=replayed.seen,
+                of=self._total,
+                failed=replayed.failed,
+                reached_at=replayed.reached_at.isoformat() if replayed.reached_at else None,
+                per_second=round(rate),
+                seconds_left=round((self._total - replayed.seen) / rate) if rate else None,
+            )

@@ -1,0 +1,230 @@
+"""Reading the log again: which notifications, in the order in which they were received."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
+from uuid import UUID
+
+from sqlalchemy import Connection, TextClause, text
+
+from storage.batches import Logged
+from storage.findings import Entity
+from storage.mirrors import MIRRORS
+
+#: A day of the log may take long to count: its types are in no index.
+COUNT_TIMEOUT = timedelta(minutes=10)
+
+#: The tenant's clock, by which a read counts, and ours, by which a notification was received, may
+#: differ by this much.
+CLOCK_DIFFERENCE = timedelta(minutes=5)
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """Which notifications of one tenant: received from ``since`` on, and before ``until``.
+
+    Attributes:
+        notification_type: only those of this name; None for all.
+        only_failed: only those that failed.
+        closed_since: only those whose batch was settled at this time or later; None for all.
+    """
+
+    tenant: str
+    since: datetime
+    until: datetime
+    notification_type: str | None = None
+    only_failed: bool = False
+    closed_since: datetime | None = None
+
+
+class Position(NamedTuple):
+    """The last notification that was read."""
+
+    received_at: datetime
+    notification_id: UUID
+
+
+def beginning(scope: Scope) -> Position:
+    """The position before the first notification."""
+    return Position(scope.since, UUID(int=0))
+
+
+# Indexes: the primary keys of the log and of the batches; where only failures are wanted,
+# `outcome_failed_idx`. A batch that is open belongs to apply.
+_SOURCE = """
+  FROM ingest.notification
+  JOIN ingest.batch
+    ON batch.tenant = notification.tenant
+   AND batch.batch_id = notification.batch_id
+{failed}
+ WHERE notification.tenant = :tenant
+   AND notification.received_at >= :since
+   AND notification.received_at < :until
+   AND batch.applied_at IS NOT NULL
+{conditions}
+"""
+
+_FAILED = """
+  JOIN ingest.outcome
+    ON outcome.tenant = notification.tenant
+   AND outcome.received_at = notification.received_at
+   AND outcome.notification_id = notification.notification_id
+   AND outcome.state = 'failed'
+"""
+
+
+def _statement(template: str, scope: Scope) -> TextClause:
+    """The statement with what the scope selects from in the place of ``{source}``."""
+    conditions = []
+    if scope.notification_type is not None:
+        conditions.append("   AND notification.notification_type = :notification_type")
+    if scope.closed_since is not None:
+        conditions.append("   AND batch.applied_at >= :closed_since")
+    source = _SOURCE.format(failed=_FAILED if scope.only_failed else "", conditions="\n".join(conditions))
+    return text(template.replace("{source}", source))
+
+
+# The lengths of bodies are known without reading them, so the page is cut before they are read.
+_PAGE = """
+WITH listed AS (
+    SELECT notification.tenant, notification.received_at, notification.notification_id
+{source}       AND (notification.received_at, notification.notification_id) > (:received_at, :notification_id)
+     ORDER BY notification.received_at, notification.notification_id
+     LIMIT :most
+), sized AS (
+    SELECT batch_id,
+           notification_id,
+           received_at,
+           body,
+           sum(octet_length(body)) OVER (ORDER BY received_at, notification_id) - octet_length(body) AS bytes_before
+      FROM listed
+      JOIN ingest.notification USING (tenant, received_at, notification_id)
+)
+SELECT batch_id, notification_id, received_at, body
+  FROM sized
+ WHERE bytes_before < :most_bytes
+ ORDER BY received_at, notification_id
+"""
+
+
+def page(connection: Connection, scope: Scope, after: Position, *, most: int, most_bytes: int) -> list[Logged]:
+    """The next notifications after a position; none at the end."""
+    rows = connection.execute(
+        _statement(_PAGE, scope),
+        {
+            **_parameters(scope),
+            # Older partitions than that of the position are not even opened.
+            "since": max(scope.since, after.received_at),
+            "received_at": after.received_at,
+            "notification_id": after.notification_id,
+            "most": most,
+            "most_bytes": most_bytes,
+        },
+    )
+    return [Logged(*row) for row in rows]
+
+
+# Index: the primary key of the log.
+_BEGINS = text("SELECT min(received_at) FROM ingest.notification WHERE tenant = :tenant")
+
+
+def log_begins(connection: Connection, tenant: str) -> datetime | None:
+    """When the oldest notification of a tenant that the log still holds was received; None where it holds none."""
+    begins: datetime | None = connection.execute(_BEGINS, {"tenant": tenant}).scalar()
+    return begins
+
+
+_COUNT = "SELECT count(*){source}"
+
+
+def count(connection: Connection, scope: Scope) -> int:
+    """How many notifications there are, counted by partitions, so that no statement runs over the whole log."""
+    connection.execute(text(f"SET LOCAL statement_timeout = {COUNT_TIMEOUT // timedelta(milliseconds=1)}"))
+    begins = log_begins(connection, scope.tenant)
+    if begins is None:
+        return 0
+    statement = _statement(_COUNT, scope)
+    return sum(
+        connection.execute(statement, {**_parameters(scope), "since": since, "until": until}).scalar_one()
+        for since, until in _days(max(begins, scope.since), scope.until)
+    )
+
+
+def _days(since: datetime, until: datetime) -> Iterator[tuple[datetime, datetime]]:
+    """The parts of a span that lie in one UTC day each."""
+    while since < until:
+        midnight = datetime(since.year, since.month, since.day, tzinfo=UTC) + timedelta(days=1)
+        yield since, min(midnight, until)
+        since = midnight
+
+
+def _parameters(scope: Scope) -> dict[str, object]:
+    optional = {"notification_type": scope.notification_type, "closed_since": scope.closed_since}
+    return {
+        "tenant": scope.tenant,
+        "since": scope.since,
+        "until": scope.until,
+        **{name: value for name, value in optional.items() if value is not None},
+    }
+
+
+# In one order, so that two replays of the same notifications do not wait for each other in a
+# circle. Index: primary key.
+_FORGET = text("""
+WITH settled AS (
+    SELECT tenant, notification_id
+      FROM ingest.outcome
+     WHERE tenant = :tenant
+       AND notification_id = ANY(:notification_ids)
+     ORDER BY notification_id
+       FOR UPDATE
+)
+DELETE FROM ingest.outcome
+ USING settled
+ WHERE outcome.tenant = settled.tenant
+   AND outcome.notification_id = settled.notification_id
+""")
+
+
+def forget_outcomes(connection: Connection, tenant: str, notification_ids: Sequence[UUID]) -> int:
+    """Forget why notifications were set aside that apply now; returns how many were."""
+    if not notification_ids:
+        return 0
+    return connection.execute(_FORGET, {"tenant": tenant, "notification_ids": list(notification_ids)}).rowcount
+
+
+def read_since(connection: Connection, tenant: str, asked_at: Mapping[Entity, datetime]) -> set[Entity]:
+    """Which entities were read from the API after the notification that asks for it was received.
+
+    Index: the primary key of each mirrored table.
+    """
+    found: set[Entity] = set()
+    for name in sorted({entity.entity for entity in asked_at}):
+        asked = {entity.entity_id: at for entity, at in asked_at.items() if entity.entity == name}
+        rows = connection.execute(
+            text(f"""
+                SELECT entity_id
+                  FROM unnest(CAST(:ids AS bigint[]), CAST(:times AS timestamptz[])) AS asked (entity_id, asked_at)
+                  JOIN charging.{name} AS known
+                    ON known.tenant = :tenant
+                   AND known.{MIRRORS[name].key} = asked.entity_id
+                 WHERE known.presence_at > asked_at + :difference
+            """),  # noqa: S608 - the names are ours
+            {
+                "tenant": tenant,
+                "ids": list(asked),
+                "times": list(asked.values()),
+                "difference": CLOCK_DIFFERENCE,
+            },
+        )
+        found |= {Entity(name, entity_id) for entity_id in rows.scalars()}
+    return found
+
+
+def last_of(logged: Collection[Logged]) -> Position:
+    """The position after a page."""
+    last = max(logged, key=lambda one: (one.received_at, one.notification_id))
+    return Position(last.received_at, last.notification_id)

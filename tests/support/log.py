@@ -1,0 +1,49 @@
+"""Notifications in the log, as the receiver would have put them there, and the tables as they stand."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import psycopg
+from sqlalchemy import Engine, text
+
+from storage.database import conninfo
+from storage.inbox import Entry, Group, commit_groups
+from storage.tables import metadata
+from tests.support.facts import OWN_TIMES
+
+
+def accept(engine: Engine, *bodies: dict[str, Any] | bytes, tenant: str = "t") -> list[Entry]:
+    """Commit notifications to the log, in one batch."""
+    raw = [body if isinstance(body, bytes) else json.dumps(body).encode() for body in bodies]
+    entries = [Entry(tenant, body, {"X-Tenant": "1"}, "token", "hex") for body in raw]
+
+    async def run() -> None:
+        url = conninfo(engine.url.render_as_string(hide_password=False))
+        async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
+            await commit_groups(connection, [Group(tenant, entries)])
+
+    asyncio.run(run())
+    return entries
+
+
+def query(engine: Engine, statement: str, **parameters: Any) -> list[dict[str, Any]]:
+    with engine.connect() as connection:
+        return [dict(row._mapping) for row in connection.execute(text(statement), parameters)]
+
+
+def execute(engine: Engine, statement: str, **parameters: Any) -> None:
+    with engine.begin() as connection:
+        connection.execute(text(statement), parameters)
+
+
+def everything(engine: Engine, *, own_times: bool = True) -> dict[str, list[str]]:
+    """Every row of every table, spelled out; without our own times where they may differ."""
+    found = {}
+    for table in metadata.tables:
+        rows = query(engine, f"SELECT * FROM {table}")
+        shown = [{name: value for name, value in row.items() if own_times or name not in OWN_TIMES} for row in rows]
+        found[table] = sorted(map(str, shown))
+    return found
