@@ -22,6 +22,7 @@ from ampeco.tenants import Tenant, TenantsError
 from receiver import reconciling, subscribing
 from receiver.chaos_command import chaos
 from receiver import reconciling, replaying, subscribing
+from receiver import rebuilding, reconciling, replaying, subscribing
 from receiver.console import console, errors, overview_table, queue_table, refusal_table, trouble_table
 from receiver.invocation import TenantOption, chosen_tenants, database, require_migrated, running
 from receiver.service import bring_up_to_date, service_children, worker_children
@@ -30,6 +31,7 @@ from storage.overview import overview, troubles
 from storage.refusals import refusals
 from workers.broker import QUEUES, create_broker, create_redis
 from workers.pause import pause_reason, paused_for
+from workers.rebuild import RebuildError
 from workers.settings import Settings, SettingsError, load_settings
 
 app = typer.Typer(
@@ -50,7 +52,7 @@ def main() -> None:
     """Run the command line; what an operator can mend is told in one sentence, with exit code 2."""
     try:
         app()
-    except (SettingsError, TenantsError) as error:
+    except (SettingsError, TenantsError, RebuildError) as error:
         _fail(str(error))
     except ApiError as error:
         _fail(f"AMPECO: {error}")
@@ -270,3 +272,4 @@ app.command()(reconciling.reconcile)
 app.command()(reconciling.truth)
 app.command()(chaos)
 app.command("replay")(replaying.replay_log)
+app.command()(rebuilding.rebuild)

@@ -34,9 +34,9 @@ def running(process: str, *, needs_tenants: bool = True) -> Iterator[Settings]:
 
 
 @contextlib.contextmanager
-def database(settings: Settings) -> Iterator[Engine]:
+def database(settings: Settings, *, pool_size: int = 1) -> Iterator[Engine]:
     engine = create_database_engine(
-        settings.required_database_url(), application_name="ampeco-receiver cli", pool_size=1
+        settings.required_database_url(), application_name="ampeco-receiver cli", pool_size=pool_size
     )
     try:
         yield engine

@@ -3,30 +3,20 @@
 from __future__ import annotations
 
 import difflib
-import signal
 import threading
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
 from ampeco.catalogue import CATALOGUE, lookup
-from receiver.console import console, errors
+from receiver.console import console
 from receiver.invocation import TenantOption, chosen_tenants, database, require_migrated, running
+from receiver.progress import LogProgress, until_told_to_stop
 from storage.replay import Scope, count
-from workers.logs import get_logger
 from workers.replay import Replayed, replay
-
-logger = get_logger(__name__)
-
-#: Where nobody watches, a line this often says how far it is.
-LINE_INTERVAL_SECONDS = 10.0
 
 #: The log may begin at any time after this.
 BEFORE_ANY = datetime(1970, 1, 1, tzinfo=UTC)
@@ -66,7 +56,7 @@ def replay_log(
                 for scope in scopes:
                     console.print(f"{scope.tenant}: {_count(engine, scope):,} notifications would be applied again")
                 return
-            with _until_told_to_stop() as stop:
+            with until_told_to_stop() as stop:
                 for scope in scopes:
                     _replay(engine, scope, stop)
                     if stop.is_set():
@@ -104,26 +94,13 @@ def _count(engine: Engine, scope: Scope) -> int:
         return count(connection, scope)
 
 
-@contextmanager
-def _until_told_to_stop() -> Iterator[threading.Event]:
-    """An event that Ctrl-C and SIGTERM set, so that the bite in hand is finished first."""
-    stop = threading.Event()
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    before = [signal.signal(number, lambda *_: stop.set()) for number in numbers]
-    try:
-        yield stop
-    finally:
-        for number, handler in zip(numbers, before, strict=True):
-            signal.signal(number, handler)
-
-
 def _replay(engine: Engine, scope: Scope, stop: threading.Event) -> None:
     total = Replayed()
     try:
-        with _Shown(scope.tenant, _count(engine, scope)) as shown:
+        with LogProgress(scope.tenant, _count(engine, scope)) as shown:
             for replayed in replay(engine, scope):
                 total.add(replayed)
-                shown.advance(total)
+                shown.advance(total.seen, replayed.reached_at)
                 if stop.is_set():
                     break
     except DBAPIError:
@@ -145,46 +122,3 @@ def _tell(scope: Scope, total: Replayed, *, stopped: bool) -> None:
             soft_wrap=True,
             highlight=False,
         )
-
-
-class _Shown:
-    """Tells how far a replay is: a bar on a terminal, log lines elsewhere."""
-
-    def __init__(self, tenant: str, total: int) -> None:
-        self._tenant, self._total = tenant, total
-        self._began = self._last_line = time.monotonic()
-        self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[rate]}"),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-            console=errors,
-            disable=not errors.is_terminal,
-        )
-        self._task = self._progress.add_task(tenant, total=total, rate="")
-
-    def __enter__(self) -> _Shown:
-        self._progress.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._progress.stop()
-
-    def advance(self, replayed: Replayed) -> None:
-        now = time.monotonic()
-        rate = replayed.seen / max(now - self._began, 0.001)
-        self._progress.update(self._task, completed=replayed.seen, rate=f"{rate:,.0f}/s")
-        if self._progress.disable and now - self._last_line >= LINE_INTERVAL_SECONDS:
-            self._last_line = now
-            logger.info(
-                "replayed so far",
-                tenant=self._tenant,
-                notifications=replayed.seen,
-                of=self._total,
-                failed=replayed.failed,
-                reached_at=replayed.reached_at.isoformat() if replayed.reached_at else None,
-                per_second=round(rate),
-                seconds_left=round((self._total - replayed.seen) / rate) if rate else None,
-            )

@@ -12,7 +12,9 @@ from storage.fold import json_default
 from storage.tables import CHARGING, metadata
 
 
-def observe(connection: Connection, tenant: str, observations: dict[str, list[dict[str, Any]]]) -> None:
+def observe(
+    connection: Connection, tenant: str, observations: dict[str, list[dict[str, Any]]], *, schema: str = CHARGING
+) -> None:
     """Add observations, by history table; those that are known already add nothing.
 
     Tables are written in the order of their names, so that concurrent writers never
@@ -20,17 +22,22 @@ def observe(connection: Connection, tenant: str, observations: dict[str, list[di
     """
     for table, rows in sorted(observations.items()):
         document = orjson.dumps(rows, default=json_default).decode()
-        connection.execute(text(_insert(table)), {"tenant": tenant, "rows": document})
+        connection.execute(text(_insert(table, schema)), {"tenant": tenant, "rows": document})
 
 
 @cache
-def _insert(table: str) -> str:
-    """Index: the table's unique constraint; its columns come first in the table, and in the order of writing."""
+def observation_columns(table: str) -> tuple[str, ...]:
+    """What an observation says: every column but the tenant's and our own time."""
     described = metadata.tables[f"{CHARGING}.{table}"]
-    columns = [column.name for column in described.columns if column.name not in ("tenant", "recorded_at")]
-    listed = ", ".join(columns)
+    return tuple(column.name for column in described.columns if column.name not in ("tenant", "recorded_at"))
+
+
+@cache
+def _insert(table: str, schema: str) -> str:
+    """Index: the table's unique constraint; its columns come first in the table, and in the order of writing."""
+    listed = ", ".join(observation_columns(table))
     return f"""
-INSERT INTO charging.{table} (tenant, {listed})
+INSERT INTO {schema}.{table} (tenant, {listed})
 SELECT :tenant, {listed}
   FROM json_populate_recordset(NULL::charging.{table}, CAST(:rows AS json))
  ORDER BY {listed}

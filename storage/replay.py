@@ -30,6 +30,7 @@ class Scope:
         notification_type: only those of this name; None for all.
         only_failed: only those that failed.
         closed_since: only those whose batch was settled at this time or later; None for all.
+        in_hand: those whose batch a worker took in hand, and has not settled yet, instead of settled ones.
     """
 
     tenant: str
@@ -38,6 +39,7 @@ class Scope:
     notification_type: str | None = None
     only_failed: bool = False
     closed_since: datetime | None = None
+    in_hand: bool = False
 
 
 class Position(NamedTuple):
@@ -63,7 +65,6 @@ _SOURCE = """
  WHERE notification.tenant = :tenant
    AND notification.received_at >= :since
    AND notification.received_at < :until
-   AND batch.applied_at IS NOT NULL
 {conditions}
 """
 
@@ -78,7 +79,9 @@ _FAILED = """
 
 def _statement(template: str, scope: Scope) -> TextClause:
     """The statement with what the scope selects from in the place of ``{source}``."""
-    conditions = []
+    conditions = ["   AND batch.applied_at IS NOT NULL"]
+    if scope.in_hand:
+        conditions = ["   AND batch.applied_at IS NULL", "   AND batch.attempts > 0"]
     if scope.notification_type is not None:
         conditions.append("   AND notification.notification_type = :notification_type")
     if scope.closed_since is not None:
@@ -135,6 +138,23 @@ def log_begins(connection: Connection, tenant: str) -> datetime | None:
     """When the oldest notification of a tenant that the log still holds was received; None where it holds none."""
     begins: datetime | None = connection.execute(_BEGINS, {"tenant": tenant}).scalar()
     return begins
+
+
+# Index: the primary key of the batches, of which the tenant's are read whole.
+_FIRST_OF_CLOSED = text("""
+SELECT min(first_received_at)
+  FROM ingest.batch
+ WHERE tenant = :tenant
+   AND applied_at >= :closed_since
+""")
+
+
+def first_of_closed(connection: Connection, tenant: str, closed_since: datetime) -> datetime | None:
+    """When the oldest notification was received that was settled since; None where none was."""
+    first: datetime | None = connection.execute(
+        _FIRST_OF_CLOSED, {"tenant": tenant, "closed_since": closed_since}
+    ).scalar()
+    return first
 
 
 _COUNT = "SELECT count(*){source}"

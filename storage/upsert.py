@@ -11,13 +11,17 @@ from sqlalchemy import Connection, text
 from storage.findings import Entity
 from storage.fold import DIGEST_LENGTH, Fold, json_default
 from storage.mirrors import MIRRORS, Group
+from storage.tables import CHARGING
 
 
-def upsert(connection: Connection, tenant: str, fold: Fold) -> list[Entity]:
+def upsert(connection: Connection, tenant: str, fold: Fold, *, schema: str = CHARGING) -> list[Entity]:
     """Write every folded fact that is newer than what is stored.
 
     Tables are written in the order of ``MIRRORS`` and rows in key order, so that
     concurrent writers never deadlock.
+
+    Parameters:
+        schema: where the tables are; another one than that of the state holds a rebuild.
 
     Returns:
         The entities that a read has to settle.
@@ -26,26 +30,29 @@ def upsert(connection: Connection, tenant: str, fold: Fold) -> list[Entity]:
     for entity in fold.entities():
         rows = fold.rows(entity, tenant)
         document = orjson.dumps(rows, default=json_default).decode()
-        written = connection.execute(text(upsert_statement(entity)), {"rows": document})
+        written = connection.execute(text(upsert_statement(entity, schema)), {"rows": document})
         contested += [Entity(entity, entity_id) for entity_id, in_doubt in written if in_doubt]
     return contested
 
 
 @cache
-def upsert_statement(entity: str) -> str:
+def upsert_statement(entity: str, schema: str = CHARGING, source: str | None = None) -> str:
     """The upsert of one mirrored table; its rows come as one JSON array, ``:rows``.
 
     Index: the table's primary key. A row of which nothing is newer is not touched.
+
+    Parameters:
+        source: what the rows are selected from instead.
     """
     mirror = MIRRORS[entity]
-    columns = [*mirror.keys, *(column for group in mirror.groups for column in _stored(group))]
+    columns = [*mirror.keys, *(column for group in mirror.groups for column in stored_columns(group))]
     assignments = [line for group in mirror.groups for line in _assignments(group)]
     listed = ", ".join(columns)
     return dedent(
         """\
-        INSERT INTO charging.{table} AS known ({columns})
+        INSERT INTO {schema}.{table} AS known ({columns})
         SELECT {columns}
-          FROM json_populate_recordset(NULL::charging.{table}, CAST(:rows AS json))
+          FROM {source}
          ORDER BY {keys}
             ON CONFLICT ({keys}) DO UPDATE SET
                {assignments},
@@ -54,7 +61,9 @@ def upsert_statement(entity: str) -> str:
         RETURNING {key}, {contested}
         """
     ).format(
+        schema=schema,
         table=mirror.name,
+        source=source or f"json_populate_recordset(NULL::charging.{mirror.name}, CAST(:rows AS json))",
         key=mirror.key,
         keys=", ".join(mirror.keys),
         columns=listed,
@@ -64,7 +73,8 @@ def upsert_statement(entity: str) -> str:
     )
 
 
-def _stored(group: Group) -> tuple[str, ...]:
+def stored_columns(group: Group) -> tuple[str, ...]:
+    """A group's columns, and the three of its clock."""
     return (*group.columns, group.at, group.version, group.contested)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeVar
 
@@ -67,23 +67,22 @@ class Replayed:
         self.reads += other.reads
 
 
-@dataclass(slots=True)
-class Bites:
-    """The notifications of a scope, in bites as large as apply's, each read when the last one is done."""
+def bites(scope: Scope, read: Callable[[log.Position], list[Logged]]) -> Iterator[list[Logged]]:
+    """The notifications of a scope, page by page, each read when the last one is done."""
+    position = log.beginning(scope)
+    while logged := read(position):
+        yield logged
+        position = log.last_of(logged)
 
-    engine: Engine
-    scope: Scope
-    most: int = field(default=MOST_NOTIFICATIONS)
 
-    def __iter__(self) -> Iterator[list[Logged]]:
-        position = log.beginning(self.scope)
-        while logged := patiently(lambda: self._after(position)):  # noqa: B023 - called at once
-            yield logged
-            position = log.last_of(logged)
+def committed_bites(engine: Engine, scope: Scope, *, most: int = MOST_NOTIFICATIONS) -> Iterator[list[Logged]]:
+    """The notifications of a scope in bites as large as apply's, each read in a transaction of its own."""
 
-    def _after(self, position: log.Position) -> list[Logged]:
-        with self.engine.begin() as connection:
-            return log.page(connection, self.scope, position, most=self.most, most_bytes=MOST_BYTES)
+    def read(position: log.Position) -> list[Logged]:
+        with engine.begin() as connection:
+            return log.page(connection, scope, position, most=most, most_bytes=MOST_BYTES)
+
+    return bites(scope, lambda position: patiently(lambda: read(position)))
 
 
 def replay(engine: Engine, scope: Scope, *, most: int = MOST_NOTIFICATIONS) -> Iterator[Replayed]:
@@ -92,7 +91,7 @@ def replay(engine: Engine, scope: Scope, *, most: int = MOST_NOTIFICATIONS) -> I
     Raises:
         DBAPIError: Postgres is not there, or stayed busy; what was yielded is done.
     """
-    for logged in Bites(engine, scope, most):
+    for logged in committed_bites(engine, scope, most=most):
         yield from _replay_bite(engine, scope.tenant, logged)
 
 

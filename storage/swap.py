@@ -1,0 +1,172 @@
+"""Putting a rebuilt state in the place of the live one, where they differ.
+
+Rows are mended where they are, so that grants, views, indexes and what builds on them stay
+as they are. Nothing is deleted: what neither the log nor a read accounts for stays, and is
+marked for a read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cache
+
+from sqlalchemy import Connection, text
+
+from storage.findings import Entity, Findings
+from storage.history import observation_columns
+from storage.mirrors import MIRRORS, Group
+from storage.rebuild import HISTORY, REBUILD, rows_of
+from storage.refresh_queue import READABLE, mark
+from storage.upsert import stored_columns, upsert_statement
+
+MOST_BIGINT = 2**63 - 1
+
+#: Marks that are made by one statement.
+MOST_MARKS = 2_000
+
+#: The entity that is read in the place of one that has no read of its own, and the column that names it.
+READ_WITH = {"charging_period": ("session", "session_id"), "connector": ("evse", "evse_id")}
+
+
+def add_history(connection: Connection, tenant: str) -> int:
+    """Add the observations that are missing; any transaction will do, as it only ever adds."""
+    added = 0
+    for table in HISTORY:
+        columns = ", ".join(observation_columns(table))
+        added += connection.execute(
+            text(f"""
+            INSERT INTO charging.{table} (tenant, {columns})
+            SELECT tenant, {columns}
+              FROM {REBUILD}.{table}
+             WHERE tenant = :tenant
+                ON CONFLICT DO NOTHING
+            """),  # noqa: S608 - the names are ours
+            {"tenant": tenant},
+        ).rowcount
+    return added
+
+
+def swap(connection: Connection, tenant: str) -> int:
+    """Put the rebuilt facts in the place of those that differ from them; returns how many rows changed.
+
+    A group that changed since it was compared is left alone, unless the rebuilt fact is newer:
+    its new fact replaced it as a whole, and is newer than the one that was compared.
+    """
+    changed = 0
+    for entity in MIRRORS:
+        changed += connection.execute(text(_replace(entity)), {"tenant": tenant}).rowcount
+        changed += connection.execute(
+            text(upsert_statement(entity, source=_missing_rows(entity))), {"tenant": tenant}
+        ).rowcount
+    return changed
+
+
+@cache
+def _replace(entity: str) -> str:
+    """Index: the primary keys. Rows are locked in key order first, as every writer does."""
+    mirror = MIRRORS[entity]
+    assignments = [
+        f"{column} = CASE WHEN {_is_taken(group)} THEN rebuilt.{column} ELSE known.{column} END"
+        for group in mirror.groups
+        for column in stored_columns(group)
+    ]
+    taken = "\n        OR ".join(_is_taken(group) for group in mirror.groups)
+    listed = ",\n       ".join(assignments)
+    of_kind = "" if mirror.kind is None else f" AND known.kind = '{mirror.kind}'"
+    return f"""
+WITH found AS (
+    SELECT known.{mirror.key}, difference.groups, difference.live
+      FROM {REBUILD}.difference
+      JOIN charging.{mirror.name} AS known
+        ON known.tenant = :tenant{of_kind}
+       AND known.{mirror.key} = difference.entity_id
+     WHERE difference.entity = '{entity}'
+       AND difference.what = 'different'
+     ORDER BY known.{mirror.key}
+       FOR UPDATE OF known
+)
+UPDATE charging.{mirror.name} AS known
+   SET {listed},
+       updated_at = now()
+  FROM found
+  JOIN {rows_of(mirror, REBUILD)} AS rebuilt USING ({mirror.key})
+ WHERE known.tenant = :tenant{of_kind}
+   AND known.{mirror.key} = found.{mirror.key}
+   AND ({taken})
+"""  # noqa: S608 - the names are ours
+
+
+def _is_taken(group: Group) -> str:
+    """Whether the rebuilt fact takes the place of the live one; never null."""
+    at, version = group.at, group.version
+    return (
+        f"('{group.name}' = ANY(found.groups) AND rebuilt.{at} IS NOT NULL"
+        f" AND ((known.{at}, known.{version}) IS NOT DISTINCT FROM"
+        f" (CAST(found.live ->> '{at}' AS timestamptz), found.live ->> '{version}')"
+        f" OR coalesce((rebuilt.{at}, rebuilt.{version}) > (known.{at}, known.{version}), true)))"
+    )
+
+
+@cache
+def _missing_rows(entity: str) -> str:
+    mirror = MIRRORS[entity]
+    columns = [*mirror.keys, *(column for group in mirror.groups for column in stored_columns(group))]
+    listed = ", ".join(f"rebuilt.{column}" for column in columns)
+    return f"""(
+        SELECT {listed}
+          FROM {REBUILD}.difference
+          JOIN {rows_of(mirror, REBUILD)} AS rebuilt ON rebuilt.{mirror.key} = difference.entity_id
+         WHERE difference.entity = '{entity}'
+           AND difference.what = 'missing') AS missing"""  # noqa: S608 - the names are ours
+
+
+def mark_doubts(connection: Connection, tenant: str) -> int:
+    """Ask for a read of what stays in doubt; returns how many entities were marked.
+
+    In doubt is what neither the log nor a read accounts for, and what rests on a partial fact
+    or on one of two that contradict each other.
+    """
+    marked = 0
+    for entities in _doubts(connection):
+        findings = Findings()
+        for entity in entities:
+            findings.want(entity.entity, entity.entity_id, "contested")
+        marked += mark(connection, tenant, findings, [])
+    return marked
+
+
+def _doubts(connection: Connection) -> Iterator[list[Entity]]:
+    for entity, mirror in MIRRORS.items():
+        read, column = READ_WITH.get(entity, (entity, mirror.key))
+        if read not in READABLE:
+            continue
+        statement = text(_doubt(entity, column))
+        last = -MOST_BIGINT
+        while ids := connection.execute(statement, {"last": last, "most": MOST_MARKS}).scalars().all():
+            yield [Entity(read, entity_id) for entity_id in ids]
+            last = ids[-1]
+
+
+@cache
+def _doubt(entity: str, column: str) -> str:
+    """The next entities to be read on account of the differences of one table."""
+    doubts = "\n        OR ".join(_is_in_doubt(group) for group in MIRRORS[entity].groups)
+    return f"""
+SELECT DISTINCT wanted
+  FROM {REBUILD}.difference
+ CROSS JOIN LATERAL (SELECT CAST(coalesce(rebuilt ->> '{column}', live ->> '{column}') AS bigint)) AS named (wanted)
+ WHERE entity = '{entity}'
+   AND wanted > :last
+   AND ({doubts})
+ ORDER BY wanted
+ LIMIT :most
+"""  # noqa: S608 - the names are ours
+
+
+def _is_in_doubt(group: Group) -> str:
+    version, contested = f"'{group.version}'", f"'{group.contested}'"
+    return (
+        f"('{group.name}' = ANY(groups)"
+        f" AND (coalesce(rebuilt ->> {version} LIKE '0_0:%', live ->> {version} IS NOT NULL)"
+        f" OR coalesce(CAST(rebuilt ->> {contested} AS boolean), false)))"
+    )
