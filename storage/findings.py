@@ -7,6 +7,7 @@ adds one notification's findings to those of its tenant in the same transaction.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Literal, NamedTuple
 from uuid import UUID
 
@@ -26,6 +27,15 @@ class Entity(NamedTuple):
     entity_id: int
 
 
+class SessionFact(NamedTuple):
+    """What tells a fact of a session from all others."""
+
+    session_id: int
+    group: str
+    at: datetime
+    version: str
+
+
 @dataclass(slots=True)
 class Findings:
     """Facts to fold, observations to add, and reads to ask for.
@@ -38,6 +48,7 @@ class Findings:
         referred: entities that want a look into their listing, as only a reference to them was
             told: kind and reference, with the notification that told.
         marked_by: the notification that asked, by entity.
+        told_by: the first notification that told a fact of a session.
     """
 
     facts: list[Fact] = field(default_factory=list)
@@ -46,6 +57,7 @@ class Findings:
     mentioned: set[Entity] = field(default_factory=set)
     referred: dict[tuple[str, str], UUID | None] = field(default_factory=dict)
     marked_by: dict[Entity, UUID] = field(default_factory=dict)
+    told_by: dict[SessionFact, UUID] = field(default_factory=dict)
 
     def observe(self, table: str, row: dict[str, Any]) -> None:
         self.observations.setdefault(table, []).append(row)
@@ -75,3 +87,6 @@ class Findings:
         self.referred |= dict.fromkeys(other.referred, marked_by)
         for entity in (*other.wanted, *other.mentioned):
             self.marked_by[entity] = marked_by
+        for fact in other.facts:
+            if fact.entity == "session":
+                self.told_by.setdefault(SessionFact(fact.entity_id, fact.group, fact.at, fact.version), marked_by)

@@ -38,9 +38,14 @@ TOLD_PROVISIONALLY_BY_READS = frozenset({"authorization"})
 #: The tables of the mirrored kinds; some kinds share one.
 STATE: tuple[str, ...] = tuple(dict.fromkeys(mirror.name for mirror in MIRRORS.values()))
 
-#: The history tables: each row is known by its unique constraint.
+#: The history tables: each row is known by its unique constraint. What a session was before it
+#: was corrected depends on when we learned it, which no log tells.
 HISTORY: tuple[str, ...] = tuple(
-    sorted(table.name for table in metadata.tables.values() if table.schema == CHARGING and table.name not in STATE)
+    sorted(
+        table.name
+        for table in metadata.tables.values()
+        if table.schema == CHARGING and table.name not in (*STATE, "session_revision")
+    )
 )
 
 

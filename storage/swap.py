@@ -17,6 +17,7 @@ from storage.history import observation_columns
 from storage.mirrors import MIRRORS, Group
 from storage.rebuild import HISTORY, REBUILD, rows_of
 from storage.refresh_queue import READABLE, mark
+from storage.revisions import revision_statement, tellers
 from storage.upsert import stored_columns, upsert_statement
 
 MOST_BIGINT = 2**63 - 1
@@ -58,7 +59,18 @@ def swap(connection: Connection, tenant: str) -> int:
         changed += connection.execute(
             text(upsert_statement(entity, source=_missing_rows(entity))), {"tenant": tenant}
         ).rowcount
+        if entity == "session":
+            connection.execute(text(revision_statement(_STOPPED)), {"tenant": tenant, **tellers({})})
     return changed
+
+
+#: The stopped sessions that differed, as they were.
+_STOPPED = f"""(
+    SELECT entity_id, live
+      FROM {REBUILD}.difference
+     WHERE entity = 'session'
+       AND what = 'different'
+       AND live ->> 'status' IN ('finished', 'failed', 'expired'))"""  # noqa: S608 - the names are ours
 
 
 @cache

@@ -384,3 +384,26 @@ notice = Table(
     schema=CHARGING,
     comment="Each fact that a notification tells and no read gives again; append-only",
 )
+
+session_revision = Table(
+    "session_revision",
+    metadata,
+    tenant_column(),
+    Column("session_id", BigInteger, nullable=False, comment="Session"),
+    Column(
+        "column_group", Text, nullable=False, comment="Group of columns that changed: state, detail, meter, presence"
+    ),
+    instant("told_at", "Time of the new fact, by its source's clock", nullable=False),
+    Column(
+        "told_version", Text(collation="C"), nullable=False, comment="Version of the new fact; orders those of one time"
+    ),
+    Column("changed_from", JSONB, nullable=False, comment="The columns that changed, with their former values"),
+    Column("changed_to", JSONB, nullable=False, comment="The same columns, with their new values"),
+    Column("source", Text, nullable=False, comment="What told us: notification, read or rebuild"),
+    Column("notification_id", Uuid, comment="The notification that told, where one did"),
+    instant("learned_at", "When we learned it", nullable=False, default=func.now()),
+    PrimaryKeyConstraint("tenant", "session_id", "column_group", "told_at", "told_version"),
+    Index(None, "tenant", "learned_at"),
+    schema=CHARGING,
+    comment="Each change of a session that we knew to have stopped; append-only",
+)

@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
 from textwrap import dedent
+from uuid import UUID
 
 import orjson
 from sqlalchemy import Connection, text
 
-from storage.findings import Entity
+from storage.findings import Entity, SessionFact
 from storage.fold import DIGEST_LENGTH, Fold, json_default
 from storage.mirrors import MIRRORS, Group
+from storage.revisions import hold_stopped, record_revisions
 from storage.tables import CHARGING
 
 
-def upsert(connection: Connection, tenant: str, fold: Fold, *, schema: str = CHARGING) -> list[Entity]:
+def upsert(
+    connection: Connection,
+    tenant: str,
+    fold: Fold,
+    *,
+    schema: str = CHARGING,
+    told_by: Mapping[SessionFact, UUID] | None = None,
+) -> list[Entity]:
     """Write every folded fact that is newer than what is stored.
 
     Tables are written in the order of ``MIRRORS`` and rows in key order, so that
@@ -22,6 +32,7 @@ def upsert(connection: Connection, tenant: str, fold: Fold, *, schema: str = CHA
 
     Parameters:
         schema: where the tables are; another one than that of the state holds a rebuild.
+        told_by: the notifications that told the facts of sessions, for their revisions.
 
     Returns:
         The entities that a read has to settle.
@@ -30,8 +41,11 @@ def upsert(connection: Connection, tenant: str, fold: Fold, *, schema: str = CHA
     for entity in fold.entities():
         rows = fold.rows(entity, tenant)
         document = orjson.dumps(rows, default=json_default).decode()
+        is_session = entity == "session" and schema == CHARGING
+        stopped = hold_stopped(connection, tenant, [row["session_id"] for row in rows]) if is_session else {}
         written = connection.execute(text(upsert_statement(entity, schema)), {"rows": document})
         contested += [Entity(entity, entity_id) for entity_id, in_doubt in written if in_doubt]
+        record_revisions(connection, tenant, stopped, told_by or {})
     return contested
 
 

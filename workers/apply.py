@@ -178,7 +178,7 @@ def settle(logged: Sequence[Logged]) -> Settled:
 def write(connection: Connection, tenant: str, settled: Settled) -> int:
     """Write what a bite says; returns how many reads it asked for."""
     findings = settled.findings
-    contested = upsert(connection, tenant, Fold(findings.facts))
+    contested = upsert(connection, tenant, Fold(findings.facts), told_by=findings.told_by)
     observe(connection, tenant, findings.observations)
     inbox.set_aside(connection, tenant, settled.outcomes)
     return refresh_queue.mark(connection, tenant, findings, contested)

@@ -4,9 +4,30 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 from alembic import op
+from sqlalchemy.dialects import postgresql
 
 revision = "0004"
 down_revision = "0003"
+
+
+#: What was changed later is undone, newest first, so that the oldest former value stands.
+SESSION_AS_KNOWN_AT = """
+CREATE FUNCTION charging.session_as_known_at(text, timestamptz) RETURNS SETOF charging.session
+LANGUAGE sql STABLE AS $$
+SELECT known.*
+  FROM charging.session
+  LEFT JOIN LATERAL (
+       SELECT jsonb_object_agg(former.key, former.value ORDER BY told_at DESC, told_version DESC) AS columns
+         FROM charging.session_revision
+        CROSS JOIN LATERAL jsonb_each(changed_from) AS former
+        WHERE session_revision.tenant = session.tenant
+          AND session_revision.session_id = session.session_id
+          AND session_revision.learned_at > $2) AS undone ON true
+ CROSS JOIN LATERAL jsonb_populate_record(session, coalesce(undone.columns, '{}')) AS known
+ WHERE session.tenant = $1
+   AND session.first_seen_at <= $2
+$$
+"""
 
 
 def upgrade() -> None:
@@ -17,9 +38,69 @@ def upgrade() -> None:
         schema="ingest",
         postgresql_where=sa.text("state = 'failed'"),
     )
+    op.create_table(
+        "session_revision",
+        sa.Column("tenant", sa.Text(), nullable=False, comment="Tenant, as named in tenants.toml"),
+        sa.Column("session_id", sa.BigInteger(), nullable=False, comment="Session"),
+        sa.Column(
+            "column_group",
+            sa.Text(),
+            nullable=False,
+            comment="Group of columns that changed: state, detail, meter, presence",
+        ),
+        sa.Column(
+            "told_at",
+            postgresql.TIMESTAMP(timezone=True),
+            nullable=False,
+            comment="Time of the new fact, by its source's clock",
+        ),
+        sa.Column(
+            "told_version",
+            sa.Text(collation="C"),
+            nullable=False,
+            comment="Version of the new fact; orders those of one time",
+        ),
+        sa.Column(
+            "changed_from",
+            postgresql.JSONB(astext_type=sa.Text()),
+            nullable=False,
+            comment="The columns that changed, with their former values",
+        ),
+        sa.Column(
+            "changed_to",
+            postgresql.JSONB(astext_type=sa.Text()),
+            nullable=False,
+            comment="The same columns, with their new values",
+        ),
+        sa.Column("source", sa.Text(), nullable=False, comment="What told us: notification, read or rebuild"),
+        sa.Column("notification_id", sa.Uuid(), nullable=True, comment="The notification that told, where one did"),
+        sa.Column(
+            "learned_at",
+            postgresql.TIMESTAMP(timezone=True),
+            server_default=sa.text("now()"),
+            nullable=False,
+            comment="When we learned it",
+        ),
+        sa.PrimaryKeyConstraint(
+            "tenant", "session_id", "column_group", "told_at", "told_version", name=op.f("session_revision_pkey")
+        ),
+        schema="charging",
+        comment="Each change of a session that we knew to have stopped; append-only",
+    )
+    op.create_index(
+        op.f("session_revision_tenant_learned_at_idx"), "session_revision", ["tenant", "learned_at"], schema="charging"
+    )
+    op.execute(SESSION_AS_KNOWN_AT)
+    op.execute(
+        "COMMENT ON FUNCTION charging.session_as_known_at(text, timestamptz)"
+        " IS 'The sessions of a tenant as we knew them at a time; of running ones, as they were when they stopped'"
+    )
 
 
 def downgrade() -> None:
+    op.execute("DROP FUNCTION charging.session_as_known_at(text, timestamptz)")
+    op.drop_index(op.f("session_revision_tenant_learned_at_idx"), table_name="session_revision", schema="charging")
+    op.drop_table("session_revision", schema="charging")
     op.drop_index(
         "outcome_failed_idx", table_name="outcome", schema="ingest", postgresql_where=sa.text("state = 'failed'")
     )

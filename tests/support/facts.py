@@ -40,13 +40,13 @@ def findings(*bodies: dict[str, Any], marked_by: UUID | None = None) -> Findings
 def apply(connection: Connection, *bodies: dict[str, Any], tenant: str = "t") -> Findings:
     """Write what notifications say as one bite does."""
     found = findings(*bodies)
-    contested = upsert(connection, tenant, Fold(found.facts))
+    contested = upsert(connection, tenant, Fold(found.facts), told_by=found.told_by)
     observe(connection, tenant, found.observations)
     refresh_queue.mark(connection, tenant, found, contested)
     return found
 
 
-OWN_TIMES = ("first_seen_at", "updated_at", "recorded_at", "notification_id")
+OWN_TIMES = ("first_seen_at", "updated_at", "recorded_at", "learned_at", "notification_id")
 
 
 def rows(connection: Connection, table: str, *, tenant: str = "t") -> list[dict[str, Any]]:

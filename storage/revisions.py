@@ -1,0 +1,129 @@
+"""Revisions: what a session was before it was corrected, and what told us.
+
+A session changes after it has stopped: it is billed, paid, taxed, its energy corrected. Each
+change of a row that we knew to have stopped is kept, so that a report that was printed
+before it can be explained. What one transaction changes is one revision of each group of
+columns: the states between are not kept, and nobody ever saw them.
+
+A revision is known by the fact that made it, and a fact changes a row only once. So
+repeating notifications adds none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, text
+
+from storage.findings import SessionFact
+from storage.mirrors import MIRRORS
+
+# Index: primary key, in whose order the upsert locks the same rows next.
+_HOLD = text("""
+SELECT session_id, CAST(to_jsonb(session) - 'raw' AS text)
+  FROM charging.session
+ WHERE tenant = :tenant
+   AND session_id = ANY(:session_ids)
+   AND status IN ('finished', 'failed', 'expired')
+ ORDER BY session_id
+   FOR UPDATE
+""")
+
+
+def hold_stopped(connection: Connection, tenant: str, session_ids: Sequence[int]) -> dict[int, str]:
+    """Lock the sessions that have stopped, before they are written; returns their columns, as JSON."""
+    rows = connection.execute(_HOLD, {"tenant": tenant, "session_ids": list(session_ids)})
+    return {session_id: columns for session_id, columns in rows}  # noqa: C416 - a result is no mapping
+
+
+def record_revisions(
+    connection: Connection, tenant: str, stopped: Mapping[int, str], told_by: Mapping[SessionFact, UUID]
+) -> None:
+    """Keep what the sessions were that have changed since they were held.
+
+    Parameters:
+        stopped: what :func:`hold_stopped` returned in this transaction.
+        told_by: the notifications that told the facts which were written since.
+    """
+    if not stopped:
+        return
+    connection.execute(
+        text(revision_statement(_GIVEN)),
+        {
+            "tenant": tenant,
+            "session_ids": list(stopped),
+            "columns": list(stopped.values()),
+            **tellers({fact: teller for fact, teller in told_by.items() if fact.session_id in stopped}),
+        },
+    )
+
+
+#: Sessions as they were, by id.
+_GIVEN = "unnest(CAST(:session_ids AS bigint[]), CAST(:columns AS jsonb[]))"
+
+
+def tellers(told_by: Mapping[SessionFact, UUID]) -> dict[str, Any]:
+    """Who told which fact, as arrays."""
+    return {
+        "told_sessions": [fact.session_id for fact in told_by],
+        "told_groups": [fact.group for fact in told_by],
+        "told_times": [fact.at for fact in told_by],
+        "told_versions": [fact.version for fact in told_by],
+        "told_by": list(told_by.values()),
+    }
+
+
+@cache
+def revision_statement(former: str) -> str:
+    """The insert of what changed since sessions were as ``former`` says: pairs of an id and their columns.
+
+    Indexes: the primary keys. Of a price that only came another way round nothing is kept: numbers
+    are compared as numbers.
+    """
+    groups = MIRRORS["session"].groups
+    columns = ", ".join(f"('{name}', '{group.name}')" for group in groups for name in group.columns if name != "raw")
+    return f"""
+INSERT INTO charging.session_revision (
+       tenant, session_id, column_group, told_at, told_version, changed_from, changed_to, source, notification_id)
+SELECT known.tenant,
+       known.session_id,
+       changed.column_group,
+       told.at,
+       told.version,
+       changed.changed_from,
+       changed.changed_to,
+       CASE
+       WHEN left(told.version, 1) = '1' THEN 'read'
+       WHEN teller.notification_id IS NOT NULL THEN 'notification'
+       ELSE 'rebuild'
+       END,
+       teller.notification_id
+  FROM {former} AS former (session_id, columns)
+  JOIN charging.session AS known
+    ON known.tenant = :tenant
+   AND known.session_id = former.session_id
+ CROSS JOIN LATERAL to_jsonb(known) AS stands
+ CROSS JOIN LATERAL (
+       SELECT column_group,
+              jsonb_object_agg(name, former.columns -> name) AS changed_from,
+              jsonb_object_agg(name, stands -> name) AS changed_to
+         FROM (VALUES {columns}) AS described (name, column_group)
+        WHERE former.columns -> name IS DISTINCT FROM stands -> name
+        GROUP BY column_group) AS changed
+ CROSS JOIN LATERAL (
+       SELECT CAST(stands ->> (changed.column_group || '_at') AS timestamptz),
+              stands ->> (changed.column_group || '_version')) AS told (at, version)
+  LEFT JOIN unnest(
+       CAST(:told_sessions AS bigint[]), CAST(:told_groups AS text[]), CAST(:told_times AS timestamptz[]),
+       CAST(:told_versions AS text[]), CAST(:told_by AS uuid[])
+       ) AS teller (session_id, column_group, at, version, notification_id)
+    ON teller.session_id = known.session_id
+   AND teller.column_group = changed.column_group
+   AND teller.at = told.at
+   AND teller.version = told.version
+ ORDER BY known.session_id, changed.column_group
+    ON CONFLICT DO NOTHING
+"""  # noqa: S608 - the names are ours
