@@ -31,8 +31,8 @@ bench: $(READY) ## Print the benchmark table
 faults: $(READY) ## Kill, stop, pause and fill everything under load, and print what became of it
 	$(BIN)/pytest tests/faults -m "not soak" $(TESTS)
 
-soak: $(READY) ## Kill at random for MINUTES
-	SOAK_MINUTES=$(or $(MINUTES),10) $(BIN)/pytest tests/faults -m soak $(TESTS)
+soak: $(READY) ## Draw random histories for MINUTES, then kill at random for MINUTES
+	SOAK_MINUTES=$(or $(MINUTES),10) $(BIN)/pytest tests/properties tests/faults -m soak -s $(TESTS)
 
 overload: $(READY) ## Send ten times what can be sustained for SECONDS, and print the figures
 	OVERLOAD_SECONDS=$(or $(SECONDS),60) $(BIN)/pytest tests/faults/test_overload.py -m long $(TESTS)

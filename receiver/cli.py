@@ -19,10 +19,8 @@ import migrations
 from ampeco.client import Client
 from ampeco.errors import ApiError
 from ampeco.tenants import Tenant, TenantsError
-from receiver import reconciling, subscribing
-from receiver.chaos_command import chaos
-from receiver import reconciling, replaying, subscribing
 from receiver import rebuilding, reconciling, replaying, subscribing
+from receiver.chaos_command import chaos
 from receiver.console import console, errors, overview_table, queue_table, refusal_table, trouble_table
 from receiver.invocation import TenantOption, chosen_tenants, database, require_migrated, running
 from receiver.service import bring_up_to_date, service_children, worker_children
