@@ -28,8 +28,8 @@ logger = get_logger(__name__)
 
 NOTIFICATIONS_PATH = "/notifications/"
 
-#: Connections for readiness and metrics, beside the committer's own one.
-HEALTH_POOL_SIZE = 2
+#: Connections for readiness, beside the committer's own one.
+HEALTH_POOL_SIZE = 1
 
 
 def create_app(settings: Settings) -> ASGIApp:
@@ -45,7 +45,7 @@ def create_app(settings: Settings) -> ASGIApp:
         waiting_room=settings.waiting_room,
         waiting_bytes=settings.waiting_bytes,
     )
-    health = Health(engine, redis_client, committer, list(settings.tenants))
+    health = Health(engine, redis_client, list(settings.tenants))
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
@@ -66,7 +66,6 @@ def create_app(settings: Settings) -> ASGIApp:
             Route(f"{NOTIFICATIONS_PATH}{{tenant}}", notifications, methods=["POST"]),
             Route("/healthz", health.alive),
             Route("/readyz", health.ready),
-            Route("/metrics", health.metrics),
         ],
         exception_handlers={HTTPException: _http_error, Exception: _server_error},
         lifespan=lifespan,

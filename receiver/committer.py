@@ -18,7 +18,7 @@ from typing import Any
 import psycopg
 from psycopg.conninfo import make_conninfo
 
-from receiver.metrics import COMMIT_FAILURES, COMMIT_SECONDS, COMMITTED_TOGETHER
+from receiver.metrics import COMMIT_FAILURES, COMMIT_SECONDS, COMMITTED_TOGETHER, WAITING
 from storage.database import connection_arguments, conninfo
 from storage.inbox import Entry, Group, commit_groups, make_partitions
 from workers.logs import get_logger
@@ -36,7 +36,7 @@ MOST_BYTES = 16 * 1024 * 1024
 FIRST_RETRY_SECONDS = 0.05
 LONGEST_RETRY_SECONDS = 1.0
 
-#: How often waiting notifications are checked for having waited too long.
+#: How often waiting notifications are counted, and checked for having waited too long.
 EXPIRY_INTERVAL_SECONDS = 0.25
 
 
@@ -220,6 +220,7 @@ class GroupCommitter:
         loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(EXPIRY_INTERVAL_SECONDS)
+            WAITING.set(self.waiting)
             now = loop.time()
             # Those that wait leave the room, in the order in which they came; a commit that
             # hangs would else leave no room for what comes once it ends.

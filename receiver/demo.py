@@ -66,6 +66,7 @@ def run_demo(*, seconds: float | None, speed: float, data_dir: Path | None) -> N
         "AMPECO_SIMULATOR_TOKEN": token,
         "RECEIVER_HOST": "127.0.0.1",
         "RECEIVER_PORT": scene.receiver_url.rpartition(":")[2],
+        "RECEIVER_OPERATOR_PORT": "0",
     }
     configure_logging("auto", "warning", process="demo")
     console.print(f"Starting the stand-in tenant and the service; their log is {scene.log}")

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import math
 import os
+import time
+from pathlib import Path
 from typing import TypedDict
 
 import redis
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily
-from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 from redis.exceptions import RedisError
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
@@ -17,9 +21,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 import migrations
-from receiver.committer import GroupCommitter
-from receiver.metrics import WAITING
 from storage.overview import overview
+
+#: How long a bare answer about readiness is good for, seconds.
+READINESS_SECONDS = 1.0
 
 
 class Check(TypedDict):
@@ -28,35 +33,49 @@ class Check(TypedDict):
 
 
 class Health:
-    """The three pages that a load balancer, an operator and Prometheus look at."""
+    """The pages that a load balancer, an operator and Prometheus look at."""
 
-    def __init__(
-        self, engine: Engine, redis_client: redis.Redis, committer: GroupCommitter, tenants: list[str]
-    ) -> None:
+    def __init__(self, engine: Engine, redis_client: redis.Redis, tenants: list[str]) -> None:
         self._engine = engine
         self._redis = redis_client
-        self._committer = committer
         self._tenants = tenants
+        self._asking = asyncio.Lock()
+        self._asked_at = -math.inf
+        self._was_ready = False
 
     async def alive(self, _request: Request) -> Response:
         """``GET /healthz``: the process answers."""
         return JSONResponse({"status": "alive"})
 
     async def ready(self, _request: Request) -> Response:
-        """``GET /readyz``: Postgres is reachable and migrated, and Redis is reachable; else 503."""
-        checks = {
-            "postgres": await run_in_threadpool(self._postgres),
-            "redis": await run_in_threadpool(self._redis_answers),
-        }
+        """``GET /readyz`` for everybody: 200 or 503, and nothing beside it.
+
+        Strangers may ask as often as they like: the servers are asked once a second.
+        """
+        async with self._asking:
+            if time.monotonic() - self._asked_at >= READINESS_SECONDS:
+                checks = await self._checks()
+                self._was_ready = all(check["ok"] for check in checks.values())
+                self._asked_at = time.monotonic()
+        return Response(status_code=200 if self._was_ready else 503)
+
+    async def ready_in_detail(self, _request: Request) -> Response:
+        """``GET /readyz`` for operators: Postgres is reachable and migrated, and Redis is reachable; else 503."""
+        checks = await self._checks()
         ready = all(check["ok"] for check in checks.values())
         status = {"status": "ready" if ready else "not ready", "checks": checks}
         return JSONResponse(status, 200 if ready else 503)
 
     async def metrics(self, _request: Request) -> Response:
-        """``GET /metrics``: this process's counters, and what stands in Postgres."""
-        WAITING.set(self._committer.waiting)
+        """``GET /metrics``: the receiver's counters, and what stands in Postgres."""
         stored = await run_in_threadpool(self._stored)
         return Response(generate_latest(_counters()) + generate_latest(stored), media_type=CONTENT_TYPE_LATEST)
+
+    async def _checks(self) -> dict[str, Check]:
+        return {
+            "postgres": await run_in_threadpool(self._postgres),
+            "redis": await run_in_threadpool(self._redis_answers),
+        }
 
     def _postgres(self) -> Check:
         try:
@@ -108,9 +127,20 @@ def _counters() -> CollectorRegistry:
     """This process's counters, or those of all that share the port; see :func:`receiver.serve.serve`."""
     if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
         return REGISTRY
+    _forget_the_dead(Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]))
     registry = CollectorRegistry()
     MultiProcessCollector(registry)  # type: ignore[no-untyped-call] # as of prometheus_client 0.26
     return registry
+
+
+def _forget_the_dead(directory: Path) -> None:
+    """What a killed process last said of its waiting notifications is no longer so."""
+    for path in directory.glob("gauge_live*_*.db"):
+        pid = path.stem.rpartition("_")[2]
+        try:
+            os.kill(int(pid), 0)
+        except ProcessLookupError:
+            mark_process_dead(pid, str(directory))  # type: ignore[no-untyped-call] # as of prometheus_client 0.26
 
 
 class _Collected:

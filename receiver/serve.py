@@ -12,6 +12,7 @@ from starlette.types import ASGIApp
 
 from receiver.app import create_app
 from receiver.connections import KEEP_ALIVE_SECONDS, GuardedProtocol
+from receiver.operators import operators_listening
 from workers.logs import configure_logging
 from workers.settings import Settings, load_settings
 
@@ -37,6 +38,7 @@ def serve(settings: Settings, *, processes: int = 1) -> None:
             # prometheus_client adds up the figures of several processes through files.
             directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="ampeco-receiver-metrics-"))
             os.environ["PROMETHEUS_MULTIPROC_DIR"] = directory
+        stack.enter_context(operators_listening(settings))
         uvicorn.run(
             "receiver.serve:app",
             factory=True,

@@ -9,7 +9,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import dramatiq
-import prometheus_client
 from apscheduler.schedulers.background import BackgroundScheduler
 from dramatiq import Broker, Worker
 from redis.exceptions import RedisError
@@ -31,6 +30,7 @@ from workers.broker import (
 )
 from workers.context import Context, create_context
 from workers.logs import get_logger
+from workers.operators import serve_worker_figures
 from workers.refresh import refresh_tenant
 from workers.settings import Settings
 from workers.sweep import sweep_batches, wake_refreshes, wake_walks
@@ -149,7 +149,7 @@ def work(settings: Settings, queues: set[str], stop: threading.Event | None = No
         worker.queue_prefetch = threads
         scheduler = create_scheduler(context, broker, settings)
         if settings.work_metrics_port is not None:
-            prometheus_client.start_http_server(settings.work_metrics_port, settings.host)
+            serve_worker_figures(settings, settings.work_metrics_port)
         broker.emit_after("process_boot")
         worker.start()
         scheduler.start()

@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AliasChoices, BeforeValidator, Field, ValidationError
+from pydantic import AliasChoices, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from ampeco.tenants import Tenant, load_tenants
@@ -38,11 +38,13 @@ class Settings(BaseSettings):
     database_url: str | None = Field(
         default=None,
         validation_alias=AliasChoices("DATABASE_URL", "database_url"),
+        repr=False,  # it may hold a password
         description="Postgres 15 or later; unset: an embedded one under the data directory",
     )
     redis_url: str | None = Field(
         default=None,
         validation_alias=AliasChoices("REDIS_URL", "redis_url"),
+        repr=False,
         description="Redis 6.2 or later; unset: an embedded one under the data directory",
     )
     tenants_file: Path = Field(
@@ -78,6 +80,13 @@ class Settings(BaseSettings):
         default=timedelta(seconds=20), gt=timedelta(0), description="Longest time that a client may take over a request"
     )
 
+    operator_host: str = Field(default="127.0.0.1", description="Address of the operators' pages")
+    operator_port: int = Field(default=8081, ge=0, le=65535, description="Port of the operators' pages; 0: any")
+    operator_token: SecretStr | None = Field(
+        default=None, description="What the operators' pages ask for; unset, with the file unset too: nothing"
+    )
+    operator_token_file: Path | None = Field(default=None, description="The file that holds the operators' token")
+
     apply_threads: int = Field(default=2, gt=0, le=16, description="Threads of a work process that apply")
     refresh_threads: int = Field(default=4, gt=0, le=64, description="Threads of a work process that read the API")
     sweep_after: Duration = Field(
@@ -98,7 +107,7 @@ class Settings(BaseSettings):
         default=None,
         ge=1,
         le=65535,
-        description="Port of the worker's own /metrics, on the receiver's host; unset: none",
+        description="Port of the worker's own /metrics, on the operators' address; unset: none",
     )
 
     log_format: Literal["auto", "console", "json"] = Field(
@@ -115,6 +124,24 @@ class Settings(BaseSettings):
         """
         return load_tenants(self.tenants_file)
 
+    def operator_secret(self) -> SecretStr | None:
+        """The operators' token; None where none is configured.
+
+        Raises:
+            SettingsError: it is given twice, is empty, or its file cannot be read.
+        """
+        if self.operator_token_file is None:
+            given, setting = self.operator_token, "RECEIVER_OPERATOR_TOKEN"
+        elif self.operator_token is not None:
+            raise SettingsError("RECEIVER_OPERATOR_TOKEN and RECEIVER_OPERATOR_TOKEN_FILE are both set: unset one.")
+        else:
+            given, setting = _read_secret(self.operator_token_file), "RECEIVER_OPERATOR_TOKEN_FILE"
+        if given is None:
+            return None
+        if not given.get_secret_value().strip():
+            raise SettingsError(f"{setting} is empty: give a token, or unset it.")
+        return SecretStr(given.get_secret_value().strip())
+
     def required_database_url(self) -> str:
         if self.database_url is None:
             raise SettingsError("DATABASE_URL is not set, and no embedded Postgres was started.")
@@ -124,6 +151,14 @@ class Settings(BaseSettings):
         if self.redis_url is None:
             raise SettingsError("REDIS_URL is not set, and no embedded Redis was started.")
         return self.redis_url
+
+
+def _read_secret(path: Path) -> SecretStr:
+    try:
+        return SecretStr(path.read_text())
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not text"
+        raise SettingsError(f"RECEIVER_OPERATOR_TOKEN_FILE: {path} cannot be read: {reason}.") from None
 
 
 def environment_name(field: str) -> str:
@@ -146,6 +181,7 @@ def load_settings() -> Settings:
         raise SettingsError(f"{name}: {first['msg']}.") from None
     _check_url(settings.database_url, "DATABASE_URL", ("postgresql://", "postgres://", "postgresql+psycopg://"))
     _check_url(settings.redis_url, "REDIS_URL", ("redis://", "rediss://", "unix://"))
+    settings.operator_secret()
     return settings
 
 

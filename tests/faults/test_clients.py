@@ -61,7 +61,7 @@ def is_accepted(service: Processes, body: bytes | None = None) -> bool:
 
 
 def cut(service: Processes, reason: str) -> float:
-    for line in httpx.get(f"{service.url}/metrics", timeout=30).text.splitlines():
+    for line in httpx.get(f"{service.operator_url}/metrics", timeout=30).text.splitlines():
         if line.startswith(f'ampeco_connections_cut_total{{reason="{reason}"}}'):
             return float(line.rpartition(" ")[2])
     return 0

@@ -26,6 +26,8 @@ class Processes:
     log: Path
     started: list[Process] = field(default_factory=list)
     urls: list[str] = field(default_factory=list)
+    #: Of the receiver that was started last.
+    operator_url: str = ""
 
     @property
     def url(self) -> str:
@@ -46,7 +48,10 @@ class Processes:
         url = url or (self.urls[0] if self.urls else None) or f"http://127.0.0.1:{free_port()}"
         if url not in self.urls:
             self.urls.append(url)
-        process = self.start("-m", "receiver", "serve", RECEIVER_PORT=url.rpartition(":")[2])
+        operator_port = free_port()
+        self.operator_url = f"http://127.0.0.1:{operator_port}"
+        ports = {"RECEIVER_PORT": url.rpartition(":")[2], "RECEIVER_OPERATOR_PORT": str(operator_port)}
+        process = self.start("-m", "receiver", "serve", **ports)
         eventually(lambda: is_ready(url), seconds=60)
         return process
 

@@ -20,6 +20,7 @@ from starlette.types import ASGIApp
 
 from ampeco.signature import sign
 from receiver.app import create_app
+from receiver.operators import create_operator_app
 from storage.database import create_database_engine
 from workers.apply import apply_open_batches
 from workers.settings import Settings
@@ -86,6 +87,7 @@ class Service:
     settings: Settings
     engine: Engine
     client: httpx.Client
+    operators: httpx.Client
 
     def post(
         self, body: bytes | dict[str, Any], *, tenant: str = "demo", token: str = TOKEN, **headers: str
@@ -125,7 +127,12 @@ def serving(database_url: str, redis_url: str, directory: Path, **changes: Any) 
     )
     engine = create_database_engine(database_url, application_name="tests", pool_size=5)
     try:
-        with running(create_app(settings)) as url, httpx.Client(base_url=url, timeout=30) as client:
-            yield Service(url, settings, engine, client)
+        with (
+            running(create_app(settings)) as url,
+            running(create_operator_app(settings)) as operators_url,
+            httpx.Client(base_url=url, timeout=30) as client,
+            httpx.Client(base_url=operators_url, timeout=30) as operators,
+        ):
+            yield Service(url, settings, engine, client, operators)
     finally:
         engine.dispose()

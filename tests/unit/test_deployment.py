@@ -189,6 +189,13 @@ def test_only_the_receiver_publishes_a_port(compose: dict[str, Any]) -> None:
     assert [name for name, service in compose["services"].items() if "ports" in service] == ["receiver"]
 
 
+def test_the_operators_pages_ask_for_a_token_where_containers_share_a_network(compose: dict[str, Any]) -> None:
+    for service in ("receiver", "apply", "refresh"):
+        described = compose["services"][service]
+        assert described["environment"]["RECEIVER_OPERATOR_TOKEN_FILE"] == "/run/secrets/operator_token"
+        assert "operator_token" in described["secrets"]
+
+
 def test_no_secret_stands_in_the_compose_file(compose: dict[str, Any]) -> None:
     for service in compose["services"].values():
         for name, value in service.get("environment", {}).items():

@@ -206,7 +206,7 @@ def registered_metrics() -> set[str]:
             names.add(family.name + ("_total" if family.type == "counter" else ""))
     # What is read from Postgres has a name even when Postgres does not answer.
     engine = create_engine("postgresql+psycopg://nobody@127.0.0.1:1/none")
-    stored = Health(engine, None, None, [])._stored()  # type: ignore[arg-type]
+    stored = Health(engine, None, [])._stored()  # type: ignore[arg-type]
     return names | {family.name for family in stored.collect() if isinstance(family, GaugeMetricFamily)}
 
 

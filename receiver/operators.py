@@ -1,0 +1,95 @@
+"""The operators' listener: readiness with its reasons, and the figures for Prometheus.
+
+It is beside the public one, on an address and port of its own, so that nothing but
+notifications and a bare yes or no can ever be reached from outside. One thread of
+``serve`` answers it, whatever the number of processes that accept.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import AsyncIterator, Iterator
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from receiver.health import Health
+from storage.database import create_database_engine
+from workers.broker import create_redis
+from workers.logs import get_logger
+from workers.operators import Guard, listen
+from workers.settings import Settings
+
+logger = get_logger(__name__)
+
+#: Connections for the operators' pages: a slow page does not keep readiness waiting.
+OPERATOR_POOL_SIZE = 2
+
+
+def create_operator_app(settings: Settings) -> ASGIApp:
+    """Make the app of the operators' pages, behind their token where there is one."""
+    engine = create_database_engine(
+        settings.required_database_url(), application_name="ampeco-receiver operators", pool_size=OPERATOR_POOL_SIZE
+    )
+    redis_client = create_redis(settings.required_redis_url())
+    health = Health(engine, redis_client, list(settings.tenants))
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+        yield
+        redis_client.close()
+        engine.dispose()
+
+    pages = Starlette(
+        routes=[
+            Route("/healthz", health.alive),
+            Route("/readyz", health.ready_in_detail),
+            Route("/metrics", health.metrics),
+        ],
+        lifespan=lifespan,
+    )
+    return OperatorsOnly(pages, Guard(settings.operator_secret()))
+
+
+class OperatorsOnly:
+    """Answers 401 to every request without the operators' token."""
+
+    def __init__(self, app: ASGIApp, guard: Guard) -> None:
+        self._app = app
+        self._guard = guard
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            shown = dict(scope["headers"]).get(b"authorization", b"").decode("latin-1")
+            if not self._guard.admits(shown):
+                body = {"error": "unauthorised", "message": "The operators' token is needed."}
+                await JSONResponse(body, 401, headers={"WWW-Authenticate": "Bearer"})(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
+
+
+@contextlib.contextmanager
+def operators_listening(settings: Settings) -> Iterator[str]:
+    """Answer operators from a thread meanwhile; yields the URL.
+
+    Raises:
+        SettingsError: the address or the port cannot be had.
+    """
+    listener = listen(settings, settings.operator_port, setting="RECEIVER_OPERATOR_PORT")
+    url = f"http://{settings.operator_host}:{listener.getsockname()[1]}"
+    server = uvicorn.Server(
+        uvicorn.Config(create_operator_app(settings), log_config=None, access_log=False, server_header=False)
+    )
+    thread = threading.Thread(target=server.run, args=([listener],), name="operators", daemon=True)
+    thread.start()
+    logger.info("operators' pages", url=url, token_needed=settings.operator_secret() is not None)
+    try:
+        yield url
+    finally:
+        server.should_exit = True
+        thread.join()
+        listener.close()

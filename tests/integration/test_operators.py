@@ -1,0 +1,152 @@
+"""Operators have a listener of their own: the public one tells a stranger nothing."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+from pydantic import SecretStr
+
+from receiver.operators import create_operator_app
+from tests.support.processes import Processes, Sender, processes
+from tests.support.service import Service, eventually, free_port, running, serving
+from workers.operators import Guard, listen, serve_worker_figures
+from workers.settings import Settings, SettingsError, load_settings
+
+PASSPHRASE = "operators-passphrase-9c1d"
+BEARER = {"Authorization": f"Bearer {PASSPHRASE}"}
+
+
+@pytest.mark.parametrize("path", ["/metrics", "/", "/docs", "/status", "/notifications/demo"])
+def test_the_public_listener_shows_no_page(service: Service, path: str) -> None:
+    answer = service.client.get(path)
+    assert answer.status_code in (404, 405)
+    assert "demo" not in answer.text
+    assert "ampeco_" not in answer.text
+
+
+def test_the_public_readiness_is_a_status_code_and_nothing_else(service: Service) -> None:
+    answer = service.client.get("/readyz")
+    assert (answer.status_code, answer.content) == (200, b"")
+
+
+def test_a_stranger_cannot_make_us_ask_the_servers_more_than_once_a_second(database_url: str, tmp_path: Path) -> None:
+    with serving(database_url, "redis://127.0.0.1:1/0", tmp_path) as service:
+        began = time.monotonic()
+        assert {service.client.get("/readyz").status_code for _ in range(200)} == {503}
+        # Each look at a Redis that is down takes a tenth of a second and more.
+        assert time.monotonic() - began < 10
+
+
+def test_every_page_of_the_operators_asks_for_their_token(service: Service) -> None:
+    settings = service.settings.model_copy(update={"operator_token": SecretStr(PASSPHRASE)})
+    with running(create_operator_app(settings)) as url, httpx.Client(base_url=url) as client:
+        for path in ("/metrics", "/readyz", "/healthz", "/nothing"):
+            for wrong in (
+                {},
+                {"Authorization": PASSPHRASE},
+                {"Authorization": "Bearer"},
+                {"Authorization": "Bearer x"},
+            ):
+                answer = client.get(path, headers=wrong)
+                assert answer.status_code == 401, path
+                assert answer.headers["WWW-Authenticate"] == "Bearer"
+                assert PASSPHRASE not in answer.text
+        assert client.get("/readyz", headers=BEARER).json()["status"] == "ready"
+        assert "ampeco_postgres_up 1.0" in client.get("/metrics", headers=BEARER).text
+
+
+def test_a_workers_figures_ask_for_the_same_token() -> None:
+    port = serve_worker_figures(Settings(operator_token=SecretStr(PASSPHRASE)), 0)
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}") as client:
+        assert client.get("/healthz").status_code == 200
+        assert client.get("/metrics").status_code == 401
+        assert client.get("/metrics", headers={"Authorization": "Bearer x"}).status_code == 401
+        assert client.get("/nothing", headers=BEARER).status_code == 404
+        assert "ampeco_" in client.get("/metrics", headers=BEARER).text
+
+
+def test_a_guard_without_a_token_lets_everybody_in_and_one_with_a_token_only_its_holder() -> None:
+    assert Guard(None).admits(None)
+    guard = Guard(SecretStr("t"))
+    assert guard.admits("bearer t")
+    assert not guard.admits(None)
+    assert not guard.admits("Basic t")
+    assert not guard.admits("Bearer \udcff")
+
+
+def test_a_port_that_is_taken_is_told_in_one_sentence(service: Service) -> None:
+    taken = int(service.url.rpartition(":")[2])
+    with pytest.raises(SettingsError, match=f"RECEIVER_OPERATOR_PORT: 127.0.0.1:{taken} cannot be listened on"):
+        listen(service.settings, taken, setting="RECEIVER_OPERATOR_PORT")
+
+
+@pytest.mark.parametrize(
+    ("environment", "told"),
+    [
+        ({"RECEIVER_OPERATOR_TOKEN": " "}, "RECEIVER_OPERATOR_TOKEN is empty"),
+        ({"RECEIVER_OPERATOR_TOKEN_FILE": "/nowhere"}, "RECEIVER_OPERATOR_TOKEN_FILE: /nowhere cannot be read"),
+        ({"RECEIVER_OPERATOR_TOKEN": "a", "RECEIVER_OPERATOR_TOKEN_FILE": "b"}, "are both set"),
+    ],
+)
+def test_a_token_that_cannot_be_had_stops_the_start(
+    environment: dict[str, str], told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError, match=told):
+        load_settings()
+
+
+def test_the_token_may_come_from_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "token"
+    path.write_text(f"{PASSPHRASE}\n")
+    secret = Settings(operator_token_file=path).operator_secret()
+    assert secret is not None
+    assert secret.get_secret_value() == PASSPHRASE
+
+
+def _figure(url: str, name: str) -> float:
+    lines = httpx.get(f"{url}/metrics").text.splitlines()
+    return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(name))
+
+
+def test_one_page_adds_up_the_processes_that_share_the_port_and_forgets_the_dead(
+    database_url: str, redis_url: str, tmp_path: Path
+) -> None:
+    with processes(database_url, redis_url, tmp_path) as service:
+        started = service.start("-m", "receiver", "serve", "--processes", "2")
+        eventually(service.is_ready, seconds=60)
+        url = f"http://127.0.0.1:{service.operator_port}"
+        with Sender(service.url) as sender:
+            sender.wait_for(60)
+        # Whichever process answered each, the page has them all
+        accepted = len(sender.ledger)
+        eventually(lambda: _figure(url, "ampeco_notifications_accepted_total") == accepted)
+        # A process that is killed loses none of what it counted, and is replaced
+        for child in _accepting(started.pid):
+            os.kill(child, signal.SIGKILL)
+        eventually(service.is_ready, seconds=60)
+        assert _figure(url, "ampeco_notifications_accepted_total") == accepted
+        assert _figure(url, "ampeco_notifications_waiting") == 0
+
+
+def _accepting(parent: int) -> list[int]:
+    """The processes of a receiver that accept."""
+    children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+    return [pid for child in children if b"spawn_main" in Path(f"/proc/{(pid := int(child))}/cmdline").read_bytes()]
+
+
+def test_several_receivers_on_one_host_have_an_operators_port_each(
+    database_url: str, redis_url: str, tmp_path: Path
+) -> None:
+    with processes(database_url, redis_url, tmp_path) as service:
+        service.serve()
+        second = Processes(service.environment, free_port(), service.operator_port, service.log)
+        second.environment = service.environment | {"RECEIVER_PORT": str(second.port)}
+        assert second.start("-m", "receiver", "serve").wait(60) == 2
+        assert "RECEIVER_OPERATOR_PORT" in service.log.read_text()

@@ -1,0 +1,111 @@
+"""What operators alone may see: the listener's socket, who is let in, and a worker's own figures.
+
+The pages of ``serve`` are in :mod:`receiver.operators`; both keep to the same address and token.
+"""
+
+from __future__ import annotations
+
+import hmac
+import ipaddress
+import socket
+import threading
+from http.server import ThreadingHTTPServer
+
+from prometheus_client import MetricsHandler
+from pydantic import SecretStr
+
+from workers.logs import get_logger
+from workers.settings import Settings, SettingsError
+
+logger = get_logger(__name__)
+
+_SCHEME = "bearer "
+
+#: A client that connects and then says nothing holds a thread no longer than this.
+REQUEST_TIMEOUT_SECONDS = 10
+
+
+class Guard:
+    """Lets in whoever shows the operators' token, and everybody where there is none."""
+
+    def __init__(self, token: SecretStr | None) -> None:
+        self._token = None if token is None else token.get_secret_value().encode()
+
+    def admits(self, authorization: str | None) -> bool:
+        """Whether this ``Authorization`` header opens the pages; compared in constant time."""
+        if self._token is None:
+            return True
+        shown = authorization or ""
+        offered = shown[len(_SCHEME) :].strip() if shown[: len(_SCHEME)].lower() == _SCHEME else ""
+        return hmac.compare_digest(self._token, offered.encode("utf-8", "surrogateescape"))
+
+
+def listen(settings: Settings, port: int, *, setting: str) -> socket.socket:
+    """A listening socket on the operators' address.
+
+    Parameters:
+        port: 0 means any that is free.
+        setting: names the port in an error.
+
+    Raises:
+        SettingsError: the address or the port cannot be had.
+    """
+    host = settings.operator_host
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        listener = socket.create_server((host, port), family=family)
+    except OSError as error:
+        raise SettingsError(
+            f"{setting}: {host}:{port} cannot be listened on: {error.strerror}; choose another port,"
+            " or another RECEIVER_OPERATOR_HOST."
+        ) from None
+    if settings.operator_secret() is None and not _is_loopback(listener):
+        logger.warning("anybody who reaches this port sees the operators' pages: set RECEIVER_OPERATOR_TOKEN")
+    return listener
+
+
+def _is_loopback(listener: socket.socket) -> bool:
+    return ipaddress.ip_address(listener.getsockname()[0].partition("%")[0]).is_loopback
+
+
+class _Pages(MetricsHandler):
+    """``/metrics`` for operators, and ``/healthz``, which says nothing, for whoever asks."""
+
+    timeout = REQUEST_TIMEOUT_SECONDS
+    guard: Guard
+
+    def do_GET(self) -> None:  # noqa: N802 - named by http.server
+        path = self.path.partition("?")[0]
+        if path == "/healthz":
+            self._answer(200, b'{"status":"alive"}')
+        elif not self.guard.admits(self.headers.get("Authorization")):
+            self._answer(401, b'{"error":"unauthorised","message":"The operators\' token is needed."}')
+        elif path != "/metrics":
+            self._answer(404, b'{"error":"not_found","message":"Not Found."}')
+        else:
+            super().do_GET()
+
+    def _answer(self, status: int, body: bytes) -> None:
+        self.send_response_only(status)
+        if status == 401:
+            self.send_header("WWW-Authenticate", "Bearer")
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+
+def serve_worker_figures(settings: Settings, port: int) -> int:
+    """Serve this process's figures from a thread; returns the port.
+
+    Raises:
+        SettingsError: the port cannot be had.
+    """
+    listener = listen(settings, port, setting="RECEIVER_WORK_METRICS_PORT")
+    handler = type("Pages", (_Pages,), {"guard": Guard(settings.operator_secret())})
+    server = ThreadingHTTPServer(("", 0), handler, bind_and_activate=False)
+    server.socket.close()
+    server.socket = listener
+    threading.Thread(target=server.serve_forever, name="figures", daemon=True).start()
+    bound: int = listener.getsockname()[1]
+    return bound
