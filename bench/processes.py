@@ -55,12 +55,12 @@ def stop(process: subprocess.Popen[bytes]) -> None:
                 raise
 
 
-def wait_until_answers(name: str, port: int, log: Path) -> None:
-    """Wait for a server of ours to answer ``/healthz``."""
+def wait_until_answers(name: str, port: int, log: Path, path: str = "/healthz") -> None:
+    """Wait for a server to answer."""
     deadline = time.monotonic() + START_TIMEOUT_SECONDS
     while time.monotonic() < deadline:
         with contextlib.suppress(httpx.TransportError):
-            if httpx.get(f"http://127.0.0.1:{port}/healthz", trust_env=False).is_success:
+            if httpx.get(f"http://127.0.0.1:{port}{path}", trust_env=False).is_success:
                 return
         time.sleep(0.05)
     raise BenchError(f"{name} did not start within {START_TIMEOUT_SECONDS:g} s:\n{tail(log)}")

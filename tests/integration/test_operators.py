@@ -12,7 +12,8 @@ import pytest
 from pydantic import SecretStr
 
 from receiver.operators import create_operator_app
-from tests.support.processes import Processes, Sender, processes
+from tests.support.processes import is_ready, processes
+from tests.support.sender import Sender
 from tests.support.service import Service, eventually, free_port, running, serving
 from workers.operators import Guard, listen, serve_worker_figures
 from workers.settings import Settings, SettingsError, load_settings
@@ -119,18 +120,17 @@ def test_one_page_adds_up_the_processes_that_share_the_port_and_forgets_the_dead
     database_url: str, redis_url: str, tmp_path: Path
 ) -> None:
     with processes(database_url, redis_url, tmp_path) as service:
-        started = service.start("-m", "receiver", "serve", "--processes", "2")
-        eventually(service.is_ready, seconds=60)
-        url = f"http://127.0.0.1:{service.operator_port}"
-        with Sender(service.url) as sender:
+        started = service.serve(None, "--processes", "2")
+        url = service.operator_url
+        with Sender(service.urls) as sender:
             sender.wait_for(60)
         # Whichever process answered each, the page has them all
-        accepted = len(sender.ledger)
+        accepted = sender.answers[202]
         eventually(lambda: _figure(url, "ampeco_notifications_accepted_total") == accepted)
         # A process that is killed loses none of what it counted, and is replaced
         for child in _accepting(started.pid):
             os.kill(child, signal.SIGKILL)
-        eventually(service.is_ready, seconds=60)
+        eventually(lambda: is_ready(service.url), seconds=60)
         assert _figure(url, "ampeco_notifications_accepted_total") == accepted
         assert _figure(url, "ampeco_notifications_waiting") == 0
 
@@ -146,7 +146,6 @@ def test_several_receivers_on_one_host_have_an_operators_port_each(
 ) -> None:
     with processes(database_url, redis_url, tmp_path) as service:
         service.serve()
-        second = Processes(service.environment, free_port(), service.operator_port, service.log)
-        second.environment = service.environment | {"RECEIVER_PORT": str(second.port)}
-        assert second.start("-m", "receiver", "serve").wait(60) == 2
+        ports = {"RECEIVER_PORT": str(free_port()), "RECEIVER_OPERATOR_PORT": service.operator_url.rpartition(":")[2]}
+        assert service.start("-m", "receiver", "serve", **ports).wait(60) == 2
         assert "RECEIVER_OPERATOR_PORT" in service.log.read_text()

@@ -43,7 +43,7 @@ class Processes:
         self.started.append(process)
         return process
 
-    def serve(self, url: str | None = None) -> Process:
+    def serve(self, url: str | None = None, *options: str) -> Process:
         """Run a receiver, where one ran before or elsewhere, and wait until it is ready."""
         url = url or (self.urls[0] if self.urls else None) or f"http://127.0.0.1:{free_port()}"
         if url not in self.urls:
@@ -51,7 +51,7 @@ class Processes:
         operator_port = free_port()
         self.operator_url = f"http://127.0.0.1:{operator_port}"
         ports = {"RECEIVER_PORT": url.rpartition(":")[2], "RECEIVER_OPERATOR_PORT": str(operator_port)}
-        process = self.start("-m", "receiver", "serve", **ports)
+        process = self.start("-m", "receiver", "serve", *options, **ports)
         eventually(lambda: is_ready(url), seconds=60)
         return process
 

@@ -1,0 +1,179 @@
+"""``python -m bench.api_calls``: what following a tenant costs in calls of its API, by the size of its fleet.
+
+For each size a stand-in tenant lives in real time beside a whole service of its own, all of
+them at once. Once everything is known, the calls of some minutes are counted, and how long
+the reads that notifications ask for had to wait.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import psycopg
+import typer
+from pydantic import SecretStr
+from rich.console import Console
+from rich.table import Table
+
+from ampeco.client import Client
+from bench.processes import BenchError, free_port, running, wait_until_answers
+from receiver import subscribing
+from receiver.embedded import embedded_servers
+from receiver.service import bring_up_to_date
+from storage.database import conninfo
+from workers.broker import QUEUES
+from workers.settings import Settings, load_settings
+
+TENANT = "bench"
+TOKEN = "bench-token-that-opens-nothing"
+
+#: The most that is waited for everything to be known.
+KNOWN_SECONDS = 900
+
+#: A busy day: vehicles that come to an EVSE.
+SESSIONS_A_DAY = 12
+
+POLL_SECONDS = 1.0
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+@dataclass
+class Stand:
+    """A tenant and its service; what was counted when the measuring began, and since."""
+
+    evses: int
+    connection: psycopg.Connection[Any]
+    began: dict[str, int]
+    longest_wait_seconds: float = 0.0
+
+    def one(self, query: str) -> Any:
+        row = self.connection.execute(query).fetchone()
+        return None if row is None else row[0]
+
+    def is_known(self) -> bool:
+        """Whether everything was listed once and the reads that this asked for are made."""
+        listed = self.one("SELECT count(*) FROM ingest.sync_cursor WHERE kind IN ('evse', 'charge_point', 'session')")
+        return bool(listed == 3 and self.one("SELECT count(*) FROM ingest.refresh_request WHERE due_at < now()") < 20)
+
+    def count(self) -> dict[str, int]:
+        rows = self.connection.execute("SELECT reason, sum(calls), sum(saved) FROM ingest.api_usage GROUP BY reason")
+        counted = {"notifications": int(self.one("SELECT coalesce(sum(notifications), 0) FROM ingest.batch"))}
+        for reason, calls, saved in rows:
+            counted[reason] = int(calls)
+            counted["saved"] = counted.get("saved", 0) + int(saved)
+        return counted
+
+    def look(self) -> None:
+        """See how long the oldest wanted read has waited; what was gone is looked for later on purpose."""
+        waited = self.one(
+            "SELECT extract(epoch FROM now() - min(marked_at)) FROM ingest.refresh_request WHERE reason <> 'gone'"
+        )
+        self.longest_wait_seconds = max(self.longest_wait_seconds, float(waited or 0))
+
+
+@contextlib.contextmanager
+def stand(evses: int, folder: Path, calls_per_minute: int, reconcile_seconds: int) -> Any:
+    """Everything for one size, running."""
+    folder.mkdir()
+    log = folder / "bench.log"
+    ports = {name: free_port() for name in ("tenant", "receiver")}
+    tenants_file = folder / "tenants.toml"
+    tenants_file.write_text(
+        f'[tenants.{TENANT}]\nbase_url = "http://127.0.0.1:{ports["tenant"]}"\ntoken = "{TOKEN}"\n'
+        f"calls_per_minute = {calls_per_minute}\n"
+    )
+    settings: Settings = load_settings().model_copy(
+        update={"data_dir": folder, "database_url": None, "redis_url": None}
+    )
+    with contextlib.ExitStack() as stack:
+        ready = stack.enter_context(embedded_servers(settings))
+        bring_up_to_date(ready)
+        environment = {
+            "DATABASE_URL": ready.required_database_url(),
+            "REDIS_URL": ready.required_redis_url(),
+            "TENANTS_FILE": str(tenants_file),
+            "RECEIVER_HOST": "127.0.0.1",
+            "RECEIVER_PORT": str(ports["receiver"]),
+            "RECEIVER_OPERATOR_PORT": "0",
+            "RECEIVER_RECONCILE_INTERVAL": str(reconcile_seconds),
+            "RECEIVER_LOG_FORMAT": "json",
+            "AMPECO_SIMULATOR_TOKEN": TOKEN,
+        }
+        fleet = ["--evses", str(evses), "--charge-points", str(evses // 2), "--locations", str(max(evses // 10, 1))]
+        pace = ["--speed", "1", "--sessions-a-day", str(SESSIONS_A_DAY)]
+        tenant = ["simulator", "run", "--port", str(ports["tenant"]), *fleet, *pace]
+        stack.enter_context(running(f"tenant of {evses}", tenant, environment, log))
+        stack.enter_context(running("receiver", ["receiver", "serve"], environment, log))
+        wait_until_answers("tenant", ports["tenant"], log, "/")
+        wait_until_answers("receiver", ports["receiver"], log)
+        for queue in QUEUES:
+            stack.enter_context(running(f"work {queue}", ["receiver", "work", "--queue", queue], environment, log))
+        configured = settings.model_copy(update={"tenants_file": tenants_file}).tenants[TENANT]
+        with Client(configured.url, SecretStr(TOKEN)) as client:
+            url = subscribing.callback_url(f"http://127.0.0.1:{ports['receiver']}", TENANT)
+            subscribing.subscribe(client, configured, url)
+        connection = stack.enter_context(psycopg.connect(conninfo(ready.required_database_url()), autocommit=True))
+        yield Stand(evses, connection, {})
+
+
+@app.command()
+def main(
+    evses: Annotated[list[int] | None, typer.Option(help="Sizes of the fleet; left out, 100, 500 and 2000.")] = None,
+    minutes: Annotated[float, typer.Option(min=0.5, help="For how long calls are counted.")] = 5,
+    calls_per_minute: Annotated[int, typer.Option(min=6, help="The pace of each tenant.")] = 120,
+    reconcile_seconds: Annotated[int, typer.Option(min=10, help="How often it is reconciled.")] = 300,
+) -> None:
+    """Count the calls of the API for each thousand notifications, and print one table."""
+    tell = Console(stderr=True, highlight=False)
+    with tempfile.TemporaryDirectory(prefix="ampeco-calls-") as made, contextlib.ExitStack() as stack:
+        stands: list[Stand] = [
+            stack.enter_context(stand(size, Path(made) / str(size), calls_per_minute, reconcile_seconds))
+            for size in evses or (100, 500, 2_000)
+        ]
+        tell.print("waiting until everything is known")
+        deadline = time.monotonic() + KNOWN_SECONDS
+        while not all(one.is_known() for one in stands):
+            if time.monotonic() > deadline:
+                raise BenchError(f"not everything was known within {KNOWN_SECONDS} s")
+            time.sleep(POLL_SECONDS)
+        for one in stands:
+            one.began = one.count()
+        tell.print(f"counting for {minutes:g} minutes")
+        ends_at = time.monotonic() + minutes * 60
+        while time.monotonic() < ends_at:
+            for one in stands:
+                one.look()
+            time.sleep(POLL_SECONDS)
+        table = _table(stands)
+    Console(width=110).print(table)
+
+
+def _table(stands: list[Stand]) -> Table:
+    table = Table(title="Calls of the API for each 1,000 notifications", title_justify="left")
+    for heading in ("EVSEs", "Notifications", "Refresh", "Reconcile", "Saved", "Calls / 1,000", "Longest wait"):
+        table.add_column(heading, justify="right")
+    for one in stands:
+        ended = one.count()
+        spent = {name: ended.get(name, 0) - one.began.get(name, 0) for name in ended}
+        refresh, reconcile = spent.get("refresh", 0), spent.get("reconcile", 0) + spent.get("backfill", 0)
+        notifications = max(spent["notifications"], 1)
+        table.add_row(
+            f"{one.evses:,}",
+            f"{notifications:,}",
+            f"{refresh:,}",
+            f"{reconcile:,}",
+            f"{spent.get('saved', 0):,}",
+            f"{1_000 * (refresh + reconcile) / notifications:.1f}",
+            f"{one.longest_wait_seconds:.0f} s",
+        )
+    return table
+
+
+if __name__ == "__main__":
+    app()
