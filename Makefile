@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint format bench faults soak overload clean
+.PHONY: demo test lint format bench calls faults soak overload clean
 
 demo: $(READY) ## Show the whole path at work; Ctrl-C stops it
 	$(BIN)/ampeco-receiver demo $(DEMO)
@@ -27,6 +27,9 @@ format: $(READY) ## Put the code in the one form
 
 bench: $(READY) ## Print the benchmark table
 	$(BIN)/python -m bench $(BENCH)
+
+calls: $(READY) ## Count the calls of the API by the size of the fleet; about ten minutes
+	$(BIN)/python -m bench.api_calls $(CALLS)
 
 faults: $(READY) ## Kill, stop, pause and fill everything under load, and print what became of it
 	$(BIN)/pytest tests/faults -m "not soak" $(TESTS)

@@ -8,6 +8,7 @@ the reads that notifications ask for had to wait.
 from __future__ import annotations
 
 import contextlib
+import sys
 import tempfile
 import time
 from dataclasses import dataclass
@@ -176,4 +177,7 @@ def _table(stands: list[Stand]) -> Table:
 
 
 if __name__ == "__main__":
-    app()
+    try:
+        app()
+    except BenchError as problem:
+        sys.exit(f"bench: {problem}")

@@ -165,6 +165,7 @@ def _callback_url(settings: Settings, given: str | None, tenant: Tenant) -> str:
 def subscribe(tenant: TenantOption = None, public_url: UrlOption = None) -> None:
     """Make sure each tenant has exactly one subscription that calls us, with the configured notifications."""
     settings = load_settings()
+    new: list[str] = []
     with _clients(settings, tenant) as clients:
         for configured, client in clients:
             url = _callback_url(settings, public_url, configured)
@@ -176,6 +177,19 @@ def subscribe(tenant: TenantOption = None, public_url: UrlOption = None) -> None
             )
             for removed in result.removed:
                 console.print(f"{configured.name}: further subscription {removed} for the same URL removed")
+            if result.action == "created":
+                new.append(configured.name)
+    for name in new:
+        _offer_backfill(name)
+
+
+def _offer_backfill(tenant: str) -> None:
+    """What was there before the subscription, no notification will tell."""
+    if console.is_terminal and sys.stdin.isatty():
+        if typer.confirm(f"{tenant}: read what AMPECO has already? It can be done later, too", default=True):
+            reconciling.backfill(None, tenant)
+    else:
+        console.print(f"{tenant}: `ampeco-receiver backfill --tenant {tenant}` reads what AMPECO has already.")
 
 
 @app.command()

@@ -47,15 +47,12 @@ class Wanted(NamedTuple):
         children: the stored ids of its connectors or charging periods.
         is_listed: whether it was read with many others. Then a first status is taken as it is
             shown, from when the read began: asking for the time of each costs a call.
-        missed_since: since when status notifications may have been missed, so that the
-            status logs are read from there; None where only a contradiction asks for them.
     """
 
     entity_id: int
     known: Known
     children: set[int]
     is_listed: bool = False
-    missed_since: datetime | None = None
 
 
 def findings_of_answer(kind: str, client: Client, answer: Answer[Any], wanted: Wanted) -> Findings:
@@ -151,7 +148,7 @@ CHILDREN = {"session": "charging_period", "evse": "connector"}
 def _in_doubt(wanted: Wanted, group: str, shown: str | None, changed_at: datetime | None) -> bool:
     """Whether the status that a resource shows is not the one we know, or not all that there was."""
     known_at = wanted.known.get(f"{group}_at")
-    if wanted.missed_since is not None or wanted.known.get(f"{group}_contested"):
+    if wanted.known.get(f"{group}_contested"):
         return True
     if changed_at is not None and known_at is not None and changed_at > known_at:
         return True
@@ -169,13 +166,12 @@ def _logged(
     Of a log that we know nothing of, the latest entry alone is read, and of one that shows nothing.
     """
     known_at = wanted.known.get(f"{group}_at")
-    if wanted.is_listed and known_at is None and wanted.missed_since is None:
+    if wanted.is_listed and known_at is None:
         return []
-    since = min((at for at in (known_at, wanted.missed_since) if at is not None), default=None)
     entries: list[Answer[Entry]] = []
-    if since is not None:
+    if known_at is not None:
         with contextlib.suppress(NotFound, Forbidden):
-            entries = list(islice(log(wanted.entity_id, created_after=since), MOST_LOG_ENTRIES))
+            entries = list(islice(log(wanted.entity_id, created_after=known_at), MOST_LOG_ENTRIES))
     if not entries:
         with contextlib.suppress(NotFound, Forbidden):
             entries = [latest(wanted.entity_id)]
