@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint format bench calls faults soak overload clean
+.PHONY: demo test lint format bench calls fuzz faults soak overload clean
 
 demo: $(READY) ## Show the whole path at work; Ctrl-C stops it
 	$(BIN)/ampeco-receiver demo $(DEMO)
@@ -30,6 +30,10 @@ bench: $(READY) ## Print the benchmark table
 
 calls: $(READY) ## Count the calls of the API by the size of the fleet; about ten minutes
 	$(BIN)/python -m bench.api_calls $(CALLS)
+
+fuzz: $(READY) ## Fuzz every reader of foreign bytes for SECONDS each
+	UV_PROJECT_ENVIRONMENT=$(VENV) $(BIN)/uv sync --quiet --frozen --all-extras --group fuzz
+	$(BIN)/python -m tests.fuzz $(or $(SECONDS),60)
 
 faults: $(READY) ## Kill, stop, pause and fill everything under load, and print what became of it
 	$(BIN)/pytest tests/faults -m "not soak" $(TESTS)

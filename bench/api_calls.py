@@ -127,7 +127,7 @@ def stand(evses: int, folder: Path, calls_per_minute: int, reconcile_seconds: in
 def main(
     evses: Annotated[list[int] | None, typer.Option(help="Sizes of the fleet; left out, 100, 500 and 2000.")] = None,
     minutes: Annotated[float, typer.Option(min=0.5, help="For how long calls are counted.")] = 5,
-    calls_per_minute: Annotated[int, typer.Option(min=6, help="The pace of each tenant.")] = 120,
+    calls_per_minute: Annotated[int, typer.Option(min=6, help="The pace of each tenant.")] = 60,
     reconcile_seconds: Annotated[int, typer.Option(min=10, help="How often it is reconciled.")] = 300,
 ) -> None:
     """Count the calls of the API for each thousand notifications, and print one table."""

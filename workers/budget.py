@@ -1,8 +1,8 @@
 """The API budget: every call of every process passes here, is held back, counted, or refused.
 
 A tenant's pace is a sliding window in Redis, shared by all processes. Work that nobody waits
-for (backfill, reconcile) may take half of it, so that it never starves the reads that
-keep the state fresh.
+for (backfill, reconcile) may take half of it, and the reads that keep the state fresh three
+quarters, so that neither starves the other.
 """
 
 from __future__ import annotations
@@ -34,8 +34,12 @@ POLL_SECONDS = 0.25
 #: A worker that would wait longer than this for its turn has other tenants to serve.
 LONGEST_WAIT_SECONDS = 2.0
 
-#: Reasons that may take half of the pace, as nobody waits for them.
-IN_THE_BACKGROUND: frozenset[CallReason] = frozenset({"backfill", "reconcile"})
+#: The share of the pace that some reasons have at most, those of one name together.
+SHARES: dict[CallReason, tuple[str, float]] = {
+    "backfill": ("background", 0.5),
+    "reconcile": ("background", 0.5),
+    "refresh": ("refresh", 0.75),
+}
 
 
 class HeldBackError(Exception):
@@ -116,9 +120,10 @@ class Gate:
         key = f"ampeco-receiver:pace:{tenant.name}"
         calls = max(round(tenant.calls_per_minute * WINDOW_SECONDS / 60), 1)
         self._limiters = [_limiter(backend, key, calls)]
-        if reason in IN_THE_BACKGROUND:
+        if reason in SHARES:
             # First: what the smaller share refuses must not count against the whole.
-            self._limiters.insert(0, _limiter(backend, f"{key}:background", max(calls // 2, 1)))
+            name, share = SHARES[reason]
+            self._limiters.insert(0, _limiter(backend, f"{key}:{name}", max(int(calls * share), 1)))
 
     def __call__(self) -> None:
         """Return when the call may go out.

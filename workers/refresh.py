@@ -19,7 +19,7 @@ from ampeco.client import Answer, Client
 from ampeco.errors import ApiError, Forbidden, NotFound, RateLimited, Unauthorised, Unavailable
 from ampeco.kinds import KINDS
 from ampeco.listing import Params
-from storage import refresh_queue, refusals
+from storage import refresh_queue, refusals, walks
 from storage.facts import presence
 from storage.findings import Findings
 from storage.fold import Fold
@@ -42,9 +42,10 @@ MOST_REQUESTS = 500
 #: Fewer than this are read one by one, as a page costs a call, too.
 LEAST_FOR_A_LISTING = 3
 
-#: What was never read may have changed at any time, so only the whole listing shows it; so
-#: many of them, and most of a listing is likely to be new to us.
-LEAST_FOR_A_WHOLE_LISTING = 10
+#: So many unknown ones of a kind that was never walked: its walk, which is due, shows them all
+#: for a call a hundred, so they wait for it.
+LEAST_FOR_A_WALK = 10
+WALK_DELAY = timedelta(seconds=30)
 
 #: A page that settles fewer than this was not worth its call; the rest is read one by one.
 LEAST_OF_A_PAGE = 2
@@ -124,6 +125,7 @@ class _Round:
             return
         try:
             self._settle_known()
+            self._await_walk()
             if self._may_ask():
                 self._read_listing(client)
             else:
@@ -153,6 +155,16 @@ class _Round:
         with self._context.engine.begin() as connection:
             stored = known(connection, self._tenant, self._kind, [request.entity_id for request in moot])
             self._finish(connection, [request for request in moot if stored[request.entity_id].is_whole])
+
+    def _await_walk(self) -> None:
+        """Leave what the first walk through the kind's listing will show."""
+        unknown = [request for request in self.open.values() if request.reason == "unknown"]
+        if len(unknown) < LEAST_FOR_A_WALK:
+            return
+        with self._context.engine.begin() as connection:
+            cursor = walks.cursors(connection, [self._tenant]).get((self._tenant, self._kind))
+            if cursor is None or cursor.changed_until is None:
+                self._postpone(connection, unknown, WALK_DELAY, None, counts=False)
 
     def _may_ask(self) -> bool:
         """Whether the kind may be read, as far as is known; a refused one is tried once an hour."""
@@ -185,13 +197,9 @@ class _Round:
             query = page.following
 
     def _listing_query(self, client: Client) -> Params | None:
-        """The listing that most of what is in hand can be hoped to be in; None where there is none."""
+        """The listing of what changed since the first mark; None where reading one by one is cheaper."""
         kind = KINDS[self._kind]
-        listed = [request for request in self.open.values() if not request.reference]
-        unknown = [request for request in listed if request.reason == "unknown"]
-        changed = [request for request in listed if request.reason != "unknown"]
-        if len(unknown) >= max(LEAST_FOR_A_WHOLE_LISTING, len(changed)):
-            return client.first_query(kind)
+        changed = [one for one in self.open.values() if not one.reference and one.reason != "unknown"]
         if kind.changed_since is None or len(changed) < LEAST_FOR_A_LISTING:
             return None
         since = min(request.marked_at for request in changed) - LISTING_MARGIN

@@ -44,12 +44,15 @@ def passed(client: redis.Redis, reason: CallReason, tries: int, name: str = "t",
 
 
 def test_all_processes_together_keep_the_pace(client: redis.Redis) -> None:
-    assert passed(client, "refresh", 6) + passed(client, "refresh", 20) == 10
+    assert passed(client, "person", 6) + passed(client, "guardian", 20) == 10
     assert passed(client, "person", 5) == 0
     assert passed(client, "refresh", 5, name="other") == 5
 
 
-def test_the_background_takes_half_of_it_at_most(client: redis.Redis) -> None:
+def test_neither_the_background_nor_the_reads_take_all_of_it(client: redis.Redis) -> None:
+    assert passed(client, "refresh", 20) == 7
+    assert passed(client, "backfill", 20) == 3
+    client.flushall()
     assert passed(client, "backfill", 20) == 5
     assert passed(client, "reconcile", 20) == 0
     assert passed(client, "refresh", 20) == 5
@@ -70,8 +73,8 @@ def test_a_call_waits_for_its_turn_where_that_is_soon(client: redis.Redis) -> No
         slept.append(seconds)
         client.flushall()  # the window is over
 
-    passed(client, "refresh", 10)
-    Gate(client, Usage(), tenant(), "refresh", sleep=sleep)()
+    passed(client, "person", 10)
+    Gate(client, Usage(), tenant(), "person", sleep=sleep)()
     assert len(slept) == 1
 
 

@@ -1,0 +1,128 @@
+"""``make fuzz``: coverage-guided fuzzing of whatever reads what others send.
+
+Each target runs in a process of its own for so many seconds, over a corpus seeded from
+``tests/samples``. An input that raises what the target does not allow is written to
+``fuzz-findings/``; it belongs into a test, by name.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from uuid import UUID
+
+import atheris
+
+with atheris.instrument_imports(include=["ampeco", "storage", "workers"]):
+    import orjson
+    from pydantic import ValidationError
+
+    from ampeco.kinds import KINDS
+    from ampeco.redaction import redact
+    from ampeco.signature import SigningToken, sign, verify
+    from storage.batches import Logged
+    from storage.fold import Fold, json_default
+    from storage.inbox import Entry
+    from workers.apply import settle
+
+ROOT = Path(__file__).parents[2]
+FINDINGS = ROOT / "fuzz-findings"
+NOBODY = UUID(int=0)
+NOW = datetime(2026, 3, 4, tzinfo=UTC)
+TOKEN = SigningToken.from_secret("a token")
+
+
+def signature(data: bytes) -> None:
+    """Whatever a header holds, only the right signature verifies, and nothing raises."""
+    claimed = data[:200].decode("latin-1")
+    body = data[200:]
+    assert verify(body, claimed, [TOKEN]) is None or claimed.strip().removeprefix("sha256=").lower() in (
+        sign(body, "a token"),
+        sign(body, "a token", "base64").lower(),
+    )
+
+
+def accept(data: bytes) -> None:
+    """Whatever a body holds, it becomes a row of the log."""
+    Entry("t", data, {}, "0", "hex")
+
+
+def notification(data: bytes) -> None:
+    """Whatever a body holds, it is settled: applied, ignored or failed."""
+    settled = settle([Logged(NOBODY, NOBODY, NOW, data)])
+    assert settled.applied + len(settled.outcomes) == 1
+    fold = Fold(settled.findings.facts)
+    for entity in fold.entities():
+        orjson.dumps(fold.rows(entity, "t"), default=json_default)
+
+
+def resource(data: bytes) -> None:
+    """Whatever a resource's JSON holds, its model reads it or says what is wrong."""
+    try:
+        document = orjson.loads(data)
+    except orjson.JSONDecodeError:
+        return
+    if isinstance(document, dict):
+        raw = redact(document)
+        for kind in KINDS.values():
+            try:
+                kind.model.model_validate(raw)
+            except ValidationError:
+                continue
+
+
+TARGETS: dict[str, Callable[[bytes], None]] = {
+    "signature": signature,
+    "accept": accept,
+    "notification": notification,
+    "resource": resource,
+}
+
+
+def fuzz(name: str, arguments: list[str]) -> None:
+    """Fuzz one target in this process; libFuzzer ends it."""
+    target = TARGETS[name]
+
+    def one(data: bytes) -> None:
+        try:
+            target(data)
+        except (RecursionError, ValueError) as error:
+            # What orjson or redaction refuse is an outcome; anything else is a finding.
+            if name != "resource":
+                raise AssertionError(f"{type(error).__name__}: {error}") from error
+
+    atheris.Setup([sys.argv[0], *arguments], one)
+    atheris.Fuzz()
+
+
+def main(seconds: int) -> int:
+    """Fuzz every target; returns how many of them found something."""
+    FINDINGS.mkdir(exist_ok=True)
+    found = 0
+    for name in TARGETS:
+        with tempfile.TemporaryDirectory() as corpus:
+            for sample in (ROOT / "tests" / "samples").rglob("*.json"):
+                (Path(corpus) / sample.name).write_bytes(sample.read_bytes())
+            command = [sys.executable, "-m", "tests.fuzz", name, f"-max_total_time={seconds}", "-max_len=8192"]
+            command += [f"-artifact_prefix={FINDINGS}/{name}-", "-print_final_stats=1", corpus]
+            ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, env=os.environ)
+        figures = dict(re.findall(r"stat::(\w+):\s+(\d+)", ended.stderr))
+        tried, rate = figures.get("number_of_executed_units", "?"), figures.get("average_exec_per_sec", "?")
+        told = "nothing found" if ended.returncode == 0 else "FOUND: see fuzz-findings/\n" + ended.stderr[-2_000:]
+        sys.stdout.write(f"{name:14} {tried:>12} inputs {rate:>8}/s  {told}\n")
+        sys.stdout.flush()
+        found += ended.returncode != 0
+    return found
+
+
+if __name__ == "__main__":
+    if sys.argv[1] in TARGETS:
+        fuzz(sys.argv[1], sys.argv[2:])
+    else:
+        sys.exit(main(int(sys.argv[1])))

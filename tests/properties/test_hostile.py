@@ -1,0 +1,62 @@
+"""Whatever a body holds, it is applied or fails by itself: what our models accept, Postgres accepts."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from hypothesis import example, given, settings
+from sqlalchemy import Connection, text
+
+from storage.batches import Logged
+from tests.support.facts import sample
+from tests.support.hostile import NAMES, VALUES, hostile_bodies, places, replaced
+from workers.apply import settle, write
+
+NOW = datetime(2026, 3, 4, 8, tzinfo=UTC)
+
+GOOD = sample("NetworkStatusNotification.available")
+
+
+def logged(body: Any) -> Logged:
+    # As JSON may spell it: lone halves of surrogate pairs are escaped.
+    return Logged(uuid4(), uuid4(), NOW, json.dumps(body).encode())
+
+
+def apply_together(connection: Connection, *bodies: Any) -> list[str]:
+    """Apply bodies in one bite that Postgres must take; returns the states of those that were set aside."""
+    settled = settle([logged(body) for body in bodies])
+    settled_outcomes = [outcome.state for outcome in settled.outcomes]
+    settled.outcomes.clear()  # their batches do not exist
+    with connection.begin_nested():
+        write(connection, "t", settled)
+    return settled_outcomes
+
+
+@given(body=hostile_bodies())
+@settings(max_examples=300)
+@example(body={"notification": "SessionUpdateNotification"})
+def test_a_hostile_body_is_applied_or_fails_alone(connection: Connection, body: dict[str, Any]) -> None:
+    # Given a hostile body and a good one in one bite, when the bite is written, then Postgres takes it
+    set_aside = apply_together(connection, body, GOOD)
+    # And the neighbour is applied
+    assert len(set_aside) <= 1
+    stored = connection.execute(text("SELECT network_status FROM charging.charge_point WHERE tenant = 't'")).scalars()
+    assert "available" in list(stored)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_hostile_value_in_each_place_is_borne(connection: Connection, name: str) -> None:
+    body = sample(name)
+    bodies = [
+        replaced(body, path, value)
+        for number, path in enumerate(places(body))
+        if path != ("notification",)
+        # Every place meets a part of the values, every value every few places.
+        for value in VALUES[number % 4 :: 4]
+    ]
+    for start in range(0, len(bodies), 200):
+        apply_together(connection, *bodies[start : start + 200], GOOD)
