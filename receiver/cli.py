@@ -21,10 +21,11 @@ from ampeco.errors import ApiError
 from ampeco.tenants import Tenant, TenantsError
 from receiver import rebuilding, reconciling, replaying, subscribing
 from receiver.chaos_command import chaos
-from receiver.console import console, errors, overview_table, queue_table, refusal_table, trouble_table
+from receiver.console import console, errors, overview_table, queue_table, refusal_table, trouble_table, unknown_table
 from receiver.invocation import TenantOption, chosen_tenants, database, require_migrated, running
 from receiver.service import bring_up_to_date, service_children, worker_children
 from receiver.supervisor import Supervisor
+from storage.drift import unknown
 from storage.overview import overview, troubles
 from storage.refusals import refusals
 from workers.broker import QUEUES, create_broker, create_redis
@@ -230,6 +231,7 @@ def status(
             tenants = overview(connection, sorted(settings.tenants))
             found = troubles(connection)
             refused = refusals(connection)
+            new = unknown(connection)
         lengths, pauses = _redis_side(settings, [tenant.tenant for tenant in tenants])
         if as_json:
             document = {
@@ -238,8 +240,9 @@ def status(
                 "paused": {name: {"seconds": left, "reason": why} for name, (left, why) in pauses.items()},
                 "troubles": [asdict(trouble) for trouble in found],
                 "refusals": [asdict(refusal) for refusal in refused],
+                "unknown": [asdict(one) for one in new],
             }
-            console.print_json(json.dumps(document, default=datetime.isoformat))
+            console.print_json(json.dumps(document, default=_spelled))
             return
         console.print(overview_table(tenants, pauses))
         console.print(queue_table(lengths) if lengths else "Queues: [yellow]Redis does not answer[/]")
@@ -247,6 +250,12 @@ def status(
             console.print(refusal_table(refused))
         if found:
             console.print(trouble_table(found))
+        if new:
+            console.print(unknown_table(new))
+
+
+def _spelled(value: object) -> str:
+    return value.isoformat() if isinstance(value, datetime) else str(value)
 
 
 def _redis_side(settings: Settings, tenants: list[str]) -> tuple[dict[str, int], dict[str, tuple[float, str]]]:

@@ -8,6 +8,7 @@ from datetime import timedelta
 from rich.console import Console
 from rich.table import Table
 
+from storage.drift import Unknown
 from storage.overview import TenantOverview, Trouble
 from storage.refusals import Refusal
 
@@ -88,4 +89,20 @@ def refusal_table(refusals: Sequence[Refusal]) -> Table:
             f"{refusal.ask_again_at:%H:%M}",
             refusal.error,
         )
+    return table
+
+
+def unknown_table(unknown: Sequence[Unknown]) -> Table:
+    """What AMPECO sends that this release does not know."""
+    table = Table(title="Sent by AMPECO, and unknown to this release", title_justify="left")
+    table.add_column("Tenant", overflow="fold")
+    table.add_column("What", overflow="fold")
+    table.add_column("Times", justify="right")
+    for heading in ("First", "Last"):
+        table.add_column(heading)
+    table.add_column("Shape", overflow="fold")
+    for one in unknown:
+        what = f"type {one.name}" if one.what == "type" else f"field {one.model}.{one.name}"
+        seen = (f"{at:%Y-%m-%d %H:%M}" for at in (one.first_seen_at, one.last_seen_at))
+        table.add_row(one.tenant, what, f"{one.times:,}", *seen, one.shape or "–")
     return table

@@ -112,6 +112,10 @@ class Health:
             "refresh_waiting": ("ampeco_refresh_waiting", "Entities that want a read of the API"),
             "refresh_due": ("ampeco_refresh_due", "Entities whose read is due"),
             "refresh_troubled": ("ampeco_refresh_troubled", "Entities whose last read did not settle them"),
+            "unknown_names": (
+                "ampeco_unknown_names",
+                "Types and fields that AMPECO sends and this release does not know",
+            ),
         }
         gauges = [up]
         for attribute, (name, description) in families.items():

@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Any, Literal, NamedTuple
 from uuid import UUID
 
+from storage.drift import Drift
 from storage.fold import Fact
 
 #: Why a read is wanted. Of two marks the one that is first in the alphabet stays, which
@@ -49,6 +50,7 @@ class Findings:
             told: kind and reference, with the notification that told.
         marked_by: the notification that asked, by entity.
         told_by: the first notification that told a fact of a session.
+        drift: what was sent and nobody knows.
     """
 
     facts: list[Fact] = field(default_factory=list)
@@ -58,6 +60,7 @@ class Findings:
     referred: dict[tuple[str, str], UUID | None] = field(default_factory=dict)
     marked_by: dict[Entity, UUID] = field(default_factory=dict)
     told_by: dict[SessionFact, UUID] = field(default_factory=dict)
+    drift: Drift = field(default_factory=Drift)
 
     def observe(self, table: str, row: dict[str, Any]) -> None:
         self.observations.setdefault(table, []).append(row)
@@ -80,6 +83,8 @@ class Findings:
         self.wanted |= other.wanted
         self.mentioned |= other.mentioned
         self.referred |= other.referred
+        if other.drift:
+            self.drift.add(other.drift)
 
     def absorb(self, other: Findings, marked_by: UUID) -> None:
         """Add what one notification said, and remember that it was the one that said it."""

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, text
+
+from storage.drift import unknown
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +20,7 @@ class TenantOverview:
         refresh_waiting: entities that want a read; ``refresh_due`` of them now, without those
             whose kind the tenant's token may not read.
         refresh_troubled: those whose last read did not settle them.
+        unknown_names: types and fields that AMPECO sends and this release does not know.
     """
 
     tenant: str
@@ -28,6 +32,7 @@ class TenantOverview:
     refresh_waiting: int
     refresh_due: int
     refresh_troubled: int
+    unknown_names: int
 
 
 # Indexes: outcome_state_recorded_at_idx for the outcomes; the batches are read whole.
@@ -74,6 +79,7 @@ SELECT tenant,
 
 def overview(connection: Connection, tenants: list[str]) -> list[TenantOverview]:
     """The counts of every tenant that is configured or has left something behind."""
+    names = Counter(one.tenant for one in unknown(connection))
     rows = connection.execute(_OVERVIEW, {"tenants": tenants})
     return [
         TenantOverview(
@@ -86,6 +92,7 @@ def overview(connection: Connection, tenants: list[str]) -> list[TenantOverview]
             int(waiting),
             int(due),
             int(troubled),
+            names[tenant],
         )
         for tenant, applied, pending, ignored, failed, oldest, waiting, due, troubled in rows
     ]

@@ -267,6 +267,24 @@ api_usage = Table(
 )
 
 
+drift = Table(
+    "drift",
+    metadata,
+    tenant_column(),
+    Column("what", Text, nullable=False, comment="type: of notification; field: of a model"),
+    Column("model", Text, nullable=False, comment="What the field came with, such as Session; empty for a type"),
+    Column("name", Text, nullable=False, comment="Its name; * for names that cannot be shown or are too many"),
+    Column("times", BigInteger, nullable=False, comment="How often it was seen"),
+    instant("first_seen_at", "When it was first received", nullable=False),
+    instant("last_seen_at", "When it was last received", nullable=False),
+    Column("shape", Text, comment="JSON type, and of an object its keys with their types; never a value"),
+    Column("notification_id", Uuid, comment="The first notification that carried it; null where a read did"),
+    PrimaryKeyConstraint("tenant", "what", "model", "name"),
+    schema=INGEST,
+    comment="Types and fields that AMPECO sends and this release does not know, at most 50 of each model",
+)
+
+
 def _observation_columns() -> list[Column]:  # type: ignore[type-arg]
     return [
         Column("source", Text, nullable=False, comment="Who told: notification, status_log or read"),

@@ -28,6 +28,7 @@ from ampeco.redaction import clean
 from storage import batches as inbox
 from storage import refresh_queue
 from storage.batches import Batch, Logged, Outcome
+from storage.drift import record_drift
 from storage.facts import findings_of
 from storage.findings import Findings
 from storage.fold import Fold
@@ -161,9 +162,12 @@ def settle(logged: Sequence[Logged]) -> Settled:
     settled = Settled()
     for notification in logged:
         try:
-            payload, body = _read(notification.body)
+            body = _read(notification.body)
+            payload = parse(body)
             found = findings_of(payload, body, notification.notification_id)
-        except UnknownNotification:
+            found.drift.see_fields(payload, notification.received_at, notification.notification_id)
+        except UnknownNotification as error:
+            settled.findings.drift.see_type(error.name, body, notification.received_at, notification.notification_id)
             settled.outcomes.append(_outcome(notification, "ignored", "unknown type"))
         except NoHandler:
             settled.outcomes.append(_outcome(notification, "ignored", "no handler"))
@@ -181,15 +185,17 @@ def write(connection: Connection, tenant: str, settled: Settled) -> int:
     contested = upsert(connection, tenant, Fold(findings.facts), told_by=findings.told_by)
     observe(connection, tenant, findings.observations)
     inbox.set_aside(connection, tenant, settled.outcomes)
-    return refresh_queue.mark(connection, tenant, findings, contested)
+    marked = refresh_queue.mark(connection, tenant, findings, contested)
+    record_drift(connection, tenant, findings.drift)
+    return marked
 
 
-def _read(body: bytes) -> tuple[Any, dict[str, Any]]:
+def _read(body: bytes) -> dict[str, Any]:
     document = orjson.loads(body)
     if not isinstance(document, dict):
         raise TypeError("the body is JSON, but not an object")
-    cleaned = clean(document)
-    return parse(cleaned), cleaned
+    cleaned: dict[str, Any] = clean(document)
+    return cleaned
 
 
 def _apply_one_by_one(engine: Engine, batch: Batch) -> int:

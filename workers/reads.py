@@ -59,6 +59,7 @@ def findings_of_answer(kind: str, client: Client, answer: Answer[Any], wanted: W
     """What a read of an entity says; for statuses in doubt, further calls are made."""
     found = Findings()
     found.facts.append(presence(kind, wanted.entity_id, began_at=answer.tenant_time, gone=False))
+    found.drift.see_fields(answer.resource, answer.tenant_time)
     _OF_THEIR_OWN.get(kind, partial(_entity, kind))(found, client, answer, wanted)
     return found
 

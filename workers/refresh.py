@@ -20,6 +20,7 @@ from ampeco.errors import ApiError, Forbidden, NotFound, RateLimited, Unauthoris
 from ampeco.kinds import KINDS
 from ampeco.listing import Params
 from storage import refresh_queue, refusals, walks
+from storage.drift import record_drift
 from storage.facts import presence
 from storage.findings import Findings
 from storage.fold import Fold
@@ -274,6 +275,7 @@ class _Round:
                 if request not in done:
                     why = "no listing shows it yet" if request.reference else "the API still shows an older state"
                     self._postpone(connection, [request], _retry_delay(request.attempts), why, counts=True)
+            record_drift(connection, self._tenant, found.drift)
         self._is_trial = False
 
     def _is_settled(self, request: RefreshRequest, stored: Known, *, was_found: bool) -> bool:

@@ -98,6 +98,8 @@ def replay(engine: Engine, scope: Scope, *, most: int = MOST_NOTIFICATIONS) -> I
 def _replay_bite(engine: Engine, tenant: str, logged: Sequence[Logged]) -> Iterator[Replayed]:
     def attempt() -> tuple[Settled, int, int]:
         settled = settle(logged)
+        # It was counted when it came, and is not to be counted twice.
+        settled.findings.drift.clear()
         with engine.begin() as connection:
             _spare_reads(connection, tenant, settled.findings)
             reads = write(connection, tenant, settled)

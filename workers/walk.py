@@ -18,6 +18,7 @@ from ampeco.errors import ApiError, Forbidden, RateLimited, Unauthorised, Unavai
 from ampeco.kinds import KINDS
 from ampeco.listing import Page
 from storage import refresh_queue, refusals, walks
+from storage.drift import record_drift
 from storage.findings import Findings
 from storage.fold import DIGEST_LENGTH, Fact, Fold, is_provisional
 from storage.history import observe
@@ -282,6 +283,7 @@ class _Walker:
                 return False
             if walk.finished and walk.changed_since is None:
                 self.absent = walks.note_absent(connection, walk)
+            record_drift(connection, tenant, said.drift)
         self._count(found)
         return True
 

@@ -90,6 +90,45 @@ def upgrade() -> None:
     op.create_index(
         op.f("session_revision_tenant_learned_at_idx"), "session_revision", ["tenant", "learned_at"], schema="charging"
     )
+    op.create_table(
+        "drift",
+        sa.Column("tenant", sa.Text(), nullable=False, comment="Tenant, as named in tenants.toml"),
+        sa.Column("what", sa.Text(), nullable=False, comment="type: of notification; field: of a model"),
+        sa.Column(
+            "model", sa.Text(), nullable=False, comment="What the field came with, such as Session; empty for a type"
+        ),
+        sa.Column(
+            "name",
+            sa.Text(),
+            nullable=False,
+            comment="Its name; * for names that cannot be shown or are too many",
+        ),
+        sa.Column("times", sa.BigInteger(), nullable=False, comment="How often it was seen"),
+        sa.Column(
+            "first_seen_at",
+            postgresql.TIMESTAMP(timezone=True),
+            nullable=False,
+            comment="When it was first received",
+        ),
+        sa.Column(
+            "last_seen_at", postgresql.TIMESTAMP(timezone=True), nullable=False, comment="When it was last received"
+        ),
+        sa.Column(
+            "shape",
+            sa.Text(),
+            nullable=True,
+            comment="JSON type, and of an object its keys with their types; never a value",
+        ),
+        sa.Column(
+            "notification_id",
+            sa.Uuid(),
+            nullable=True,
+            comment="The first notification that carried it; null where a read did",
+        ),
+        sa.PrimaryKeyConstraint("tenant", "what", "model", "name", name=op.f("drift_pkey")),
+        schema="ingest",
+        comment="Types and fields that AMPECO sends and this release does not know, at most 50 of each model",
+    )
     op.execute(SESSION_AS_KNOWN_AT)
     op.execute(
         "COMMENT ON FUNCTION charging.session_as_known_at(text, timestamptz)"
@@ -99,6 +138,7 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     op.execute("DROP FUNCTION charging.session_as_known_at(text, timestamptz)")
+    op.drop_table("drift", schema="ingest")
     op.drop_index(op.f("session_revision_tenant_learned_at_idx"), table_name="session_revision", schema="charging")
     op.drop_table("session_revision", schema="charging")
     op.drop_index(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import jsonschema
 import pytest
@@ -18,9 +18,11 @@ from pydantic.alias_generators import to_camel
 from ampeco import payloads, resources
 from ampeco.catalogue import CATALOGUE, DEFAULT_SUBSCRIPTION, SUBSCRIBABLE
 from ampeco.commercial import Resource
+from ampeco.documented import UNREAD
 from ampeco.errors import NoHandler
 from ampeco.kinds import KINDS, MARKS, Kind, named_ids
 from ampeco.model import Model
+from ampeco.redaction import is_secret
 from tests.contract.generation import values_of
 from tests.contract.openapi import (
     JsonSchema,
@@ -244,3 +246,39 @@ def test_each_sample_answer_is_one_that_the_schema_allows(name: str, path: str) 
 def _subscribable() -> list[str]:
     names: list[str] = request_schema(SUBSCRIPTIONS, "post")["properties"]["notifications"]["items"]["enum"]
     return names
+
+
+def _properties(schema: JsonSchema) -> dict[str, JsonSchema]:
+    """The keys that a schema names, of itself or of its items, with their schemas."""
+    found: dict[str, JsonSchema] = {}
+    for part in (part for word in ("allOf", "anyOf", "oneOf") for part in schema.get(word, [])):
+        found = _properties(part) | found
+    found |= schema.get("properties", {})
+    return found | (_properties(schema["items"]) if "items" in schema else {})
+
+
+def _model_in(annotation: Any) -> type[Model] | None:
+    if isinstance(annotation, type) and issubclass(annotation, Model):
+        return annotation
+    return next((found for part in get_args(annotation) if (found := _model_in(part))), None)
+
+
+def _note_unread(found: dict[str, set[str]], model: type[Model], schema: JsonSchema) -> None:
+    fields = {name: field for key, field in model.model_fields.items() for name in (key, field.alias or key)}
+    for name, held in _properties(schema).items():
+        if name not in fields:
+            if not is_secret(name):
+                found.setdefault(model.__name__, set()).add(name)
+        elif (nested := _model_in(fields[name].annotation)) is not None:
+            _note_unread(found, nested, held)
+
+
+def test_the_fields_that_are_documented_and_not_read_are_those_that_we_say() -> None:
+    found: dict[str, set[str]] = {}
+    for known in CATALOGUE:
+        if known.handler is not None:
+            _note_unread(found, known.handler, payload_schema(known.name))
+    for kind in KINDS.values():
+        answer = response_schema(one_of_a_listing(f"{RESOURCES}/{kind.path}"), "get", 200)
+        _note_unread(found, kind.model, _properties(answer).get("data", answer))
+    assert {model: frozenset(names) for model, names in found.items()} == UNREAD
