@@ -66,6 +66,8 @@ def _tell(found: Comparison) -> None:
     for heading in ("Rows", "Missing", "Extra", "Different", "Not judged"):
         table.add_column(heading, justify="right")
     for one in found.tables:
+        if not one.live and not one.differs:
+            continue  # one of the many kinds that a tenant has nothing of
         numbers = (one.live, one.missing, one.extra, one.different, one.moving)
         table.add_row(one.table, *(f"{number:,}" for number in numbers), style="yellow" if one.differs else None)
     console.print(table)
