@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import sys
 import tempfile
 import time
 from pathlib import Path
-from types import FrameType
 from typing import Annotated
 
 import typer
@@ -19,7 +17,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from bench.applied import Visible, accepted_and_applied, until_visible, wait_until_settled
 from bench.generator import Figures, Generator
 from bench.load import Fleet, began_at
-from bench.processes import BenchError
+from bench.processes import BenchError, leave_in_order
 from bench.results import Results, Round
 from bench.signed import write_requests
 from bench.surroundings import Surroundings, surroundings
@@ -166,19 +164,8 @@ def main(
         json_file.write_text(json.dumps(results.as_json(), indent=2) + "\n")
 
 
-def _leave(number: int, _frame: FrameType | None) -> None:
-    """Stop on a signal as on an error: every process that was started is stopped on the way out."""
-    _on_signals(signal.SIG_IGN)
-    raise SystemExit(128 + number)
-
-
-def _on_signals(handler: object) -> None:
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, handler)  # type: ignore[arg-type]
-
-
 if __name__ == "__main__":
-    _on_signals(_leave)
+    leave_in_order()
     try:
         app()
     except (BenchError, SettingsError) as problem:

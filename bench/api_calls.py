@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ampeco.client import Client
-from bench.processes import BenchError, free_port, running, wait_until_answers
+from bench.processes import BenchError, free_port, leave_in_order, running, wait_until_answers
 from receiver import subscribing
 from receiver.embedded import embedded_servers
 from receiver.service import bring_up_to_date
@@ -177,6 +177,7 @@ def _table(stands: list[Stand]) -> Table:
 
 
 if __name__ == "__main__":
+    leave_in_order()
     try:
         app()
     except BenchError as problem:

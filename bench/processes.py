@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import FrameType
 
 import httpx
 
@@ -77,3 +78,18 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+def leave_in_order() -> None:
+    """From now on, stop on a signal as on an error: every process that was started is stopped on the way out."""
+    _on_signals(_leave)
+
+
+def _leave(number: int, _frame: FrameType | None) -> None:
+    _on_signals(signal.SIG_IGN)
+    raise SystemExit(128 + number)
+
+
+def _on_signals(handler: object) -> None:
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, handler)  # type: ignore[arg-type]
