@@ -22,6 +22,7 @@ from bench.results import Results, Round
 from bench.signed import write_requests
 from bench.surroundings import Surroundings, surroundings
 from bench.table import create_console, environment, render
+from bench.timing import measure
 from workers.settings import SettingsError
 
 #: Accepting costs the same for a body seen before, so this many are sent round and round.
@@ -135,8 +136,9 @@ class Run:
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
-@app.command()
+@app.callback(invoke_without_command=True)
 def main(
+    context: typer.Context,
     connections: Annotated[int, typer.Option(min=1, help="Connections of the load generator, alike for all.")] = 64,
     seconds: Annotated[int, typer.Option(min=1, help="Length of each measurement under full load.")] = 4,
     rounds: Annotated[int, typer.Option(min=1, help="Times that (a) to (d) are measured in turn.")] = 3,
@@ -146,6 +148,8 @@ def main(
     json_file: Annotated[Path | None, typer.Option("--json", help="Write every figure to this file.")] = None,
 ) -> None:
     """Measure accepting and applying beside what they can be compared with, and print one table."""
+    if context.invoked_subcommand is not None:
+        return
     with tempfile.TemporaryDirectory(prefix="ampeco-bench-") as made, Steps(rounds * 4 + 3) as steps:
         folder = Path(made)
         busy = os.getloadavg()[0]
@@ -162,6 +166,14 @@ def main(
     console.print(render(results, console))
     if json_file is not None:
         json_file.write_text(json.dumps(results.as_json(), indent=2) + "\n")
+
+
+@app.command()
+def timing(
+    calls: Annotated[int, typer.Option(min=1_000, help="Verifications of each kind of wrong signature.")] = 300_000,
+) -> None:
+    """Tell whether a wrong signature's time says how much of it was right."""
+    print(measure(calls).told())
 
 
 if __name__ == "__main__":

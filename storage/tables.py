@@ -65,7 +65,17 @@ notification = Table(
     Column("token_id", Text, nullable=False, comment="Which token verified the signature; not the token itself"),
     Column("signature_encoding", Text, nullable=False, comment="Form of the signature that matched: hex or base64"),
     Column("headers", JSONB, nullable=False, comment="Delivery headers as sent: X-Timestamp, X-Tenant, X-Webhook-*"),
-    Column("body", LargeBinary, nullable=False, comment="The request body, byte for byte"),
+    Column(
+        "body",
+        LargeBinary,
+        nullable=False,
+        comment="The request body, byte for byte; where body_sha256 is set, with values blanked",
+    ),
+    Column(
+        "body_sha256",
+        LargeBinary,
+        comment="SHA-256 of the body as it came, where the body was changed since: secrets, forgotten people",
+    ),
     PrimaryKeyConstraint("tenant", "received_at", "notification_id"),
     Index(None, "tenant", "batch_id"),
     schema=INGEST,

@@ -1,7 +1,7 @@
 """Apply: from accepted bytes to state, history and marks, a bite of batches at a time.
 
 A bite is one transaction: parse, fold, one upsert a table, observations, marks,
-outcomes, and the batches closed. Whatever interrupts it leaves the batches open. A
+outcomes, the bodies' secrets blanked, and the batches closed. Whatever interrupts it leaves the batches open. A
 notification that cannot be applied is set aside and the rest of its batch goes on; one
 that ends its worker is found by trying its batch alone, then each notification alone.
 """
@@ -26,7 +26,7 @@ from ampeco.errors import NoHandler, UnknownNotification
 from ampeco.payloads import parse
 from ampeco.redaction import clean
 from storage import batches as inbox
-from storage import refresh_queue
+from storage import log, refresh_queue
 from storage.batches import Batch, Logged, Outcome
 from storage.drift import record_drift
 from storage.facts import findings_of
@@ -122,6 +122,7 @@ def _apply_bite(engine: Engine, batches: Sequence[Batch]) -> int:
             logged = inbox.notifications_of(connection, batches)
             settled = settle(logged)
             marked = write(connection, tenant, settled)
+            log.blank(connection, tenant, logged)
             inbox.close(connection, tenant, [batch.batch_id for batch in batches])
     except DBAPIError as error:
         if is_passing(error):
@@ -238,13 +239,16 @@ def _apply_one_by_one(engine: Engine, batch: Batch) -> int:
 def _apply_alone(engine: Engine, batch: Batch, notification: Logged, settled: Settled) -> int:
     try:
         with engine.begin() as connection:
-            return write(connection, batch.tenant, settled)
+            marked = write(connection, batch.tenant, settled)
+            log.blank(connection, batch.tenant, [notification])
+            return marked
     except DBAPIError as error:
         if is_passing(error):
             raise
         settled.applied, settled.outcomes = 0, [failed(notification, error)]
         with engine.begin() as connection:
             inbox.set_aside(connection, batch.tenant, settled.outcomes)
+            log.blank(connection, batch.tenant, [notification])
         return 0
 
 

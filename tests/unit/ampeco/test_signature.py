@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ampeco.signature import SigningToken, sign, verify
+from bench.timing import measure
 
 BODY = b'{"notification": "evse.changed"}'
 TOKEN = SigningToken.from_secret("current-token")
@@ -125,3 +126,33 @@ def test_a_token_is_named_without_being_shown() -> None:
     assert "current-token" not in TOKEN.token_id
     assert TOKEN.token_id != OLD_TOKEN.token_id
     assert TOKEN.token_id == SigningToken.from_secret("current-token").token_id
+
+
+def test_every_token_is_compared_in_constant_time_whatever_matched_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given tokens of which one signed, wherever it stands among them
+    secrets = ["one", "two", "three", "four"]
+    tokens = [SigningToken.from_secret(secret) for secret in secrets]
+    compared: list[tuple[object, object]] = []
+    compare = hmac.compare_digest
+
+    def counted(expected: str, offered: str) -> bool:
+        compared.append((expected, offered))
+        return compare(expected, offered)
+
+    monkeypatch.setattr("ampeco.signature.hmac.compare_digest", counted)
+    right = sign(BODY, "one")
+    near = right[:-1] + ("0" if right[-1] != "0" else "1")
+    for offered in (*(sign(BODY, secret) for secret in secrets), near, "0" * 64, "x", "", None, "é" * 64):
+        compared.clear()
+        match = verify(BODY, offered, tokens)
+        # Then each is compared once, with the whole of its own digest
+        assert [expected for expected, _ in compared] == [sign(BODY, secret) for secret in secrets]
+        assert (match is not None) == (offered in [sign(BODY, secret) for secret in secrets])
+
+
+def test_the_report_on_timing_measures_both_kinds_of_wrong_signature() -> None:
+    found = measure(1_000)
+    assert found.prefix_right_ns > 0
+    assert found.nothing_right_ns > 0
+    assert found.error_ns > 0
+    assert "1,000 calls of each" in found.told()
