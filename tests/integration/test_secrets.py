@@ -163,8 +163,8 @@ def test_a_full_run_writes_no_secret_anywhere(login: str, redis_url: str, tmp_pa
         eventually(lambda: _count(engine, "ingest.refresh_request WHERE last_error IS NOT NULL"), seconds=60)
         # When everything that was written is looked at
         bearer = {"Authorization": f"Bearer {OPERATOR_TOKEN}"}
-        pages = [f"http://127.0.0.1:{port}/metrics" for port in (service.operator_port, worker_port)]
-        pages.append(f"http://127.0.0.1:{service.operator_port}/readyz")
+        pages = [f"{service.operator_url}/metrics", f"http://127.0.0.1:{worker_port}/metrics"]
+        pages.append(f"{service.operator_url}/readyz")
         seen["pages"] = "".join(httpx.get(page, headers=bearer).text for page in pages)
         seen["rows"] = every_row(login)
         seen["redis"] = everything_in_redis(redis_url)
