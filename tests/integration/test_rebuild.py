@@ -169,12 +169,13 @@ def test_a_fact_that_mended_code_reads_otherwise_takes_the_place_of_the_old_one(
     assert (row["meter_start_wh"], row["meter_contested"]) == (1_199_320, False)
 
 
-def test_a_swap_that_corrects_a_stopped_session_leaves_a_revision(engine: Engine) -> None:
+def test_a_swap_that_corrects_a_stopped_session_leaves_one_revision(engine: Engine) -> None:
     accept(engine, sample("SessionUpdateNotification.finished"))
     apply_open_batches(engine)
-    execute(engine, "UPDATE charging.session SET energy_wh = 1")
-    compared(engine)
-    swap(engine, "t")
+    for _ in range(2):
+        execute(engine, "UPDATE charging.session SET energy_wh = 1")
+        compared(engine)
+        swap(engine, "t")
     (revision,) = query(engine, "SELECT source, changed_from, changed_to FROM charging.session_revision")
     assert revision == {"source": "rebuild", "changed_from": {"energy_wh": 1}, "changed_to": {"energy_wh": 23_410}}
 
