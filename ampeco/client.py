@@ -39,6 +39,7 @@ Filter = str | int | bool | datetime | None
 
 _RESOURCES = "/public-api/resources"
 _SUBSCRIPTIONS = "/public-api/notifications/v2.0"
+_SUBSCRIPTION_ACTIONS = "/public-api/actions/notifications/v1.0"
 
 #: Waits before a repetition: a random part of 0.5 s, then of 1 s, at most of 4 s, so that
 #: many workers do not come back at once.
@@ -213,6 +214,34 @@ class Client:
             # On a repetition it is gone because the first try removed it, and only its answer was lost.
             if retrying.statistics["attempt_number"] == 1:
                 raise
+
+    def resend(
+        self,
+        subscription_id: int,
+        notifications: Sequence[str],
+        start_time: datetime | None = None,
+        end_time: datetime | None = None,
+    ) -> None:
+        """Ask AMPECO to send again what it could not deliver (AMPECO API, resend).
+
+        AMPECO takes this once in 15 minutes for a subscription, and sends each failed notification
+        once; what fails again is on its list again. It is tried once, as a repetition would be
+        refused.
+
+        Parameters:
+            notifications: the names of those wanted.
+            start_time, end_time: by the tenant's clock, aware; None sets no limit.
+
+        Raises:
+            errors.Conflict: 409, within the 15 minutes, or the subscription is disabled.
+            errors.Invalid: 422, AMPECO does not understand it.
+            errors.NotFound: there is no such subscription, and its list is gone with it.
+        """
+        body: dict[str, Any] = {"notifications": list(notifications)}
+        for name, moment in (("startTime", start_time), ("endTime", end_time)):
+            if moment is not None:
+                body[name] = _spelled(moment)
+        self._transport.exchange("POST", f"{_SUBSCRIPTION_ACTIONS}/{subscription_id}/resend", body=body)
 
     def _read(self, model: type[M], path: str, parts: Params | None = None) -> Answer[M]:
         exchange = self._get(path, parts)

@@ -9,7 +9,7 @@ EVSEs v2.1, locations v2.0, authorizations v2.1, notifications v2.0).
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
@@ -394,10 +394,19 @@ class Webhook(Model):
 class Subscription(Model):
     """A subscription to notifications (AMPECO API, notifications v2.0).
 
-    ``via`` is ``webhook`` or ``kafka``; ``webhook`` is None on the latter.
+    ``via`` is ``webhook`` or ``kafka``; ``webhook`` is None on the latter. AMPECO can disable a
+    subscription; how it tells is not published, so ``enabled`` and ``status`` are guesses, and
+    absent where it does not tell.
     """
 
     id: BigInt
     via: Text | None = None
     notifications: tuple[Text, ...] = ()
     webhook: Webhook | None = None
+    enabled: Any = None
+    status: Any = None
+
+    @property
+    def is_disabled(self) -> bool:
+        """Whether AMPECO says that it sends nothing."""
+        return self.enabled is False or self.status in ("disabled", "inactive")

@@ -23,10 +23,10 @@ from rich.table import Table
 
 from ampeco.client import Client
 from bench.processes import BenchError, free_port, leave_in_order, running, wait_until_answers
-from receiver import subscribing
 from receiver.embedded import embedded_servers
 from receiver.service import bring_up_to_date
 from storage.database import conninfo
+from workers import subscriptions
 from workers.broker import QUEUES
 from workers.settings import Settings, load_settings
 
@@ -117,8 +117,8 @@ def stand(evses: int, folder: Path, calls_per_minute: int, reconcile_seconds: in
             stack.enter_context(running(f"work {queue}", ["receiver", "work", "--queue", queue], environment, log))
         configured = settings.model_copy(update={"tenants_file": tenants_file}).tenants[TENANT]
         with Client(configured.url, SecretStr(TOKEN)) as client:
-            url = subscribing.callback_url(f"http://127.0.0.1:{ports['receiver']}", TENANT)
-            subscribing.subscribe(client, configured, url)
+            url = subscriptions.callback_url(f"http://127.0.0.1:{ports['receiver']}", TENANT)
+            subscriptions.subscribe(client, configured, url)
         connection = stack.enter_context(psycopg.connect(conninfo(ready.required_database_url()), autocommit=True))
         yield Stand(evses, connection, {})
 

@@ -17,6 +17,7 @@ from receiver.accept import Acceptor
 from receiver.bodies import Bodies
 from receiver.committer import GroupCommitter
 from receiver.health import Health
+from receiver.heartbeat import Heartbeat
 from receiver.notifications import Notifications
 from receiver.notifier import Notifier
 from storage.database import create_database_engine
@@ -28,8 +29,8 @@ logger = get_logger(__name__)
 
 NOTIFICATIONS_PATH = "/notifications/"
 
-#: Connections for readiness, beside the committer's own one.
-HEALTH_POOL_SIZE = 1
+#: Connections for readiness and for the heartbeat, beside the committer's own one.
+HEALTH_POOL_SIZE = 2
 
 
 def create_app(settings: Settings) -> ASGIApp:
@@ -45,15 +46,18 @@ def create_app(settings: Settings) -> ASGIApp:
         waiting_room=settings.waiting_room,
         waiting_bytes=settings.waiting_bytes,
     )
-    health = Health(engine, redis_client, list(settings.tenants))
+    health = Health(engine, redis_client, settings.tenants)
+    heartbeat = Heartbeat(engine, list(settings.tenants))
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
         notifier.start()
         committer.start()
+        heartbeat.start()
         logger.info("accepting", host=settings.host, port=settings.port, tenants=sorted(settings.tenants))
         yield
         await committer.stop()
+        await heartbeat.stop()
         notifier.stop()
         redis_client.close()
         engine.dispose()

@@ -20,10 +20,10 @@ from sqlalchemy.exc import DBAPIError
 
 from ampeco.client import Client
 from ampeco.tenants import Tenant
-from receiver import subscribing
 from receiver.console import console
 from receiver.stand_in import Acknowledged, StandIn
 from storage import proof
+from workers import subscriptions
 
 #: What goes wrong, for some seconds at a time; each is a set of the stand-in's faults.
 WEATHER: dict[str, dict[str, float]] = {
@@ -130,8 +130,8 @@ def run(plan: Plan, engine: Engine, *, pace: Callable[[float], None] = time.slee
 
 @contextmanager
 def _subscribed(client: Client, plan: Plan) -> Iterator[int]:
-    url = subscribing.callback_url(plan.against, plan.tenant.name)
-    yield subscribing.subscribe(client, plan.tenant, url).subscription_id
+    url = subscriptions.callback_url(plan.against, plan.tenant.name)
+    yield subscriptions.subscribe(client, plan.tenant, url).subscription_id
 
 
 def _storm(plan: Plan, stand_in: StandIn, collect: Callable[[], None], pace: Callable[[float], None]) -> None:

@@ -2,36 +2,35 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import sys
-from collections.abc import Iterator
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated
+from uuid import UUID
 
 import typer
 from redis.exceptions import RedisError
 from sqlalchemy.exc import DBAPIError
 
 import migrations
-from ampeco.client import Client
 from ampeco.errors import ApiError
-from ampeco.tenants import Tenant, TenantsError
-from receiver import rebuilding, reconciling, replaying, subscribing
+from ampeco.tenants import TenantsError
+from receiver import rebuilding, reconciling, replaying, resending, subscribing
 from receiver.chaos_command import chaos
 from receiver.console import console, errors, overview_table, queue_table, refusal_table, trouble_table, unknown_table
-from receiver.invocation import TenantOption, chosen_tenants, database, require_migrated, running
+from receiver.invocation import database, require_migrated, running
 from receiver.service import bring_up_to_date, service_children, worker_children
 from receiver.supervisor import Supervisor
+from receiver.watching import resend_lines, token_table, watch_table, watched
 from storage.drift import unknown
 from storage.overview import overview, troubles
 from storage.refusals import refusals
 from workers.broker import QUEUES, create_broker, create_redis
 from workers.pause import pause_reason, paused_for
 from workers.rebuild import RebuildError
-from workers.settings import Settings, SettingsError, load_settings
+from workers.settings import Settings, SettingsError
 
 app = typer.Typer(
     name="ampeco-receiver",
@@ -40,11 +39,6 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_show_locals=False,
 )
-
-UrlOption = Annotated[
-    str | None,
-    typer.Option("--public-url", help="How AMPECO reaches the receiver; left out, RECEIVER_PUBLIC_URL."),
-]
 
 
 def main() -> None:
@@ -144,87 +138,11 @@ def migrate(
             make_partitions(engine)
 
 
-@contextlib.contextmanager
-def _clients(settings: Settings, only: str | None) -> Iterator[list[tuple[Tenant, Client]]]:
-    tenants = [settings.tenants[name] for name in chosen_tenants(settings, only)]
-    with contextlib.ExitStack() as stack:
-        timeout = settings.api_timeout.total_seconds()
-        yield [
-            (tenant, stack.enter_context(Client(tenant.url, tenant.api_token(), timeout_seconds=timeout)))
-            for tenant in tenants
-        ]
-
-
-def _callback_url(settings: Settings, given: str | None, tenant: Tenant) -> str:
-    public_url = given or settings.public_url
-    if public_url is None:
-        raise SettingsError("RECEIVER_PUBLIC_URL is not set, and no --public-url was given: AMPECO must be told it.")
-    return subscribing.callback_url(public_url, tenant.name)
-
-
-@app.command()
-def subscribe(tenant: TenantOption = None, public_url: UrlOption = None) -> None:
-    """Make sure each tenant has exactly one subscription that calls us, with the configured notifications."""
-    settings = load_settings()
-    new: list[str] = []
-    with _clients(settings, tenant) as clients:
-        for configured, client in clients:
-            url = _callback_url(settings, public_url, configured)
-            result = subscribing.subscribe(client, configured, url)
-            console.print(
-                f"{configured.name}: subscription {result.subscription_id} {result.action}, {url},"
-                f" {len(configured.notifications)} notifications",
-                soft_wrap=True,
-            )
-            for removed in result.removed:
-                console.print(f"{configured.name}: further subscription {removed} for the same URL removed")
-            if result.action == "created":
-                new.append(configured.name)
-    for name in new:
-        _offer_backfill(name)
-
-
-def _offer_backfill(tenant: str) -> None:
-    """What was there before the subscription, no notification will tell."""
-    if console.is_terminal and sys.stdin.isatty():
-        if typer.confirm(f"{tenant}: read what AMPECO has already? It can be done later, too", default=True):
-            reconciling.backfill(None, tenant)
-    else:
-        console.print(f"{tenant}: `ampeco-receiver backfill --tenant {tenant}` reads what AMPECO has already.")
-
-
-@app.command()
-def unsubscribe(tenant: TenantOption = None, public_url: UrlOption = None) -> None:
-    """Remove every subscription of each tenant that calls us."""
-    settings = load_settings()
-    with _clients(settings, tenant) as clients:
-        for configured, client in clients:
-            removed = subscribing.unsubscribe(client, _callback_url(settings, public_url, configured))
-            told = f"subscription {', '.join(map(str, removed))} removed" if removed else "there was none"
-            console.print(f"{configured.name}: {told}")
-
-
-@app.command()
-def subscriptions(tenant: TenantOption = None) -> None:
-    """List every subscription of each tenant, ours and others'."""
-    from rich.table import Table
-
-    settings = load_settings()
-    table = Table("Tenant", "Id", "Via", "Callback URL", "Notifications")
-    with _clients(settings, tenant) as clients:
-        for configured, client in clients:
-            for subscription in client.subscriptions():
-                url = subscription.webhook.callback_url if subscription.webhook else "–"
-                names = ", ".join(subscription.notifications)
-                table.add_row(configured.name, str(subscription.id), subscription.via, url, names)
-    console.print(table if table.row_count else "There is no subscription.")
-
-
 @app.command()
 def status(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
 ) -> None:
-    """Show notifications by state, the oldest pending, the queues and the refresh backlog."""
+    """Show notifications by state, what waits to be read, and whether each tenant is subscribed and heard."""
     with running("status") as settings, database(settings) as engine:
         require_migrated(settings)
         with engine.connect() as connection:
@@ -232,6 +150,7 @@ def status(
             found = troubles(connection)
             refused = refusals(connection)
             new = unknown(connection)
+            watch = watched(connection, settings.tenants)
         lengths, pauses = _redis_side(settings, [tenant.tenant for tenant in tenants])
         if as_json:
             document = {
@@ -241,11 +160,17 @@ def status(
                 "troubles": [asdict(trouble) for trouble in found],
                 "refusals": [asdict(refusal) for refusal in refused],
                 "unknown": [asdict(one) for one in new],
-            }
+            } | watch.document()
             console.print_json(json.dumps(document, default=_spelled))
             return
         console.print(overview_table(tenants, pauses))
         console.print(queue_table(lengths) if lengths else "Queues: [yellow]Redis does not answer[/]")
+        console.print(watch_table(watch))
+        tokens = token_table(watch.tokens)
+        if tokens.row_count:
+            console.print(tokens)
+        for line in resend_lines(watch.resends):
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
         if refused:
             console.print(refusal_table(refused))
         if found:
@@ -254,7 +179,7 @@ def status(
             console.print(unknown_table(new))
 
 
-def _spelled(value: object) -> str:
+def _spelled(value: datetime | UUID) -> str:
     return value.isoformat() if isinstance(value, datetime) else str(value)
 
 
@@ -288,6 +213,10 @@ def demo(
     run_demo(seconds=seconds, speed=speed, data_dir=data_dir)
 
 
+app.command()(subscribing.subscribe)
+app.command()(subscribing.unsubscribe)
+app.command()(subscribing.subscriptions)
+app.command()(resending.resend)
 app.command()(reconciling.backfill)
 app.command()(reconciling.reconcile)
 app.command()(reconciling.truth)

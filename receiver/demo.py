@@ -15,14 +15,17 @@ from pathlib import Path
 import httpx
 
 from ampeco.client import Client
-from receiver import subscribing
 from receiver.console import console
 from receiver.embedded import embedded_servers
+from receiver.invocation import database
 from receiver.live import LiveView
 from receiver.service import bring_up_to_date, service_children
+from receiver.subscribing import subscribe_and_claim
 from receiver.supervisor import Child, Supervisor
+from storage.subscriptions import locked
 from workers.logs import configure_logging
 from workers.settings import Settings, SettingsError, load_settings
+from workers.subscriptions import callback_url
 
 START_TIMEOUT_SECONDS = 60.0
 
@@ -65,6 +68,7 @@ def run_demo(*, seconds: float | None, speed: float, data_dir: Path | None) -> N
         "DEMO_AMPECO_TOKEN": token,
         "AMPECO_SIMULATOR_TOKEN": token,
         "RECEIVER_HOST": "127.0.0.1",
+        "RECEIVER_PUBLIC_URL": scene.receiver_url,
         "RECEIVER_PORT": scene.receiver_url.rpartition(":")[2],
         "RECEIVER_OPERATOR_PORT": "0",
     }
@@ -98,8 +102,13 @@ def _show(stop: threading.Event, settings: Settings, scene: Scene, seconds: floa
                 return
             raise SettingsError(f"The demo did not start within {START_TIMEOUT_SECONDS:g} s; see {scene.log}.")
     tenant = settings.tenants[scene.tenant]
-    with Client(tenant.url, tenant.api_token()) as client:
-        subscribing.subscribe(client, tenant, subscribing.callback_url(scene.receiver_url, tenant.name))
+    with (
+        Client(tenant.url, tenant.api_token()) as client,
+        database(settings) as engine,
+        locked(engine, tenant.name) as lock,
+    ):
+        assert lock is not None, "nobody else knows of this tenant"
+        subscribe_and_claim(lock, client, tenant, callback_url(scene.receiver_url, tenant.name))
     deadline = None if seconds is None else time.monotonic() + seconds
     with LiveView(scene.tenant, settings.required_database_url()) as view:
         view.watch(stop, deadline)

@@ -6,6 +6,7 @@ import asyncio
 import math
 import os
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TypedDict
 
@@ -21,6 +22,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 import migrations
+from ampeco.tenants import Tenant
+from receiver.watching import watch_gauges, watched
 from storage.overview import overview
 
 #: How long a bare answer about readiness is good for, seconds.
@@ -35,7 +38,7 @@ class Check(TypedDict):
 class Health:
     """The pages that a load balancer, an operator and Prometheus look at."""
 
-    def __init__(self, engine: Engine, redis_client: redis.Redis, tenants: list[str]) -> None:
+    def __init__(self, engine: Engine, redis_client: redis.Redis, tenants: Mapping[str, Tenant]) -> None:
         self._engine = engine
         self._redis = redis_client
         self._tenants = tenants
@@ -99,9 +102,10 @@ class Health:
         registry = CollectorRegistry()
         try:
             with self._engine.connect() as connection:
-                tenants = overview(connection, self._tenants)
+                tenants = overview(connection, sorted(self._tenants))
+                watch = watched(connection, self._tenants)
         except SQLAlchemyError:
-            tenants = []
+            tenants, watch = [], None
         up = GaugeMetricFamily("ampeco_postgres_up", "Whether the figures from Postgres could be read")
         up.add_metric([], float(bool(tenants)))
         families = {
@@ -123,6 +127,7 @@ class Health:
             for tenant in tenants:
                 gauge.add_metric([tenant.tenant], float(getattr(tenant, attribute) or 0))
             gauges.append(gauge)
+        gauges += watch_gauges(watch)
         registry.register(_Collected(gauges))
         return registry
 

@@ -36,7 +36,7 @@ def create_operator_app(settings: Settings) -> ASGIApp:
         settings.required_database_url(), application_name="ampeco-receiver operators", pool_size=OPERATOR_POOL_SIZE
     )
     redis_client = create_redis(settings.required_redis_url())
-    health = Health(engine, redis_client, list(settings.tenants))
+    health = Health(engine, redis_client, settings.tenants)
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:

@@ -1,64 +1,160 @@
-"""Subscriptions: the tenant ends with exactly one for our callback URL, with the configured names.
+"""The commands about subscriptions: ``subscribe``, ``unsubscribe`` and ``subscriptions``.
 
-``POST`` is not idempotent at AMPECO: each call adds a subscription, and every
-notification then comes twice. So: list, compare, and only then write.
+What ``subscribe`` makes is noted in the database: from then on the guardian watches it.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+import contextlib
+import sys
+from collections.abc import Iterator
+from typing import Annotated
+
+import typer
+from rich.table import Table
+from sqlalchemy import Engine
 
 from ampeco.client import Client
-from ampeco.resources import Subscription
 from ampeco.tenants import Tenant
+from receiver.console import console
+from receiver.invocation import TenantOption, chosen_tenants, database, require_migrated, running
+from receiver.reconciling import backfill
+from storage import subscriptions as claims
+from storage.subscriptions import SubscriptionLock, locked
+from workers import subscriptions as logic
+from workers.settings import Settings, SettingsError, load_settings
+from workers.subscriptions import Result, callback_url
+
+#: How long a command waits for the guardian, which may be looking at the same subscriptions.
+LOCK_WAIT_SECONDS = 60.0
+
+UrlOption = Annotated[
+    str | None,
+    typer.Option("--public-url", help="How AMPECO reaches the receiver; left out, RECEIVER_PUBLIC_URL."),
+]
+AnewOption = Annotated[
+    bool,
+    typer.Option(
+        "--anew", help="Make a new one, then remove the older: AMPECO signs with the token that made a subscription."
+    ),
+]
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
-    """What was done about a tenant's subscription.
-
-    ``removed`` are the ids of further subscriptions for the same URL.
-    """
-
-    subscription_id: int
-    action: Literal["created", "updated", "unchanged"]
-    removed: tuple[int, ...] = ()
-
-
-def callback_url(public_url: str, tenant: str) -> str:
-    return f"{public_url.rstrip('/')}/notifications/{tenant}"
-
-
-def ours(client: Client, url: str) -> list[Subscription]:
-    """The tenant's subscriptions that call this URL, oldest first."""
-    found = [one for one in client.subscriptions() if one.webhook is not None and one.webhook.callback_url == url]
-    return sorted(found, key=lambda subscription: subscription.id)
-
-
-def subscribe(client: Client, tenant: Tenant, url: str) -> Result:
-    """Make sure that exactly one subscription calls ``url``, with the tenant's configured notifications.
-
-    Raises:
-        ampeco.errors.ApiError: AMPECO refused, or could not be reached.
-    """
-    existing = ours(client, url)
-    if not existing:
-        created = client.subscribe(url, tenant.notifications)
-        return Result(created.id, "created")
-    kept, *further = existing
-    action: Literal["updated", "unchanged"] = "unchanged"
-    if set(kept.notifications) != set(tenant.notifications):
-        client.update_subscription(kept.id, url, tenant.notifications)
-        action = "updated"
-    for subscription in further:
-        client.unsubscribe(subscription.id)
-    return Result(kept.id, action, tuple(subscription.id for subscription in further))
+def subscribe(tenant: TenantOption = None, public_url: UrlOption = None, anew: AnewOption = False) -> None:
+    """Make sure each tenant has exactly one subscription that calls us, and have it watched from now on."""
+    new: list[str] = []
+    with _session("subscribe", tenant, public_url) as session:
+        for configured, client, url in session.tenants:
+            with session.locked(configured) as lock:
+                result = subscribe_and_claim(lock, client, configured, url, anew=anew)
+            disabled = "; AMPECO says that it is disabled" if result.is_disabled else ""
+            console.print(
+                f"{configured.name}: subscription {result.subscription_id} {result.action}, {url},"
+                f" {len(configured.notifications)} notifications{disabled}",
+                soft_wrap=True,
+            )
+            for removed in result.removed:
+                console.print(f"{configured.name}: further subscription {removed} for the same URL removed")
+            if result.action == "created" and not anew:
+                new.append(configured.name)
+    for name in new:
+        _offer_backfill(name)
 
 
-def unsubscribe(client: Client, url: str) -> list[int]:
-    """Remove every subscription that calls ``url``; returns their ids."""
-    removed = [subscription.id for subscription in ours(client, url)]
-    for subscription_id in removed:
-        client.unsubscribe(subscription_id)
-    return removed
+def _offer_backfill(tenant: str) -> None:
+    """What was there before the subscription, no notification will tell."""
+    if console.is_terminal and sys.stdin.isatty():
+        if typer.confirm(f"{tenant}: read what AMPECO has already? It can be done later, too", default=True):
+            backfill(None, tenant)
+    else:
+        console.print(f"{tenant}: `ampeco-receiver backfill --tenant {tenant}` reads what AMPECO has already.")
+
+
+def subscribe_and_claim(
+    lock: SubscriptionLock, client: Client, tenant: Tenant, url: str, *, anew: bool = False
+) -> Result:
+    """Make the subscription what it should be, and note it as ours."""
+
+    def claim(subscription_id: int) -> None:
+        claims.claim(lock.connection, tenant.name, url, subscription_id)
+
+    if anew:
+        return logic.replace(client, tenant, url, created=claim)
+    known = claimed_id(lock, tenant.name, url)
+    result = logic.subscribe(client, tenant, url, known, before_create=lock.prove)
+    claim(result.subscription_id)
+    return result
+
+
+def claimed_id(lock: SubscriptionLock, tenant: str, url: str) -> int | None:
+    """The id of the subscription that is noted as ours."""
+    found = [claim for claim in claims.claims(lock.connection, [tenant]) if claim.callback_url == url]
+    return found[0].subscription_id if found else None
+
+
+def unsubscribe(tenant: TenantOption = None, public_url: UrlOption = None) -> None:
+    """Remove every subscription of each tenant that calls us."""
+    with _session("unsubscribe", tenant, public_url) as session:
+        for configured, client, url in session.tenants:
+            with session.locked(configured) as lock:
+                known = claimed_id(lock, configured.name, url)
+                # First: whatever happens next, the guardian must not make it again.
+                claims.release(lock.connection, configured.name, url)
+                removed = logic.unsubscribe(client, url, known)
+            told = f"subscription {', '.join(map(str, removed))} removed" if removed else "there was none"
+            console.print(f"{configured.name}: {told}")
+
+
+def subscriptions(tenant: TenantOption = None) -> None:
+    """List every subscription of each tenant, ours and others'."""
+    settings = load_settings()
+    table = Table("Tenant", "Id", "Via", "Callback URL", "Notifications")
+    with _clients(settings, tenant) as clients:
+        for configured, client in clients:
+            for subscription in client.subscriptions():
+                url = subscription.webhook.callback_url if subscription.webhook else "–"
+                names = ", ".join(subscription.notifications)
+                table.add_row(configured.name, str(subscription.id), subscription.via, url, names)
+    console.print(table if table.row_count else "There is no subscription.")
+
+
+class _Session:
+    """The tenants of one command with their clients and addresses, and the database."""
+
+    def __init__(self, engine: Engine, tenants: list[tuple[Tenant, Client, str]]) -> None:
+        self._engine = engine
+        self.tenants = tenants
+
+    @contextlib.contextmanager
+    def locked(self, tenant: Tenant) -> Iterator[SubscriptionLock]:
+        with locked(self._engine, tenant.name, wait_seconds=LOCK_WAIT_SECONDS) as lock:
+            if lock is None:
+                raise SettingsError(f"{tenant.name}: another process is changing its subscriptions; try again.")
+            yield lock
+
+
+@contextlib.contextmanager
+def _session(process: str, only: str | None, public_url: str | None) -> Iterator[_Session]:
+    settings = load_settings()
+    urls = {name: _callback_url(settings, public_url, name) for name in chosen_tenants(settings, only)}
+    with running(process) as ready, database(ready) as engine, _clients(ready, only) as clients:
+        require_migrated(ready)
+        yield _Session(engine, [(tenant, client, urls[tenant.name]) for tenant, client in clients])
+
+
+@contextlib.contextmanager
+def _clients(settings: Settings, only: str | None) -> Iterator[list[tuple[Tenant, Client]]]:
+    tenants = [settings.tenants[name] for name in chosen_tenants(settings, only)]
+    with contextlib.ExitStack() as stack:
+        timeout = settings.api_timeout.total_seconds()
+        yield [
+            (tenant, stack.enter_context(Client(tenant.url, tenant.api_token(), timeout_seconds=timeout)))
+            for tenant in tenants
+        ]
+
+
+def _callback_url(settings: Settings, given: str | None, tenant: str) -> str:
+    public_url = given or settings.public_url
+    if public_url is None:
+        raise SettingsError("RECEIVER_PUBLIC_URL is not set, and no --public-url was given: AMPECO must be told it.")
+    return callback_url(public_url, tenant)

@@ -21,3 +21,11 @@ WALKED = Counter(
     ["tenant", "kind", "found"],
 )
 SWEPT = Counter("ampeco_batches_swept_total", "Batches that were open too long and sent again")
+SUBSCRIPTION_REPAIRS = Counter(
+    "ampeco_subscription_repairs_total", "Subscriptions that the guardian mended", ["tenant"]
+)
+RESENDS = Counter(
+    "ampeco_resends_total",
+    "Requests that AMPECO send failed notifications again, by what came of them: asked, waiting, failed",
+    ["tenant", "result"],
+)

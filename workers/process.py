@@ -15,7 +15,7 @@ from redis.exceptions import RedisError
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import DBAPIError
 
-from storage import usage, walks
+from storage import arrivals, resends, uptime, usage, walks
 from storage.partitions import partition_statements, utc_today
 from workers.apply import apply_open_batches
 from workers.broker import (
@@ -29,9 +29,12 @@ from workers.broker import (
     worker_middleware,
 )
 from workers.context import Context, create_context
+from workers.guardian import Guardian
+from workers.listening import listen
 from workers.logs import get_logger
 from workers.operators import serve_worker_figures
 from workers.refresh import refresh_tenant
+from workers.resend import resend_due
 from workers.settings import Settings
 from workers.sweep import sweep_batches, wake_refreshes, wake_walks
 from workers.walk import walk_due
@@ -48,8 +51,11 @@ PARTITION_INTERVAL = timedelta(hours=1)
 WALK_INTERVAL = timedelta(seconds=5)
 USAGE_INTERVAL = timedelta(seconds=10)
 FORGET_INTERVAL = timedelta(hours=6)
+GUARD_INTERVAL = timedelta(seconds=10)
+RESEND_INTERVAL = timedelta(seconds=5)
+LISTEN_INTERVAL = timedelta(minutes=1)
 
-#: Records of walks and of the API budget are kept this long.
+#: Records of walks, of the API budget and of what came when are kept this long.
 RECORDS_KEPT = timedelta(days=400)
 
 #: Walks are made at a tenant's pace, so that few threads serve many tenants.
@@ -85,6 +91,9 @@ def forget_records(engine: Engine) -> None:
     with engine.begin() as connection:
         walks.forget(connection, RECORDS_KEPT)
         usage.forget(connection, RECORDS_KEPT)
+        arrivals.forget(connection, RECORDS_KEPT)
+        resends.forget(connection, RECORDS_KEPT)
+        uptime.forget(connection, RECORDS_KEPT)
 
 
 def create_scheduler(context: Context, broker: Broker, settings: Settings) -> BackgroundScheduler:
@@ -107,6 +116,10 @@ def create_scheduler(context: Context, broker: Broker, settings: Settings) -> Ba
     every(WALK_INTERVAL, "walks", lambda: wake_walks(context, broker, settings.reconcile_interval))
     every(USAGE_INTERVAL, "usage", lambda: context.usage.write(context.engine))
     every(FORGET_INTERVAL, "forget", lambda: forget_records(context.engine))
+    guardian = Guardian(context, public_url=settings.public_url, interval=settings.guard_interval)
+    every(GUARD_INTERVAL, "guard", guardian.run)
+    every(RESEND_INTERVAL, "resend", lambda: resend_due(context))
+    every(LISTEN_INTERVAL, "listen", lambda: listen(context))
     return scheduler
 
 

@@ -97,6 +97,11 @@ class Settings(BaseSettings):
         ge=timedelta(seconds=1),
         description="How often what changed at AMPECO is compared with what is stored",
     )
+    guard_interval: Duration = Field(
+        default=timedelta(minutes=5),
+        ge=timedelta(seconds=1),
+        description="How often each subscription that `subscribe` made is looked at",
+    )
     api_timeout: Duration = Field(
         default=timedelta(seconds=10), gt=timedelta(0), description="Longest wait for an answer of AMPECO's API"
     )

@@ -10,11 +10,11 @@ from sqlalchemy import text
 
 from ampeco.client import Client
 from ampeco.kinds import KINDS
-from receiver import subscribing
 from simulator.app import Simulator
 from simulator.settings import Faults, TenantSettings
 from storage.mirrors import MIRRORS
 from tests.support.service import TOKEN, eventually, running, serving
+from workers import subscriptions as subscribing
 from workers.context import create_context
 from workers.refresh import refresh_tenant
 

@@ -1,0 +1,60 @@
+"""The receiver's heartbeat; an outage that it ends is followed by a request that AMPECO send again."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
+from starlette.concurrency import run_in_threadpool
+
+from storage.uptime import BEAT_INTERVAL, Outage, beat
+from workers.logs import get_logger
+from workers.resend import want_after
+
+logger = get_logger(__name__)
+
+
+class Heartbeat:
+    """Beats while the process accepts notifications.
+
+    A beat that fails is not made up for: while Postgres takes no beat it takes no notification, so
+    that time counts as an outage, too.
+    """
+
+    def __init__(self, engine: Engine, tenants: list[str]) -> None:
+        self._engine = engine
+        self._tenants = tenants
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        self._task = asyncio.create_task(self._run())
+
+    async def stop(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+
+    async def _run(self) -> None:
+        while True:
+            try:
+                await run_in_threadpool(self.beat)
+            except SQLAlchemyError as error:
+                logger.warning("heartbeat failed", error=type(error).__name__)
+            await asyncio.sleep(BEAT_INTERVAL.total_seconds())
+
+    def beat(self) -> Outage | None:
+        """Beat once; returns the outage that ends with it, where one does."""
+        with self._engine.begin() as connection:
+            outage = beat(connection)
+            wanted = 0 if outage is None else want_after(connection, self._tenants, outage)
+        if outage is not None:
+            logger.warning(
+                "no receiver was alive",
+                since=outage.began_at.isoformat(),
+                seconds=round((outage.ended_at - outage.began_at).total_seconds()),
+                resends=wanted,
+            )
+        return outage

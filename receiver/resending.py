@@ -1,0 +1,58 @@
+"""The command ``resend``: ask AMPECO to send again what it could not deliver."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+
+from receiver.console import console
+from receiver.invocation import TenantOption, chosen_tenants, require_migrated, running
+from storage import resends
+from storage.resends import Resend
+from storage.subscriptions import Claim, claims
+from workers.context import Context, create_context
+from workers.resend import ask
+
+SinceOption = Annotated[
+    datetime | None,
+    typer.Option(
+        formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%S%z"],
+        help="Only what failed at this time (UTC) or later; left out, all that AMPECO has kept.",
+    ),
+]
+
+
+def resend(since: SinceOption = None, tenant: TenantOption = None) -> None:
+    """Ask AMPECO to send again what it could not deliver; at most once in 15 minutes for a subscription."""
+    moment = None if since is None else since if since.tzinfo else since.replace(tzinfo=UTC)
+    with running("resend") as settings:
+        require_migrated(settings)
+        names = chosen_tenants(settings, tenant)
+        with create_context(settings, process="resend") as context:
+            with context.engine.begin() as connection:
+                found = claims(connection, names)
+            accepted = [_one(context, claim, moment) for claim in found]
+    for name in sorted({*names} - {claim.tenant for claim in found}):
+        console.print(f"{name}: no subscription is ours; `ampeco-receiver subscribe` makes one")
+    if not found or not all(accepted):
+        raise typer.Exit(1)
+
+
+def _one(context: Context, claim: Claim, since: datetime | None) -> bool:
+    """Ask for one subscription and say what came of it; returns whether AMPECO accepted."""
+    with context.engine.begin() as connection:
+        wanted = resends.want(connection, claim, "person", since)
+    made = ask(context, claim.tenant, claim.callback_url, claim) or wanted
+    console.print(f"{claim.tenant}: subscription {claim.subscription_id}: {_outcome(made)}", soft_wrap=True)
+    return made.state == "asked"
+
+
+def _outcome(made: Resend) -> str:
+    if made.state == "asked":
+        return "AMPECO sends again what it could not deliver"
+    if made.state == "failed":
+        return f"AMPECO refused: {made.error}"
+    later = f"the workers will ask at {made.due_at:%H:%M} UTC"
+    return f"AMPECO may be asked once in 15 minutes; {later}" if made.error is None else f"{made.error}; {later}"

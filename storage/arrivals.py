@@ -1,0 +1,216 @@
+"""What came when: notifications by the hour, and the times in which a tenant was silent."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from sqlalchemy import Connection, text
+
+# Index: primary key. Of several processes, the row lock lets one through.
+_TAKE = text("""
+INSERT INTO ingest.rhythm AS known (tenant, looked_at)
+VALUES (:tenant, now())
+    ON CONFLICT (tenant) DO UPDATE SET looked_at = now()
+ WHERE known.looked_at < now() - :interval
+RETURNING now()
+""")
+
+
+def take(connection: Connection, tenant: str, interval: timedelta) -> datetime | None:
+    """Take a tenant's look in hand; None where somebody looked within the interval.
+
+    Whoever has it keeps it until the end of the transaction. Returns the present time.
+    """
+    now: datetime | None = connection.execute(_TAKE, {"tenant": tenant, "interval": interval}).scalar_one_or_none()
+    return now
+
+
+# Index: primary key, from its end.
+_COUNTED_FROM = text("""
+SELECT least(max(hour_at), date_trunc('hour', now() - interval '10 minutes', 'UTC'))
+  FROM ingest.arrival
+ WHERE tenant = :tenant
+""")
+
+# Index: the primary key of the batches, whose ids are made when they are and rise with time.
+_COUNT = text("""
+INSERT INTO ingest.arrival (tenant, hour_at, notifications)
+SELECT tenant, date_trunc('hour', first_received_at, 'UTC'), sum(notifications)
+  FROM ingest.batch
+ WHERE tenant = :tenant
+   AND batch_id >= :first_batch
+   AND first_received_at >= :counted_from
+ GROUP BY 1, 2
+    ON CONFLICT (tenant, hour_at) DO UPDATE SET notifications = excluded.notifications
+""")
+
+
+def count(connection: Connection, tenant: str, since: datetime) -> None:
+    """Bring the counts of a tenant up to date.
+
+    The last counted hour is counted anew, and the one before it while it may still grow.
+
+    Parameters:
+        since: where to begin the first time.
+    """
+    counted_from = connection.execute(_COUNTED_FROM, {"tenant": tenant}).scalar_one() or since
+    # A batch is named when its first notification has come, so a minute earlier is early enough.
+    first_batch = UUID(int=int((counted_from.timestamp() - 60) * 1000) << 80)
+    connection.execute(_COUNT, {"tenant": tenant, "first_batch": first_batch, "counted_from": counted_from})
+
+
+# Index: primary key.
+_HOURS = text("""
+SELECT hour_at, notifications
+  FROM ingest.arrival
+ WHERE tenant = :tenant
+   AND hour_at >= :since
+ ORDER BY hour_at
+""")
+
+
+def hours(connection: Connection, tenant: str, since: datetime) -> Sequence[tuple[datetime, int]]:
+    """The hours in which something came, with how much, oldest first."""
+    return [(hour, number) for hour, number in connection.execute(_HOURS, {"tenant": tenant, "since": since})]
+
+
+# Indexes: primary key; batch_pkey from its end.
+_FIRST_AND_LAST = text("""
+SELECT (SELECT min(hour_at) FROM ingest.arrival WHERE tenant = :tenant),
+       (SELECT last_received_at FROM ingest.batch WHERE tenant = :tenant ORDER BY batch_id DESC LIMIT 1)
+""")
+
+
+def first_and_last(connection: Connection, tenant: str) -> tuple[datetime | None, datetime | None]:
+    """The hour in which a tenant was first heard, and when it was last."""
+    first, last = connection.execute(_FIRST_AND_LAST, {"tenant": tenant}).one()
+    return first, last
+
+
+# Index: primary key.
+_SILENCES = text("""
+SELECT began_at, ended_at
+  FROM ingest.silence
+ WHERE tenant = :tenant
+   AND coalesce(ended_at, now()) > :since
+ ORDER BY began_at
+""")
+
+
+def silences(connection: Connection, tenant: str, since: datetime) -> Sequence[tuple[datetime, datetime | None]]:
+    """The times since then in which a tenant was silent; the last may last still."""
+    found = connection.execute(_SILENCES, {"tenant": tenant, "since": since})
+    return [(began_at, ended_at) for began_at, ended_at in found]
+
+
+_BEGIN = text("""
+INSERT INTO ingest.silence (tenant, began_at, expected, came)
+VALUES (:tenant, :began_at, :expected, :came)
+    ON CONFLICT DO NOTHING
+""")
+
+
+def begin_silence(connection: Connection, tenant: str, began_at: datetime, expected: float, came: int) -> None:
+    """A tenant is silent."""
+    given = {"tenant": tenant, "began_at": began_at, "expected": expected, "came": came}
+    connection.execute(_BEGIN, given)
+
+
+# Index: silence_open_idx.
+_END = text("UPDATE ingest.silence SET ended_at = now() WHERE tenant = :tenant AND ended_at IS NULL")
+
+
+def end_silence(connection: Connection, tenant: str) -> None:
+    """A tenant is heard again."""
+    connection.execute(_END, {"tenant": tenant})
+
+
+_NOTE = text("""
+UPDATE ingest.rhythm
+   SET last_received_at = :last_received_at,
+       learned_hours = :learned_hours,
+       telling = :telling,
+       judged_hours = :judged_hours,
+       expected = :expected,
+       came = :came
+ WHERE tenant = :tenant
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class Listening:
+    """How a tenant was last judged against its own rhythm.
+
+    Attributes:
+        learned_hours: what the rhythm is made of.
+        telling: where so many notifications are expected, their absence tells; None: nothing does yet.
+        judged_hours, expected, came: the stretch that was judged; None where none tells anything.
+        silent_since_at: from when on too little came, where it is silent.
+    """
+
+    tenant: str
+    looked_at: datetime
+    last_received_at: datetime | None
+    learned_hours: int
+    telling: float | None
+    judged_hours: int | None
+    expected: float | None
+    came: int | None
+    silent_since_at: datetime | None
+
+
+def note(
+    connection: Connection,
+    tenant: str,
+    *,
+    last_received_at: datetime | None,
+    learned_hours: int,
+    telling: float | None,
+    judged: tuple[int, float, int] | None,
+) -> None:
+    """Note how a tenant was judged; ``judged`` is hours, expected and came."""
+    judged_hours, expected, came = judged or (None, None, None)
+    connection.execute(
+        _NOTE,
+        {
+            "tenant": tenant,
+            "last_received_at": last_received_at,
+            "learned_hours": learned_hours,
+            "telling": telling,
+            "judged_hours": judged_hours,
+            "expected": expected,
+            "came": came,
+        },
+    )
+
+
+# Indexes: primary key; silence_open_idx.
+_LISTENING = text("""
+SELECT tenant, looked_at, last_received_at, learned_hours, CAST(telling AS float8), judged_hours,
+       CAST(rhythm.expected AS float8), rhythm.came, silence.began_at
+  FROM ingest.rhythm
+  LEFT JOIN (SELECT tenant, began_at FROM ingest.silence WHERE ended_at IS NULL) AS silence USING (tenant)
+ WHERE tenant = ANY(:tenants)
+ ORDER BY tenant
+""")
+
+
+def listening(connection: Connection, tenants: Collection[str]) -> Sequence[Listening]:
+    """How each of the tenants was last judged."""
+    return [Listening(*row) for row in connection.execute(_LISTENING, {"tenants": list(tenants)})]
+
+
+# Indexes: the primary keys, read whole; an hour is a row for each tenant.
+_FORGET = (
+    text("DELETE FROM ingest.arrival WHERE hour_at < now() - :age"),
+    text("DELETE FROM ingest.silence WHERE ended_at < now() - :age"),
+)
+
+
+def forget(connection: Connection, age: timedelta) -> None:
+    """Drop what is known of times longer ago than ``age``."""
+    for statement in _FORGET:
+        connection.execute(statement, {"age": age})

@@ -1,0 +1,91 @@
+"""When a receiver was alive: a heartbeat, and the gaps in it.
+
+A beat proves that a receiver runs and that Postgres takes what it writes. Without either, AMPECO's
+notifications fail, so a gap is an outage of ours whatever its cause.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import Connection, text
+
+#: How often a receiver beats.
+BEAT_INTERVAL = timedelta(seconds=10)
+
+#: A longer time without a beat is an outage. A restart takes less, and AMPECO's own retries
+#: bridge it.
+LONGEST_PAUSE = timedelta(seconds=30)
+
+#: Only one process at a time finds a gap.
+_LOCK = 7_406_201_102
+
+
+@dataclass(frozen=True, slots=True)
+class Outage:
+    """A stretch of time in which no receiver was alive, by our clock."""
+
+    began_at: datetime
+    ended_at: datetime
+
+
+# Index: primary key, from its end.
+_BEAT = text("""
+UPDATE ingest.uptime
+   SET last_beat_at = greatest(last_beat_at, now())
+ WHERE began_at = (SELECT max(began_at) FROM ingest.uptime)
+   AND last_beat_at > now() - :pause
+RETURNING began_at
+""")
+
+_RISE = text("""
+WITH before AS (
+    SELECT max(last_beat_at) AS last_beat_at FROM ingest.uptime
+), risen AS (
+    INSERT INTO ingest.uptime (began_at, last_beat_at) VALUES (now(), now())
+)
+SELECT last_beat_at, now() FROM before
+""")
+
+
+def beat(connection: Connection) -> Outage | None:
+    """Note that a receiver is alive; returns the outage that ends with this, where one does.
+
+    Of several receivers that rise at once, one is told.
+    """
+    if connection.execute(_BEAT, {"pause": LONGEST_PAUSE}).first() is not None:
+        return None
+    connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
+    if connection.execute(_BEAT, {"pause": LONGEST_PAUSE}).first() is not None:
+        return None
+    last_beat_at, now = connection.execute(_RISE).one()
+    return None if last_beat_at is None else Outage(last_beat_at, now)
+
+
+# Index: primary key, from its end; a row is made by an outage.
+_OUTAGES = text("""
+SELECT began_at, ended_at
+  FROM (SELECT last_beat_at AS began_at, lead(began_at) OVER (ORDER BY began_at) AS ended_at FROM ingest.uptime) AS gap
+ WHERE ended_at > :since
+ ORDER BY began_at
+""")
+
+
+def outages(connection: Connection, since: datetime) -> Sequence[Outage]:
+    """The outages that ended after a time, oldest first."""
+    return [Outage(*row) for row in connection.execute(_OUTAGES, {"since": since})]
+
+
+# Index: primary key. The last row is what the next beat is measured by.
+_FORGET = text("""
+DELETE FROM ingest.uptime
+ WHERE last_beat_at < now() - :age
+   AND began_at < (SELECT max(began_at) FROM ingest.uptime)
+""")
+
+
+def forget(connection: Connection, age: timedelta) -> None:
+    """Drop what is known of times longer ago than ``age``."""
+    connection.execute(_FORGET, {"age": age})

@@ -1,0 +1,108 @@
+"""Resend: after an outage of ours, AMPECO is asked to send again what it could not deliver."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+from sqlalchemy import Connection
+
+from ampeco.errors import ApiError, Conflict, RateLimited, Unauthorised, Unavailable
+from storage import resends, subscriptions
+from storage.resends import Resend, State
+from storage.subscriptions import Claim
+from storage.uptime import Outage
+from workers.budget import HeldBackError
+from workers.context import Context
+from workers.logs import get_logger
+from workers.metrics import RESENDS
+from workers.pause import recovered
+from workers.refresh import hold_back
+
+logger = get_logger(__name__)
+
+#: What failed is asked for from so long before an outage on: a beat is a few seconds old when its
+#: process dies, clocks differ, and what failed at first was told a moment before.
+MARGIN = timedelta(minutes=5)
+
+#: A request that AMPECO does not accept for so long is given up: by then reconciling has healed the
+#: state, and a person should look.
+GIVE_UP_AFTER = timedelta(days=1)
+
+
+def want_after(connection: Connection, tenants: Collection[str], outage: Outage) -> int:
+    """Want what failed during an outage, from each subscription that was ours by then; returns from how many."""
+    claims = [claim for claim in subscriptions.claims(connection, tenants) if claim.claimed_at < outage.ended_at]
+    for claim in claims:
+        resends.want(connection, claim, "outage", outage.began_at - MARGIN)
+    return len(claims)
+
+
+def resend_due(context: Context) -> int:
+    """Make the requests that are due, of every tenant; returns how many AMPECO accepted."""
+    with context.engine.begin() as connection:
+        waiting = resends.due(connection, context.tenants)
+        claims = {
+            (claim.tenant, claim.callback_url): claim for claim in subscriptions.claims(connection, context.tenants)
+        }
+    accepted = 0
+    for tenant, url in waiting:
+        outcome = ask(context, tenant, url, claims.get((tenant, url)))
+        accepted += outcome is not None and outcome.state == "asked"
+    return accepted
+
+
+def ask(context: Context, tenant: str, url: str, claim: Claim | None) -> Resend | None:
+    """Make the request that is due for a subscription; returns what came of it, None where none is due.
+
+    The try is committed before the call, so that no process makes another one for 15 minutes.
+    """
+    with context.engine.begin() as connection:
+        taken = resends.take(connection, tenant, url)
+        if taken is not None and claim is None:
+            resends.settle(connection, taken, "failed", "the subscription is no longer ours")
+            return None
+    if taken is None or claim is None:
+        return None
+    client = context.client(tenant, "guardian")
+    since_at = taken.since_at and client.tenant_time(taken.since_at)
+    try:
+        client.resend(claim.subscription_id, context.tenants[tenant].notifications, since_at)
+    except HeldBackError as held:
+        with context.engine.begin() as connection:
+            resends.put_back(connection, taken, timedelta(seconds=held.seconds))
+        return replace(taken, due_at=datetime.now(UTC) + timedelta(seconds=held.seconds), error=held.why)
+    except ApiError as error:
+        return _refused(context, taken, error)
+    settled = _settle(context, taken, "asked", None)
+    logger.info("failed notifications asked for again", **_labels(taken))
+    recovered(context.redis, tenant)
+    return settled
+
+
+def _refused(context: Context, taken: Resend, error: ApiError) -> Resend:
+    """Go on waiting after what passes; a conflict is somebody else's request, or a disabled subscription."""
+    passes = isinstance(error, Conflict | RateLimited | Unauthorised | Unavailable)
+    is_final = not passes or datetime.now(UTC) - taken.wanted_at > GIVE_UP_AFTER
+    settled = _settle(context, taken, "failed" if is_final else "waiting", str(error))
+    logger.warning("AMPECO did not send again what failed", **_labels(taken), error=str(error), is_final=is_final)
+    if isinstance(error, RateLimited | Unauthorised | Unavailable):
+        hold_back(context, taken.tenant, error)
+    return settled
+
+
+def _settle(context: Context, taken: Resend, state: State, error: str | None) -> Resend:
+    with context.engine.begin() as connection:
+        resends.settle(connection, taken, state, error)
+    RESENDS.labels(taken.tenant, state).inc()
+    return replace(taken, state=state, error=error)
+
+
+def _labels(taken: Resend) -> dict[str, object]:
+    return {
+        "tenant": taken.tenant,
+        "callback_url": taken.callback_url,
+        "reason": taken.reason,
+        "since": taken.since_at and taken.since_at.isoformat(),
+    }
