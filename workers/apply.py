@@ -26,8 +26,9 @@ from ampeco.errors import NoHandler, UnknownNotification
 from ampeco.payloads import parse
 from ampeco.redaction import clean
 from storage import batches as inbox
-from storage import log, refresh_queue
+from storage import refresh_queue
 from storage.batches import Batch, Logged, Outcome
+from storage.blanking import blank
 from storage.drift import record_drift
 from storage.facts import findings_of
 from storage.findings import Findings
@@ -122,7 +123,7 @@ def _apply_bite(engine: Engine, batches: Sequence[Batch]) -> int:
             logged = inbox.notifications_of(connection, batches)
             settled = settle(logged)
             marked = write(connection, tenant, settled)
-            log.blank(connection, tenant, logged)
+            blank(connection, tenant, logged)
             inbox.close(connection, tenant, [batch.batch_id for batch in batches])
     except DBAPIError as error:
         if is_passing(error):
@@ -240,7 +241,7 @@ def _apply_alone(engine: Engine, batch: Batch, notification: Logged, settled: Se
     try:
         with engine.begin() as connection:
             marked = write(connection, batch.tenant, settled)
-            log.blank(connection, batch.tenant, [notification])
+            blank(connection, batch.tenant, [notification])
             return marked
     except DBAPIError as error:
         if is_passing(error):
@@ -248,7 +249,7 @@ def _apply_alone(engine: Engine, batch: Batch, notification: Logged, settled: Se
         settled.applied, settled.outcomes = 0, [failed(notification, error)]
         with engine.begin() as connection:
             inbox.set_aside(connection, batch.tenant, settled.outcomes)
-            log.blank(connection, batch.tenant, [notification])
+            blank(connection, batch.tenant, [notification])
         return 0
 
 

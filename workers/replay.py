@@ -17,6 +17,7 @@ from sqlalchemy.exc import DBAPIError
 
 from storage import replay as log
 from storage.batches import Logged, set_aside
+from storage.blanking import blank
 from storage.findings import Findings
 from storage.ids import made_at
 from storage.refresh_queue import READABLE
@@ -103,6 +104,8 @@ def _replay_bite(engine: Engine, tenant: str, logged: Sequence[Logged]) -> Itera
         with engine.begin() as connection:
             _spare_reads(connection, tenant, settled.findings)
             reads = write(connection, tenant, settled)
+            # An older release may have left them as they came.
+            blank(connection, tenant, logged)
             aside = {outcome.notification_id for outcome in settled.outcomes}
             applied = [one.notification_id for one in logged if one.notification_id not in aside]
             return settled, reads, log.forget_outcomes(connection, tenant, applied)

@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +28,12 @@ from ampeco.blanking import BLANK
 from ampeco.signature import sign
 from receiver.cli import app
 from storage.database import conninfo
+from storage.replay import Scope
 from tests.support.ampeco import FakeAmpeco
 from tests.support.facts import row, sample
 from tests.support.processes import Processes, processes
 from tests.support.service import OTHER_TOKEN, TOKEN, Service, eventually, free_port, running, write_tenants
+from workers.replay import replay
 
 OPERATOR_TOKEN = "operators-passphrase-9c1d"
 DATABASE_PASSWORD = "database-passphrase-b7e2"
@@ -163,8 +166,8 @@ def test_a_full_run_writes_no_secret_anywhere(login: str, redis_url: str, tmp_pa
         eventually(lambda: _count(engine, "ingest.refresh_request WHERE last_error IS NOT NULL"), seconds=60)
         # When everything that was written is looked at
         bearer = {"Authorization": f"Bearer {OPERATOR_TOKEN}"}
-        pages = [f"{service.operator_url}/metrics", f"http://127.0.0.1:{worker_port}/metrics"]
-        pages.append(f"{service.operator_url}/readyz")
+        pages = [f"{service.operator_url}/{page}" for page in ("metrics", "readyz")]
+        pages.append(f"http://127.0.0.1:{worker_port}/metrics")
         seen["pages"] = "".join(httpx.get(page, headers=bearer).text for page in pages)
         seen["rows"] = every_row(login)
         seen["redis"] = everything_in_redis(redis_url)
@@ -226,6 +229,22 @@ def test_a_replay_of_blanked_bodies_ends_as_before_and_keeps_the_first_digest(se
         connection.execute(text("UPDATE ingest.batch SET applied_at = NULL, attempts = 0"))
     service.apply()
     assert seen() == before
+
+
+def test_a_replay_blanks_what_an_older_release_left(service: Service) -> None:
+    for body in bodies():
+        service.post(body)
+    service.apply()
+    with service.engine.begin() as connection:
+        connection.execute(
+            text(
+                "UPDATE ingest.notification SET body = :body, body_sha256 = NULL WHERE notification_type LIKE 'Charge%'"
+            ),
+            {"body": bodies()[0]},
+        )
+    scope = Scope("demo", datetime.now(UTC) - timedelta(hours=1), datetime.now(UTC) + timedelta(minutes=1))
+    assert sum(bite.seen for bite in replay(service.engine, scope)) == len(bodies())
+    assert not any(one in every_row(str(service.settings.database_url)) for one in CARRIED)
 
 
 def test_a_notification_that_is_tried_alone_is_blanked_as_well(service: Service) -> None:
