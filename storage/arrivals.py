@@ -30,9 +30,11 @@ def take(connection: Connection, tenant: str, interval: timedelta) -> datetime |
 
 # Index: primary key, from its end.
 _COUNTED_FROM = text("""
-SELECT least(max(hour_at), date_trunc('hour', now() - interval '10 minutes', 'UTC'))
+SELECT least(hour_at, date_trunc('hour', now() - interval '10 minutes', 'UTC'))
   FROM ingest.arrival
  WHERE tenant = :tenant
+ ORDER BY hour_at DESC
+ LIMIT 1
 """)
 
 # Index: the primary key of the batches, whose ids are made when they are and rise with time.
@@ -56,7 +58,7 @@ def count(connection: Connection, tenant: str, since: datetime) -> None:
     Parameters:
         since: where to begin the first time.
     """
-    counted_from = connection.execute(_COUNTED_FROM, {"tenant": tenant}).scalar_one() or since
+    counted_from = connection.execute(_COUNTED_FROM, {"tenant": tenant}).scalar_one_or_none() or since
     # A batch is named when its first notification has come, so a minute earlier is early enough.
     first_batch = UUID(int=int((counted_from.timestamp() - 60) * 1000) << 80)
     connection.execute(_COUNT, {"tenant": tenant, "first_batch": first_batch, "counted_from": counted_from})

@@ -1,0 +1,117 @@
+"""A token is rotated as docs/operations.md says, and not one notification is refused."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+from pydantic import SecretStr
+from sqlalchemy import text
+
+from ampeco.client import Client
+from receiver.app import create_app
+from receiver.subscribing import subscribe_and_claim
+from receiver.watching import Token, watched
+from storage.subscriptions import locked
+from tests.support.service import TOKEN, eventually, free_port, running
+from tests.support.watched import Watch, watching
+from workers.context import create_context
+from workers.listening import listen
+from workers.settings import Settings
+from workers.subscriptions import callback_url
+
+NEW = "the-new-token-93b1"
+
+
+@dataclass
+class Deployment:
+    """A receiver on one address that is restarted with other tokens."""
+
+    watch: Watch
+    path: Path
+    port: int
+
+    @property
+    def url(self) -> str:
+        return callback_url(f"http://127.0.0.1:{self.port}", "demo")
+
+    @contextlib.contextmanager
+    def started(self, token: str, *signing_tokens: str) -> Iterator[Settings]:
+        """The receiver with these tokens; the tenant rests while it is started and stopped."""
+        api_url = self.watch.service.settings.tenants["demo"].url
+        self.path.write_text(
+            f'[tenants.demo]\nbase_url = "{api_url}"\ntoken = "{token}"\n'
+            f"signing_tokens = {json.dumps(signing_tokens)}\ncalls_per_minute = 6000\n"
+        )
+        settings = self.watch.service.settings.model_copy(update={"tenants_file": self.path})
+        settings.__dict__.pop("tenants", None)
+        with running(create_app(settings), self.port):
+            self.watch.simulator.runner.resume()
+            yield settings
+            self.watch.simulator.runner.pause()
+            eventually(lambda: self.watch.simulator.delivery.waiting == 0)
+
+    def subscribe(self, settings: Settings, token: str, *, anew: bool = False) -> None:
+        tenant = settings.tenants["demo"]
+        with Client(tenant.url, SecretStr(token)) as client, locked(self.watch.service.engine, "demo") as lock:
+            assert lock is not None
+            subscribe_and_claim(lock, client, tenant, self.url, anew=anew)
+
+    def hear(self) -> None:
+        """Wait until more notifications have come."""
+        before = self.watch.service.count("ingest.notification")
+        eventually(lambda: self.watch.service.count("ingest.notification") > before + 5)
+
+    def tokens(self, settings: Settings) -> dict[str, Token]:
+        """What `status` says of the tokens: of the API's, and of the old one."""
+        with create_context(settings, process="tests") as context:
+            listen(context, timedelta(0))
+            with context.engine.connect() as connection:
+                found = watched(connection, settings.tenants).tokens
+        return {"api" if token.is_api_token else "old": token for token in found}
+
+    def pass_a_day(self) -> None:
+        with self.watch.service.engine.begin() as connection:
+            connection.execute(text("DELETE FROM ingest.notification"))
+            connection.execute(text("UPDATE ingest.token_use SET last_used_at = last_used_at - interval '25 h'"))
+
+
+def test_old_and_new_verify_until_the_old_one_is_unused_for_a_day(
+    database_url: str, redis_url: str, tmp_path: Path
+) -> None:
+    with watching(database_url, redis_url, tmp_path) as watch:
+        deployment = Deployment(watch, tmp_path / "rotated.toml", free_port())
+        with deployment.started(TOKEN) as settings:
+            deployment.subscribe(settings, TOKEN)
+            deployment.hear()
+        # 1, 2: the new token is where the API's is found, and the old one beside it.
+        with deployment.started(NEW, TOKEN) as settings:
+            # AMPECO knows the new one; the subscription goes on signing with the old one.
+            rotated = {"token": NEW, "resign": False}
+            api_url = settings.tenants["demo"].url
+            assert watch.service.client.post(f"{api_url}/control/rotate-token", json=rotated).is_success
+            deployment.hear()
+            # 3: which one signs?
+            found = deployment.tokens(settings)
+            assert found["old"].last_used_at is not None
+            assert found["api"].last_used_at is None
+            assert not found["old"].may_be_removed
+            # 4: the subscription is made anew.
+            deployment.subscribe(settings, NEW, anew=True)
+            assert [one.token for one in watch.simulator.subscriptions.by_id.values()] == [NEW]
+            deployment.hear()
+            assert not deployment.tokens(settings)["old"].may_be_removed
+            deployment.pass_a_day()
+            deployment.hear()
+            # 5: a day later the old one may go.
+            assert deployment.tokens(settings)["old"].may_be_removed
+        with deployment.started(NEW) as settings:
+            deployment.hear()
+            assert set(deployment.tokens(settings)) == {"api"}
+        # Not one was refused on the way.
+        state = watch.simulator.delivery.state()
+        assert (state["refused"], state["failed"]) == (0, 0)
