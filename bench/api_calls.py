@@ -41,6 +41,9 @@ SESSIONS_A_DAY = 12
 
 POLL_SECONDS = 1.0
 
+#: What the stand-in tenant lists.
+SHOWN = ("location", "charge_point", "evse", "session", "authorization", "transaction", "user", "partner", "id_tag")
+
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
@@ -59,8 +62,13 @@ class Stand:
 
     def is_known(self) -> bool:
         """Whether everything was listed once and the reads that this asked for are made."""
-        listed = self.one("SELECT count(*) FROM ingest.sync_cursor WHERE kind IN ('evse', 'charge_point', 'session')")
-        return bool(listed == 3 and self.one("SELECT count(*) FROM ingest.refresh_request WHERE due_at < now()") < 20)
+        listed = self.one("SELECT count(*) FROM ingest.sync_cursor")
+        # What the stand-in tenant has no listing of is left for an hour.
+        walking = self.one("SELECT count(*) FROM ingest.walk WHERE finished_at IS NULL AND last_error NOT LIKE '%404%'")
+        waiting = self.one(
+            "SELECT count(*) FROM ingest.refresh_request WHERE marked_at < now() - interval '30 seconds'"
+        )
+        return bool(listed >= len(SHOWN) and walking == 0 and waiting == 0)
 
     def count(self) -> dict[str, int]:
         rows = self.connection.execute("SELECT reason, sum(calls), sum(saved) FROM ingest.api_usage GROUP BY reason")
