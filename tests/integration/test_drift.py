@@ -140,5 +140,5 @@ def test_status_and_metrics_show_what_is_unknown(service: Service, tmp_path: Pat
         "newField": "number",
         "issue.changed": "object {notification: text, issueId: number}",
     }
-    metrics = httpx.get(f"{service.url}/metrics").text
+    metrics = service.operators.get("/metrics").text
     assert 'ampeco_unknown_names{tenant="demo"} 2.0' in metrics
