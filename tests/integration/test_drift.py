@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import httpx
 from sqlalchemy import Engine, text
 
 from storage.drift import MOST_NAMES_HELD, MOST_NAMES_STORED, Drift, record_drift, unknown
