@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -58,6 +58,9 @@ LISTEN_INTERVAL = timedelta(minutes=1)
 #: Records of walks, of the API budget and of what came when are kept this long.
 RECORDS_KEPT = timedelta(days=400)
 
+#: The queues whose work calls AMPECO's API.
+API_QUEUES = frozenset({REFRESH_QUEUE, RECONCILE_QUEUE})
+
 #: Walks are made at a tenant's pace, so that few threads serve many tenants.
 RECONCILE_THREADS = 2
 
@@ -96,8 +99,14 @@ def forget_records(engine: Engine) -> None:
         uptime.forget(connection, RECORDS_KEPT)
 
 
-def create_scheduler(context: Context, broker: Broker, settings: Settings) -> BackgroundScheduler:
-    """The jobs that every work process runs; each is safe beside its like in other processes."""
+def create_scheduler(
+    context: Context, broker: Broker, settings: Settings, queues: Collection[str]
+) -> BackgroundScheduler:
+    """The jobs beside the queues; each is safe beside its like in other processes.
+
+    A process that only applies may stand on a network without a way out, so it never calls the API:
+    its failures would pause the tenants for those that can.
+    """
     scheduler = BackgroundScheduler(timezone=UTC, job_defaults={"coalesce": True, "max_instances": 1})
 
     def every(interval: timedelta, name: str, job: Callable[[], Any]) -> None:
@@ -116,9 +125,10 @@ def create_scheduler(context: Context, broker: Broker, settings: Settings) -> Ba
     every(WALK_INTERVAL, "walks", lambda: wake_walks(context, broker, settings.reconcile_interval))
     every(USAGE_INTERVAL, "usage", lambda: context.usage.write(context.engine))
     every(FORGET_INTERVAL, "forget", lambda: forget_records(context.engine))
-    guardian = Guardian(context, public_url=settings.public_url, interval=settings.guard_interval)
-    every(GUARD_INTERVAL, "guard", guardian.run)
-    every(RESEND_INTERVAL, "resend", lambda: resend_due(context))
+    if not API_QUEUES.isdisjoint(queues):
+        guardian = Guardian(context, public_url=settings.public_url, interval=settings.guard_interval)
+        every(GUARD_INTERVAL, "guard", guardian.run)
+        every(RESEND_INTERVAL, "resend", lambda: resend_due(context))
     every(LISTEN_INTERVAL, "listen", lambda: listen(context))
     return scheduler
 
@@ -160,7 +170,7 @@ def work(settings: Settings, queues: set[str], stop: threading.Event | None = No
         worker = Worker(broker, queues=queues, worker_threads=threads, worker_timeout=IDLE_WAIT_MS)
         # A message is a wake-up for work that anybody may do: none is kept in reserve.
         worker.queue_prefetch = threads
-        scheduler = create_scheduler(context, broker, settings)
+        scheduler = create_scheduler(context, broker, settings, queues)
         if settings.work_metrics_port is not None:
             serve_worker_figures(settings, settings.work_metrics_port)
         broker.emit_after("process_boot")

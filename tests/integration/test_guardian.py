@@ -14,7 +14,9 @@ from structlog.testing import capture_logs
 from receiver.watching import watch_gauges, watched
 from storage import subscriptions
 from tests.support.watched import PUBLIC_URL, URL, Watch, watching
+from workers.broker import create_broker
 from workers.guardian import Guardian
+from workers.process import create_scheduler
 
 SOMEBODY_ELSES = "https://somebody.example.com/hook"
 
@@ -181,6 +183,15 @@ def test_at_its_start_a_process_looks_at_what_nobody_looked_at_for_a_minute(watc
     assert guardian.run() == 0
     watch.pass_time(hourly, "subscription.checked_at")
     assert guardian.run() == 1
+
+
+def test_a_process_that_only_applies_never_calls_the_api(watch: Watch) -> None:
+    broker = create_broker(watch.context.redis)
+    jobs = {
+        queue: {job.id for job in create_scheduler(watch.context, broker, watch.service.settings, {queue}).get_jobs()}
+        for queue in ("apply", "refresh", "reconcile")
+    }
+    assert jobs["refresh"] == jobs["reconcile"] == jobs["apply"] | {"guard", "resend"}
 
 
 def test_what_was_found_is_shown_as_figures(watch: Watch) -> None:
