@@ -20,7 +20,7 @@ BEAT_INTERVAL = timedelta(seconds=10)
 LONGEST_PAUSE = timedelta(seconds=30)
 
 #: Only one process at a time finds a gap.
-_LOCK = 7_406_201_102
+_LOCK = 7_406_201_104
 
 
 @dataclass(frozen=True, slots=True)

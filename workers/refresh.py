@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from pydantic import ValidationError
@@ -47,6 +47,9 @@ LEAST_FOR_A_LISTING = 3
 #: for a call a hundred, so they wait for it.
 LEAST_FOR_A_WALK = 10
 WALK_DELAY = timedelta(seconds=30)
+
+#: Longer than this nothing waits for a walk: perhaps nobody walks.
+WALK_PATIENCE = timedelta(minutes=15)
 
 #: A page that settles fewer than this was not worth its call; the rest is read one by one.
 LEAST_OF_A_PAGE = 2
@@ -159,7 +162,8 @@ class _Round:
 
     def _await_walk(self) -> None:
         """Leave what the first walk through the kind's listing will show."""
-        unknown = [request for request in self.open.values() if request.reason == "unknown"]
+        since = datetime.now(UTC) - WALK_PATIENCE
+        unknown = [one for one in self.open.values() if one.reason == "unknown" and one.marked_at > since]
         if len(unknown) < LEAST_FOR_A_WALK:
             return
         with self._context.engine.begin() as connection:
