@@ -22,7 +22,10 @@ class Kept:
 
 # Index: the primary key of ingest.notification, in the partitions of the ids' times alone.
 _KEPT = text("""
-SELECT state.notification_id, encode(coalesce(notification.body_sha256, sha256(notification.body)), 'hex') AS sha256, state.state, state.reason
+SELECT state.notification_id,
+       encode(coalesce(notification.body_sha256, sha256(notification.body)), 'hex') AS sha256,
+       state.state,
+       state.reason
   FROM ingest.notification_state AS state
   JOIN ingest.notification
     ON notification.tenant = state.tenant
