@@ -13,7 +13,7 @@ from pydantic import BeforeValidator, Field
 
 from ampeco.model import Model
 from ampeco.resources import Owner
-from ampeco.values import BigInt, Instant, JsonObject, Number, Text
+from ampeco.values import BigInt, Instant, JsonObject, Number, Text, Word
 
 #: OCPI and OICP count energy in kWh.
 _WH_OF_A_KWH = 1000
@@ -88,7 +88,7 @@ class Cdr(Resource):
     operator_id: BigInt | None = None
     platform_id: BigInt | None = None
     protocol_type: Text | None = None
-    roaming_id: Text | None = None
+    roaming_id: Word | None = None
     session_reference: Text | None = Field(default=None, alias="sessionId")
     is_local: bool | None = None
     is_credit: bool | None = Field(default=None, alias="credit")

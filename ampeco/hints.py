@@ -10,7 +10,7 @@ from pydantic import Field
 
 from ampeco.commercial import Resource, Tariff
 from ampeco.payloads import Payload
-from ampeco.values import BigInt, Instant, Number, Text
+from ampeco.values import BigInt, Instant, Number, Text, Word
 
 
 class Hint(Payload):
@@ -32,7 +32,7 @@ class AuthorizationChanged(Hint):
 class CdrReceived(Hint):
     """A CDR came in: cdr.received. ``id`` is the sender's, in text, not AMPECO's."""
 
-    id: Text
+    id: Word
     created_at: Instant | None = None
 
 

@@ -15,7 +15,7 @@ from ampeco import v1
 from ampeco.errors import NoHandler, UnknownNotification
 from ampeco.model import Model
 from ampeco.resources import BootDetails, ChargePoint, Evse, Location, Session
-from ampeco.values import BigInt, Instant, JsonObject, NetworkStatus, Number, Text
+from ampeco.values import BigInt, Instant, JsonObject, NetworkStatus, Number, Text, Word
 
 
 def _none_as_empty(value: object) -> object:
@@ -62,9 +62,9 @@ class MeterValue(Model):
     """One sample of one quantity. Its ``measurand`` and ``unit`` are open vocabularies."""
 
     timestamp: Instant
-    measurand: Text | None = None
+    measurand: Word | None = None
     value: Number
-    unit: Text | None = None
+    unit: Word | None = None
     location: Text | None = None
 
 
@@ -88,8 +88,8 @@ class HardwareStatus(Payload):
     charge_point_id: BigInt
     evse_id: BigInt | None = None
     timestamp: Instant
-    hardware_status: Text | None = None
-    error_code: Text | None = None
+    hardware_status: Word | None = None
+    error_code: Word | None = None
     info: Text | None = None
     vendor_id: Text | None = None
     vendor_error_code: Text | None = None

@@ -26,6 +26,7 @@ from ampeco.values import (
     SystemStatus,
     Text,
     WholeNumber,
+    Word,
 )
 
 
@@ -240,7 +241,7 @@ class ChargePoint(Model):
     network: Network | None = None
     status: SystemStatus | None = None
     network_status: NetworkStatus | None = None
-    hardware_status: Text | None = None
+    hardware_status: Word | None = None
     vendor_error_code: Text | None = None
     model_id: BigInt | None = None
     external_id: Text | None = None
@@ -308,7 +309,7 @@ class Evse(Model):
     external_id: Text | None = None
     roaming_operator_id: BigInt | None = None
     roaming: EvseRoaming | None = None
-    hardware_status: Text | None = None
+    hardware_status: Word | None = None
     last_hardware_status_update_at: Instant | None = None
     connectors: tuple[Connector, ...] | None = None
     created_at: Instant | None = None
@@ -373,9 +374,9 @@ def _default(texts: dict[str, str]) -> str | None:
 class StatusLogEntry(Model):
     """One hardware status that a charge point or an EVSE reported, with the time of its report."""
 
-    status: Text | None
+    status: Word | None
     timestamp: Instant
-    error_code: Text | None = None
+    error_code: Word | None = None
     vendor_id: Text | None = None
     info: Text | None = None
     vendor_error_code: Text | None = None

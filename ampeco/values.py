@@ -24,6 +24,10 @@ _MAX_EXACT_FLOAT = 2**53
 #: point, 16383 after it).
 _MAX_DIGITS = 1000
 
+#: Postgres indexes at most 2704 bytes of a row. Two such words, a number and the ids fit, whatever
+#: their characters; AMPECO's longest word has some 30.
+MOST_CHARACTERS = 200
+
 _INTEGER = re.compile(r"[+-]?[0-9]{1,19}")
 _NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]{1,9})?")
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
@@ -111,8 +115,15 @@ def _text(value: object) -> str:
     raise ValueError("not text")
 
 
+def _word(value: object) -> str:
+    text = _text(value)
+    if len(text) > MOST_CHARACTERS:
+        raise ValueError(f"text of more than {MOST_CHARACTERS} characters, where a word is expected")
+    return text
+
+
 def _network_status(value: object) -> str:
-    return re.sub(r"[\s-]+", "_", _text(value).strip()).lower()
+    return re.sub(r"[\s-]+", "_", _word(value).strip()).lower()
 
 
 def _system_status(value: object) -> str:
@@ -160,6 +171,10 @@ InstantOrDay = Annotated[datetime, BeforeValidator(_instant_or_day)]
 
 Text = Annotated[str, BeforeValidator(_text)]
 """Text that Postgres can hold. A JSON number is taken as its spelling."""
+
+Word = Annotated[str, BeforeValidator(_word)]
+"""Text of at most 200 characters: a word of an open vocabulary, or a reference. What tells rows
+apart, and so stands in an index, is one."""
 
 NetworkStatus = Annotated[str, BeforeValidator(_network_status)]
 """A charge point's connection: ``available``, ``never_connected``, ``temporarily_unavailable``,

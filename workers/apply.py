@@ -20,11 +20,12 @@ import orjson
 from dramatiq.middleware import TimeLimitExceeded
 from pydantic import ValidationError
 from sqlalchemy import Connection, Engine
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
 
 from ampeco.errors import NoHandler, UnknownNotification
 from ampeco.payloads import parse
 from ampeco.redaction import clean
+from ampeco.values import clean_text
 from storage import batches as inbox
 from storage import refresh_queue
 from storage.batches import Batch, Logged, Outcome
@@ -60,6 +61,13 @@ ATTEMPTS_AS_A_WHOLE = 3
 #: A notification that was being tried alone for this long when its worker's time was up
 #: is the one that took it.
 SUSPICIOUS_SECONDS = 5.0
+
+#: SQLSTATE class 54: longer than an index, a row or a statement can hold. psycopg counts it among
+#: the failures of the server, but trying again does not help.
+BEYOND_A_LIMIT = "54"
+
+#: Of an error's text so much is kept: names in it may be the sender's.
+LONGEST_ERROR = 500
 
 #: Innermost frames of an error that are kept.
 FRAMES_KEPT = 5
@@ -125,11 +133,11 @@ def _apply_bite(engine: Engine, batches: Sequence[Batch]) -> int:
             marked = write(connection, tenant, settled)
             blank(connection, tenant, logged)
             inbox.close(connection, tenant, [batch.batch_id for batch in batches])
-    except DBAPIError as error:
+    except Exception as error:
         if is_passing(error):
             raise
-        # Something in the bite passes our models but not Postgres: find it.
-        logger.warning("bite refused, trying each notification alone", tenant=tenant, error=type(error.orig).__name__)
+        # Something in the bite passes our models and cannot be written: find it.
+        logger.warning("bite refused, trying each notification alone", tenant=tenant, error=describe(error))
         return sum(_apply_one_by_one(engine, batch) for batch in batches)
     _report(tenant, batches, settled, marked, began)
     return len(logged)
@@ -243,7 +251,7 @@ def _apply_alone(engine: Engine, batch: Batch, notification: Logged, settled: Se
             marked = write(connection, batch.tenant, settled)
             blank(connection, batch.tenant, [notification])
             return marked
-    except DBAPIError as error:
+    except Exception as error:
         if is_passing(error):
             raise
         settled.applied, settled.outcomes = 0, [failed(notification, error)]
@@ -258,8 +266,12 @@ def _forget_trying(engine: Engine, batch: Batch) -> None:
         inbox.note_trying(connection, batch, None)
 
 
-def is_passing(error: DBAPIError) -> bool:
-    """Whether Postgres failed (down, a deadlock, a timeout), rather than refused what it was given."""
+def is_passing(error: Exception) -> bool:
+    """Whether the machine failed (Postgres down, a deadlock, a timeout), rather than what it was given."""
+    if not isinstance(error, DBAPIError):
+        return isinstance(error, SQLAlchemyError | OSError | MemoryError)
+    if (getattr(error.orig, "sqlstate", None) or "").startswith(BEYOND_A_LIMIT):
+        return False
     return isinstance(error, OperationalError | InterfaceError) or error.connection_invalidated
 
 
@@ -273,7 +285,7 @@ def _give_back(engine: Engine, claimed: Sequence[Batch], error: BaseException) -
                 claimed[0].tenant,
                 [batch.batch_id for batch in claimed],
                 after=min(timedelta(seconds=0.2 * 2 ** min(attempts, 8)), inbox.LEASE),
-                error=_describe(error),
+                error=describe(error),
             )
     except DBAPIError as failure:
         logger.warning("batches stay leased", tenant=claimed[0].tenant, error=type(failure.orig).__name__)
@@ -293,11 +305,15 @@ def failed(notification: Logged, error: Exception) -> Outcome:
         orjson.JSONDecodeError: "not JSON",
         ValidationError: "not as documented",
     }.get(type(error), "refused by Postgres" if isinstance(error, DBAPIError) else "cannot be applied")
-    return _outcome(notification, "failed", reason, error=_describe(error), traceback=where)
+    return _outcome(notification, "failed", reason, error=describe(error), traceback=where)
 
 
-def _describe(error: BaseException) -> str:
-    """One line about an error, without what was sent."""
+def describe(error: BaseException) -> str:
+    """One line about an error, without what was sent, fit for Postgres."""
+    return clean_text(_told(error))[:LONGEST_ERROR]
+
+
+def _told(error: BaseException) -> str:
     if isinstance(error, ValidationError):
         found = error.errors(include_input=False, include_url=False, include_context=False)
         return "; ".join(f"{'.'.join(str(part) for part in one['loc']) or 'body'}: {one['msg']}" for one in found[:5])

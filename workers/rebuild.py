@@ -15,7 +15,6 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import Connection, Engine, text
-from sqlalchemy.exc import DBAPIError
 
 from storage import rebuild as tables
 from storage import replay as log
@@ -119,7 +118,7 @@ def _fold(connection: Connection, tenant: str, logged: Sequence[Logged]) -> None
         with connection.begin_nested():
             upsert(connection, tenant, Fold(findings.facts), schema=REBUILD)
             observe(connection, tenant, findings.observations, schema=REBUILD)
-    except DBAPIError as error:
+    except Exception as error:
         if is_passing(error):
             raise
         if len(logged) > 1:

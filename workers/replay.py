@@ -113,10 +113,10 @@ def _replay_bite(engine: Engine, tenant: str, logged: Sequence[Logged]) -> Itera
     began = time.monotonic()
     try:
         settled, reads, mended = patiently(attempt)
-    except DBAPIError as error:
+    except Exception as error:
         if is_passing(error):
             raise
-        # Something in the bite passes our models but not Postgres: halve it until it is found.
+        # Something in the bite passes our models and cannot be written: halve it until it is found.
         if len(logged) == 1:
             settled, reads, mended = Settled(outcomes=[failed(logged[0], error)]), 0, 0
             with engine.begin() as connection:

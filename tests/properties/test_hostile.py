@@ -18,7 +18,8 @@ from workers.apply import settle, write
 
 NOW = datetime(2026, 3, 4, 8, tzinfo=UTC)
 
-GOOD = sample("NetworkStatusNotification.available")
+#: About a charge point that no sample speaks of.
+GOOD = sample("NetworkStatusNotification.available") | {"chargePointId": 987_654_321}
 
 
 def logged(body: Any) -> Logged:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import random
+import string
 from typing import Any
 
 from hypothesis import strategies as st
@@ -14,6 +16,9 @@ NAMES = sorted(
     for path in SAMPLES.glob("*.json")
     if not path.stem.startswith("_") and "notification" in sample(path.stem)
 )
+
+#: Longer than an index holds, and nothing that Postgres could compress.
+LONG = "".join(random.Random(54).choices(string.ascii_letters + string.digits, k=9_000))
 
 #: Each once broke something somewhere: a parser, a driver, a database, a report.
 VALUES: tuple[Any, ...] = (
@@ -45,6 +50,7 @@ VALUES: tuple[Any, ...] = (
     "\udfff tail",
     "\u202e right to left",
     "é" * 3_000,
+    LONG,
     "'; DROP TABLE charging.session; --",
     "{}",
     "\\u0000",

@@ -1,0 +1,105 @@
+"""What nobody should send ends as its own failure: no batch hangs, no neighbour waits."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from ampeco.redaction import clean
+from storage.findings import Findings
+from tests.support.facts import sample
+from tests.support.hostile import LONG
+from tests.support.service import Service
+from workers import apply
+
+GOOD = sample("NetworkStatusNotification.available")
+
+
+def open_batches(service: Service) -> int:
+    return service.count("ingest.batch WHERE applied_at IS NULL")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        sample("HardwareStatusNotification.evse") | {"hardwareStatus": LONG},
+        sample("HardwareStatusNotification.chargepoint") | {"errorCode": LONG},
+        sample("NetworkStatusNotification.offline") | {"networkStatus": LONG},
+        sample("cdr.received") | {"id": LONG},
+    ],
+    ids=["hardware status", "error code", "network status", "reference"],
+)
+def test_a_word_too_long_for_an_index_fails_alone_and_in_one_bite(
+    service: Service, body: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given one whose word no index holds, and a good one, when both are applied and none may be tried alone
+    monkeypatch.setattr(apply, "_apply_one_by_one", None)
+    service.post(body)
+    service.post(GOOD)
+    assert service.apply() == 2
+    # Then the one failed by its field, the other is in the state, and nothing is open
+    (failed,) = service.query("SELECT reason, error FROM ingest.outcome")
+    assert failed["reason"] == "not as documented"
+    assert "more than 200 characters" in failed["error"]
+    assert service.count("charging.charge_point WHERE network_status = 'available'") == 1
+    assert open_batches(service) == 0
+
+
+def test_what_is_beyond_a_limit_of_postgres_fails_and_is_not_tried_for_ever(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a release that lets a word through that no index holds
+    lenient = apply.findings_of
+
+    def findings_of(payload: Any, body: Any, notification_id: Any) -> Findings:
+        found = lenient(payload, body, notification_id)
+        for row in found.observations.get("evse_status_observation", ()):
+            row["hardware_status"] = LONG
+        return found
+
+    monkeypatch.setattr(apply, "findings_of", findings_of)
+    service.post(sample("HardwareStatusNotification.evse"))
+    service.post(GOOD)
+    # When both are applied, then the one fails, visibly, and the other is applied
+    service.apply()
+    (failed,) = service.query("SELECT reason, error FROM ingest.outcome")
+    assert (failed["reason"], failed["error"].partition(":")[0]) == ("refused by Postgres", "ProgramLimitExceeded")
+    assert service.count("charging.charge_point WHERE network_status = 'available'") == 1
+    assert open_batches(service) == 0
+
+
+def test_what_no_row_can_hold_fails_and_is_not_tried_for_ever(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a release that finds a value for which there is no JSON
+    lenient = apply.findings_of
+
+    def findings_of(payload: Any, body: Any, notification_id: Any) -> Findings:
+        found = lenient(payload, body, notification_id)
+        for row in found.observations.get("evse_status_observation", ()):
+            row["hardware_status"] = object()
+        return found
+
+    monkeypatch.setattr(apply, "findings_of", findings_of)
+    service.post(sample("HardwareStatusNotification.evse"))
+    service.post(GOOD)
+    service.apply()
+    (failed,) = service.query("SELECT state, reason FROM ingest.outcome")
+    assert failed == {"state": "failed", "reason": "cannot be applied"}
+    assert service.count("charging.charge_point WHERE network_status = 'available'") == 1
+    assert open_batches(service) == 0
+
+
+def test_the_error_of_a_hostile_name_is_short_and_storable(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    def parse(_body: Any) -> Any:
+        raise ValueError("no such key: \0\ud800" + "x" * 100_000)
+
+    monkeypatch.setattr(apply, "parse", parse)
+    service.post(GOOD)
+    service.apply()
+    (failed,) = service.query("SELECT error FROM ingest.outcome")
+    assert failed["error"].startswith("ValueError: no such key: \ufffd\ufffdx")
+    assert len(failed["error"]) == apply.LONGEST_ERROR
+    assert clean(failed["error"]) == failed["error"]
+    assert open_batches(service) == 0
