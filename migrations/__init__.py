@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from alembic import command
@@ -9,6 +10,8 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, text
+
+from migrations import roles
 
 #: Serialises migrations: any number of processes may start one at once.
 _LOCK = 7_406_201_101
@@ -36,18 +39,29 @@ def current(connection: Connection) -> str | None:
     return context.get_current_revision()
 
 
-def upgrade(engine: Engine, revision: str = "head") -> None:
-    """Bring the database to a revision, in one transaction; waits while another process does."""
-    _run(engine, lambda config: command.upgrade(config, revision))
+def upgrade(engine: Engine, revision: str = "head") -> list[str]:
+    """Bring the database to a revision, in one transaction; waits while another process does.
+
+    Returns:
+        The groups of users that are missing and could not be made; see :mod:`migrations.roles`.
+    """
+    missing: list[str] = []
+
+    def migrate(config: Config, connection: Connection) -> None:
+        command.upgrade(config, revision)
+        if revision in ("head", head()):
+            missing.extend(roles.establish(connection))
+
+    _run(engine, migrate)
+    return missing
 
 
 def downgrade(engine: Engine, revision: str) -> None:
     """Take the database back to a revision, in one transaction."""
-    _run(engine, lambda config: command.downgrade(config, revision))
+    _run(engine, lambda config, _connection: command.downgrade(config, revision))
 
 
-def _run(engine: Engine, migrate: object) -> None:
-    assert callable(migrate)
+def _run(engine: Engine, migrate: Callable[[Config, Connection], None]) -> None:
     with engine.begin() as connection:
         # A migration may rewrite a table, and may wait for another process's: no limits.
         connection.execute(text("SET LOCAL statement_timeout = 0"))
@@ -55,4 +69,4 @@ def _run(engine: Engine, migrate: object) -> None:
         connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
         config = _config()
         config.attributes["connection"] = connection
-        migrate(config)
+        migrate(config, connection)

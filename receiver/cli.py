@@ -126,11 +126,14 @@ def migrate(
         with engine.connect() as connection:
             before = migrations.current(connection)
         target = migrations.head() if revision == "head" else revision
-        if target == before:
-            console.print(f"The database is at revision {before} already.")
-        elif target != "base" and (before is None or before < target):
-            migrations.upgrade(engine, target)
-            console.print(f"Migrated from {before or 'nothing'} to {target}.")
+        if target != "base" and (before is None or before <= target):
+            missing = migrations.upgrade(engine, target)
+            if target == before:
+                console.print(f"The database is at revision {before} already.")
+            else:
+                console.print(f"Migrated from {before or 'nothing'} to {target}.")
+            if missing:
+                errors.print(migrations.roles.advice(missing), style="yellow", markup=False, soft_wrap=True)
         else:
             migrations.downgrade(engine, target)
             console.print(f"Migrated back from {before} to {target}.")

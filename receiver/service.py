@@ -6,8 +6,11 @@ import migrations
 from receiver.supervisor import Child, receiver_child
 from storage.database import create_database_engine
 from workers.broker import QUEUES
+from workers.logs import get_logger
 from workers.process import make_partitions
 from workers.settings import Settings
+
+logger = get_logger(__name__)
 
 
 def worker_children(settings: Settings) -> list[Child]:
@@ -28,12 +31,15 @@ def service_children(settings: Settings) -> list[Child]:
 
 
 def bring_up_to_date(settings: Settings) -> None:
-    """Migrate, and make the log's partitions for the days ahead."""
+    """Migrate where that is needed, and make the log's partitions for the days ahead."""
     engine = create_database_engine(
         settings.required_database_url(), application_name="ampeco-receiver migrate", pool_size=1
     )
     try:
-        migrations.upgrade(engine)
+        with engine.connect() as connection:
+            migrated = migrations.current(connection) == migrations.head()
+        if not migrated and (missing := migrations.upgrade(engine)):
+            logger.warning("roles are missing", advice=migrations.roles.advice(missing))
         make_partitions(engine)
     finally:
         engine.dispose()

@@ -12,7 +12,7 @@ import orjson
 from psycopg import AsyncConnection
 
 from storage.ids import uuid7
-from storage.partitions import partition_statements, utc_today
+from storage.partitions import MAKE_PARTITIONS
 
 _MOST_BIGINT = 2**63 - 1
 
@@ -156,6 +156,4 @@ async def commit_groups(connection: AsyncConnection[Any], groups: Sequence[Group
 
 async def make_partitions(connection: AsyncConnection[Any]) -> None:
     """Make the partitions of the log that the days ahead need, on a connection in autocommit."""
-    async with connection.transaction():
-        for statement in partition_statements(utc_today()):
-            await connection.execute(statement)
+    await connection.execute(MAKE_PARTITIONS)

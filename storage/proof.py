@@ -13,7 +13,7 @@ from sqlalchemy import Connection, text
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """A notification as the log has it; ``sha256`` is that of its body, in hex."""
+    """A notification as the log has it; ``sha256`` is that of its body as it came, in hex."""
 
     sha256: str
     state: str

@@ -16,7 +16,7 @@ from sqlalchemy import Engine, text
 from sqlalchemy.exc import DBAPIError
 
 from storage import arrivals, resends, uptime, usage, walks
-from storage.partitions import partition_statements, utc_today
+from storage.partitions import MAKE_PARTITIONS
 from workers.apply import apply_open_batches
 from workers.broker import (
     APPLY_QUEUE,
@@ -85,8 +85,7 @@ def declare_actors(broker: Broker, context: Context, settings: Settings) -> None
 def make_partitions(engine: Engine) -> None:
     """Make the log's partitions for the days ahead."""
     with engine.begin() as connection:
-        for statement in partition_statements(utc_today()):
-            connection.execute(text(statement))
+        connection.execute(text(MAKE_PARTITIONS))
 
 
 def forget_records(engine: Engine) -> None:

@@ -18,6 +18,7 @@ import typer
 import yaml
 from typer.core import TyperGroup
 
+from migrations import roles
 from receiver.cli import app
 from workers.broker import QUEUES
 from workers.settings import Settings, environment_name
@@ -171,7 +172,8 @@ def test_every_service_of_the_compose_file_runs_a_command_that_exists(compose: d
 
 @pytest.mark.parametrize("service", OURS)
 def test_every_variable_of_the_compose_file_is_a_setting(compose: dict[str, Any], service: str) -> None:
-    assert set(compose["services"][service]["environment"]) <= SETTINGS
+    # The entry point makes DATABASE_URL of the user's name and the password's file.
+    assert set(compose["services"][service]["environment"]) <= SETTINGS | {"DATABASE_USER"}
 
 
 @pytest.mark.parametrize("service", ["receiver", "apply", "refresh"])
@@ -194,6 +196,24 @@ def test_the_operators_pages_ask_for_a_token_where_containers_share_a_network(co
         described = compose["services"][service]
         assert described["environment"]["RECEIVER_OPERATOR_TOKEN_FILE"] == "/run/secrets/operator_token"
         assert "operator_token" in described["secrets"]
+
+
+def test_only_migrate_logs_in_as_the_owner_of_the_tables(compose: dict[str, Any]) -> None:
+    owner = compose["services"]["postgres"]["environment"]["POSTGRES_USER"]
+    users = {service: compose["services"][service]["environment"]["DATABASE_USER"] for service in OURS}
+    assert [service for service, user in users.items() if user == owner] == ["migrate"]
+    for service in ("receiver", "apply", "refresh"):
+        mounted = [one["source"] for one in compose["services"][service]["secrets"] if isinstance(one, dict)]
+        assert mounted == ["service_password"]
+
+
+def test_the_script_of_the_roles_makes_those_that_the_migration_grants_rights_to() -> None:
+    script = (DEPLOY / "postgres" / "roles.sh").read_text()
+    for role in (roles.SERVICE, roles.READ):
+        assert f"CREATE ROLE {role} NOLOGIN;" in script
+    assert f"CREATE ROLE ampeco_service LOGIN PASSWORD '$password' IN ROLE {roles.SERVICE};" in script
+    checked = subprocess.run(["sh", "-n", DEPLOY / "postgres" / "roles.sh"], capture_output=True, text=True, check=False)
+    assert checked.returncode == 0, checked.stderr
 
 
 def test_no_secret_stands_in_the_compose_file(compose: dict[str, Any]) -> None:
