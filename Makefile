@@ -5,8 +5,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+PACKAGES := ampeco storage workers receiver simulator migrations
 
-.PHONY: demo test lint format bench calls fuzz faults soak overload clean
+.PHONY: demo test lint format audit bench calls fuzz faults soak overload clean
 
 demo: $(READY) ## Show the whole path at work; Ctrl-C stops it
 	$(BIN)/ampeco-receiver demo $(DEMO)
@@ -18,12 +19,17 @@ lint: $(READY) ## Check style, types and the rooms' walls
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/bandit --quiet --severity-level medium --configfile pyproject.toml --recursive $(PACKAGES)
 	$(BIN)/lint-imports
 	$(BIN)/uv lock --check --quiet
 
 format: $(READY) ## Put the code in the one form
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+audit: $(READY) ## Ask the advisory database about every pinned dependency
+	UV_PROJECT_ENVIRONMENT=$(VENV) $(BIN)/uv sync --quiet --frozen --inexact --all-extras --group audit
+	$(BIN)/python .ci/audit.py $(AUDIT)
 
 bench: $(READY) ## Print the benchmark table
 	$(BIN)/python -m bench $(BENCH)
