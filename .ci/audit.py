@@ -31,7 +31,9 @@ def locked(directory: Path) -> Path:
 def advised(requirements: Path) -> tuple[list[dict[str, Any]], str]:
     """What pip-audit found for each dependency; or nothing, and why."""
     command = [BIN / "pip-audit", "--requirement", requirements, "--require-hashes", "--disable-pip"]
-    ended = subprocess.run([*command, "--progress-spinner=off", "--format=json"], capture_output=True, text=True, check=False)
+    ended = subprocess.run(
+        [*command, "--progress-spinner=off", "--format=json"], capture_output=True, text=True, check=False
+    )
     try:
         return json.loads(ended.stdout)["dependencies"], ""
     except (ValueError, KeyError):

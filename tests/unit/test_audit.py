@@ -17,7 +17,8 @@ VULNERABLE = {"name": "weak", "version": "2", "vulns": [{"id": "GHSA-1", "fix_ve
 @pytest.fixture
 def audit() -> ModuleType:
     specification = importlib.util.spec_from_file_location("audit", Path(__file__).parents[2] / ".ci" / "audit.py")
-    assert specification is not None and specification.loader is not None
+    assert specification is not None
+    assert specification.loader is not None
     module = importlib.util.module_from_spec(specification)
     specification.loader.exec_module(module)
     return module
