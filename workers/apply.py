@@ -21,6 +21,7 @@ from dramatiq.middleware import TimeLimitExceeded
 from pydantic import ValidationError
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
+from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random_exponential
 
 from ampeco.errors import NoHandler, UnknownNotification
 from ampeco.payloads import parse
@@ -276,17 +277,25 @@ def is_passing(error: Exception) -> bool:
 
 
 def _give_back(engine: Engine, claimed: Sequence[Batch], error: BaseException) -> None:
-    """Let the batches be claimed again soon; where even that fails, their leases run out."""
+    """Let the batches be claimed again soon; where Postgres stays away, their leases run out."""
     attempts = max(batch.attempts for batch in claimed)
-    try:
+    after = min(timedelta(seconds=0.2 * 2 ** min(attempts, 8)), inbox.LEASE)
+
+    def attempt() -> None:
         with engine.begin() as connection:
             inbox.give_back(
-                connection,
-                claimed[0].tenant,
-                [batch.batch_id for batch in claimed],
-                after=min(timedelta(seconds=0.2 * 2 ** min(attempts, 8)), inbox.LEASE),
-                error=describe(error),
+                connection, claimed[0].tenant, [batch.batch_id for batch in claimed], after=after, error=describe(error)
             )
+
+    # A Postgres that comes back from a crash is waited for: this thread has nothing else to do.
+    patient = Retrying(
+        retry=retry_if_exception(lambda failure: isinstance(failure, DBAPIError) and is_passing(failure)),
+        wait=wait_random_exponential(multiplier=0.1, max=1),
+        stop=stop_after_delay(inbox.LEASE),
+        reraise=True,
+    )
+    try:
+        patient(attempt)
     except DBAPIError as failure:
         logger.warning("batches stay leased", tenant=claimed[0].tenant, error=type(failure.orig).__name__)
 
