@@ -14,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from pydantic import ValidationError
+from sqlalchemy import Connection
 
 from ampeco.client import Answer, Client
 from ampeco.errors import ApiError, Forbidden, NotFound, RateLimited, Unauthorised, Unavailable
@@ -76,6 +77,9 @@ LONGEST_RETRY = timedelta(hours=1)
 #: than we know, it is right and something else is wrong.
 MOST_STALE_READS = 8
 
+#: A kind that walks can list, and so may be read, is refused when so many single ones were in a row.
+MOST_REFUSED_IN_A_ROW = 3
+
 #: What speaks for the whole tenant, or for the whole kind.
 _OF_THE_TENANT = (Forbidden, RateLimited, Unauthorised, Unavailable)
 
@@ -117,6 +121,7 @@ class _Round:
         self.open = {request.key: request for request in requests}
         self._calls = 0
         self._is_trial = False
+        self._refused_in_a_row = 0
         self.settled = 0
         #: Whether reads were left because of the tenant or the time.
         self.left = False
@@ -167,9 +172,12 @@ class _Round:
         if len(unknown) < LEAST_FOR_A_WALK:
             return
         with self._context.engine.begin() as connection:
-            cursor = walks.cursors(connection, [self._tenant]).get((self._tenant, self._kind))
-            if cursor is None or cursor.changed_until is None:
+            if not self._was_walked(connection):
                 self._postpone(connection, unknown, WALK_DELAY, None, counts=False)
+
+    def _was_walked(self, connection: Connection) -> bool:
+        cursor = walks.cursors(connection, [self._tenant]).get((self._tenant, self._kind))
+        return cursor is not None and cursor.changed_until is not None
 
     def _may_ask(self) -> bool:
         """Whether the kind may be read, as far as is known; a refused one is tried once an hour."""
@@ -226,10 +234,22 @@ class _Round:
                     found.facts.append(presence(self._kind, request.entity_id, began_at=at, gone=True))
             API_READS.labels(self._tenant, "gone" if gone else "found").inc()
             self._store(found, [request], gone=gone)
+        except Forbidden as error:
+            if not self._is_alone_refused():
+                raise
+            self._fail(request, error)
         except _OF_THE_TENANT:
             raise
         except (ApiError, ValidationError, ValueError) as error:
             self._fail(request, error)
+
+    def _is_alone_refused(self) -> bool:
+        """Whether a refusal speaks for one entity, and not for its kind: others were listed, and read since."""
+        self._refused_in_a_row += 1
+        if self._is_trial or self._refused_in_a_row >= MOST_REFUSED_IN_A_ROW:
+            return False
+        with self._context.engine.begin() as connection:
+            return self._was_walked(connection)
 
     def _take(self, client: Client, answers: Sequence[Answer[Any]]) -> None:
         """Store what a page said of the entities that are in hand."""
@@ -281,6 +301,7 @@ class _Round:
                     self._postpone(connection, [request], _retry_delay(request.attempts), why, counts=True)
             record_drift(connection, self._tenant, found.drift)
         self._is_trial = False
+        self._refused_in_a_row = 0
 
     def _is_settled(self, request: RefreshRequest, stored: Known, *, was_found: bool) -> bool:
         if request.reference:

@@ -15,6 +15,7 @@ from tests.support.whole import Whole
 from workers.broker import create_broker
 from workers.budget import HeldBackError
 from workers.sweep import wake_refreshes
+from workers.refresh import MOST_REFUSED_IN_A_ROW
 from workers.walk import steps
 
 LATER = {"lastUpdatedAt": "2026-03-04T09:00:00+00:00"}
@@ -233,3 +234,39 @@ class TestForbidden:
     def an_hour_later(whole: Whole) -> None:
         with whole.service.engine.begin() as connection:
             connection.execute(text("UPDATE ingest.refusal SET ask_again_at = now()"))
+
+
+class TestOneForbidden:
+    """A kind that is listed may be read: what is refused of it is refused for itself."""
+
+    @pytest.fixture
+    def walked(self, whole: Whole) -> Whole:
+        with whole.service.engine.begin() as connection:
+            walk = walks.begin(connection, "demo", "user", "backfill", None)
+        assert walk is not None
+        list(steps(whole.context, walk, reason="backfill"))
+        for user_id in range(5):
+            answer(whole, "user", user_id, status="enabled")
+        return whole
+
+    @staticmethod
+    def tell(whole: Whole) -> None:
+        for user_id in range(5):
+            whole.tell(sample("userBalance.changed") | {"userId": user_id, "transactionId": None})
+        whole.refresh()
+
+    def test_its_neighbours_are_read_and_it_is_tried_again_later(self, walked: Whole) -> None:
+        walked.ampeco.forbidden = {"users/v1.0/1", "users/v1.0/3"}
+        self.tell(walked)
+        assert [row[MIRRORS["user"].key] for row in shown(walked, "user")] == [0, 2, 4]
+        assert walked.service.count("ingest.refusal") == 0
+        left = walked.service.query("SELECT entity_id, attempts, last_error FROM ingest.refresh_request ORDER BY 1")
+        assert [(row["entity_id"], row["attempts"]) for row in left] == [(1, 1), (3, 1)]
+        assert all("403" in row["last_error"] for row in left)
+
+    def test_several_in_a_row_speak_for_the_kind_all_the_same(self, walked: Whole) -> None:
+        single = {f"users/v1.0/{user_id}" for user_id in range(5)}
+        walked.ampeco.forbidden = single
+        self.tell(walked)
+        assert sum(walked.ampeco.calls[path] for path in single) == MOST_REFUSED_IN_A_ROW
+        assert walked.service.count("ingest.refusal") == 1

@@ -25,7 +25,7 @@ class FakeAmpeco:
     """Answers reads with ``resources``, by path below ``/public-api/resources/``.
 
     ``refusal`` is an answer to everything instead: a status, and its headers. ``forbidden``
-    holds the resources, such as ``users``, that the token may not read. ``listings`` are
+    holds what the token may not read: resources, such as ``users``, or single paths. ``listings`` are
     answered whole, by path and filter value.
     """
 
@@ -50,7 +50,7 @@ class FakeAmpeco:
             return JSONResponse({"message": "Unauthenticated."}, 401)
         if self.refusal is not None:
             return JSONResponse({"message": "no"}, self.refusal[0], headers=self.refusal[1])
-        if path.partition("/")[0] in self.forbidden:
+        if not self.forbidden.isdisjoint({path.partition("/")[0], path}):
             return JSONResponse({"message": "This action is unauthorized."}, 403)
         if request.query_params:
             filters = [value for name, value in request.query_params.items() if name.startswith("filter[")]
