@@ -14,8 +14,8 @@ from tests.support.facts import sample
 from tests.support.whole import Whole
 from workers.broker import create_broker
 from workers.budget import HeldBackError
-from workers.sweep import wake_refreshes
 from workers.refresh import MOST_REFUSED_IN_A_ROW
+from workers.sweep import wake_refreshes
 from workers.walk import steps
 
 LATER = {"lastUpdatedAt": "2026-03-04T09:00:00+00:00"}
