@@ -17,6 +17,7 @@ from sqlalchemy import text
 
 from ampeco.signature import SigningToken, sign
 from receiver.accept import Acceptor
+from storage.tables import metadata
 from tests.support.facts import sample
 from tests.support.service import OTHER_TOKEN, TOKEN, Service, eventually, serving
 
@@ -341,3 +342,36 @@ def test_no_token_and_no_signature_is_kept_or_shown(service: Service, capfd: pyt
     kept += repr(service.settings) + repr(service.settings.tenants)
     assert TOKEN not in kept
     assert sign(b"nonsense", TOKEN) not in kept
+
+
+def test_captured_requests_that_are_sent_again_move_no_state_back(service: Service) -> None:
+    # Given a charge point and a session that have moved on
+    older = [
+        sample("ChargePointChangedNotification"),
+        sample("NetworkStatusNotification.offline") | {"timestamp": "2026-03-04T07:00:00+00:00"},
+        sample("HardwareStatusNotification.evse"),
+        sample("HardwareStatusNotification.chargepoint"),
+        sample("SessionStartStopNotification.start"),
+        sample("SessionMeterValuesNotification"),
+        sample("SessionUpdateNotification.active"),
+    ]
+    newer = [
+        sample("NetworkStatusNotification.available") | {"timestamp": "2026-03-05T07:00:00+00:00"},
+        sample("HardwareStatusNotification.evse") | {"timestamp": "2026-03-05T07:00:00Z", "hardwareStatus": "charging"},
+        sample("HardwareStatusNotification.chargepoint") | {"timestamp": "2026-03-05T07:00:00Z", "hardwareStatus": "x"},
+        sample("SessionUpdateNotification.finished"),
+        sample("SessionStartStopNotification.stop"),
+    ]
+    for body in older + newer:
+        assert service.post(body).status_code == 202
+    service.apply()
+    tables = sorted(metadata.tables[name].fullname for name in metadata.tables if name.startswith("charging."))
+    stood = {table: sorted(map(repr, service.query(f"SELECT * FROM {table}"))) for table in tables}
+    # When whoever captured what was sent before sends it again, byte for byte and well signed
+    for body in older:
+        assert service.post(body).status_code == 202
+    service.apply()
+    # Then all is in the log, and every row of the state and its history is what it was
+    assert service.count("ingest.notification") == 2 * len(older) + len(newer)
+    assert stood == {table: sorted(map(repr, service.query(f"SELECT * FROM {table}"))) for table in tables}
+    assert len(stood["charging.session"]) == len(stood["charging.evse"]) == 1
