@@ -21,6 +21,7 @@ from receiver import rebuilding, reconciling, replaying, resending, subscribing
 from receiver.chaos_command import chaos
 from receiver.console import console, errors, overview_table, queue_table, refusal_table, trouble_table, unknown_table
 from receiver.invocation import database, require_migrated, running
+from receiver.orphans import leave_with_parent
 from receiver.service import bring_up_to_date, service_children, worker_children
 from receiver.supervisor import Supervisor
 from receiver.watching import resend_lines, token_table, watch_table, watched
@@ -85,6 +86,7 @@ def serve(
         require_migrated(settings)
         with database(settings) as engine:
             make_partitions(engine)
+        leave_with_parent()
         run(settings, processes=processes)
 
 
@@ -104,6 +106,7 @@ def work(
         raise typer.BadParameter(f"there is no queue {queue}; there are {', '.join(QUEUES)}", param_hint="--queue")
     with running(f"work {queue or ''}".strip()) as settings:
         require_migrated(settings)
+        leave_with_parent()
         if queue is not None:
             run(settings, {queue})
             return

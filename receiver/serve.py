@@ -13,6 +13,7 @@ from starlette.types import ASGIApp
 from receiver.app import create_app
 from receiver.connections import KEEP_ALIVE_SECONDS, GuardedProtocol
 from receiver.operators import operators_listening
+from receiver.orphans import leave_with_parent
 from workers.logs import configure_logging
 from workers.settings import Settings, load_settings
 
@@ -24,6 +25,7 @@ def app() -> ASGIApp:
     """The app of one process, from the environment: what uvicorn calls after it forked."""
     settings = load_settings()
     configure_logging(settings.log_format, settings.log_level, process="serve")
+    leave_with_parent()
     return create_app(settings)
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import IO
 
+from receiver.orphans import PARENT
 from workers.logs import get_logger
 
 logger = get_logger(__name__)
@@ -44,7 +45,7 @@ class Child:
         # the processes in order.
         self.process = subprocess.Popen(  # noqa: S603 - our own command
             self.command,
-            env=os.environ | self.environment,
+            env=os.environ | self.environment | {PARENT: str(os.getpid())},
             process_group=0,
             stdout=output,
             stderr=output,

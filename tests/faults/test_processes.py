@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,9 +17,9 @@ from sqlalchemy import Engine, text
 from ampeco.signature import sign
 from tests.support.facts import sample
 from tests.support.ledger import compare
-from tests.support.processes import Processes, processes
+from tests.support.processes import Processes, end, processes
 from tests.support.sender import Sender
-from tests.support.service import TOKEN, eventually
+from tests.support.service import TOKEN, eventually, free_port
 
 
 @pytest.fixture
@@ -120,3 +122,28 @@ def test_a_notification_that_kills_its_worker_is_set_aside_and_its_neighbours_ar
         (KILLED_BY, "failed", "its worker ended while applying it"),
         (903, "applied", None),
     ]
+
+
+@pytest.mark.parametrize("command", [["serve", "--processes", "2"], ["work"]], ids=["serve", "work"])
+def test_what_a_killed_parent_started_leaves_by_itself(service: Processes, command: list[str]) -> None:
+    # Given a process that runs others
+    if command[0] == "serve":
+        parent = service.serve(f"http://127.0.0.1:{free_port()}", *command[1:])
+    else:
+        parent = service.start("-m", "receiver", *command)
+    eventually(lambda: len(_children(parent.pid)) > 1, seconds=60)
+    ours = _children(parent.pid)
+    # When it is killed, then they end in order, though nobody tells them
+    end(parent, signal.SIGKILL)
+    eventually(lambda: not any(map(_is_alive, ours)), seconds=60)
+    assert "the process that started this one is gone" in service.log.read_text()
+
+
+def _children(parent: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{parent}/task/{parent}/children").read_text().split()]
+
+
+def _is_alive(pid: int) -> bool:
+    with contextlib.suppress(FileNotFoundError):
+        return b"State:\tZ" not in Path(f"/proc/{pid}/status").read_bytes()
+    return False
