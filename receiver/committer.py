@@ -209,8 +209,8 @@ class GroupCommitter:
             milliseconds = int(self._timeout * 1000)
             arguments = connection_arguments("ampeco-receiver accept")
             arguments["options"] += f" -c statement_timeout={milliseconds}"
-            # A network that swallows packets must not hold the only connection for long.
-            arguments |= {"keepalives_idle": "10", "tcp_user_timeout": str(milliseconds)}
+            # It is the only connection: nothing may hold it for longer than a commit may take.
+            arguments["tcp_user_timeout"] = str(milliseconds)
             self._connection = await psycopg.AsyncConnection.connect(
                 make_conninfo(conninfo(self._database_url), **arguments), autocommit=True
             )

@@ -16,6 +16,10 @@ LOCK_TIMEOUT = timedelta(seconds=10)
 #: A server that does not answer a connection attempt in this time counts as unreachable.
 CONNECT_TIMEOUT = timedelta(seconds=5)
 
+#: A network that swallows packets, as at a failover, is noticed within this time; the server's own
+#: timeouts cannot reach us then.
+NETWORK_TIMEOUT = timedelta(seconds=30)
+
 _SESSION_OPTIONS = (
     f"-c statement_timeout={STATEMENT_TIMEOUT // timedelta(milliseconds=1)}"
     f" -c lock_timeout={LOCK_TIMEOUT // timedelta(milliseconds=1)}"
@@ -35,6 +39,10 @@ def connection_arguments(application_name: str) -> dict[str, str]:
     return {
         "application_name": application_name,
         "connect_timeout": str(int(CONNECT_TIMEOUT.total_seconds())),
+        "keepalives_idle": "10",
+        "keepalives_interval": "5",
+        "keepalives_count": "4",
+        "tcp_user_timeout": str(NETWORK_TIMEOUT // timedelta(milliseconds=1)),
         "options": _SESSION_OPTIONS,
     }
 
