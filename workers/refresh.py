@@ -73,6 +73,11 @@ UNAUTHORISED_PAUSE_SECONDS = 60.0
 FIRST_RETRY = timedelta(seconds=5)
 LONGEST_RETRY = timedelta(hours=1)
 
+#: What so many reads did not settle, some two days, waits for a person, or for nothing: it is tried
+#: once a day, so that it does not eat up the tenant's budget for ever.
+MANY_ATTEMPTS = 60
+RETRY_OF_MANY = timedelta(days=1)
+
 #: The API may lag behind its own notifications; after so many reads that still show less
 #: than we know, it is right and something else is wrong.
 MOST_STALE_READS = 8
@@ -370,7 +375,9 @@ def hold_back(context: Context, tenant: str, error: RateLimited | Unauthorised |
 
 
 def _retry_delay(attempts: int) -> timedelta:
-    longest = min(FIRST_RETRY * 2 ** min(attempts - 1, 20), LONGEST_RETRY)
+    longest = min(
+        FIRST_RETRY * 2 ** min(attempts - 1, 20), LONGEST_RETRY if attempts < MANY_ATTEMPTS else RETRY_OF_MANY
+    )
     return timedelta(seconds=longest.total_seconds() * random.uniform(0.75, 1.25))  # noqa: S311 - jitter, not a secret
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import pytest
+from sqlalchemy import text
 
 from tests.support.facts import sample
 from tests.support.whole import Whole
 from workers.broker import create_broker
 from workers.context import create_context
 from workers.pause import paused_for
-from workers.refresh import refresh_tenant
+from workers.refresh import MANY_ATTEMPTS, refresh_tenant
 from workers.sweep import wake_refreshes
 
 
@@ -155,6 +156,22 @@ def test_an_unreadable_entity_is_left_for_later_and_the_rest_is_read(whole: Whol
     (request,) = whole.service.query("SELECT * FROM ingest.refresh_request")
     assert (request["entity"], request["attempts"]) == ("charge_point", 1)
     assert request["last_error"]
+
+
+@pytest.mark.parametrize(("attempts", "hours"), [(20, 1), (MANY_ATTEMPTS, 24)], ids=["a day", "two days"])
+def test_what_cannot_be_read_is_tried_hourly_and_in_the_end_daily(whole: Whole, attempts: int, hours: int) -> None:
+    # Given an EVSE whose answer cannot be understood, and so many attempts
+    whole.ampeco.resources["evses/v2.1/902"] = {"id": "no number"}
+    whole.tell(sample("HardwareStatusNotification.evse"))
+    with whole.service.engine.begin() as connection:
+        connection.execute(
+            text("UPDATE ingest.refresh_request SET attempts = :n WHERE entity = 'evse'"), {"n": attempts}
+        )
+    whole.refresh()
+    (left,) = whole.service.query(
+        "SELECT extract(epoch FROM due_at - now()) / 3600 AS hours FROM ingest.refresh_request WHERE entity = 'evse'"
+    )
+    assert 0.7 * hours < left["hours"] < 1.3 * hours
 
 
 def test_secrets_of_a_resource_are_in_no_row(whole: Whole) -> None:
