@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -22,6 +23,7 @@ from tests.integration.test_command_line import run
 from tests.support.ampeco import FakeAmpeco
 from tests.support.facts import SAMPLES, sample
 from tests.support.processes import processes
+from tests.support.servers import DATABASE, own_postgres
 from tests.support.service import eventually, running, serving, write_tenants
 from tests.support.whole import Whole
 from workers.broker import QUEUES, create_broker
@@ -30,6 +32,8 @@ from workers.process import make_partitions
 from workers.replay import replay
 from workers.settings import Settings
 from workers.sweep import sweep_batches, wake_refreshes
+
+ROLES_SCRIPT = Path(__file__).parents[2] / "deploy" / "postgres" / "roles.sh"
 
 
 @contextmanager
@@ -244,3 +248,33 @@ def test_a_privilege_that_is_no_longer_listed_is_taken_back(engine: Engine) -> N
     with engine.connect() as connection:
         asked = text("SELECT has_table_privilege(:role, 'ingest.notification', 'DELETE')")
         assert connection.execute(asked, {"role": roles.SERVICE}).scalar() is False
+
+
+def test_a_database_made_by_the_compose_file_has_the_users_that_its_services_log_in_as(tmp_path: Path) -> None:
+    # Given a new server of the image, whose start runs the script, and a password that quotes
+    (tmp_path / "password").write_text("it's; DROP TABLE secret\n")
+    with own_postgres() as server:
+        environment = {
+            "PATH": f"{server.bin}:{os.environ['PATH']}",
+            "PGHOST": str(server.directory),
+            "POSTGRES_USER": "postgres",
+            "POSTGRES_DB": DATABASE,
+            "SERVICE_PASSWORD_FILE": str(tmp_path / "password"),
+        }
+        subprocess.run([ROLES_SCRIPT], env=environment, check=True)
+        # When the owner migrates
+        owner = create_database_engine(server.url, application_name="tests", pool_size=1)
+        assert migrations.upgrade(owner) == []
+        owner.dispose()
+        # Then the user of the service has its rights and no more, and its password is nowhere in the log
+        own = create_engine(sqlalchemy_url(server.url.replace("postgres@", "ampeco_service@")))
+        with own.connect() as connection:
+            assert connection.execute(text("SELECT count(*) FROM ingest.notification")).scalar() == 0
+            assert refused(connection, "DROP TABLE ingest.notification")
+        own.dispose()
+        with server.connect() as connection:
+            (stored,) = connection.execute(
+                "SELECT rolpassword FROM pg_authid WHERE rolname = 'ampeco_service'"
+            ).fetchone() or ("",)
+            assert str(stored).startswith("SCRAM-SHA-256$")
+        assert "DROP TABLE secret" not in server.log

@@ -211,7 +211,7 @@ def test_the_script_of_the_roles_makes_those_that_the_migration_grants_rights_to
     script = (DEPLOY / "postgres" / "roles.sh").read_text()
     for role in (roles.SERVICE, roles.READ):
         assert f"CREATE ROLE {role} NOLOGIN;" in script
-    assert f"CREATE ROLE ampeco_service LOGIN PASSWORD '$password' IN ROLE {roles.SERVICE};" in script
+    assert f"CREATE ROLE ampeco_service LOGIN PASSWORD :'password' IN ROLE {roles.SERVICE};" in script
     checked = subprocess.run(
         ["sh", "-n", DEPLOY / "postgres" / "roles.sh"], capture_output=True, text=True, check=False
     )
