@@ -9,11 +9,16 @@ from typing import Any, Literal
 from uuid import UUID
 
 import orjson
+from pydantic import TypeAdapter, ValidationError
 from sqlalchemy import Connection, text
+
+from ampeco.values import Instant
 
 #: How long a worker keeps what it claimed. The sweep sends open batches again after the
 #: same time, so that a killed worker's batches are taken up once, by whoever is free.
 LEASE = timedelta(seconds=30)
+
+_INSTANT = TypeAdapter(Instant)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +39,21 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Logged:
-    """A notification as the log holds it, without its delivery headers."""
+    """A notification as the log holds it; ``sent`` is its header X-Timestamp, whatever is in it."""
 
     batch_id: UUID
     notification_id: UUID
     received_at: datetime
     body: bytes
+    sent: str | None = None
+
+    @property
+    def learnt_at(self) -> datetime:
+        """When it came: by our clock or by the tenant's, whichever is later, as either may be behind."""
+        try:
+            return max(self.received_at, _INSTANT.validate_python(self.sent))
+        except ValidationError:
+            return self.received_at
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +147,7 @@ def hold(connection: Connection, tenant: str, batch_ids: Sequence[UUID]) -> set[
 # Index: notification_tenant_batch_id_idx, in the partitions of the batches' times alone.
 # Notifications that a former attempt set aside stay aside.
 _READ = text("""
-SELECT batch_id, notification_id, received_at, body
+SELECT batch_id, notification_id, received_at, body, headers ->> 'X-Timestamp'
   FROM ingest.notification
  WHERE tenant = :tenant
    AND batch_id = ANY(:batch_ids)

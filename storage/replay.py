@@ -102,11 +102,12 @@ WITH listed AS (
            notification_id,
            received_at,
            body,
+           headers,
            sum(octet_length(body)) OVER (ORDER BY received_at, notification_id) - octet_length(body) AS bytes_before
       FROM listed
       JOIN ingest.notification USING (tenant, received_at, notification_id)
 )
-SELECT batch_id, notification_id, received_at, body
+SELECT batch_id, notification_id, received_at, body, headers ->> 'X-Timestamp'
   FROM sized
  WHERE bytes_before < :most_bytes
  ORDER BY received_at, notification_id

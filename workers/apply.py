@@ -31,6 +31,7 @@ from storage import batches as inbox
 from storage import refresh_queue
 from storage.batches import Batch, Logged, Outcome
 from storage.blanking import blank
+from storage.clocks import bounded
 from storage.drift import record_drift
 from storage.facts import findings_of
 from storage.findings import Findings
@@ -38,7 +39,7 @@ from storage.fold import Fold
 from storage.history import observe
 from storage.upsert import upsert
 from workers.logs import get_logger
-from workers.metrics import NOTIFICATIONS_APPLIED, NOTIFICATIONS_SET_ASIDE
+from workers.metrics import CLOCKS_AHEAD, NOTIFICATIONS_APPLIED, NOTIFICATIONS_SET_ASIDE
 
 logger = get_logger(__name__)
 
@@ -76,11 +77,12 @@ FRAMES_KEPT = 5
 
 @dataclass(slots=True)
 class Settled:
-    """What became of the notifications of a bite."""
+    """What became of the notifications of a bite; ``ahead`` counts those by clocks that are ahead."""
 
     findings: Findings = field(default_factory=Findings)
     outcomes: list[Outcome] = field(default_factory=list)
     applied: int = 0
+    ahead: int = 0
 
 
 def apply_open_batches(engine: Engine) -> int:
@@ -146,6 +148,7 @@ def _apply_bite(engine: Engine, batches: Sequence[Batch]) -> int:
 
 def _report(tenant: str, batches: Sequence[Batch], settled: Settled, marked: int, began: float) -> None:
     NOTIFICATIONS_APPLIED.labels(tenant).inc(settled.applied)
+    CLOCKS_AHEAD.labels(tenant).inc(settled.ahead)
     for outcome in settled.outcomes:
         NOTIFICATIONS_SET_ASIDE.labels(tenant, outcome.state).inc()
         if outcome.state == "failed":
@@ -176,6 +179,7 @@ def settle(logged: Sequence[Logged]) -> Settled:
             body = _read(notification.body)
             payload = parse(body)
             found = findings_of(payload, body, notification.notification_id)
+            is_ahead = _bound_clocks(found, notification)
             found.drift.see_fields(payload, notification.received_at, notification.notification_id)
         except UnknownNotification as error:
             settled.findings.drift.see_type(error.name, body, notification.received_at, notification.notification_id)
@@ -187,7 +191,16 @@ def settle(logged: Sequence[Logged]) -> Settled:
         else:
             settled.findings.absorb(found, notification.notification_id)
             settled.applied += 1
+            settled.ahead += is_ahead
     return settled
+
+
+def _bound_clocks(found: Findings, notification: Logged) -> bool:
+    """Let no fact be newer than its notification; returns whether one was."""
+    told = found.facts
+    if bounded(told, notification.received_at) != told:  # seldom, so only now the header is read
+        found.facts = bounded(told, notification.learnt_at)
+    return found.facts != told
 
 
 def write(connection: Connection, tenant: str, settled: Settled) -> int:
@@ -239,6 +252,7 @@ def _apply_one_by_one(engine: Engine, batch: Batch) -> int:
             _forget_trying(engine, batch)
             raise
         total.applied += settled.applied
+        total.ahead += settled.ahead
         total.outcomes += settled.outcomes
     with engine.begin() as connection:
         inbox.close(connection, batch.tenant, [batch.batch_id])

@@ -10,6 +10,9 @@ NOTIFICATIONS_APPLIED = Counter(
 NOTIFICATIONS_SET_ASIDE = Counter(
     "ampeco_notifications_set_aside_total", "Notifications that were ignored or failed", ["tenant", "state"]
 )
+CLOCKS_AHEAD = Counter(
+    "ampeco_clocks_ahead_total", "Notifications by a charge point whose clock is more than a day ahead", ["tenant"]
+)
 API_READS = Counter("ampeco_api_reads_total", "Reads of the tenant's API, by what came of them", ["tenant", "result"])
 API_CALLS = Counter("ampeco_api_calls_total", "Calls of the tenant's API, by why they were made", ["tenant", "reason"])
 API_CALLS_SAVED = Counter(

@@ -13,6 +13,7 @@ from ampeco.client import Answer, Client
 from ampeco.errors import Forbidden, NotFound
 from ampeco.kinds import KINDS
 from ampeco.resources import ChargePoint, Evse, Session, StatusLogEntry
+from storage.clocks import bounded, is_ahead
 from storage.facts import (
     boot_values,
     charge_point_facts,
@@ -61,6 +62,7 @@ def findings_of_answer(kind: str, client: Client, answer: Answer[Any], wanted: W
     found.facts.append(presence(kind, wanted.entity_id, began_at=answer.tenant_time, gone=False))
     found.drift.see_fields(answer.resource, answer.tenant_time)
     _OF_THEIR_OWN.get(kind, partial(_entity, kind))(found, client, answer, wanted)
+    found.facts = bounded(found.facts, answer.tenant_time)
     return found
 
 
@@ -106,7 +108,7 @@ def _evse(found: Findings, client: Client, answer: Answer[Evse], wanted: Wanted)
         listed = {connector.id for connector in evse.connectors}
         _children(found, "connector", listed, wanted.children, began_at)
     changed_at = evse.last_hardware_status_update_at
-    if _in_doubt(wanted, "hardware", evse.hardware_status, changed_at):
+    if _in_doubt(wanted, "hardware", evse.hardware_status, changed_at, began_at):
         shown = StatusLogEntry(status=evse.hardware_status, timestamp=changed_at or began_at)
         _hardware(found, "evse", client, wanted, Answer(shown, {}, began_at))
 
@@ -122,11 +124,11 @@ def _charge_point(found: Findings, client: Client, answer: Answer[ChargePoint], 
             read("charge_point", wanted.entity_id, "boot", boot.last_updated_at, values, began_at=began_at)
         )
     changed_at = charge_point.last_network_status_update_at
-    if _in_doubt(wanted, "network", charge_point.network_status, changed_at):
+    if _in_doubt(wanted, "network", charge_point.network_status, changed_at, began_at):
         connection = StatusLogEntry(status=charge_point.network_status, timestamp=changed_at or began_at)
         _network(found, client, wanted, Answer(connection, {}, began_at))
     changed_at = charge_point.last_hardware_status_update_at
-    if _in_doubt(wanted, "hardware", charge_point.hardware_status, changed_at):
+    if _in_doubt(wanted, "hardware", charge_point.hardware_status, changed_at, began_at):
         shown = StatusLogEntry(
             status=charge_point.hardware_status,
             timestamp=changed_at or began_at,
@@ -146,8 +148,10 @@ _OF_THEIR_OWN: dict[str, Callable[[Findings, Client, Answer[Any], Wanted], None]
 CHILDREN = {"session": "charging_period", "evse": "connector"}
 
 
-def _in_doubt(wanted: Wanted, group: str, shown: str | None, changed_at: datetime | None) -> bool:
+def _in_doubt(wanted: Wanted, group: str, shown: str | None, changed_at: datetime | None, began_at: datetime) -> bool:
     """Whether the status that a resource shows is not the one we know, or not all that there was."""
+    if changed_at is not None and is_ahead(changed_at, began_at):
+        changed_at = None  # it will be later than whatever we know, and says nothing
     known_at = wanted.known.get(f"{group}_at")
     if wanted.known.get(f"{group}_contested"):
         return True
