@@ -28,6 +28,7 @@ INGEST_PRIVILEGES = {
     "arrival": "SELECT, INSERT, UPDATE, DELETE",
     "batch": "SELECT, INSERT, UPDATE",
     "drift": "SELECT, INSERT, UPDATE",
+    "dropped_day": "SELECT",
     "notification": "SELECT, INSERT, UPDATE (body, body_sha256)",
     "notification_state": "SELECT",
     "outcome": "SELECT, INSERT, UPDATE, DELETE",
@@ -38,6 +39,7 @@ INGEST_PRIVILEGES = {
     "silence": "SELECT, INSERT, UPDATE, DELETE",
     "subscription": "SELECT, INSERT, UPDATE, DELETE",
     "sync_cursor": "SELECT, INSERT, UPDATE",
+    "total": "SELECT, INSERT, UPDATE",
     "token_use": "SELECT, INSERT, UPDATE, DELETE",
     "uptime": "SELECT, INSERT, UPDATE, DELETE",
     "walk": "SELECT, INSERT, UPDATE, DELETE",
@@ -48,7 +50,7 @@ STATE_PRIVILEGES = "SELECT, INSERT, UPDATE"
 HISTORY_PRIVILEGES = "SELECT, INSERT"
 
 #: Functions that do, as their owner, the little that needs more.
-SERVICE_FUNCTIONS = ("ingest.make_log_partitions(integer)",)
+SERVICE_FUNCTIONS = ("ingest.make_log_partitions(integer)", "ingest.drop_log_day(date)")
 
 #: Whole schemas that analysts may read, where they are there, and the views beside them.
 READ_SCHEMAS = (CHARGING, "analytics")

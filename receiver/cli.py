@@ -28,6 +28,7 @@ from receiver.watching import resend_lines, token_table, watch_table, watched
 from storage.drift import unknown
 from storage.overview import overview, troubles
 from storage.refusals import refusals
+from storage.retention import complete_since
 from workers.broker import QUEUES, create_broker, create_redis
 from workers.pause import pause_reason, paused_for
 from workers.rebuild import RebuildError
@@ -157,6 +158,7 @@ def status(
             refused = refusals(connection)
             new = unknown(connection)
             watch = watched(connection, settings.tenants)
+            complete = complete_since(connection)
         lengths, pauses = _redis_side(settings, [tenant.tenant for tenant in tenants])
         if as_json:
             document = {
@@ -166,6 +168,7 @@ def status(
                 "troubles": [asdict(trouble) for trouble in found],
                 "refusals": [asdict(refusal) for refusal in refused],
                 "unknown": [asdict(one) for one in new],
+                "log_complete_since": complete,
             } | watch.document()
             console.print_json(json.dumps(document, default=_spelled))
             return
@@ -183,6 +186,8 @@ def status(
             console.print(trouble_table(found))
         if new:
             console.print(unknown_table(new))
+        if complete is not None:
+            console.print(f"The log holds everything since {complete:%Y-%m-%d %H:%M} UTC.", highlight=False)
 
 
 def _spelled(value: datetime | UUID) -> str:

@@ -12,10 +12,11 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
 from ampeco.catalogue import CATALOGUE, lookup
-from receiver.console import console
+from receiver.console import console, errors
 from receiver.invocation import TenantOption, chosen_tenants, database, require_migrated, running
 from receiver.progress import LogProgress, until_told_to_stop
 from storage.replay import Scope, count
+from storage.retention import complete_since
 from workers.replay import Replayed, replay
 
 #: The log may begin at any time after this.
@@ -51,6 +52,8 @@ def replay_log(
         require_migrated(settings)
         names = chosen_tenants(settings, tenant)
         with database(settings) as engine:
+            if not only_failed:
+                _tell_dropped(engine, since)
             scopes = [Scope(name, since, until, notification_type, only_failed) for name in names]
             if dry_run:
                 for scope in scopes:
@@ -61,6 +64,19 @@ def replay_log(
                     _replay(engine, scope, stop)
                     if stop.is_set():
                         raise typer.Exit(130)
+
+
+def _tell_dropped(engine: Engine, since: datetime) -> None:
+    """Say so where the log no longer holds all that is asked for."""
+    with engine.connect() as connection:
+        complete = complete_since(connection)
+    if complete is not None and since < complete:
+        errors.print(
+            f"The log holds everything since {complete:%Y-%m-%d %H:%M} UTC; of what came before, only failed"
+            " notifications are left.",
+            style="yellow",
+            soft_wrap=True,
+        )
 
 
 def _span(since: datetime | None, until: datetime | None, *, needs_since: bool) -> tuple[datetime, datetime]:

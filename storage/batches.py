@@ -199,11 +199,20 @@ def set_aside(connection: Connection, tenant: str, outcomes: Sequence[Outcome]) 
         connection.execute(_SET_ASIDE, {"tenant": tenant, "outcomes": document})
 
 
+# Index: primary keys. The total's row is locked last, and until the commit that follows at once.
 _CLOSE = text("""
-UPDATE ingest.batch
-   SET applied_at = now(), lease_expires_at = NULL, trying = NULL, last_error = NULL
- WHERE tenant = :tenant
-   AND batch_id = ANY(:batch_ids)
+WITH closed AS (
+    UPDATE ingest.batch
+       SET applied_at = now(), lease_expires_at = NULL, trying = NULL, last_error = NULL
+     WHERE tenant = :tenant
+       AND batch_id = ANY(:batch_ids)
+       AND applied_at IS NULL
+    RETURNING notifications
+)
+INSERT INTO ingest.total AS known (tenant, settled)
+SELECT :tenant, coalesce(sum(notifications), 0)
+  FROM closed
+    ON CONFLICT (tenant) DO UPDATE SET settled = known.settled + excluded.settled
 """)
 
 

@@ -35,20 +35,15 @@ class TenantOverview:
     unknown_names: int
 
 
-# Indexes: outcome_state_recorded_at_idx for the outcomes; the batches are read whole.
+# Index: batch_open_idx. What is settled is one row for each tenant, however much it is; what is open and
+# what waits is read whole.
 _OVERVIEW = text("""
 WITH batches AS (
     SELECT tenant,
-           sum(notifications) FILTER (WHERE applied_at IS NOT NULL) AS closed,
-           sum(notifications) FILTER (WHERE applied_at IS NULL) AS pending,
-           extract(epoch FROM now() - min(committed_at) FILTER (WHERE applied_at IS NULL)) AS oldest
+           sum(notifications) AS pending,
+           extract(epoch FROM now() - min(committed_at)) AS oldest
       FROM ingest.batch
-     GROUP BY tenant
-), outcomes AS (
-    SELECT tenant,
-           count(*) FILTER (WHERE state = 'ignored') AS ignored,
-           count(*) FILTER (WHERE state = 'failed') AS failed
-      FROM ingest.outcome
+     WHERE applied_at IS NULL
      GROUP BY tenant
 ), refreshes AS (
     SELECT tenant,
@@ -61,7 +56,7 @@ WITH batches AS (
      GROUP BY tenant
 )
 SELECT tenant,
-       coalesce(closed, 0) - coalesce(ignored, 0) - coalesce(failed, 0),
+       coalesce(settled, 0) - coalesce(ignored, 0) - coalesce(failed, 0),
        coalesce(pending, 0),
        coalesce(ignored, 0),
        coalesce(failed, 0),
@@ -71,7 +66,7 @@ SELECT tenant,
        coalesce(troubled, 0)
   FROM unnest(CAST(:tenants AS text[])) AS configured (tenant)
   FULL JOIN batches USING (tenant)
-  FULL JOIN outcomes USING (tenant)
+  FULL JOIN ingest.total USING (tenant)
   FULL JOIN refreshes USING (tenant)
  ORDER BY tenant
 """)

@@ -13,6 +13,7 @@ from sqlalchemy import Connection, TextClause, text
 from storage.batches import Logged
 from storage.findings import Entity
 from storage.mirrors import MIRRORS
+from storage.retention import complete_since
 
 #: A day of the log may take long to count: its types are in no index.
 COUNT_TIMEOUT = timedelta(minutes=10)
@@ -132,12 +133,22 @@ def page(connection: Connection, scope: Scope, after: Position, *, most: int, mo
 
 
 # Index: the primary key of the log.
-_BEGINS = text("SELECT min(received_at) FROM ingest.notification WHERE tenant = :tenant")
+_BEGINS = text("""
+SELECT min(received_at)
+  FROM ingest.notification
+ WHERE tenant = :tenant
+   AND received_at >= coalesce(CAST(:since AS timestamptz), '-infinity')
+""")
 
 
-def log_begins(connection: Connection, tenant: str) -> datetime | None:
-    """When the oldest notification of a tenant that the log still holds was received; None where it holds none."""
-    begins: datetime | None = connection.execute(_BEGINS, {"tenant": tenant}).scalar()
+def log_begins(connection: Connection, tenant: str, *, whole: bool = False) -> datetime | None:
+    """When the oldest notification of a tenant that the log still holds was received; None where it holds none.
+
+    Parameters:
+        whole: leave out what failed in days that were dropped, so that from then on nothing is missing.
+    """
+    since = complete_since(connection) if whole else None
+    begins: datetime | None = connection.execute(_BEGINS, {"tenant": tenant, "since": since}).scalar()
     return begins
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from sqlalchemy import (
     BigInteger,
     Column,
+    Date,
     Index,
     Integer,
     LargeBinary,
@@ -138,6 +139,47 @@ outcome = Table(
     ),
     schema=INGEST,
     comment="The notifications that were ignored or failed; every other one of an applied batch was applied",
+)
+
+total = Table(
+    "total",
+    metadata,
+    tenant_column(),
+    Column(
+        "settled",
+        BigInteger,
+        nullable=False,
+        server_default=text("0"),
+        comment="Notifications of closed batches, whatever became of each",
+    ),
+    Column(
+        "ignored",
+        BigInteger,
+        nullable=False,
+        server_default=text("0"),
+        comment="Those of them that were ignored, and not applied since",
+    ),
+    Column(
+        "failed",
+        BigInteger,
+        nullable=False,
+        server_default=text("0"),
+        comment="Those of them that failed, and were not applied since",
+    ),
+    PrimaryKeyConstraint("tenant"),
+    schema=INGEST,
+    comment="Running totals of what became of notifications; what was dropped from the log is in them",
+)
+
+dropped_day = Table(
+    "dropped_day",
+    metadata,
+    Column("day", Date, nullable=False, comment="The day, in UTC"),
+    instant("dropped_at", "When it was dropped", nullable=False, default=func.now()),
+    Column("kept", BigInteger, nullable=False, comment="Failed notifications of it that were kept"),
+    PrimaryKeyConstraint("day"),
+    schema=INGEST,
+    comment="Days that were dropped from the log, but for what failed",
 )
 
 refresh_request = Table(

@@ -17,6 +17,7 @@ from sqlalchemy.exc import DBAPIError
 
 from storage import arrivals, resends, uptime, usage, walks
 from storage.partitions import MAKE_PARTITIONS
+from storage.retention import drop_log_day
 from workers.apply import apply_open_batches
 from workers.broker import (
     APPLY_QUEUE,
@@ -98,6 +99,19 @@ def forget_records(engine: Engine) -> None:
         uptime.forget(connection, RECORDS_KEPT)
 
 
+def drop_log(engine: Engine, keep: timedelta) -> None:
+    """Drop the days of the log that are older than ``keep``, oldest first, each in a transaction of its own."""
+    while True:
+        with engine.begin() as connection:
+            dropped = drop_log_day(connection, keep)
+        if dropped is None:
+            return
+        if dropped.became == "open":
+            logger.warning("a day of the log is kept: not all that came until its end is settled", day=str(dropped.day))
+            return
+        logger.info("dropped a day of the log", day=str(dropped.day), failed_ones_kept=dropped.kept)
+
+
 def create_scheduler(
     context: Context, broker: Broker, settings: Settings, queues: Collection[str]
 ) -> BackgroundScheduler:
@@ -124,6 +138,8 @@ def create_scheduler(
     every(WALK_INTERVAL, "walks", lambda: wake_walks(context, broker, settings.reconcile_interval))
     every(USAGE_INTERVAL, "usage", lambda: context.usage.write(context.engine))
     every(FORGET_INTERVAL, "forget", lambda: forget_records(context.engine))
+    if (keep := settings.keep_notifications) is not None:
+        every(FORGET_INTERVAL, "drop log", lambda: drop_log(context.engine, keep))
     if not API_QUEUES.isdisjoint(queues):
         guardian = Guardian(context, public_url=settings.public_url, interval=settings.guard_interval)
         every(GUARD_INTERVAL, "guard", guardian.run)

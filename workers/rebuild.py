@@ -92,7 +92,7 @@ def alone(engine: Engine) -> Iterator[None]:
 def scope_of(engine: Engine, tenant: str) -> Scope:
     """The whole log of a tenant; received with a clock that is an hour ahead, at most."""
     with engine.begin() as connection:
-        since = log.log_begins(connection, tenant)
+        since = log.log_begins(connection, tenant, whole=True)
     until = datetime.now(UTC) + timedelta(hours=1)
     return Scope(tenant, since or until, until)
 
@@ -143,7 +143,7 @@ def compare(engine: Engine, scope: Scope, folded_since: datetime, *, most: int =
     snapshot = engine.execution_options(isolation_level="REPEATABLE READ")
     with snapshot.begin() as connection:
         tables.take_time(connection)
-        begins = log.log_begins(connection, scope.tenant)
+        begins = log.log_begins(connection, scope.tenant, whole=True)
         found = Comparison(scope.tenant, begins)
         for logged in _settled_since(connection, scope, folded_since - LONGEST_BITE, most):
             _fold(connection, scope.tenant, logged)

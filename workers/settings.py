@@ -12,6 +12,7 @@ from pydantic import AliasChoices, BeforeValidator, Field, SecretStr, Validation
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from ampeco.tenants import Tenant, load_tenants
+from storage.retention import LEAST_KEPT
 
 
 def _seconds(value: object) -> object:
@@ -96,6 +97,11 @@ class Settings(BaseSettings):
         default=timedelta(minutes=15),
         ge=timedelta(seconds=1),
         description="How often what changed at AMPECO is compared with what is stored",
+    )
+    keep_notifications: Duration | None = Field(
+        default=None,
+        ge=LEAST_KEPT,
+        description="Days of the log that ended longer ago are dropped, but for what failed; unset: never",
     )
     guard_interval: Duration = Field(
         default=timedelta(minutes=5),
