@@ -15,6 +15,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from bench.applied import Visible, accepted_and_applied, until_visible, wait_until_settled
+from bench.disk import measure as measure_growth
+from bench.disk import render as render_growth
 from bench.generator import Figures, Generator
 from bench.load import Fleet, began_at
 from bench.processes import BenchError, leave_in_order
@@ -174,6 +176,17 @@ def timing(
 ) -> None:
     """Tell whether a wrong signature's time says how much of it was right."""
     print(measure(calls).told())
+
+
+@app.command()
+def disk(
+    notifications: Annotated[
+        int, typer.Option(min=10_000, help="How many are loaded; more of them tell more exactly.")
+    ] = 200_000,
+) -> None:
+    """Tell what a million notifications take on the disk, by table."""
+    console = create_console()
+    console.print(render_growth(measure_growth(notifications), console))
 
 
 if __name__ == "__main__":

@@ -117,6 +117,19 @@ def surroundings(folder: Path, shown_at: str) -> Iterator[Surroundings]:
 
 
 @contextlib.contextmanager
+def database_alone(folder: Path) -> Iterator[str]:
+    """A database with the tables and nothing else; yields its URL.
+
+    Raises:
+        BenchError, SettingsError: as :func:`surroundings`.
+    """
+    settings = load_settings().model_copy(update={"data_dir": folder})
+    with embedded_servers(settings) as ready, _own_database(ready.required_database_url()) as url:
+        _make_tables(settings.model_copy(update={"database_url": url}))
+        yield url
+
+
+@contextlib.contextmanager
 def _own_database(url: str) -> Iterator[str]:
     name = f"ampeco_bench_{secrets.token_hex(4)}"
     try:
