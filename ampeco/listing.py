@@ -20,6 +20,9 @@ from ampeco.transport import Exchange
 
 Params = list[tuple[str, str]]
 
+#: Pages in a row without anything in them; a listing with more of them has no end.
+MOST_EMPTY_PAGES = 10
+
 
 @dataclass(frozen=True, slots=True)
 class Page(Generic[M]):
@@ -72,6 +75,7 @@ class Listing(Generic[M]):
         self._first_query = query
         self._query: Params | None = query
         self._fetched: set[frozenset[tuple[str, str]]] = set()
+        self._empty_pages = 0
         self._answers: Iterator[Answer[M]] = iter(())
         self._unreadable: list[errors.Malformed] = []
 
@@ -92,6 +96,9 @@ class Listing(Generic[M]):
         self._fetched.add(frozenset(query))
         if page.following is not None and frozenset(page.following) in self._fetched:
             raise errors.Malformed(*exchange.call, "the listing leads back to a page that it already gave")
+        self._empty_pages = 0 if page.answers else self._empty_pages + 1
+        if page.following is not None and self._empty_pages >= MOST_EMPTY_PAGES:
+            raise errors.Malformed(*exchange.call, f"{self._empty_pages} empty pages, and no end of the listing")
         self._query = page.following
         self._unreadable += page.unreadable
         self._answers = iter(page.answers)

@@ -8,6 +8,7 @@ retries: ``ampeco.client`` decides what may be repeated.
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -35,6 +36,15 @@ MAX_RETRY_AFTER_SECONDS = 3600.0
 #: The shortest: HTTP's times are whole seconds, so a nearer one may already have passed.
 MIN_RETRY_AFTER_SECONDS = 1.0
 
+#: The longest answer that is read, unpacked. A page of a hundred whole resources has some 1 MB.
+MOST_ANSWER_BYTES = 32 * 1024 * 1024
+
+#: An answer may take this many timeouts altogether, as each of its parts may take one.
+PATIENCE = 3
+
+#: A date further from ours tells no clock.
+MOST_CLOCK_DIFFERENCE = timedelta(days=36_500)
+
 #: How much of AMPECO's own sentence goes into an error.
 _MAX_REASON = 200
 
@@ -43,6 +53,14 @@ _OLDEST_EPOCH = 1_000_000_000
 
 _SECONDS = re.compile(r"[0-9]{1,12}(\.[0-9]{1,9})?")
 _HEADER_TOKEN = re.compile(r"[\x21-\x7e]+")
+
+
+class _TooLongError(Exception):
+    pass
+
+
+class _TooSlowError(Exception):
+    pass
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +104,7 @@ class Transport:
             raise ValueError("an API token is one word of printable ASCII: look for a space or a line end in it")
         self._token = token
         self._before_call = before_call
+        self._patience_seconds = timeout_seconds * PATIENCE
         self.clock = TenantClock()
         self._http = httpx.Client(
             timeout=timeout_seconds,
@@ -119,31 +138,58 @@ class Transport:
             self._before_call()
         began_at = datetime.now(UTC)
         try:
-            response = self._http.request(method, self.base_url + path, params=list(query), json=body)
+            with self._http.stream(method, self.base_url + path, params=list(query), json=body) as response:
+                content = self._content(response)
         except httpx.RequestError as error:
             failure = self._safe(f"{type(error).__name__}: {error}")
+        except _TooLongError:
+            raise errors.Malformed(method, path, response.status_code, "an answer without end") from None
+        except _TooSlowError:
+            failure = f"an answer that had not come after {self._patience_seconds:.0f} s"
         else:
-            if (date := _http_date(response.headers.get("Date"))) is not None:
+            date = _http_date(response.headers.get("Date"))
+            if date is not None and abs(date - began_at) < MOST_CLOCK_DIFFERENCE:
                 self.clock.observe(date, began_at, datetime.now(UTC))
             tenant_time = self.clock.at(began_at)
             if not response.is_success:
-                raise self._refusal(method, path, response, tenant_time)
-            return Exchange(method, path, response.status_code, self._json(method, path, response), tenant_time)
+                raise self._refusal(method, path, response, content, tenant_time)
+            document = self._json(method, path, response, content)
+            return Exchange(method, path, response.status_code, document, tenant_time)
         # Raised here, as a cause or context would hold the request, and with it the token.
         raise errors.Unavailable(method, path, None, failure)
 
-    def _json(self, method: str, path: str, response: httpx.Response) -> Any:
-        if not response.content:
+    def _content(self, response: httpx.Response) -> bytes:
+        """The whole body, unpacked. Each wait for a part of it is bounded; here its sum is, and its length."""
+        deadline = time.monotonic() + self._patience_seconds
+        parts: list[bytes] = []
+        size = 0
+        for part in response.iter_bytes():
+            parts.append(part)
+            size += len(part)
+            if size > MOST_ANSWER_BYTES:
+                raise _TooLongError
+            if time.monotonic() > deadline:
+                raise _TooSlowError
+        return b"".join(parts)
+
+    def _json(self, method: str, path: str, response: httpx.Response, content: bytes) -> Any:
+        if not content:
             return None
         try:
-            return orjson.loads(response.content)
+            return orjson.loads(content)
         except orjson.JSONDecodeError:
-            reason = "a success whose body is not JSON, as from a proxy's page"
-            raise errors.Unavailable(method, path, response.status_code, reason) from None
+            pass
+        call = method, path, response.status_code
+        if "json" in response.headers.get("Content-Type", "").lower():
+            # AMPECO's own, of this one thing: whatever else it is asked may be sound.
+            raise errors.Malformed(*call, "a success whose body should be JSON, and is not")
+        raise errors.Unavailable(*call, "a success whose body is not JSON, as from a proxy's page")
 
-    def _refusal(self, method: str, path: str, response: httpx.Response, tenant_time: datetime) -> errors.ApiError:
+    def _refusal(
+        self, method: str, path: str, response: httpx.Response, content: bytes, tenant_time: datetime
+    ) -> errors.ApiError:
         status = response.status_code
-        body = _json_object(response)
+        body = _json_object(content)
         call = (method, path, status, self._message(body) or response.reason_phrase or "no reason given")
         match status:
             case 401:
@@ -186,10 +232,10 @@ class Transport:
         return text.replace(self._token.get_secret_value(), "[token]")[:_MAX_REASON]
 
 
-def _json_object(response: httpx.Response) -> dict[str, Any] | None:
+def _json_object(content: bytes) -> dict[str, Any] | None:
     """Return the JSON object of a refusal, without secrets; None where there is none, as in a proxy's page."""
     try:
-        body = orjson.loads(response.content)
+        body = orjson.loads(content)
         return redact(body) if isinstance(body, dict) else None
     except ValueError:
         return None

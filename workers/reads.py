@@ -71,8 +71,12 @@ def read_entity(kind: str, client: Client, wanted: Wanted) -> Findings:
 
     Raises:
         NotFound: there is no such entity.
+        ValueError: the answer is about another one.
     """
-    return findings_of_answer(kind, client, client.read(KINDS[kind], wanted.entity_id), wanted)
+    answer: Answer[Any] = client.read(KINDS[kind], wanted.entity_id)
+    if answer.resource.id != wanted.entity_id:
+        raise ValueError(f"the answer is about {kind} {answer.resource.id}")
+    return findings_of_answer(kind, client, answer, wanted)
 
 
 def look_up(kind: str, client: Client, reference: str) -> Findings:

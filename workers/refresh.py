@@ -11,6 +11,7 @@ import random
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from http import HTTPStatus
 from typing import Any
 
 from pydantic import ValidationError
@@ -203,12 +204,13 @@ class _Round:
             self._calls += 1
             try:
                 page = client.page(KINDS[self._kind], query)
-            except _OF_THE_TENANT:
-                raise
             except ApiError as error:
+                if isinstance(error, _OF_THE_TENANT) and not is_of_one(error):
+                    raise
                 logger.warning("listing failed", tenant=self._tenant, kind=self._kind, error=str(error))
                 return
-            wanted = [answer for answer in page.answers if (answer.resource.id, "") in self.open]
+            # By id, as a page may list one twice.
+            wanted = list({one.resource.id: one for one in page.answers if (one.resource.id, "") in self.open}.values())
             self._take(client, wanted)
             if len(wanted) < LEAST_OF_A_PAGE:
                 return
@@ -243,6 +245,11 @@ class _Round:
             if not self._is_alone_refused():
                 raise
             self._fail(request, error)
+        except Unavailable as error:
+            if is_of_one(error):
+                # The others come first the next time, whoever was at fault.
+                self._fail(request, error)
+            raise
         except _OF_THE_TENANT:
             raise
         except (ApiError, ValidationError, ValueError) as error:
@@ -346,6 +353,11 @@ class _Round:
         refresh_queue.postpone(connection, self._tenant, requests, delay=delay, error=error, counts=counts)
         for request in requests:
             del self.open[request.key]
+
+
+def is_of_one(error: ApiError) -> bool:
+    """Whether a failure may be about what was asked for alone: AMPECO's own code failed, and not its servers."""
+    return isinstance(error, Unavailable) and error.status == HTTPStatus.INTERNAL_SERVER_ERROR
 
 
 def note_refusal(context: Context, tenant: str, kind: str, error: Forbidden) -> None:

@@ -11,12 +11,12 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, NoReturn
 
 from ampeco.client import Client
 from ampeco.errors import ApiError, Forbidden, RateLimited, Unauthorised, Unavailable
 from ampeco.kinds import KINDS
-from ampeco.listing import Page
+from ampeco.listing import Page, Params
 from storage import refresh_queue, refusals, walks
 from storage.drift import record_drift
 from storage.findings import Findings
@@ -32,7 +32,7 @@ from workers.logs import get_logger
 from workers.metrics import WALKED
 from workers.pause import recovered
 from workers.reads import CHILDREN, Wanted, findings_of_answer
-from workers.refresh import hold_back, note_refusal
+from workers.refresh import hold_back, is_of_one, note_refusal
 
 logger = get_logger(__name__)
 
@@ -68,6 +68,12 @@ TIME_BUDGET_SECONDS = 45.0
 
 #: A listing that the token may not read, or that cannot be read, is tried again after this long.
 REFUSED_DELAY = timedelta(hours=1)
+
+#: One that failed at AMPECO's side, sooner.
+FAILED_DELAY = timedelta(minutes=5)
+
+#: Ten million entities.
+MOST_PAGES = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +183,8 @@ class _Walker:
         self._counted = context.counted_client(walk.tenant, reason)
         self._kind = KINDS[walk.kind]
         self._is_left = False
+        #: Queries of the pages that this process turned.
+        self._turned: set[frozenset[tuple[str, str]]] = set()
         self.absent = 0
 
     @property
@@ -196,24 +204,41 @@ class _Walker:
         calls = self._counted.calls
         try:
             page = self._client.page(self._kind, query)
-            if page.following is not None and sorted(page.following) == sorted(query):
-                raise ValueError("the listing leads back to the page that it just gave")
+            self._require_progress(query, page.following)
             moved = self._take(page, calls)
         except HeldBackError as held:
             self._leave(timedelta(seconds=held.seconds), held.why)
             raise
         except (RateLimited, Unauthorised, Unavailable) as error:
+            if is_of_one(error):
+                self._stop(error, FAILED_DELAY)
             seconds = hold_back(self._context, walk.tenant, error)
             self._leave(timedelta(seconds=seconds), str(error))
             raise HeldBackError(seconds, str(error), is_final=isinstance(error, Unauthorised)) from None
         except (ApiError, ValueError) as error:
             if isinstance(error, Forbidden):
                 note_refusal(self._context, walk.tenant, walk.kind, error)
-            logger.warning("walk stopped", **_labels(walk), error=str(error))
-            self._leave(REFUSED_DELAY, str(error))
-            raise HeldBackError(REFUSED_DELAY.total_seconds(), str(error), is_final=True) from None
+            self._stop(error, REFUSED_DELAY)
         recovered(self._context.redis, walk.tenant)
         return moved
+
+    def _require_progress(self, query: Params, following: Params | None) -> None:
+        """See that a listing which never ends ends here.
+
+        Raises:
+            ValueError: it leads back to a page that this walk has turned, or has more pages than any fleet.
+        """
+        self._turned.add(frozenset(query))
+        if following is not None and frozenset(following) in self._turned:
+            raise ValueError("the listing leads back to a page that it already gave")
+        if self._walk.pages >= MOST_PAGES:
+            raise ValueError(f"the listing has no end: {self._walk.pages:,} pages were read")
+
+    def _stop(self, error: Exception, delay: timedelta) -> NoReturn:
+        """Leave a walk whose listing cannot be walked now; the walks of other kinds go on."""
+        logger.warning("walk stopped", **_labels(self._walk), error=str(error))
+        self._leave(delay, str(error))
+        raise HeldBackError(delay.total_seconds(), str(error), is_final=True) from None
 
     def _heed_refusal(self) -> None:
         """Leave a kind alone that the token may not read, whether a walk or a read found out.

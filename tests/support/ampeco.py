@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 from starlette.applications import Starlette
@@ -26,7 +27,7 @@ class FakeAmpeco:
 
     ``refusal`` is an answer to everything instead: a status, and its headers. ``forbidden``
     holds what the token may not read: resources, such as ``users``, or single paths. ``listings`` are
-    answered whole, by path and filter value.
+    answered whole, by path and filter value. ``answers`` go before all of them, by path.
     """
 
     def __init__(self) -> None:
@@ -40,6 +41,7 @@ class FakeAmpeco:
         self.refusal: tuple[int, dict[str, str]] | None = None
         self.forbidden: set[str] = set()
         self.listings: dict[tuple[str, str], list[dict[str, Any]]] = {}
+        self.answers: dict[str, Callable[[Request], Response]] = {}
         self.calls: Counter[str] = Counter()
         self.app = Starlette(routes=[Route("/public-api/resources/{path:path}", self._answer)])
 
@@ -48,6 +50,8 @@ class FakeAmpeco:
         self.calls[path] += 1
         if request.headers["authorization"] != f"Bearer {TOKEN}" and self.refusal is None:
             return JSONResponse({"message": "Unauthenticated."}, 401)
+        if path in self.answers:
+            return self.answers[path](request)
         if self.refusal is not None:
             return JSONResponse({"message": "no"}, self.refusal[0], headers=self.refusal[1])
         if not self.forbidden.isdisjoint({path.partition("/")[0], path}):

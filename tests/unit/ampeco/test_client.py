@@ -137,7 +137,14 @@ class TestTenantTime:
         assert answered_at - timedelta(seconds=5) < read.tenant_time < answered_at
 
     @pytest.mark.parametrize(
-        "date", ["", "yesterday", "Thu, 99 Mar 2100 07:00:00 GMT", "Fri, 31 Dec 9999 23:59:59 GMT"]
+        "date",
+        [
+            "",
+            "yesterday",
+            "Thu, 99 Mar 2100 07:00:00 GMT",
+            "Fri, 31 Dec 9999 23:59:59 GMT",
+            "Sat, 04 Mar 9000 07:00:00 GMT",
+        ],
     )
     def test_without_a_usable_date_our_own_clock_stands_in(self, date: str) -> None:
         tenant = FakeTenant(answer(sample("rest/evse_read.json"), Date=date))

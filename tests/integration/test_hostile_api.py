@@ -1,0 +1,196 @@
+"""Whatever stands at a tenant's address and answers: it costs that one thing, bounded time and memory."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import json
+import time
+import tracemalloc
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from starlette.requests import Request
+from starlette.responses import JSONResponse, RedirectResponse, Response, StreamingResponse
+
+from ampeco.transport import MOST_ANSWER_BYTES
+from storage import walks
+from tests.support.ampeco import FakeAmpeco, shown
+from tests.support.facts import sample
+from tests.support.service import running, serving
+from tests.support.whole import Whole
+from workers.budget import HeldBackError
+from workers.context import create_context
+from workers.pause import paused_for
+from workers.walk import steps
+
+EVSE = "evses/v2.1/902"
+CHARGE_POINT = "charge-points/v2.0/418"
+
+Answers = Callable[[Request], Response]
+
+
+def as_json(content: bytes, **headers: str) -> Answers:
+    return lambda _request: Response(content, headers={"content-type": "application/json"} | headers)
+
+
+async def without_end() -> AsyncIterator[bytes]:
+    while True:
+        yield b" " * 65_536
+        await asyncio.sleep(0)
+
+
+BOMB = gzip.compress(b"[" + b" " * (4 * MOST_ANSWER_BYTES))
+
+#: Answers about one EVSE that are none, and what is told of each.
+HOSTILE: dict[str, tuple[Answers, str]] = {
+    "a gzip bomb": (as_json(BOMB, **{"content-encoding": "gzip"}), "without end"),
+    "no end": (lambda _: StreamingResponse(without_end(), media_type="application/json"), "without end"),
+    "10,000 deep": (as_json(b"[" * 10_000), "should be JSON"),
+    "NaN": (as_json(b'{"data": {"id": 902, "maxPower": NaN}}'), "should be JSON"),
+    "cut off": (as_json(b'{"data": {"id": 902'), "should be JSON"),
+    "no object": (as_json(b'{"data": [1, 2]}'), "not an object"),
+    "a number": (as_json(b"17"), "not an object"),
+    "nothing": (as_json(b""), "not an object"),
+    "another one": (as_json(json.dumps({"data": shown("evse_read") | {"id": 903}}).encode()), "about evse 903"),
+    "beyond bigint": (as_json(json.dumps({"data": shown("evse_read") | {"id": 2**70}}).encode()), "id"),
+    "a teapot": (lambda _: JSONResponse({"message": "no" * 5_000, "errors": {"id": [None, {"a": []}]}}, 418), "418"),
+    "an error of its own": (lambda _: JSONResponse({"message": "Server Error"}, 500), "500"),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_an_answer_that_is_none_costs_its_own_entity_alone(whole: Whole, name: str) -> None:
+    # Given an EVSE of which AMPECO answers something hostile, and its charge point
+    answers, told = HOSTILE[name]
+    whole.ampeco.answers[EVSE] = answers
+    whole.tell(sample("HardwareStatusNotification.evse"))
+    # When both are read, again where the tenant was paused meanwhile
+    tracemalloc.start()
+    for _ in range(3):
+        whole.context.redis.flushall()
+        whole.refresh(due=False)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    # Then the charge point is known, and the EVSE waits with what was wrong
+    assert whole.row("charge_point")["name"] == "Quayside 1"
+    (waiting,) = whole.service.query("SELECT * FROM ingest.refresh_request WHERE entity = 'evse'")
+    assert told in waiting["last_error"]
+    assert len(waiting["last_error"]) < 500
+    assert waiting["attempts"] >= 1
+    assert whole.service.count("charging.evse WHERE evse_id = 903") == 0
+    assert peak < 5 * MOST_ANSWER_BYTES
+    # And once it is answered soundly, all is settled
+    del whole.ampeco.answers[EVSE]
+    while whole.refresh():
+        pass
+    assert whole.row("evse")["physical_reference"] == "QC-418-1"
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        lambda _: RedirectResponse("http://127.0.0.1:1/elsewhere"),
+        lambda _: Response("<html>maintenance</html>", media_type="text/html"),
+        lambda _: Response("<html>not here</html>", 404, media_type="text/html"),
+    ],
+    ids=["a redirect", "a page", "a proxy's 404"],
+)
+def test_what_is_no_answer_of_ampecos_pauses_the_tenant_and_deletes_nothing(whole: Whole, answers: Answers) -> None:
+    whole.ampeco.answers[EVSE] = whole.ampeco.answers[CHARGE_POINT] = answers
+    whole.tell(sample("HardwareStatusNotification.evse"))
+    whole.refresh()
+    assert 0 < paused_for(whole.context.redis, "demo") <= 300
+    assert whole.row("evse")["deleted_at"] is None
+
+
+@pytest.mark.parametrize(
+    "asked", ["1000000000000", "-1000000000000", "Fri, 31 Dec 9999 23:59:59 GMT", "NaN", "1e400", "soon", "\u0663"]
+)
+def test_no_delay_that_is_asked_for_silences_a_tenant_for_good(whole: Whole, asked: str) -> None:
+    headers = {"Retry-After": asked.encode("latin-1", "replace").decode("latin-1"), "X-RateLimit-Reset": "9" * 40}
+    whole.ampeco.answers[EVSE] = lambda _: JSONResponse({"message": "slower"}, 429, headers=headers)
+    whole.ampeco.answers[CHARGE_POINT] = whole.ampeco.answers[EVSE]
+    whole.tell(sample("HardwareStatusNotification.evse"))
+    whole.refresh()
+    assert 0 < paused_for(whole.context.redis, "demo") <= 3_600
+
+
+def test_an_answer_that_drips_is_given_up(database_url: str, redis_url: str, tmp_path: Path) -> None:
+    async def drip() -> AsyncIterator[bytes]:
+        for _ in range(600):
+            yield b" "
+            await asyncio.sleep(0.1)
+
+    ampeco = FakeAmpeco()
+    ampeco.answers[EVSE] = lambda _: StreamingResponse(drip(), media_type="application/json")
+    with (
+        running(ampeco.app) as api_url,
+        serving(database_url, redis_url, tmp_path, api_url=api_url, api_timeout=0.5) as service,
+        create_context(service.settings, process="tests") as context,
+    ):
+        whole = Whole(service, context, ampeco)
+        whole.tell(sample("HardwareStatusNotification.evse"))
+        began = time.monotonic()
+        whole.refresh()
+        assert time.monotonic() - began < 30
+        assert paused_for(context.redis, "demo") > 0
+
+
+def listing(*pages: dict[str, Any]) -> Answers:
+    """Pages in turn, and then from the first again."""
+    given = iter(range(10**9))
+    return lambda _request: JSONResponse(pages[next(given) % len(pages)])
+
+
+def page(number: int, following: str | None, *users: int) -> dict[str, Any]:
+    data = [{"id": user, "status": "enabled", "lastUpdatedAt": "2026-03-04T07:00:00+00:00"} for user in users]
+    return {"data": data, "links": {"next": following and f"https://elsewhere.example/{number}?cursor={following}"}}
+
+
+@pytest.mark.parametrize(
+    ("pages", "told"),
+    [
+        ([page(1, "a", 1), page(2, "b", 2), page(3, "a", 3)], "leads back"),
+        ([page(1, "a", 1), page(2, "a", 2)], "leads back"),
+        ([{"data": {"id": 1}}], "without a list"),
+        ([{"data": [], "links": {"next": 7}, "meta": {"next_cursor": "x"}}], None),
+    ],
+    ids=["a loop", "the page itself", "no list", "a link that is none"],
+)
+def test_a_listing_without_end_ends(whole: Whole, pages: list[dict[str, Any]], told: str | None) -> None:
+    whole.ampeco.answers["users/v1.0"] = listing(*pages)
+    with whole.service.engine.begin() as connection:
+        walk = walks.begin(connection, "demo", "user", "backfill", None)
+    assert walk is not None
+    if told is None:
+        list(steps(whole.context, walk, reason="backfill"))
+        return
+    with pytest.raises(HeldBackError, match=told):
+        list(steps(whole.context, walk, reason="backfill"))
+    assert whole.ampeco.calls["users/v1.0"] < 10
+    assert paused_for(whole.context.redis, "demo") == 0
+    (left,) = whole.service.query("SELECT last_error FROM ingest.walk")
+    assert told in left["last_error"]
+
+
+def test_a_listing_that_fails_holds_up_no_other_kind(whole: Whole) -> None:
+    whole.ampeco.answers["users/v1.0"] = lambda _: JSONResponse({"message": "Server Error"}, 500)
+    with whole.service.engine.begin() as connection:
+        walk = walks.begin(connection, "demo", "user", "backfill", None)
+    assert walk is not None
+    with pytest.raises(HeldBackError) as held:
+        list(steps(whole.context, walk, reason="backfill"))
+    assert held.value.is_final
+    assert paused_for(whole.context.redis, "demo") == 0
+
+
+def test_a_page_that_lists_one_twice_settles_it_once(whole: Whole) -> None:
+    for user_id in range(4):
+        whole.tell(sample("userBalance.changed") | {"userId": user_id, "transactionId": None})
+    users = page(1, None, 0, 1, 1, 2, 3, 3)
+    whole.ampeco.answers["users/v1.0"] = listing(users)
+    assert whole.refresh() == 4
+    assert whole.waiting() == 0
