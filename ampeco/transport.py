@@ -59,6 +59,10 @@ class _TooLongError(Exception):
     pass
 
 
+class _PackedTwiceError(Exception):
+    """A few bytes would unpack to gigabytes before a part of them can be measured."""
+
+
 class _TooSlowError(Exception):
     pass
 
@@ -144,6 +148,8 @@ class Transport:
             failure = self._safe(f"{type(error).__name__}: {error}")
         except _TooLongError:
             raise errors.Malformed(method, path, response.status_code, "an answer without end") from None
+        except _PackedTwiceError:
+            raise errors.Malformed(method, path, response.status_code, "an answer packed more than once") from None
         except _TooSlowError:
             failure = f"an answer that had not come after {self._patience_seconds:.0f} s"
         else:
@@ -161,6 +167,8 @@ class Transport:
     def _content(self, response: httpx.Response) -> bytes:
         """The whole body, unpacked. Each wait for a part of it is bounded; here its sum is, and its length."""
         deadline = time.monotonic() + self._patience_seconds
+        if len(response.headers.get_list("Content-Encoding", split_commas=True)) > 1:
+            raise _PackedTwiceError
         parts: list[bytes] = []
         size = 0
         for part in response.iter_bytes():
