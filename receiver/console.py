@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from datetime import timedelta
 
@@ -12,8 +13,17 @@ from storage.drift import Unknown
 from storage.overview import TenantOverview, Trouble
 from storage.refusals import Refusal
 
-console = Console()
-errors = Console(stderr=True)
+#: Where the output goes into a file or another command, no window says how wide a table may be.
+PLAIN_WIDTH = 140
+
+
+def _console(*, stderr: bool) -> Console:
+    made = Console(stderr=stderr)
+    return made if made.is_terminal or "COLUMNS" in os.environ else Console(stderr=stderr, width=PLAIN_WIDTH)
+
+
+console = _console(stderr=False)
+errors = _console(stderr=True)
 
 
 def age(seconds: float | None) -> str:
