@@ -14,6 +14,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
+from datetime import datetime
+from uuid import UUID
 
 import orjson
 from sqlalchemy import Connection, text
@@ -31,6 +33,17 @@ _KEY = text("SELECT key FROM ingest.forgetting_key WHERE tenant = :tenant")
 
 # Index: primary key.
 _LISTED = text("SELECT digest FROM ingest.forgotten WHERE tenant = :tenant AND digest = ANY(:digests)")
+
+# Index: the primary key of the log, in the partitions of these times alone.
+_HOLD = text("""
+SELECT received_at, notification_id, body
+  FROM ingest.notification
+ WHERE tenant = :tenant
+   AND received_at BETWEEN :first_received_at AND :last_received_at
+   AND notification_id = ANY(:notification_ids)
+ ORDER BY received_at, notification_id
+   FOR UPDATE
+""")
 
 
 def identity_digest(key: bytes, identity: Identity) -> bytes:
@@ -68,10 +81,30 @@ def spare(connection: Connection, tenant: str, logged: Sequence[Logged]) -> list
     gone = _listed(connection, tenant, key, named)
     if not gone:
         return list(logged)
-    spared = [replace(one, body=without(one.body, gone.__contains__)) for one in logged]
-    changed = [after for before, after in zip(logged, spared, strict=True) if after.body is not before.body]
-    rewrite(connection, tenant, [(one.received_at, one.notification_id, one.body) for one in changed])
-    return spared
+    naming = [one for one in logged if without(one.body, gone.__contains__) is not one.body]
+    spared = {
+        notification_id: (received_at, without(body, gone.__contains__))
+        for received_at, notification_id, body in _held(connection, tenant, naming)
+    }
+    rewrite(connection, tenant, [(at, notification_id, body) for notification_id, (at, body) in spared.items()])
+    return [
+        replace(one, body=spared[one.notification_id][1]) if one.notification_id in spared else one for one in logged
+    ]
+
+
+def _held(connection: Connection, tenant: str, logged: Sequence[Logged]) -> list[tuple[datetime, UUID, bytes]]:
+    """Bodies as they are now: since they were read, a forgetting may have taken more out of them."""
+    times = [one.received_at for one in logged]
+    held = connection.execute(
+        _HOLD,
+        {
+            "tenant": tenant,
+            "notification_ids": [one.notification_id for one in logged],
+            "first_received_at": min(times, default=None),
+            "last_received_at": max(times, default=None),
+        },
+    )
+    return [(received_at, notification_id, bytes(body)) for received_at, notification_id, body in held]
 
 
 def withhold(connection: Connection, tenant: str, found: Sequence[Findings]) -> None:

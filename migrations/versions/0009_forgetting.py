@@ -9,6 +9,22 @@ from sqlalchemy.dialects import postgresql
 revision = "0009"
 down_revision = "0007"
 
+#: Columns by table: what their comments said, and what they say now.
+COMMENTS = {
+    ("session", "user_id"): ("User; null for anonymous", "User; null for anonymous, 0 for somebody forgotten"),
+    ("charge_point", "owner_user_id"): (
+        "User that owns it, for a personal one",
+        "User that owns it, for a personal one; 0 for somebody forgotten",
+    ),
+    ("authorization", "user_id"): ("User; 0 for anonymous", "User; 0 for anonymous or forgotten"),
+    ("transaction", "user_id"): (
+        "User who pays; null for anonymous",
+        "User who pays; null for anonymous, 0 for somebody forgotten",
+    ),
+    ("reservation", "user_id"): ("User", "User; 0 for somebody forgotten"),
+    ("notice", "user_id"): ("User, where one is named", "User, where one is named; 0 for somebody forgotten"),
+}
+
 _TENANT = "Tenant, as named in tenants.toml"
 
 
@@ -80,9 +96,13 @@ def upgrade() -> None:
         schema="ingest",
         comment="Who is not to come back: what arrives or is read later goes on without them",
     )
+    for (table, column), (_, comment) in COMMENTS.items():
+        op.execute(f"COMMENT ON COLUMN charging.\"{table}\".{column} IS '{comment}'")
 
 
 def downgrade() -> None:
+    for (table, column), (comment, _) in COMMENTS.items():
+        op.execute(f"COMMENT ON COLUMN charging.\"{table}\".{column} IS '{comment}'")
     op.drop_table("forgotten", schema="ingest")
     op.drop_table("forgetting", schema="ingest")
     op.drop_table("forgetting_key", schema="ingest")

@@ -18,8 +18,11 @@ from ampeco.kinds import KINDS
 from ampeco.people import identities, without
 from migrations import roles
 from storage import walks
+from storage.batches import Logged
+from storage.blanking import rewrite
 from storage.database import create_database_engine
 from storage.forgetting import Person
+from storage.forgotten import spare
 from storage.mirrors import MIRRORS
 from storage.replay import Scope
 from tests.integration.test_command_line import run
@@ -314,6 +317,54 @@ def test_whoever_writes_without_knowing_ends_before_the_forgetting_goes_on(lived
         assert type(caught.value.orig).__name__ == "LockNotAvailable"
     with engine.begin() as connection:
         assert tables.begin(connection, "demo", Person(USER), "test")
+
+
+def test_a_body_that_a_worker_changes_meanwhile_loses_both_what_it_and_what_we_take_out(lived: Whole) -> None:
+    engine = lived.service.engine
+    (row,) = lived.service.query(
+        "SELECT * FROM ingest.notification WHERE notification_type = 'UserChangedNotification'"
+    )
+    person = Person(USER)
+    look_up(engine, "demo", person)
+    under_way = begin(engine, "demo", person)
+    with ThreadPoolExecutor(1) as threads:
+        with engine.begin() as worker:
+            changed = bytes(row["body"]).replace(b'"action": "updated"', b'"action": "blanked"')
+            rewrite(worker, "demo", [(row["received_at"], row["notification_id"], changed)])
+            done = threads.submit(lambda: list(go_through_log(engine, "demo", person, under_way)))
+            eventually(lambda: lived.service.count("pg_locks WHERE NOT granted"))
+        assert done.result()
+    (after,) = query(
+        engine, "SELECT body FROM ingest.notification WHERE notification_id = :n", n=row["notification_id"]
+    )
+    assert b"blanked" in after["body"]
+    assert str(USER).encode() not in after["body"]
+
+
+def test_a_worker_that_read_a_body_before_puts_nothing_back(lived: Whole) -> None:
+    engine = lived.service.engine
+    lived.tell({"notification": "fromTheFuture", "userId": USER, "remark": f"write to {EMAIL}"})
+    logged = query(
+        engine,
+        "SELECT batch_id, notification_id, received_at, body FROM ingest.notification ORDER BY received_at DESC LIMIT 1",
+    )
+    forget(engine)
+    assert left(engine) == []
+    with engine.begin() as connection:
+        (spared,) = spare(connection, "demo", [Logged(**logged[0])])
+    assert json.loads(spared.body) == {"notification": "fromTheFuture", "userId": 0, "remark": None}
+    assert left(engine) == []
+
+
+def test_a_notification_that_is_tried_alone_goes_on_without_the_person_too(lived: Whole) -> None:
+    engine = lived.service.engine
+    forget(engine)
+    for name in ("SessionUpdateNotification.finished", "UserChangedNotification", "from.the.future"):
+        lived.service.post(told()[name])
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE ingest.batch SET attempts = 5 WHERE applied_at IS NULL"))
+    lived.service.apply()
+    assert left(engine) == []
 
 
 def test_two_notices_that_are_the_same_without_the_person_become_one(service: Service) -> None:
