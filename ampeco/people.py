@@ -46,12 +46,21 @@ _ABOUT = frozenset(
 #: A remote start has no tag: AMPECO sends `*` and the session's id in its place.
 _NO_TAG = "*"
 
+#: What a careless reader or program puts in a tag's place; so is one character many times.
+_SHARED = frozenset({"NULL", "NONE", "UNKNOWN", "UNDEFINED", "ANONYMOUS"})
+
+#: A text and a number begin so; null and true name nobody.
+_TELLING = frozenset(bytes([first]) for first in b'"-0123456789')
+
 #: A shorter one is no tag that a reader would report, and may be anything.
 _SHORTEST_TAG = 4
 
 # A string may be cut off by the end of the body.
 _TOKEN = re.compile(rb'"(?:[^"\\]++|\\.?)*+(?:"|\Z)|[{}\[\],:]|[^\s"{}\[\],:]++', re.DOTALL)
-_MAY_NAME = re.compile(rb'(?i:user|tag"|uid"|mail"|evco|contract_?id"|\\u00)')
+
+#: One of these is in every document that names somebody, without case, `_` and `-`.
+_TRACES = (b"user", b'tag"', b'uid"', b'mail"', b'evcoid"', b'contractid"', b"\\u00")
+_FOLDED = bytes.maketrans(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ", b"abcdefghijklmnopqrstuvwxyz")
 
 
 class Identity(NamedTuple):
@@ -67,9 +76,12 @@ def user(user_id: int) -> Identity:
 
 
 def id_tag(uid: str) -> Identity | None:
-    """The identity of an id tag; None for what is none."""
+    """The identity of an id tag; None for what is none, and for what many have instead of one."""
     plain = uid.strip().upper()
-    return None if plain.startswith(_NO_TAG) or len(plain) < _SHORTEST_TAG else Identity("id_tag", plain)
+    is_shared = plain in _SHARED or len(set(plain)) == 1
+    if is_shared or plain.startswith(_NO_TAG) or len(plain) < _SHORTEST_TAG:
+        return None
+    return Identity("id_tag", plain)
 
 
 def email(address: str) -> Identity | None:
@@ -116,7 +128,8 @@ class _Node:
 
 def may_name(document: bytes) -> bool:
     """A cheap look, which errs on the safe side: most documents name nobody."""
-    return _MAY_NAME.search(document) is not None
+    folded = document.translate(_FOLDED, b"_-")
+    return any(trace in folded for trace in _TRACES)
 
 
 def identities(document: bytes) -> set[Identity]:
@@ -217,7 +230,7 @@ def _mentioned(document: bytes, name: str, node: _Node) -> Iterator[Identity]:
     yield from _own(document, name, node)
     for key, value in node.members or ():
         yield from _named(document, key, value)
-        for one in _singles(value) if key in _REFERENCES else ():
+        for one in _singles(value) if key in _USERS | _REFERENCES else ():
             if number := _id(document, one):
                 yield user(number)
 
@@ -229,7 +242,7 @@ def _named(document: bytes, key: str, value: _Node) -> Iterator[Identity]:
     if key in _USERS:
         if number := _id(document, value):
             yield user(number)
-    elif key in _TAGS or key in _EMAILS:
+    elif (key in _TAGS or key in _EMAILS) and document[value.start : value.start + 1] in _TELLING:
         identity = (id_tag if key in _TAGS else email)(_text(document, value))
         if identity is not None:
             yield identity

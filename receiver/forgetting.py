@@ -123,11 +123,12 @@ def _tell(tenant: str, person: Person, rows: dict[str, int], verb: str, *, as_js
         document = {"tenant": tenant, "id_tags": tags, "addresses": addresses, "rows": dict(sorted(rows.items()))}
         console.print_json(json.dumps(document))
         return
-    title = f"{tenant}: user {person.user_id}, with {tags} id tags and {addresses} e-mail addresses"
+    if not rows:
+        console.print(f"{tenant}: nothing was left of user {person.user_id}.", highlight=False, soft_wrap=True)
+        return
+    title = f"{tenant}: user {person.user_id}; id tags: {tags}, e-mail addresses: {addresses}"
     table = Table("Table", title=title, title_justify="left")
     table.add_column(f"Rows {verb}", justify="right")
     for name, number in sorted(rows.items()):
         table.add_row(name, f"{number:,}")
     console.print(table)
-    if not rows:
-        console.print(f"{tenant}: nothing was left of the person.", highlight=False)

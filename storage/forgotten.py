@@ -58,15 +58,8 @@ def key_of(connection: Connection, tenant: str) -> bytes | None:
     return key
 
 
-def listed(connection: Connection, tenant: str, named: Collection[Identity]) -> set[Identity]:
-    """Those identities that were forgotten: one look at the key, and where there is one, one at the list."""
-    key = key_of(connection, tenant)
-    if key is None or not named:
-        return set()
-    return _listed(connection, tenant, key, named)
-
-
 def _listed(connection: Connection, tenant: str, key: bytes, named: Collection[Identity]) -> set[Identity]:
+    """Those identities that were forgotten."""
     digests = {identity_digest(key, identity): identity for identity in named}
     found = connection.execute(_LISTED, {"tenant": tenant, "digests": list(digests)}).scalars()
     return {digests[bytes(one)] for one in found}

@@ -15,7 +15,7 @@ import pytest
 from sqlalchemy import Engine, text
 
 from ampeco.kinds import KINDS
-from ampeco.people import identities, without
+from ampeco.people import id_tag
 from migrations import roles
 from storage import walks
 from storage.batches import Logged
@@ -294,8 +294,6 @@ def test_more_that_is_known_of_the_person_begins_the_log_anew(lived: Whole) -> N
     look_up(engine, "demo", person)
     under_way = begin(engine, "demo", person)
     next(go_through_log(engine, "demo", person, under_way, most=4))
-    from ampeco.people import id_tag
-
     identity = id_tag("04AFURTHERTAG")
     assert identity is not None
     person.learn({identity: {"04AFURTHERTAG"}})
@@ -495,27 +493,3 @@ def test_the_service_keeps_to_the_list_with_its_own_rights(lived: Whole) -> None
         assert apply_open_batches(own) == 1
         own.dispose()
     assert left(engine) == []
-
-
-@pytest.mark.parametrize(
-    ("document", "after"),
-    [
-        (b'{"userId": 7, "energy": 5.50}', b'{"userId": 0, "energy": 5.50}'),
-        (b'{"user_id":"7","name":"A"', b'{"user_id":0,"name":null'),
-        (b'{"user":{"id":7,"email":"a@b.c"},"id":7}', b'{"user":{"id":0},"id":7}'),
-        (b'{"a":[{"userId":7,"idTag":"AAAA"},{"userId":8,"idTag":"BBBB"}]}',
-         b'{"a":[{"userId":0,"idTag":null},{"userId":8,"idTag":"BBBB"}]}'),
-        (b'{"userId":7,"x":{"userId":8,"phone":"1"},"y":{"phone":"2"}}',
-         b'{"userId":0,"x":{"userId":8,"phone":"1"},"y":{"phone":null}}'),
-        (b'{"\\u0075serId":7}', b'{"\\u0075serId":0}'),
-        (b'{"userIds":[6,7],"name":"a group"}', b'{"userIds":[6,0],"name":"a group"}'),
-        (b'{"userId":70,"id":7,"sessionId":7}', b'{"userId":70,"id":7,"sessionId":7}'),
-        (b"not JSON, userId 7", b"not JSON, userId 7"),
-        (b'{"userId":', b'{"userId":'),
-    ],
-)  # fmt: skip
-def test_a_document_goes_on_without_the_person(document: bytes, after: bytes) -> None:
-    theirs = Person(7).is_theirs
-    assert without(document, theirs) == after
-    assert without(after, theirs) == after
-    assert not any(map(theirs, identities(after)))
