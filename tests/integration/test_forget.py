@@ -339,6 +339,21 @@ def test_a_body_that_a_worker_changes_meanwhile_loses_both_what_it_and_what_we_t
     assert str(USER).encode() not in after["body"]
 
 
+def test_no_day_is_dropped_in_the_midst_of_a_bite(lived: Whole) -> None:
+    """What failed is copied to another partition there: a body of the person would come back."""
+    engine = lived.service.engine
+    person = Person(USER)
+    look_up(engine, "demo", person)
+    under_way = begin(engine, "demo", person)
+    with ThreadPoolExecutor(1) as threads:
+        with engine.begin() as dropping:
+            dropping.execute(text("SELECT pg_advisory_xact_lock(7406201105)"))
+            done = threads.submit(lambda: list(go_through_log(engine, "demo", person, under_way)))
+            eventually(lambda: lived.service.count("pg_locks WHERE locktype = 'advisory' AND NOT granted"))
+            assert any("ingest.notification" in place for place in left(engine))
+        assert done.result()
+
+
 def test_a_worker_that_read_a_body_before_puts_nothing_back(lived: Whole) -> None:
     engine = lived.service.engine
     lived.tell({"notification": "fromTheFuture", "userId": USER, "remark": f"write to {EMAIL}"})
