@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
 from collections.abc import Iterator
@@ -17,9 +18,10 @@ from receiver.console import console, errors
 from receiver.invocation import chosen_tenants, database, require_migrated, running
 from receiver.progress import LogProgress, until_told_to_stop
 from receiver.replaying import BEFORE_ANY
-from storage.forgetting import Bite, Forgetting, Person
+from storage.forgetting import Bite, Forgetting
+from storage.person import Person
 from storage.replay import Scope, count
-from workers.forgetting import ForgetError, begin, finish, go_through_log, is_listed, look_up
+from workers.forgetting import ForgetError, begin, finish, go_through_log, is_listed, look_up, require_owner
 from workers.rebuild import alone
 
 
@@ -42,8 +44,13 @@ def forget(
     with running("forget") as settings:
         require_migrated(settings)
         (name,) = chosen_tenants(settings, tenant)
-        # A rebuild folds the log as it was; neither begins while the other is under way.
-        with database(settings, pool_size=2) as engine, alone(engine), until_told_to_stop() as stop:
+        with contextlib.ExitStack() as stack:
+            engine = stack.enter_context(database(settings, pool_size=2))
+            if not dry_run:
+                require_owner(engine)
+                # A rebuild folds the log as it was; neither begins while the other is under way.
+                stack.enter_context(alone(engine))
+            stop = stack.enter_context(until_told_to_stop())
             with errors.status(f"{name}: looking for user {user}"):
                 found = dict(look_up(engine, name, person))
             is_known = is_listed(engine, name, person)

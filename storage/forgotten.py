@@ -6,7 +6,8 @@ against the owner of the database.
 
 Every transaction that writes what AMPECO told asks here first. The question holds a lock on the key's
 table until the transaction ends, and a forgetting begins with that table locked against all others:
-so whoever did not see a name on the list has ended before the forgetting goes on.
+so whoever did not see a name on the list has ended before the forgetting goes on. It does so once more
+between the log and the state: so whoever read a body as it was has ended before the state is gone through.
 """
 
 from __future__ import annotations
@@ -35,15 +36,14 @@ _KEY = text("SELECT key FROM ingest.forgetting_key WHERE tenant = :tenant")
 _LISTED = text("SELECT digest FROM ingest.forgotten WHERE tenant = :tenant AND digest = ANY(:digests)")
 
 # Index: the primary key of the log, in the partitions of these times alone.
-_HOLD = text("""
+_BODIES = """
 SELECT received_at, notification_id, body
   FROM ingest.notification
  WHERE tenant = :tenant
    AND received_at BETWEEN :first_received_at AND :last_received_at
    AND notification_id = ANY(:notification_ids)
  ORDER BY received_at, notification_id
-   FOR UPDATE
-""")
+"""
 
 
 def identity_digest(key: bytes, identity: Identity) -> bytes:
@@ -65,19 +65,25 @@ def _listed(connection: Connection, tenant: str, key: bytes, named: Collection[I
     return {digests[bytes(one)] for one in found}
 
 
-def spare(connection: Connection, tenant: str, logged: Sequence[Logged]) -> list[Logged]:
-    """Take forgotten people out of notifications, in the log too, before anything is read from them."""
+def spare(connection: Connection, tenant: str, read: Callable[[], Sequence[Logged]]) -> list[Logged]:
+    """Read notifications, and take forgotten people out of them, in the log too, before anything is made of them.
+
+    Parameters:
+        read: reads them, in this transaction: after the look at the key, so that a forgetting either waits
+            for us, or had them before.
+    """
     key = key_of(connection, tenant)
+    logged = list(read())
     if key is None:
-        return list(logged)
+        return logged
     named = set[Identity]().union(*(identities(one.body) for one in logged))
     gone = _listed(connection, tenant, key, named)
     if not gone:
-        return list(logged)
+        return logged
     naming = [one for one in logged if without(one.body, gone.__contains__) is not one.body]
     spared = {
         notification_id: (received_at, without(body, gone.__contains__))
-        for received_at, notification_id, body in _held(connection, tenant, naming)
+        for received_at, notification_id, body in _bodies(connection, tenant, naming, lock=True)
     }
     rewrite(connection, tenant, [(at, notification_id, body) for notification_id, (at, body) in spared.items()])
     return [
@@ -85,11 +91,25 @@ def spare(connection: Connection, tenant: str, logged: Sequence[Logged]) -> list
     ]
 
 
-def _held(connection: Connection, tenant: str, logged: Sequence[Logged]) -> list[tuple[datetime, UUID, bytes]]:
+def spare_again(connection: Connection, tenant: str, logged: Sequence[Logged]) -> list[Logged]:
+    """As :func:`spare`, of notifications that were read in a transaction before this one."""
+
+    def read() -> list[Logged]:
+        if key_of(connection, tenant) is None:
+            return list(logged)
+        now = {one: body for _, one, body in _bodies(connection, tenant, logged)}
+        return [replace(one, body=now[one.notification_id]) for one in logged if one.notification_id in now]
+
+    return spare(connection, tenant, read)
+
+
+def _bodies(
+    connection: Connection, tenant: str, logged: Sequence[Logged], *, lock: bool = False
+) -> list[tuple[datetime, UUID, bytes]]:
     """Bodies as they are now: since they were read, a forgetting may have taken more out of them."""
     times = [one.received_at for one in logged]
     held = connection.execute(
-        _HOLD,
+        text(f"{_BODIES}   FOR UPDATE") if lock else text(_BODIES),
         {
             "tenant": tenant,
             "notification_ids": [one.notification_id for one in logged],

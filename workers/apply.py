@@ -14,6 +14,7 @@ import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -38,7 +39,7 @@ from storage.drift import record_drift
 from storage.facts import findings_of
 from storage.findings import Findings
 from storage.fold import Fold
-from storage.forgotten import spare
+from storage.forgotten import spare, spare_again
 from storage.history import observe
 from storage.upsert import upsert
 from workers.logs import get_logger
@@ -134,7 +135,7 @@ def _apply_bite(engine: Engine, batches: Sequence[Batch]) -> int:
             batches = [batch for batch in batches if batch.batch_id in held]
             if not batches:
                 return 0
-            logged = spare(connection, tenant, inbox.notifications_of(connection, batches))
+            logged = spare(connection, tenant, partial(inbox.notifications_of, connection, batches))
             settled = settle(logged)
             marked = write(connection, tenant, settled)
             blank(connection, tenant, logged)
@@ -268,7 +269,7 @@ def _apply_alone(engine: Engine, batch: Batch, notification: Logged, *, is_guilt
             if is_guilty:
                 settled = Settled(outcomes=[_outcome(notification, "failed", "its worker ended while applying it")])
             else:
-                spared = spare(connection, batch.tenant, [notification])
+                spared = spare_again(connection, batch.tenant, [notification])
                 settled = settle(spared)
             marked = write(connection, batch.tenant, settled)
             blank(connection, batch.tenant, spared)

@@ -10,15 +10,18 @@ from __future__ import annotations
 
 import getpass
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from typing import TypeVar
 
 from sqlalchemy import Engine
 from sqlalchemy.exc import OperationalError
 
-from storage import forgetting as tables
-from storage.forgetting import Bite, Forgetting, Person
+from storage import forgetting as log
+from storage import forgetting_state as state
+from storage.forgetting import Bite, Forgetting
+from storage.person import Person
 from storage.replay import Position, log_begins
 from workers.apply import MOST_BYTES
 from workers.logs import get_logger
@@ -35,28 +38,35 @@ MOST_ROUNDS = 4
 #: A receiver's clock may be ahead of ours by this much.
 CLOCK_DIFFERENCE = timedelta(minutes=5)
 
+Result = TypeVar("Result")
+
 
 class ForgetError(Exception):
     """Somebody cannot be forgotten."""
 
 
-def look_up(engine: Engine, tenant: str, person: Person) -> Counter[str]:
-    """Count the rows of the state and its history that name the person, and learn what they are known by.
+def require_owner(engine: Engine) -> None:
+    """Refuse a user of the database who may not change everything.
 
     Raises:
-        ForgetError: this user of the database does not own the tables.
+        ForgetError: it does not own the tables.
     """
-    found: Counter[str] = Counter()
     with engine.begin() as connection:
-        tables.take_time(connection)
-        if not tables.owns_the_tables(connection):
+        if not log.owns_the_tables(connection):
             raise ForgetError(
                 "DATABASE_URL: forgetting changes the log and the history, which only the owner of the tables may;"
                 " run it as the user who runs `ampeco-receiver migrate`."
             )
+
+
+def look_up(engine: Engine, tenant: str, person: Person) -> Counter[str]:
+    """Count the rows of the state and its history that name the person, and learn what they are known by."""
+    found: Counter[str] = Counter()
+    with engine.begin() as connection:
+        state.take_time(connection)
         for _ in range(MOST_ROUNDS):
             known = person.identities
-            found = tables.find(connection, tenant, person)
+            found = state.find(connection, tenant, person)
             if person.identities == known:
                 break
     return found
@@ -65,7 +75,7 @@ def look_up(engine: Engine, tenant: str, person: Person) -> Counter[str]:
 def is_listed(engine: Engine, tenant: str, person: Person) -> bool:
     """Whether the person was put on the list before."""
     with engine.begin() as connection:
-        return tables.is_listed(connection, tenant, person.user_id)
+        return log.is_listed(connection, tenant, person.user_id)
 
 
 def begin(engine: Engine, tenant: str, person: Person) -> Forgetting:
@@ -77,16 +87,20 @@ def begin(engine: Engine, tenant: str, person: Person) -> Forgetting:
 
     def attempt() -> Forgetting:
         with engine.begin() as connection:
-            return tables.begin(connection, tenant, person, asked_by=_asked_by(engine))
+            return log.begin(connection, tenant, person, asked_by=_asked_by(engine))
 
+    return _past_writers(attempt)
+
+
+def _past_writers(attempt: Callable[[], Result]) -> Result:
     try:
         return patiently(attempt)
     except OperationalError as error:
         if type(error.orig).__name__ != "LockNotAvailable":
             raise
         raise ForgetError(
-            "Postgres: a transaction that began earlier does not end, such as a backup by pg_dump;"
-            " nothing was changed. Run it again once that has ended."
+            "Postgres: a transaction that began earlier does not end, such as a backup by pg_dump."
+            " Run the same command again once that has ended."
         ) from None
 
 
@@ -104,7 +118,7 @@ def go_through_log(
         begins = log_begins(connection, tenant)
     position = under_way.reached if under_way is not None else None
     if position is None and begins is not None:
-        position = tables.before(begins)
+        position = log.before(begins)
     while position is not None:
         bite = patiently(partial(_bite, engine, tenant, person, position, until, under_way, most))
         if bite is None:
@@ -123,7 +137,7 @@ def _bite(
     most: int,
 ) -> Bite | None:
     with engine.begin() as connection:
-        return tables.next_bite(
+        return log.next_bite(
             connection,
             tenant,
             person,
@@ -138,10 +152,16 @@ def _bite(
 def finish(engine: Engine, tenant: str, person: Person, under_way: Forgetting) -> dict[str, int]:
     """Take the person out of the state and its history; returns the rows that this forgetting changed, by table."""
 
+    def pass_writers() -> None:
+        with engine.begin() as connection:
+            log.await_writers(connection)
+
     def attempt() -> dict[str, int]:
         with engine.begin() as connection:
-            return tables.finish(connection, tenant, person, under_way.forgetting_id)
+            return state.finish(connection, tenant, person, under_way.forgetting_id)
 
+    # Whoever has a body in hand that was read before the log was done ends first.
+    _past_writers(pass_writers)
     changed = patiently(attempt)
     # Never whom: the log of a process is kept elsewhere, and longer.
     logger.info(

@@ -19,7 +19,7 @@ from storage import replay as log
 from storage.batches import Logged, set_aside
 from storage.blanking import blank
 from storage.findings import Findings
-from storage.forgotten import spare
+from storage.forgotten import spare_again
 from storage.ids import made_at
 from storage.refresh_queue import READABLE
 from storage.replay import Scope
@@ -100,7 +100,7 @@ def replay(engine: Engine, scope: Scope, *, most: int = MOST_NOTIFICATIONS) -> I
 def _replay_bite(engine: Engine, tenant: str, logged: Sequence[Logged]) -> Iterator[Replayed]:
     def attempt() -> tuple[Settled, int, int]:
         with engine.begin() as connection:
-            spared = spare(connection, tenant, logged)
+            spared = spare_again(connection, tenant, logged)
             settled = settle(spared)
             # It was counted when it came, and is not to be counted twice.
             settled.findings.drift.clear()

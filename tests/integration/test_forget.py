@@ -19,11 +19,11 @@ from ampeco.people import id_tag
 from migrations import roles
 from storage import walks
 from storage.batches import Logged
-from storage.blanking import rewrite
+from storage.blanking import blank, rewrite
 from storage.database import create_database_engine
-from storage.forgetting import Person
 from storage.forgotten import spare
 from storage.mirrors import MIRRORS
+from storage.person import Person
 from storage.replay import Scope
 from tests.integration.test_command_line import run
 from tests.integration.test_roles import user
@@ -35,7 +35,7 @@ from tests.support.whole import Whole
 from workers.apply import apply_open_batches
 from workers.forgetting import begin, go_through_log, look_up
 from workers.rebuild import alone, began_at, compare, fold_log, scope_of
-from workers.replay import replay
+from workers.replay import _replay_bite, committed_bites, replay
 from workers.walk import steps
 
 SUMS = """
@@ -364,9 +364,32 @@ def test_a_worker_that_read_a_body_before_puts_nothing_back(lived: Whole) -> Non
     forget(engine)
     assert left(engine) == []
     with engine.begin() as connection:
-        (spared,) = spare(connection, "demo", [Logged(**logged[0])])
+        (spared,) = spare(connection, "demo", lambda: [Logged(**logged[0])])
     assert json.loads(spared.body) == {"notification": "fromTheFuture", "userId": 0, "remark": None}
     assert left(engine) == []
+
+
+def test_a_replay_that_read_bodies_before_puts_nothing_back(lived: Whole) -> None:
+    engine = lived.service.engine
+    scope = Scope("demo", datetime.now(UTC) - timedelta(hours=1), datetime.now(UTC) + timedelta(minutes=1))
+    (logged,) = committed_bites(engine, scope)
+    forget(engine)
+    assert sum(one.seen for one in _replay_bite(engine, "demo", logged)) == len(logged)
+    assert left(engine) == []
+
+
+def test_secrets_of_a_body_that_lost_somebody_before_it_was_applied_are_blanked(lived: Whole) -> None:
+    engine = lived.service.engine
+    lived.service.post(told()["UserChangedNotification"] | {"networkPassword": "an-ocpp-secret", "x": EMAIL})
+    logged = query(
+        engine,
+        "SELECT batch_id, notification_id, received_at, body FROM ingest.notification ORDER BY received_at DESC LIMIT 1",
+    )
+    forget(engine)
+    with engine.begin() as connection:
+        blank(connection, "demo", [Logged(**logged[0])])
+    assert left(engine) == []
+    assert lived.service.count("ingest.notification WHERE position('an-ocpp-secret'::bytea IN body) > 0") == 0
 
 
 def test_a_notification_that_is_tried_alone_goes_on_without_the_person_too(lived: Whole) -> None:
@@ -493,7 +516,10 @@ def test_only_the_owner_of_the_tables_may_and_others_are_told_so(lived: Whole, t
     with user(lived.service.engine, "forgetful_service", options=f"IN ROLE {roles.SERVICE}") as url:
         write_tenants(tmp_path)
         servers = {"DATABASE_URL": url, "REDIS_URL": str(lived.service.settings.redis_url)}
-        ended = run(tmp_path, "forget", "--tenant", "demo", "--user", str(USER), "--yes", **servers)
+        asked = ("--tenant", "demo", "--user", str(USER))
+        looked = run(tmp_path, "forget", *asked, "--dry-run", **servers)
+        ended = run(tmp_path, "forget", *asked, "--yes", **servers)
+    assert looked.returncode == 0, looked.stderr
     assert ended.returncode == 2
     assert "only the owner of the tables may" in ended.stderr
     assert lived.service.count("ingest.forgotten") == 0

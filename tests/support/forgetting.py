@@ -12,7 +12,7 @@ from sqlalchemy import Engine
 
 from ampeco.kinds import KINDS
 from storage.database import conninfo
-from storage.forgetting import Person
+from storage.person import Person
 from tests.support.ampeco import FakeAmpeco
 from tests.support.facts import SAMPLES
 from workers.forgetting import begin, finish, go_through_log, look_up
