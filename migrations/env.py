@@ -8,7 +8,7 @@ from alembic import context
 from sqlalchemy import Connection, create_engine, text
 
 from migrations import VERSION_TABLE_SCHEMA
-from storage import mirrors, watch_tables  # noqa: F401 - fill the metadata
+from storage import forgotten_tables, mirrors, watch_tables  # noqa: F401 - fill the metadata
 from storage.database import sqlalchemy_url
 from storage.tables import metadata
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from sqlalchemy import Connection, text
 
-from storage import watch_tables  # noqa: F401 - fills the metadata
+from storage import forgotten_tables, watch_tables  # noqa: F401 - fill the metadata
 from storage.mirrors import MIRRORS
 from storage.tables import CHARGING, metadata
 
@@ -29,6 +29,9 @@ INGEST_PRIVILEGES = {
     "batch": "SELECT, INSERT, UPDATE",
     "drift": "SELECT, INSERT, UPDATE",
     "dropped_day": "SELECT",
+    "forgetting": "SELECT",
+    "forgetting_key": "SELECT",
+    "forgotten": "SELECT",
     "notification": "SELECT, INSERT, UPDATE (body, body_sha256)",
     "notification_state": "SELECT",
     "outcome": "SELECT, INSERT, UPDATE, DELETE",

@@ -17,7 +17,7 @@ from sqlalchemy.exc import DBAPIError
 import migrations
 from ampeco.errors import ApiError
 from ampeco.tenants import TenantsError
-from receiver import rebuilding, reconciling, replaying, resending, subscribing
+from receiver import forgetting, rebuilding, reconciling, replaying, resending, subscribing
 from receiver.chaos_command import chaos
 from receiver.console import console, errors, overview_table, queue_table, refusal_table, trouble_table, unknown_table
 from receiver.invocation import database, require_migrated, running
@@ -30,6 +30,7 @@ from storage.overview import overview, troubles
 from storage.refusals import refusals
 from storage.retention import complete_since
 from workers.broker import QUEUES, create_broker, create_redis
+from workers.forgetting import ForgetError
 from workers.pause import pause_reason, paused_for
 from workers.rebuild import RebuildError
 from workers.settings import Settings, SettingsError
@@ -47,7 +48,7 @@ def main() -> None:
     """Run the command line; what an operator can mend is told in one sentence, with exit code 2."""
     try:
         app()
-    except (SettingsError, TenantsError, RebuildError) as error:
+    except (SettingsError, TenantsError, RebuildError, ForgetError) as error:
         _fail(str(error))
     except ApiError as error:
         _fail(f"AMPECO: {error}")
@@ -234,3 +235,4 @@ app.command()(reconciling.truth)
 app.command()(chaos)
 app.command("replay")(replaying.replay_log)
 app.command()(rebuilding.rebuild)
+app.command()(forgetting.forget)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from uuid import UUID
 
@@ -18,17 +18,28 @@ UPDATE ingest.notification
    SET body_sha256 = coalesce(notification.body_sha256, sha256(notification.body)),
        body = rewritten.body
   FROM unnest(
-       CAST(:received_at AS timestamptz[]), CAST(:notification_ids AS uuid[]), CAST(:bodies AS bytea[])
-       ) AS rewritten (received_at, notification_id, body)
+       CAST(:received_at AS timestamptz[]), CAST(:notification_ids AS uuid[]), CAST(:bodies AS bytea[]),
+       CAST(:read_bodies AS bytea[])
+       ) AS rewritten (received_at, notification_id, body, read_body)
  WHERE notification.tenant = :tenant
    AND notification.received_at = rewritten.received_at
    AND notification.notification_id = rewritten.notification_id
    AND notification.received_at BETWEEN :first_received_at AND :last_received_at
+   AND (rewritten.read_body IS NULL OR rewritten.read_body = notification.body)
 """)
 
 
-def rewrite(connection: Connection, tenant: str, bodies: Iterable[tuple[datetime, UUID, bytes]]) -> int:
-    """Put other bodies into the log, and keep the digest of what came; returns how many."""
+def rewrite(
+    connection: Connection,
+    tenant: str,
+    bodies: Iterable[tuple[datetime, UUID, bytes]],
+    read_bodies: Mapping[UUID, bytes] | None = None,
+) -> int:
+    """Put other bodies into the log, and keep the digest of what came; returns how many.
+
+    Parameters:
+        read_bodies: what they were made of; where the log has another one by now, it stays.
+    """
     rewritten = sorted(bodies)
     if not rewritten:
         return 0
@@ -40,6 +51,7 @@ def rewrite(connection: Connection, tenant: str, bodies: Iterable[tuple[datetime
             "received_at": list(times),
             "notification_ids": list(ids),
             "bodies": list(contents),
+            "read_bodies": [(read_bodies or {}).get(one) for one in ids],
             "first_received_at": times[0],
             "last_received_at": times[-1],
         },
@@ -53,6 +65,7 @@ def blank(connection: Connection, tenant: str, logged: Iterable[Logged]) -> int:
     Whatever became of them: nothing ever reads a secret, so that a replay of a failed or
     ignored one reads the same. Returns how many held one.
     """
-    blanked = ((one, blank_secrets(one.body)) for one in logged)
-    changed = [(one.received_at, one.notification_id, body) for one, body in blanked if body is not one.body]
-    return rewrite(connection, tenant, changed)
+    blanked = [(one, body) for one in logged if (body := blank_secrets(one.body)) is not one.body]
+    changed = [(one.received_at, one.notification_id, body) for one, body in blanked]
+    # Whoever took a person out of one since it was read took the secrets out as well.
+    return rewrite(connection, tenant, changed, {one.notification_id: one.body for one, _ in blanked})

@@ -17,7 +17,7 @@ authorization = mirror(
             text_column("source", "local, roaming or third_party"),
             text_column("status", "accepted, rejected or pending"),
             text_column("rejection_reason", "Why it was rejected"),
-            id_column("user_id", "User; 0 for anonymous"),
+            id_column("user_id", "User; 0 for anonymous or forgotten"),
             text_column("id_tag", "RFID tag"),
             id_column("charge_point_id", "Charge point where it was asked for"),
             id_column("evse_id", "EVSE where it was asked for"),
@@ -35,7 +35,7 @@ transaction = mirror(
         "master": [
             text_column("number", "Number that people see"),
             id_column("session_id", "Session that is paid for, where it is one"),
-            id_column("user_id", "User who pays; null for anonymous"),
+            id_column("user_id", "User who pays; null for anonymous, 0 for somebody forgotten"),
             number_column("total_amount", "Amount, in currency"),
             text_column("currency", "Currency, ISO 4217"),
             text_column("status", "initialized, authorized, pending, finalized, failed, reversed or refunded"),
@@ -64,7 +64,7 @@ reservation = mirror(
         "master": [
             id_column("charge_point_id", "Charge point"),
             id_column("evse_id", "EVSE"),
-            id_column("user_id", "User"),
+            id_column("user_id", "User; 0 for somebody forgotten"),
             text_column("status", "active, expired, canceled or done"),
             instant("reserved_at", "From when it is kept free"),
             instant("canceled_at", "When it was canceled"),

@@ -16,6 +16,7 @@ from uuid import UUID
 
 from ampeco import hints, notices, payloads, resources
 from ampeco.kinds import MARKS, named_ids
+from ampeco.people import NOBODY
 from storage.findings import Findings
 from storage.fold import BEGINNING, Fact, digest, notified, read
 from storage.mirrors import MIRRORS
@@ -78,6 +79,8 @@ def _mark(found: Findings, payload: payloads.Payload) -> None:
     """Ask for the reads of the entities that a notification names, as ``ampeco.kinds`` says."""
     for kind, mark in MARKS.get(payload.notification or "", ()):
         for entity_id in named_ids(payload, mark):
+            if kind.name == "user" and entity_id == NOBODY:
+                continue  # there is nothing to read of somebody forgotten
             if kind.reference_filter is not None:
                 found.refer(kind.name, entity_id)
             elif mark.urgency == "unknown":
@@ -391,6 +394,8 @@ def _snapshot(
     """An entity as a whole, under its kind's name in the body: provisional until a read."""
     if payload.action in ("deleted", "permanently deleted"):
         return  # the read will tell, and what is said of a deleted one may be less than is known
+    if kind == "user" and resource.id == NOBODY:
+        return  # somebody forgotten
     raw = body.get(kind, {})
     entity_facts(found, kind, resource, raw, partial(notified, partial=True), at=payload.last_updated_at)
 

@@ -76,7 +76,7 @@ charge_point = mirror(
             text_column("external_id", "Id that the operator gave it"),
             id_column("model_id", "Model in AMPECO's catalogue"),
             id_column("partner_id", "Partner that owns it"),
-            id_column("owner_user_id", "User that owns it, for a personal one"),
+            id_column("owner_user_id", "User that owns it, for a personal one; 0 for somebody forgotten"),
             id_column("roaming_operator_id", "Roaming operator; null for the tenant's own"),
             flag_column("managed_by_operator", "Whether the operator manages it"),
             Column("tags", JSONB, comment="Tags, an array of text"),
@@ -164,7 +164,7 @@ session = mirror(
         # Told by snapshots; a start notice fills in who charges until the first one.
         "detail": [
             id_column("connector_id", "Connector"),
-            id_column("user_id", "User; null for anonymous"),
+            id_column("user_id", "User; null for anonymous, 0 for somebody forgotten"),
             text_column("id_tag", "RFID tag, or * and the session id for a remote start"),
             text_column("external_session_id", "Id that another system gave it"),
             id_column("authorization_id", "Authorization"),

@@ -445,7 +445,7 @@ notice = Table(
     Column("charge_point_id", BigInteger, comment="Charge point, where one is named"),
     Column("evse_id", BigInteger, comment="EVSE, where one is named"),
     Column("session_id", BigInteger, comment="Session, where one is named"),
-    Column("user_id", BigInteger, comment="User, where one is named"),
+    Column("user_id", BigInteger, comment="User, where one is named; 0 for somebody forgotten"),
     Column("circuit_id", BigInteger, comment="Circuit, where one is named"),
     Column("details", JSONB, nullable=False, comment="The notification as sent, without its name and without secrets"),
     Column("notification_id", Uuid, comment="The first notification that told"),

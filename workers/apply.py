@@ -1,9 +1,10 @@
 """Apply: from accepted bytes to state, history and marks, a bite of batches at a time.
 
-A bite is one transaction: parse, fold, one upsert a table, observations, marks,
-outcomes, the bodies' secrets blanked, and the batches closed. Whatever interrupts it leaves the batches open. A
-notification that cannot be applied is set aside and the rest of its batch goes on; one
-that ends its worker is found by trying its batch alone, then each notification alone.
+A bite is one transaction: forgotten people taken out, parse, fold, one upsert a table,
+observations, marks, outcomes, the bodies' secrets blanked, and the batches closed. Whatever
+interrupts it leaves the batches open. A notification that cannot be applied is set aside and the
+rest of its batch goes on; one that ends its worker is found by trying its batch alone, then each
+notification alone.
 """
 
 from __future__ import annotations
@@ -12,9 +13,11 @@ import time
 import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import orjson
 from dramatiq.middleware import TimeLimitExceeded
@@ -30,12 +33,13 @@ from ampeco.values import clean_text
 from storage import batches as inbox
 from storage import refresh_queue
 from storage.batches import Batch, Logged, Outcome
-from storage.blanking import blank
+from storage.blanking import blank, rewrite
 from storage.clocks import bounded
 from storage.drift import record_drift
 from storage.facts import findings_of
 from storage.findings import Findings
 from storage.fold import Fold
+from storage.forgotten import spare, spare_again
 from storage.history import observe
 from storage.upsert import upsert
 from workers.logs import get_logger
@@ -131,7 +135,7 @@ def _apply_bite(engine: Engine, batches: Sequence[Batch]) -> int:
             batches = [batch for batch in batches if batch.batch_id in held]
             if not batches:
                 return 0
-            logged = inbox.notifications_of(connection, batches)
+            logged = spare(connection, tenant, partial(inbox.notifications_of, connection, batches))
             settled = settle(logged)
             marked = write(connection, tenant, settled)
             blank(connection, tenant, logged)
@@ -239,11 +243,8 @@ def _apply_one_by_one(engine: Engine, batch: Batch) -> int:
             inbox.note_trying(connection, batch, notification.notification_id)
         began = time.monotonic()
         try:
-            if notification.notification_id == guilty:
-                settled = Settled(outcomes=[_outcome(notification, "failed", "its worker ended while applying it")])
-            else:
-                settled = settle([notification])
-            marked += _apply_alone(engine, batch, notification, settled)
+            settled, asked = _apply_alone(engine, batch, notification, is_guilty=notification.notification_id == guilty)
+            marked += asked
         except TimeLimitExceeded:
             if time.monotonic() - began < SUSPICIOUS_SECONDS:
                 _forget_trying(engine, batch)
@@ -260,20 +261,32 @@ def _apply_one_by_one(engine: Engine, batch: Batch) -> int:
     return len(logged)
 
 
-def _apply_alone(engine: Engine, batch: Batch, notification: Logged, settled: Settled) -> int:
+def _apply_alone(engine: Engine, batch: Batch, notification: Logged, *, is_guilty: bool) -> tuple[Settled, int]:
+    """Apply one notification; returns what became of it, and how many reads it asked for."""
+    spared: Sequence[Logged] = [notification]
     try:
         with engine.begin() as connection:
+            if is_guilty:
+                settled = Settled(outcomes=[_outcome(notification, "failed", "its worker ended while applying it")])
+            else:
+                spared = spare_again(connection, batch.tenant, [notification])
+                settled = settle(spared)
             marked = write(connection, batch.tenant, settled)
-            blank(connection, batch.tenant, [notification])
-            return marked
+            blank(connection, batch.tenant, spared)
+            return settled, marked
     except Exception as error:
         if is_passing(error):
             raise
-        settled.applied, settled.outcomes = 0, [failed(notification, error)]
+        settled = Settled(outcomes=[failed(notification, error)])
         with engine.begin() as connection:
             inbox.set_aside(connection, batch.tenant, settled.outcomes)
-            blank(connection, batch.tenant, [notification])
-        return 0
+            rewrite(connection, batch.tenant, [_body(one) for one in spared if one is not notification])
+            blank(connection, batch.tenant, spared)
+        return settled, 0
+
+
+def _body(logged: Logged) -> tuple[datetime, UUID, bytes]:
+    return logged.received_at, logged.notification_id, logged.body
 
 
 def _forget_trying(engine: Engine, batch: Batch) -> None:

@@ -22,6 +22,7 @@ from storage import swap as swapping
 from storage.batches import Logged
 from storage.findings import Entity
 from storage.fold import Fold
+from storage.forgotten import spare_again
 from storage.history import observe
 from storage.rebuild import REBUILD, Compared, Difference
 from storage.replay import Scope
@@ -81,7 +82,7 @@ def alone(engine: Engine) -> Iterator[None]:
     """
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         if not connection.execute(text("SELECT pg_try_advisory_lock(:lock)"), {"lock": _LOCK}).scalar():
-            raise RebuildError("another rebuild is under way on this database; let it end first.")
+            raise RebuildError("a rebuild or a forgetting is under way on this database; let it end first.")
         try:
             yield
         finally:
@@ -113,7 +114,7 @@ def _fold_committed(engine: Engine, tenant: str, logged: Sequence[Logged]) -> No
 
 def _fold(connection: Connection, tenant: str, logged: Sequence[Logged]) -> None:
     """Fold a bite; what cannot be applied is left out, as it is from the live state."""
-    findings = settle(logged).findings
+    findings = settle(spare_again(connection, tenant, logged)).findings
     try:
         with connection.begin_nested():
             upsert(connection, tenant, Fold(findings.facts), schema=REBUILD)

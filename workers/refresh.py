@@ -26,6 +26,7 @@ from storage.drift import record_drift
 from storage.facts import presence
 from storage.findings import Findings
 from storage.fold import Fold
+from storage.forgotten import withhold
 from storage.history import observe
 from storage.known import Known, children, known
 from storage.refresh_queue import RefreshRequest
@@ -296,6 +297,7 @@ class _Round:
         with self._context.engine.begin() as connection:
             if self._is_trial:
                 refusals.lift(connection, self._tenant, self._kind)
+            withhold(connection, self._tenant, [found])
             contested = upsert(connection, self._tenant, Fold(found.facts))
             observe(connection, self._tenant, found.observations)
             others = [one for one in contested if one.entity != self._kind or (one.entity_id, "") not in self.open]

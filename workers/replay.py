@@ -19,6 +19,7 @@ from storage import replay as log
 from storage.batches import Logged, set_aside
 from storage.blanking import blank
 from storage.findings import Findings
+from storage.forgotten import spare_again
 from storage.ids import made_at
 from storage.refresh_queue import READABLE
 from storage.replay import Scope
@@ -98,14 +99,15 @@ def replay(engine: Engine, scope: Scope, *, most: int = MOST_NOTIFICATIONS) -> I
 
 def _replay_bite(engine: Engine, tenant: str, logged: Sequence[Logged]) -> Iterator[Replayed]:
     def attempt() -> tuple[Settled, int, int]:
-        settled = settle(logged)
-        # It was counted when it came, and is not to be counted twice.
-        settled.findings.drift.clear()
         with engine.begin() as connection:
+            spared = spare_again(connection, tenant, logged)
+            settled = settle(spared)
+            # It was counted when it came, and is not to be counted twice.
+            settled.findings.drift.clear()
             _spare_reads(connection, tenant, settled.findings)
             reads = write(connection, tenant, settled)
             # An older release may have left them as they came.
-            blank(connection, tenant, logged)
+            blank(connection, tenant, spared)
             aside = {outcome.notification_id for outcome in settled.outcomes}
             applied = [one.notification_id for one in logged if one.notification_id not in aside]
             return settled, reads, log.forget_outcomes(connection, tenant, applied)

@@ -21,6 +21,7 @@ from storage import refresh_queue, refusals, walks
 from storage.drift import record_drift
 from storage.findings import Findings
 from storage.fold import DIGEST_LENGTH, Fact, Fold, is_provisional
+from storage.forgotten import withhold
 from storage.history import observe
 from storage.known import Known, children, known, whole_group
 from storage.upsert import upsert
@@ -274,29 +275,31 @@ class _Walker:
             oldest = walks.oldest_under_way(connection, tenant)
         judged_until = min(page.tenant_time, oldest or page.tenant_time) - GRACE
         found, said = Found(compared=len(ids), unreadable=len(page.unreadable)), Findings()
-        differing = []
+        told: list[tuple[int, Findings]] = []
         for answer in page.answers:
             entity_id = answer.resource.id
             wanted = Wanted(entity_id, stored[entity_id], own.get(entity_id, set()), is_listed=True)
             try:
-                one = findings_of_answer(kind, self._client, answer, wanted)
+                told.append((entity_id, findings_of_answer(kind, self._client, answer, wanted)))
             except ValueError as error:
                 # Its neighbours are not to wait for it; its own read will tell what is wrong.
                 logger.warning("cannot be understood", **_labels(walk), entity_id=entity_id, error=str(error))
                 found.unreadable += 1
                 said.want(kind, entity_id, "changed")
-                continue
-            said.add(one)
-            difference = _difference(stored[entity_id], kind, entity_id, one.facts)
-            if difference is None or entity_id in under_way or difference.at > judged_until:
-                continue
-            differing.append(entity_id)
-            found.missing += difference.is_missing
-            found.stale += not difference.is_missing
-            behind = (page.tenant_time - difference.at).total_seconds()
-            found.behind_seconds = max(found.behind_seconds or 0.0, behind)
         found.calls = self._counted.calls - calls_before
         with self._context.engine.begin() as connection:
+            withhold(connection, tenant, [one for _, one in told])
+            differing = []
+            for entity_id, one in told:
+                said.add(one)
+                difference = _difference(stored[entity_id], kind, entity_id, one.facts)
+                if difference is None or entity_id in under_way or difference.at > judged_until:
+                    continue
+                differing.append(entity_id)
+                found.missing += difference.is_missing
+                found.stale += not difference.is_missing
+                behind = (page.tenant_time - difference.at).total_seconds()
+                found.behind_seconds = max(found.behind_seconds or 0.0, behind)
             contested = upsert(connection, tenant, Fold(said.facts))
             observe(connection, tenant, said.observations)
             refresh_queue.mark(connection, tenant, said, contested)

@@ -24,6 +24,7 @@ with atheris.instrument_imports(include=["ampeco", "storage", "workers"]):
     from pydantic import ValidationError
 
     from ampeco.kinds import KINDS
+    from ampeco.people import identities, without
     from ampeco.redaction import redact
     from ampeco.signature import SigningToken, sign, verify
     from storage.batches import Logged
@@ -77,11 +78,20 @@ def resource(data: bytes) -> None:
                 continue
 
 
+def person(data: bytes) -> None:
+    """Whatever a body holds, it goes on without everybody whom it names, and names them no more."""
+    named = identities(data)
+    spared = without(data, named.__contains__)
+    assert not identities(spared) & named
+    assert without(spared, named.__contains__) == spared
+
+
 TARGETS: dict[str, Callable[[bytes], None]] = {
     "signature": signature,
     "accept": accept,
     "notification": notification,
     "resource": resource,
+    "person": person,
 }
 
 

@@ -158,7 +158,7 @@ class TestForbidden:
     @pytest.fixture
     def refused(self, whole: Whole) -> Whole:
         whole.ampeco.forbidden = {"users"}
-        for user_id in range(5):
+        for user_id in range(1, 6):
             whole.tell(sample("userBalance.changed") | {"userId": user_id, "transactionId": None})
         whole.refresh()
         return whole
@@ -198,7 +198,7 @@ class TestForbidden:
 
     def test_once_it_is_allowed_everything_is_read_and_the_refusal_is_gone(self, refused: Whole) -> None:
         refused.ampeco.forbidden = set()
-        for user_id in range(5):
+        for user_id in range(1, 6):
             answer(refused, "user", user_id, status="enabled")
         self.an_hour_later(refused)
         while refused.refresh():
@@ -245,27 +245,27 @@ class TestOneForbidden:
             walk = walks.begin(connection, "demo", "user", "backfill", None)
         assert walk is not None
         list(steps(whole.context, walk, reason="backfill"))
-        for user_id in range(5):
+        for user_id in range(1, 6):
             answer(whole, "user", user_id, status="enabled")
         return whole
 
     @staticmethod
     def tell(whole: Whole) -> None:
-        for user_id in range(5):
+        for user_id in range(1, 6):
             whole.tell(sample("userBalance.changed") | {"userId": user_id, "transactionId": None})
         whole.refresh()
 
     def test_its_neighbours_are_read_and_it_is_tried_again_later(self, walked: Whole) -> None:
         walked.ampeco.forbidden = {"users/v1.0/1", "users/v1.0/3"}
         self.tell(walked)
-        assert [row[MIRRORS["user"].key] for row in shown(walked, "user")] == [0, 2, 4]
+        assert [row[MIRRORS["user"].key] for row in shown(walked, "user")] == [2, 4, 5]
         assert walked.service.count("ingest.refusal") == 0
         left = walked.service.query("SELECT entity_id, attempts, last_error FROM ingest.refresh_request ORDER BY 1")
         assert [(row["entity_id"], row["attempts"]) for row in left] == [(1, 1), (3, 1)]
         assert all("403" in row["last_error"] for row in left)
 
     def test_several_in_a_row_speak_for_the_kind_all_the_same(self, walked: Whole) -> None:
-        single = {f"users/v1.0/{user_id}" for user_id in range(5)}
+        single = {f"users/v1.0/{user_id}" for user_id in range(1, 6)}
         walked.ampeco.forbidden = single
         self.tell(walked)
         assert sum(walked.ampeco.calls[path] for path in single) == MOST_REFUSED_IN_A_ROW

@@ -10,7 +10,7 @@ from sqlalchemy import create_engine, text
 from sqlalchemy.schema import SchemaItem
 
 import migrations
-from storage import mirrors, watch_tables  # noqa: F401 - fill the metadata
+from storage import forgotten_tables, mirrors, watch_tables  # noqa: F401 - fill the metadata
 from storage.database import create_database_engine, sqlalchemy_url
 from storage.partitions import DAYS_AHEAD, utc_today
 from storage.tables import metadata

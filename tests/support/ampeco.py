@@ -27,7 +27,8 @@ class FakeAmpeco:
 
     ``refusal`` is an answer to everything instead: a status, and its headers. ``forbidden``
     holds what the token may not read: resources, such as ``users``, or single paths. ``listings`` are
-    answered whole, by path and filter value. ``answers`` go before all of them, by path.
+    answered whole, by path and filter value, ``everything`` by path where no filter is asked for.
+    ``answers`` go before all of them, by path.
     """
 
     def __init__(self) -> None:
@@ -42,6 +43,7 @@ class FakeAmpeco:
         self.forbidden: set[str] = set()
         self.listings: dict[tuple[str, str], list[dict[str, Any]]] = {}
         self.answers: dict[str, Callable[[Request], Response]] = {}
+        self.everything: dict[str, list[dict[str, Any]]] = {}
         self.calls: Counter[str] = Counter()
         self.app = Starlette(routes=[Route("/public-api/resources/{path:path}", self._answer)])
 
@@ -61,7 +63,7 @@ class FakeAmpeco:
             if filters:
                 return JSONResponse({"data": self.listings.get((path, filters[0]), []), "links": {"next": None}})
             if path.count("/") == 1:
-                return JSONResponse({"data": [], "links": {"next": None}})
+                return JSONResponse({"data": self.everything.get(path, []), "links": {"next": None}})
         if path not in self.resources:
             return JSONResponse({"message": "The record is not found"}, 404)
         return JSONResponse({"data": self.resources[path]})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
@@ -53,18 +52,18 @@ def _compare_log(engine: Engine, sender: Sender, found: Comparison) -> None:
     rows = _query(
         engine,
         """
-        SELECT notification_id, state, reason, body
+        SELECT notification_id, state, reason, encode(coalesce(body_sha256, sha256(body)), 'hex') AS digest
           FROM ingest.notification_state
           JOIN ingest.notification USING (tenant, received_at, notification_id)
         """,
     )
     logged = {str(row["notification_id"]): row for row in rows}
-    digests = Counter(hashlib.sha256(bytes(row["body"])).hexdigest() for row in rows)
+    digests = Counter(row["digest"] for row in rows)
     for notification_id, digest in sender.ledger.items():
         row = logged.get(notification_id)
         if row is None:
             found.lost.append(f"{notification_id} is not in the log")
-        elif hashlib.sha256(bytes(row["body"])).hexdigest() != digest:
+        elif row["digest"] != digest:
             found.lost.append(f"{notification_id} is not as sent")
         elif row["state"] != "applied":  # the sender sends nothing that may be ignored or may fail
             found.lost.append(f"{notification_id} is {row['state']}: {row['reason']}")

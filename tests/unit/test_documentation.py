@@ -22,7 +22,7 @@ import workers.metrics  # noqa: F401 - registers its metrics
 from ampeco.catalogue import CATALOGUE
 from ampeco.tenants import Tenant
 from receiver.health import Health
-from storage import mirrors, watch_tables  # noqa: F401 - the latter fills the metadata
+from storage import forgotten_tables, mirrors, watch_tables  # noqa: F401 - they fill the metadata
 from storage.tables import metadata
 from workers.settings import Settings, environment_name
 

@@ -1,0 +1,260 @@
+"""Forgetting a person: the list of those who are not to come back, and the log without them, a bite at a time.
+
+The log goes first, and the state and its history last (:mod:`storage.forgetting_state`): what the person is
+known by is found in the state, so it must be whole until the log is done.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections import Counter
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+import orjson
+from sqlalchemy import Connection, text
+
+from ampeco import people
+from ampeco.blanking import blank_secrets
+from storage.blanking import rewrite
+from storage.forgotten import identity_digest, key_of
+from storage.ids import uuid7
+from storage.person import Person
+from storage.replay import Position
+
+#: Waiting longer for everybody who writes would hold them up in their turn.
+LOCK_SECONDS = 5
+
+_KEY_BYTES = 32
+
+#: Held by whoever drops a day of the log, which keeps a copy of what failed: one made before a bite would
+#: bring its bodies back.
+_DROPPING_LOCK = 7_406_201_105
+
+
+def owns_the_tables(connection: Connection) -> bool:
+    """Whether this user may change the log and the history, as their owner."""
+    asked = text("""
+        SELECT bool_and(pg_has_role(current_user, relowner, 'USAGE'))
+          FROM pg_class
+         WHERE oid IN ('ingest.notification'::regclass, 'charging.session'::regclass, 'charging.notice'::regclass)
+    """)
+    return bool(connection.execute(asked).scalar_one())
+
+
+@dataclass(frozen=True, slots=True)
+class Forgetting:
+    """A forgetting under way; the log is done up to ``reached``, or None of it."""
+
+    forgetting_id: UUID
+    reached: Position | None
+
+
+def is_listed(connection: Connection, tenant: str, user_id: int) -> bool:
+    """Whether a user is on the list of those who are not to come back."""
+    key = key_of(connection, tenant)
+    if key is None:
+        return False
+    asked = text("SELECT EXISTS (SELECT FROM ingest.forgotten WHERE tenant = :tenant AND digest = :digest)")
+    told = {"tenant": tenant, "digest": identity_digest(key, people.user(user_id))}
+    return bool(connection.execute(asked, told).scalar_one())
+
+
+def await_writers(connection: Connection) -> None:
+    """Wait until everybody has ended who looked at the list; whoever looks now waits for this transaction."""
+    connection.execute(text(f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'"))
+    connection.execute(text("LOCK TABLE ingest.forgetting_key IN ACCESS EXCLUSIVE MODE"))
+
+
+def begin(connection: Connection, tenant: str, person: Person, asked_by: str) -> Forgetting:
+    """Put the person on the list, once everybody who writes without knowing of it has ended.
+
+    A forgetting that was left unfinished goes on, unless more is known of the person now.
+    """
+    await_writers(connection)
+    connection.execute(
+        text("INSERT INTO ingest.forgetting_key (tenant, key) VALUES (:tenant, :key) ON CONFLICT DO NOTHING"),
+        {"tenant": tenant, "key": secrets.token_bytes(_KEY_BYTES)},
+    )
+    key = key_of(connection, tenant)
+    assert key is not None
+    subject = identity_digest(key, people.user(person.user_id))
+    row = connection.execute(
+        _BEGIN, {"tenant": tenant, "forgetting_id": uuid7(), "subject": subject, "asked_by": asked_by}
+    ).one()
+    added = connection.execute(
+        _ADD,
+        {
+            "tenant": tenant,
+            "forgetting_id": row.forgetting_id,
+            "digests": [identity_digest(key, identity) for identity in person.identities],
+        },
+    ).rowcount
+    if row.reached_at is None or added:
+        return Forgetting(row.forgetting_id, None)
+    return Forgetting(row.forgetting_id, Position(row.reached_at, row.reached_id))
+
+
+# Index: forgetting_open_idx.
+_BEGIN = text("""
+INSERT INTO ingest.forgetting AS known (tenant, forgetting_id, subject, asked_by)
+VALUES (:tenant, :forgetting_id, :subject, :asked_by)
+    ON CONFLICT (tenant, subject) WHERE finished_at IS NULL DO UPDATE SET
+       asked_by = excluded.asked_by
+RETURNING forgetting_id, reached_at, reached_id
+""")
+
+_ADD = text("""
+INSERT INTO ingest.forgotten (tenant, digest, forgetting_id)
+SELECT :tenant, digest, :forgetting_id
+  FROM unnest(CAST(:digests AS bytea[])) AS added (digest)
+    ON CONFLICT DO NOTHING
+""")
+
+
+# Index: the primary key of the log. The lengths of bodies are known without reading them.
+_NEXT = text("""
+WITH listed AS (
+    SELECT received_at, notification_id, octet_length(body) AS bytes
+      FROM ingest.notification
+     WHERE tenant = :tenant
+       AND received_at >= :received_at
+       AND received_at < :until
+       AND (received_at, notification_id) > (:received_at, :notification_id)
+     ORDER BY received_at, notification_id
+     LIMIT :most
+), sized AS (
+    SELECT *, sum(bytes) OVER (ORDER BY received_at, notification_id) - bytes AS bytes_before FROM listed
+)
+SELECT received_at, notification_id, count(*) OVER () AS notifications
+  FROM sized
+ WHERE bytes_before < :most_bytes
+ ORDER BY received_at DESC, notification_id DESC
+ LIMIT 1
+""")
+
+# Index: the same. A body is searched byte by byte; the lock lets nobody change it meanwhile.
+_NAMING = """
+SELECT received_at, notification_id, body
+  FROM ingest.notification
+ WHERE tenant = :tenant
+   AND received_at BETWEEN :received_at AND :last_received_at
+   AND (received_at, notification_id) > (:received_at, :notification_id)
+   AND (received_at, notification_id) <= (:last_received_at, :last_notification_id)
+   AND EXISTS (SELECT FROM unnest(CAST(:needles AS bytea[])) AS needle WHERE position(needle IN body) > 0)
+ ORDER BY received_at, notification_id
+"""
+
+# Index: primary key. An error may quote a name that the sender gave.
+_OUTCOMES = text("""
+UPDATE ingest.outcome
+   SET error = NULL
+ WHERE tenant = :tenant
+   AND notification_id = ANY(:notification_ids)
+   AND error ~* :pattern
+""")
+
+# Index: primary key.
+_HOLD = text(
+    "SELECT changed FROM ingest.forgetting WHERE tenant = :tenant AND forgetting_id = :forgetting_id FOR UPDATE"
+)
+
+_COUNT = text("""
+UPDATE ingest.forgetting
+   SET changed = CAST(:changed AS jsonb),
+       reached_at = coalesce(CAST(:reached_at AS timestamptz), reached_at),
+       reached_id = coalesce(CAST(:reached_id AS uuid), reached_id),
+       finished_at = CASE WHEN :is_finished THEN now() END
+ WHERE tenant = :tenant
+   AND forgetting_id = :forgetting_id
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class Bite:
+    """A part of the log: its last notification, how many there are, and how many name the person."""
+
+    last: Position
+    notifications: int
+    naming: int
+
+
+def before(moment: datetime) -> Position:
+    """The position before everything that was received at a time or later."""
+    return Position(moment, UUID(int=0))
+
+
+def next_bite(
+    connection: Connection,
+    tenant: str,
+    person: Person,
+    after: Position,
+    until: datetime,
+    *,
+    most: int,
+    most_bytes: int,
+    forgetting_id: UUID | None = None,
+) -> Bite | None:
+    """Go through the next notifications of the log; None at its end.
+
+    Parameters:
+        until: those that were received then or later are settled without the person anyway.
+        forgetting_id: the forgetting that takes the person out; None only counts.
+    """
+    if forgetting_id is not None:
+        connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _DROPPING_LOCK})
+    place = {"tenant": tenant, "received_at": after.received_at, "notification_id": after.notification_id}
+    found = connection.execute(_NEXT, place | {"until": until, "most": most, "most_bytes": most_bytes}).first()
+    if found is None:
+        return None
+    last = Position(found.received_at, found.notification_id)
+    rows = connection.execute(
+        text(_NAMING if forgetting_id is None else f"{_NAMING}   FOR UPDATE"),
+        place
+        | {
+            "needles": person.needles,
+            "last_received_at": last.received_at,
+            "last_notification_id": last.notification_id,
+        },
+    )
+    cleared = [(received_at, one, body, person.taken_out(body)) for received_at, one, body in rows]
+    # Nothing ever reads a secret; whoever has the body in hand leaves what is changed meanwhile.
+    changed = [
+        (received_at, one, blank_secrets(spared)) for received_at, one, body, spared in cleared if spared is not body
+    ]
+    if forgetting_id is not None:
+        rewrite(connection, tenant, changed)
+        counts = Counter({"ingest.notification": len(changed)})
+        counts["ingest.outcome"] = connection.execute(
+            _OUTCOMES,
+            {"tenant": tenant, "notification_ids": [one for _, one, _ in changed], "pattern": person.pattern},
+        ).rowcount
+        note(connection, tenant, forgetting_id, counts, reached=last)
+    return Bite(last, found.notifications, len(changed))
+
+
+def note(
+    connection: Connection,
+    tenant: str,
+    forgetting_id: UUID,
+    counts: Counter[str],
+    *,
+    reached: Position | None = None,
+    is_finished: bool = False,
+) -> dict[str, int]:
+    """Add to what the forgetting changed, and note how far it came; returns all that it changed."""
+    key = {"tenant": tenant, "forgetting_id": forgetting_id}
+    known: dict[str, int] = connection.execute(_HOLD, key).scalar_one()
+    total = {table: number for table, number in sorted((Counter(known) + counts).items()) if number}
+    connection.execute(
+        _COUNT,
+        key
+        | {
+            "changed": orjson.dumps(total).decode(),
+            "reached_at": reached and reached.received_at,
+            "reached_id": reached and reached.notification_id,
+            "is_finished": is_finished,
+        },
+    )
+    return total
