@@ -20,13 +20,23 @@ from uuid import UUID
 import atheris
 
 with atheris.instrument_imports(include=["ampeco", "storage", "workers"]):
+    import httpx
     import orjson
     from pydantic import ValidationError
 
+    from ampeco.errors import Malformed
     from ampeco.kinds import KINDS
+    from ampeco.listing import read_page
     from ampeco.people import identities, without
     from ampeco.redaction import redact
     from ampeco.signature import SigningToken, sign, verify
+    from ampeco.transport import (
+        MAX_RETRY_AFTER_SECONDS,
+        MIN_RETRY_AFTER_SECONDS,
+        Exchange,
+        _http_date,
+        _retry_after,
+    )
     from storage.batches import Logged
     from storage.fold import Fold, json_default
     from storage.inbox import Entry
@@ -86,11 +96,38 @@ def person(data: bytes) -> None:
     assert without(spared, named.__contains__) == spared
 
 
+def page(data: bytes) -> None:
+    """Whatever a page of a listing holds, it is read or malformed, and its link leads nowhere else."""
+    try:
+        document = orjson.loads(data)
+    except orjson.JSONDecodeError:
+        return
+    for kind in (KINDS["session"], KINDS["evse"]):
+        try:
+            read = read_page(Exchange("GET", "/x", 200, document, NOW), kind.model, [("per_page", "100")])
+        except Malformed:
+            continue
+        assert read.following is None or all(isinstance(part, str) for pair in read.following for part in pair)
+
+
+def delay(data: bytes) -> None:
+    """Whatever a refusal's headers hold, the delay is bounded, and the tenant's clock can be reckoned with."""
+    asked, _, rest = data.partition(b"\n")
+    reset, _, date = rest.partition(b"\n")
+    given = {"Retry-After": asked, "X-RateLimit-Reset": reset, "Date": date}
+    headers = [(name.encode(), value.replace(b"\r", b"").replace(b"\n", b"")) for name, value in given.items()]
+    seconds = _retry_after(httpx.Response(429, headers=headers))
+    assert seconds is None or MIN_RETRY_AFTER_SECONDS <= seconds <= MAX_RETRY_AFTER_SECONDS
+    _http_date(date.decode("latin-1"))
+
+
 TARGETS: dict[str, Callable[[bytes], None]] = {
     "signature": signature,
     "accept": accept,
     "notification": notification,
     "resource": resource,
+    "page": page,
+    "delay": delay,
     "person": person,
 }
 
