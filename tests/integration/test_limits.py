@@ -30,7 +30,7 @@ OURS = {
 
 
 def limits(connection: Connection) -> dict[str, int]:
-    return {name: milliseconds for name, milliseconds in connection.execute(text(LIMITS))}
+    return {row.name: row.setting for row in connection.execute(text(LIMITS))}
 
 
 def test_the_connections_of_commands_and_of_workers_have_limits(service: Service) -> None:
@@ -49,7 +49,7 @@ def test_the_connection_that_accepts_gives_up_with_its_senders(service: Service)
             waiting_room=1,
             waiting_bytes=1,
         )
-        async with await committer._connected() as connection:  # noqa: SLF001 - no other way to it
+        async with await committer._connected() as connection:
             found = await (await connection.execute(LIMITS)).fetchall()
             return dict(found), connection.info.get_parameters()["connect_timeout"]
 

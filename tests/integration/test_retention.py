@@ -12,6 +12,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from migrations import roles
+from storage.arrivals import first_and_last, note
 from storage.overview import overview
 from storage.replay import Scope, log_begins
 from storage.retention import LEAST_KEPT, complete_since
@@ -226,6 +227,24 @@ def test_a_worker_takes_its_tenants_total_last(service: Service) -> None:
             other.execute(text("UPDATE ingest.total SET settled = settled WHERE tenant = 'demo'"))
         applying.result()
     assert counts(service) == (1, 0, 1, 0)
+
+
+def test_when_a_tenant_was_last_heard_outlives_the_log(service: Service, age: Age) -> None:
+    service.post(GOOD)
+    service.apply()
+    age(40)
+    with service.engine.begin() as connection:
+        _, last = first_and_last(connection, "demo")
+        connection.execute(text("INSERT INTO ingest.rhythm (tenant, looked_at) VALUES ('demo', now())"))
+        note(connection, "demo", last_received_at=last, learned_hours=0, telling=1.0, judged=None)
+    drop_log(service.engine, KEEP)
+    with service.engine.begin() as connection:
+        _, left = first_and_last(connection, "demo")
+        note(connection, "demo", last_received_at=left, learned_hours=0, telling=1.0, judged=None)
+    assert left is None
+    assert service.query("SELECT last_received_at FROM ingest.rhythm WHERE tenant = 'demo'") == [
+        {"last_received_at": last}
+    ]
 
 
 def test_the_log_says_from_when_on_it_is_whole(service: Service, age: Age, tmp_path: Path, redis_url: str) -> None:
