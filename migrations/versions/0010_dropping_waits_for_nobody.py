@@ -7,7 +7,7 @@ import importlib
 from alembic import op
 
 revision = "0010"
-down_revision = "0008"
+down_revision = "0009"
 
 #: Dropping a day takes ignored ones out of the log, and leaves them in the totals.
 COUNT_OUTCOMES = """
