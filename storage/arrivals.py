@@ -132,7 +132,7 @@ def end_silence(connection: Connection, tenant: str) -> None:
 
 _NOTE = text("""
 UPDATE ingest.rhythm
-   SET last_received_at = :last_received_at,
+   SET last_received_at = greatest(last_received_at, CAST(:last_received_at AS timestamptz)),
        learned_hours = :learned_hours,
        telling = :telling,
        judged_hours = :judged_hours,

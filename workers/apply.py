@@ -208,13 +208,16 @@ def _bound_clocks(found: Findings, notification: Logged) -> bool:
 
 
 def write(connection: Connection, tenant: str, settled: Settled) -> int:
-    """Write what a bite says; returns how many reads it asked for."""
+    """Write what a bite says; returns how many reads it asked for.
+
+    What is set aside comes last: counting it locks the tenant's total, which all workers share.
+    """
     findings = settled.findings
     contested = upsert(connection, tenant, Fold(findings.facts), told_by=findings.told_by)
     observe(connection, tenant, findings.observations)
-    inbox.set_aside(connection, tenant, settled.outcomes)
     marked = refresh_queue.mark(connection, tenant, findings, contested)
     record_drift(connection, tenant, findings.drift)
+    inbox.set_aside(connection, tenant, settled.outcomes)
     return marked
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -11,12 +12,13 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from migrations import roles
+from storage.arrivals import first_and_last, note
 from storage.overview import overview
 from storage.replay import Scope, log_begins
 from storage.retention import LEAST_KEPT, complete_since
 from tests.integration.test_command_line import run
 from tests.support.facts import sample
-from tests.support.service import Service
+from tests.support.service import Service, eventually
 from workers.process import drop_log
 from workers.replay import replay
 from workers.settings import Settings, SettingsError, load_settings
@@ -172,6 +174,77 @@ def test_a_reader_of_the_log_is_not_waited_for_and_loses_nothing(service: Servic
     assert counts(service)[2:] == (1, 1)
     drop_log(service.engine, KEEP)
     assert service.count("ingest.notification") == 2
+
+
+def test_dropping_a_day_and_applying_wait_for_nothing_of_each_other(service: Service, age: Age) -> None:
+    send(service)
+    age(40)
+    with service.engine.begin() as worker:
+        # Given a worker that is about to commit, and so holds its tenant's total
+        worker.execute(text("UPDATE ingest.total SET settled = settled WHERE tenant = 'demo'"))
+        # When an old day goes meanwhile, ignored ones and all, then it does not wait for that worker
+        drop_log(service.engine, KEEP)
+    assert service.count("ingest.notification") == 1
+    assert counts(service) == (2, 0, 1, 1)
+
+
+def test_a_day_stays_where_what_failed_of_it_changes_while_it_is_dropped(service: Service, age: Age) -> None:
+    send(service)
+    age(40)
+    # Given a failure whose notification the copy does not hold, as if a replay had met it since
+    with service.engine.begin() as connection:
+        connection.execute(
+            text(
+                "INSERT INTO ingest.outcome (tenant, notification_id, batch_id, received_at, state, reason)"
+                " SELECT tenant, gen_random_uuid(), batch_id, received_at, state, reason FROM ingest.outcome"
+                " WHERE state = 'failed'"
+            )
+        )
+    with pytest.raises(DBAPIError, match="stays until the next run"):
+        drop_log(service.engine, KEEP)
+    assert service.count("ingest.notification") == 4
+
+
+def test_a_worker_takes_its_tenants_total_last(service: Service) -> None:
+    for body in (GOOD, UNKNOWN):
+        assert service.post(body).status_code == 202
+    with service.engine.begin() as connection:
+        connection.execute(text("INSERT INTO ingest.total (tenant) VALUES ('demo') ON CONFLICT DO NOTHING"))
+    with ThreadPoolExecutor(1) as pool:
+        with service.engine.begin() as other:
+            # Given another worker that has marked the same reads, and has yet to close
+            other.execute(text("LOCK TABLE ingest.refresh_request IN EXCLUSIVE MODE"))
+            applying = pool.submit(service.apply)
+            eventually(
+                lambda: bool(
+                    service.query(
+                        "SELECT FROM pg_locks WHERE NOT granted AND relation = 'ingest.refresh_request'::regclass"
+                    )
+                )
+            )
+            # Then the total is free for it, although the first has something to set aside
+            other.execute(text("SET LOCAL lock_timeout = '500ms'"))
+            other.execute(text("UPDATE ingest.total SET settled = settled WHERE tenant = 'demo'"))
+        applying.result()
+    assert counts(service) == (1, 0, 1, 0)
+
+
+def test_when_a_tenant_was_last_heard_outlives_the_log(service: Service, age: Age) -> None:
+    service.post(GOOD)
+    service.apply()
+    age(40)
+    with service.engine.begin() as connection:
+        _, last = first_and_last(connection, "demo")
+        connection.execute(text("INSERT INTO ingest.rhythm (tenant, looked_at) VALUES ('demo', now())"))
+        note(connection, "demo", last_received_at=last, learned_hours=0, telling=1.0, judged=None)
+    drop_log(service.engine, KEEP)
+    with service.engine.begin() as connection:
+        _, left = first_and_last(connection, "demo")
+        note(connection, "demo", last_received_at=left, learned_hours=0, telling=1.0, judged=None)
+    assert left is None
+    assert service.query("SELECT last_received_at FROM ingest.rhythm WHERE tenant = 'demo'") == [
+        {"last_received_at": last}
+    ]
 
 
 def test_the_log_says_from_when_on_it_is_whole(service: Service, age: Age, tmp_path: Path, redis_url: str) -> None:
