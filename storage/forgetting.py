@@ -22,15 +22,12 @@ from storage.forgotten import identity_digest, key_of
 from storage.ids import uuid7
 from storage.person import Person
 from storage.replay import Position
+from storage.retention import keep_days
 
 #: Waiting longer for everybody who writes would hold them up in their turn.
 LOCK_SECONDS = 5
 
 _KEY_BYTES = 32
-
-#: Held by whoever drops a day of the log, which keeps a copy of what failed: one made before a bite would
-#: bring its bodies back.
-_DROPPING_LOCK = 7_406_201_105
 
 
 def owns_the_tables(connection: Connection) -> bool:
@@ -203,7 +200,7 @@ def next_bite(
         forgetting_id: the forgetting that takes the person out; None only counts.
     """
     if forgetting_id is not None:
-        connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _DROPPING_LOCK})
+        keep_days(connection)
     place = {"tenant": tenant, "received_at": after.received_at, "notification_id": after.notification_id}
     found = connection.execute(_NEXT, place | {"until": until, "most": most, "most_bytes": most_bytes}).first()
     if found is None:

@@ -28,6 +28,16 @@ class Dropped:
     kept: int | None
 
 
+#: Held by whoever drops a day, and shared by those who change old bodies: the failed ones of the day are
+#: copied first, and a body that changes after that would come back as it was.
+_LOCK = 7_406_201_105
+
+
+def keep_days(connection: Connection) -> None:
+    """Let no day be dropped until the transaction ends: it changes bodies of the log."""
+    connection.execute(text("SELECT pg_advisory_xact_lock_shared(:lock)"), {"lock": _LOCK})
+
+
 _DROP = text("SELECT day, became, kept FROM ingest.drop_log_day(:keep_from)")
 
 

@@ -52,6 +52,9 @@ PARTITION_INTERVAL = timedelta(hours=1)
 WALK_INTERVAL = timedelta(seconds=5)
 USAGE_INTERVAL = timedelta(seconds=10)
 FORGET_INTERVAL = timedelta(hours=6)
+
+#: How often it is looked for old days of the log; a day that somebody read is tried again then.
+DROP_INTERVAL = timedelta(hours=1)
 GUARD_INTERVAL = timedelta(seconds=10)
 RESEND_INTERVAL = timedelta(seconds=5)
 LISTEN_INTERVAL = timedelta(minutes=1)
@@ -139,7 +142,7 @@ def create_scheduler(
     every(USAGE_INTERVAL, "usage", lambda: context.usage.write(context.engine))
     every(FORGET_INTERVAL, "forget", lambda: forget_records(context.engine))
     if (keep := settings.keep_notifications) is not None:
-        every(FORGET_INTERVAL, "drop log", lambda: drop_log(context.engine, keep))
+        every(DROP_INTERVAL, "drop log", lambda: drop_log(context.engine, keep))
     if not API_QUEUES.isdisjoint(queues):
         guardian = Guardian(context, public_url=settings.public_url, interval=settings.guard_interval)
         every(GUARD_INTERVAL, "guard", guardian.run)

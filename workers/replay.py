@@ -23,6 +23,7 @@ from storage.forgotten import spare_again
 from storage.ids import made_at
 from storage.refresh_queue import READABLE
 from storage.replay import Scope
+from storage.retention import keep_days
 from workers.apply import MOST_BYTES, MOST_NOTIFICATIONS, Settled, failed, is_passing, settle, write
 from workers.logs import get_logger
 
@@ -100,6 +101,7 @@ def replay(engine: Engine, scope: Scope, *, most: int = MOST_NOTIFICATIONS) -> I
 def _replay_bite(engine: Engine, tenant: str, logged: Sequence[Logged]) -> Iterator[Replayed]:
     def attempt() -> tuple[Settled, int, int]:
         with engine.begin() as connection:
+            keep_days(connection)
             spared = spare_again(connection, tenant, logged)
             settled = settle(spared)
             # It was counted when it came, and is not to be counted twice.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,12 +13,15 @@ from sqlalchemy.exc import DBAPIError
 
 from migrations import roles
 from storage.arrivals import first_and_last, note
+from storage.batches import Logged
 from storage.overview import overview
 from storage.replay import Scope, log_begins
 from storage.retention import LEAST_KEPT, complete_since
 from tests.integration.test_command_line import run
 from tests.support.facts import sample
 from tests.support.service import Service, eventually
+from workers import replay as replaying
+from workers.apply import Settled
 from workers.process import drop_log
 from workers.replay import replay
 from workers.settings import Settings, SettingsError, load_settings
@@ -288,3 +291,25 @@ def test_days_are_kept_unless_told_otherwise(monkeypatch: pytest.MonkeyPatch) ->
     assert Settings().keep_notifications is None
     monkeypatch.setenv("RECEIVER_KEEP_NOTIFICATIONS", "P90D")
     assert load_settings().keep_notifications == timedelta(days=90) > LEAST_KEPT
+
+
+def test_no_day_goes_while_a_replay_changes_its_bodies(
+    service: Service, age: Age, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given an old day whose failed notification is being replayed
+    send(service)
+    age(40)
+    settled = replaying.settle
+
+    def settle(logged: Sequence[Logged]) -> Settled:
+        # When the day would be dropped in the midst of that
+        drop_log(service.engine, KEEP)
+        return settled(logged)
+
+    monkeypatch.setattr(replaying, "settle", settle)
+    scope = Scope("demo", datetime(1970, 1, 1, tzinfo=UTC), datetime.now(UTC), only_failed=True)
+    assert sum(bite.seen for bite in replay(service.engine, scope)) == 1
+    # Then it stays until the next time
+    assert service.count("ingest.notification") == 4
+    drop_log(service.engine, KEEP)
+    assert service.count("ingest.notification") == 1
