@@ -188,9 +188,9 @@ def test_a_listing_that_fails_holds_up_no_other_kind(whole: Whole) -> None:
 
 
 def test_a_page_that_lists_one_twice_settles_it_once(whole: Whole) -> None:
-    for user_id in range(4):
+    for user_id in range(1, 5):
         whole.tell(sample("userBalance.changed") | {"userId": user_id, "transactionId": None})
-    users = page(1, None, 0, 1, 1, 2, 3, 3)
+    users = page(1, None, 1, 2, 2, 3, 4, 4)
     whole.ampeco.answers["users/v1.0"] = listing(users)
     assert whole.refresh() == 4
     assert whole.waiting() == 0
