@@ -58,7 +58,8 @@ class StandIn:
             ],
             {"AMPECO_SIMULATOR_TOKEN": token},
         )
-        reached = "127.0.0.1" if host == "0.0.0.0" else host  # noqa: S104  # nosec B104 - compared, not bound
+        # Compared, and not bound.
+        reached = "127.0.0.1" if host == "0.0.0.0" else host  # noqa: S104  # nosec B104
         base_url = f"http://{reached}:{port}"
         self._control = httpx.Client(
             base_url=f"{base_url}/control", headers={"Authorization": f"Bearer {control}"}, timeout=30
