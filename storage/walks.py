@@ -25,6 +25,10 @@ Purpose = Literal["backfill", "reconcile"]
 #: further reads at the tenant's pace.
 LEASE = timedelta(minutes=5)
 
+#: Each costs a call. A listing that shows nothing at all, as in an hour of trouble at AMPECO, is not
+#: to ask for the whole fleet one by one.
+MOST_ABSENT = 1_000
+
 
 @dataclass(slots=True)
 class Found:
@@ -250,10 +254,15 @@ def note_absent(connection: Connection, walk: Walk) -> int:
     A 404 then makes the tombstone. Index: the mirrored table's primary key, read whole.
 
     Returns:
-        How many they are.
+        How many they are; of more than ``MOST_ABSENT`` the others are left to the next walk.
     """
     mirror = MIRRORS[walk.kind]
-    parameters: dict[str, Any] = {"tenant": walk.tenant, "kind": walk.kind, "walk_id": walk.walk_id}
+    parameters: dict[str, Any] = {
+        "tenant": walk.tenant,
+        "kind": walk.kind,
+        "walk_id": walk.walk_id,
+        "most": MOST_ABSENT,
+    }
     result = connection.execute(
         text(f"""
             WITH absent AS (
@@ -266,6 +275,7 @@ def note_absent(connection: Connection, walk: Walk) -> int:
                    AND coalesce({whole_group(walk.kind)}_at, '-infinity') < :began_at
                    AND first_seen_at < :walk_started_at
                  ORDER BY {mirror.key}
+                 LIMIT :most
                     ON CONFLICT DO NOTHING
                 RETURNING 1
             )
@@ -275,7 +285,7 @@ def note_absent(connection: Connection, walk: Walk) -> int:
                AND walk_id = :walk_id
             RETURNING absent
         """),  # noqa: S608 - the names are ours
-        parameters | {"began_at": walk.began_at, "walk_started_at": _started_at(connection, walk)},
+        parameters | {"began_at": walk.began_at, "walk_started_at": _started_at(connection, walk), "most": MOST_ABSENT},
     )
     return int(result.scalar_one())
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response, StreamingResponse
 
@@ -185,6 +186,32 @@ def test_a_listing_that_fails_holds_up_no_other_kind(whole: Whole) -> None:
         list(steps(whole.context, walk, reason="backfill"))
     assert held.value.is_final
     assert paused_for(whole.context.redis, "demo") == 0
+
+
+def test_a_listing_that_shows_nothing_asks_for_a_few_and_deletes_nobody(
+    whole: Whole, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given four users that are known and there
+    for user_id in range(1, 5):
+        whole.tell(sample("userBalance.changed") | {"userId": user_id, "transactionId": None})
+        whole.ampeco.resources[f"users/v1.0/{user_id}"] = page(1, None, user_id)["data"][0]
+    whole.refresh()
+    # When their whole listing shows none of them
+    monkeypatch.setattr(walks, "MOST_ABSENT", 2)
+    whole.ampeco.answers["users/v1.0"] = listing(page(1, None))
+    with whole.service.engine.begin() as connection:
+        walk = walks.begin(connection, "demo", "user", "reconcile", None)
+        connection.execute(text("UPDATE charging.resource SET first_seen_at = first_seen_at - interval '1 hour'"))
+        for group in ("presence", "master"):
+            connection.execute(text(f"UPDATE charging.resource SET {group}_at = {group}_at - interval '1 hour'"))
+    assert walk is not None
+    list(steps(whole.context, walk, reason="reconcile"))
+    # Then a few are asked for by themselves, and as they are there, they stay
+    assert whole.waiting() == 2
+    del whole.ampeco.answers["users/v1.0"]
+    whole.refresh()
+    assert whole.service.count("charging.resource WHERE deleted_at IS NULL") == 4
+    assert whole.waiting() == 0
 
 
 def test_a_page_that_lists_one_twice_settles_it_once(whole: Whole) -> None:
