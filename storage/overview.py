@@ -103,10 +103,17 @@ class Trouble:
     count: int
 
 
+#: Of more failures than this the newest are looked at: they tell what is wrong.
+MOST_FAILURES = 10_000
+
+# Index: outcome_state_recorded_at_idx; what waits is read whole.
 _TROUBLES = text("""
-SELECT tenant, state, concat_ws(': ', nullif(outcome.reason, ''), left(outcome.error, 120)) AS why, count(*) AS times
-  FROM ingest.outcome
- WHERE state = 'failed'
+SELECT tenant, state, concat_ws(': ', nullif(newest.reason, ''), left(newest.error, 120)) AS why, count(*) AS times
+  FROM (SELECT tenant, state, reason, error
+          FROM ingest.outcome
+         WHERE state = 'failed'
+         ORDER BY recorded_at DESC
+         LIMIT :most_failures) AS newest
  GROUP BY tenant, state, why
  UNION ALL
 SELECT tenant, 'unread ' || entity, left(last_error, 120), count(*)
@@ -120,5 +127,6 @@ SELECT tenant, 'unread ' || entity, left(last_error, 120), count(*)
 
 
 def troubles(connection: Connection, *, most: int = 10) -> list[Trouble]:
-    """The commonest causes of failure."""
-    return [Trouble(*row) for row in connection.execute(_TROUBLES, {"most": most})]
+    """The commonest causes of failure, of the newest failures."""
+    rows = connection.execute(_TROUBLES, {"most": most, "most_failures": MOST_FAILURES})
+    return [Trouble(*row) for row in rows]
