@@ -10,11 +10,18 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, text
+from sqlalchemy.exc import DBAPIError
+from tenacity import retry, retry_if_exception, stop_after_attempt, wait_random_exponential
 
 from migrations import roles
 
 #: Serialises migrations: any number of processes may start one at once.
 _LOCK = 7_406_201_101
+
+#: SQLSTATE of a deadlock.
+_DEADLOCK = "40P01"
+
+_MOST_ATTEMPTS = 10
 
 #: Where Alembic notes the revision: beside the tables that it is about.
 VERSION_TABLE_SCHEMA = "ingest"
@@ -50,7 +57,7 @@ def upgrade(engine: Engine, revision: str = "head") -> list[str]:
     def migrate(config: Config, connection: Connection) -> None:
         command.upgrade(config, revision)
         if revision in ("head", head()):
-            missing.extend(roles.establish(connection))
+            missing[:] = roles.establish(connection)
 
     _run(engine, migrate)
     return missing
@@ -61,6 +68,18 @@ def downgrade(engine: Engine, revision: str) -> None:
     _run(engine, lambda config, _connection: command.downgrade(config, revision))
 
 
+def _is_deadlock(error: BaseException) -> bool:
+    return isinstance(error, DBAPIError) and getattr(error.orig, "sqlstate", None) == _DEADLOCK
+
+
+# The service runs meanwhile, and may hold a table that a migration comes to later while it waits for one that
+# the migration has. Postgres ends one of the two; nothing is left of it.
+@retry(
+    retry=retry_if_exception(_is_deadlock),
+    wait=wait_random_exponential(multiplier=0.5, max=5),
+    stop=stop_after_attempt(_MOST_ATTEMPTS),
+    reraise=True,
+)
 def _run(engine: Engine, migrate: Callable[[Config, Connection], None]) -> None:
     with engine.begin() as connection:
         # A migration may rewrite a table, and may wait for another process's: no limits.

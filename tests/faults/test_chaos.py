@@ -11,21 +11,22 @@ from sqlalchemy import text
 from tests.support.processes import end
 from tests.support.service import eventually, free_port
 from tests.support.trial import Ground
+from workers.broker import QUEUES
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(400)]
 
 
 @pytest.fixture
 def chaotic(ground: Ground, tmp_path: Path) -> Ground:
-    """The service with a tenant whose place the stand-in takes, and with workers for its reads."""
+    """The service with a tenant whose place the stand-in takes, and with workers for every queue."""
     tenants = Path(ground.service.environment["TENANTS_FILE"])
     entry = f'[tenants.chaos]\nbase_url = "http://127.0.0.1:{free_port()}"\ntoken = "opens-nothing"\n'
     tenants.write_text(tenants.read_text() + entry)
     for process in (ground.receiver, ground.worker):
         end(process)
     ground.service.serve()
-    ground.service.work()
-    ground.service.work("refresh")
+    for queue in QUEUES:
+        ground.service.work(queue)
     return ground
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import create_engine, text
+from sqlalchemy import Connection, Engine, create_engine, text
 from sqlalchemy.schema import SchemaItem
 
 import migrations
@@ -107,3 +109,23 @@ def test_two_processes_may_migrate_at_once(empty_database_url: str) -> None:
         assert migrations.current(connection) == migrations.head()
     for engine in engines:
         engine.dispose()
+
+
+def test_a_migration_that_meets_a_deadlock_is_made_all_the_same(engine: Engine) -> None:
+    # Given somebody who has one table, and waits for another that the migration has
+    attempts: list[int] = []
+    with engine.connect() as other, ThreadPoolExecutor(1) as thread:
+        other.execute(text("SET LOCAL deadlock_timeout = '1min'"))  # so that it is the migration that ends
+        other.execute(text("LOCK TABLE charging.evse"))
+
+        def migrate(_config: Config, connection: Connection) -> None:
+            attempts.append(len(attempts))
+            connection.execute(text("LOCK TABLE charging.session"))
+            if len(attempts) == 1:
+                thread.submit(lambda: (other.execute(text("LOCK TABLE charging.session")), other.rollback()))
+            # When the migration comes to what they have
+            connection.execute(text("LOCK TABLE charging.evse"))
+
+        migrations._run(engine, migrate)
+    # Then it was undone, and made once they had ended
+    assert attempts == [0, 1]
