@@ -21,7 +21,11 @@ TOKENS = ("current-token", "previous-token")
 #: The slowest calls were interrupted; they say nothing about what was compared.
 KEPT_SHARE = 0.9
 
-#: Student's t at which a difference is held to be real, with as many measurements as there are.
+#: Parts of a run that are compared each by itself: a machine's mood lasts longer than a call, so
+#: single calls are no independent measurements.
+BLOCKS = 50
+
+#: Student's t at which a difference is held to be real: one run in some twenty thousand would say so by chance.
 TELLING_T = 4.5
 
 
@@ -54,16 +58,21 @@ def measure(calls: int) -> Difference:
     keys = [SigningToken.from_secret(token) for token in TOKENS]
     right = sign(BODY, TOKENS[0])
     wrong = "".join("0" if digit != "0" else "1" for digit in right)
-    offered = {"prefix": right[:32] + wrong[32:], "nothing": wrong}
-    order = list(offered) * calls
-    random.Random(0).shuffle(order)
-    took: dict[str, list[int]] = {kind: [] for kind in offered}
-    for kind in order:
-        signature = offered[kind]
-        began = time.perf_counter_ns()
-        verify(BODY, signature, keys)
-        took[kind].append(time.perf_counter_ns() - began)
-    prefix, nothing = (sorted(took[kind])[: int(calls * KEPT_SHARE)] for kind in offered)
-    error = (statistics.variance(prefix) / len(prefix) + statistics.variance(nothing) / len(nothing)) ** 0.5
-    means = statistics.fmean(prefix), statistics.fmean(nothing)
-    return Difference(*means, means[0] - means[1], error, calls)
+    means: list[tuple[float, float]] = []
+    for block in range(BLOCKS):
+        # Fresh texts, as where they lie in memory is worth some nanoseconds, too.
+        offered = {"prefix": "".join([right[:32], wrong[32:]]), "nothing": "".join([wrong[:32], wrong[32:]])}
+        order = list(offered) * (calls // BLOCKS)
+        random.Random(block).shuffle(order)
+        took: dict[str, list[int]] = {kind: [] for kind in offered}
+        for kind in order:
+            signature = offered[kind]
+            began = time.perf_counter_ns()
+            verify(BODY, signature, keys)
+            took[kind].append(time.perf_counter_ns() - began)
+        prefix, nothing = (sorted(took[kind])[: int(len(took[kind]) * KEPT_SHARE)] for kind in offered)
+        means.append((statistics.fmean(prefix), statistics.fmean(nothing)))
+    differences = [prefix_ns - nothing_ns for prefix_ns, nothing_ns in means]
+    error = statistics.stdev(differences) / BLOCKS**0.5
+    prefix_right, nothing_right = (statistics.fmean(kind) for kind in zip(*means, strict=True))
+    return Difference(prefix_right, nothing_right, prefix_right - nothing_right, error, calls)
