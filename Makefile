@@ -42,7 +42,7 @@ fuzz: $(READY) ## Fuzz every reader of foreign bytes for SECONDS each
 	$(BIN)/python -m tests.fuzz $(or $(SECONDS),60)
 
 faults: $(READY) ## Kill, stop, pause and fill everything under load, and print what became of it
-	$(BIN)/pytest tests/faults -m "not soak" $(TESTS)
+	$(BIN)/pytest tests/faults tests/surroundings -m "not soak" $(TESTS)
 
 soak: $(READY) ## Draw random histories for MINUTES, then kill at random for MINUTES
 	SOAK_MINUTES=$(or $(MINUTES),10) $(BIN)/pytest tests/properties tests/faults -m soak -s $(TESTS)

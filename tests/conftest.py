@@ -34,6 +34,8 @@ settings.load_profile("project")
 # What these find missing is told as fully as what a test itself finds.
 pytest.register_assert_rewrite("tests.support")
 
+pytest_plugins = ["tests.support.fault_fixtures"]
+
 _numbers = itertools.count()
 
 

