@@ -13,6 +13,9 @@ from pydantic import BaseModel, ConfigDict, Field, HttpUrl, SecretStr, Validatio
 from ampeco.catalogue import DEFAULT_SUBSCRIPTION, lookup
 from ampeco.signature import Encoding, SigningToken
 
+#: UTF-8, whatever the locale says; editors on Windows put a byte order mark before it.
+_ENCODING = "utf-8-sig"
+
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 
 
@@ -88,7 +91,7 @@ class Tenant(BaseModel):
 
     def _read(self, path: Path, setting: str) -> str:
         try:
-            return path.read_text()
+            return path.read_text(encoding=_ENCODING)
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "it is not text"
             raise TenantsError(f"tenants.{self.name}.{setting}: {path} cannot be read: {reason}.") from None
@@ -106,7 +109,7 @@ def load_tenants(path: Path) -> dict[str, Tenant]:
         TenantsError: the file is missing or wrong, or a token cannot be found.
     """
     try:
-        document = tomllib.loads(path.read_text())
+        document = tomllib.loads(path.read_text(encoding=_ENCODING))
     except FileNotFoundError:
         raise TenantsError(f"TENANTS_FILE: {path} does not exist; copy tenants.example.toml to begin.") from None
     except OSError as error:

@@ -25,7 +25,7 @@ from ampeco.client import Client
 from bench.processes import BenchError, free_port, leave_in_order, running, wait_until_answers
 from receiver.embedded import embedded_servers
 from receiver.service import bring_up_to_date
-from storage.database import conninfo
+from storage.database_url import conninfo
 from workers import subscriptions
 from workers.broker import QUEUES
 from workers.settings import Settings, load_settings

@@ -25,8 +25,10 @@ from rich.table import Table
 from bench.load import Fleet, began_at
 from bench.signed import TENANT
 from bench.surroundings import database_alone
-from storage.database import connection_arguments, conninfo, create_database_engine
+from storage.database import connection_arguments, create_database_engine
+from storage.database_url import conninfo
 from storage.inbox import Entry, Group, commit_groups
+from storage.session import open_async_connection
 from workers.apply import apply_open_batches
 from workers.logs import configure_logging
 
@@ -102,9 +104,9 @@ async def _load(url: str, notifications: int) -> int:
     bodies = Fleet(began_at()).bodies(notifications)
     engine = create_database_engine(url, application_name="bench disk", pool_size=2)
     size = 0
-    arguments: dict[str, Any] = dict(connection_arguments("bench disk"))
+    arguments = connection_arguments(url, "bench disk")
     with _bar(notifications) as advance:
-        async with await psycopg.AsyncConnection.connect(conninfo(url), autocommit=True, **arguments) as connection:
+        async with await open_async_connection(arguments) as connection:
             while together := list(islice(bodies, TOGETHER * COMMITS)):
                 for first in range(0, len(together), TOGETHER):
                     entries = [_entry(body) for body in together[first : first + TOGETHER]]

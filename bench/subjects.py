@@ -25,7 +25,7 @@ from ampeco.signature import Match, verify
 from bench.signed import TENANT
 from receiver.accept import KEPT_HEADERS, SIGNATURE_HEADER
 from receiver.serve import serve
-from storage.database import connection_arguments, conninfo
+from storage.database import connection_arguments
 from storage.ids import uuid7
 from storage.inbox import Entry
 from workers.settings import load_settings
@@ -59,10 +59,9 @@ def one_insert() -> Starlette:
     """Read, verify, insert one row, answer."""
     match = _verifier()
     pool = AsyncConnectionPool(
-        conninfo(load_settings().required_database_url()),
         min_size=POOL_SIZE,
         max_size=POOL_SIZE,
-        kwargs=connection_arguments("bench one-insert") | {"autocommit": True},
+        kwargs=connection_arguments(load_settings().required_database_url(), "bench one-insert") | {"autocommit": True},
         open=False,
     )
 

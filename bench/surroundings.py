@@ -18,7 +18,7 @@ from typing import Any
 import psycopg
 import redis
 from psycopg import sql
-from sqlalchemy import make_url
+from psycopg.conninfo import make_conninfo
 
 from bench.processes import BenchError, free_port, running, wait_until_answers
 from bench.signed import TENANT, TOKEN
@@ -26,7 +26,7 @@ from bench.subjects import TABLE
 from bench.tenant_api import SHOWN_AT
 from receiver.embedded import embedded_servers
 from receiver.service import bring_up_to_date
-from storage.database import conninfo
+from storage.database_url import conninfo
 from workers.broker import QUEUES
 from workers.settings import Settings, load_settings
 
@@ -138,7 +138,7 @@ def _own_database(url: str) -> Iterator[str]:
     except psycopg.Error as error:
         raise BenchError(f"DATABASE_URL: no database can be made for the run: {str(error).splitlines()[0]}.") from None
     try:
-        yield make_url(url).set(database=name).render_as_string(hide_password=False)
+        yield make_conninfo(conninfo(url), dbname=name)
     finally:
         with psycopg.connect(conninfo(url), autocommit=True) as connection:
             connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))

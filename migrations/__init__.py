@@ -14,6 +14,7 @@ from sqlalchemy.exc import DBAPIError
 from tenacity import retry, retry_if_exception, stop_after_attempt, wait_random_exponential
 
 from migrations import roles
+from storage.database import require_utf8
 
 #: Serialises migrations: any number of processes may start one at once.
 _LOCK = 7_406_201_101
@@ -86,6 +87,7 @@ def _run(engine: Engine, migrate: Callable[[Config, Connection], None]) -> None:
         connection.execute(text("SET LOCAL statement_timeout = 0"))
         connection.execute(text("SET LOCAL lock_timeout = 0"))
         connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
+        require_utf8(connection)
         config = _config()
         config.attributes["connection"] = connection
         migrate(config, connection)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 
 from alembic import context
-from sqlalchemy import Connection, create_engine, text
+from sqlalchemy import Connection, text
 
 from migrations import VERSION_TABLE_SCHEMA
 from storage import forgotten_tables, mirrors, watch_tables  # noqa: F401 - fill the metadata
-from storage.database import sqlalchemy_url
+from storage.database import create_database_engine
 from storage.tables import metadata
 
 
@@ -30,5 +30,6 @@ given = context.config.attributes.get("connection")
 if given is not None:
     migrate(given)
 else:  # the `alembic` command, for those who write a migration
-    with create_engine(sqlalchemy_url(os.environ["DATABASE_URL"])).begin() as connection:
+    engine = create_database_engine(os.environ["DATABASE_URL"], application_name="alembic", pool_size=1)
+    with engine.begin() as connection:
         migrate(connection)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import traceback
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
@@ -20,11 +21,12 @@ from ampeco.tenants import TenantsError
 from receiver import forgetting, rebuilding, reconciling, replaying, resending, subscribing
 from receiver.chaos_command import chaos
 from receiver.console import console, errors, overview_table, queue_table, refusal_table, trouble_table, unknown_table
-from receiver.invocation import database, require_migrated, running
+from receiver.invocation import database, require_migrated, running, warn_of_weak_durability
 from receiver.orphans import leave_with_parent
 from receiver.service import bring_up_to_date, service_children, worker_children
 from receiver.supervisor import Supervisor
 from receiver.watching import resend_lines, token_table, watch_table, watched
+from storage.database import DatabaseEncodingError
 from storage.drift import unknown
 from storage.overview import overview, troubles
 from storage.refusals import refusals
@@ -48,7 +50,7 @@ def main() -> None:
     """Run the command line; what an operator can mend is told in one sentence, with exit code 2."""
     try:
         app()
-    except (SettingsError, TenantsError, RebuildError, ForgetError) as error:
+    except (SettingsError, TenantsError, DatabaseEncodingError, RebuildError, ForgetError) as error:
         _fail(str(error))
     except ApiError as error:
         _fail(f"AMPECO: {error}")
@@ -56,6 +58,15 @@ def main() -> None:
         _fail(f"Postgres: {str(error.orig).strip().splitlines()[0]} (DATABASE_URL)")
     except RedisError as error:
         _fail(f"Redis: {error} (REDIS_URL)")
+    except (ValueError, TypeError) as error:
+        # Its text may hold anything, a secret too, so that its place stands for it.
+        _fail(f"{type(error).__name__} at {_place(error)}: this is a defect of ours, please report it.")
+
+
+def _place(error: Exception) -> str:
+    """Where it was raised, and the two calls that led there."""
+    frames = [(Path(frame.filename), frame.lineno) for frame in traceback.extract_tb(error.__traceback__)[:-4:-1]]
+    return ", called at ".join(f"{path.parent.name}/{path.name}:{line}" for path, line in frames)
 
 
 def _fail(message: str) -> None:
@@ -88,6 +99,7 @@ def serve(
         require_migrated(settings)
         with database(settings) as engine:
             make_partitions(engine)
+            warn_of_weak_durability(engine)
         leave_with_parent()
         run(settings, processes=processes)
 

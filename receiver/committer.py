@@ -16,11 +16,11 @@ from datetime import timedelta
 from typing import Any
 
 import psycopg
-from psycopg.conninfo import make_conninfo
 
 from receiver.metrics import COMMIT_FAILURES, COMMIT_SECONDS, COMMITTED_TOGETHER, WAITING
-from storage.database import connection_arguments, conninfo
+from storage.database import connection_arguments, is_lost_connection, server_message
 from storage.inbox import Entry, Group, commit_groups, make_partitions
+from storage.session import one_transaction, open_async_connection
 from workers.logs import get_logger
 
 logger = get_logger(__name__)
@@ -75,9 +75,13 @@ class GroupCommitter:
         waiting_room: int,
         waiting_bytes: int,
     ) -> None:
-        self._database_url = database_url
         self._on_commit = on_commit
         self._timeout = commit_timeout.total_seconds()
+        milliseconds = str(int(self._timeout * 1000))
+        # It is the only connection: nothing may hold it for longer than a commit may take.
+        self._arguments = connection_arguments(database_url, "ampeco-receiver accept")
+        self._arguments["tcp_user_timeout"] = milliseconds
+        self._settings = {"statement_timeout": f"'{milliseconds}'"}
         self._room = waiting_room
         self._room_bytes = waiting_bytes
         self._bytes = 0
@@ -100,8 +104,7 @@ class GroupCommitter:
         expiry.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await expiry
-        if self._connection is not None:
-            await self._connection.close()
+        await self._disconnect()
 
     async def commit(self, entry: Entry) -> None:
         """Return once the entry is committed.
@@ -164,10 +167,16 @@ class GroupCommitter:
         while not all(pending.committed.done() for pending in self._in_hand):
             try:
                 with COMMIT_SECONDS.time():
-                    await commit_groups(await self._connected(), groups)
+                    connection = await self._connected()
+                    async with one_transaction(connection, self._settings):
+                        await commit_groups(connection, groups)
             except (psycopg.Error, OSError) as error:
                 COMMIT_FAILURES.labels(type(error).__name__).inc()
-                logger.warning("commit failed", error=type(error).__name__, waiting=self.waiting)
+                logger.warning(
+                    "commit failed", error=type(error).__name__, message=server_message(error), waiting=self.waiting
+                )
+                if is_lost_connection(error):
+                    await self._disconnect()
                 if not await self._mend(error, groups):
                     await asyncio.sleep(delay)
                     delay = min(delay * 2, LONGEST_RETRY_SECONDS)
@@ -195,7 +204,9 @@ class GroupCommitter:
         if isinstance(error, psycopg.errors.CheckViolation):
             # Everything that makes partitions ahead of time was down for a week.
             with contextlib.suppress(psycopg.Error, OSError):
-                await make_partitions(await self._connected())
+                connection = await self._connected()
+                async with one_transaction(connection, self._settings):
+                    await make_partitions(connection)
                 return True
         elif isinstance(error, psycopg.DataError):
             # What we read beside the body is a help, not a duty; the body itself always fits.
@@ -206,15 +217,14 @@ class GroupCommitter:
 
     async def _connected(self) -> psycopg.AsyncConnection[Any]:
         if self._connection is None or self._connection.closed:
-            milliseconds = int(self._timeout * 1000)
-            arguments = connection_arguments("ampeco-receiver accept")
-            arguments["options"] += f" -c statement_timeout={milliseconds}"
-            # It is the only connection: nothing may hold it for longer than a commit may take.
-            arguments["tcp_user_timeout"] = str(milliseconds)
-            self._connection = await psycopg.AsyncConnection.connect(
-                make_conninfo(conninfo(self._database_url), **arguments), autocommit=True
-            )
+            self._connection = await open_async_connection(self._arguments, self._settings)
         return self._connection
+
+    async def _disconnect(self) -> None:
+        """Let the next commit open a connection, where one is open."""
+        if self._connection is not None:
+            await self._connection.close()
+            self._connection = None
 
     async def _expire(self) -> None:
         loop = asyncio.get_running_loop()

@@ -104,7 +104,7 @@ def _show(stop: threading.Event, settings: Settings, scene: Scene, seconds: floa
     tenant = settings.tenants[scene.tenant]
     with (
         Client(tenant.url, tenant.api_token()) as client,
-        database(settings) as engine,
+        database(settings, pool_size=2) as engine,
         locked(engine, tenant.name) as lock,
     ):
         assert lock is not None, "nobody else knows of this tenant"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import threading
 import time
@@ -16,7 +17,8 @@ from rich.table import Table
 from rich.text import Text
 
 from receiver.console import console
-from storage.database import create_database_engine, shown_url
+from storage.database import create_database_engine
+from storage.database_url import shown_url
 from storage.fleet import Fleet, fleet
 from storage.overview import TenantOverview, overview
 
@@ -55,7 +57,7 @@ class LiveView:
     def __init__(self, tenant: str, database_url: str) -> None:
         self._tenant = tenant
         self._engine = create_database_engine(database_url, application_name="ampeco-receiver live", pool_size=1)
-        self._psql = f"Open psql on it: {psql()} '{shown_url(database_url)}'"
+        self._psql = f"Open psql on it: {psql()} {shlex.quote(shown_url(database_url))}"
         self._settled: deque[tuple[float, int]] = deque()
 
     def __enter__(self) -> LiveView:

@@ -76,7 +76,8 @@ def subscribe_and_claim(
     """Make the subscription what it should be, and note it as ours."""
 
     def claim(subscription_id: int) -> None:
-        claims.claim(lock.connection, tenant.name, url, subscription_id)
+        with lock.begin() as connection:
+            claims.claim(connection, tenant.name, url, subscription_id)
 
     if anew:
         return logic.replace(client, tenant, url, created=claim)
@@ -88,7 +89,8 @@ def subscribe_and_claim(
 
 def claimed_id(lock: SubscriptionLock, tenant: str, url: str) -> int | None:
     """The id of the subscription that is noted as ours."""
-    found = [claim for claim in claims.claims(lock.connection, [tenant]) if claim.callback_url == url]
+    with lock.begin() as connection:
+        found = [claim for claim in claims.claims(connection, [tenant]) if claim.callback_url == url]
     return found[0].subscription_id if found else None
 
 
@@ -99,7 +101,8 @@ def unsubscribe(tenant: TenantOption = None, public_url: UrlOption = None) -> No
             with session.locked(configured) as lock:
                 known = claimed_id(lock, configured.name, url)
                 # First: whatever happens next, the guardian must not make it again.
-                claims.release(lock.connection, configured.name, url)
+                with lock.begin() as connection:
+                    claims.release(connection, configured.name, url)
                 removed = logic.unsubscribe(client, url, known)
             told = f"subscription {', '.join(map(str, removed))} removed" if removed else "there was none"
             console.print(f"{configured.name}: {told}")
@@ -137,7 +140,7 @@ class _Session:
 def _session(process: str, only: str | None, public_url: str | None) -> Iterator[_Session]:
     settings = load_settings()
     urls = {name: _callback_url(settings, public_url, name) for name in chosen_tenants(settings, only)}
-    with running(process) as ready, database(ready) as engine, _clients(ready, only) as clients:
+    with running(process) as ready, database(ready, pool_size=2) as engine, _clients(ready, only) as clients:
         require_migrated(ready)
         yield _Session(engine, [(tenant, client, urls[tenant.name]) for tenant, client in clients])
 

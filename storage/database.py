@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
-from sqlalchemy import Engine, create_engine, make_url
-from sqlalchemy.engine import URL
+import psycopg
+from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy.engine import Dialect, ExceptionContext
+from sqlalchemy.exc import DBAPIError
 
-#: A statement of ours that runs this long is stuck, not slow.
-STATEMENT_TIMEOUT = timedelta(seconds=30)
-
-#: Waiting longer for a row means that its holder hangs; giving up frees our own locks.
-LOCK_TIMEOUT = timedelta(seconds=10)
+from storage.database_url import parse_database_url
+from storage.session import behind_pooler, open_connection, settings_of_transaction
 
 #: A server that does not answer a connection attempt in this time counts as unreachable.
 CONNECT_TIMEOUT = timedelta(seconds=5)
@@ -20,41 +20,127 @@ CONNECT_TIMEOUT = timedelta(seconds=5)
 #: timeouts cannot reach us then.
 NETWORK_TIMEOUT = timedelta(seconds=30)
 
-_SESSION_OPTIONS = (
-    f"-c statement_timeout={STATEMENT_TIMEOUT // timedelta(milliseconds=1)}"
-    f" -c lock_timeout={LOCK_TIMEOUT // timedelta(milliseconds=1)}"
-    # A client that vanished in mid-transaction keeps its locks no longer than this.
-    " -c idle_in_transaction_session_timeout=60000"
-    " -c timezone=UTC"
+#: Limits that an operator may set otherwise in the URL.
+_LIMITS = {
+    "connect_timeout": str(int(CONNECT_TIMEOUT.total_seconds())),
+    "keepalives_idle": "10",
+    "keepalives_interval": "5",
+    "keepalives_count": "4",
+    "tcp_user_timeout": str(NETWORK_TIMEOUT // timedelta(milliseconds=1)),
+}
+
+#: SQLSTATEs after which a connection is of no more use, though the server may have left it open.
+_LOST_STATES = frozenset(
+    {
+        "25006",  # read_only_sql_transaction: the server became a standby, or the address leads to one
+        "0A000",  # feature_not_supported: so a standby answers BEGIN READ WRITE, and a migration a prepared statement
+        "57P01",  # admin_shutdown
+        "57P02",  # crash_shutdown
+        "57P03",  # cannot_connect_now
+        "57P05",  # idle_session_timeout
+        "25P03",  # idle_in_transaction_session_timeout
+        "26000",  # invalid_sql_statement_name: a pooler handed us another server's connection
+        "42P05",  # duplicate_prepared_statement: the same
+    }
 )
 
-
-def sqlalchemy_url(database_url: str) -> URL:
-    """The URL with psycopg 3 as its driver, whichever way the operator wrote it."""
-    return make_url(database_url).set(drivername="postgresql+psycopg")
+#: SQLSTATE class of connection exceptions.
+_LOST_CLASS = "08"
 
 
-def connection_arguments(application_name: str) -> dict[str, str]:
-    """libpq parameters that every connection of ours is opened with."""
-    return {
-        "application_name": application_name,
-        "connect_timeout": str(int(CONNECT_TIMEOUT.total_seconds())),
-        "keepalives_idle": "10",
-        "keepalives_interval": "5",
-        "keepalives_count": "4",
-        "tcp_user_timeout": str(NETWORK_TIMEOUT // timedelta(milliseconds=1)),
-        "options": _SESSION_OPTIONS,
-    }
+def connection_arguments(database_url: str, application_name: str) -> dict[str, str]:
+    """Return the parameters of libpq that every connection of ours is opened with.
+
+    What the operator gave stands, ``options`` among it, but for what we rely on.
+
+    Raises:
+        DatabaseUrlError: the URL cannot be read.
+    """
+    return (
+        _LIMITS
+        | parse_database_url(database_url)
+        | {
+            "application_name": application_name,
+            "client_encoding": "UTF8",
+            # The opened connection is asked itself: a pooler repeats what it once heard of a server that was replaced.
+            "target_session_attrs": "any",
+        }
+    )
 
 
-def shown_url(database_url: str) -> str:
-    """The URL as it may be shown: a password in it is not."""
-    return make_url(database_url).set(drivername="postgresql").render_as_string(hide_password=True)
+class DatabaseEncodingError(Exception):
+    """The database cannot hold every text that AMPECO may send; the message is one sentence."""
 
 
-def conninfo(database_url: str) -> str:
-    """The URL as libpq takes it, for connections that go past SQLAlchemy."""
-    return make_url(database_url).set(drivername="postgresql").render_as_string(hide_password=False)
+def require_utf8(connection: Connection) -> None:
+    """Refuse a database of another encoding.
+
+    Raises:
+        DatabaseEncodingError: it has one.
+    """
+    encoding = connection.execute(text("SHOW server_encoding")).scalar_one()
+    if encoding != "UTF8":
+        raise DatabaseEncodingError(
+            f"DATABASE_URL: the encoding of the database is {encoding}, which cannot hold every name that AMPECO sends;"
+            " make another with `CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0`, and migrate that."
+        )
+
+
+# What the server, the database or the role set, whatever was set since.
+_DURABILITY = text("""
+SELECT name, reset_val
+  FROM pg_settings
+ WHERE (name IN ('fsync', 'full_page_writes') AND reset_val = 'off')
+    OR (name = 'synchronous_commit' AND reset_val IN ('off', 'local', 'remote_write'))
+""")
+
+
+def weak_durability(connection: Connection) -> dict[str, str]:
+    """Return the settings under which a commit may be lost in a crash or a failover, with their values."""
+    return {row.name: row.reset_val for row in connection.execute(_DURABILITY)}
+
+
+def is_lost_connection(error: BaseException) -> bool:
+    """Return whether the connection that raised this must not be used again.
+
+    Parameters:
+        error: of psycopg or of SQLAlchemy.
+    """
+    if isinstance(error, DBAPIError):
+        return error.connection_invalidated or (error.orig is not None and is_lost_connection(error.orig))
+    if isinstance(error, OSError):
+        return True
+    if not isinstance(error, psycopg.Error):
+        return False
+    if error.sqlstate is not None:
+        return error.sqlstate in _LOST_STATES or error.sqlstate.startswith(_LOST_CLASS)
+    # What libpq raises by itself has no SQLSTATE: the network failed, or the server ended without a word.
+    return isinstance(error, psycopg.OperationalError)
+
+
+def server_message(error: BaseException) -> str:
+    """Return the first line of what the server or the network said, which holds no secret and no row."""
+    cause = (error.orig or error) if isinstance(error, DBAPIError) else error
+    said = (cause.diag.message_primary if isinstance(cause, psycopg.Error) else None) or str(cause)
+    return said.strip().partition("\n")[0] or type(cause).__name__
+
+
+def wait_in_transaction(connection: Connection) -> None:
+    """Let a transaction wait between its statements for as long as its process lives: it holds a lock and no row."""
+    connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
+
+
+# Nobody reads the message; committing it needs a transaction id, the WAL on the disk, and the synchronous standbys.
+_PROVE_WRITABLE = text("SELECT pg_logical_emit_message(true, 'ampeco-receiver', 'writable')")
+
+
+def prove_writable(connection: Connection) -> None:
+    """Write a record to the WAL and to no table; the caller's commit then proves that Postgres takes writes.
+
+    Raises:
+        sqlalchemy.exc.DBAPIError: the server is a standby, or fails.
+    """
+    connection.execute(_PROVE_WRITABLE)
 
 
 def create_database_engine(database_url: str, *, application_name: str, pool_size: int) -> Engine:
@@ -65,13 +151,43 @@ def create_database_engine(database_url: str, *, application_name: str, pool_siz
         application_name: how the connections are named in ``pg_stat_activity``.
         pool_size: the most connections that this process opens.
     """
-    return create_engine(
-        sqlalchemy_url(database_url),
-        connect_args=connection_arguments(application_name),
+    arguments = connection_arguments(database_url, application_name)
+    engine = create_engine(
+        "postgresql+psycopg://",
+        isolation_level="READ COMMITTED",
         # Parameters carry what tenants sent; an error text with them would end in a log.
         hide_parameters=True,
         pool_size=pool_size,
         max_overflow=0,
         # Postgres may have restarted since a pooled connection was last used.
         pool_pre_ping=True,
+        # Nothing of ours is of that type, and looking for it costs a statement.
+        use_native_hstore=False,
     )
+
+    def connect(
+        _dialect: Dialect, _record: object, _arguments: object, parameters: dict[str, Any]
+    ) -> psycopg.Connection[Any]:
+        connection = open_connection(arguments, context=parameters["context"])
+        # Every transaction begins with READ WRITE, which a standby refuses before anything is read from it.
+        connection.read_only = False
+        return connection
+
+    event.listen(engine, "do_connect", connect)
+    event.listen(engine, "begin", _settle_transaction)
+    event.listen(engine, "handle_error", _drop_lost_connection)
+    return engine
+
+
+def _settle_transaction(connection: Connection) -> None:
+    """Make our settings in a transaction that a pooler may have put on any of its connections."""
+    opened = connection.connection.driver_connection
+    assert opened is not None
+    if behind_pooler(opened):
+        connection.exec_driver_sql(settings_of_transaction())
+
+
+def _drop_lost_connection(context: ExceptionContext) -> None:
+    """Take a lost connection out of the pool, with those that were made before it: they lead to the same server."""
+    if context.connection is not None and is_lost_connection(context.original_exception):
+        context.is_disconnect = True

@@ -14,7 +14,8 @@ from datetime import datetime, timedelta
 from typing import Literal
 
 from sqlalchemy import Connection, Engine, text
-from sqlalchemy.exc import DBAPIError
+
+from storage.database import wait_in_transaction
 
 State = Literal["sound", "wrong", "unknown"]
 
@@ -45,12 +46,17 @@ class Claim:
 class SubscriptionLock:
     """The right to change a tenant's subscriptions: one process at a time has it.
 
-    It is held by a connection, so it ends with its process, and is not bound to a transaction:
-    calls of the API take as long as they take.
+    An open transaction holds it, so it ends with its process. Calls of the API take as long as they take, and what
+    is noted between two of them is committed at once: in transactions of their own.
     """
 
-    def __init__(self, connection: Connection) -> None:
-        self.connection = connection
+    def __init__(self, engine: Engine, holder: Connection) -> None:
+        self._engine = engine
+        self._holder = holder
+
+    def begin(self) -> contextlib.AbstractContextManager[Connection]:
+        """Begin a transaction on a connection of its own."""
+        return self._engine.begin()
 
     def prove(self) -> None:
         """Return if the lock is still ours: ask before a call that must not be made twice.
@@ -58,40 +64,27 @@ class SubscriptionLock:
         Raises:
             sqlalchemy.exc.DBAPIError: the connection is lost, and the lock with it.
         """
-        self.connection.execute(text("SELECT 1"))
+        self._holder.execute(text("SELECT 1"))
 
 
-_TRY_LOCK = text("SELECT pg_try_advisory_lock(hashtextextended('ampeco-receiver subscription ' || :tenant, 0))")
-_UNLOCK = text("SELECT pg_advisory_unlock(hashtextextended('ampeco-receiver subscription ' || :tenant, 0))")
+_TRY_LOCK = text("SELECT pg_try_advisory_xact_lock(hashtextextended('ampeco-receiver subscription ' || :tenant, 0))")
 
 
 @contextlib.contextmanager
 def locked(engine: Engine, tenant: str, *, wait_seconds: float = 0) -> Iterator[SubscriptionLock | None]:
     """Hold the right to change a tenant's subscriptions; None where another process has it all the while.
 
-    Whatever is executed on the lock's connection is committed at once.
+    It takes a connection of the engine, and :meth:`SubscriptionLock.begin` another.
     """
     deadline = time.monotonic() + wait_seconds
-    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        while not connection.execute(_TRY_LOCK, {"tenant": tenant}).scalar_one():
+    with engine.connect() as holder:
+        wait_in_transaction(holder)
+        while not holder.execute(_TRY_LOCK, {"tenant": tenant}).scalar_one():
             if time.monotonic() >= deadline:
                 yield None
                 return
             time.sleep(_POLL_SECONDS)
-        try:
-            yield SubscriptionLock(connection)
-        finally:
-            _unlock(connection, tenant)
-
-
-def _unlock(connection: Connection, tenant: str) -> None:
-    if connection.invalidated:  # it was lost, and the lock ended with it
-        return
-    try:
-        connection.execute(_UNLOCK, {"tenant": tenant})
-    except DBAPIError:
-        # Nobody may get this connection from the pool with the lock on it.
-        connection.invalidate()
+        yield SubscriptionLock(engine, holder)
 
 
 _CLAIM = text("""

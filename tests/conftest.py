@@ -13,14 +13,16 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import psycopg
 import pytest
 import redis
 from hypothesis import HealthCheck, settings
-from sqlalchemy import Connection, Engine, create_engine, make_url, text
+from sqlalchemy import Connection, Engine, make_url
 
 import migrations
 from receiver.embedded import embedded_postgres, embedded_redis
-from storage.database import create_database_engine, sqlalchemy_url
+from storage.database import create_database_engine
+from storage.database_url import conninfo
 from workers.process import make_partitions
 
 settings.register_profile(
@@ -56,10 +58,8 @@ def servers() -> Iterator[tuple[str, str]]:
 
 
 def _administrate(database_url: str, statement: str) -> None:
-    engine = create_engine(sqlalchemy_url(database_url), isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        connection.execute(text(statement))
-    engine.dispose()
+    with psycopg.connect(conninfo(database_url), autocommit=True) as connection:
+        connection.execute(statement.encode())
 
 
 def _named(database_url: str, name: str) -> str:

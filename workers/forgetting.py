@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TypeVar
 
-from sqlalchemy import Engine
+from sqlalchemy import Engine, text
 from sqlalchemy.exc import OperationalError
 
 from storage import forgetting as log
@@ -85,9 +85,11 @@ def begin(engine: Engine, tenant: str, person: Person) -> Forgetting:
         ForgetError: somebody goes on writing, or reads the table of keys, and does not end.
     """
 
+    asked_by = _asked_by(engine)
+
     def attempt() -> Forgetting:
         with engine.begin() as connection:
-            return log.begin(connection, tenant, person, asked_by=_asked_by(engine))
+            return log.begin(connection, tenant, person, asked_by)
 
     return _past_writers(attempt)
 
@@ -179,4 +181,6 @@ def _asked_by(engine: Engine) -> str:
         login = getpass.getuser()
     except (KeyError, OSError):  # a container may run under a number that has no name
         login = "unknown"
-    return f"{engine.url.username or login} ({login})"
+    with engine.begin() as connection:
+        user = connection.execute(text("SELECT session_user")).scalar_one()
+    return f"{user} ({login})"

@@ -8,10 +8,11 @@ leaves everything as it is.
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 from ampeco.errors import ApiError, RateLimited, Unauthorised, Unavailable
 from storage import subscriptions
-from storage.subscriptions import Claim, SubscriptionLock
+from storage.subscriptions import Claim, State, SubscriptionLock
 from workers.budget import HeldBackError
 from workers.context import Context
 from workers.logs import get_logger
@@ -52,9 +53,12 @@ class Guardian:
     def _tenant(self, tenant: str) -> int:
         with subscriptions.locked(self._context.engine, tenant) as lock:
             # Another process has it, or had it while we waited for our turn.
-            if lock is None or not subscriptions.due(lock.connection, [tenant], self._due_after):
+            if lock is None:
                 return 0
-            claims = subscriptions.claims(lock.connection, [tenant])
+            with lock.begin() as connection:
+                if not subscriptions.due(connection, [tenant], self._due_after):
+                    return 0
+                claims = subscriptions.claims(connection, [tenant])
             for claim in claims:
                 self._look(lock, claim)
             return len(claims)
@@ -65,16 +69,16 @@ class Guardian:
         try:
             finding = look(client, tenant, claim.callback_url, claim.subscription_id)
             if not finding.wrong:
-                subscriptions.note(lock.connection, claim, "sound", subscription_id=_id(finding))
+                _note(lock, claim, "sound", subscription_id=_id(finding))
             elif not self._may_mend(claim):
                 self._leave(lock, claim, finding)
             else:
                 self._mend(lock, claim, finding)
         except HeldBackError as held:
-            subscriptions.note(lock.connection, claim, "unknown", error=held.why)
+            _note(lock, claim, "unknown", error=held.why)
         except ApiError as error:
             logger.warning("subscription could not be checked", **_labels(claim), error=str(error))
-            subscriptions.note(lock.connection, claim, "unknown", error=str(error))
+            _note(lock, claim, "unknown", error=str(error))
             if isinstance(error, RateLimited | Unauthorised | Unavailable):
                 hold_back(self._context, claim.tenant, error)
         else:
@@ -87,7 +91,7 @@ class Guardian:
         wrong = "; ".join(finding.wrong)
         logger.warning("subscription is wrong, and not ours to mend here", **_labels(claim), finding=wrong)
         told = f"{wrong}; not mended, as RECEIVER_PUBLIC_URL does not lead to this address"
-        subscriptions.note(lock.connection, claim, "wrong", subscription_id=_id(finding), finding=told)
+        _note(lock, claim, "wrong", subscription_id=_id(finding), finding=told)
 
     def _mend(self, lock: SubscriptionLock, claim: Claim, finding: Finding) -> None:
         tenant = self._context.tenants[claim.tenant]
@@ -104,14 +108,19 @@ class Guardian:
             finding=repair,
         )
         still = "AMPECO says that it is still disabled: enable it in the back office" if result.is_disabled else None
-        subscriptions.note(
-            lock.connection,
+        _note(
+            lock,
             claim,
             "wrong" if still else "sound",
             subscription_id=result.subscription_id,
             finding=still,
             repair=repair,
         )
+
+
+def _note(lock: SubscriptionLock, claim: Claim, state: State, **details: Any) -> None:
+    with lock.begin() as connection:
+        subscriptions.note(connection, claim, state, **details)
 
 
 def _id(finding: Finding) -> int | None:

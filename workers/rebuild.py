@@ -20,6 +20,7 @@ from storage import rebuild as tables
 from storage import replay as log
 from storage import swap as swapping
 from storage.batches import Logged
+from storage.database import wait_in_transaction
 from storage.findings import Entity
 from storage.fold import Fold
 from storage.forgotten import spare_again
@@ -80,14 +81,15 @@ def alone(engine: Engine) -> Iterator[None]:
     Raises:
         RebuildError: somebody else does.
     """
-    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        if not connection.execute(text("SELECT pg_try_advisory_lock(:lock)"), {"lock": _LOCK}).scalar():
+    with engine.connect() as connection:
+        wait_in_transaction(connection)
+        if not connection.execute(text("SELECT pg_try_advisory_xact_lock(:lock)"), {"lock": _LOCK}).scalar():
             raise RebuildError("a rebuild or a forgetting is under way on this database; let it end first.")
         try:
             yield
         finally:
             tables.drop(connection)
-            connection.execute(text("SELECT pg_advisory_unlock(:lock)"), {"lock": _LOCK})
+            connection.commit()  # which ends the lock too
 
 
 def scope_of(engine: Engine, tenant: str) -> Scope:

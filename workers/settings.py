@@ -10,9 +10,13 @@ from typing import Annotated, Literal
 
 from pydantic import AliasChoices, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
+from redis.connection import parse_url
 
 from ampeco.tenants import Tenant, load_tenants
+from storage.database_url import DatabaseUrlError, parse_database_url
 from storage.retention import LEAST_KEPT
+
+_REDIS_SCHEMES = ("redis://", "rediss://", "unix://")
 
 
 def _seconds(value: object) -> object:
@@ -166,7 +170,7 @@ class Settings(BaseSettings):
 
 def _read_secret(path: Path) -> SecretStr:
     try:
-        return SecretStr(path.read_text())
+        return SecretStr(path.read_text(encoding="utf-8-sig"))  # a byte order mark is no part of it
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not text"
         raise SettingsError(f"RECEIVER_OPERATOR_TOKEN_FILE: {path} cannot be read: {reason}.") from None
@@ -190,12 +194,29 @@ def load_settings() -> Settings:
         field = str(first["loc"][0])
         name = environment_name(field.lower().removeprefix("receiver_"))
         raise SettingsError(f"{name}: {first['msg']}.") from None
-    _check_url(settings.database_url, "DATABASE_URL", ("postgresql://", "postgres://", "postgresql+psycopg://"))
-    _check_url(settings.redis_url, "REDIS_URL", ("redis://", "rediss://", "unix://"))
+    _check_database_url(settings.database_url)
+    _check_redis_url(settings.redis_url)
     settings.operator_secret()
     return settings
 
 
-def _check_url(url: str | None, name: str, schemes: tuple[str, ...]) -> None:
-    if url is not None and not url.startswith(schemes):
-        raise SettingsError(f"{name} must begin with {' or '.join(schemes)}.")
+def _check_database_url(url: str | None) -> None:
+    try:
+        if url is not None:
+            parse_database_url(url)
+    except DatabaseUrlError as error:
+        raise SettingsError(str(error)) from None
+
+
+def _check_redis_url(url: str | None) -> None:
+    if url is None:
+        return
+    if not url.startswith(_REDIS_SCHEMES):
+        raise SettingsError(f"REDIS_URL must begin with {' or '.join(_REDIS_SCHEMES)}.")
+    try:
+        parse_url(url)  # type: ignore[no-untyped-call] # as of redis 6
+    except ValueError:  # its message would show parts of a password
+        raise SettingsError(
+            "REDIS_URL cannot be read: in the user and the password each of / @ : % ? # is written percent-encoded"
+            " (%2F %40 %3A %25 %3F %23), and the port and the database are numbers."
+        ) from None

@@ -450,8 +450,7 @@ def test_corrections_of_a_stopped_session_lose_the_person_and_keep_the_amounts(s
 
 def command(service: Service, tmp_path: Path, *arguments: str) -> Any:
     write_tenants(tmp_path)
-    url = service.engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
-    servers = {"DATABASE_URL": url, "REDIS_URL": str(service.settings.redis_url)}
+    servers = {"DATABASE_URL": service.settings.required_database_url(), "REDIS_URL": str(service.settings.redis_url)}
     return run(tmp_path, "forget", *arguments, **servers)
 
 

@@ -107,7 +107,8 @@ def test_what_was_unsubscribed_is_not_made_again(watch: Watch) -> None:
     watch.subscribe()
     with subscriptions.locked(watch.service.engine, "demo") as lock:
         assert lock is not None
-        subscriptions.release(lock.connection, "demo", URL)
+        with lock.begin() as connection:
+            subscriptions.release(connection, "demo", URL)
     assert watch.guardian().run() == 0
 
 

@@ -12,7 +12,8 @@ from sqlalchemy import Connection, text
 import migrations
 from receiver.committer import GroupCommitter
 from receiver.invocation import database
-from storage.database import CONNECT_TIMEOUT, LOCK_TIMEOUT, STATEMENT_TIMEOUT
+from storage.database import CONNECT_TIMEOUT
+from storage.session import LOCK_TIMEOUT, STATEMENT_TIMEOUT
 from tests.support.service import Service
 from workers.context import create_context
 

@@ -8,12 +8,12 @@ from datetime import timedelta
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import Connection, Engine, create_engine, text
+from sqlalchemy import Connection, Engine, text
 from sqlalchemy.schema import SchemaItem
 
 import migrations
 from storage import forgotten_tables, mirrors, watch_tables  # noqa: F401 - fill the metadata
-from storage.database import create_database_engine, sqlalchemy_url
+from storage.database import create_database_engine
 from storage.partitions import DAYS_AHEAD, utc_today
 from storage.tables import metadata
 from workers.process import make_partitions
@@ -48,7 +48,7 @@ def test_models_and_migrations_agree(database_url: str) -> None:
             return schema in OURS and name != "alembic_version" and not str(name).startswith("notification_")
         return True
 
-    engine = create_engine(sqlalchemy_url(database_url))
+    engine = create_database_engine(database_url, application_name="tests", pool_size=1)
     with engine.connect() as connection:
         context = MigrationContext.configure(
             connection,
@@ -65,7 +65,7 @@ def test_models_and_migrations_agree(database_url: str) -> None:
 
 
 def test_every_table_view_and_column_says_what_it_holds(database_url: str) -> None:
-    engine = create_engine(sqlalchemy_url(database_url))
+    engine = create_database_engine(database_url, application_name="tests", pool_size=1)
     with engine.connect() as connection:
         silent = connection.execute(
             text("""

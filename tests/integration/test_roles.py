@@ -10,13 +10,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Connection, Engine, create_engine, make_url, text
+from sqlalchemy import Connection, Engine, make_url, text
 from sqlalchemy.exc import ProgrammingError
 
 import migrations
 from migrations import roles
 from receiver.service import bring_up_to_date
-from storage.database import create_database_engine, sqlalchemy_url
+from storage.database import create_database_engine
 from storage.replay import Scope
 from storage.tables import metadata
 from tests.integration.test_command_line import run
@@ -24,7 +24,7 @@ from tests.support.ampeco import FakeAmpeco
 from tests.support.facts import SAMPLES, sample
 from tests.support.processes import processes
 from tests.support.servers import DATABASE, own_postgres
-from tests.support.service import eventually, running, serving, write_tenants
+from tests.support.service import eventually, running, serving, url_of, write_tenants
 from tests.support.whole import Whole
 from workers.broker import QUEUES, create_broker
 from workers.context import create_context
@@ -43,12 +43,17 @@ def user(owner: Engine, name: str, *, options: str = "") -> Iterator[str]:
     with owner.begin() as connection:
         connection.execute(text(f"CREATE ROLE {name} LOGIN {options}"))
     try:
-        yield owner.url.set(drivername="postgresql", username=name, password=None).render_as_string(False)
+        yield make_url(url_of(owner)).set(username=name, password=None).render_as_string(False)
     finally:
         owner.dispose()
         with owner.begin() as connection:
             connection.execute(text(f"DROP OWNED BY {name}"))
             connection.execute(text(f"DROP ROLE {name}"))
+
+
+def autocommitting(url: str) -> Engine:
+    engine = create_database_engine(url, application_name="tests", pool_size=1)
+    return engine.execution_options(isolation_level="AUTOCOMMIT")
 
 
 @pytest.fixture
@@ -60,7 +65,7 @@ def service_url(engine: Engine) -> Iterator[str]:
 @pytest.fixture
 def analyst(engine: Engine) -> Iterator[Connection]:
     with user(engine, "of_the_analysts", options=f"IN ROLE {roles.READ}") as url:
-        own = create_engine(sqlalchemy_url(url), isolation_level="AUTOCOMMIT")
+        own = autocommitting(url)
         with own.connect() as connection:
             yield connection
         own.dispose()
@@ -163,14 +168,14 @@ def test_processes_with_the_rights_of_the_service_walk_and_settle(
     ],
 )
 def test_the_service_may_not(service_url: str, statement: str) -> None:
-    own = create_engine(sqlalchemy_url(service_url), isolation_level="AUTOCOMMIT")
+    own = autocommitting(service_url)
     with own.connect() as connection:
         assert refused(connection, statement)
     own.dispose()
 
 
 def test_the_service_cannot_reach_round_the_log_through_its_partitions(service_url: str) -> None:
-    own = create_engine(sqlalchemy_url(service_url), isolation_level="AUTOCOMMIT")
+    own = autocommitting(service_url)
     with own.connect() as connection:
         partition = partitions(connection)[0]
         for statement in (f"SELECT FROM {partition}", f"DELETE FROM {partition}", f"DROP TABLE {partition}"):
@@ -267,7 +272,7 @@ def test_a_database_made_by_the_compose_file_has_the_users_that_its_services_log
         assert migrations.upgrade(owner) == []
         owner.dispose()
         # Then the user of the service has its rights and no more, and its password is nowhere in the log
-        own = create_engine(sqlalchemy_url(server.url.replace("postgres@", "ampeco_service@")))
+        own = autocommitting(server.url.replace("postgres@", "ampeco_service@"))
         with own.connect() as connection:
             assert connection.execute(text("SELECT count(*) FROM ingest.notification")).scalar() == 0
             assert refused(connection, "DROP TABLE ingest.notification")

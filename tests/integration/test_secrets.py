@@ -27,7 +27,7 @@ from typer.testing import CliRunner
 from ampeco.blanking import BLANK
 from ampeco.signature import sign
 from receiver.cli import app
-from storage.database import conninfo
+from storage.database_url import conninfo
 from storage.replay import Scope
 from tests.support.ampeco import FakeAmpeco
 from tests.support.facts import row, sample

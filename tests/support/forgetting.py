@@ -11,10 +11,10 @@ import psycopg
 from sqlalchemy import Engine
 
 from ampeco.kinds import KINDS
-from storage.database import conninfo
 from storage.person import Person
 from tests.support.ampeco import FakeAmpeco
 from tests.support.facts import SAMPLES
+from tests.support.service import url_of
 from workers.forgetting import begin, finish, go_through_log, look_up
 
 USER = 770_315_902
@@ -88,9 +88,8 @@ def forget(engine: Engine, tenant: str = "demo", user_id: int = USER, *, most: i
 
 def left(engine: Engine) -> list[str]:
     """The places where something of the person is left: every row of every table, as COPY writes it."""
-    url = engine.url.render_as_string(hide_password=False)
     found = []
-    with psycopg.connect(conninfo(url)) as connection:
+    with psycopg.connect(url_of(engine)) as connection:
         tables = connection.execute(
             "SELECT format('%I.%I', schemaname, relname) FROM pg_stat_user_tables ORDER BY 1"
         ).fetchall()

@@ -9,10 +9,10 @@ from typing import Any
 import psycopg
 from sqlalchemy import Engine, text
 
-from storage.database import conninfo
 from storage.inbox import Entry, Group, commit_groups
 from storage.tables import metadata
 from tests.support.facts import OWN_TIMES
+from tests.support.service import url_of
 
 
 def accept(engine: Engine, *bodies: dict[str, Any] | bytes, tenant: str = "t") -> list[Entry]:
@@ -21,8 +21,7 @@ def accept(engine: Engine, *bodies: dict[str, Any] | bytes, tenant: str = "t") -
     entries = [Entry(tenant, body, {"X-Tenant": "1"}, "token", "hex") for body in raw]
 
     async def run() -> None:
-        url = conninfo(engine.url.render_as_string(hide_password=False))
-        async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
+        async with await psycopg.AsyncConnection.connect(url_of(engine), autocommit=True) as connection:
             await commit_groups(connection, [Group(tenant, entries)])
 
     asyncio.run(run())

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import quote
 
 import httpx
 import uvicorn
@@ -44,6 +45,16 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def url_of(engine: Engine) -> str:
+    """The URL of the database that an engine is connected to."""
+    with engine.connect() as connection:
+        opened = connection.connection.driver_connection
+        assert opened is not None
+        info = opened.info
+        user = ":".join(quote(part, safe="") for part in (info.user, info.password) if part)
+        return f"postgresql://{user}@/{quote(info.dbname)}?host={quote(info.host, safe='')}&port={info.port}"
 
 
 @contextlib.contextmanager

@@ -172,7 +172,7 @@ def test_every_service_of_the_compose_file_runs_a_command_that_exists(compose: d
 
 @pytest.mark.parametrize("service", OURS)
 def test_every_variable_of_the_compose_file_is_a_setting(compose: dict[str, Any], service: str) -> None:
-    # The entry point makes DATABASE_URL of the user's name and the password's file.
+    # The entry point makes DATABASE_URL of the user's name.
     assert set(compose["services"][service]["environment"]) <= SETTINGS | {"DATABASE_USER"}
 
 

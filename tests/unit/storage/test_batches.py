@@ -11,7 +11,7 @@ import psycopg
 from sqlalchemy import Engine, text
 
 from storage import batches as inbox
-from storage.database import conninfo
+from storage.database_url import conninfo
 from storage.inbox import Entry, Group, commit_groups
 
 PLENTY = {"most_batches": 100, "most_notifications": 1000, "most_bytes": 10**9}
