@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from prometheus_client import Counter
+from prometheus_client import Counter, Gauge
 
 NOTIFICATIONS_APPLIED = Counter(
     "ampeco_notifications_applied_total", "Notifications whose facts were applied", ["tenant"]
@@ -24,6 +24,7 @@ WALKED = Counter(
     ["tenant", "kind", "found"],
 )
 SWEPT = Counter("ampeco_batches_swept_total", "Batches that were open too long and sent again")
+JOB_AGE = Gauge("ampeco_job_age_seconds", "Time since a scheduled job of this worker last succeeded, seconds", ["job"])
 SUBSCRIPTION_REPAIRS = Counter(
     "ampeco_subscription_repairs_total", "Subscriptions that the guardian mended", ["tenant"]
 )
