@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from threading import Lock
 from types import TracebackType
+from uuid import UUID
 
 import redis
 from sqlalchemy import Engine
@@ -35,7 +36,10 @@ class CountedClient:
 
 @dataclass(slots=True)
 class Context:
-    """Engine, Redis and API clients of a process; ``most_turns`` threads may read for one tenant."""
+    """Engine, Redis and API clients of a process; ``most_turns`` threads may read for one tenant.
+
+    ``apply_again`` holds what woke a worker that could not apply all, until another is woken.
+    """
 
     engine: Engine
     redis: redis.Redis
@@ -44,6 +48,7 @@ class Context:
     most_turns: int
     longest_wait_seconds: float = LONGEST_WAIT_SECONDS
     usage: Usage = field(default_factory=Usage)
+    apply_again: deque[UUID] = field(default_factory=lambda: deque(maxlen=1))
     _clients: dict[tuple[str, CallReason], Client] = field(default_factory=dict)
     _turns: Counter[str] = field(default_factory=Counter)
     _lock: Lock = field(default_factory=Lock)

@@ -23,6 +23,11 @@ WALKED = Counter(
     "Entities that a walk through a listing compared, and what it found: compared, missing, stale, healed, absent",
     ["tenant", "kind", "found"],
 )
+BATCHES_PUT_OFF = Counter(
+    "ampeco_batches_put_off_total",
+    "Batches whose attempt failed through no fault of what was sent, by the error; they are tried again",
+    ["tenant", "error"],
+)
 SWEPT = Counter("ampeco_batches_swept_total", "Batches that were open too long and sent again")
 JOB_AGE = Gauge("ampeco_job_age_seconds", "Time since a scheduled job of this worker last succeeded, seconds", ["job"])
 SUBSCRIPTION_REPAIRS = Counter(

@@ -6,6 +6,7 @@ import signal
 import threading
 from collections.abc import Collection
 from datetime import timedelta
+from uuid import UUID
 
 import dramatiq
 from dramatiq import Broker, Worker
@@ -26,15 +27,17 @@ from workers.broker import (
     worker_middleware,
 )
 from workers.context import Context, create_context
+from workers.failures import describe
 from workers.guardian import Guardian
 from workers.listening import listen
-from workers.logs import get_logger
+from workers.logs import Throttle, get_logger
 from workers.operators import serve_worker_figures
+from workers.putting_off import PutOffError
 from workers.refresh import refresh_tenant
 from workers.resend import resend_due
 from workers.scheduler import Scheduler
 from workers.settings import Settings
-from workers.sweep import sweep_batches, wake_refreshes, wake_walks
+from workers.sweep import sweep_batches, wake_apply, wake_refreshes, wake_walks
 from workers.walk import walk_due
 
 logger = get_logger(__name__)
@@ -69,8 +72,19 @@ RECONCILE_THREADS = 2
 def declare_actors(broker: Broker, context: Context, settings: Settings) -> None:
     """Declare the actors of a process; they are sync, as Dramatiq's async ones keep exceptions alive."""
 
-    def apply(_batch_id: str) -> None:
-        apply_open_batches(context.engine)
+    is_new = Throttle()
+
+    def apply(batch_id: str) -> None:
+        # What failed is in the log and with the batches, and is tried again a second later for as long as it lasts.
+        # Dramatiq would log a traceback for each message, and give up after a few.
+        try:
+            apply_open_batches(context.engine)
+        except PutOffError:
+            context.apply_again.append(UUID(batch_id))
+        except Exception as error:  # noqa: BLE001 - it is in the log
+            context.apply_again.append(UUID(batch_id))
+            if is_new(type(error)):
+                logger.warning("nothing can be applied now, which is tried again", error=describe(error))
 
     def refresh(tenant: str) -> None:
         refresh_tenant(context, tenant)
@@ -122,6 +136,7 @@ def create_scheduler(context: Context, broker: Broker, settings: Settings, queue
     every = scheduler.every
     every(PARTITION_INTERVAL, "partitions", lambda: make_partitions(context.engine))
     every(SWEEP_INTERVAL, "sweep", lambda: sweep_batches(context.engine, broker, age=settings.sweep_after))
+    every(WAKE_INTERVAL, "wake apply", lambda: wake_apply(context, broker))
     every(WAKE_INTERVAL, "wake", lambda: wake_refreshes(context.engine, broker, context.redis))
     every(WALK_INTERVAL, "walks", lambda: wake_walks(context, broker, settings.reconcile_interval))
     every(USAGE_INTERVAL, "usage", lambda: context.usage.write(context.engine))

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from sqlalchemy import Engine, text
 
-from storage import batches as inbox
+from storage import attempts
 from storage.overview import OldestPending, oldest_pending, overview
 from tests.unit.storage.test_batches import claim, commit, group
 
@@ -23,7 +23,7 @@ def test_the_oldest_pending_batch_and_its_reason_can_be_asked_for(database_url: 
     claim(engine)
     claim(engine)
     with engine.begin() as connection:
-        inbox.give_back(connection, "b", [tried.batch_id], after=timedelta(0), error="DiskFull: no space left")
+        attempts.give_back(connection, "b", [tried.batch_id], after=timedelta(0), error="DiskFull: no space left")
     # Then the age is that of the older, the reason that of the younger
     with engine.connect() as connection:
         found = oldest_pending(connection)
