@@ -18,6 +18,13 @@ from ampeco.values import Instant
 #: same time, so that a killed worker's batches are taken up once, by whoever is free.
 LEASE = timedelta(seconds=30)
 
+#: A batch that failed through no fault of its own is tried again after this long at most: whatever is wrong may be
+#: right again at any moment.
+LONGEST_RETRY = timedelta(seconds=5)
+
+#: Attempts that take long are made as much more rarely; no batch waits longer than this for the next one.
+LONGEST_WAIT = timedelta(minutes=5)
+
 _INSTANT = TypeAdapter(Instant)
 
 
@@ -26,7 +33,8 @@ class Batch:
     """A claimed batch.
 
     ``attempts`` counts this claim too; ``trying`` names the notification that was being
-    tried alone when the worker before us ended.
+    tried alone when the worker before us ended. ``failures`` counts the attempts in a row that
+    failed through no fault of its notifications; they are not in ``attempts``.
     """
 
     tenant: str
@@ -35,6 +43,7 @@ class Batch:
     last_received_at: datetime
     attempts: int
     trying: UUID | None
+    failures: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,22 +78,27 @@ class Outcome:
     traceback: str | None = None
 
 
+# Whether an open batch may be claimed. A lease further ahead than any is given comes from before Postgres's clock
+# was set back.
+_FREE = """
+       applied_at IS NULL
+   AND (lease_expires_at IS NULL OR lease_expires_at NOT BETWEEN now() AND now() + :longest_lease)
+"""
+
 # Index: batch_open_idx. UUIDv7 sorts by time, so the oldest come first. Only one tenant's
 # batches are claimed together, so that what one tenant sends holds up no other.
-_CLAIM = text("""
+_CLAIM = text(f"""
 WITH oldest AS (
     SELECT tenant
       FROM ingest.batch
-     WHERE applied_at IS NULL
-       AND (lease_expires_at IS NULL OR lease_expires_at < now())
+     WHERE {_FREE}
      ORDER BY batch_id
      LIMIT 1
 ), open AS (
     SELECT batch.tenant, batch.batch_id, batch.notifications, batch.body_bytes
       FROM ingest.batch
       JOIN oldest USING (tenant)
-     WHERE applied_at IS NULL
-       AND (lease_expires_at IS NULL OR lease_expires_at < now())
+     WHERE {_FREE}
      ORDER BY batch_id
      LIMIT :most_batches
        FOR UPDATE OF batch SKIP LOCKED
@@ -102,8 +116,8 @@ UPDATE ingest.batch
    AND batch.batch_id = bite.batch_id
    AND bite.notifications_before < :most_notifications
    AND bite.bytes_before < :most_bytes
-RETURNING batch.tenant, batch.batch_id, first_received_at, last_received_at, attempts, trying
-""")
+RETURNING batch.tenant, batch.batch_id, first_received_at, last_received_at, attempts, trying, failures
+""")  # noqa: S608 - the condition is ours
 
 
 def claim(connection: Connection, *, most_batches: int, most_notifications: int, most_bytes: int) -> list[Batch]:
@@ -118,6 +132,7 @@ def claim(connection: Connection, *, most_batches: int, most_notifications: int,
             "most_notifications": most_notifications,
             "most_bytes": most_bytes,
             "lease": LEASE,
+            "longest_lease": LONGEST_WAIT,
         },
     )
     return sorted((Batch(*row) for row in rows), key=lambda batch: batch.batch_id)
@@ -203,7 +218,7 @@ def set_aside(connection: Connection, tenant: str, outcomes: Sequence[Outcome]) 
 _CLOSE = text("""
 WITH closed AS (
     UPDATE ingest.batch
-       SET applied_at = now(), lease_expires_at = NULL, trying = NULL, last_error = NULL
+       SET applied_at = now(), lease_expires_at = NULL, trying = NULL, failures = 0, last_error = NULL
      WHERE tenant = :tenant
        AND batch_id = ANY(:batch_ids)
        AND applied_at IS NULL
@@ -221,61 +236,26 @@ def close(connection: Connection, tenant: str, batch_ids: Sequence[UUID]) -> Non
     connection.execute(_CLOSE, {"tenant": tenant, "batch_ids": list(batch_ids)})
 
 
-_NOTE_TRYING = text("""
-UPDATE ingest.batch
-   SET trying = :notification_id, lease_expires_at = now() + :lease
- WHERE tenant = :tenant
-   AND batch_id = :batch_id
-   AND applied_at IS NULL
-""")
-
-
-def note_trying(connection: Connection, batch: Batch, notification_id: UUID | None) -> None:
-    """Note which notification is tried alone, before the try; commit at once."""
-    connection.execute(
-        _NOTE_TRYING,
-        {
-            "tenant": batch.tenant,
-            "batch_id": batch.batch_id,
-            "notification_id": notification_id,
-            "lease": LEASE,
-        },
-    )
-
-
-_GIVE_BACK = text("""
-UPDATE ingest.batch
-   SET lease_expires_at = now() + :after, last_error = :error
- WHERE tenant = :tenant
-   AND batch_id = ANY(:batch_ids)
-   AND applied_at IS NULL
-""")
-
-
-def give_back(connection: Connection, tenant: str, batch_ids: Sequence[UUID], *, after: timedelta, error: str) -> None:
-    """Leave batches to a later attempt, no sooner than ``after`` from now."""
-    connection.execute(_GIVE_BACK, {"tenant": tenant, "batch_ids": list(batch_ids), "after": after, "error": error})
-
-
 # Index: batch_open_idx. Marking and choosing are one statement, so that several sweeps
-# side by side send each batch once.
-_OVERDUE = text("""
+# side by side send each batch once. Times ahead of now are from before Postgres's clock was set back.
+_OVERDUE = text(f"""
 UPDATE ingest.batch
    SET sent_at = now()
  WHERE (tenant, batch_id) IN (
        SELECT tenant, batch_id
          FROM ingest.batch
-        WHERE applied_at IS NULL
-          AND coalesce(sent_at, committed_at) < now() - :age
-          AND (lease_expires_at IS NULL OR lease_expires_at < now())
+        WHERE {_FREE}
+          AND coalesce(sent_at, committed_at) NOT BETWEEN
+              now() - CASE WHEN failures = 0 THEN :age ELSE least(:age, :longest_retry) END AND now()
         ORDER BY batch_id
         LIMIT :most
           FOR UPDATE SKIP LOCKED)
 RETURNING batch_id
-""")
+""")  # noqa: S608 - the condition is ours
 
 
 def overdue(connection: Connection, *, age: timedelta, most: int) -> list[UUID]:
-    """Batches that are open longer than ``age`` and in nobody's hands; each is returned once per ``age``."""
-    rows: Any = connection.execute(_OVERDUE, {"age": age, "most": most})
+    """Return batches that are open longer than ``age``, or were put off, and are free; each once per ``age``."""
+    parameters = {"age": age, "most": most, "longest_retry": LONGEST_RETRY, "longest_lease": LONGEST_WAIT}
+    rows: Any = connection.execute(_OVERDUE, parameters)
     return sorted(rows.scalars())

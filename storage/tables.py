@@ -103,7 +103,14 @@ batch = Table(
         SmallInteger,
         nullable=False,
         server_default=text("0"),
-        comment="How often a worker took it in hand, counted before the work",
+        comment="How often a worker took it in hand, counted before the work; but for failures",
+    ),
+    Column(
+        "failures",
+        Integer,
+        nullable=False,
+        server_default=text("0"),
+        comment="How often in a row an attempt failed through no fault of its notifications",
     ),
     Column(
         "trying",

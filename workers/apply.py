@@ -2,48 +2,47 @@
 
 A bite is one transaction: forgotten people taken out, parse, fold, one upsert a table,
 observations, marks, outcomes, the bodies' secrets blanked, and the batches closed. Whatever
-interrupts it leaves the batches open. A notification that cannot be applied is set aside and the
-rest of its batch goes on; one that ends its worker is found by trying its batch alone, then each
-notification alone.
+interrupts it leaves the batches open. A notification whose values Postgres refuses is set aside and the
+rest of its batch is applied; one that ends its worker is found by trying its batch alone, then each
+notification alone. Any other failure is recorded against no notification: the batches are put off.
 """
 
 from __future__ import annotations
 
 import time
-import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import partial
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import orjson
-from dramatiq.middleware import TimeLimitExceeded
 from pydantic import ValidationError
 from sqlalchemy import Connection, Engine
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
-from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random_exponential
+from sqlalchemy.exc import DBAPIError
 
 from ampeco.errors import NoHandler, UnknownNotification
 from ampeco.payloads import parse
 from ampeco.redaction import clean
-from ampeco.values import clean_text
+from storage import attempts, refresh_queue
 from storage import batches as inbox
-from storage import refresh_queue
 from storage.batches import Batch, Logged, Outcome
 from storage.blanking import blank, rewrite
 from storage.clocks import bounded
 from storage.drift import record_drift
+from storage.errors import is_passing
 from storage.facts import findings_of
 from storage.findings import Findings
 from storage.fold import Fold
 from storage.forgotten import spare, spare_again
 from storage.history import observe
 from storage.upsert import upsert
+from workers.failures import describe, frames
 from workers.logs import get_logger
 from workers.metrics import CLOCKS_AHEAD, NOTIFICATIONS_APPLIED, NOTIFICATIONS_SET_ASIDE
+from workers.putting_off import PutOffError
+from workers.share import SUSPICIOUS_SECONDS, Share
 
 logger = get_logger(__name__)
 
@@ -59,24 +58,19 @@ MOST_BYTES = 16 * 1024 * 1024
 #: within its time limit.
 TIME_BUDGET_SECONDS = 10.0
 
-#: A first attempt takes a batch together with others, the next two by itself; from then
-#: on each of its notifications is tried alone.
-ATTEMPTS_TOGETHER = 1
-ATTEMPTS_AS_A_WHOLE = 3
+#: So many workers may end while they have a batch in hand until each of its notifications is tried alone.
+ATTEMPTS_AS_A_WHOLE = 2
 
-#: A notification that was being tried alone for this long when its worker's time was up
-#: is the one that took it.
-SUSPICIOUS_SECONDS = 5.0
+#: So many workers in a row end while they try the same notification alone until it is to blame: a single one may have
+#: been killed by chance.
+MOST_ENDED_WORKERS = 2
 
-#: SQLSTATE class 54: longer than an index, a row or a statement can hold. psycopg counts it among
-#: the failures of the server, but trying again does not help.
-BEYOND_A_LIMIT = "54"
+#: A batch that failed so often through no fault of what was sent has its notifications tried one by one: if our code
+#: fails at one of them, its neighbours do not wait for a release that does not.
+FAILURES_AS_A_WHOLE = 2
 
-#: Of an error's text so much is kept: names in it may be the sender's.
-LONGEST_ERROR = 500
-
-#: Innermost frames of an error that are kept.
-FRAMES_KEPT = 5
+#: When the first few notifications of a batch fail one by one, the others would, too.
+MOST_FAILURES_ALONE = 3
 
 
 @dataclass(slots=True)
@@ -94,10 +88,13 @@ def apply_open_batches(engine: Engine) -> int:
 
     Returns:
         How many notifications were settled.
+
+    Raises:
+        PutOffError: some were left for later, as the surroundings or this release failed.
+        DBAPIError: Postgres let no batch be claimed, or none be put off.
     """
-    deadline = time.monotonic() + TIME_BUDGET_SECONDS
-    settled = 0
-    while time.monotonic() < deadline:
+    share = Share(engine, partial(_apply, engine), seconds=TIME_BUDGET_SECONDS)
+    while not share.is_over:
         with engine.begin() as connection:
             claimed = inbox.claim(
                 connection,
@@ -107,45 +104,39 @@ def apply_open_batches(engine: Engine) -> int:
             )
         if not claimed:
             break
-        try:
-            settled += _apply_claimed(engine, claimed)
-        except BaseException as error:
-            _give_back(engine, claimed, error)
+        share.work(claimed)
+    if share.failure is not None:
+        raise PutOffError(describe(share.failure)) from share.failure
+    return share.settled
+
+
+def _apply(engine: Engine, batches: Sequence[Batch]) -> int:
+    """Apply batches together, or a single one in trouble one by one; return how many notifications were settled."""
+    batch = batches[0] if len(batches) == 1 else None
+    if batch is not None and batch.attempts > ATTEMPTS_AS_A_WHOLE:
+        return _apply_one_by_one(engine, batch)
+    try:
+        return _apply_bite(engine, batches)
+    except Exception as error:
+        if batch is None or (is_passing(error) and batch.failures < FAILURES_AS_A_WHOLE):
             raise
-    return settled
-
-
-def _apply_claimed(engine: Engine, claimed: Sequence[Batch]) -> int:
-    together = [batch for batch in claimed if batch.attempts <= ATTEMPTS_TOGETHER]
-    settled = _apply_bite(engine, together) if together else 0
-    for batch in claimed:
-        if ATTEMPTS_TOGETHER < batch.attempts <= ATTEMPTS_AS_A_WHOLE:
-            settled += _apply_bite(engine, [batch])
-        elif batch.attempts > ATTEMPTS_AS_A_WHOLE:
-            settled += _apply_one_by_one(engine, batch)
-    return settled
+        logger.debug("trying each notification alone", tenant=batch.tenant, error=describe(error))
+        return _apply_one_by_one(engine, batch)
 
 
 def _apply_bite(engine: Engine, batches: Sequence[Batch]) -> int:
     began = time.monotonic()
     tenant = batches[0].tenant
-    try:
-        with engine.begin() as connection:
-            held = inbox.hold(connection, tenant, [batch.batch_id for batch in batches])
-            batches = [batch for batch in batches if batch.batch_id in held]
-            if not batches:
-                return 0
-            logged = spare(connection, tenant, partial(inbox.notifications_of, connection, batches))
-            settled = settle(logged)
-            marked = write(connection, tenant, settled)
-            blank(connection, tenant, logged)
-            inbox.close(connection, tenant, [batch.batch_id for batch in batches])
-    except Exception as error:
-        if is_passing(error):
-            raise
-        # Something in the bite passes our models and cannot be written: find it.
-        logger.warning("bite refused, trying each notification alone", tenant=tenant, error=describe(error))
-        return sum(_apply_one_by_one(engine, batch) for batch in batches)
+    with engine.begin() as connection:
+        held = inbox.hold(connection, tenant, [batch.batch_id for batch in batches])
+        batches = [batch for batch in batches if batch.batch_id in held]
+        if not batches:
+            return 0
+        logged = spare(connection, tenant, partial(inbox.notifications_of, connection, batches))
+        settled = settle(logged)
+        marked = write(connection, tenant, settled)
+        blank(connection, tenant, logged)
+        inbox.close(connection, tenant, [batch.batch_id for batch in batches])
     _report(tenant, batches, settled, marked, began)
     return len(logged)
 
@@ -190,6 +181,8 @@ def settle(logged: Sequence[Logged]) -> Settled:
             settled.outcomes.append(_outcome(notification, "ignored", "unknown type"))
         except NoHandler:
             settled.outcomes.append(_outcome(notification, "ignored", "no handler"))
+        except (OSError, MemoryError, ImportError):  # no body brings about what the machine lacks
+            raise
         except Exception as error:  # noqa: BLE001 - whatever a body provokes is its own outcome alone
             settled.outcomes.append(failed(notification, error))
         else:
@@ -230,34 +223,47 @@ def _read(body: bytes) -> dict[str, Any]:
 
 
 def _apply_one_by_one(engine: Engine, batch: Batch) -> int:
-    """Try each notification in a transaction of its own, noting beforehand which.
+    """Try each notification in a transaction of its own, noting beforehand which; the batch is closed if none fails.
 
-    A try that ends the worker leaves its note behind, and the next attempt sets that
-    notification aside. Applying the others again changes nothing.
+    A try that ends the worker leaves its note behind: the next worker tries that notification first, and if it ends,
+    too, the one after it sets the notification aside. Applying the others again changes nothing.
+
+    Raises:
+        Exception: some notifications could not be applied, through no fault of what was sent; the others were.
     """
     with engine.begin() as connection:
         if not inbox.hold(connection, batch.tenant, [batch.batch_id]):
             return 0
         logged = inbox.notifications_of(connection, [batch])
-    guilty = batch.trying
+    suspect = batch.trying
+    is_guilty = batch.attempts >= ATTEMPTS_AS_A_WHOLE + 1 + MOST_ENDED_WORKERS
     marked, total, started = 0, Settled(), time.monotonic()
-    for notification in logged:
+    failures: list[Exception] = []
+    for notification in sorted(logged, key=lambda one: one.notification_id != suspect):
+        is_suspect = notification.notification_id == suspect
+        # A worker that comes this far has survived the suspect, so the count begins again.
+        attempt = batch.attempts if is_suspect else min(batch.attempts, ATTEMPTS_AS_A_WHOLE + 1)
         with engine.begin() as connection:
-            inbox.note_trying(connection, batch, notification.notification_id)
-        began = time.monotonic()
+            attempts.note_trying(connection, batch, notification.notification_id, attempts=attempt)
+        began_computing = time.thread_time()
         try:
-            settled, asked = _apply_alone(engine, batch, notification, is_guilty=notification.notification_id == guilty)
-            marked += asked
-        except TimeLimitExceeded:
-            if time.monotonic() - began < SUSPICIOUS_SECONDS:
-                _forget_trying(engine, batch)
+            settled, asked = _apply_alone(engine, batch, notification, is_guilty=is_suspect and is_guilty)
+        except Exception as error:
+            failures.append(error)
+            if len(failures) == MOST_FAILURES_ALONE and not total.applied and not total.outcomes:
+                raise
+            continue
+        except BaseException:  # the worker's time is up
+            if time.thread_time() - began_computing < SUSPICIOUS_SECONDS:
+                with engine.begin() as connection:
+                    attempts.forget_trying(connection, batch)
             raise
-        except BaseException:
-            _forget_trying(engine, batch)
-            raise
+        marked += asked
         total.applied += settled.applied
         total.ahead += settled.ahead
         total.outcomes += settled.outcomes
+    if failures:
+        raise failures[0]
     with engine.begin() as connection:
         inbox.close(connection, batch.tenant, [batch.batch_id])
     _report(batch.tenant, [batch], total, marked, started)
@@ -292,44 +298,6 @@ def _body(logged: Logged) -> tuple[datetime, UUID, bytes]:
     return logged.received_at, logged.notification_id, logged.body
 
 
-def _forget_trying(engine: Engine, batch: Batch) -> None:
-    with engine.begin() as connection:
-        inbox.note_trying(connection, batch, None)
-
-
-def is_passing(error: Exception) -> bool:
-    """Whether the machine failed (Postgres down, a deadlock, a timeout), rather than what it was given."""
-    if not isinstance(error, DBAPIError):
-        return isinstance(error, SQLAlchemyError | OSError | MemoryError)
-    if (getattr(error.orig, "sqlstate", None) or "").startswith(BEYOND_A_LIMIT):
-        return False
-    return isinstance(error, OperationalError | InterfaceError) or error.connection_invalidated
-
-
-def _give_back(engine: Engine, claimed: Sequence[Batch], error: BaseException) -> None:
-    """Let the batches be claimed again soon; where Postgres stays away, their leases run out."""
-    attempts = max(batch.attempts for batch in claimed)
-    after = min(timedelta(seconds=0.2 * 2 ** min(attempts, 8)), inbox.LEASE)
-
-    def attempt() -> None:
-        with engine.begin() as connection:
-            inbox.give_back(
-                connection, claimed[0].tenant, [batch.batch_id for batch in claimed], after=after, error=describe(error)
-            )
-
-    # A Postgres that comes back from a crash is waited for: this thread has nothing else to do.
-    patient = Retrying(
-        retry=retry_if_exception(lambda failure: isinstance(failure, DBAPIError) and is_passing(failure)),
-        wait=wait_random_exponential(multiplier=0.1, max=1),
-        stop=stop_after_delay(inbox.LEASE),
-        reraise=True,
-    )
-    try:
-        patient(attempt)
-    except DBAPIError as failure:
-        logger.warning("batches stay leased", tenant=claimed[0].tenant, error=type(failure.orig).__name__)
-
-
 def _outcome(notification: Logged, state: Any, reason: str, **details: str) -> Outcome:
     return Outcome(
         notification.batch_id, notification.notification_id, notification.received_at, state, reason, **details
@@ -338,24 +306,8 @@ def _outcome(notification: Logged, state: Any, reason: str, **details: str) -> O
 
 def failed(notification: Logged, error: Exception) -> Outcome:
     """The outcome of a notification that raised: what, and where, without its values."""
-    frames = traceback.extract_tb(error.__traceback__)[-FRAMES_KEPT:]
-    where = "\n".join(f"{Path(frame.filename).name}:{frame.lineno} in {frame.name}" for frame in frames)
     reason = {
         orjson.JSONDecodeError: "not JSON",
         ValidationError: "not as documented",
     }.get(type(error), "refused by Postgres" if isinstance(error, DBAPIError) else "cannot be applied")
-    return _outcome(notification, "failed", reason, error=describe(error), traceback=where)
-
-
-def describe(error: BaseException) -> str:
-    """One line about an error, without what was sent, fit for Postgres."""
-    return clean_text(_told(error))[:LONGEST_ERROR]
-
-
-def _told(error: BaseException) -> str:
-    if isinstance(error, ValidationError):
-        found = error.errors(include_input=False, include_url=False, include_context=False)
-        return "; ".join(f"{'.'.join(str(part) for part in one['loc']) or 'body'}: {one['msg']}" for one in found[:5])
-    if isinstance(error, DBAPIError):
-        return f"{type(error.orig).__name__}: {getattr(getattr(error.orig, 'diag', None), 'message_primary', '') or ''}"
-    return f"{type(error).__name__}: {error}"
+    return _outcome(notification, "failed", reason, error=describe(error), traceback="\n".join(frames(error)))

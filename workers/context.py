@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from threading import Lock
@@ -40,6 +40,7 @@ class Context:
     """Engine, Redis and API clients of a process; ``most_turns`` threads may read for one tenant.
 
     The process is registered and its heartbeat beats while the context is entered.
+    ``apply_again`` holds what woke a worker that could not apply all, until another is woken.
     """
 
     engine: Engine
@@ -50,6 +51,7 @@ class Context:
     most_turns: int
     longest_wait_seconds: float = LONGEST_WAIT_SECONDS
     usage: Usage = field(default_factory=Usage)
+    apply_again: deque[UUID] = field(default_factory=lambda: deque(maxlen=1))
     _clients: dict[tuple[str, CallReason], Client] = field(default_factory=dict)
     _turns: Counter[str] = field(default_factory=Counter)
     _lock: Lock = field(default_factory=Lock)

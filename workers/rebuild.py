@@ -21,6 +21,7 @@ from storage import replay as log
 from storage import swap as swapping
 from storage.batches import Logged
 from storage.database import wait_in_transaction
+from storage.errors import is_passing
 from storage.findings import Entity
 from storage.fold import Fold
 from storage.forgotten import spare_again
@@ -28,7 +29,7 @@ from storage.history import observe
 from storage.rebuild import REBUILD, Compared, Difference
 from storage.replay import Scope
 from storage.upsert import upsert
-from workers.apply import MOST_BYTES, MOST_NOTIFICATIONS, is_passing, settle
+from workers.apply import MOST_BYTES, MOST_NOTIFICATIONS, settle
 from workers.replay import bites, committed_bites, patiently
 
 #: Serialises rebuilds: they share the schema.

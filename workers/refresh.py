@@ -7,6 +7,7 @@ own reads alone.
 
 from __future__ import annotations
 
+import contextlib
 import random
 import time
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ from typing import Any
 
 from pydantic import ValidationError
 from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from ampeco.client import Answer, Client
 from ampeco.errors import ApiError, Forbidden, NotFound, RateLimited, Unauthorised, Unavailable
@@ -23,6 +25,7 @@ from ampeco.kinds import KINDS
 from ampeco.listing import Params
 from storage import refresh_queue, refusals, walks
 from storage.drift import record_drift
+from storage.errors import is_passing
 from storage.facts import presence
 from storage.findings import Findings
 from storage.fold import Fold
@@ -33,6 +36,7 @@ from storage.refresh_queue import RefreshRequest
 from storage.upsert import upsert
 from workers.budget import HeldBackError
 from workers.context import Context
+from workers.failures import describe
 from workers.logs import get_logger
 from workers.metrics import API_READS
 from workers.pause import fail, pause, recovered
@@ -161,6 +165,11 @@ class _Round:
             # It speaks for the whole tenant: leave the rest of what we claimed, too.
             seconds = hold_back(self._context, self._tenant, error)
             self._leave(timedelta(seconds=seconds), str(error), counts=False)
+        except Exception:
+            # Postgres, Redis or our own code failed: no trouble of these reads either.
+            with contextlib.suppress(SQLAlchemyError):
+                self._leave(FIRST_RETRY, None, counts=False)
+            raise
         self._context.usage.saved(self._tenant, "refresh", self._settled_marks - self._calls)
 
     def _settle_known(self) -> None:
@@ -240,8 +249,6 @@ class _Round:
                     found, gone = Findings(), True
                     at = error.tenant_time
                     found.facts.append(presence(self._kind, request.entity_id, began_at=at, gone=True))
-            API_READS.labels(self._tenant, "gone" if gone else "found").inc()
-            self._store(found, [request], gone=gone)
         except Forbidden as error:
             if not self._is_alone_refused():
                 raise
@@ -254,6 +261,17 @@ class _Round:
         except _OF_THE_TENANT:
             raise
         except (ApiError, ValidationError, ValueError) as error:
+            self._fail(request, error)
+        else:
+            API_READS.labels(self._tenant, "gone" if gone else "found").inc()
+            self._store_one(request, found, gone=gone)
+
+    def _store_one(self, request: RefreshRequest, found: Findings, *, gone: bool) -> None:
+        try:
+            self._store(found, [request], gone=gone)
+        except DBAPIError as error:
+            if is_passing(error):
+                raise
             self._fail(request, error)
 
     def _is_alone_refused(self) -> bool:
@@ -280,8 +298,15 @@ class _Round:
             found.add(one)
             requests.append(request)
         API_READS.labels(self._tenant, "listed").inc(len(requests))
-        if requests:
+        if not requests:
+            return
+        try:
             self._store(found, requests)
+        except DBAPIError as error:
+            if is_passing(error):
+                raise
+            # Postgres refuses a value of one of them: they stay in hand, and are read one by one.
+            logger.warning("page refused", tenant=self._tenant, kind=self._kind, error=describe(error))
 
     def _wanted(self, ids: Sequence[int], *, is_listed: bool = False) -> dict[int, Wanted]:
         with self._context.engine.begin() as connection:
@@ -293,6 +318,16 @@ class _Round:
         }
 
     def _store(self, found: Findings, requests: Sequence[RefreshRequest], *, gone: bool = False) -> None:
+        in_hand = dict(self.open)
+        try:
+            self._write(found, requests, gone=gone)
+        except Exception:
+            self.open = in_hand  # nothing was committed
+            raise
+        self._is_trial = False
+        self._refused_in_a_row = 0
+
+    def _write(self, found: Findings, requests: Sequence[RefreshRequest], *, gone: bool) -> None:
         ids = [request.entity_id for request in requests]
         with self._context.engine.begin() as connection:
             if self._is_trial:
@@ -314,8 +349,6 @@ class _Round:
                     why = "no listing shows it yet" if request.reference else "the API still shows an older state"
                     self._postpone(connection, [request], _retry_delay(request.attempts), why, counts=True)
             record_drift(connection, self._tenant, found.drift)
-        self._is_trial = False
-        self._refused_in_a_row = 0
 
     def _is_settled(self, request: RefreshRequest, stored: Known, *, was_found: bool) -> bool:
         if request.reference:
@@ -399,7 +432,7 @@ def _describe(error: Exception) -> str:
     if isinstance(error, ValidationError):
         found = error.errors(include_input=False, include_url=False, include_context=False)[0]
         return f"{'.'.join(str(part) for part in found['loc'])}: {found['msg']}"
-    return str(error)
+    return describe(error) if isinstance(error, DBAPIError) else str(error)
 
 
 def _labels(request: RefreshRequest) -> dict[str, object]:

@@ -18,13 +18,14 @@ from sqlalchemy.exc import DBAPIError
 from storage import replay as log
 from storage.batches import Logged, set_aside
 from storage.blanking import blank
+from storage.errors import is_passing
 from storage.findings import Findings
 from storage.forgotten import spare_again
 from storage.ids import made_at
 from storage.refresh_queue import READABLE
 from storage.replay import Scope
 from storage.retention import keep_days
-from workers.apply import MOST_BYTES, MOST_NOTIFICATIONS, Settled, failed, is_passing, settle, write
+from workers.apply import MOST_BYTES, MOST_NOTIFICATIONS, Settled, failed, settle, write
 from workers.logs import get_logger
 
 logger = get_logger(__name__)

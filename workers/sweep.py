@@ -46,6 +46,19 @@ def sweep_batches(engine: Engine, broker: Broker, *, age: timedelta) -> int:
     return len(overdue)
 
 
+def wake_apply(context: Context, broker: Broker) -> bool:
+    """Wake a worker where one of this process could not apply all since the last call; returns whether it did.
+
+    The sweep would find what is open, too, but later.
+    """
+    try:
+        batch_id = context.apply_again.pop()
+    except IndexError:
+        return False
+    broker.enqueue(apply_message(batch_id))
+    return True
+
+
 def wake_refreshes(engine: Engine, broker: Broker, client: redis.Redis) -> int:
     """Wake the readers of each tenant that has reads due and is not paused; returns how many."""
     with engine.begin() as connection:

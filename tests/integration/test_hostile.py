@@ -10,8 +10,10 @@ from ampeco.redaction import clean
 from storage.findings import Findings
 from tests.support.facts import sample
 from tests.support.hostile import LONG
-from tests.support.service import Service
+from tests.support.service import Service, eventually
 from workers import apply
+from workers.failures import LONGEST_ERROR
+from workers.putting_off import PutOffError
 
 GOOD = sample("NetworkStatusNotification.available")
 
@@ -69,7 +71,7 @@ def test_what_is_beyond_a_limit_of_postgres_fails_and_is_not_tried_for_ever(
     assert open_batches(service) == 0
 
 
-def test_what_no_row_can_hold_fails_and_is_not_tried_for_ever(
+def test_what_our_code_cannot_write_waits_alone_for_a_release_that_can(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given a release that finds a value for which there is no JSON
@@ -81,13 +83,18 @@ def test_what_no_row_can_hold_fails_and_is_not_tried_for_ever(
             row["hardware_status"] = object()
         return found
 
-    monkeypatch.setattr(apply, "findings_of", findings_of)
     service.post(sample("HardwareStatusNotification.evse"))
     service.post(GOOD)
-    service.apply()
-    (failed,) = service.query("SELECT state, reason FROM ingest.outcome")
-    assert failed == {"state": "failed", "reason": "cannot be applied"}
+    with monkeypatch.context() as patched:
+        patched.setattr(apply, "findings_of", findings_of)
+        with pytest.raises(PutOffError, match="Type is not JSON serializable: object"):
+            service.apply()
+    # Then its neighbour does not wait, and it did not fail
     assert service.count("charging.charge_point WHERE network_status = 'available'") == 1
+    assert service.count("ingest.outcome") == 0
+    assert open_batches(service) == 1
+    # When a release comes that can, then it is applied without a replay
+    eventually(lambda: service.apply() == 1)
     assert open_batches(service) == 0
 
 
@@ -100,6 +107,6 @@ def test_the_error_of_a_hostile_name_is_short_and_storable(service: Service, mon
     service.apply()
     (failed,) = service.query("SELECT error FROM ingest.outcome")
     assert failed["error"].startswith("ValueError: no such key: \ufffd\ufffdx")
-    assert len(failed["error"]) == apply.LONGEST_ERROR
+    assert len(failed["error"]) == LONGEST_ERROR
     assert clean(failed["error"]) == failed["error"]
     assert open_batches(service) == 0

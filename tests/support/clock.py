@@ -1,4 +1,10 @@
-"""A wrong clock for real processes, by libfaketime: only the wall clock is wrong, never the monotonic one."""
+"""A wrong clock for real processes, by libfaketime: only the wall clock is wrong, never the monotonic one.
+
+Timeouts of locks, queues, ``select``, asyncio and uvloop are as they should be in such a process. ``time.sleep`` of
+Python 3.11 and later is not: it waits by ``clock_nanosleep`` until a monotonic time, of which libfaketime 0.9.10
+makes a time in the past unless it fakes that clock, too. So such a Python sleeps otherwise: see
+``wrong_clock/sitecustomize.py``.
+"""
 
 from __future__ import annotations
 
@@ -42,6 +48,7 @@ class WrongClock:
             "FAKETIME_NO_CACHE": "1",
             "FAKETIME_DONT_FAKE_MONOTONIC": "1",
             "DONT_FAKE_MONOTONIC": "1",
+            "PYTHONPATH": str(Path(__file__).parent / "wrong_clock"),
         }
 
 

@@ -10,6 +10,7 @@ from uuid import UUID
 import psycopg
 from sqlalchemy import Engine, text
 
+from storage import attempts
 from storage import batches as inbox
 from storage.database_url import conninfo
 from storage.inbox import Entry, Group, commit_groups
@@ -90,7 +91,7 @@ def test_a_batch_given_back_waits_and_says_why(database_url: str, engine: Engine
     commit(database_url, one)
     claim(engine)
     with engine.begin() as connection:
-        inbox.give_back(connection, "a", [one.batch_id], after=timedelta(0), error="Postgres went away")
+        attempts.give_back(connection, "a", [one.batch_id], after=timedelta(0), error="Postgres went away")
     with engine.connect() as connection:
         assert connection.execute(text("SELECT last_error FROM ingest.batch")).scalar() == "Postgres went away"
     assert len(claim(engine)) == 1

@@ -1,0 +1,121 @@
+"""How attempts at claimed batches are noted while they last, and how they end in vain.
+
+An attempt that does not count leaves no trace but ``failures`` and ``last_error``: what the surroundings did is
+never taken for something that a notification did.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+from uuid import UUID
+
+from sqlalchemy import Connection, text
+
+from storage.batches import LEASE, LONGEST_RETRY, LONGEST_WAIT, Batch
+
+#: The first retry comes after twice this, the next after four times, and so on.
+FIRST_RETRY = timedelta(seconds=0.2)
+
+_NOTE_TRYING = text("""
+UPDATE ingest.batch
+   SET trying = :notification_id, attempts = :attempts, lease_expires_at = now() + :lease
+ WHERE tenant = :tenant
+   AND batch_id = :batch_id
+   AND applied_at IS NULL
+""")
+
+
+def note_trying(connection: Connection, batch: Batch, notification_id: UUID, *, attempts: int) -> None:
+    """Note which notification is tried alone, before the try; commit at once.
+
+    Parameters:
+        attempts: what the count of the batch's attempts is set to.
+    """
+    connection.execute(
+        _NOTE_TRYING,
+        {
+            "tenant": batch.tenant,
+            "batch_id": batch.batch_id,
+            "notification_id": notification_id,
+            "attempts": attempts,
+            "lease": LEASE,
+        },
+    )
+
+
+_FORGET_TRYING = text("""
+UPDATE ingest.batch
+   SET trying = NULL
+ WHERE tenant = :tenant
+   AND batch_id = :batch_id
+   AND applied_at IS NULL
+""")
+
+
+def forget_trying(connection: Connection, batch: Batch) -> None:
+    """Take back the note of a try that ended, whatever came of it."""
+    connection.execute(_FORGET_TRYING, {"tenant": batch.tenant, "batch_id": batch.batch_id})
+
+
+_GIVE_BACK = text("""
+UPDATE ingest.batch
+   SET lease_expires_at = now() + :after, last_error = :error
+ WHERE tenant = :tenant
+   AND batch_id = ANY(:batch_ids)
+   AND applied_at IS NULL
+""")
+
+
+def give_back(connection: Connection, tenant: str, batch_ids: Sequence[UUID], *, after: timedelta, error: str) -> None:
+    """Leave batches to a later attempt, no sooner than ``after`` from now; this one stays counted."""
+    connection.execute(_GIVE_BACK, {"tenant": tenant, "batch_ids": list(batch_ids), "after": after, "error": error})
+
+
+_PUT_OFF = text("""
+UPDATE ingest.batch
+   SET attempts = greatest(attempts - 1, 0),
+       trying = NULL,
+       failures = failures + 1,
+       last_error = :error,
+       lease_expires_at = now() + least(
+           greatest(least(:first_retry * 2 ^ least(failures + 1, 20), :longest_retry), :at_least), :longest_wait)
+ WHERE tenant = :tenant
+   AND batch_id = ANY(:batch_ids)
+   AND applied_at IS NULL
+""")
+
+
+def put_off(connection: Connection, tenant: str, batch_ids: Sequence[UUID], *, at_least: timedelta, error: str) -> None:
+    """Leave batches to a later attempt, as this one failed through no fault of theirs and does not count.
+
+    Parameters:
+        at_least: they are not tried again sooner.
+        error: what failed, in one line.
+    """
+    connection.execute(
+        _PUT_OFF,
+        {
+            "tenant": tenant,
+            "batch_ids": list(batch_ids),
+            "error": error,
+            "at_least": at_least,
+            "first_retry": FIRST_RETRY,
+            "longest_retry": LONGEST_RETRY,
+            "longest_wait": LONGEST_WAIT,
+        },
+    )
+
+
+_HAND_BACK = text("""
+UPDATE ingest.batch
+   SET attempts = greatest(attempts - 1, 0), lease_expires_at = NULL
+ WHERE tenant = :tenant
+   AND batch_id = ANY(:batch_ids)
+   AND applied_at IS NULL
+""")
+
+
+def hand_back(connection: Connection, tenant: str, batch_ids: Sequence[UUID]) -> None:
+    """Free claimed batches that were not tried."""
+    connection.execute(_HAND_BACK, {"tenant": tenant, "batch_ids": list(batch_ids)})

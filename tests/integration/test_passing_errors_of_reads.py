@@ -1,0 +1,71 @@
+"""A read that the surroundings fail is made again soon, and counts for nothing; what Postgres refuses is its own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from sqlalchemy.exc import DBAPIError
+
+from tests.support.ampeco import shown
+from tests.support.facts import sample
+from tests.support.whole import Whole
+
+NUMBERS = (901, 902, 903, 904)
+
+
+def execute(whole: Whole, statement: str) -> None:
+    with whole.service.engine.begin() as connection:
+        connection.exec_driver_sql(statement)
+
+
+def wanted(whole: Whole) -> list[dict[str, Any]]:
+    return whole.service.query(
+        "SELECT entity_id, attempts, lease_expires_at, last_error, due_at < now() + interval '10 seconds' AS is_soon"
+        "  FROM ingest.refresh_request WHERE entity = 'evse' ORDER BY entity_id"
+    )
+
+
+@pytest.fixture
+def changed(whole: Whole) -> Whole:
+    """A fleet of known EVSEs that have changed."""
+    for number in NUMBERS:
+        whole.ampeco.resources[f"evses/v2.1/{number}"] = shown("evse_read") | {"id": number}
+        whole.tell(sample("evse.changed") | {"evseId": number})
+    return whole
+
+
+@pytest.mark.parametrize("number", [1, 4], ids=["one read", "a listing"])
+def test_a_database_that_fails_costs_no_attempt_and_no_lease(whole: Whole, number: int) -> None:
+    for one in NUMBERS[:number]:
+        whole.ampeco.resources[f"evses/v2.1/{one}"] = shown("evse_read") | {"id": one}
+        whole.tell(sample("evse.changed") | {"evseId": one})
+    execute(whole, "ALTER TABLE charging.connector RENAME TO elsewhere")
+    for _ in range(3):
+        with pytest.raises(DBAPIError):
+            whole.refresh()
+    # Then each is due again soon, and no attempt is counted
+    found = wanted(whole)
+    assert len(found) == number
+    for one in found:
+        assert (one["attempts"], one["lease_expires_at"], one["last_error"], one["is_soon"]) == (0, None, None, True)
+    # When it is right again, then all are read
+    execute(whole, "ALTER TABLE charging.elsewhere RENAME TO connector")
+    whole.refresh()
+    assert wanted(whole) == []
+
+
+def test_what_postgres_refuses_of_one_read_holds_up_no_other(changed: Whole) -> None:
+    # Given a value of one of several EVSEs that Postgres refuses
+    execute(
+        changed,
+        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS"
+        " $$ BEGIN RAISE numeric_value_out_of_range USING MESSAGE = 'out of range'; END $$;"
+        "CREATE TRIGGER refuse BEFORE INSERT ON charging.evse FOR EACH ROW WHEN (NEW.evse_id = 903)"
+        " EXECUTE FUNCTION refuse()",
+    )
+    changed.refresh()
+    (left,) = wanted(changed)
+    assert (left["entity_id"], left["attempts"]) == (903, 1)
+    assert left["last_error"] == "NumericValueOutOfRange: out of range"
+    assert changed.service.count("charging.evse") == 3

@@ -1,0 +1,100 @@
+"""Batches whose attempt failed through no fault of theirs are left for later, and the log says why.
+
+The database, its settings, a pooler or our own code failed: nothing of that is recorded against a notification.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import DBAPIError
+from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random_exponential
+
+from storage import attempts
+from storage.batches import LEASE, Batch
+from storage.errors import is_passing
+from workers.failures import describe, place
+from workers.logs import Throttle, get_logger
+from workers.metrics import BATCHES_PUT_OFF
+
+logger = get_logger(__name__)
+
+#: Attempts that take long, as when one by one is tried, take at most this share of a thread.
+LONGEST_SHARE = 0.1
+
+_is_new = Throttle()
+
+
+class PutOffError(Exception):
+    """Open batches were left for later, as the surroundings or this release failed, and not what was sent."""
+
+
+def put_off(engine: Engine, batches: Sequence[Batch], error: BaseException, *, took_seconds: float) -> None:
+    """Leave batches to a later attempt and log the cause; this one does not count.
+
+    Raises:
+        DBAPIError: Postgres stays away; the leases of the batches run out by themselves.
+    """
+    tenant, described = batches[0].tenant, describe(error)
+    name = described.partition(":")[0]
+    BATCHES_PUT_OFF.labels(tenant, name).inc(len(batches))
+    if _is_new(name):
+        logger.warning(
+            "batches put off: the surroundings failed, not what was sent; they are tried again until it is put right",
+            tenant=tenant,
+            batches=len(batches),
+            first_batch=str(batches[0].batch_id),
+            error=described,
+            where=place(error),
+        )
+    at_least = timedelta(seconds=took_seconds / LONGEST_SHARE)
+    ids = [batch.batch_id for batch in batches]
+    _patiently(engine, tenant, lambda c: attempts.put_off(c, tenant, ids, at_least=at_least, error=described))
+
+
+def hand_back(engine: Engine, batches: Sequence[Batch]) -> None:
+    """Free claimed batches that were not tried.
+
+    Raises:
+        DBAPIError: Postgres stays away; the leases of the batches run out by themselves.
+    """
+    if batches:
+        tenant, ids = batches[0].tenant, [batch.batch_id for batch in batches]
+        _patiently(engine, tenant, lambda c: attempts.hand_back(c, tenant, ids))
+
+
+def give_back(engine: Engine, batches: Sequence[Batch], error: BaseException) -> None:
+    """Leave batches that took up a worker's time to another attempt, soon; this one counts.
+
+    Raises:
+        DBAPIError: Postgres stays away; the leases of the batches run out by themselves.
+    """
+    tenant, ids = batches[0].tenant, [batch.batch_id for batch in batches]
+    _patiently(
+        engine,
+        tenant,
+        lambda c: attempts.give_back(c, tenant, ids, after=attempts.FIRST_RETRY, error=describe(error)),
+    )
+
+
+def _patiently(engine: Engine, tenant: str, write: Callable[[Connection], None]) -> None:
+    """Write in a transaction of its own, waiting for a Postgres that comes back from a crash."""
+
+    def attempt() -> None:
+        with engine.begin() as connection:
+            write(connection)
+
+    # This thread has nothing else to do: without Postgres nothing can be applied.
+    patient = Retrying(
+        retry=retry_if_exception(lambda failure: isinstance(failure, DBAPIError) and is_passing(failure)),
+        wait=wait_random_exponential(multiplier=0.1, max=1),
+        stop=stop_after_delay(LEASE),
+        reraise=True,
+    )
+    try:
+        patient(attempt)
+    except DBAPIError as failure:
+        logger.warning("batches stay leased", tenant=tenant, error=describe(failure))
+        raise

@@ -1,0 +1,107 @@
+"""Jobs that a process repeats beside its queues, each in a thread of its own, by the monotonic clock.
+
+A wall clock that is set back or forward moves no job, and a job that fails or hangs holds up no other.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+from redis.exceptions import RedisError
+from sqlalchemy.exc import SQLAlchemyError
+
+from workers.failures import describe
+from workers.logs import Throttle, get_logger
+from workers.metrics import JOB_AGE
+
+logger = get_logger(__name__)
+
+#: How long a thread sleeps at a time, and so how soon it notices that it is to stop. ``Event.wait`` would wake at
+#: once, but goes by the wall clock where Python was built for an old C library.
+NAP_SECONDS = 0.2
+
+#: A job that did not succeed for so many of its intervals is overdue, but not before a minute has passed.
+INTERVALS_UNTIL_OVERDUE = 5
+LEAST_SECONDS_UNTIL_OVERDUE = 60.0
+
+
+@dataclass
+class _Job:
+    name: str
+    seconds: float
+    run: Callable[[], Any]
+    succeeded_at: float = field(default_factory=time.monotonic)
+
+    @property
+    def age_seconds(self) -> float:
+        return time.monotonic() - self.succeeded_at
+
+
+class Scheduler:
+    """Runs jobs at intervals, the first time at once; a run that takes longer than its interval skips the next."""
+
+    def __init__(self) -> None:
+        self._jobs: list[_Job] = []
+        self._threads: list[threading.Thread] = []
+        self._stopping = threading.Event()
+        self._is_new = Throttle()
+
+    def every(self, interval: timedelta, name: str, job: Callable[[], Any]) -> None:
+        """Add a job.
+
+        Parameters:
+            interval: from the beginning of a run to that of the next.
+            name: what it is called in the log and in metrics.
+        """
+        self._jobs.append(_Job(name, interval.total_seconds(), job))
+
+    def start(self) -> None:
+        """Start the jobs, each in a thread of its own."""
+        for job in self._jobs:
+            job.succeeded_at = time.monotonic()
+            JOB_AGE.labels(job.name).set_function(lambda job=job: job.age_seconds)  # type: ignore[misc]
+            thread = threading.Thread(target=self._repeat, args=(job,), name=f"job {job.name}", daemon=True)
+            thread.start()
+            self._threads.append(thread)
+
+    def stop(self, *, timeout_seconds: float) -> None:
+        """Begin no further run, and wait for those under way."""
+        self._stopping.set()
+        deadline = time.monotonic() + timeout_seconds
+        for thread in self._threads:
+            thread.join(max(deadline - time.monotonic(), 0.0))
+        if hanging := [thread.name for thread in self._threads if thread.is_alive()]:
+            logger.warning("jobs did not end in time", jobs=hanging)
+
+    def overdue(self) -> list[str]:
+        """Return the jobs that have not succeeded for several of their intervals."""
+        return [
+            job.name
+            for job in self._jobs
+            if job.age_seconds > max(job.seconds * INTERVALS_UNTIL_OVERDUE, LEAST_SECONDS_UNTIL_OVERDUE)
+        ]
+
+    def _repeat(self, job: _Job) -> None:
+        due = time.monotonic()
+        while not self._stopping.is_set():
+            self._run(job)
+            due = max(due + job.seconds, time.monotonic())
+            while not self._stopping.is_set() and (left := due - time.monotonic()) > 0:
+                time.sleep(min(left, NAP_SECONDS))
+
+    def _run(self, job: _Job) -> None:
+        try:
+            job.run()
+        except (RedisError, SQLAlchemyError) as error:
+            # The server is down, which its own checks report; the next run comes soon.
+            if self._is_new((job.name, type(error))):
+                logger.warning("job put off", job=job.name, error=describe(error))
+        except Exception:
+            logger.exception("job failed", job=job.name)
+        else:
+            job.succeeded_at = time.monotonic()
