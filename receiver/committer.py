@@ -21,6 +21,7 @@ from psycopg.conninfo import make_conninfo
 from receiver.metrics import COMMIT_FAILURES, COMMIT_SECONDS, COMMITTED_TOGETHER, WAITING
 from storage.database import connection_arguments, conninfo
 from storage.inbox import Entry, Group, commit_groups, make_partitions
+from workers.errors import cause
 from workers.logs import get_logger
 
 logger = get_logger(__name__)
@@ -167,7 +168,7 @@ class GroupCommitter:
                     await commit_groups(await self._connected(), groups)
             except (psycopg.Error, OSError) as error:
                 COMMIT_FAILURES.labels(type(error).__name__).inc()
-                logger.warning("commit failed", error=type(error).__name__, waiting=self.waiting)
+                logger.warning("commit failed", error=cause(error), waiting=self.waiting)
                 if not await self._mend(error, groups):
                     await asyncio.sleep(delay)
                     delay = min(delay * 2, LONGEST_RETRY_SECONDS)

@@ -42,6 +42,7 @@ from storage.fold import Fold
 from storage.forgotten import spare, spare_again
 from storage.history import observe
 from storage.upsert import upsert
+from workers.errors import cause
 from workers.logs import get_logger
 from workers.metrics import CLOCKS_AHEAD, NOTIFICATIONS_APPLIED, NOTIFICATIONS_SET_ASIDE
 
@@ -327,7 +328,7 @@ def _give_back(engine: Engine, claimed: Sequence[Batch], error: BaseException) -
     try:
         patient(attempt)
     except DBAPIError as failure:
-        logger.warning("batches stay leased", tenant=claimed[0].tenant, error=type(failure.orig).__name__)
+        logger.warning("batches stay leased", tenant=claimed[0].tenant, error=cause(failure))
 
 
 def _outcome(notification: Logged, state: Any, reason: str, **details: str) -> Outcome:

@@ -13,7 +13,7 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from dramatiq import Broker, Worker
 from redis.exceptions import RedisError
 from sqlalchemy import Engine, text
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import SQLAlchemyError
 
 from storage import arrivals, resends, uptime, usage, walks
 from storage.partitions import MAKE_PARTITIONS
@@ -30,6 +30,7 @@ from workers.broker import (
     worker_middleware,
 )
 from workers.context import Context, create_context
+from workers.errors import cause
 from workers.guardian import Guardian
 from workers.listening import listen
 from workers.logs import get_logger
@@ -155,9 +156,9 @@ def _guarded(name: str, job: Callable[[], Any]) -> Callable[[], None]:
     def run() -> None:
         try:
             job()
-        except (RedisError, DBAPIError) as error:
+        except (RedisError, SQLAlchemyError) as error:
             # A server that is down is everybody's news; the next run comes soon.
-            logger.warning("job put off", job=name, error=type(error).__name__)
+            logger.warning("job put off", job=name, error=cause(error))
         except Exception:
             logger.exception("job failed", job=name)
 
