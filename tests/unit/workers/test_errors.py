@@ -36,7 +36,7 @@ def test_what_a_library_advises_its_programmers_is_left_out() -> None:
     assert cause(error) == "QueuePool limit of size 1 reached"
 
 
-def test_a_redis_with_another_password_and_without_one_is_told_apart() -> None:
+def test_a_wrong_password_of_redis_and_a_missing_one_differ() -> None:
     with own_redis() as server:
         with create_redis(server.url) as client:
             client.config_set("requirepass", "s3cret")
