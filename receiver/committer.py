@@ -19,7 +19,7 @@ import psycopg
 from psycopg.conninfo import make_conninfo
 
 from receiver.metrics import COMMIT_FAILURES, COMMIT_SECONDS, COMMITTED_TOGETHER, WAITING
-from storage.database import connection_arguments, conninfo
+from storage.database import connection_arguments, conninfo, is_lost_connection
 from storage.inbox import Entry, Group, commit_groups, make_partitions
 from workers.errors import cause
 from workers.logs import get_logger
@@ -101,8 +101,7 @@ class GroupCommitter:
         expiry.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await expiry
-        if self._connection is not None:
-            await self._connection.close()
+        await self._disconnect()
 
     async def commit(self, entry: Entry) -> None:
         """Return once the entry is committed.
@@ -169,6 +168,8 @@ class GroupCommitter:
             except (psycopg.Error, OSError) as error:
                 COMMIT_FAILURES.labels(type(error).__name__).inc()
                 logger.warning("commit failed", error=cause(error), waiting=self.waiting)
+                if is_lost_connection(error):
+                    await self._disconnect()
                 if not await self._mend(error, groups):
                     await asyncio.sleep(delay)
                     delay = min(delay * 2, LONGEST_RETRY_SECONDS)
@@ -216,6 +217,12 @@ class GroupCommitter:
                 make_conninfo(conninfo(self._database_url), **arguments), autocommit=True
             )
         return self._connection
+
+    async def _disconnect(self) -> None:
+        """Let the next commit open a connection, where one is open."""
+        if self._connection is not None:
+            await self._connection.close()
+            self._connection = None
 
     async def _expire(self) -> None:
         loop = asyncio.get_running_loop()

@@ -1,8 +1,15 @@
-"""No connection waits for ever: neither in the server, nor for a server that fell silent."""
+"""What every connection to Postgres is held to: limits, one idea of when it is lost, and proof that writes work."""
 
 from __future__ import annotations
 
+import psycopg
+import pytest
 from sqlalchemy import Engine, text
+from sqlalchemy.exc import DBAPIError
+
+from storage.database import create_database_engine, is_lost_connection, prove_writable, server_message
+from tests.support.servers import own_postgres, standby_of
+from tests.support.service import eventually
 
 
 def test_every_limit_is_set_on_a_connection(shared_engine: Engine) -> None:
@@ -12,3 +19,82 @@ def test_every_limit_is_set_on_a_connection(shared_engine: Engine) -> None:
         parameters = connection.connection.dbapi_connection.info.get_parameters()  # type: ignore[union-attr]
     for limit in ("connect_timeout", "tcp_user_timeout", "keepalives_idle", "keepalives_interval", "keepalives_count"):
         assert int(parameters[limit]) > 0
+
+
+LOSSES = {
+    "57P01": "SELECT pg_terminate_backend(pg_backend_pid())",
+    "25P03": "SET LOCAL idle_in_transaction_session_timeout = 1",
+    "25006": "SET LOCAL transaction_read_only = on; CREATE TABLE public.refused ()",
+    "26000": "EXECUTE statement_of_another_server",
+    "42P05": "PREPARE twice AS SELECT 1; PREPARE twice AS SELECT 1",
+    "57P03": "DO $$ BEGIN RAISE SQLSTATE '57P03'; END $$",
+    "08006": "DO $$ BEGIN RAISE SQLSTATE '08006'; END $$",
+}
+
+REFUSALS = {
+    "22012": "SELECT 1 / 0",
+    "23514": "DO $$ BEGIN RAISE SQLSTATE '23514'; END $$",
+    "57014": "SET LOCAL statement_timeout = 1; SELECT pg_sleep(5)",
+    "40P01": "DO $$ BEGIN RAISE SQLSTATE '40P01'; END $$",
+}
+
+
+def provoke(engine: Engine, statement: str) -> tuple[int, DBAPIError]:
+    """Run a statement that fails, at once or soon; returns the server's process and the error."""
+    with engine.connect() as connection:
+        process = connection.execute(text("SELECT pg_backend_pid()")).scalar_one()
+
+        def fail() -> None:
+            connection.exec_driver_sql(statement)
+            eventually(lambda: connection.exec_driver_sql("SELECT 1").scalar() is None)
+
+        with pytest.raises(DBAPIError) as raised:
+            fail()
+    return process, raised.value
+
+
+def process_of(engine: Engine) -> int:
+    with engine.connect() as connection:
+        return int(connection.execute(text("SELECT pg_backend_pid()")).scalar_one())
+
+
+@pytest.mark.parametrize("state", LOSSES)
+def test_a_lost_connection_is_not_used_again(engine: Engine, state: str) -> None:
+    process, error = provoke(engine, LOSSES[state])
+    assert getattr(error.orig, "sqlstate", None) == state
+    assert is_lost_connection(error)
+    assert process_of(engine) != process
+
+
+@pytest.mark.parametrize("state", REFUSALS)
+def test_a_refused_statement_leaves_its_connection_in_use(engine: Engine, state: str) -> None:
+    process, error = provoke(engine, REFUSALS[state])
+    assert getattr(error.orig, "sqlstate", None) == state
+    assert not is_lost_connection(error)
+    assert process_of(engine) == process
+
+
+def test_writes_are_proved_on_a_primary_and_disproved_on_a_standby() -> None:
+    with own_postgres() as primary, standby_of(primary) as standby:
+        url = f"postgresql://nobody@/postgres?host={primary.directory}"
+        with primary.connect("postgres") as connection:
+            connection.execute("CREATE ROLE nobody LOGIN")  # it needs no right of its own
+        engine = create_database_engine(url, application_name="tests", pool_size=1)
+        with engine.begin() as connection:
+            prove_writable(connection)
+        engine.dispose()
+        engine = create_database_engine(standby.url, application_name="tests", pool_size=1)
+        with pytest.raises(DBAPIError) as raised, engine.begin() as connection:
+            prove_writable(connection)
+        engine.dispose()
+    assert is_lost_connection(raised.value)
+    assert "recovery" in server_message(raised.value)
+
+
+def test_what_the_server_said_is_one_line() -> None:
+    with pytest.raises(psycopg.OperationalError) as raised:
+        psycopg.connect("host=/nowhere dbname=none")
+    assert is_lost_connection(raised.value)
+    assert "No such file" in server_message(raised.value)
+    assert "\n" not in server_message(raised.value)
+    assert server_message(OSError()) == "OSError"
