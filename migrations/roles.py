@@ -35,6 +35,7 @@ INGEST_PRIVILEGES = {
     "notification": "SELECT, INSERT, UPDATE (body, body_sha256)",
     "notification_state": "SELECT",
     "outcome": "SELECT, INSERT, UPDATE, DELETE",
+    "process": "SELECT, INSERT, UPDATE, DELETE",
     "refresh_request": "SELECT, INSERT, UPDATE, DELETE",
     "refusal": "SELECT, INSERT, UPDATE, DELETE",
     "resend": "SELECT, INSERT, UPDATE, DELETE",

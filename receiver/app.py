@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -22,6 +23,7 @@ from receiver.notifications import Notifications
 from receiver.notifier import Notifier
 from storage.database import create_database_engine
 from workers.broker import create_broker, create_redis
+from workers.heartbeat import Heartbeat as ProcessHeartbeat
 from workers.logs import get_logger
 from workers.settings import Settings
 
@@ -48,16 +50,19 @@ def create_app(settings: Settings) -> ASGIApp:
     )
     health = Health(engine, redis_client, settings.tenants)
     heartbeat = Heartbeat(engine, list(settings.tenants))
+    process_heartbeat = ProcessHeartbeat(database_url, "serve")
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
         notifier.start()
         committer.start()
         heartbeat.start()
+        process_heartbeat.start()
         logger.info("accepting", host=settings.host, port=settings.port, tenants=sorted(settings.tenants))
         yield
         await committer.stop()
         await heartbeat.stop()
+        await run_in_threadpool(process_heartbeat.stop)
         notifier.stop()
         redis_client.close()
         engine.dispose()

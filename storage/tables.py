@@ -96,6 +96,7 @@ batch = Table(
     instant("committed_at", "When the batch was committed", nullable=False, default=func.now()),
     instant("sent_at", "When the sweep last sent a message for it again"),
     instant("lease_expires_at", "Until then a worker has it in hand"),
+    Column("leased_by", Uuid, comment="Process that holds the lease, which ends with it"),
     instant("applied_at", "When every notification in it was settled; null while the batch is open"),
     Column(
         "attempts",
@@ -216,6 +217,7 @@ refresh_request = Table(
     instant("marked_at", "When it was first asked for since its last read", nullable=False, default=func.now()),
     instant("due_at", "Not to be read before", nullable=False, default=func.now()),
     instant("lease_expires_at", "Until then a worker has it in hand"),
+    Column("leased_by", Uuid, comment="Process that holds the lease, which ends with it"),
     Column(
         "attempts", SmallInteger, nullable=False, server_default=text("0"), comment="Reads begun since the first mark"
     ),

@@ -63,6 +63,23 @@ uptime = Table(
     comment="Stretches of time in which some receiver was alive and could write; between two of them none was",
 )
 
+process = Table(
+    "process",
+    metadata,
+    Column("process_id", Uuid, nullable=False, comment="UUIDv7, made when the process started"),
+    Column("name", Text, nullable=False, comment="What it runs, such as serve or work refresh"),
+    Column("host", Text, nullable=False, comment="Name of its host, or of its container"),
+    Column("pid", Integer, nullable=False, comment="Its process id on that host"),
+    Column("version", Text, nullable=False, comment="Release that it runs"),
+    instant("started_at", "When it registered", nullable=False, default=func.now()),
+    instant("seen_at", "Its last heartbeat, by the clock of Postgres", nullable=False, default=func.now()),
+    instant("stopped_at", "When it stopped in order; null while it runs, and where it was killed"),
+    Column("problem", Text, comment="What keeps it from its work, as of its last heartbeat"),
+    PrimaryKeyConstraint("process_id"),
+    schema=INGEST,
+    comment="Processes of the service: each registers when it starts, and beats every few seconds",
+)
+
 arrival = Table(
     "arrival",
     metadata,

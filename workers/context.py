@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from threading import Lock
 from types import TracebackType
+from uuid import UUID
 
 import redis
 from sqlalchemy import Engine
@@ -19,6 +20,7 @@ from storage.database import create_database_engine
 from storage.usage import CallReason
 from workers.broker import create_redis
 from workers.budget import LONGEST_WAIT_SECONDS, Gate, Usage
+from workers.heartbeat import Heartbeat
 from workers.settings import Settings
 
 #: Tries of one read within a call; what still fails then is left for later by the queue.
@@ -35,9 +37,13 @@ class CountedClient:
 
 @dataclass(slots=True)
 class Context:
-    """Engine, Redis and API clients of a process; ``most_turns`` threads may read for one tenant."""
+    """Engine, Redis and API clients of a process; ``most_turns`` threads may read for one tenant.
+
+    The process is registered and its heartbeat beats while the context is entered.
+    """
 
     engine: Engine
+    heartbeat: Heartbeat
     redis: redis.Redis
     tenants: dict[str, Tenant]
     make_client: Callable[[Tenant, Callable[[], None]], Client]
@@ -47,6 +53,11 @@ class Context:
     _clients: dict[tuple[str, CallReason], Client] = field(default_factory=dict)
     _turns: Counter[str] = field(default_factory=Counter)
     _lock: Lock = field(default_factory=Lock)
+
+    @property
+    def process_id(self) -> UUID:
+        """How this process is named in what it holds."""
+        return self.heartbeat.process_id
 
     def client(self, tenant: str, reason: CallReason) -> Client:
         """The API client of a tenant, whose calls count as made for ``reason``; all threads share it.
@@ -93,6 +104,8 @@ class Context:
                 self._turns[tenant] -= granted
 
     def __enter__(self) -> Context:
+        self.heartbeat.beat()  # at once: what is claimed before would belong to no registered process
+        self.heartbeat.start()
         return self
 
     def __exit__(
@@ -102,6 +115,7 @@ class Context:
             client.close()
         with contextlib.suppress(SQLAlchemyError):  # a last look at the budget is not worth a failed stop
             self.usage.write(self.engine)
+        self.heartbeat.stop()
         self.redis.close()
         self.engine.dispose()
 
@@ -110,7 +124,7 @@ def create_context(settings: Settings, *, process: str, longest_wait_seconds: fl
     """Make the context of a process from the settings.
 
     Parameters:
-        process: how it is named in ``pg_stat_activity``.
+        process: how it is named in ``pg_stat_activity`` and ``ingest.process``.
         longest_wait_seconds: how long a call of the API may wait for its turn.
     """
     timeout = settings.api_timeout.total_seconds()
@@ -121,6 +135,7 @@ def create_context(settings: Settings, *, process: str, longest_wait_seconds: fl
             # A connection for each thread, and one for the scheduled jobs.
             pool_size=settings.apply_threads + settings.refresh_threads + 1,
         ),
+        heartbeat=Heartbeat(settings.required_database_url(), process),
         redis=create_redis(settings.required_redis_url()),
         tenants=settings.tenants,
         make_client=lambda tenant, gate: Client(

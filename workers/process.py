@@ -15,7 +15,7 @@ from redis.exceptions import RedisError
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import SQLAlchemyError
 
-from storage import arrivals, resends, uptime, usage, walks
+from storage import arrivals, processes, resends, uptime, usage, walks
 from storage.partitions import MAKE_PARTITIONS
 from storage.retention import drop_log_day
 from workers.apply import apply_open_batches
@@ -63,6 +63,9 @@ LISTEN_INTERVAL = timedelta(minutes=1)
 #: Records of walks, of the API budget and of what came when are kept this long.
 RECORDS_KEPT = timedelta(days=400)
 
+#: Long enough to see which processes went away in the night.
+PROCESSES_KEPT = timedelta(days=1)
+
 #: The queues whose work calls AMPECO's API.
 API_QUEUES = frozenset({REFRESH_QUEUE, RECONCILE_QUEUE})
 
@@ -101,6 +104,7 @@ def forget_records(engine: Engine) -> None:
         arrivals.forget(connection, RECORDS_KEPT)
         resends.forget(connection, RECORDS_KEPT)
         uptime.forget(connection, RECORDS_KEPT)
+        processes.prune(connection, PROCESSES_KEPT)
 
 
 def drop_log(engine: Engine, keep: timedelta) -> None:

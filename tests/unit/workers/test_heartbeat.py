@@ -1,0 +1,75 @@
+"""The heartbeat of a process: it registers, and nothing that fails ends it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from sqlalchemy import Engine, text
+
+import workers.heartbeat
+from storage.processes import ListedProcess, list_processes
+from tests.support.service import eventually
+from workers.heartbeat import Heartbeat
+
+
+@pytest.fixture
+def heartbeat(database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Heartbeat]:
+    """A heartbeat that does not wait long between two beats."""
+    monkeypatch.setattr(workers.heartbeat, "BEAT_INTERVAL", workers.heartbeat.BEAT_INTERVAL / 100)
+    made = Heartbeat(database_url, "work refresh")
+    yield made
+    made.stop()
+
+
+def own(engine: Engine, heartbeat: Heartbeat) -> ListedProcess | None:
+    with engine.connect() as connection:
+        return next((one for one in list_processes(connection) if one.process_id == heartbeat.process_id), None)
+
+
+def test_a_process_registers_beats_and_leaves(engine: Engine, heartbeat: Heartbeat) -> None:
+    heartbeat.start()
+    first = eventually(lambda: own(engine, heartbeat))
+    assert (first.name, first.is_alive) == ("work refresh", True)
+    heartbeat.problem = "Redis does not answer"
+    eventually(lambda: (found := own(engine, heartbeat)) and found.seen_at > first.seen_at and found.problem)
+    heartbeat.stop()
+    left = own(engine, heartbeat)
+    assert left is not None
+    assert (left.is_alive, left.is_lost) == (False, False)
+
+
+def test_a_beat_that_fails_is_noted_and_the_next_one_registers_again(engine: Engine, heartbeat: Heartbeat) -> None:
+    # Given a heartbeat
+    heartbeat.start()
+    eventually(lambda: own(engine, heartbeat))
+    # When Postgres refuses it, whatever the reason
+    with engine.begin() as connection:
+        connection.execute(text("ALTER TABLE ingest.process RENAME TO gone"))
+    eventually(lambda: heartbeat.failure)
+    assert "ingest.process" in (heartbeat.failure or "")
+    # Then it beats again once Postgres takes it, and registers what was lost
+    with engine.begin() as connection:
+        connection.execute(text("ALTER TABLE ingest.gone RENAME TO process"))
+        connection.execute(text("DELETE FROM ingest.process"))
+    assert eventually(lambda: own(engine, heartbeat)).is_alive
+    eventually(lambda: heartbeat.failure is None)
+
+
+def test_no_failure_of_any_kind_ends_the_heartbeat(
+    engine: Engine, heartbeat: Heartbeat, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a beat, and a log, that raise what nobody expects
+    beaten: list[int] = []
+
+    def beat() -> None:
+        beaten.append(1)
+        raise RuntimeError("the log cannot be written")
+
+    monkeypatch.setattr(heartbeat, "beat", beat)
+    heartbeat.start()
+    eventually(lambda: len(beaten) > 2)
+    # When that is over
+    monkeypatch.undo()
+    # Then it beats
+    eventually(lambda: own(engine, heartbeat), seconds=30)

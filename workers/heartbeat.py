@@ -1,0 +1,100 @@
+"""This process's heartbeat: while it beats, what the process holds stays its own.
+
+See :mod:`storage.processes` for what becomes of a process that stops beating.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import threading
+from importlib.metadata import version
+from uuid import UUID
+
+from sqlalchemy.exc import DBAPIError
+
+from storage import processes
+from storage.database import create_database_engine
+from storage.ids import uuid7
+from storage.processes import BEAT_INTERVAL, Process
+from workers.logs import get_logger
+
+logger = get_logger(__name__)
+
+#: How long a stop waits for a beat that is under way.
+STOP_SECONDS = 5.0
+
+
+class Heartbeat:
+    """Registers this process and beats in a thread of its own, over a connection of its own.
+
+    A beat that fails is noted and the next one tried: neither Postgres nor anything else ends the
+    thread, because what a living process holds must not be given to others.
+
+    Parameters:
+        name: what the process runs, such as ``serve`` or ``work refresh``.
+
+    Attributes:
+        problem: what keeps this process from its work, in one sentence, for others to see; None
+            where nothing does. Any thread may set it.
+        failure: why the last beat failed, in one sentence; None where it did not.
+    """
+
+    def __init__(self, database_url: str, name: str) -> None:
+        self._process = Process(uuid7(), name, socket.gethostname(), os.getpid(), version("ampeco-receiver"))
+        self._engine = create_database_engine(database_url, application_name=f"ampeco-receiver {name}", pool_size=1)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
+        self.problem: str | None = None
+        self.failure: str | None = None
+
+    @property
+    def process_id(self) -> UUID:
+        """How this process is named in ``ingest.process``, and in what it holds."""
+        return self._process.process_id
+
+    def start(self) -> None:
+        """Beat from now on."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Beat no more, and note that the process stops in order."""
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join(STOP_SECONDS)
+        try:
+            with self._engine.begin() as connection:
+                processes.leave(connection, self.process_id)
+        except DBAPIError as error:
+            logger.warning("the end of this process was not noted", error=_first_line(error))
+        self._engine.dispose()
+
+    def beat(self) -> None:
+        """Beat once; a failure is noted in :attr:`failure`, and raises nothing."""
+        try:
+            with self._engine.begin() as connection:
+                if not processes.heartbeat(connection, self.process_id, self.problem):
+                    processes.register(connection, self._process)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the next beat may succeed
+            failure: str | None = _first_line(error)
+        else:
+            failure = None
+        if failure != self.failure:
+            self.failure = failure
+            if failure is None:
+                logger.info("heartbeat succeeds again")
+            else:
+                logger.warning("heartbeat failed", error=failure)
+
+    def _run(self) -> None:
+        while True:
+            with contextlib.suppress(Exception):  # not even a log that cannot be written ends the heartbeat
+                self.beat()
+            if self._stop.wait(BEAT_INTERVAL.total_seconds()):
+                return
+
+
+def _first_line(error: Exception) -> str:
+    described = str(error.orig if isinstance(error, DBAPIError) else error).strip()
+    return f"{type(error).__name__}: {described.splitlines()[0]}" if described else type(error).__name__
