@@ -19,7 +19,16 @@ from ampeco.errors import ApiError
 from ampeco.tenants import TenantsError
 from receiver import forgetting, rebuilding, reconciling, replaying, resending, subscribing
 from receiver.chaos_command import chaos
-from receiver.console import console, errors, overview_table, queue_table, refusal_table, trouble_table, unknown_table
+from receiver.console import (
+    console,
+    errors,
+    overview_table,
+    pending_lines,
+    queue_table,
+    refusal_table,
+    trouble_table,
+    unknown_table,
+)
 from receiver.invocation import database, require_migrated, running
 from receiver.orphans import leave_with_parent
 from receiver.service import bring_up_to_date, service_children, worker_children
@@ -175,6 +184,8 @@ def status(
             console.print_json(json.dumps(document, default=_spelled))
             return
         console.print(overview_table(tenants, pauses))
+        for line in pending_lines(tenants):
+            console.print(line, style="yellow", markup=False, highlight=False, soft_wrap=True)
         console.print(queue_table(lengths) if lengths else "Queues: [yellow]Redis does not answer[/]")
         console.print(watch_table(watch))
         tokens = token_table(watch.tokens)

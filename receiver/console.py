@@ -61,6 +61,16 @@ def overview_table(tenants: Sequence[TenantOverview], pauses: dict[str, tuple[fl
     return table
 
 
+def pending_lines(tenants: Sequence[TenantOverview]) -> list[str]:
+    """Return a sentence for each tenant whose notifications were tried in vain and wait."""
+    return [
+        f"{tenant.tenant}: {tenant.pending:,} notifications wait to be applied, the oldest for"
+        f" {age(tenant.oldest_pending_seconds)}; the last attempt did not finish: {tenant.pending_reason}"
+        for tenant in tenants
+        if tenant.pending_reason is not None
+    ]
+
+
 def queue_table(lengths: dict[str, int]) -> Table:
     table = Table(title="Queues", title_justify="left")
     table.add_column("Queue")

@@ -6,7 +6,7 @@ import asyncio
 import math
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TypedDict
 
@@ -24,7 +24,7 @@ from starlette.responses import JSONResponse, Response
 import migrations
 from ampeco.tenants import Tenant
 from receiver.watching import watch_gauges, watched
-from storage.overview import overview
+from storage.overview import TenantOverview, overview
 from workers.errors import cause
 
 #: How long a bare answer about readiness is good for, seconds.
@@ -113,7 +113,6 @@ class Health:
             "pending": ("ampeco_notifications_pending", "Notifications accepted and not yet settled"),
             "ignored": ("ampeco_notifications_ignored", "Notifications that were ignored"),
             "failed": ("ampeco_notifications_failed", "Notifications that failed and wait to be replayed"),
-            "oldest_pending_seconds": ("ampeco_oldest_pending_seconds", "Age of the oldest open batch, seconds"),
             "refresh_waiting": ("ampeco_refresh_waiting", "Entities that want a read of the API"),
             "refresh_due": ("ampeco_refresh_due", "Entities whose read is due"),
             "refresh_troubled": ("ampeco_refresh_troubled", "Entities whose last read did not settle them"),
@@ -128,9 +127,21 @@ class Health:
             for tenant in tenants:
                 gauge.add_metric([tenant.tenant], float(getattr(tenant, attribute) or 0))
             gauges.append(gauge)
+        gauges.append(_oldest_pending(tenants))
         gauges += watch_gauges(watch)
         registry.register(_Collected(gauges))
         return registry
+
+
+def _oldest_pending(tenants: Sequence[TenantOverview]) -> GaugeMetricFamily:
+    """Return the gauge of what waits; its reason is an error's name alone, as each text would be a series."""
+    gauge = GaugeMetricFamily(
+        "ampeco_oldest_pending_seconds", "Age of the oldest open batch, seconds", labels=["tenant", "reason"]
+    )
+    for tenant in tenants:
+        reason = (tenant.pending_reason or "").partition(":")[0]
+        gauge.add_metric([tenant.tenant, reason], tenant.oldest_pending_seconds or 0.0)
+    return gauge
 
 
 def _counters() -> CollectorRegistry:

@@ -17,6 +17,7 @@ class TenantOverview:
     Attributes:
         applied, pending, ignored, failed: notifications by state.
         oldest_pending_seconds: age of the oldest open batch; None where none is open.
+        pending_reason: why the last attempt at the oldest of those that were tried in vain did not finish.
         refresh_waiting: entities that want a read; ``refresh_due`` of them now, without those
             whose kind the tenant's token may not read.
         refresh_troubled: those whose last read did not settle them.
@@ -29,6 +30,7 @@ class TenantOverview:
     ignored: int
     failed: int
     oldest_pending_seconds: float | None
+    pending_reason: str | None
     refresh_waiting: int
     refresh_due: int
     refresh_troubled: int
@@ -41,7 +43,8 @@ _OVERVIEW = text("""
 WITH batches AS (
     SELECT tenant,
            sum(notifications) AS pending,
-           extract(epoch FROM now() - min(committed_at)) AS oldest
+           max(greatest(extract(epoch FROM now() - committed_at), 0)) AS oldest,
+           (array_agg(last_error ORDER BY batch_id) FILTER (WHERE last_error IS NOT NULL))[1] AS pending_reason
       FROM ingest.batch
      WHERE applied_at IS NULL
      GROUP BY tenant
@@ -61,6 +64,7 @@ SELECT tenant,
        coalesce(ignored, 0),
        coalesce(failed, 0),
        oldest,
+       pending_reason,
        coalesce(waiting, 0),
        coalesce(due, 0),
        coalesce(troubled, 0)
@@ -84,13 +88,51 @@ def overview(connection: Connection, tenants: list[str]) -> list[TenantOverview]
             int(ignored),
             int(failed),
             None if oldest is None else float(oldest),
+            reason,
             int(waiting),
             int(due),
             int(troubled),
             names[tenant],
         )
-        for tenant, applied, pending, ignored, failed, oldest, waiting, due, troubled in rows
+        for tenant, applied, pending, ignored, failed, oldest, reason, waiting, due, troubled in rows
     ]
+
+
+@dataclass(frozen=True, slots=True)
+class OldestPending:
+    """What waits longest to be applied, of all tenants.
+
+    Attributes:
+        seconds: age of the oldest open batch; None where none is open.
+        reason: why the last attempt at the oldest of those that were tried in vain did not finish, in one
+            line; None where none was tried in vain.
+        batches: how many are open.
+    """
+
+    seconds: float | None
+    reason: str | None
+    batches: int
+
+
+# Index: batch_open_idx.
+_OLDEST_PENDING = text("""
+SELECT max(greatest(extract(epoch FROM now() - committed_at), 0)),
+       (SELECT last_error
+          FROM ingest.batch
+         WHERE applied_at IS NULL
+           AND last_error IS NOT NULL
+         ORDER BY batch_id
+         LIMIT 1),
+       count(*)
+  FROM ingest.batch
+ WHERE applied_at IS NULL
+""")
+
+
+def oldest_pending(connection: Connection) -> OldestPending:
+    """Return the age of the oldest open batch, and why what was tried in vain still waits."""
+    seconds, reason, batches = connection.execute(_OLDEST_PENDING).one()
+    return OldestPending(None if seconds is None else float(seconds), reason, batches)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,34 @@
+"""What waits to be applied is told with its reason."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from sqlalchemy import Engine, text
+
+from storage import batches as inbox
+from storage.overview import OldestPending, oldest_pending, overview
+from tests.unit.storage.test_batches import claim, commit, group
+
+
+def test_the_oldest_pending_batch_and_its_reason_can_be_asked_for(database_url: str, engine: Engine) -> None:
+    with engine.connect() as connection:
+        assert oldest_pending(connection) == OldestPending(None, None, 0)
+    # Given two batches, of which the younger was tried in vain
+    commit(database_url, group("a", b"1"))
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE ingest.batch SET committed_at = now() - interval '1 hour'"))
+    tried = group("b", b"2", b"3")
+    commit(database_url, tried)
+    claim(engine)
+    claim(engine)
+    with engine.begin() as connection:
+        inbox.give_back(connection, "b", [tried.batch_id], after=timedelta(0), error="DiskFull: no space left")
+    # Then the age is that of the older, the reason that of the younger
+    with engine.connect() as connection:
+        found = oldest_pending(connection)
+        tenants = {one.tenant: one for one in overview(connection, ["a", "b"])}
+    assert found.seconds is not None
+    assert found.seconds >= 3600
+    assert (found.reason, found.batches) == ("DiskFull: no space left", 2)
+    assert (tenants["a"].pending_reason, tenants["b"].pending_reason) == (None, "DiskFull: no space left")
