@@ -24,6 +24,7 @@ from receiver.console import console
 from receiver.stand_in import Acknowledged, StandIn
 from storage import proof
 from workers import subscriptions
+from workers.errors import cause
 
 #: What goes wrong, for some seconds at a time; each is a set of the stand-in's faults.
 WEATHER: dict[str, dict[str, float]] = {
@@ -181,7 +182,7 @@ def _settle(plan: Plan, engine: Engine, pace: Callable[[float], None]) -> None:
             with engine.connect() as connection:
                 unsettled, unread = proof.unfinished(connection, plan.tenant.name)
         except DBAPIError as error:
-            now = f"Postgres does not answer: {type(error.orig).__name__}"
+            now = f"Postgres does not answer: {cause(error)}"
         else:
             if not unsettled and not unread:
                 return

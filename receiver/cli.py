@@ -13,7 +13,7 @@ from uuid import UUID
 
 import typer
 from redis.exceptions import RedisError
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import SQLAlchemyError
 
 import migrations
 from ampeco.errors import ApiError
@@ -41,6 +41,7 @@ from storage.overview import overview, troubles
 from storage.refusals import refusals
 from storage.retention import complete_since
 from workers.broker import QUEUES, create_broker, create_redis
+from workers.errors import cause
 from workers.forgetting import ForgetError
 from workers.pause import pause_reason, paused_for
 from workers.rebuild import RebuildError
@@ -63,10 +64,10 @@ def main() -> None:
         _fail(str(error))
     except ApiError as error:
         _fail(f"AMPECO: {error}")
-    except DBAPIError as error:
-        _fail(f"Postgres: {str(error.orig).strip().splitlines()[0]} (DATABASE_URL)")
+    except SQLAlchemyError as error:
+        _fail(f"Postgres: {cause(error)} (DATABASE_URL)")
     except RedisError as error:
-        _fail(f"Redis: {error} (REDIS_URL)")
+        _fail(f"Redis: {cause(error)} (REDIS_URL)")
     except (ValueError, TypeError) as error:
         # Its text may hold anything, a secret too, so that its place stands for it.
         _fail(f"{type(error).__name__} at {_place(error)}: this is a defect of ours, please report it.")

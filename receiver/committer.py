@@ -18,9 +18,10 @@ from typing import Any
 import psycopg
 
 from receiver.metrics import COMMIT_FAILURES, COMMIT_SECONDS, COMMITTED_TOGETHER, WAITING
-from storage.database import connection_arguments, is_lost_connection, server_message
+from storage.database import connection_arguments, is_lost_connection
 from storage.inbox import Entry, Group, commit_groups, make_partitions
 from storage.session import one_transaction, open_async_connection
+from workers.errors import cause
 from workers.logs import get_logger
 
 logger = get_logger(__name__)
@@ -172,9 +173,7 @@ class GroupCommitter:
                         await commit_groups(connection, groups)
             except (psycopg.Error, OSError) as error:
                 COMMIT_FAILURES.labels(type(error).__name__).inc()
-                logger.warning(
-                    "commit failed", error=type(error).__name__, message=server_message(error), waiting=self.waiting
-                )
+                logger.warning("commit failed", error=cause(error), waiting=self.waiting)
                 if is_lost_connection(error):
                     await self._disconnect()
                 if not await self._mend(error, groups):

@@ -25,6 +25,7 @@ import migrations
 from ampeco.tenants import Tenant
 from receiver.watching import watch_gauges, watched
 from storage.overview import TenantOverview, overview
+from workers.errors import cause
 
 #: How long a bare answer about readiness is good for, seconds.
 READINESS_SECONDS = 1.0
@@ -85,7 +86,7 @@ class Health:
             with self._engine.connect() as connection:
                 found = migrations.current(connection)
         except SQLAlchemyError as error:
-            return {"ok": False, "detail": f"unreachable: {type(error).__name__}"}
+            return {"ok": False, "detail": f"unreachable: {cause(error)}"}
         needed = migrations.head()
         if found != needed:
             return {"ok": False, "detail": f"at revision {found}, needs {needed}: run `ampeco-receiver migrate`"}
@@ -95,7 +96,7 @@ class Health:
         try:
             self._redis.ping()
         except RedisError as error:
-            return {"ok": False, "detail": f"unreachable: {type(error).__name__}"}
+            return {"ok": False, "detail": f"unreachable: {cause(error)}"}
         return {"ok": True, "detail": "answers"}
 
     def _stored(self) -> CollectorRegistry:

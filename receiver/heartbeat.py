@@ -10,6 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from starlette.concurrency import run_in_threadpool
 
 from storage.uptime import BEAT_INTERVAL, Outage, beat
+from workers.errors import cause
 from workers.logs import get_logger
 from workers.resend import want_after
 
@@ -42,7 +43,7 @@ class Heartbeat:
             try:
                 await run_in_threadpool(self.beat)
             except SQLAlchemyError as error:
-                logger.warning("heartbeat failed", error=type(error).__name__)
+                logger.warning("heartbeat failed", error=cause(error))
             await asyncio.sleep(BEAT_INTERVAL.total_seconds())
 
     def beat(self) -> Outage | None:

@@ -13,11 +13,11 @@ from collections.abc import Sequence
 from uuid import UUID
 
 from dramatiq import Broker
-from redis.exceptions import RedisError
 
 from receiver.metrics import WAKEUPS_DROPPED
 from storage.inbox import Group
 from workers.broker import apply_message
+from workers.errors import cause
 from workers.logs import get_logger
 
 logger = get_logger(__name__)
@@ -57,21 +57,27 @@ class Notifier:
                 WAKEUPS_DROPPED.inc()
 
     def _run(self) -> None:
-        reachable = True
+        failing: str | None = None
         while (batch_id := self._waiting.get()) is not None:
             stopping = self._drop_waiting()
-            try:
-                self._broker.enqueue(apply_message(batch_id))
-            except RedisError as error:
-                WAKEUPS_DROPPED.inc()
-                if reachable:
-                    logger.warning("wake-up not sent, the sweep will", error=type(error).__name__)
-                reachable = False
-            else:
-                reachable = True
+            now_failing = self._send(batch_id)
+            if now_failing and now_failing != failing:
+                logger.warning("wake-up not sent, the sweep will", error=now_failing)
+            elif failing and not now_failing:
+                logger.info("wake-ups are sent again")
+            failing = now_failing
             if stopping:
                 return
             time.sleep(LEAST_INTERVAL_SECONDS)
+
+    def _send(self, batch_id: UUID) -> str | None:
+        """Send a wake-up; returns why it could not be sent, None where it was."""
+        try:
+            self._broker.enqueue(apply_message(batch_id))
+        except Exception as error:  # noqa: BLE001 - the thread lives on: the next one may be sent
+            WAKEUPS_DROPPED.inc()
+            return cause(error)
+        return None
 
     def _drop_waiting(self) -> bool:
         """Let one wake-up stand for all that wait; returns whether we are to stop."""

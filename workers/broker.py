@@ -6,14 +6,23 @@ lost is made good by the sweep, one too many finds nothing to do.
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterable, Iterator
+from typing import Any
 from uuid import UUID
 
 import redis
-from dramatiq import Message
-from dramatiq.brokers.redis import RedisBroker
+from dramatiq import ConnectionClosed, Message
+from dramatiq.brokers.redis import RedisBroker, _RedisConsumer
 from dramatiq.middleware import Middleware, Retries, TimeLimit
 from redis.backoff import ConstantBackoff
-from redis.retry import Retry
+from redis.exceptions import RedisError
+
+from workers.errors import cause
+from workers.logs import get_logger
+from workers.reconnect import Reconnect
+
+logger = get_logger(__name__)
 
 APPLY_QUEUE = "apply"
 REFRESH_QUEUE = "refresh"
@@ -54,16 +63,56 @@ SOCKET_TIMEOUT_SECONDS = 5.0
 
 
 def create_redis(redis_url: str) -> redis.Redis:
-    """A Redis client with its own pool; make it after any fork."""
+    """Return a Redis client with its own pool, which leaves a server that refuses the work; make it after any fork.
+
+    Its commands raise a ``redis.ConnectionError`` whenever the server is at fault.
+    """
     return redis.Redis.from_url(
         redis_url,
         socket_timeout=SOCKET_TIMEOUT_SECONDS,
         socket_connect_timeout=SOCKET_TIMEOUT_SECONDS,
         health_check_interval=30,
-        # Once more, for a pooled connection that a restarted server has forgotten. The
-        # library's own default waits for seconds, and who asks here has a plan of its own.
-        retry=Retry(ConstantBackoff(0.1), 1),
+        # Once more, for a pooled connection that a restarted server has forgotten, or that a failover
+        # has left on a replica. The library's own default waits for seconds, and who asks here has a
+        # plan of its own.
+        retry=Reconnect(ConstantBackoff(0.1), 1),
     )
+
+
+class WakeUpConsumer(_RedisConsumer):
+    """Consumes wake-ups, which may come once too often or not at all.
+
+    Dramatiq would hold a worker's thread until Redis takes back what it was given, and ends a consumer's thread, or
+    fails to stop, where Redis does not. A wake-up that stays there comes again once this process has ended.
+    """
+
+    def ack(self, message: Any) -> None:
+        with _unless_redis_fails("acknowledged"):
+            super().ack(message)  # type: ignore[no-untyped-call] # as of Dramatiq 2.2
+
+    def nack(self, message: Any) -> None:
+        with _unless_redis_fails("rejected"):
+            super().nack(message)  # type: ignore[no-untyped-call] # as of Dramatiq 2.2
+
+    def requeue(self, messages: Iterable[Any]) -> None:
+        with _unless_redis_fails("given back"):
+            super().requeue(messages)  # type: ignore[no-untyped-call] # as of Dramatiq 2.2
+
+
+@contextlib.contextmanager
+def _unless_redis_fails(what: str) -> Iterator[None]:
+    try:
+        yield
+    except (RedisError, ConnectionClosed) as error:
+        logger.debug(f"wake-up not {what}", error=cause(error))
+
+
+class WakeUpBroker(RedisBroker):
+    """Dramatiq's broker on Redis, with consumers that a Redis that fails does not hold up."""
+
+    @property
+    def consumer_class(self) -> type[WakeUpConsumer]:
+        return WakeUpConsumer
 
 
 def create_broker(client: redis.Redis, middleware: list[Middleware] | None = None) -> RedisBroker:
@@ -73,7 +122,7 @@ def create_broker(client: redis.Redis, middleware: list[Middleware] | None = Non
         client: the Redis of this process.
         middleware: what workers need; a sender needs none.
     """
-    broker = RedisBroker(  # type: ignore[no-untyped-call] # as of Dramatiq 2.2
+    broker = WakeUpBroker(  # type: ignore[no-untyped-call] # as of Dramatiq 2.2
         client=client,
         middleware=middleware or [],
         maintenance_chance=MAINTENANCE_CHANCE,

@@ -12,7 +12,7 @@ from uuid import UUID
 
 import redis
 from sqlalchemy import Engine
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import SQLAlchemyError
 
 from ampeco.client import Client
 from ampeco.tenants import Tenant
@@ -115,7 +115,7 @@ class Context:
     ) -> None:
         for client in self._clients.values():
             client.close()
-        with contextlib.suppress(DBAPIError):  # a last look at the budget is not worth a failed stop
+        with contextlib.suppress(SQLAlchemyError):  # a last look at the budget is not worth a failed stop
             self.usage.write(self.engine)
         self.heartbeat.stop()
         self.redis.close()

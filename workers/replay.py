@@ -26,6 +26,7 @@ from storage.refresh_queue import READABLE
 from storage.replay import Scope
 from storage.retention import keep_days
 from workers.apply import MOST_BYTES, MOST_NOTIFICATIONS, Settled, failed, settle, write
+from workers.errors import cause
 from workers.logs import get_logger
 
 logger = get_logger(__name__)
@@ -170,6 +171,6 @@ def patiently(attempt: Callable[[], Result]) -> Result:
             if not is_passing(error):
                 raise
             seconds = FIRST_RETRY_SECONDS * 2 ** (attempts - 1)
-            logger.warning("tried again soon", error=type(error.orig).__name__, seconds=seconds)
+            logger.warning("tried again soon", error=cause(error), seconds=seconds)
             time.sleep(seconds)
     return attempt()

