@@ -20,6 +20,7 @@ from receiver.health import Health
 from receiver.heartbeat import Heartbeat
 from receiver.notifications import Notifications
 from receiver.notifier import Notifier
+from receiver.paths import ignore_trailing_slash
 from storage.database import create_database_engine
 from workers.broker import create_broker, create_redis
 from workers.logs import get_logger
@@ -74,7 +75,7 @@ def create_app(settings: Settings) -> ASGIApp:
         exception_handlers={HTTPException: _http_error, Exception: _server_error},
         lifespan=lifespan,
     )
-    return NotificationsFirst(notifications, rest)
+    return NotificationsFirst(notifications, ignore_trailing_slash(rest))
 
 
 class NotificationsFirst:
@@ -91,6 +92,7 @@ class NotificationsFirst:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["method"] == "POST":
             before, prefix, tenant = scope["path"].partition(NOTIFICATIONS_PATH)
+            tenant = tenant.removesuffix("/")
             if prefix and tenant and not before and "/" not in tenant:
                 scope["path_params"] = {"tenant": tenant}
                 await self._notifications(scope, receive, send)

@@ -34,6 +34,7 @@ from workers.forgetting import ForgetError
 from workers.pause import pause_reason, paused_for
 from workers.rebuild import RebuildError
 from workers.settings import Settings, SettingsError
+from workers.sockets import address_of
 
 app = typer.Typer(
     name="ampeco-receiver",
@@ -72,7 +73,8 @@ def up() -> None:
             service_children(settings), shutdown_seconds=settings.shutdown_timeout.total_seconds() + 5
         )
         supervisor.stop_on_signals()
-        console.print(f"Receiving on http://{settings.host}:{settings.port}/notifications/TENANT; Ctrl-C stops.")
+        address = address_of(settings.host, settings.port)
+        console.print(f"Receiving on http://{address}/notifications/TENANT; Ctrl-C stops.", markup=False)
         supervisor.run()
 
 

@@ -15,17 +15,14 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from receiver.metrics import CONNECTIONS_CUT
+from receiver.plain_http import PlainHttpProtocol
 from workers.logs import get_logger
 from workers.settings import Settings, load_settings
 
 logger = get_logger(__name__)
-
-#: AMPECO may keep a connection open between notifications; opening one anew costs more.
-KEEP_ALIVE_SECONDS = 75
 
 #: Longest request line and headers together. AMPECO's, and what proxies add, take about one KiB.
 HEAD_LIMIT_BYTES = 32 * 1024
@@ -51,14 +48,24 @@ class Clients:
         connections: those that are open, kept by uvicorn.
         most: how many may be open.
         request_seconds: how long a client may take over one request, and over reading an answer.
+        keep_alive_seconds: how long a connection may stay without a request.
         longest_request_bytes: on the wire, its head and all framing included.
     """
 
-    def __init__(self, connections: set[Any], *, most: int, request_seconds: float, longest_request_bytes: int) -> None:
+    def __init__(
+        self,
+        connections: set[Any],
+        *,
+        most: int,
+        request_seconds: float,
+        keep_alive_seconds: float,
+        longest_request_bytes: int,
+    ) -> None:
         self.longest_request_bytes = longest_request_bytes
         self._connections = connections
         self._most = most
         self._request_seconds = request_seconds
+        self._keep_alive_seconds = keep_alive_seconds
         self._looked_at = 0.0
         self._timer: asyncio.TimerHandle | None = None
 
@@ -90,13 +97,13 @@ class Clients:
                 continue
             if forgive:
                 one.waits_since = now
-            elif now - one.waits_since > (self._request_seconds if one.is_amid else KEEP_ALIVE_SECONDS):
+            elif now - one.waits_since > (self._request_seconds if one.is_amid else self._keep_alive_seconds):
                 one.cut("slow" if one.is_amid else "silent")
         self._looked_at = now
         self._timer = loop.call_later(TICK_SECONDS, self._look, loop) if self._connections else None
 
 
-class GuardedProtocol(HttpToolsProtocol):
+class GuardedProtocol(PlainHttpProtocol):
     """uvicorn's HTTP/1.1 with a deadline for each request and a bound to all that it sends.
 
     Attributes:
@@ -194,6 +201,7 @@ def _clients_of(server: ServerState) -> Clients:
             server.connections,
             most=make_files(settings),
             request_seconds=settings.request_timeout.total_seconds(),
+            keep_alive_seconds=settings.keep_alive.total_seconds(),
             # Chunks of a sensible size double nothing.
             longest_request_bytes=2 * settings.body_limit_bytes + HEAD_LIMIT_BYTES,
         )

@@ -18,11 +18,13 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from receiver.health import Health
+from receiver.paths import ignore_trailing_slash
 from storage.database import create_database_engine
 from workers.broker import create_redis
 from workers.logs import get_logger
 from workers.operators import Guard, listen
 from workers.settings import Settings
+from workers.sockets import address_of
 
 logger = get_logger(__name__)
 
@@ -52,7 +54,7 @@ def create_operator_app(settings: Settings) -> ASGIApp:
         ],
         lifespan=lifespan,
     )
-    return OperatorsOnly(pages, Guard(settings.operator_secret()))
+    return OperatorsOnly(ignore_trailing_slash(pages), Guard(settings.operator_secret()))
 
 
 class OperatorsOnly:
@@ -79,12 +81,12 @@ def operators_listening(settings: Settings) -> Iterator[str]:
     Raises:
         SettingsError: the address or the port cannot be had.
     """
-    listener = listen(settings, settings.operator_port, setting="RECEIVER_OPERATOR_PORT")
-    url = f"http://{settings.operator_host}:{listener.getsockname()[1]}"
+    listeners = listen(settings, settings.operator_port, setting="RECEIVER_OPERATOR_PORT")
+    url = f"http://{address_of(settings.operator_host, listeners[0].getsockname()[1])}"
     server = uvicorn.Server(
         uvicorn.Config(create_operator_app(settings), log_config=None, access_log=False, server_header=False)
     )
-    thread = threading.Thread(target=server.run, args=([listener],), name="operators", daemon=True)
+    thread = threading.Thread(target=server.run, args=(listeners,), name="operators", daemon=True)
     thread.start()
     logger.info("operators' pages", url=url, token_needed=settings.operator_secret() is not None)
     try:
@@ -92,4 +94,5 @@ def operators_listening(settings: Settings) -> Iterator[str]:
     finally:
         server.should_exit = True
         thread.join()
-        listener.close()
+        for listener in listeners:
+            listener.close()

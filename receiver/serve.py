@@ -9,16 +9,22 @@ import tempfile
 
 import uvicorn
 from starlette.types import ASGIApp
+from uvicorn.supervisors import Multiprocess
 
 from receiver.app import create_app
-from receiver.connections import KEEP_ALIVE_SECONDS, GuardedProtocol
+from receiver.connections import GuardedProtocol
 from receiver.operators import operators_listening
 from receiver.orphans import leave_with_parent
 from workers.logs import configure_logging
 from workers.settings import Settings, load_settings
+from workers.sockets import bind
 
 #: Connections that the kernel holds while the process is busy; a burst waits here.
 BACKLOG = 2_048
+
+#: One of several processes that has not answered its parent for so long is killed and started again. It cannot answer
+#: while it starts, which takes many seconds on a busy machine: uvicorn's own 5 s would start it again and again there.
+HUNG_SECONDS = 30
 
 
 def app() -> ASGIApp:
@@ -35,26 +41,35 @@ def serve(settings: Settings, *, processes: int = 1) -> None:
         # uvicorn stops in order, and then raises the signal once more: that would end us
         # before what we started is stopped too.
         signal.signal(number, lambda *_: None)
+    config = uvicorn.Config(
+        "receiver.serve:app",
+        factory=True,
+        workers=processes,
+        http=GuardedProtocol,
+        ws="none",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        # Nothing here asks who the client is, and finding out costs every request.
+        proxy_headers=False,
+        backlog=BACKLOG,
+        timeout_keep_alive=int(settings.keep_alive.total_seconds()),
+        timeout_graceful_shutdown=int(settings.shutdown_timeout.total_seconds()),
+        timeout_worker_healthcheck=HUNG_SECONDS,
+    )
     with contextlib.ExitStack() as stack:
         if processes > 1:
             # prometheus_client adds up the figures of several processes through files.
             directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="ampeco-receiver-metrics-"))
             os.environ["PROMETHEUS_MULTIPROC_DIR"] = directory
+            # uvicorn starts them by `python -c`, which puts the current folder first on the path unless told not to.
+            os.environ["PYTHONSAFEPATH"] = "1"
+        # uvicorn would bind :: for IPv6 alone where there is one process, and for both families where there are more.
+        sockets = bind(settings.host, settings.port, setting="RECEIVER_PORT")
+        for listener in sockets:
+            stack.enter_context(listener)
         stack.enter_context(operators_listening(settings))
-        uvicorn.run(
-            "receiver.serve:app",
-            factory=True,
-            host=settings.host,
-            port=settings.port,
-            workers=processes,
-            http=GuardedProtocol,
-            ws="none",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            # Nothing here asks who the client is, and finding out costs every request.
-            proxy_headers=False,
-            backlog=BACKLOG,
-            timeout_keep_alive=KEEP_ALIVE_SECONDS,
-            timeout_graceful_shutdown=int(settings.shutdown_timeout.total_seconds()),
-        )
+        if processes > 1:
+            Multiprocess(config, sockets).run()
+        else:
+            uvicorn.Server(config).run(sockets)

@@ -17,8 +17,10 @@ from uuid import UUID
 import httpx
 
 from ampeco.tenants import Tenant
+from receiver.probe import reached_at
 from receiver.supervisor import Child
 from workers.settings import SettingsError
+from workers.sockets import address_of
 
 START_TIMEOUT_SECONDS = 60.0
 STOP_TIMEOUT_SECONDS = 20.0
@@ -58,9 +60,7 @@ class StandIn:
             ],
             {"AMPECO_SIMULATOR_TOKEN": token},
         )
-        # Compared, and not bound.
-        reached = "127.0.0.1" if host == "0.0.0.0" else host  # noqa: S104  # nosec B104
-        base_url = f"http://{reached}:{port}"
+        base_url = f"http://{address_of(reached_at(host)[0], port)}"
         self._control = httpx.Client(
             base_url=f"{base_url}/control", headers={"Authorization": f"Bearer {control}"}, timeout=30
         )

@@ -15,7 +15,8 @@ from prometheus_client import MetricsHandler
 from pydantic import SecretStr
 
 from workers.logs import get_logger
-from workers.settings import Settings, SettingsError
+from workers.settings import Settings
+from workers.sockets import bind
 
 logger = get_logger(__name__)
 
@@ -40,8 +41,8 @@ class Guard:
         return hmac.compare_digest(self._token, offered.encode("utf-8", "surrogateescape"))
 
 
-def listen(settings: Settings, port: int, *, setting: str) -> socket.socket:
-    """A listening socket on the operators' address.
+def listen(settings: Settings, port: int, *, setting: str) -> list[socket.socket]:
+    """Listen on the operators' address; a name may have several.
 
     Parameters:
         port: 0 means any that is free.
@@ -50,18 +51,12 @@ def listen(settings: Settings, port: int, *, setting: str) -> socket.socket:
     Raises:
         SettingsError: the address or the port cannot be had.
     """
-    host = settings.operator_host
-    try:
-        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        listener = socket.create_server((host, port), family=family)
-    except OSError as error:
-        raise SettingsError(
-            f"{setting}: {host}:{port} cannot be listened on: {error.strerror}; choose another port,"
-            " or another RECEIVER_OPERATOR_HOST."
-        ) from None
-    if settings.operator_secret() is None and not _is_loopback(listener):
+    listeners = bind(settings.operator_host, port, setting=setting)
+    for listener in listeners:
+        listener.listen()
+    if settings.operator_secret() is None and not all(_is_loopback(listener) for listener in listeners):
         logger.warning("anybody who reaches this port sees the operators' pages: set RECEIVER_OPERATOR_TOKEN")
-    return listener
+    return listeners
 
 
 def _is_loopback(listener: socket.socket) -> bool:
@@ -75,7 +70,7 @@ class _Pages(MetricsHandler):
     guard: Guard
 
     def do_GET(self) -> None:  # noqa: N802 - named by http.server
-        path = self.path.partition("?")[0]
+        path = self.path.partition("?")[0].removesuffix("/")
         if path == "/healthz":
             self._answer(200, b'{"status":"alive"}')
         elif not self.guard.admits(self.headers.get("Authorization")):
@@ -101,11 +96,12 @@ def serve_worker_figures(settings: Settings, port: int) -> int:
     Raises:
         SettingsError: the port cannot be had.
     """
-    listener = listen(settings, port, setting="RECEIVER_WORK_METRICS_PORT")
+    listeners = listen(settings, port, setting="RECEIVER_WORK_METRICS_PORT")
     handler = type("Pages", (_Pages,), {"guard": Guard(settings.operator_secret())})
-    server = ThreadingHTTPServer(("", 0), handler, bind_and_activate=False)
-    server.socket.close()
-    server.socket = listener
-    threading.Thread(target=server.serve_forever, name="figures", daemon=True).start()
-    bound: int = listener.getsockname()[1]
+    for listener in listeners:
+        server = ThreadingHTTPServer(("", 0), handler, bind_and_activate=False)
+        server.socket.close()
+        server.socket = listener
+        threading.Thread(target=server.serve_forever, name="figures", daemon=True).start()
+    bound: int = listeners[0].getsockname()[1]
     return bound

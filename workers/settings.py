@@ -80,6 +80,11 @@ class Settings(BaseSettings):
     request_timeout: Duration = Field(
         default=timedelta(seconds=20), gt=timedelta(0), description="Longest time that a client may take over a request"
     )
+    keep_alive: Duration = Field(
+        default=timedelta(seconds=620),
+        ge=timedelta(seconds=1),
+        description="How long a connection may stay open without a request",
+    )
 
     operator_host: str = Field(default="127.0.0.1", description="Address of the operators' pages")
     operator_port: int = Field(default=8081, ge=0, le=65535, description="Port of the operators' pages; 0: any")

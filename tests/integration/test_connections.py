@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 from prometheus_client import REGISTRY
 from starlette.responses import Response
 
 from receiver.connections import GuardedProtocol
-from tests.support.clients import connect
+from tests.support.clients import answer, connect
 from tests.support.service import eventually, running
+from workers.settings import Settings
 
 LONG_ANSWER = Response(b"x" * 50_000_000)
 
@@ -35,3 +38,17 @@ def test_a_client_that_reads_its_answer_may_ask_again(monkeypatch: pytest.Monkey
             while received < 5_000_000:
                 received += len(client.recv(1_000_000))
     assert cut("slow") == before
+
+
+def test_a_connection_without_a_request_is_closed_after_the_configured_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RECEIVER_KEEP_ALIVE", "1")
+    before = cut("silent")
+    with running(Response(b"x"), http=GuardedProtocol) as url, connect(url) as client:
+        client.sendall(b"GET / HTTP/1.1\r\nHost: receiver\r\n\r\n")
+        assert answer(client).startswith(b"HTTP/1.1 200 OK")
+    assert cut("silent") == before + 1
+
+
+def test_a_balancer_closes_an_idle_connection_before_we_do() -> None:
+    # Google's keeps one for 600 s, which is the longest of those that cannot be changed.
+    assert Settings().keep_alive > timedelta(seconds=600)

@@ -20,6 +20,7 @@ from starlette.types import ASGIApp
 
 from ampeco.signature import sign
 from receiver.app import create_app
+from receiver.connections import GuardedProtocol
 from receiver.operators import create_operator_app
 from storage.database import create_database_engine
 from workers.apply import apply_open_batches
@@ -128,7 +129,7 @@ def serving(database_url: str, redis_url: str, directory: Path, **changes: Any) 
     engine = create_database_engine(database_url, application_name="tests", pool_size=5)
     try:
         with (
-            running(create_app(settings)) as url,
+            running(create_app(settings), http=GuardedProtocol) as url,
             running(create_operator_app(settings)) as operators_url,
             httpx.Client(base_url=url, timeout=30) as client,
             httpx.Client(base_url=operators_url, timeout=30) as operators,

@@ -5,6 +5,7 @@ Nothing here runs a container or a unit: linters and the code itself are what th
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -27,6 +28,9 @@ ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
 UNITS = sorted((DEPLOY / "systemd").glob("*.service"))
 SETTINGS = {environment_name(field) for field in Settings.model_fields}
+
+#: How a container asks whether its process is alive; `tests/integration/test_serve.py` tries it.
+PROBE = ["python", "-P", "-m", "receiver.probe"]
 
 #: What the supervisor of `work` and `up` adds to each process's time to stop.
 SUPERVISOR_MARGIN = timedelta(seconds=5)
@@ -124,7 +128,7 @@ def test_the_image_runs_the_receiver_as_nobody_in_particular() -> None:
     last = dict(instructions())
     assert last["USER"] not in ("root", "0")
     assert last["ENTRYPOINT"] == '["ampeco-receiver"]'
-    assert "/healthz" in last["HEALTHCHECK"]
+    assert json.loads(last["HEALTHCHECK"].partition("CMD ")[2]) == PROBE
     check_command(yaml.safe_load(last["CMD"]))
 
 
@@ -242,6 +246,13 @@ def test_nothing_starts_before_the_database_is_migrated(compose: dict[str, Any],
 @pytest.mark.parametrize("service", ["postgres", "redis", "apply", "refresh"])
 def test_every_service_is_asked_for_its_health(compose: dict[str, Any], service: str) -> None:
     assert compose["services"][service]["healthcheck"]["test"]
+
+
+@pytest.mark.parametrize("service", ["apply", "refresh", "reconcile"])
+def test_a_worker_is_asked_on_the_port_of_its_figures(compose: dict[str, Any], service: str) -> None:
+    described = compose["services"][service]
+    assert described["healthcheck"]["test"] == ["CMD", *PROBE, "work"]
+    assert described["environment"]["RECEIVER_WORK_METRICS_PORT"]
 
 
 def test_every_service_has_its_limits(compose: dict[str, Any]) -> None:

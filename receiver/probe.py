@@ -1,0 +1,50 @@
+"""Whether a process is alive, for a container's health check: ``python -m receiver.probe``, with ``work`` for a worker.
+
+It asks the address that the process listens on, past any proxy that the environment names, and exits with 1 where
+nothing answers. It imports nothing of the service, because it runs every few seconds.
+"""
+
+from __future__ import annotations
+
+import http.client
+import os
+import sys
+from collections.abc import Mapping, Sequence
+
+TIMEOUT_SECONDS = 3.0
+
+#: Where a process is reached that listens on every address of one family, or of both. Compared, and not bound.
+_LOOPBACK = {"0.0.0.0": ["127.0.0.1"], "::": ["127.0.0.1", "::1"]}  # noqa: S104  # nosec B104
+
+
+def reached_at(host: str) -> list[str]:
+    """Return the addresses under which this machine reaches what listens on a host."""
+    return _LOOPBACK.get(host, [host])
+
+
+def is_alive(host: str, port: int) -> bool:
+    """Whether ``/healthz`` of what listens there answers 200."""
+    for address in reached_at(host):
+        connection = http.client.HTTPConnection(address, port, timeout=TIMEOUT_SECONDS)
+        try:
+            connection.request("GET", "/healthz")
+            if connection.getresponse().status == http.client.OK:
+                return True
+        except (OSError, http.client.HTTPException):
+            continue
+        finally:
+            connection.close()
+    return False
+
+
+def main(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
+    """Ask the process that these settings describe; returns the exit code."""
+    if arguments == ["work"]:
+        host, port = environment.get("RECEIVER_OPERATOR_HOST", "127.0.0.1"), environment["RECEIVER_WORK_METRICS_PORT"]
+    else:
+        host, port = environment.get("RECEIVER_HOST", "127.0.0.1"), environment.get("RECEIVER_PORT", "8080")
+    return 0 if is_alive(host, int(port)) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:], os.environ))

@@ -1,0 +1,43 @@
+"""Sockets to listen on, of one address family or of both."""
+
+from __future__ import annotations
+
+import socket
+
+from workers.settings import SettingsError
+
+
+def bind(host: str, port: int, *, setting: str) -> list[socket.socket]:
+    """Bind a TCP socket to each address of a host, without listening yet.
+
+    Parameters:
+        host: a name, or an address. ``::`` means every address, of IPv6 and of IPv4.
+        port: 0 means any that is free.
+        setting: names the port in an error.
+
+    Raises:
+        SettingsError: the address or the port cannot be had.
+    """
+    bound: list[socket.socket] = []
+    try:
+        for family, _type, _protocol, _name, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+            listener = socket.socket(family)
+            bound.append(listener)
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)  # systems differ in their default
+            listener.bind((address[0], port, *address[2:]))
+            port = listener.getsockname()[1]
+    except OSError as error:
+        for listener in bound:
+            listener.close()
+        raise SettingsError(
+            f"{setting}: {address_of(host, port)} cannot be listened on: {error.strerror}; choose another port,"
+            " or another host."
+        ) from None
+    return bound
+
+
+def address_of(host: str, port: int) -> str:
+    """``host:port`` as it stands in a URL: with brackets around an IPv6 address."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
