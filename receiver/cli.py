@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
-import traceback
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
@@ -15,14 +13,13 @@ import typer
 from redis.exceptions import RedisError
 from sqlalchemy.exc import SQLAlchemyError
 
-import migrations
 from ampeco.errors import ApiError
 from ampeco.tenants import TenantsError
-from receiver import forgetting, rebuilding, reconciling, replaying, resending, subscribing
+from migrations import MigrationError
+from receiver import forgetting, migrating, rebuilding, reconciling, replaying, resending, subscribing
 from receiver.chaos_command import chaos
 from receiver.console import (
     console,
-    errors,
     overview_table,
     pending_lines,
     queue_table,
@@ -30,7 +27,15 @@ from receiver.console import (
     trouble_table,
     unknown_table,
 )
-from receiver.invocation import database, require_migrated, running, warn_of_weak_durability
+from receiver.invocation import (
+    database,
+    ending_on_sigterm,
+    fail,
+    fail_unexpectedly,
+    require_migrated,
+    running,
+    warn_of_weak_durability,
+)
 from receiver.orphans import leave_with_parent
 from receiver.service import bring_up_to_date, service_children, worker_children
 from receiver.supervisor import Supervisor
@@ -58,31 +63,20 @@ app = typer.Typer(
 
 
 def main() -> None:
-    """Run the command line; what an operator can mend is told in one sentence, with exit code 2."""
-    try:
-        app()
-    except (SettingsError, TenantsError, DatabaseEncodingError, RebuildError, ForgetError) as error:
-        _fail(str(error))
-    except ApiError as error:
-        _fail(f"AMPECO: {error}")
-    except SQLAlchemyError as error:
-        _fail(f"Postgres: {cause(error)} (DATABASE_URL)")
-    except RedisError as error:
-        _fail(f"Redis: {cause(error)} (REDIS_URL)")
-    except (ValueError, TypeError) as error:
-        # Its text may hold anything, a secret too, so that its place stands for it.
-        _fail(f"{type(error).__name__} at {_place(error)}: this is a defect of ours, please report it.")
-
-
-def _place(error: Exception) -> str:
-    """Where it was raised, and the two calls that led there."""
-    frames = [(Path(frame.filename), frame.lineno) for frame in traceback.extract_tb(error.__traceback__)[:-4:-1]]
-    return ", called at ".join(f"{path.parent.name}/{path.name}:{line}" for path, line in frames)
-
-
-def _fail(message: str) -> None:
-    errors.print(f"ampeco-receiver: {message}", style="red", markup=False, highlight=False, soft_wrap=True)
-    sys.exit(2)
+    """Run the command line; what an operator can put right is said in one sentence, with exit code 2."""
+    with ending_on_sigterm():
+        try:
+            app()
+        except (SettingsError, TenantsError, MigrationError, DatabaseEncodingError, RebuildError, ForgetError) as error:
+            fail(str(error))
+        except ApiError as error:
+            fail(f"AMPECO: {error}")
+        except SQLAlchemyError as error:
+            fail(f"Postgres: {cause(error)} (DATABASE_URL)")
+        except RedisError as error:
+            fail(f"Redis: {cause(error)} (REDIS_URL)")
+        except Exception as error:  # noqa: BLE001 - the last resort: a traceback tells an operator nothing
+            fail_unexpectedly(error)
 
 
 @app.command()
@@ -142,32 +136,6 @@ def work(
         )
         supervisor.stop_on_signals()
         supervisor.run()
-
-
-@app.command()
-def migrate(
-    revision: Annotated[str, typer.Argument(help="Revision to go to, up or down; `base` removes everything.")] = "head",
-) -> None:
-    """Bring the database to this release's tables, and make the log's partitions ahead of time."""
-    from workers.process import make_partitions
-
-    with running("migrate", needs_tenants=False) as settings, database(settings) as engine:
-        with engine.connect() as connection:
-            before = migrations.current(connection)
-        target = migrations.head() if revision == "head" else revision
-        if target != "base" and (before is None or before <= target):
-            missing = migrations.upgrade(engine, target)
-            if target == before:
-                console.print(f"The database is at revision {before} already.")
-            else:
-                console.print(f"Migrated from {before or 'nothing'} to {target}.")
-            if missing:
-                errors.print(migrations.roles.advice(missing), style="yellow", markup=False, soft_wrap=True)
-        else:
-            migrations.downgrade(engine, target)
-            console.print(f"Migrated back from {before} to {target}.")
-        if target == migrations.head():
-            make_partitions(engine)
 
 
 @app.command()
@@ -251,6 +219,7 @@ def demo(
     run_demo(seconds=seconds, speed=speed, data_dir=data_dir)
 
 
+app.command()(migrating.migrate)
 app.command()(subscribing.subscribe)
 app.command()(subscribing.unsubscribe)
 app.command()(subscribing.subscriptions)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import secrets
 import socket
-import sys
 import threading
 import time
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from receiver.invocation import database
 from receiver.live import LiveView
 from receiver.service import bring_up_to_date, service_children
 from receiver.subscribing import subscribe_and_claim
-from receiver.supervisor import Child, Supervisor
+from receiver.supervisor import Child, Supervisor, module_command
 from storage.subscriptions import locked
 from workers.logs import configure_logging
 from workers.settings import Settings, SettingsError, load_settings
@@ -79,11 +78,7 @@ def run_demo(*, seconds: float | None, speed: float, data_dir: Path | None) -> N
         bring_up_to_date(ready)
         simulator = Child(
             "stand-in tenant",
-            [
-                *(sys.executable, "-m", "simulator", "run"),
-                *("--port", scene.api_url.rpartition(":")[2]),
-                *("--speed", str(speed)),
-            ],
+            module_command("simulator", "run", "--port", scene.api_url.rpartition(":")[2], "--speed", str(speed)),
         )
         supervisor = Supervisor(
             [simulator, *service_children(ready)],

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Annotated
@@ -50,12 +49,11 @@ def forget(
                 require_owner(engine)
                 # A rebuild folds the log as it was; neither begins while the other is under way.
                 stack.enter_context(alone(engine))
-            stop = stack.enter_context(until_told_to_stop())
             with errors.status(f"{name}: looking for user {user}"):
                 found = dict(look_up(engine, name, person))
             is_known = is_listed(engine, name, person)
             if dry_run or (not found and not is_known):
-                found |= _in_log(engine, name, person, stop)
+                found |= _in_log(engine, name, person)
                 if not found and not is_known:
                     raise ForgetError(
                         f"--user: user {user} of {name} occurs nowhere in the database, so there is nothing to forget."
@@ -65,7 +63,7 @@ def forget(
                 return
             _confirm(name, person, found, yes=yes)
             under_way = begin(engine, name, person)
-            for _ in _steps(engine, name, person, under_way, stop):
+            for _ in _steps(engine, name, person, under_way):
                 pass
             with errors.status(f"{name}: the state and its history"):
                 changed = finish(engine, name, person, under_way)
@@ -82,14 +80,12 @@ def _person(user: int, tags: list[str]) -> Person:
     return person
 
 
-def _in_log(engine: Engine, tenant: str, person: Person, stop: threading.Event) -> dict[str, int]:
-    naming = sum(bite.naming for bite in _steps(engine, tenant, person, None, stop))
+def _in_log(engine: Engine, tenant: str, person: Person) -> dict[str, int]:
+    naming = sum(bite.naming for bite in _steps(engine, tenant, person, None))
     return {"ingest.notification": naming} if naming else {}
 
 
-def _steps(
-    engine: Engine, tenant: str, person: Person, under_way: Forgetting | None, stop: threading.Event
-) -> Iterator[Bite]:
+def _steps(engine: Engine, tenant: str, person: Person, under_way: Forgetting | None) -> Iterator[Bite]:
     """The bites of the log, shown as they are done.
 
     Raises:
@@ -99,7 +95,7 @@ def _steps(
     with engine.begin() as connection:
         total = count(connection, Scope(tenant, since, datetime.now(UTC)))
     done = 0
-    with LogProgress(tenant, total) as shown:
+    with LogProgress(tenant, total) as shown, until_told_to_stop() as stop:
         for bite in go_through_log(engine, tenant, person, under_way):
             done += bite.notifications
             shown.advance(done, bite.last.received_at)
@@ -111,7 +107,7 @@ def _steps(
                     else f"{tenant}: stopped before the end. Run the same command again to go on.",
                     soft_wrap=True,
                 )
-                raise typer.Exit(130)
+                raise typer.Exit(stop.exit_code)
 
 
 def _confirm(tenant: str, person: Person, found: dict[str, int], *, yes: bool) -> None:

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import signal
+import sys
+import traceback
 from collections.abc import Iterator
-from typing import Annotated
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, NoReturn
 
 import typer
 from sqlalchemy import Engine
 
 import migrations
 from ampeco.tenants import TenantsError
+from migrations import MigrationError
+from receiver.console import errors
 from receiver.embedded import embedded_servers
 from storage.database import create_database_engine, require_utf8, weak_durability
 from workers.logs import configure_logging, get_logger
-from workers.settings import Settings, SettingsError, load_settings
+from workers.settings import Settings, load_settings
 
 logger = get_logger(__name__)
 
@@ -47,13 +55,63 @@ def database(settings: Settings, *, pool_size: int = 1) -> Iterator[Engine]:
 
 
 def require_migrated(settings: Settings) -> None:
+    """Return if the database has this release's tables.
+
+    Raises:
+        MigrationError: it has others, or none.
+    """
     with database(settings) as engine, engine.connect() as connection:
         require_utf8(connection)
-        found, needed = migrations.current(connection), migrations.head()
-    if found != needed:
-        raise SettingsError(
-            f"DATABASE_URL: the database is at revision {found}, and {needed} is needed; run `ampeco-receiver migrate`."
-        )
+        problem = migrations.mismatch(migrations.current(connection))
+    if problem is not None:
+        raise MigrationError(f"DATABASE_URL: {problem}")
+
+
+def fail(message: str, *, code: int = 2) -> NoReturn:
+    """Say in one sentence why a command ends, and end it."""
+    errors.print(f"ampeco-receiver: {message}", style="red", markup=False, highlight=False, soft_wrap=True)
+    sys.exit(code)
+
+
+def fail_unexpectedly(error: Exception) -> NoReturn:
+    """End a command that an error of ours stopped.
+
+    The error's own message is not shown: it may hold a part of a password.
+    """
+    if os.environ.get("RECEIVER_LOG_LEVEL", "").lower() == "debug":
+        traceback.print_exception(error)
+    raised = traceback.extract_tb(error.__traceback__)[-1]
+    place = "/".join(Path(raised.filename).parts[-2:])
+    fail(
+        f"an error that it does not expect stopped it: {type(error).__name__} in {place}, line {raised.lineno};"
+        " run it again with RECEIVER_LOG_LEVEL=debug to see where it came from, and report it.",
+        code=1,
+    )
+
+
+@contextlib.contextmanager
+def ending_on_sigterm() -> Iterator[None]:
+    """End the command on SIGTERM as on Ctrl-C, so that it gives back what it holds, with exit code 143.
+
+    Without a handler Linux does not deliver SIGTERM to the first process of a container. Commands that finish
+    something first install handlers of their own.
+    """
+    was_received = False
+
+    def end(number: int, _frame: FrameType | None) -> NoReturn:
+        nonlocal was_received
+        was_received = True
+        signal.signal(number, signal.SIG_IGN)  # what is given back now is not to be interrupted
+        # The one exception on which psycopg also cancels the statement that Postgres is working on.
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    except BaseException:
+        if was_received:
+            fail("stopped by SIGTERM before it was done.", code=128 + signal.SIGTERM)
+        raise
 
 
 def warn_of_weak_durability(engine: Engine) -> None:

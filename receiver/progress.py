@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from types import FrameType
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
@@ -20,12 +21,22 @@ logger = get_logger(__name__)
 LINE_INTERVAL_SECONDS = 10.0
 
 
+class Stop(threading.Event):
+    """Set by Ctrl-C and by SIGTERM; ``exit_code`` is that of a process which the signal ends."""
+
+    exit_code = 0
+
+    def on_signal(self, number: int, _frame: FrameType | None) -> None:
+        self.exit_code = 128 + number
+        self.set()
+
+
 @contextmanager
-def until_told_to_stop() -> Iterator[threading.Event]:
+def until_told_to_stop() -> Iterator[Stop]:
     """An event that Ctrl-C and SIGTERM set, so that the bite in hand is finished first."""
-    stop = threading.Event()
+    stop = Stop()
     numbers = (signal.SIGINT, signal.SIGTERM)
-    before = [signal.signal(number, lambda *_: stop.set()) for number in numbers]
+    before = [signal.signal(number, stop.on_signal) for number in numbers]
     try:
         yield stop
     finally:

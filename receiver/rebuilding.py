@@ -52,7 +52,7 @@ def _compare(engine: Engine, tenant: str) -> Comparison:
             shown.advance(done, logged[-1].received_at)
             if stop.is_set():
                 console.print(f"{tenant}: stopped. Nothing was changed.")
-                raise typer.Exit(130)
+                raise typer.Exit(stop.exit_code)
     with errors.status(f"{tenant}: comparing"):
         found = compare(engine, scope, since)
     found.notifications = done

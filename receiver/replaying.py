@@ -63,7 +63,7 @@ def replay_log(
                 for scope in scopes:
                     _replay(engine, scope, stop)
                     if stop.is_set():
-                        raise typer.Exit(130)
+                        raise typer.Exit(stop.exit_code)
 
 
 def _tell_dropped(engine: Engine, since: datetime) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import secrets
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ import httpx
 
 from ampeco.tenants import Tenant
 from receiver.probe import reached_at
-from receiver.supervisor import Child
+from receiver.supervisor import Child, module_command
 from workers.settings import SettingsError
 from workers.sockets import address_of
 
@@ -54,19 +53,17 @@ class StandIn:
         arguments = {"host": host, "port": str(port), "start": start.isoformat(), "attempts": str(ATTEMPTS)} | options
         self._child = Child(
             "stand-in tenant",
-            [
-                *(sys.executable, "-m", "simulator", "run", f"--control-token={control}"),
+            module_command(
+                "simulator",
+                "run",
+                f"--control-token={control}",
                 *(f"--{name}={value}" for name, value in arguments.items()),
-            ],
+            ),
             {"AMPECO_SIMULATOR_TOKEN": token},
         )
         base_url = f"http://{address_of(reached_at(host)[0], port)}"
-        self._control = httpx.Client(
-            base_url=f"{base_url}/control", headers={"Authorization": f"Bearer {control}"}, timeout=30
-        )
-        self._actions = httpx.Client(
-            base_url=f"{base_url}/public-api/actions", headers={"Authorization": f"Bearer {token}"}, timeout=30
-        )
+        self._control = _client(f"{base_url}/control", control)
+        self._actions = _client(f"{base_url}/public-api/actions", token)
 
     def __enter__(self) -> StandIn:
         self._child.start(None)
@@ -141,3 +138,8 @@ class StandIn:
             for entry in page["data"]:
                 after = entry["number"]
                 yield Acknowledged(UUID(entry["id"]) if entry["id"] else None, entry["sha256"])
+
+
+def _client(base_url: str, token: str) -> httpx.Client:
+    # The stand-in is on this machine, which no proxy knows.
+    return httpx.Client(base_url=base_url, headers={"Authorization": f"Bearer {token}"}, timeout=30, trust_env=False)

@@ -57,9 +57,17 @@ class Child:
             self.process.send_signal(number)
 
 
+def module_command(module: str, *arguments: str) -> list[str]:
+    """The command that runs a module of ours.
+
+    ``-P`` keeps the current folder off the path: ``-m`` would put it first, and a ``storage.py`` in it would run.
+    """
+    return [sys.executable, "-P", "-m", module, *arguments]
+
+
 def receiver_child(name: str, *arguments: str, **environment: str) -> Child:
     """A child that runs ``ampeco-receiver`` with these arguments."""
-    return Child(name, [sys.executable, "-m", "receiver", *arguments], environment)
+    return Child(name, module_command("receiver", *arguments), environment)
 
 
 class Supervisor:

@@ -27,12 +27,13 @@ ROOT = Path(__file__).parents[2]
 
 pytestmark = pytest.mark.timeout(400)
 
-#: A revision that a next release might have: new columns in the busiest tables, and an index.
-#: It keeps its locks for longer than a notification waits for its commit.
-NEXT_REVISION = """
+#: Revisions that next releases might have: new columns in the busiest tables, and an index; then they are gone again.
+#: The first keeps its locks for longer than a notification waits for its commit.
+NEXT_REVISIONS = {
+    "9998": """
 from alembic import op
 
-revision = "9999"
+revision = "9998"
 down_revision = "{head}"
 
 def upgrade():
@@ -40,11 +41,21 @@ def upgrade():
     op.execute("ALTER TABLE charging.session ADD COLUMN remark text")
     op.execute("CREATE INDEX session_remark_idx ON charging.session (tenant, remark)")
     op.execute("SELECT pg_sleep(8)")
+""",
+    "9999": """
+from alembic import op
 
-def downgrade():
+revision = "9999"
+down_revision = "9998"
+
+def upgrade():
     op.execute("ALTER TABLE charging.session DROP COLUMN remark")
     op.execute("ALTER TABLE ingest.notification DROP COLUMN remark")
-"""
+
+def downgrade():
+    op.execute("ALTER TABLE ingest.notification ADD COLUMN remark text")
+""",
+}
 
 
 @pytest.mark.long
@@ -52,21 +63,33 @@ def test_a_migration_while_traffic_runs_loses_nothing(ground: Ground, tmp_path: 
     # Given the next release, whose migration locks the tables that everybody writes to
     release = tmp_path / "next"
     shutil.copytree(ROOT / "migrations", release / "migrations", ignore=shutil.ignore_patterns("__pycache__"))
-    (release / "migrations" / "versions" / "9999_next.py").write_text(NEXT_REVISION.format(head=migrations.head()))
+    for revision, content in NEXT_REVISIONS.items():
+        path = release / "migrations" / "versions" / f"{revision}_next.py"
+        path.write_text(content.format(head=migrations.head()))
+
+    def migrate(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-P", "-m", "receiver", "migrate", *arguments],
+            # Its migrations are found before ours
+            env=os.environ | ground.service.environment | {"PYTHONPATH": f"{release}{os.pathsep}{ROOT}"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
     with ground.load("migrate, with locks held for 8 s") as load:
-        # When it migrates, up and down, while this release's processes run
-        for revision in ("head", migrations.head()):
-            migrated = subprocess.run(
-                [sys.executable, "-m", "receiver", "migrate", revision],
-                cwd=release,  # first on the path, so its migrations are found before ours
-                env=os.environ | ground.service.environment | {"PYTHONPATH": str(ROOT)},
-                capture_output=True,
-                text=True,
-                check=False,
-            )
+        # When it migrates while this release's processes run
+        for revision in NEXT_REVISIONS:
+            migrated = migrate(revision)
             assert migrated.returncode == 0, migrated.stderr
-            assert "9999" in migrated.stdout
+            assert revision in migrated.stdout
             load.sender.wait_for(50)
+        # And it does not go back under them
+        refused = migrate("9998", "--yes")
+        assert refused.returncode == 2
+        assert "serve" in refused.stderr
+        assert "work apply" in refused.stderr
+        load.sender.wait_for(50)
 
 
 SMALL_DISK_MB = 48

@@ -53,6 +53,40 @@ def test_a_wrong_setting_stops_the_start_with_one_sentence_that_names_it(
     assert not (tmp_path / ".local").exists(), "nothing is started for a start that fails"
 
 
+@pytest.mark.parametrize(
+    "url",
+    ["postgresql://user:s3cret@host:s3cret/x", "postgresql://[user:s3cret@/x", "postgresql://user:s3cret@a,b:c/x"],
+)
+@pytest.mark.parametrize("command", ["migrate", "status"])
+def test_no_url_ends_in_a_traceback_or_shows_a_password(tmp_path: Path, command: str, url: str) -> None:
+    write_tenants(tmp_path)
+    ended = run(tmp_path, command, DATABASE_URL=url, REDIS_URL=f"redis://{NOBODY_LISTENS}")
+    assert ended.returncode in (1, 2)
+    assert len(ended.stderr.strip().splitlines()) == 1
+    assert ended.stderr.startswith("ampeco-receiver: ")
+    assert "s3cret" not in ended.stderr
+
+
+@pytest.mark.parametrize("level", ["info", "debug"])
+def test_an_error_of_ours_is_one_sentence_and_a_traceback_for_whoever_looks_for_it(tmp_path: Path, level: str) -> None:
+    broken = "import receiver.cli\nreceiver.cli.app = lambda: int('s3cret')\nreceiver.cli.main()"
+    ended = subprocess.run(
+        [sys.executable, "-c", broken],
+        cwd=tmp_path,
+        env=os.environ | {"COLUMNS": "200", "RECEIVER_LOG_LEVEL": level},
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert ended.returncode == 1
+    *traceback, said = ended.stderr.strip().splitlines()
+    assert said.startswith("ampeco-receiver: an error that it does not expect stopped it: ValueError in ")
+    assert "RECEIVER_LOG_LEVEL=debug" in said
+    assert "s3cret" not in said
+    assert bool(traceback) == (level == "debug")
+
+
 def test_a_tenant_with_two_tokens_is_refused_without_showing_either(tmp_path: Path) -> None:
     (tmp_path / "tenants.toml").write_text('[tenants.a]\nbase_url = "http://x"\ntoken = "s3cret"\ntoken_env = "Y"\n')
     ended = run(tmp_path, "subscriptions")
@@ -75,7 +109,7 @@ def test_a_database_is_migrated_shown_and_taken_back(tmp_path: Path, empty_datab
     assert [tenant["tenant"] for tenant in shown["tenants"]] == ["demo", "other"]
     assert shown["queues"] == {"apply": 0, "refresh": 0, "reconcile": 0}
     assert "Notifications and reads" in run(tmp_path, "status", **servers).stdout
-    assert "Migrated back" in run(tmp_path, "migrate", "base", **servers).stdout
+    assert "Migrated back" in run(tmp_path, "migrate", "base", "--yes", **servers).stdout
 
 
 def test_help_names_every_command(tmp_path: Path) -> None:
