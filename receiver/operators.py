@@ -8,7 +8,7 @@ notifications and a bare yes or no can ever be reached from outside. One thread 
 from __future__ import annotations
 
 import contextlib
-import threading
+import socket
 from collections.abc import AsyncIterator, Iterator
 
 import uvicorn
@@ -19,6 +19,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from receiver.health import Health
 from storage.database import create_database_engine
+from workers.background import supervised_thread
 from workers.broker import create_redis
 from workers.logs import get_logger
 from workers.operators import Guard, listen
@@ -81,15 +82,38 @@ def operators_listening(settings: Settings) -> Iterator[str]:
     """
     listener = listen(settings, settings.operator_port, setting="RECEIVER_OPERATOR_PORT")
     url = f"http://{settings.operator_host}:{listener.getsockname()[1]}"
-    server = uvicorn.Server(
-        uvicorn.Config(create_operator_app(settings), log_config=None, access_log=False, server_header=False)
-    )
-    thread = threading.Thread(target=server.run, args=([listener],), name="operators", daemon=True)
+    pages = _Pages(settings, listener)
+    thread = supervised_thread("operators", pages.run)
     thread.start()
     logger.info("operators' pages", url=url, token_needed=settings.operator_secret() is not None)
     try:
         yield url
     finally:
-        server.should_exit = True
+        pages.stop()
         thread.join()
         listener.close()
+
+
+class _Pages:
+    """Serves the operators' pages until told to stop."""
+
+    def __init__(self, settings: Settings, listener: socket.socket) -> None:
+        self._settings = settings
+        self._listener = listener
+        self._server: uvicorn.Server | None = None
+        self._stopping = False
+
+    def run(self) -> None:
+        if self._stopping:
+            return
+        app = create_operator_app(self._settings)
+        self._server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, server_header=False))
+        self._server.should_exit = self._stopping
+        self._server.run([self._listener.dup()])  # it closes what it is given
+        if not self._stopping:
+            raise RuntimeError("the operators' pages ended unasked")
+
+    def stop(self) -> None:
+        self._stopping = True
+        if self._server is not None:
+            self._server.should_exit = True

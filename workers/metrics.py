@@ -24,6 +24,9 @@ WALKED = Counter(
     ["tenant", "kind", "found"],
 )
 SWEPT = Counter("ampeco_batches_swept_total", "Batches that were open too long and sent again")
+BACKGROUND_FAILURES = Counter(
+    "ampeco_background_failures_total", "Failures of what runs beside the work; each is started again", ["task"]
+)
 SUBSCRIPTION_REPAIRS = Counter(
     "ampeco_subscription_repairs_total", "Subscriptions that the guardian mended", ["tenant"]
 )

@@ -19,6 +19,7 @@ from storage import arrivals, resends, uptime, usage, walks
 from storage.partitions import MAKE_PARTITIONS
 from storage.retention import drop_log_day
 from workers.apply import apply_open_batches
+from workers.background import wait_while_alive
 from workers.broker import (
     APPLY_QUEUE,
     APPLY_TIME_LIMIT_MS,
@@ -33,6 +34,7 @@ from workers.context import Context, create_context
 from workers.guardian import Guardian
 from workers.listening import listen
 from workers.logs import get_logger
+from workers.metrics import BACKGROUND_FAILURES
 from workers.operators import serve_worker_figures
 from workers.refresh import refresh_tenant
 from workers.resend import resend_due
@@ -159,6 +161,7 @@ def _guarded(name: str, job: Callable[[], Any]) -> Callable[[], None]:
             # A server that is down is everybody's news; the next run comes soon.
             logger.warning("job put off", job=name, error=type(error).__name__)
         except Exception:
+            BACKGROUND_FAILURES.labels(name).inc()
             logger.exception("job failed", job=name)
 
     return run
@@ -171,6 +174,9 @@ def work(settings: Settings, queues: set[str], stop: threading.Event | None = No
         queues: the queues to serve. Each process serves one kind of work, so that slow
             reads never hold back the applying of what was accepted.
         stop: set to stop; made here, and set by the signals, where none is given.
+
+    Raises:
+        SystemExit: a thread ended that the process cannot do without.
     """
     if stop is None:
         stop = threading.Event()
@@ -189,15 +195,19 @@ def work(settings: Settings, queues: set[str], stop: threading.Event | None = No
         # A message is a wake-up for work that anybody may do: none is kept in reserve.
         worker.queue_prefetch = threads
         scheduler = create_scheduler(context, broker, settings, queues)
+        before = set(threading.enumerate())
         if settings.work_metrics_port is not None:
             serve_worker_figures(settings, settings.work_metrics_port)
         broker.emit_after("process_boot")
         worker.start()
         scheduler.start()
         logger.info("working", queues=sorted(queues), threads=threads)
-        stop.wait()
+        needed = {*worker.workers, *worker.consumers.values(), *threading.enumerate()} - before
+        all_live = wait_while_alive(stop, needed)
         logger.info("stopping: finishing what is in hand")
         scheduler.shutdown(wait=True)
         worker.stop(timeout=int(settings.shutdown_timeout.total_seconds() * 1000))
         broker.close()
     logger.info("stopped")
+    if not all_live:
+        raise SystemExit(1)
