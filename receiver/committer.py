@@ -21,6 +21,7 @@ from receiver.metrics import COMMIT_FAILURES, COMMIT_SECONDS, COMMITTED_TOGETHER
 from storage.database import connection_arguments, is_lost_connection
 from storage.inbox import Entry, Group, commit_groups, make_partitions
 from storage.session import one_transaction, open_async_connection
+from workers.background import supervised_task
 from workers.errors import cause
 from workers.logs import get_logger
 
@@ -94,7 +95,7 @@ class GroupCommitter:
         self._connection: psycopg.AsyncConnection[Any] | None = None
 
     def start(self) -> None:
-        self._tasks = [asyncio.create_task(self._run()), asyncio.create_task(self._expire())]
+        self._tasks = [supervised_task("committer", self._run), supervised_task("expiry", self._expire)]
 
     async def stop(self) -> None:
         """Commit what waits, then leave."""
@@ -145,8 +146,13 @@ class GroupCommitter:
                 await self._wake.wait()
                 continue
             self._in_hand = self._take()
-            await self._commit_in_hand()
-            self._in_hand = []
+            try:
+                await self._commit_in_hand()
+            finally:
+                for pending in self._in_hand:
+                    if not pending.committed.done():
+                        pending.committed.set_exception(NotCommittedError("committing failed"))
+                self._in_hand = []
 
     def _take(self) -> list[_Pending]:
         taken: list[_Pending] = []
@@ -171,10 +177,11 @@ class GroupCommitter:
                     connection = await self._connected()
                     async with one_transaction(connection, self._settings):
                         await commit_groups(connection, groups)
-            except (psycopg.Error, OSError) as error:
+            except Exception as error:
                 COMMIT_FAILURES.labels(type(error).__name__).inc()
-                logger.warning("commit failed", error=cause(error), waiting=self.waiting)
-                if is_lost_connection(error):
+                is_ours = not isinstance(error, psycopg.Error | OSError)
+                logger.warning("commit failed", error=cause(error), waiting=self.waiting, exc_info=is_ours)
+                if is_ours or is_lost_connection(error):
                     await self._disconnect()
                 if not await self._mend(error, groups):
                     await asyncio.sleep(delay)
@@ -207,7 +214,7 @@ class GroupCommitter:
                 async with one_transaction(connection, self._settings):
                     await make_partitions(connection)
                 return True
-        elif isinstance(error, psycopg.DataError):
+        elif isinstance(error, psycopg.DataError) or not isinstance(error, psycopg.Error | OSError):
             # What we read beside the body is a help, not a duty; the body itself always fits.
             for group in groups:
                 for entry in group.entries:
@@ -221,9 +228,9 @@ class GroupCommitter:
 
     async def _disconnect(self) -> None:
         """Let the next commit open a connection, where one is open."""
-        if self._connection is not None:
-            await self._connection.close()
-            self._connection = None
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.close()
 
     async def _expire(self) -> None:
         loop = asyncio.get_running_loop()

@@ -10,6 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from starlette.concurrency import run_in_threadpool
 
 from storage.uptime import BEAT_INTERVAL, Outage, beat
+from workers.background import supervised_task
 from workers.errors import cause
 from workers.logs import get_logger
 from workers.resend import want_after
@@ -30,7 +31,7 @@ class Heartbeat:
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        self._task = asyncio.create_task(self._run())
+        self._task = supervised_task("heartbeat", self._run)
 
     async def stop(self) -> None:
         if self._task is not None:

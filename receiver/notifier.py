@@ -7,7 +7,6 @@ sends it again.
 from __future__ import annotations
 
 import queue
-import threading
 import time
 from collections.abc import Sequence
 from uuid import UUID
@@ -16,6 +15,7 @@ from dramatiq import Broker
 
 from receiver.metrics import WAKEUPS_DROPPED
 from storage.inbox import Group
+from workers.background import supervised_thread
 from workers.broker import apply_message
 from workers.errors import cause
 from workers.logs import get_logger
@@ -38,7 +38,7 @@ class Notifier:
     def __init__(self, broker: Broker) -> None:
         self._broker = broker
         self._waiting: queue.Queue[UUID | None] = queue.Queue(MOST_WAITING)
-        self._thread = threading.Thread(target=self._run, name="notifier", daemon=True)
+        self._thread = supervised_thread("notifier", self._run)
 
     def start(self) -> None:
         self._thread.start()

@@ -8,8 +8,8 @@ notifications and a bare yes or no can ever be reached from outside. One thread 
 from __future__ import annotations
 
 import contextlib
-import threading
-from collections.abc import AsyncIterator, Iterator
+import socket
+from collections.abc import AsyncIterator, Iterator, Sequence
 
 import uvicorn
 from starlette.applications import Starlette
@@ -20,6 +20,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from receiver.health import Health
 from receiver.paths import ignore_trailing_slash
 from storage.database import create_database_engine
+from workers.background import supervised_thread
 from workers.broker import create_redis
 from workers.logs import get_logger
 from workers.operators import Guard, listen
@@ -83,16 +84,39 @@ def operators_listening(settings: Settings) -> Iterator[str]:
     """
     listeners = listen(settings, settings.operator_port, setting="RECEIVER_OPERATOR_PORT")
     url = f"http://{address_of(settings.operator_host, listeners[0].getsockname()[1])}"
-    server = uvicorn.Server(
-        uvicorn.Config(create_operator_app(settings), log_config=None, access_log=False, server_header=False)
-    )
-    thread = threading.Thread(target=server.run, args=(listeners,), name="operators", daemon=True)
+    pages = _Pages(settings, listeners)
+    thread = supervised_thread("operators", pages.run)
     thread.start()
     logger.info("operators' pages", url=url, token_needed=settings.operator_secret() is not None)
     try:
         yield url
     finally:
-        server.should_exit = True
+        pages.stop()
         thread.join()
         for listener in listeners:
             listener.close()
+
+
+class _Pages:
+    """Serves the operators' pages until told to stop."""
+
+    def __init__(self, settings: Settings, listeners: Sequence[socket.socket]) -> None:
+        self._settings = settings
+        self._listeners = listeners
+        self._server: uvicorn.Server | None = None
+        self._stopping = False
+
+    def run(self) -> None:
+        if self._stopping:
+            return
+        app = create_operator_app(self._settings)
+        self._server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, server_header=False))
+        self._server.should_exit = self._stopping
+        self._server.run([listener.dup() for listener in self._listeners])  # it closes what it is given
+        if not self._stopping:
+            raise RuntimeError("the operators' pages ended unasked")
+
+    def stop(self) -> None:
+        self._stopping = True
+        if self._server is not None:
+            self._server.should_exit = True

@@ -9,9 +9,9 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-import threading
 import time
 
+from workers.background import supervised_thread
 from workers.logs import get_logger
 
 logger = get_logger(__name__)
@@ -42,4 +42,4 @@ def leave_with_parent() -> None:
         logger.warning("the process that started this one is gone: leaving", parent=parent)
         os.kill(os.getpid(), signal.SIGTERM)
 
-    threading.Thread(target=watch, name="leave with parent", daemon=True).start()
+    supervised_thread("leave with parent", watch).start()

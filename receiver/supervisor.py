@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import IO
 
 from receiver.orphans import PARENT
+from workers.background import supervised_thread
 from workers.logs import get_logger
 
 logger = get_logger(__name__)
@@ -104,8 +105,7 @@ class Supervisor:
         try:
             for child in self._children:
                 child.start(self._output)
-            watcher = threading.Thread(target=self._watch, name="supervisor", daemon=True)
-            watcher.start()
+            supervised_thread("supervisor", self._watch).start()
             if meanwhile is not None:
                 meanwhile(self._stop)
             else:

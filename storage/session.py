@@ -171,6 +171,6 @@ async def one_transaction(connection: AsyncConnection[Any], settings: Mapping[st
             await connection.execute(settings_of_transaction(settings).encode())
             yield
             await connection.execute(b"COMMIT")
-    except psycopg.Error:
+    except BaseException:
         await connection.close()  # else it would stay in the transaction that failed
         raise

@@ -30,6 +30,9 @@ BATCHES_PUT_OFF = Counter(
 )
 SWEPT = Counter("ampeco_batches_swept_total", "Batches that were open too long and sent again")
 JOB_AGE = Gauge("ampeco_job_age_seconds", "Time since a scheduled job of this worker last succeeded, seconds", ["job"])
+BACKGROUND_FAILURES = Counter(
+    "ampeco_background_failures_total", "Failures of what runs beside the work; each is started again", ["task"]
+)
 SUBSCRIPTION_REPAIRS = Counter(
     "ampeco_subscription_repairs_total", "Subscriptions that the guardian mended", ["tenant"]
 )

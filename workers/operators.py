@@ -8,12 +8,12 @@ from __future__ import annotations
 import hmac
 import ipaddress
 import socket
-import threading
 from http.server import ThreadingHTTPServer
 
 from prometheus_client import MetricsHandler
 from pydantic import SecretStr
 
+from workers.background import supervised_thread
 from workers.logs import get_logger
 from workers.settings import Settings
 from workers.sockets import bind
@@ -102,6 +102,6 @@ def serve_worker_figures(settings: Settings, port: int) -> int:
         server = ThreadingHTTPServer(("", 0), handler, bind_and_activate=False)
         server.socket.close()
         server.socket = listener
-        threading.Thread(target=server.serve_forever, name="figures", daemon=True).start()
+        supervised_thread("figures", server.serve_forever).start()
     bound: int = listeners[0].getsockname()[1]
     return bound

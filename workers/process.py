@@ -16,6 +16,7 @@ from storage import arrivals, processes, resends, uptime, usage, walks
 from storage.partitions import MAKE_PARTITIONS
 from storage.retention import drop_log_day
 from workers.apply import apply_open_batches
+from workers.background import wait_while_alive
 from workers.broker import (
     APPLY_QUEUE,
     APPLY_TIME_LIMIT_MS,
@@ -162,6 +163,9 @@ def work(settings: Settings, queues: set[str], stop: threading.Event | None = No
         queues: the queues to serve. Each process serves one kind of work, so that slow
             reads never hold back the applying of what was accepted.
         stop: set to stop; made here, and set by the signals, where none is given.
+
+    Raises:
+        SystemExit: a thread ended that the process cannot do without.
     """
     if stop is None:
         stop = threading.Event()
@@ -180,15 +184,19 @@ def work(settings: Settings, queues: set[str], stop: threading.Event | None = No
         # A message is a wake-up for work that anybody may do: none is kept in reserve.
         worker.queue_prefetch = threads
         scheduler = create_scheduler(context, broker, settings, queues)
+        before = set(threading.enumerate())
         if settings.work_metrics_port is not None:
             serve_worker_figures(settings, settings.work_metrics_port)
         broker.emit_after("process_boot")
         worker.start()
         scheduler.start()
         logger.info("working", queues=sorted(queues), threads=threads)
-        stop.wait()
+        needed = {*worker.workers, *worker.consumers.values(), *threading.enumerate()} - before
+        all_live = wait_while_alive(stop, needed)
         logger.info("stopping: finishing what is in hand")
         scheduler.stop(timeout_seconds=settings.shutdown_timeout.total_seconds())
         worker.stop(timeout=int(settings.shutdown_timeout.total_seconds() * 1000))
         broker.close()
     logger.info("stopped")
+    if not all_live:
+        raise SystemExit(1)

@@ -17,7 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from workers.failures import describe
 from workers.logs import Throttle, get_logger
-from workers.metrics import JOB_AGE
+from workers.metrics import BACKGROUND_FAILURES, JOB_AGE
 
 logger = get_logger(__name__)
 
@@ -102,6 +102,7 @@ class Scheduler:
             if self._is_new((job.name, type(error))):
                 logger.warning("job put off", job=job.name, error=describe(error))
         except Exception:
+            BACKGROUND_FAILURES.labels(job.name).inc()
             logger.exception("job failed", job=job.name)
         else:
             job.succeeded_at = time.monotonic()

@@ -1,0 +1,225 @@
+"""No task and no thread ends unseen: it is started again, or its process ends and is started again."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
+from pathlib import Path
+
+import httpx
+import prometheus_client
+import psycopg
+import pytest
+from sqlalchemy import make_url, text
+
+import migrations
+from receiver.committer import GroupCommitter
+from receiver.operators import _Pages
+from storage.database import DatabaseEncodingError, create_database_engine
+from storage.database_url import conninfo
+from storage.inbox import Entry, Group
+from tests.support.service import eventually, write_tenants
+from workers.background import supervised_task, supervised_thread, wait_while_alive
+from workers.operators import listen
+from workers.process import make_partitions
+from workers.settings import Settings
+
+#: Letters that LATIN1 has no place for.
+FOREIGN = b'{"notification": "\\u041f\\u043b.changed", "x": 1}'
+
+
+def failures(task: str) -> float:
+    return prometheus_client.REGISTRY.get_sample_value("ampeco_background_failures_total", {"task": task}) or 0.0
+
+
+class Flaky:
+    """Fails so many times, then returns."""
+
+    def __init__(self, times: int) -> None:
+        self.times = times
+        self.runs = 0
+
+    def __call__(self) -> None:
+        self.runs += 1
+        if self.runs <= self.times:
+            raise UnicodeEncodeError("latin-1", "ł", 0, 1, "a defect")
+
+    async def run(self) -> None:
+        self()
+
+
+def test_a_thread_that_fails_is_counted_and_started_again() -> None:
+    flaky, before = Flaky(2), failures("flaky thread")
+    thread = supervised_thread("flaky thread", flaky)
+    thread.start()
+    thread.join(30)
+    assert (flaky.runs, failures("flaky thread") - before) == (3, 2)
+
+
+def test_a_task_that_fails_is_counted_and_started_again() -> None:
+    flaky, before = Flaky(2), failures("flaky task")
+
+    async def run() -> None:
+        await supervised_task("flaky task", flaky.run)
+
+    asyncio.run(run())
+    assert (flaky.runs, failures("flaky task") - before) == (3, 2)
+
+
+def test_a_task_that_is_told_to_stop_is_not_started_again() -> None:
+    async def run() -> None:
+        task = supervised_task("endless task", asyncio.Event().wait)  # type: ignore[arg-type]
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(run())
+
+
+def test_a_process_is_told_that_a_thread_of_a_library_ended() -> None:
+    stop, lives, ends = (
+        threading.Event(),
+        threading.Thread(target=threading.Event().wait, daemon=True),
+        threading.Thread(),
+    )
+    lives.start()
+    ends.start()
+    assert wait_while_alive(stop, [lives, ends]) is False
+    stop.set()
+    assert wait_while_alive(stop, [lives]) is True
+
+
+DYING = """
+from dramatiq.worker import WorkerThread
+from workers.process import work
+from workers.settings import load_settings
+
+WorkerThread.run = lambda self: None
+work(load_settings(), {"apply"})
+"""
+
+
+def test_a_work_process_whose_thread_ended_leaves_to_be_started_again(
+    database_url: str, redis_url: str, tmp_path: Path
+) -> None:
+    settings = {"DATABASE_URL": database_url, "REDIS_URL": redis_url, "TENANTS_FILE": str(write_tenants(tmp_path))}
+    ended = subprocess.run(
+        [sys.executable, "-c", DYING], env=os.environ | settings, capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 1, ended.stderr
+    assert "a thread ended" in ended.stdout
+
+
+def test_the_operators_pages_come_back_when_their_server_ends(
+    database_url: str, redis_url: str, tmp_path: Path
+) -> None:
+    settings = Settings(database_url=database_url, redis_url=redis_url, tenants_file=write_tenants(tmp_path))
+    listener = listen(settings, 0, setting="RECEIVER_OPERATOR_PORT")
+    url = f"http://127.0.0.1:{listener.getsockname()[1]}/healthz"
+    pages, before = _Pages(settings, listener), failures("operators")
+    thread = supervised_thread("operators", pages.run)
+    thread.start()
+    eventually(lambda: answers(url))
+    assert pages._server is not None
+    pages._server.should_exit = True
+    eventually(lambda: failures("operators") > before and answers(url))
+    pages.stop()
+    thread.join(30)
+    listener.close()
+    assert not thread.is_alive()
+
+
+def answers(url: str) -> bool:
+    try:
+        return httpx.get(url, timeout=1).is_success
+    except httpx.TransportError:
+        return False
+
+
+def committer(url: str, on_commit: object = None) -> GroupCommitter:
+    return GroupCommitter(
+        url,
+        on_commit or (lambda _groups: None),  # type: ignore[arg-type]
+        commit_timeout=timedelta(seconds=10),
+        waiting_room=100,
+        waiting_bytes=10**6,
+    )
+
+
+def test_the_committer_goes_on_after_a_failure_that_nobody_thought_of(database_url: str) -> None:
+    told: list[int] = []
+
+    def tell(groups: Sequence[Group]) -> None:
+        told.append(len(groups))
+        if len(told) == 1:
+            raise RuntimeError("a defect")
+
+    async def run() -> None:
+        accepting = committer(database_url, tell)
+        accepting.start()
+        for _ in range(3):
+            await accepting.commit(Entry("demo", b"{}", {}, "token", "hex"))
+        await accepting.stop()
+
+    before = failures("committer")
+    asyncio.run(run())
+    assert len(told) == 3
+    assert failures("committer") - before == 1
+
+
+@pytest.fixture
+def latin1_url(servers: tuple[str, str]) -> Iterator[str]:
+    """An empty database that cannot hold every letter."""
+    name = f"rt_{os.getpid()}_latin1"
+    with psycopg.connect(conninfo(servers[0]), autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name} ENCODING LATIN1 LOCALE 'C' TEMPLATE template0".encode())
+        yield make_url(servers[0]).set(database=name).render_as_string(hide_password=False)
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
+
+
+def test_a_name_that_the_database_cannot_hold_ends_neither_the_committer_nor_its_notification(
+    latin1_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a database that an older release migrated
+    engine = create_database_engine(latin1_url, application_name="tests", pool_size=1)
+    monkeypatch.setattr(migrations, "require_utf8", lambda _connection: None)
+    migrations.upgrade(engine)
+    make_partitions(engine)
+
+    async def run() -> None:
+        accepting = committer(latin1_url)
+        accepting.start()
+        for body in (FOREIGN, b'{"notification": "evse.changed"}'):
+            await accepting.commit(Entry("demo", body, {"X-Tenant": "1"}, "token", "hex"))
+        await accepting.stop()
+
+    asyncio.run(run())
+    with engine.connect() as connection:
+        found = connection.execute(text("SELECT body, notification_type FROM ingest.notification ORDER BY received_at"))
+        assert [tuple(row) for row in found] == [(FOREIGN, None), (b'{"notification": "evse.changed"}', "evse.changed")]
+    engine.dispose()
+
+
+def test_a_database_that_cannot_hold_every_letter_is_refused(latin1_url: str, redis_url: str, tmp_path: Path) -> None:
+    engine = create_database_engine(latin1_url, application_name="tests", pool_size=1)
+    with pytest.raises(DatabaseEncodingError, match="LATIN1"):
+        migrations.upgrade(engine)
+    engine.dispose()
+    settings = {"DATABASE_URL": latin1_url, "REDIS_URL": redis_url, "TENANTS_FILE": str(write_tenants(tmp_path))}
+    for command in ("migrate", "serve"):
+        ended = subprocess.run(
+            [sys.executable, "-m", "receiver", command],
+            env=os.environ | settings,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert ended.returncode == 2, ended.stderr
+        assert len(ended.stderr.strip().splitlines()) == 1
+        assert "LATIN1" in ended.stderr
