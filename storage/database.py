@@ -118,13 +118,6 @@ def is_lost_connection(error: BaseException) -> bool:
     return isinstance(error, psycopg.OperationalError)
 
 
-def server_message(error: BaseException) -> str:
-    """Return the first line of what the server or the network said, which holds no secret and no row."""
-    cause = (error.orig or error) if isinstance(error, DBAPIError) else error
-    said = (cause.diag.message_primary if isinstance(cause, psycopg.Error) else None) or str(cause)
-    return said.strip().partition("\n")[0] or type(cause).__name__
-
-
 def wait_in_transaction(connection: Connection) -> None:
     """Let a transaction wait between its statements for as long as its process lives: it holds a lock and no row."""
     connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))

@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import DBAPIError
 
-from storage.database import create_database_engine, is_lost_connection, prove_writable, server_message
+from storage.database import create_database_engine, is_lost_connection, prove_writable
 from tests.support.servers import own_postgres, standby_of
 from tests.support.service import eventually
 
@@ -88,13 +88,10 @@ def test_writes_are_proved_on_a_primary_and_disproved_on_a_standby() -> None:
             prove_writable(connection)
         engine.dispose()
     assert is_lost_connection(raised.value)
-    assert "standby" in server_message(raised.value)
+    assert "standby" in str(raised.value)
 
 
-def test_what_the_server_said_is_one_line() -> None:
+def test_a_server_that_is_not_there_is_a_lost_connection() -> None:
     with pytest.raises(psycopg.OperationalError) as raised:
         psycopg.connect("host=/nowhere dbname=none")
     assert is_lost_connection(raised.value)
-    assert "No such file" in server_message(raised.value)
-    assert "\n" not in server_message(raised.value)
-    assert server_message(OSError()) == "OSError"
