@@ -46,6 +46,12 @@ def current(connection: Connection) -> str | None:
     return context.get_current_revision()
 
 
+def is_later(revision: str | None) -> bool:
+    """Return whether a revision is of a later release: it is one, and this release does not know it."""
+    known = {script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()}
+    return revision is not None and revision not in known
+
+
 def upgrade(engine: Engine, revision: str = "head") -> list[str]:
     """Bring the database to a revision, in one transaction; waits while another process does.
 

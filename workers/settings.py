@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import difflib
+from collections.abc import Mapping
 from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal
 
+import redis
 from pydantic import AliasChoices, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -118,7 +121,7 @@ class Settings(BaseSettings):
         default=None,
         ge=1,
         le=65535,
-        description="Port of the worker's own /metrics, on the operators' address; unset: none",
+        description="Port of the worker's own /metrics and /readyz, on the operators' address; unset: none",
     )
 
     log_format: Literal["auto", "console", "json"] = Field(
@@ -192,8 +195,41 @@ def load_settings() -> Settings:
         raise SettingsError(f"{name}: {first['msg']}.") from None
     _check_url(settings.database_url, "DATABASE_URL", ("postgresql://", "postgres://", "postgresql+psycopg://"))
     _check_url(settings.redis_url, "REDIS_URL", ("redis://", "rediss://", "unix://"))
+    if settings.redis_url is not None:
+        _check_redis_url(settings.redis_url)
     settings.operator_secret()
     return settings
+
+
+def unknown_settings(environment: Mapping[str, str]) -> list[str]:
+    """Return a sentence for each variable that looks like a setting of ours and is none.
+
+    Parameters:
+        environment: the names and values of the environment; no value is shown.
+    """
+    prefix = "RECEIVER_"
+    known = [name for field in Settings.model_fields if (name := environment_name(field)).startswith(prefix)]
+    sentences = []
+    for name in sorted(name for name in environment if name.upper().startswith(prefix)):
+        if name.upper() in known:
+            continue
+        parts = [setting.removeprefix(prefix) for setting in known]
+        close = difflib.get_close_matches(name.upper().removeprefix(prefix), parts, n=1)
+        meant = f"; did you mean {prefix}{close[0]}?" if close else "."
+        sentences.append(f"{name} is no setting of this release and has no effect{meant}")
+    return sentences
+
+
+def _check_redis_url(url: str) -> None:
+    try:
+        pool = redis.ConnectionPool.from_url(url)
+        pool.connection_class(**pool.connection_kwargs)
+    except (ValueError, TypeError):
+        # Its text may quote a part of the password.
+        raise SettingsError(
+            "REDIS_URL cannot be read: write redis://[user:password@]host[:port][/database], with characters such as /"
+            " and # in the password as %2F and %23, and only options that redis-py knows."
+        ) from None
 
 
 def _check_url(url: str | None, name: str, schemes: tuple[str, ...]) -> None:
