@@ -29,6 +29,7 @@ from workers.broker import (
     create_broker,
     worker_middleware,
 )
+from workers.checks import create_check_engine
 from workers.context import Context, create_context
 from workers.errors import cause
 from workers.guardian import Guardian
@@ -40,6 +41,7 @@ from workers.resend import resend_due
 from workers.settings import Settings
 from workers.sweep import sweep_batches, wake_refreshes, wake_walks
 from workers.walk import walk_due
+from workers.worker_readiness import worker_readiness
 
 logger = get_logger(__name__)
 
@@ -194,15 +196,20 @@ def work(settings: Settings, queues: set[str], stop: threading.Event | None = No
         # A message is a wake-up for work that anybody may do: none is kept in reserve.
         worker.queue_prefetch = threads
         scheduler = create_scheduler(context, broker, settings, queues)
+        check_engine = create_check_engine(settings.required_database_url(), process="work readiness")
+        readiness = worker_readiness(check_engine, context, worker, queues)
         if settings.work_metrics_port is not None:
-            serve_worker_figures(settings, settings.work_metrics_port)
+            serve_worker_figures(settings, settings.work_metrics_port, readiness)
         broker.emit_after("process_boot")
         worker.start()
         scheduler.start()
+        context.heartbeat.find_problem = readiness.problem
         logger.info("working", queues=sorted(queues), threads=threads)
         stop.wait()
         logger.info("stopping: finishing what is in hand")
+        context.heartbeat.find_problem = None
         scheduler.shutdown(wait=True)
         worker.stop(timeout=int(settings.shutdown_timeout.total_seconds() * 1000))
         broker.close()
+        check_engine.dispose()
     logger.info("stopped")
