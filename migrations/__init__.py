@@ -69,16 +69,20 @@ def current(connection: Connection) -> str | None:
     return context.get_current_revision()
 
 
+def is_later(revision: str | None) -> bool:
+    """Return whether a revision is of a later release: it is one, and this release does not know it."""
+    return revision is not None and revision not in revisions()
+
+
 def mismatch(found: str | None) -> str | None:
     """Say in one sentence why this release cannot use a database at a revision; None where it can."""
-    known = revisions()
-    if found == known[-1]:
+    if found == head():
         return None
-    if found is None or found in known:
-        return f"the database is at revision {found}, and {known[-1]} is needed; run `ampeco-receiver migrate`."
+    if not is_later(found):
+        return f"the database is at revision {found}, and {head()} is needed; run `ampeco-receiver migrate`."
     return (
         f"the database is at revision {found}, which this release does not know; use the release that made it, or go"
-        f" back with that release's `ampeco-receiver migrate {known[-1]}`."
+        f" back with that release's `ampeco-receiver migrate {head()}`."
     )
 
 

@@ -22,8 +22,10 @@ from receiver.heartbeat import Heartbeat
 from receiver.notifications import Notifications
 from receiver.notifier import Notifier
 from receiver.paths import ignore_trailing_slash
+from receiver.readiness import receiver_readiness
 from storage.database import create_database_engine
 from workers.broker import create_broker, create_redis
+from workers.checks import create_check_engine
 from workers.heartbeat import Heartbeat as ProcessHeartbeat
 from workers.logs import get_logger
 from workers.settings import Settings
@@ -32,15 +34,13 @@ logger = get_logger(__name__)
 
 NOTIFICATIONS_PATH = "/notifications/"
 
-#: Connections for readiness and for the heartbeat, beside the committer's own one.
-HEALTH_POOL_SIZE = 2
-
 
 def create_app(settings: Settings) -> ASGIApp:
     """Make the app of one process; engines and connections are made when it starts, after any fork."""
     database_url = settings.required_database_url()
     redis_client = create_redis(settings.required_redis_url())
-    engine = create_database_engine(database_url, application_name="ampeco-receiver serve", pool_size=HEALTH_POOL_SIZE)
+    engine = create_database_engine(database_url, application_name="ampeco-receiver serve", pool_size=1)
+    check_engine = create_check_engine(database_url, process="serve readiness")
     notifier = Notifier(create_broker(redis_client))
     committer = GroupCommitter(
         database_url,
@@ -49,9 +49,11 @@ def create_app(settings: Settings) -> ASGIApp:
         waiting_room=settings.waiting_room,
         waiting_bytes=settings.waiting_bytes,
     )
-    health = Health(engine, redis_client, settings.tenants)
+    readiness = receiver_readiness(check_engine, redis_client, committer)
+    health = Health(readiness)
     heartbeat = Heartbeat(engine, list(settings.tenants))
     process_heartbeat = ProcessHeartbeat(database_url, "serve")
+    process_heartbeat.find_problem = readiness.problem
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
@@ -66,6 +68,7 @@ def create_app(settings: Settings) -> ASGIApp:
         await run_in_threadpool(process_heartbeat.stop)
         notifier.stop()
         redis_client.close()
+        check_engine.dispose()
         engine.dispose()
         logger.info("stopped")
 

@@ -43,7 +43,7 @@ def chaos(
             "seed": str(seed),
         },
     )
-    with running("chaos") as ready, database(ready) as engine:
+    with running("chaos") as ready, database(ready, process="chaos") as engine:
         verdict = run(plan, engine)
     console.print(verdict.table())
     if not verdict.is_kept:

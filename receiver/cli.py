@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated
@@ -22,6 +22,7 @@ from receiver.console import (
     console,
     overview_table,
     pending_lines,
+    process_table,
     queue_table,
     refusal_table,
     trouble_table,
@@ -43,6 +44,7 @@ from receiver.watching import resend_lines, token_table, watch_table, watched
 from storage.database import DatabaseEncodingError
 from storage.drift import unknown
 from storage.overview import overview, troubles
+from storage.processes import list_processes
 from storage.refusals import refusals
 from storage.retention import complete_since
 from workers.broker import QUEUES, create_broker, create_redis
@@ -102,7 +104,7 @@ def serve(
     from workers.process import make_partitions
 
     with running("serve") as settings:
-        require_migrated(settings)
+        require_migrated(settings, to_accept=True)
         with database(settings) as engine:
             make_partitions(engine)
             warn_of_weak_durability(engine)
@@ -152,12 +154,15 @@ def status(
             new = unknown(connection)
             watch = watched(connection, settings.tenants)
             complete = complete_since(connection)
-        lengths, pauses = _redis_side(settings, [tenant.tenant for tenant in tenants])
+            processes = list_processes(connection)
+        side = _redis_side(settings, [tenant.tenant for tenant in tenants])
         if as_json:
             document = {
                 "tenants": [asdict(tenant) for tenant in tenants],
-                "queues": lengths,
-                "paused": {name: {"seconds": left, "reason": why} for name, (left, why) in pauses.items()},
+                "processes": [asdict(process) | {"state": process.state} for process in processes],
+                "redis": {"ok": side.failure is None, "detail": side.failure or "answers"},
+                "queues": side.queues,
+                "paused": {name: {"seconds": left, "reason": why} for name, (left, why) in side.pauses.items()},
                 "troubles": [asdict(trouble) for trouble in found],
                 "refusals": [asdict(refusal) for refusal in refused],
                 "unknown": [asdict(one) for one in new],
@@ -165,10 +170,15 @@ def status(
             } | watch.document()
             console.print_json(json.dumps(document, default=_spelled))
             return
-        console.print(overview_table(tenants, pauses))
+        console.print(overview_table(tenants, side.pauses))
         for line in pending_lines(tenants):
             console.print(line, style="yellow", markup=False, highlight=False, soft_wrap=True)
-        console.print(queue_table(lengths) if lengths else "Queues: [yellow]Redis does not answer[/]")
+        console.print(process_table(processes))
+        if side.failure is None:
+            console.print(queue_table(side.queues))
+        else:
+            told = f"Queues and pauses are not known, as Redis fails: {side.failure} (REDIS_URL)"
+            console.print(told, style="yellow", markup=False, highlight=False, soft_wrap=True)
         console.print(watch_table(watch))
         tokens = token_table(watch.tokens)
         if tokens.row_count:
@@ -189,8 +199,16 @@ def _spelled(value: datetime | UUID) -> str:
     return value.isoformat() if isinstance(value, datetime) else str(value)
 
 
-def _redis_side(settings: Settings, tenants: list[str]) -> tuple[dict[str, int], dict[str, tuple[float, str]]]:
-    """Queue lengths and paused tenants; both empty where Redis does not answer, as it holds no truth."""
+@dataclass(frozen=True, slots=True)
+class _RedisSide:
+    """What Redis shows, which holds no truth: queue lengths, paused tenants, and why there may be neither."""
+
+    queues: dict[str, int]
+    pauses: dict[str, tuple[float, str]]
+    failure: str | None = None
+
+
+def _redis_side(settings: Settings, tenants: list[str]) -> _RedisSide:
     client = create_redis(settings.required_redis_url())
     try:
         broker = create_broker(client)
@@ -200,11 +218,11 @@ def _redis_side(settings: Settings, tenants: list[str]) -> tuple[dict[str, int],
             for tenant in tenants
             if (left := paused_for(client, tenant))
         }
-    except RedisError:
-        return {}, {}
+    except RedisError as error:
+        return _RedisSide({}, {}, cause(error))
     finally:
         client.close()
-    return lengths, pauses
+    return _RedisSide(lengths, pauses)
 
 
 @app.command()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -37,6 +38,10 @@ MOST_BYTES = 16 * 1024 * 1024
 #: Waits between two tries while Postgres is away: soon at first, then once a second.
 FIRST_RETRY_SECONDS = 0.05
 LONGEST_RETRY_SECONDS = 1.0
+
+#: For so long after a failed commit, without one that succeeded since, this process says that it cannot commit.
+#: Nothing may be left to try it with: a sender that was refused comes back later.
+FAILURE_COUNTS_SECONDS = 5.0
 
 #: How often waiting notifications are counted, and checked for having waited too long.
 EXPIRY_INTERVAL_SECONDS = 0.25
@@ -93,6 +98,8 @@ class GroupCommitter:
         self._stopping = False
         self._tasks: list[asyncio.Task[None]] = []
         self._connection: psycopg.AsyncConnection[Any] | None = None
+        #: Why the last commit failed, and until when that counts.
+        self._failure: tuple[str, float] | None = None
 
     def start(self) -> None:
         self._tasks = [supervised_task("committer", self._run), supervised_task("expiry", self._expire)]
@@ -139,6 +146,21 @@ class GroupCommitter:
         """How many entries wait for a commit."""
         return len(self._waiting) + len(self._in_hand)
 
+    @property
+    def trouble(self) -> str | None:
+        """Why the next notification would not be committed, as far as is known; None where nothing speaks against it.
+
+        Any thread may ask.
+        """
+        failure = self._failure
+        if any(task.done() for task in self._tasks):
+            return "the task that commits has ended"
+        if self.is_full or self._bytes >= self._room_bytes:
+            return f"{self.waiting:,} notifications of {self._bytes:,} bytes wait for a commit, as many as may"
+        if failure is not None and time.monotonic() < failure[1]:
+            return f"the last commit failed: {failure[0]}"
+        return None
+
     async def _run(self) -> None:
         while self._waiting or not self._stopping:
             if not self._waiting:
@@ -181,12 +203,14 @@ class GroupCommitter:
                 COMMIT_FAILURES.labels(type(error).__name__).inc()
                 is_ours = not isinstance(error, psycopg.Error | OSError)
                 logger.warning("commit failed", error=cause(error), waiting=self.waiting, exc_info=is_ours)
+                self._failure = cause(error), time.monotonic() + FAILURE_COUNTS_SECONDS
                 if is_ours or is_lost_connection(error):
                     await self._disconnect()
                 if not await self._mend(error, groups):
                     await asyncio.sleep(delay)
                     delay = min(delay * 2, LONGEST_RETRY_SECONDS)
             else:
+                self._failure = None
                 break
         else:
             return

@@ -7,10 +7,12 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from storage.drift import Unknown
 from storage.overview import TenantOverview, Trouble
+from storage.processes import ListedProcess
 from storage.refusals import Refusal
 
 #: Where the output goes into a file or another command, no window says how wide a table may be.
@@ -69,6 +71,35 @@ def pending_lines(tenants: Sequence[TenantOverview]) -> list[str]:
         for tenant in tenants
         if tenant.pending_reason is not None
     ]
+
+
+def process_table(processes: Sequence[ListedProcess]) -> Table:
+    """The processes of the last day: those that live, and those that went away without stopping in order."""
+    table = Table(title="Processes", title_justify="left")
+    for heading in ("Name", "Host"):
+        table.add_column(heading, overflow="fold")
+    table.add_column("Process", justify="right")
+    for heading in ("Release", "Since", "Last seen"):
+        table.add_column(heading)
+    table.add_column("State", overflow="fold")
+    for process in processes:
+        if process.state == "stopped":
+            continue
+        states = {
+            "working": "at work",
+            "hindered": f"[yellow]hindered[/]: {escape(process.problem or '')}",
+            "lost": "[red]went away[/]",
+        }
+        table.add_row(
+            process.name,
+            process.host,
+            str(process.pid),
+            process.version,
+            f"{process.started_at:%Y-%m-%d %H:%M}",
+            f"{age(process.seen_seconds_ago)} ago",
+            states[process.state],
+        )
+    return table
 
 
 def queue_table(lengths: dict[str, int]) -> Table:

@@ -44,7 +44,7 @@ def forget(
         require_migrated(settings)
         (name,) = chosen_tenants(settings, tenant)
         with contextlib.ExitStack() as stack:
-            engine = stack.enter_context(database(settings, pool_size=2))
+            engine = stack.enter_context(database(settings, pool_size=2, process="forget"))
             if not dry_run:
                 require_owner(engine)
                 # A rebuild folds the log as it was; neither begins while the other is under way.

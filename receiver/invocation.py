@@ -20,9 +20,12 @@ from ampeco.tenants import TenantsError
 from migrations import MigrationError
 from receiver.console import errors
 from receiver.embedded import embedded_servers
+from receiver.orphans import PARENT
 from storage.database import create_database_engine, require_utf8, weak_durability
+from storage.inbox import prove_acceptable
+from workers.heartbeat import registered
 from workers.logs import configure_logging, get_logger
-from workers.settings import Settings, load_settings
+from workers.settings import Settings, load_settings, unknown_settings
 
 logger = get_logger(__name__)
 
@@ -39,32 +42,49 @@ def running(process: str, *, needs_tenants: bool = True) -> Iterator[Settings]:
     if needs_tenants:
         _ = settings.tenants
     configure_logging(settings.log_format, settings.log_level, process=process)
+    if PARENT not in os.environ:  # what another process of ours starts has the same environment
+        for sentence in unknown_settings(os.environ):
+            logger.warning(sentence)
     with embedded_servers(settings) as ready:
         yield ready
 
 
 @contextlib.contextmanager
-def database(settings: Settings, *, pool_size: int = 1) -> Iterator[Engine]:
-    engine = create_database_engine(
-        settings.required_database_url(), application_name="ampeco-receiver cli", pool_size=pool_size
-    )
+def database(settings: Settings, *, pool_size: int = 1, process: str | None = None) -> Iterator[Engine]:
+    """An engine for a command.
+
+    Parameters:
+        process: how a command that takes its time is registered meanwhile, over a connection of its own; None: not.
+    """
+    url = settings.required_database_url()
+    engine = create_database_engine(url, application_name="ampeco-receiver cli", pool_size=pool_size)
     try:
-        yield engine
+        with registered(url, process) if process else contextlib.nullcontext():
+            yield engine
     finally:
         engine.dispose()
 
 
-def require_migrated(settings: Settings) -> None:
-    """Return if the database has this release's tables.
+def require_migrated(settings: Settings, *, to_accept: bool = False) -> None:
+    """Return if the database has the tables of this release.
+
+    Parameters:
+        to_accept: whether those of a later release do as well, where notifications can be written to them.
 
     Raises:
         MigrationError: it has others, or none.
+        sqlalchemy.exc.DBAPIError: notifications cannot be written to those of a later release.
     """
-    with database(settings) as engine, engine.connect() as connection:
+    with database(settings) as engine, engine.begin() as connection:
         require_utf8(connection)
-        problem = migrations.mismatch(migrations.current(connection))
-    if problem is not None:
-        raise MigrationError(f"DATABASE_URL: {problem}")
+        found = migrations.current(connection)
+        problem = migrations.mismatch(found)
+        if problem is None:
+            return
+        if not (to_accept and migrations.is_later(found)):
+            raise MigrationError(f"DATABASE_URL: {problem}")
+        prove_acceptable(connection)
+    logger.warning("the database is of a later release; upgrade this process", revision=found)
 
 
 def fail(message: str, *, code: int = 2) -> NoReturn:

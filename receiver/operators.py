@@ -18,10 +18,13 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from receiver.health import Health
+from receiver.metrics_page import MetricsPage, counters
 from receiver.paths import ignore_trailing_slash
+from receiver.readiness import operators_readiness
 from storage.database import create_database_engine
 from workers.background import supervised_thread
 from workers.broker import create_redis
+from workers.checks import create_check_engine
 from workers.logs import get_logger
 from workers.operators import Guard, listen
 from workers.settings import Settings
@@ -29,29 +32,28 @@ from workers.sockets import address_of
 
 logger = get_logger(__name__)
 
-#: Connections for the operators' pages: a slow page does not keep readiness waiting.
-OPERATOR_POOL_SIZE = 2
-
 
 def create_operator_app(settings: Settings) -> ASGIApp:
     """Make the app of the operators' pages, behind their token where there is one."""
-    engine = create_database_engine(
-        settings.required_database_url(), application_name="ampeco-receiver operators", pool_size=OPERATOR_POOL_SIZE
-    )
+    database_url = settings.required_database_url()
+    engine = create_database_engine(database_url, application_name="ampeco-receiver operators", pool_size=1)
+    check_engine = create_check_engine(database_url, process="operators' readiness")
     redis_client = create_redis(settings.required_redis_url())
-    health = Health(engine, redis_client, settings.tenants)
+    health = Health(operators_readiness(check_engine, redis_client, counters, settings.waiting_room))
+    metrics = MetricsPage(engine, settings.tenants)
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
         yield
         redis_client.close()
+        check_engine.dispose()
         engine.dispose()
 
     pages = Starlette(
         routes=[
             Route("/healthz", health.alive),
             Route("/readyz", health.ready_in_detail),
-            Route("/metrics", health.metrics),
+            Route("/metrics", metrics.show),
         ],
         lifespan=lifespan,
     )

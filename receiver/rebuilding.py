@@ -31,7 +31,7 @@ def rebuild(
         names = chosen_tenants(settings, tenant)
         unmended = False
         # One connection keeps others from rebuilding, one works.
-        with database(settings, pool_size=2) as engine, alone(engine):
+        with database(settings, pool_size=2, process="rebuild") as engine, alone(engine):
             for name in names:
                 found = _compare(engine, name)
                 _tell(found)

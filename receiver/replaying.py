@@ -51,7 +51,7 @@ def replay_log(
     with running("replay") as settings:
         require_migrated(settings)
         names = chosen_tenants(settings, tenant)
-        with database(settings) as engine:
+        with database(settings, process="replay") as engine:
             if not only_failed:
                 _tell_dropped(engine, since)
             scopes = [Scope(name, since, until, notification_type, only_failed) for name in names]

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -65,38 +65,44 @@ class Watched:
         }
 
 
-def watched(connection: Connection, tenants: Mapping[str, Tenant]) -> Watched:
-    """What the watch has found of these tenants."""
+def watched(connection: Connection, tenants: Mapping[str, Tenant], *, with_tokens: bool = True) -> Watched:
+    """What the watch has found of these tenants.
+
+    Parameters:
+        with_tokens: whether to look up when each token was last used, which reads the log.
+    """
     names = sorted(tenants)
-    uses = {(use.tenant, use.token_id): use for use in token_use.uses(connection, names)}
     return Watched(
         tuple(names),
         subscriptions.claims(connection, names),
         arrivals.listening(connection, names),
-        [token for name in names for token in _tokens(tenants[name], uses)],
+        [token for name in names for token in _tokens(connection, tenants[name])] if with_tokens else [],
         resends.latest(connection, names),
     )
 
 
-def _tokens(tenant: Tenant, uses: Mapping[tuple[str, str], TokenUse]) -> list[Token]:
+def _tokens(connection: Connection, tenant: Tenant) -> list[Token]:
+    """The configured tokens of a tenant, that of the API first."""
     keys = [key.token_id for key in tenant.signing_keys()]
-    known = {token_id: uses[tenant.name, token_id] for token_id in keys if (tenant.name, token_id) in uses}
+    known = {use.token_id: use for use in token_use.uses(connection, tenant.name, keys)}
     return [
         Token(
             tenant.name,
             token_id,
             position == 0,
-            known[token_id].known_since_at if token_id in known else None,
-            known[token_id].last_used_at if token_id in known else None,
-            position > 0 and token_id in known and _is_unused(known[token_id], known.values()),
+            known[token_id].known_since_at,
+            known[token_id].last_used_at,
+            position > 0 and _is_unused(known[token_id], known.values()),
         )
         for position, token_id in enumerate(keys)
     ]
 
 
-def _is_unused(use: TokenUse, others: Any) -> bool:
+def _is_unused(use: TokenUse, others: Iterable[TokenUse]) -> bool:
     since = use.last_used_at or use.known_since_at
-    return any(other.last_used_at is not None and other.last_used_at > since + UNUSED for other in others)
+    return since is not None and any(
+        other.last_used_at is not None and other.last_used_at > since + UNUSED for other in others
+    )
 
 
 def watch_table(found: Watched) -> Table:
@@ -173,11 +179,9 @@ def token_table(tokens: Sequence[Token]) -> Table:
 def _last_used(token: Token) -> str:
     if token.last_used_at is not None:
         return _ago(token.last_used_at)
-    return (
-        "not looked yet"
-        if token.known_since_at is None
-        else f"never; known for {age(_seconds_since(token.known_since_at))}"
-    )
+    if token.known_since_at is None:
+        return "never"
+    return f"never; known for {age(_seconds_since(token.known_since_at))}"
 
 
 def resend_lines(found: Sequence[Resend]) -> list[str]:
@@ -213,7 +217,8 @@ def watch_gauges(found: Watched | None) -> list[GaugeMetricFamily]:
             is_waiting = any(one.state == "waiting" for one in found.resends if one.tenant == tenant)
             waiting.add_metric([tenant], float(is_waiting))
         for one in found.listening:
-            silent.add_metric([one.tenant], float(one.silent_since_at is not None))
+            if one.looked_at is not None:
+                silent.add_metric([one.tenant], float(one.silent_since_at is not None))
             if one.last_received_at is not None:
                 heard.add_metric([one.tenant], _seconds_since(one.last_received_at))
     return [sound, checked, silent, heard, waiting]

@@ -147,6 +147,8 @@ class Listening:
     """How a tenant was last judged against its own rhythm.
 
     Attributes:
+        looked_at: when; None where it has yet to be.
+        last_received_at: when its last notification came, as of the question; None where none did.
         learned_hours: what the rhythm is made of.
         telling: where so many notifications are expected, their absence tells; None: nothing does yet.
         judged_hours, expected, came: the stretch that was judged; None where none tells anything.
@@ -154,7 +156,7 @@ class Listening:
     """
 
     tenant: str
-    looked_at: datetime
+    looked_at: datetime | None
     last_received_at: datetime | None
     learned_hours: int
     telling: float | None
@@ -189,19 +191,34 @@ def note(
     )
 
 
-# Indexes: primary key; silence_open_idx.
+# Indexes: primary key; silence_open_idx; batch_pkey from its end, as its ids rise with time. A batch may be dropped
+# with its day; the last look at it is kept.
 _LISTENING = text("""
-SELECT tenant, looked_at, last_received_at, learned_hours, CAST(telling AS float8), judged_hours,
-       CAST(rhythm.expected AS float8), rhythm.came, silence.began_at
-  FROM ingest.rhythm
+SELECT tenant,
+       looked_at,
+       greatest(rhythm.last_received_at, latest.last_received_at),
+       coalesce(learned_hours, 0),
+       CAST(telling AS float8),
+       judged_hours,
+       CAST(rhythm.expected AS float8),
+       rhythm.came,
+       silence.began_at
+  FROM unnest(CAST(:tenants AS text[])) AS asked (tenant)
+  LEFT JOIN ingest.rhythm USING (tenant)
   LEFT JOIN (SELECT tenant, began_at FROM ingest.silence WHERE ended_at IS NULL) AS silence USING (tenant)
- WHERE tenant = ANY(:tenants)
+  LEFT JOIN LATERAL (
+       SELECT last_received_at
+         FROM ingest.batch
+        WHERE batch.tenant = asked.tenant
+        ORDER BY batch_id DESC
+        LIMIT 1
+  ) AS latest ON true
  ORDER BY tenant
 """)
 
 
 def listening(connection: Connection, tenants: Collection[str]) -> Sequence[Listening]:
-    """How each of the tenants was last judged."""
+    """How each of the tenants was last judged, and when its last notification came, as of now."""
     return [Listening(*row) for row in connection.execute(_LISTENING, {"tenants": list(tenants)})]
 
 

@@ -136,15 +136,19 @@ def prove_writable(connection: Connection) -> None:
     connection.execute(_PROVE_WRITABLE)
 
 
-def create_database_engine(database_url: str, *, application_name: str, pool_size: int) -> Engine:
+def create_database_engine(
+    database_url: str, *, application_name: str, pool_size: int, network_timeout: timedelta = NETWORK_TIMEOUT
+) -> Engine:
     """Make the engine of this process.
 
     Parameters:
         database_url: ``postgresql://…``.
         application_name: how the connections are named in ``pg_stat_activity``.
         pool_size: the most connections that this process opens.
+        network_timeout: how long a network may swallow packets before a connection counts as lost.
     """
     arguments = connection_arguments(database_url, application_name)
+    arguments["tcp_user_timeout"] = str(network_timeout // timedelta(milliseconds=1))
     engine = create_engine(
         "postgresql+psycopg://",
         isolation_level="READ COMMITTED",

@@ -10,6 +10,7 @@ from uuid import UUID
 
 import orjson
 from psycopg import AsyncConnection
+from sqlalchemy import Connection
 
 from storage.ids import uuid7
 from storage.partitions import MAKE_PARTITIONS
@@ -152,6 +153,15 @@ async def commit_groups(connection: AsyncConnection[Any], groups: Sequence[Group
     """
     async with connection.cursor() as cursor:
         await cursor.execute(_COMMIT_GROUPS, commit_parameters(groups))
+
+
+def prove_acceptable(connection: Connection) -> None:
+    """Run the statement that commits notifications, for none: the log is as it needs it, and we may write to it.
+
+    Raises:
+        sqlalchemy.exc.DBAPIError: notifications cannot be committed, and why.
+    """
+    connection.exec_driver_sql(_COMMIT_GROUPS.decode(), tuple(commit_parameters([])))
 
 
 async def make_partitions(connection: AsyncConnection[Any]) -> None:

@@ -9,6 +9,8 @@ from __future__ import annotations
 from datetime import UTC, date, datetime
 from typing import LiteralString
 
+from sqlalchemy import Connection, text
+
 #: A week ahead: everything that makes partitions may be down for a week before the
 #: accept path has to make one itself.
 DAYS_AHEAD = 7
@@ -19,3 +21,11 @@ MAKE_PARTITIONS: LiteralString = "SELECT ingest.make_log_partitions(7)"
 
 def utc_today() -> date:
     return datetime.now(UTC).date()
+
+
+_HAS_PARTITION = text("SELECT to_regclass('ingest.notification_' || :day) IS NOT NULL")
+
+
+def has_partition(connection: Connection, day: date) -> bool:
+    """Return whether notifications that are received on a UTC day have a partition."""
+    return bool(connection.execute(_HAS_PARTITION, {"day": f"{day:%Y%m%d}"}).scalar_one())

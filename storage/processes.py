@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Literal
 from uuid import UUID
 
 from sqlalchemy import Connection, text
@@ -66,6 +67,13 @@ class ListedProcess:
     def is_lost(self) -> bool:
         """Whether it went away without stopping in order."""
         return not self.is_alive and self.stopped_at is None
+
+    @property
+    def state(self) -> Literal["working", "hindered", "stopped", "lost"]:
+        """How it is: at work, kept from its work by its problem, stopped in order, or gone."""
+        if self.is_alive:
+            return "hindered" if self.problem else "working"
+        return "lost" if self.is_lost else "stopped"
 
 
 # Index: primary key.

@@ -9,15 +9,17 @@ import contextlib
 import os
 import socket
 import threading
+from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from uuid import UUID
 
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import SQLAlchemyError
 
 from storage import processes
 from storage.database import create_database_engine
 from storage.ids import uuid7
 from storage.processes import BEAT_INTERVAL, Process
+from workers.errors import cause
 from workers.logs import get_logger
 
 logger = get_logger(__name__)
@@ -38,6 +40,7 @@ class Heartbeat:
     Attributes:
         problem: what keeps this process from its work, in one sentence, for others to see; None
             where nothing does. Any thread may set it.
+        find_problem: returns it, where that can be asked; called before each beat of the thread.
         failure: why the last beat failed, in one sentence; None where it did not.
     """
 
@@ -47,6 +50,7 @@ class Heartbeat:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
         self.problem: str | None = None
+        self.find_problem: Callable[[], str | None] | None = None
         self.failure: str | None = None
 
     @property
@@ -66,8 +70,8 @@ class Heartbeat:
         try:
             with self._engine.begin() as connection:
                 processes.leave(connection, self.process_id)
-        except DBAPIError as error:
-            logger.warning("the end of this process was not noted", error=_first_line(error))
+        except SQLAlchemyError as error:
+            logger.warning("the end of this process was not noted", error=cause(error))
         self._engine.dispose()
 
     def beat(self) -> None:
@@ -77,7 +81,7 @@ class Heartbeat:
                 if not processes.heartbeat(connection, self.process_id, self.problem):
                     processes.register(connection, self._process)
         except Exception as error:  # noqa: BLE001 - whatever it is, the next beat may succeed
-            failure: str | None = _first_line(error)
+            failure: str | None = cause(error)
         else:
             failure = None
         if failure != self.failure:
@@ -89,12 +93,21 @@ class Heartbeat:
 
     def _run(self) -> None:
         while True:
+            with contextlib.suppress(Exception):
+                if self.find_problem is not None:
+                    self.problem = self.find_problem()
             with contextlib.suppress(Exception):  # not even a log that cannot be written ends the heartbeat
                 self.beat()
             if self._stop.wait(BEAT_INTERVAL.total_seconds()):
                 return
 
 
-def _first_line(error: Exception) -> str:
-    described = str(error.orig if isinstance(error, DBAPIError) else error).strip()
-    return f"{type(error).__name__}: {described.splitlines()[0]}" if described else type(error).__name__
+@contextlib.contextmanager
+def registered(database_url: str, name: str) -> Iterator[Heartbeat]:
+    """Register this process and let it beat until the end of the block."""
+    heartbeat = Heartbeat(database_url, name)
+    heartbeat.start()
+    try:
+        yield heartbeat
+    finally:
+        heartbeat.stop()

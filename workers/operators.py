@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hmac
 import ipaddress
+import json
 import socket
 from http.server import ThreadingHTTPServer
 
@@ -15,6 +16,7 @@ from pydantic import SecretStr
 
 from workers.background import supervised_thread
 from workers.logs import get_logger
+from workers.readiness import Readiness, document_of, problem_of
 from workers.settings import Settings
 from workers.sockets import bind
 
@@ -64,15 +66,18 @@ def _is_loopback(listener: socket.socket) -> bool:
 
 
 class _Pages(MetricsHandler):
-    """``/metrics`` for operators, and ``/healthz``, which says nothing, for whoever asks."""
+    """``/metrics`` for operators, ``/healthz`` for everybody, and ``/readyz``, with its reasons for operators alone."""
 
     timeout = REQUEST_TIMEOUT_SECONDS
     guard: Guard
+    readiness: Readiness
 
     def do_GET(self) -> None:  # noqa: N802 - named by http.server
         path = self.path.partition("?")[0].removesuffix("/")
         if path == "/healthz":
             self._answer(200, b'{"status":"alive"}')
+        elif path == "/readyz":
+            self._answer_readiness()
         elif not self.guard.admits(self.headers.get("Authorization")):
             self._answer(401, b'{"error":"unauthorised","message":"The operators\' token is needed."}')
         elif path != "/metrics":
@@ -80,24 +85,31 @@ class _Pages(MetricsHandler):
         else:
             super().do_GET()
 
+    def _answer_readiness(self) -> None:
+        checks = self.readiness.checks()
+        status = 200 if problem_of(checks) is None else 503
+        is_operator = self.guard.admits(self.headers.get("Authorization"))
+        self._answer(status, json.dumps(document_of(checks)).encode() if is_operator else b"")
+
     def _answer(self, status: int, body: bytes) -> None:
         self.send_response_only(status)
         if status == 401:
             self.send_header("WWW-Authenticate", "Bearer")
-        self.send_header("Content-Type", "application/json")
+        if body:
+            self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
 
 
-def serve_worker_figures(settings: Settings, port: int) -> int:
-    """Serve this process's figures from a thread; returns the port.
+def serve_worker_figures(settings: Settings, port: int, readiness: Readiness) -> int:
+    """Serve this process's figures and readiness from a thread; returns the port.
 
     Raises:
         SettingsError: the port cannot be had.
     """
     listeners = listen(settings, port, setting="RECEIVER_WORK_METRICS_PORT")
-    handler = type("Pages", (_Pages,), {"guard": Guard(settings.operator_secret())})
+    handler = type("Pages", (_Pages,), {"guard": Guard(settings.operator_secret()), "readiness": readiness})
     for listener in listeners:
         server = ThreadingHTTPServer(("", 0), handler, bind_and_activate=False)
         server.socket.close()

@@ -27,6 +27,7 @@ from workers.broker import (
     create_broker,
     worker_middleware,
 )
+from workers.checks import create_check_engine
 from workers.context import Context, create_context
 from workers.failures import describe
 from workers.guardian import Guardian
@@ -40,6 +41,7 @@ from workers.scheduler import Scheduler
 from workers.settings import Settings
 from workers.sweep import sweep_batches, wake_apply, wake_refreshes, wake_walks
 from workers.walk import walk_due
+from workers.worker_readiness import worker_readiness
 
 logger = get_logger(__name__)
 
@@ -185,18 +187,23 @@ def work(settings: Settings, queues: set[str], stop: threading.Event | None = No
         worker.queue_prefetch = threads
         scheduler = create_scheduler(context, broker, settings, queues)
         before = set(threading.enumerate())
+        check_engine = create_check_engine(settings.required_database_url(), process="work readiness")
+        readiness = worker_readiness(check_engine, context, worker, queues)
         if settings.work_metrics_port is not None:
-            serve_worker_figures(settings, settings.work_metrics_port)
+            serve_worker_figures(settings, settings.work_metrics_port, readiness)
         broker.emit_after("process_boot")
         worker.start()
         scheduler.start()
+        context.heartbeat.find_problem = readiness.problem
         logger.info("working", queues=sorted(queues), threads=threads)
         needed = {*worker.workers, *worker.consumers.values(), *threading.enumerate()} - before
         all_live = wait_while_alive(stop, needed)
         logger.info("stopping: finishing what is in hand")
+        context.heartbeat.find_problem = None
         scheduler.stop(timeout_seconds=settings.shutdown_timeout.total_seconds())
         worker.stop(timeout=int(settings.shutdown_timeout.total_seconds() * 1000))
         broker.close()
+        check_engine.dispose()
     logger.info("stopped")
     if not all_live:
         raise SystemExit(1)

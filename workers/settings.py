@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import difflib
+from collections.abc import Mapping
 from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal
 
+import redis
 from pydantic import AliasChoices, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
-from redis.connection import parse_url
 
 from ampeco.tenants import Tenant, load_tenants
 from storage.database_url import DatabaseUrlError, parse_database_url
@@ -127,7 +129,7 @@ class Settings(BaseSettings):
         default=None,
         ge=1,
         le=65535,
-        description="Port of the worker's own /metrics, on the operators' address; unset: none",
+        description="Port of the worker's own /metrics and /readyz, on the operators' address; unset: none",
     )
 
     log_format: Literal["auto", "console", "json"] = Field(
@@ -213,15 +215,37 @@ def _check_database_url(url: str | None) -> None:
         raise SettingsError(str(error)) from None
 
 
+def unknown_settings(environment: Mapping[str, str]) -> list[str]:
+    """Return a sentence for each variable that looks like a setting of ours and is none.
+
+    Parameters:
+        environment: the names and values of the environment; no value is shown.
+    """
+    prefix = "RECEIVER_"
+    known = [name for field in Settings.model_fields if (name := environment_name(field)).startswith(prefix)]
+    sentences = []
+    for name in sorted(name for name in environment if name.upper().startswith(prefix)):
+        if name.upper() in known:
+            continue
+        parts = [setting.removeprefix(prefix) for setting in known]
+        close = difflib.get_close_matches(name.upper().removeprefix(prefix), parts, n=1)
+        meant = f"; did you mean {prefix}{close[0]}?" if close else "."
+        sentences.append(f"{name} is no setting of this release and has no effect{meant}")
+    return sentences
+
+
 def _check_redis_url(url: str | None) -> None:
     if url is None:
         return
     if not url.startswith(_REDIS_SCHEMES):
         raise SettingsError(f"REDIS_URL must begin with {' or '.join(_REDIS_SCHEMES)}.")
     try:
-        parse_url(url)  # type: ignore[no-untyped-call] # as of redis 6
-    except ValueError:  # its message would show parts of a password
+        pool = redis.ConnectionPool.from_url(url)
+        pool.connection_class(**pool.connection_kwargs)
+    except (ValueError, TypeError):
+        # Its text may quote a part of the password.
         raise SettingsError(
-            "REDIS_URL cannot be read: in the user and the password each of / @ : % ? # is written percent-encoded"
-            " (%2F %40 %3A %25 %3F %23), and the port and the database are numbers."
+            "REDIS_URL cannot be read: write redis://[user:password@]host[:port][/database], with each of / @ : % ? #"
+            " in the user and the password percent-encoded (%2F %40 %3A %25 %3F %23), and only options that redis-py"
+            " knows."
         ) from None

@@ -33,6 +33,7 @@ def run(directory: Path, *arguments: str, **environment: str) -> subprocess.Comp
         (["up"], {"TENANTS_FILE": "nowhere.toml"}, "TENANTS_FILE"),
         (["migrate"], {"DATABASE_URL": "mysql://x"}, "DATABASE_URL"),
         (["status"], {"DATABASE_URL": f"postgresql://{NOBODY_LISTENS}/x", "REDIS_URL": "redis://x"}, "DATABASE_URL"),
+        (["status"], {"REDIS_URL": f"redis://:{TOKEN[:-2]}/{TOKEN[-2:]}@h:1"}, "REDIS_URL"),
         (["serve"], {"RECEIVER_PORT": "eighty"}, "RECEIVER_PORT"),
         (["work"], {"RECEIVER_SWEEP_AFTER": "soon"}, "RECEIVER_SWEEP_AFTER"),
         (["subscribe"], {}, "RECEIVER_PUBLIC_URL"),
@@ -50,6 +51,7 @@ def test_a_wrong_setting_stops_the_start_with_one_sentence_that_names_it(
     assert ended.stderr.startswith("ampeco-receiver: ")
     assert named in ended.stderr
     assert TOKEN not in ended.stdout + ended.stderr
+    assert TOKEN[:-2] not in ended.stdout + ended.stderr
     assert not (tmp_path / ".local").exists(), "nothing is started for a start that fails"
 
 

@@ -21,7 +21,7 @@ import simulator.cli
 import workers.metrics  # noqa: F401 - registers its metrics
 from ampeco.catalogue import CATALOGUE
 from ampeco.tenants import Tenant
-from receiver.health import Health
+from receiver.metrics_page import MetricsPage
 from storage import forgotten_tables, mirrors, watch_tables  # noqa: F401 - they fill the metadata
 from storage.tables import metadata
 from workers.settings import Settings, environment_name
@@ -206,7 +206,7 @@ def registered_metrics() -> set[str]:
             names.add(family.name + ("_total" if family.type == "counter" else ""))
     # What is read from Postgres has a name even when Postgres does not answer.
     engine = create_engine("postgresql+psycopg://nobody@127.0.0.1:1/none")
-    stored = Health(engine, None, {})._stored()  # type: ignore[arg-type]
+    stored = MetricsPage(engine, {})._stored()
     return names | {family.name for family in stored.collect() if isinstance(family, GaugeMetricFamily)}
 
 

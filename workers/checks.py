@@ -1,0 +1,92 @@
+"""The checks that receivers and workers have in common: Postgres takes writes, Redis does, the clock is right."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from datetime import timedelta
+
+import redis
+from sqlalchemy import Connection, Engine, text
+
+import migrations
+from storage.database import create_database_engine, prove_writable
+from workers.readiness import Check, Probe
+
+#: Connections of the checks give up sooner than others: a look that hangs shows nothing of a server that is back.
+NETWORK_TIMEOUT = timedelta(seconds=2)
+
+#: Times of ours and of Postgres's stand side by side in the tables; a larger difference is seen in them.
+CLOCK_TOLERANCE_SECONDS = 5.0
+
+#: What is written to Redis to see that it takes writes, and for how long it stays.
+REDIS_KEY = "ampeco-receiver:readiness"
+REDIS_KEY_MS = 10_000
+
+POSTGRES_ADVICE = "bring Postgres back or correct DATABASE_URL; no restart is needed"
+REDIS_ADVICE = "bring Redis back or correct REDIS_URL; no restart is needed"
+
+
+def create_check_engine(database_url: str, *, process: str) -> Engine:
+    """Make an engine of one connection for the checks of a process.
+
+    Parameters:
+        process: how it is named in ``pg_stat_activity``.
+    """
+    return create_database_engine(
+        database_url, application_name=f"ampeco-receiver {process}", pool_size=1, network_timeout=NETWORK_TIMEOUT
+    )
+
+
+def look_at_postgres(engine: Engine) -> dict[str, Check]:
+    """Return whether Postgres takes writes, has our tables as this release needs them, and agrees on the time.
+
+    Raises:
+        sqlalchemy.exc.SQLAlchemyError: it takes no writes.
+    """
+    with engine.begin() as connection:
+        clock = _look_at_clock(connection)
+        prove_writable(connection)
+    with engine.connect() as connection:
+        revision = look_at_revision(connection)
+    return {"postgres": Check(True, "takes writes"), "migrations": revision, "clock": clock}
+
+
+def look_at_revision(connection: Connection) -> Check:
+    """Return whether the tables are those of this release. Others may serve as well, so nothing depends on it."""
+    found, needed = migrations.current(connection), migrations.head()
+    if found == needed:
+        return Check(True, f"at revision {found}", required=False)
+    detail = f"the database is at revision {found or 'none'}, this release is made for {needed}"
+    advice = (
+        "upgrade this process to the release that migrated the database"
+        if migrations.is_later(found)
+        else "run `ampeco-receiver migrate`"
+    )
+    return Check(False, detail, advice, required=False)
+
+
+def _look_at_clock(connection: Connection) -> Check:
+    before = time.time()
+    theirs = float(connection.execute(text("SELECT extract(epoch FROM clock_timestamp())")).scalar_one())
+    after = time.time()
+    # Between the two, Postgres read its clock: no more is known.
+    ahead = before - theirs if before > theirs else min(after - theirs, 0.0)
+    if abs(ahead) <= CLOCK_TOLERANCE_SECONDS:
+        return Check(True, "agrees with Postgres's", required=False)
+    detail = f"is {abs(ahead):,.0f} s {'ahead of' if ahead > 0 else 'behind'} Postgres's"
+    return Check(False, detail, "set the clocks of both machines by NTP", required=False)
+
+
+def redis_probe(client: redis.Redis, *, required: bool) -> Probe:
+    """Return the check that Redis takes writes.
+
+    Parameters:
+        required: whether the process cannot do its work without it.
+    """
+
+    def look() -> Mapping[str, Check]:
+        client.set(REDIS_KEY, 1, px=REDIS_KEY_MS)
+        return {"redis": Check(True, "takes writes", required=required)}
+
+    return Probe("redis", look, REDIS_ADVICE, required)

@@ -1,0 +1,57 @@
+"""Whether a work process can do its work: consume messages, and write what comes of them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+from dramatiq import Worker
+from sqlalchemy import Engine
+
+from storage.overview import oldest_pending
+from workers.broker import APPLY_QUEUE
+from workers.checks import POSTGRES_ADVICE, look_at_postgres, redis_probe
+from workers.context import Context
+from workers.readiness import Check, Probe, Readiness
+
+#: What was tried in vain, and waits for longer than this, is stuck: a single failure is tried again within seconds.
+STUCK_SECONDS = 60.0
+
+
+def worker_readiness(engine: Engine, context: Context, worker: Worker, queues: Collection[str]) -> Readiness:
+    """Return the checks of a work process.
+
+    Parameters:
+        engine: of connections for the checks alone.
+        queues: those that it serves.
+    """
+
+    def look() -> Mapping[str, Check]:
+        found = look_at_postgres(engine)
+        return found | {"pending": look_at_pending(engine)} if APPLY_QUEUE in queues else found
+
+    return Readiness(
+        Probe("postgres", look, POSTGRES_ADVICE),
+        redis_probe(context.redis, required=True),
+        Probe("threads", lambda: look_at_threads(worker), "restart this process"),
+    )
+
+
+def look_at_pending(engine: Engine) -> Check:
+    """Return whether what was accepted is applied, as far as nothing that was tried in vain stands in the way."""
+    with engine.connect() as connection:
+        oldest = oldest_pending(connection)
+    if oldest.seconds is None:
+        return Check(True, "nothing waits to be applied")
+    detail = f"{oldest.batches:,} batches wait to be applied, the oldest for {oldest.seconds:,.0f} s"
+    if oldest.reason is None or oldest.seconds < STUCK_SECONDS:
+        return Check(True, detail)
+    return Check(False, f"{detail}; the last attempt did not finish: {oldest.reason}", "see `ampeco-receiver status`")
+
+
+def look_at_threads(worker: Worker) -> Mapping[str, Check]:
+    """Return whether every thread that consumes and works lives."""
+    threads = [*worker.consumers.values(), *worker.workers]
+    ended = [thread for thread in threads if not thread.is_alive()]
+    if ended or not threads:
+        return {"threads": Check(False, f"{len(ended)} of {len(threads)} threads ended", "restart this process")}
+    return {"threads": Check(True, f"{len(threads)} consume and work")}
