@@ -6,7 +6,6 @@ at any moment of the accept path, and may itself neither make nor drop a table.
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime
 from typing import LiteralString
 
 #: A week ahead: everything that makes partitions may be down for a week before the
@@ -15,7 +14,3 @@ DAYS_AHEAD = 7
 
 #: Makes those of yesterday to ``DAYS_AHEAD``, where missing. Any number of processes may try at once.
 MAKE_PARTITIONS: LiteralString = "SELECT ingest.make_log_partitions(7)"
-
-
-def utc_today() -> date:
-    return datetime.now(UTC).date()
