@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Iterator
-from dataclasses import asdict
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
@@ -17,7 +17,7 @@ from sqlalchemy import Engine
 from receiver.console import age, console, errors
 from receiver.invocation import TenantOption, chosen_tenants, database, require_migrated, running
 from receiver.truth_tables import budget_table, headline, trouble_lines, truth_table
-from storage import walks
+from storage import backfills, walks
 from storage.truth import truth as truth_of
 from storage.usage import spent
 from storage.walks import Purpose, Walk
@@ -25,7 +25,7 @@ from workers.budget import HeldBackError
 from workers.context import Context, create_context
 from workers.logs import get_logger
 from workers.settings import Settings
-from workers.walk import listed, since, steps
+from workers.walk import TokenRefusedError, listed, since, steps
 
 logger = get_logger(__name__)
 
@@ -39,11 +39,23 @@ SINCE = typer.Option(
 )
 
 
-def backfill(changed_since: Annotated[datetime | None, SINCE] = None, tenant: TenantOption = None) -> None:
-    """Read everything that AMPECO has, or what changed since a time. Run it again to go on where it stopped."""
+AGAIN = typer.Option("--again", help="Read again what an earlier backfill has read, in place of continuing it.")
+
+
+def backfill(
+    changed_since: Annotated[datetime | None, SINCE] = None,
+    again: Annotated[bool, AGAIN] = False,
+    tenant: TenantOption = None,
+) -> None:
+    """Read everything that AMPECO has, or what changed since a time. Run it again to continue where it stopped."""
     moment = changed_since and (changed_since if changed_since.tzinfo else changed_since.replace(tzinfo=UTC))
+
+    def request(engine: Engine, name: str) -> datetime:
+        with engine.begin() as connection:
+            return backfills.request(connection, name, moment, again=again)
+
     with running("backfill") as settings:
-        _walk_all(settings, tenant, "backfill", lambda *_: moment)
+        _walk_all(settings, tenant, "backfill", lambda *_: moment, request)
 
 
 def reconcile(
@@ -60,7 +72,7 @@ def reconcile(
         return None if whole else since(kind, cursor)
 
     with running("reconcile") as settings:
-        _walk_all(settings, tenant, "reconcile", changed_since)
+        _walk_all(settings, tenant, "reconcile", changed_since, lambda *_: None)
 
 
 def truth(
@@ -142,6 +154,9 @@ class _Shown:
     def end(self, walk: Walk) -> None:
         self._progress.update(self._task, total=walk.found.compared, completed=walk.found.compared, note="")
 
+    def give_up(self, why: str) -> None:
+        self._progress.update(self._task, note=f"not read: {why}")
+
     def wait(self, seconds: float, why: str) -> None:
         self._progress.update(self._task, note=f"waits {age(seconds)}: {why}")
         if self._progress.disable:
@@ -149,51 +164,107 @@ class _Shown:
         time.sleep(seconds)
 
 
-def _walk_all(settings: Settings, only: str | None, purpose: Purpose, changed_since: object) -> None:
-    assert callable(changed_since)
+@dataclass(frozen=True, slots=True)
+class _Task:
+    """One listing that a command is to walk; ``requested_at`` is None where no request spans several runs."""
+
+    tenant: str
+    kind: str
+    purpose: Purpose
+    changed_since: datetime | None
+    requested_at: datetime | None
+
+    def is_done_by(self, walk: Walk) -> bool:
+        """Whether a walk that ended is this task's, and not one that another command or a worker had left."""
+        if self.requested_at is not None:
+            return walk.finished and walk.requested_at == self.requested_at
+        return walk.finished and (walk.purpose, walk.changed_since) == (self.purpose, self.changed_since)
+
+
+def _walk_all(
+    settings: Settings,
+    only: str | None,
+    purpose: Purpose,
+    changed_since: Callable[[Engine, str, str], datetime | None],
+    request: Callable[[Engine, str], datetime | None],
+) -> None:
+    """Walk the listings of every kind of the chosen tenants, and end with what could not be read, and why.
+
+    Parameters:
+        changed_since: what to ask a listing for, by engine, tenant and kind.
+        request: when what is to be read of a tenant was requested; what was read for it is not read again.
+    """
     require_migrated(settings)
-    refused: list[str] = []
+    left: list[str] = []
     with create_context(settings, process=purpose, longest_wait_seconds=math.inf) as context, _Shown() as shown:
         for name in chosen_tenants(settings, only):
+            requested_at = request(context.engine, name)
+            read_before = 0
             for kind in listed():
                 since = changed_since(context.engine, name, kind)
                 try:
-                    for _ in _walks(context, name, kind, purpose, since, shown):
-                        pass
+                    read_before += not _walk(context, _Task(name, kind, purpose, since, requested_at), shown)
+                except TokenRefusedError as refused:
+                    shown.give_up(refused.why)
+                    left.append(f"{name} from {kind} on ({refused.why})")
+                    break
                 except HeldBackError as held:
-                    refused.append(f"{name}: {kind} was not walked: {held.why}")
-    for line in refused:
-        errors.print(line, style="red", markup=False, highlight=False, soft_wrap=True)
-    console.print(
-        f"Done, but for {len(refused)} kinds." if refused else "Done. `ampeco-receiver truth` tells what was found."
-    )
-    if refused:
+                    shown.give_up(held.why)
+                    left.append(f"{kind} of {name} ({held.why})")
+            if read_before and requested_at is not None:
+                errors.print(
+                    f"{name}: {read_before} of {len(listed())} kinds were read before, for the backfill requested at"
+                    f" {requested_at:%Y-%m-%d %H:%M} UTC; with --again they are read again.",
+                    highlight=False,
+                    soft_wrap=True,
+                )
+    if left:
+        unread = f"Done, but not read to the end: {'; '.join(left)}. Run the command again to read what is left."
+        console.print(unread, style="red", markup=False, highlight=False, soft_wrap=True)
         raise typer.Exit(1)
+    console.print("Done. `ampeco-receiver truth` tells what was found.")
 
 
-def _walks(
-    context: Context, tenant: str, kind: str, purpose: Purpose, since: datetime | None, shown: _Shown
-) -> Iterator[Walk]:
-    """Walk one listing to its end; first to the end of a walk that somebody else left."""
-    shown.begin(f"{tenant}: {kind}", _estimate(context, tenant, kind) if since is None else None)
+def _walk(context: Context, task: _Task, shown: _Shown) -> bool:
+    """Walk one listing to its end, first to the end of a walk that was left; returns False if that was done before.
+
+    Raises:
+        HeldBackError: AMPECO refused the listing, or failed it.
+    """
+    if _is_done(context, task):
+        return False
+    total = _estimate(context, task.tenant, task.kind) if task.changed_since is None else None
+    shown.begin(f"{task.tenant}: {task.kind}", total)
     while True:
         with context.engine.begin() as connection:
-            walk = walks.begin(connection, tenant, kind, purpose, since)
+            walk = walks.begin(
+                connection,
+                task.tenant,
+                task.kind,
+                task.purpose,
+                task.changed_since,
+                requested_at=task.requested_at,
+                at_once=True,
+            )
         if walk is None:
-            shown.wait(HELD_INTERVAL_SECONDS, "another process walks it")
-            continue
-        try:
-            for _ in steps(context, walk, reason=purpose):
+            shown.wait(HELD_INTERVAL_SECONDS, "another process reads it, or was killed a moment ago")
+        else:
+            # A person waits, and may have just given the permission: a kind that was refused is asked for once.
+            for _ in steps(context, walk, reason=task.purpose, wait=shown.wait, heeds_refusal=False):
                 shown.advance(walk)
-                yield walk
-        except HeldBackError as held:
-            if held.is_final:
-                raise
-            shown.wait(held.seconds, held.why)
-            continue
-        if walk.finished and (walk.purpose, walk.changed_since) == (purpose, since):
-            shown.end(walk)
-            return
+            if task.is_done_by(walk):
+                shown.end(walk)
+                return True
+        if _is_done(context, task):  # by the process that had it in hand
+            return True
+
+
+def _is_done(context: Context, task: _Task) -> bool:
+    """Whether the walk of the task's request came to its end, in whichever process."""
+    if task.requested_at is None:
+        return False
+    with context.engine.connect() as connection:
+        return backfills.is_finished(connection, task.tenant, task.kind, task.requested_at)
 
 
 def _estimate(context: Context, tenant: str, kind: str) -> int | None:

@@ -65,7 +65,8 @@ def _offer_backfill(tenant: str) -> None:
     """What was there before the subscription, no notification will tell."""
     if console.is_terminal and sys.stdin.isatty():
         if typer.confirm(f"{tenant}: read what AMPECO has already? It can be done later, too", default=True):
-            backfill(None, tenant)
+            # Again, as an earlier subscription that is gone may have had its backfill.
+            backfill(again=True, tenant=tenant)
     else:
         console.print(f"{tenant}: `ampeco-receiver backfill --tenant {tenant}` reads what AMPECO has already.")
 

@@ -6,7 +6,7 @@ at any moment of the accept path, and may itself neither make nor drop a table.
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime
+from datetime import date
 from typing import LiteralString
 
 from sqlalchemy import Connection, text
@@ -17,10 +17,6 @@ DAYS_AHEAD = 7
 
 #: Makes those of yesterday to ``DAYS_AHEAD``, where missing. Any number of processes may try at once.
 MAKE_PARTITIONS: LiteralString = "SELECT ingest.make_log_partitions(7)"
-
-
-def utc_today() -> date:
-    return datetime.now(UTC).date()
 
 
 _HAS_PARTITION = text("SELECT to_regclass('ingest.notification_' || :day) IS NOT NULL")

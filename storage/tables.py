@@ -274,7 +274,9 @@ walk = Table(
     instant("started_at", "When the walk was begun", nullable=False, default=func.now()),
     instant("moved_at", "When its last page was stored", nullable=False, default=func.now()),
     instant("finished_at", "When its last page was stored; null while there is more to read"),
-    instant("lease_expires_at", "Until then a process has it in hand"),
+    instant("requested_at", "When the backfill that it belongs to was requested; null: no command asked for it"),
+    instant("lease_expires_at", "Until then a process has it in hand; renewed while that process lives"),
+    instant("retry_at", "Put off until then, as AMPECO refused or failed it or asked for a pause; last_error says why"),
     Column("following", JSONB, comment="Query of the next page; null at the first, and after the last"),
     Column("pages", Integer, nullable=False, server_default=text("0"), comment="Pages read"),
     Column("calls", Integer, nullable=False, server_default=text("0"), comment="Calls made, further reads included"),
@@ -304,6 +306,7 @@ walk = Table(
     Column("last_error", Text, comment="Why it does not go on, while it does not"),
     PrimaryKeyConstraint("tenant", "walk_id"),
     Index("walk_open_idx", "tenant", "kind", unique=True, postgresql_where=text("finished_at IS NULL")),
+    Index("walk_request_idx", "tenant", "requested_at", postgresql_where=text("requested_at IS NOT NULL")),
     schema=INGEST,
     comment="Each walk through a listing, to compare the tenant with what we know and to heal the differences",
 )

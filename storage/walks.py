@@ -21,9 +21,9 @@ from storage.mirrors import MIRRORS
 
 Purpose = Literal["backfill", "reconcile"]
 
-#: How long a process keeps a walk in hand without storing a page; a page may need a hundred
-#: further reads at the tenant's pace.
-LEASE = timedelta(minutes=5)
+#: A process that is alive renews its lease every few seconds, however long a page takes; so the walk
+#: of one that was killed is free this soon.
+LEASE = timedelta(seconds=15)
 
 #: Each costs a call. A listing that shows nothing at all, as in an hour of trouble at AMPECO, is not
 #: to ask for the whole fleet one by one.
@@ -55,7 +55,7 @@ class Found:
 
 @dataclass(slots=True)
 class Walk:
-    """A walk in hand; times are by the tenant's clock."""
+    """A walk in hand; times are by the tenant's clock, but for ``requested_at``, which is by ours."""
 
     tenant: str
     walk_id: UUID
@@ -65,6 +65,7 @@ class Walk:
     began_at: datetime | None
     following: list[tuple[str, str]] | None
     pages: int
+    requested_at: datetime | None = None
     finished: bool = False
     found: Found = field(default_factory=Found)
 
@@ -77,14 +78,15 @@ class Cursor:
         changed_until: every change up to then, by the tenant's clock, has been read.
         whole_seconds_ago: how long ago the last walk through the whole listing ended.
         checked_seconds_ago: how long ago the last walk ended.
-        open_walk: an unfinished walk that nobody has in hand: its purpose.
+        open_walk: the purpose of an unfinished walk; None where there is none.
+        is_busy: whether that walk is not to be taken up now: a process has it in hand, or it was put off.
     """
 
     changed_until: datetime | None
     whole_seconds_ago: float | None
     checked_seconds_ago: float | None
     open_walk: Purpose | None
-    is_held: bool
+    is_busy: bool
 
 
 # Indexes: primary key; walk_open_idx.
@@ -92,8 +94,8 @@ _CURSORS = text("""
 SELECT tenant, kind, changed_until,
        CAST(extract(epoch FROM now() - whole_at) AS float8),
        CAST(extract(epoch FROM now() - checked_at) AS float8),
-       CASE WHEN walk.lease_expires_at >= now() THEN NULL ELSE walk.purpose END,
-       coalesce(walk.lease_expires_at >= now(), false)
+       walk.purpose,
+       coalesce(greatest(walk.lease_expires_at, walk.retry_at) >= now(), false)
   FROM ingest.sync_cursor
   FULL JOIN (SELECT * FROM ingest.walk WHERE finished_at IS NULL) AS walk USING (tenant, kind)
  WHERE tenant = ANY(:tenants)
@@ -106,25 +108,45 @@ def cursors(connection: Connection, tenants: Collection[str]) -> dict[tuple[str,
     return {(tenant, kind): Cursor(*rest) for tenant, kind, *rest in rows}
 
 
-# Index: walk_open_idx. A walk that is not finished is taken up where it stands, whoever began it.
+# Index: walk_open_idx. A walk that is not finished is taken up where it stands, whichever process began it.
+# One that reads what a request asks for counts for the request, unless it belongs to an earlier one.
 _BEGIN = text("""
-INSERT INTO ingest.walk AS open (tenant, walk_id, kind, purpose, changed_since, lease_expires_at)
-VALUES (:tenant, :walk_id, :kind, :purpose, :changed_since, now() + :lease)
+INSERT INTO ingest.walk AS open (tenant, walk_id, kind, purpose, changed_since, requested_at, lease_expires_at)
+VALUES (:tenant, :walk_id, :kind, :purpose, :changed_since, :requested_at, now() + :lease)
     ON CONFLICT (tenant, kind) WHERE finished_at IS NULL DO UPDATE SET
-       lease_expires_at = excluded.lease_expires_at, last_error = NULL
- WHERE open.lease_expires_at IS NULL
-    OR open.lease_expires_at < now()
-RETURNING tenant, walk_id, kind, purpose, changed_since, began_at, following, pages
+       requested_at = CASE
+           WHEN (open.purpose, open.changed_since) IS NOT DISTINCT FROM (excluded.purpose, excluded.changed_since)
+           THEN coalesce(open.requested_at, excluded.requested_at)
+           ELSE open.requested_at
+       END,
+       lease_expires_at = excluded.lease_expires_at,
+       retry_at = NULL,
+       last_error = NULL
+ WHERE (open.lease_expires_at IS NULL OR open.lease_expires_at < now())
+   AND (open.retry_at IS NULL OR open.retry_at < now() OR :at_once)
+RETURNING tenant, walk_id, kind, purpose, changed_since, began_at, following, pages, requested_at
 """)
 
 
 def begin(
-    connection: Connection, tenant: str, kind: str, purpose: Purpose, changed_since: datetime | None
+    connection: Connection,
+    tenant: str,
+    kind: str,
+    purpose: Purpose,
+    changed_since: datetime | None,
+    *,
+    requested_at: datetime | None = None,
+    at_once: bool = False,
 ) -> Walk | None:
-    """Begin a walk, or take up the unfinished one of this kind; None while another process has it in hand.
+    """Begin a walk, or take up the unfinished one of this kind.
 
     Parameters:
         changed_since: only what changed then or later, by the tenant's clock; None for everything.
+        requested_at: of the request that the walk belongs to; see :mod:`storage.backfills`.
+        at_once: take up a walk that was put off, too, as for a person who waits for it.
+
+    Returns:
+        None while another process has the walk in hand or, without ``at_once``, while it is put off.
     """
     row = connection.execute(
         _BEGIN,
@@ -134,13 +156,42 @@ def begin(
             "kind": kind,
             "purpose": purpose,
             "changed_since": changed_since,
+            "requested_at": requested_at,
+            "at_once": at_once,
             "lease": LEASE,
         },
     ).first()
     if row is None:
         return None
     following = None if row.following is None else [(name, value) for name, value in row.following]
-    return Walk(row.tenant, row.walk_id, row.kind, row.purpose, row.changed_since, row.began_at, following, row.pages)
+    return Walk(
+        tenant=row.tenant,
+        walk_id=row.walk_id,
+        kind=row.kind,
+        purpose=row.purpose,
+        changed_since=row.changed_since,
+        began_at=row.began_at,
+        following=following,
+        pages=row.pages,
+        requested_at=row.requested_at,
+    )
+
+
+# Index: primary key. A walk that was left, moved on or finished has no lease of ours to renew.
+_RENEW = text("""
+UPDATE ingest.walk
+   SET lease_expires_at = now() + :lease
+ WHERE tenant = :tenant
+   AND walk_id = :walk_id
+   AND pages = :pages
+   AND lease_expires_at IS NOT NULL
+""")
+
+
+def renew(connection: Connection, walk: Walk) -> None:
+    """Keep a walk in hand for another ``LEASE``."""
+    parameters = {"tenant": walk.tenant, "walk_id": walk.walk_id, "pages": walk.pages, "lease": LEASE}
+    connection.execute(_RENEW, parameters)
 
 
 # Index: primary key. The count of pages tells whether another process moved on meanwhile.
@@ -232,7 +283,7 @@ def move(
 # Index: primary key.
 _LEAVE = text("""
 UPDATE ingest.walk
-   SET lease_expires_at = now() + :delay, last_error = :error
+   SET lease_expires_at = NULL, retry_at = now() + :delay, last_error = :error
  WHERE tenant = :tenant
    AND walk_id = :walk_id
    AND pages = :pages
@@ -240,8 +291,13 @@ UPDATE ingest.walk
 """)
 
 
-def leave(connection: Connection, walk: Walk, *, delay: timedelta = timedelta(0), error: str | None = None) -> None:
-    """Leave a walk to whoever comes next, no sooner than ``delay`` from now."""
+def leave(connection: Connection, walk: Walk, *, delay: timedelta | None = None, error: str | None = None) -> None:
+    """Leave a walk to whichever process comes next.
+
+    Parameters:
+        delay: put it off for so long, as its listing cannot be read before; None: it may be taken up now.
+        error: why it was put off.
+    """
     connection.execute(
         _LEAVE,
         {"tenant": walk.tenant, "walk_id": walk.walk_id, "pages": walk.pages, "delay": delay, "error": error},
@@ -261,6 +317,8 @@ def note_absent(connection: Connection, walk: Walk) -> int:
         "tenant": walk.tenant,
         "kind": walk.kind,
         "walk_id": walk.walk_id,
+        "began_at": walk.began_at,
+        "walk_started_at": _started_at(connection, walk),
         "most": MOST_ABSENT,
     }
     result = connection.execute(
@@ -285,7 +343,7 @@ def note_absent(connection: Connection, walk: Walk) -> int:
                AND walk_id = :walk_id
             RETURNING absent
         """),  # noqa: S608 - the names are ours
-        parameters | {"began_at": walk.began_at, "walk_started_at": _started_at(connection, walk), "most": MOST_ABSENT},
+        parameters,
     )
     return int(result.scalar_one())
 

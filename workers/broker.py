@@ -49,7 +49,7 @@ APPLY_TIME_LIMIT_MS = 25_000
 REFRESH_TIME_LIMIT_MS = 120_000
 
 #: A share of a walk ends by itself after three quarters of a minute; its last page may need a
-#: hundred further reads. Shorter than the lease of a walk.
+#: hundred further reads, during which the walk's lease is renewed.
 RECONCILE_TIME_LIMIT_MS = 240_000
 
 #: A wake-up whose work failed is tried again after one second, two, four, eight; then it

@@ -39,7 +39,7 @@ from workers.refresh import refresh_tenant
 from workers.resend import resend_due
 from workers.scheduler import Scheduler
 from workers.settings import Settings
-from workers.sweep import sweep_batches, wake_apply, wake_refreshes, wake_walks
+from workers.sweep import awake_for_walks, sweep_batches, wake_apply, wake_refreshes, wake_walks
 from workers.walk import walk_due
 from workers.worker_readiness import worker_readiness
 
@@ -96,7 +96,8 @@ def declare_actors(broker: Broker, context: Context, settings: Settings) -> None
         refresh_tenant(context, tenant)
 
     def reconcile(tenant: str) -> None:
-        walk_due(context, tenant, settings.reconcile_interval)
+        with awake_for_walks(context.redis, tenant):
+            walk_due(context, tenant, settings.reconcile_interval)
 
     dramatiq.actor(broker=broker, queue_name=APPLY_QUEUE, time_limit=APPLY_TIME_LIMIT_MS)(apply)
     dramatiq.actor(broker=broker, queue_name=REFRESH_QUEUE, time_limit=REFRESH_TIME_LIMIT_MS)(refresh)

@@ -6,6 +6,8 @@ somebody up for them. Several sweeps side by side send each batch once.
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from datetime import timedelta
 
 import redis
@@ -16,6 +18,7 @@ from storage import batches as inbox
 from storage import refresh_queue
 from workers.broker import apply_message, reconcile_message, refresh_message
 from workers.context import Context
+from workers.leases import renewed
 from workers.logs import get_logger
 from workers.metrics import SWEPT
 from workers.pause import paused_for
@@ -30,8 +33,13 @@ MOST_BATCHES = 50
 #: wake-ups do not pile up behind a slow API.
 WAKE_INTERVAL_MS = 1_500
 
-#: A share of a walk takes about this long.
+#: A tenant with walks due is woken at most this often while its wake-up waits for a thread: each thread
+#: may be at work for another tenant for about this long.
 WALK_WAKE_INTERVAL_MS = 45_000
+
+#: While a process works on the walks of a tenant, it keeps further wake-ups away, for so long at a time: if
+#: it is killed, another one is woken this soon.
+WALK_AWAKE_MS = 15_000
 
 
 def sweep_batches(engine: Engine, broker: Broker, *, age: timedelta) -> int:
@@ -84,7 +92,27 @@ def wake_walks(context: Context, broker: Broker, interval: timedelta) -> int:
     for tenant in tenants:
         if paused_for(context.redis, tenant):
             continue
-        if context.redis.set(f"ampeco-receiver:walk-woken:{tenant}", 1, nx=True, px=WALK_WAKE_INTERVAL_MS):
+        if context.redis.set(_walk_woken_key(tenant), 1, nx=True, px=WALK_WAKE_INTERVAL_MS):
             broker.enqueue(reconcile_message(tenant))
             woken += 1
     return woken
+
+
+@contextlib.contextmanager
+def awake_for_walks(client: redis.Redis, tenant: str) -> Iterator[None]:
+    """Keep other wake-ups for a tenant's walks away while the block runs; after it, the next sweep may wake again."""
+    key = _walk_woken_key(tenant)
+
+    def keep_away() -> None:
+        client.set(key, 1, px=WALK_AWAKE_MS)
+
+    keep_away()
+    try:
+        with renewed(keep_away):
+            yield
+    finally:
+        client.delete(key)
+
+
+def _walk_woken_key(tenant: str) -> str:
+    return f"ampeco-receiver:walk-woken:{tenant}"

@@ -8,7 +8,7 @@ last page; and as older facts never win, it may run beside live traffic.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, NoReturn
@@ -29,6 +29,7 @@ from storage.usage import CallReason
 from storage.walks import Cursor, Found, Purpose, Walk
 from workers.budget import HeldBackError
 from workers.context import Context
+from workers.leases import renewed
 from workers.logs import get_logger
 from workers.metrics import WALKED
 from workers.pause import recovered
@@ -67,6 +68,9 @@ RARELY = timedelta(days=30)
 #: A message's share of a walk; the next message goes on.
 TIME_BUDGET_SECONDS = 45.0
 
+#: A pause this short is waited for with the walk in hand; it is over sooner than the next process is woken.
+SHORT_PAUSE_SECONDS = 5.0
+
 #: A listing that the token may not read, or that cannot be read, is tried again after this long.
 REFUSED_DELAY = timedelta(hours=1)
 
@@ -87,36 +91,40 @@ class Due:
     changed_since: datetime | None
 
 
+class TokenRefusedError(HeldBackError):
+    """The tenant refuses the token: none of its listings can be read until a person changes something."""
+
+
 def listed() -> list[str]:
     """Every kind, in the order in which they are walked."""
     others = [kind for kind in KINDS if kind not in FLEET]
     return [*FLEET, *others]
 
 
-def due_walks(context: Context, interval: timedelta) -> list[Due]:
-    """The walks that are due and in nobody's hands, of every configured tenant."""
+def due_walks(context: Context, interval: timedelta, tenants: Collection[str] | None = None) -> list[Due]:
+    """Return the walks that are due, in the order in which they are to be walked.
+
+    Parameters:
+        interval: how often what changed is reconciled.
+        tenants: look at these alone, as far as they are configured; None for every configured one.
+    """
+    wanted = [name for name in context.tenants if tenants is None or name in tenants]
     with context.engine.begin() as connection:
-        cursors = walks.cursors(connection, context.tenants)
+        cursors = walks.cursors(connection, wanted)
     now = datetime.now(UTC)
-    found = [
-        _due(tenant, kind, cursors.get((tenant, kind)), interval, now)
-        for tenant in context.tenants
-        for kind in listed()
-    ]
+    found = [_due(tenant, kind, cursors.get((tenant, kind)), interval, now) for tenant in wanted for kind in listed()]
     return [due for due in found if due is not None]
 
 
 def _due(tenant: str, kind: str, cursor: Cursor | None, interval: timedelta, now: datetime) -> Due | None:
     is_daily = kind in FLEET or kind in SHORT
-    if cursor is None or (cursor.changed_until is None and cursor.open_walk is None and not cursor.is_held):
+    if cursor is None or (cursor.changed_until is None and cursor.open_walk is None):
         if not is_daily and KINDS[kind].changed_since is None:
             return None
         # A backfill: nobody can have missed what nobody has looked at before.
         return Due(tenant, kind, "backfill", None if is_daily else now - FIRST_LOOK)
-    if cursor.is_held:
-        return None
     if cursor.open_walk is not None:
-        return Due(tenant, kind, cursor.open_walk, None)
+        return None if cursor.is_busy else Due(tenant, kind, cursor.open_walk, None)
     age, most = cursor.whole_seconds_ago, DAILY if is_daily else RARELY
     if (age is None and is_daily) or (age is not None and age > most.total_seconds()):
         return Due(tenant, kind, "reconcile", None)
@@ -137,15 +145,26 @@ def walk_due(context: Context, tenant: str, interval: timedelta) -> int:
     """Walk what is due of one tenant until the time budget is spent; returns how many pages were read."""
     deadline = time.monotonic() + TIME_BUDGET_SECONDS
     pages = 0
-    for due in due_walks(context, interval):
-        if due.tenant != tenant or time.monotonic() >= deadline:
-            continue
+
+    def wait(seconds: float, why: str) -> None:
+        if seconds > SHORT_PAUSE_SECONDS or time.monotonic() + seconds >= deadline:
+            raise HeldBackError(seconds, why)
+        time.sleep(seconds)
+
+    tried: set[str] = set()
+    while time.monotonic() < deadline:
+        # Looked up for each walk, as another process may have walked what was due when this one began.
+        found = due_walks(context, interval, [tenant])
+        due = next((one for one in found if one.kind not in tried), None)
+        if due is None:
+            break
+        tried.add(due.kind)
         with context.engine.begin() as connection:
             walk = walks.begin(connection, tenant, due.kind, due.purpose, due.changed_since)
         if walk is None:
             continue
         try:
-            for _ in steps(context, walk, reason=walk.purpose):
+            for _ in steps(context, walk, reason=walk.purpose, wait=wait):
                 pages += 1
                 if time.monotonic() >= deadline:
                     break
@@ -155,32 +174,58 @@ def walk_due(context: Context, tenant: str, interval: timedelta) -> int:
     return pages
 
 
-def steps(context: Context, walk: Walk, *, reason: CallReason) -> Iterator[Walk]:
-    """Walk on, yielding the walk after each page, until it is finished or somebody else goes on with it.
+def _refuse_to_wait(seconds: float, why: str) -> None:
+    raise HeldBackError(seconds, why)
 
-    Whoever stops early leaves the walk as it stands.
+
+def steps(
+    context: Context,
+    walk: Walk,
+    *,
+    reason: CallReason,
+    wait: Callable[[float, str], None] = _refuse_to_wait,
+    heeds_refusal: bool = True,
+) -> Iterator[Walk]:
+    """Walk on, yielding the walk after each page, until it is finished or another process has moved it on.
+
+    A caller that stops early leaves the walk as it stands.
+
+    Parameters:
+        wait: called with seconds and a reason when the tenant asks for a pause. It returns when the pause is
+            over, and the walk continues; or it raises a :class:`HeldBackError`, and the walk is put off.
+        heeds_refusal: leave a kind alone that the token may not read, as was found within the hour.
 
     Raises:
-        HeldBackError: the tenant is paused, by what it answered or by its pace.
+        HeldBackError: the listing was refused or failed, or the tenant is paused, by what it answered or by its pace.
     """
-    walker = _Walker(context, walk, reason)
-    try:
-        while not walk.finished:
-            if not walker.turn_page():
-                logger.info("walk taken up by another process", **_labels(walk))
-                return
-            yield walk
-        logger.info("walk finished", **_labels(walk), absent=walker.absent)
-    finally:
-        walker.close()
+    walker = _Walker(context, walk, reason, wait, heeds_refusal)
+    with renewed(walker.renew_lease):
+        try:
+            while not walk.finished:
+                if not walker.turn_page():
+                    logger.info("walk taken up by another process", **_labels(walk))
+                    return
+                yield walk
+            logger.info("walk finished", **_labels(walk), absent=walker.absent)
+        finally:
+            walker.close()
 
 
 class _Walker:
     """One process's part of a walk."""
 
-    def __init__(self, context: Context, walk: Walk, reason: CallReason) -> None:
+    def __init__(
+        self,
+        context: Context,
+        walk: Walk,
+        reason: CallReason,
+        wait: Callable[[float, str], None],
+        heeds_refusal: bool,
+    ) -> None:
         self._context = context
         self._walk = walk
+        self._wait = wait
+        self._heeds_refusal = heeds_refusal
         self._counted = context.counted_client(walk.tenant, reason)
         self._kind = KINDS[walk.kind]
         self._is_left = False
@@ -195,33 +240,53 @@ class _Walker:
     def close(self) -> None:
         self._client.close()
         if not self._walk.finished and not self._is_left:
-            self._leave(timedelta(0), None)
+            self._leave(None, None)
+
+    def renew_lease(self) -> None:
+        with self._context.engine.begin() as connection:
+            walks.renew(connection, self._walk)
 
     def turn_page(self) -> bool:
         """Read and write one page; returns False where another process has moved the walk on."""
         walk = self._walk
-        self._heed_refusal()
+        if self._heeds_refusal:
+            self._heed_refusal()
         query = walk.following or self._first_query()
         calls = self._counted.calls
+        while True:
+            try:
+                page = self._client.page(self._kind, query)
+                self._require_progress(query, page.following)
+                moved = self._take(page, calls)
+            except HeldBackError as held:
+                self._leave(timedelta(seconds=held.seconds), held.why)
+                raise
+            except (RateLimited, Unauthorised, Unavailable) as error:
+                if is_of_one(error):
+                    self._stop(error, FAILED_DELAY)
+                self._pause(error)
+            except (ApiError, ValueError) as error:
+                if isinstance(error, Forbidden):
+                    note_refusal(self._context, walk.tenant, walk.kind, error)
+                self._stop(error, REFUSED_DELAY)
+            else:
+                recovered(self._context.redis, walk.tenant)
+                return moved
+
+    def _pause(self, error: RateLimited | Unauthorised | Unavailable) -> None:
+        """Pause the tenant for all processes, and return when that is over.
+
+        Raises:
+            HeldBackError: the caller does not wait that long, or waiting does not help; the walk is put off.
+        """
+        seconds = hold_back(self._context, self._walk.tenant, error)
         try:
-            page = self._client.page(self._kind, query)
-            self._require_progress(query, page.following)
-            moved = self._take(page, calls)
-        except HeldBackError as held:
-            self._leave(timedelta(seconds=held.seconds), held.why)
-            raise
-        except (RateLimited, Unauthorised, Unavailable) as error:
-            if is_of_one(error):
-                self._stop(error, FAILED_DELAY)
-            seconds = hold_back(self._context, walk.tenant, error)
+            if isinstance(error, Unauthorised):
+                raise TokenRefusedError(seconds, str(error), is_final=True)
+            self._wait(seconds, str(error))
+        except HeldBackError:
             self._leave(timedelta(seconds=seconds), str(error))
-            raise HeldBackError(seconds, str(error), is_final=isinstance(error, Unauthorised)) from None
-        except (ApiError, ValueError) as error:
-            if isinstance(error, Forbidden):
-                note_refusal(self._context, walk.tenant, walk.kind, error)
-            self._stop(error, REFUSED_DELAY)
-        recovered(self._context.redis, walk.tenant)
-        return moved
+            raise
 
     def _require_progress(self, query: Params, following: Params | None) -> None:
         """See that a listing which never ends ends here.
@@ -259,7 +324,7 @@ class _Walker:
         filters = {name: since} if since is not None and name is not None else {}
         return self._client.first_query(self._kind, **filters)
 
-    def _leave(self, delay: timedelta, error: str | None) -> None:
+    def _leave(self, delay: timedelta | None, error: str | None) -> None:
         self._is_left = True
         with self._context.engine.begin() as connection:
             walks.leave(connection, self._walk, delay=delay, error=error)

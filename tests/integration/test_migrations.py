@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
@@ -14,7 +14,7 @@ from sqlalchemy.schema import SchemaItem
 import migrations
 from storage import forgotten_tables, mirrors, watch_tables  # noqa: F401 - fill the metadata
 from storage.database import create_database_engine
-from storage.partitions import DAYS_AHEAD, utc_today
+from storage.partitions import DAYS_AHEAD
 from storage.tables import metadata
 from workers.process import make_partitions
 
@@ -95,7 +95,7 @@ def test_partitions_are_there_for_the_week_ahead_and_making_them_again_changes_n
     with engine.connect() as connection:
         assert connection.execute(listing).scalars().all() == partitions
     engine.dispose()
-    last = utc_today() + timedelta(days=DAYS_AHEAD)
+    last = datetime.now(UTC) + timedelta(days=DAYS_AHEAD)
     assert f"ingest.notification_{last:%Y%m%d}" in partitions
 
 

@@ -192,7 +192,8 @@ class Tenant:
         with self.service.engine.begin() as connection:
             connection.execute(text("UPDATE ingest.batch SET lease_expires_at = NULL WHERE applied_at IS NULL"))
             connection.execute(text("UPDATE ingest.refresh_request SET lease_expires_at = NULL, due_at = now()"))
-            connection.execute(text("UPDATE ingest.walk SET lease_expires_at = NULL WHERE finished_at IS NULL"))
+            free = "UPDATE ingest.walk SET lease_expires_at = NULL, retry_at = NULL WHERE finished_at IS NULL"
+            connection.execute(text(free))
             connection.execute(text("DELETE FROM ingest.refusal"))
         for key in self.context.redis.scan_iter("ampeco-receiver:*"):
             self.context.redis.delete(key)

@@ -1,0 +1,53 @@
+"""Backfills: what a person requested to be read, and which kinds of it are read already.
+
+A backfill is one request for every kind of a tenant. Its walks carry the request's time, so that
+the command, run again after it was stopped, reads only what is left.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import Connection, text
+
+# Index: walk_request_idx.
+_REQUEST = text("""
+SELECT coalesce(max(requested_at), now())
+  FROM ingest.walk
+ WHERE tenant = :tenant
+   AND purpose = 'backfill'
+   AND changed_since IS NOT DISTINCT FROM :changed_since
+   AND requested_at IS NOT NULL
+   AND NOT :again
+""")
+
+
+def request(connection: Connection, tenant: str, changed_since: datetime | None, *, again: bool) -> datetime:
+    """Return when a backfill was requested, by Postgres's clock: the time that its walks carry.
+
+    A command that is run again continues the latest request of the same extent, ended or not.
+
+    Parameters:
+        again: make a new request, so that what earlier ones have read is read again.
+    """
+    parameters = {"tenant": tenant, "changed_since": changed_since, "again": again}
+    requested_at: datetime = connection.execute(_REQUEST, parameters).scalar_one()
+    return requested_at
+
+
+# Index: walk_request_idx.
+_IS_FINISHED = text("""
+SELECT EXISTS (
+    SELECT FROM ingest.walk
+     WHERE tenant = :tenant
+       AND requested_at = :requested_at
+       AND kind = :kind
+       AND finished_at IS NOT NULL
+)
+""")
+
+
+def is_finished(connection: Connection, tenant: str, kind: str, requested_at: datetime) -> bool:
+    """Whether the walk of a request through this kind has ended."""
+    parameters = {"tenant": tenant, "kind": kind, "requested_at": requested_at}
+    return bool(connection.execute(_IS_FINISHED, parameters).scalar_one())

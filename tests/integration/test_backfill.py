@@ -1,0 +1,136 @@
+"""The command ``backfill`` as a real process: it may be killed, refused and run again."""
+
+from __future__ import annotations
+
+import subprocess
+from collections import Counter
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from ampeco.kinds import KINDS
+from tests.support.comparison import SHOWN
+from tests.support.processes import Processes, end, processes
+from tests.support.service import eventually
+from tests.support.tenant import Tenant, tenant
+from workers.walk import listed, walk_due
+
+pytestmark = pytest.mark.timeout(300)
+
+#: Enough for a cold start on a busy machine, and far less than a refusal lasts.
+PATIENCE_SECONDS = 100
+
+#: The kinds whose listings the simulator does not have: it answers 404.
+UNLISTED = set(listed()) - set(SHOWN)
+
+
+@pytest.fixture
+def fleet(request: pytest.FixtureRequest, database_url: str, redis_url: str, tmp_path: Path) -> Iterator[Tenant]:
+    """A tenant, of as many charge points as the test asks for."""
+    size: int = getattr(request, "param", 3)
+    with tenant(database_url, redis_url, tmp_path, start=datetime(2026, 3, 4, 8, tzinfo=UTC), size=size) as made:
+        yield made
+
+
+@pytest.fixture
+def commands(fleet: Tenant, database_url: str, redis_url: str, tmp_path: Path) -> Iterator[Processes]:
+    directory = tmp_path / "processes"
+    directory.mkdir()
+    tenants_file = str(fleet.service.settings.tenants_file)
+    with processes(database_url, redis_url, directory, TENANTS_FILE=tenants_file) as made:
+        yield made
+
+
+def backfill(commands: Processes, *options: str) -> tuple[int, str]:
+    """Run the command to its end; returns its exit code and what it printed."""
+    try:
+        done = commands.command("backfill", "--tenant", "demo", *options, timeout=PATIENCE_SECONDS)
+    except subprocess.CalledProcessError as failed:
+        return failed.returncode, failed.stdout + failed.stderr
+    return done.returncode, done.stdout + done.stderr
+
+
+def pages_read(fleet: Tenant) -> Counter[str]:
+    """How many pages of each kind's listing AMPECO has answered."""
+    calls = fleet.simulator.guard.calls
+    shapes = {kind: f"GET /public-api/resources/{KINDS[kind].path} 200" for kind in listed()}
+    return Counter({kind: calls[shape] for kind, shape in shapes.items() if calls[shape]})
+
+
+def walks_of(fleet: Tenant) -> dict[str, int]:
+    """The pages of each kind's one walk, which has to be finished where AMPECO lists the kind."""
+    rows = fleet.service.query("SELECT kind, pages, finished_at FROM ingest.walk ORDER BY walk_id")
+    assert {row["kind"] for row in rows if row["finished_at"] is not None} == set(SHOWN)
+    found = {row["kind"]: row["pages"] for row in rows}
+    assert len(found) == len(rows), "a kind was walked twice"
+    return found
+
+
+def unread(shown: str) -> set[str]:
+    """The kinds that the command's last sentence names as not read to their end."""
+    (sentence,) = [line for line in shown.splitlines() if line.startswith("Done")]
+    return {kind for kind in listed() if f" {kind} of demo (" in sentence}
+
+
+@pytest.mark.parametrize("fleet", [60], indirect=True)  # several pages of sessions
+def test_a_backfill_that_was_killed_continues_at_the_page_under_way(fleet: Tenant, commands: Processes) -> None:
+    # Given a backfill that is killed amid the sessions, with whole kinds behind it
+    fleet.set_faults(api_latency_ms=300)
+    process = commands.start("-m", "receiver", "backfill", "--tenant", "demo")
+    under_way = "SELECT pages FROM ingest.walk WHERE kind = 'session' AND pages >= 1 AND finished_at IS NULL"
+    eventually(lambda: fleet.service.query(under_way), seconds=PATIENCE_SECONDS)
+    end(process)
+    fleet.set_faults()
+    finished_before = fleet.service.count("ingest.walk WHERE finished_at IS NOT NULL")
+    assert finished_before >= 3
+    assert fleet.service.count("ingest.walk WHERE finished_at IS NULL") == 1
+    # When it is run again
+    _, shown = backfill(commands)
+    # Then it ends, each kind was walked once, and no page was read twice but the one under way
+    assert unread(shown) == UNLISTED
+    walked = walks_of(fleet)
+    assert walked["session"] >= 2
+    repeated = pages_read(fleet) - Counter(walked)
+    assert repeated.total() <= 1, repeated
+    assert f"demo: {finished_before} of {len(listed())} kinds were read before" in shown
+    # And run once more, it has nothing left to read
+    before = pages_read(fleet)
+    _, shown = backfill(commands)
+    assert pages_read(fleet) == before
+    assert "--again" in shown
+
+
+def test_a_kind_that_is_refused_holds_up_no_backfill_and_is_named(fleet: Tenant, commands: Processes) -> None:
+    # Given a kind that AMPECO refuses, whose walk a worker has put off for an hour
+    fleet.set_faults(api_forbidden=["users"])
+    while walk_due(fleet.context, "demo", timedelta(hours=1)):
+        pass
+    assert fleet.service.count("ingest.walk WHERE kind = 'user' AND retry_at > now() + interval '50 minutes'") == 1
+    # When a person reads everything, then the others are read at once, and the refusal is named with its reason
+    code, shown = backfill(commands)
+    assert code == 1
+    assert unread(shown) == UNLISTED | {"user"}
+    assert "user of demo (GET /public-api/resources/users/v1.0 answered 403" in shown
+    read = "SELECT kind FROM ingest.walk WHERE requested_at IS NOT NULL AND finished_at IS NOT NULL"
+    assert {row["kind"] for row in fleet.service.query(read)} == set(SHOWN) - {"user"}
+    # And once it may be read, the command reads it alone
+    fleet.set_faults()
+    before = pages_read(fleet)
+    _, shown = backfill(commands)
+    assert unread(shown) == UNLISTED
+    assert (pages_read(fleet) - before).keys() == {"user"}
+    # And everything again where a person asks for that
+    before = pages_read(fleet)
+    backfill(commands, "--again")
+    assert (pages_read(fleet) - before).keys() == set(SHOWN)
+
+
+def test_a_token_that_is_refused_ends_a_backfill_at_once(fleet: Tenant, commands: Processes) -> None:
+    fleet.refuse_token(True)
+    code, shown = backfill(commands)
+    assert code == 1
+    assert "demo from location on" in shown
+    assert "401" in shown
+    assert fleet.simulator.guard.calls.total() == 1
