@@ -1,19 +1,17 @@
 """Blanks single values in a body's bytes, and leaves every other byte as it came.
 
-Reading a body and writing it anew would change its spelling: spaces, escapes, the digits of
-numbers. The log is to stay what AMPECO sent, so the bytes themselves are gone through. This
+The log is to stay what AMPECO sent, so the bytes themselves are gone through. This
 takes broken JSON as it takes sound JSON, and its time grows with the body's length alone.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 
-import orjson
-
-from ampeco.redaction import is_secret
+from ampeco.json_nodes import Node, parsed, spelt
+from ampeco.redaction import SECRET_ENDING, SECRET_KEYS, folded, is_secret
 
 #: What stands in the log where a secret stood.
 BLANK = b'"[blanked]"'
@@ -27,8 +25,13 @@ _LITERAL = re.compile(rb"[^\s,\]}]*+")
 #: Values that hold nothing to hide.
 _EMPTY = frozenset({b"null", b'""', BLANK})
 
-_FOLDED = bytes.maketrans(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ", b"abcdefghijklmnopqrstuvwxyz")
+#: One of these is in every folded body with a secret, unless the key is spelt with escapes.
+_TRACES = (*(b'"%s"' % key for key in sorted(SECRET_KEYS)), SECRET_ENDING + b'"')
 _ESCAPED_ASCII = re.compile(rb"\\u00[2-7]")
+
+#: A charge point's configuration is a list of objects, each with the name of a key and its value.
+_NAME, _VALUE = "key", "value"
+_NAMED = re.compile(rb'"key"\s*+:\s*+(' + _STRING.pattern + rb")", re.DOTALL)
 
 
 def blank_secrets(body: bytes) -> bytes:
@@ -37,7 +40,9 @@ def blank_secrets(body: bytes) -> bytes:
     What :func:`ampeco.redaction.clean` makes of it stays the same, as it drops those keys. A body
     without secrets is returned as it is.
     """
-    return blank(body, _names_secret, BLANK) if _may_hold_secret(body) else body
+    if not _may_hold_secret(body):
+        return body
+    return _blank_configuration(blank(body, _names_secret, BLANK))
 
 
 def blank(body: bytes, is_blanked: Callable[[bytes], bool], replacement: bytes) -> bytes:
@@ -62,14 +67,6 @@ def blank(body: bytes, is_blanked: Callable[[bytes], bool], replacement: bytes) 
     return b"".join([*parts, body[copied:]]) if parts else body
 
 
-def spelt(key: bytes) -> str:
-    """The text of a key as it is spelt in JSON, with its quotes."""
-    try:
-        return str(orjson.loads(key))
-    except orjson.JSONDecodeError:
-        return key[1:-1].decode("utf-8", "replace")
-
-
 @lru_cache(maxsize=4096)  # the few hundred keys that AMPECO uses, over and over
 def _names_secret(key: bytes) -> bool:
     return is_secret(spelt(key))
@@ -77,13 +74,32 @@ def _names_secret(key: bytes) -> bool:
 
 def _may_hold_secret(body: bytes) -> bool:
     """A cheap look, which errs on the safe side: nearly every body holds no secret."""
-    folded = body.translate(_FOLDED, b"_-")
-    return (
-        b'password"' in folded
-        or b'"pin"' in folded
-        or b'"sharingcode"' in folded
-        or (b"\\u00" in folded and _ESCAPED_ASCII.search(folded) is not None)
-    )
+    plain = folded(body)
+    return any(trace in plain for trace in _TRACES) or (b"\\u00" in plain and _ESCAPED_ASCII.search(plain) is not None)
+
+
+def _blank_configuration(body: bytes) -> bytes:
+    """Blank the values of those configuration keys that name a secret."""
+    if b"\\u00" not in body and not any(is_secret(spelt(found[1])) for found in _NAMED.finditer(body)):
+        return body  # nearly always; what follows takes several times as long
+    parts: list[bytes] = []
+    copied = 0
+    for start, end in sorted((value.start, value.end) for value in _secret_values(body)):
+        if start >= copied and body[start:end] not in _EMPTY:
+            parts += body[copied:start], BLANK
+            copied = end
+    return b"".join([*parts, body[copied:]]) if parts else body
+
+
+def _secret_values(body: bytes) -> Iterator[Node]:
+    waiting = [parsed(body)]
+    while waiting:
+        node = waiting.pop()
+        members = [(spelt(body[slice(*value.key)]), value) for _, value in node.members or () if node.is_object]
+        names = [value for key, value in members if key == _NAME]
+        if names and is_secret(spelt(body[names[-1].start : names[-1].end])):
+            yield from (value for key, value in members if key == _VALUE)
+        waiting += [value for _, value in node.members or () if value.members is not None]
 
 
 def _end_of_value(body: bytes, start: int) -> int:

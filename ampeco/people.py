@@ -11,14 +11,12 @@ The bytes themselves are gone through, so that every other byte stays as it came
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Sequence
-from functools import lru_cache
 from typing import Literal, NamedTuple
 
 import orjson
 
-from ampeco.blanking import spelt
+from ampeco.json_nodes import Node, parsed, spelt
 
 #: Stands for a forgotten user, as AMPECO's own authorizations have 0 for an anonymous one. It is the
 #: same for everybody, so nothing leads back, and a number, so every document still reads.
@@ -54,9 +52,6 @@ _TELLING = frozenset(bytes([first]) for first in b'"-0123456789')
 
 #: A shorter one is no tag that a reader would report, and may be anything.
 _SHORTEST_TAG = 4
-
-# A string may be cut off by the end of the body.
-_TOKEN = re.compile(rb'"(?:[^"\\]++|\\.?)*+(?:"|\Z)|[{}\[\],:]|[^\s"{}\[\],:]++', re.DOTALL)
 
 #: One of these is in every document that names somebody, without case, `_` and `-`.
 _TRACES = (b"user", b'tag"', b'uid"', b'mail"', b'evcoid"', b'contractid"', b"\\u00")
@@ -99,31 +94,6 @@ _NOBODY_AS_OBJECT = b'{"id":%d}' % NOBODY
 
 #: Stands for a key that is data, such as an address.
 _FORGOTTEN_KEY = b'"[forgotten]"'
-
-
-class _Node:
-    """A value of a document: where it stands in the bytes, and what is in it.
-
-    ``members`` are the keys and values of an object; an array's have no keys. None: a single value.
-    ``key`` is where its own key stands.
-    """
-
-    __slots__ = ("end", "is_object", "key", "members", "start")
-
-    def __init__(
-        self,
-        start: int,
-        end: int,
-        members: list[tuple[str, _Node]] | None,
-        *,
-        is_object: bool = False,
-        key: tuple[int, int] = (0, 0),
-    ) -> None:
-        self.start = start
-        self.end = end
-        self.members = members
-        self.is_object = is_object
-        self.key = key
 
 
 def may_name(document: bytes) -> bool:
@@ -198,9 +168,9 @@ def _cut(document: bytes, cuts: dict[int, tuple[int, bytes]]) -> bytes:
     return b"".join([*parts, document[copied:]]) if parts else document
 
 
-def _judged(document: bytes, is_theirs: Theirs, *, is_about: bool = False) -> Iterator[tuple[str, _Node, About]]:
+def _judged(document: bytes, is_theirs: Theirs, *, is_about: bool = False) -> Iterator[tuple[str, Node, About]]:
     """Every object and array, with the key that it stands under, and whom it is about."""
-    waiting: list[tuple[str, _Node, About]] = [("", _parsed(document), "them" if is_about else "nobody")]
+    waiting: list[tuple[str, Node, About]] = [("", parsed(document), "them" if is_about else "nobody")]
     while waiting:
         name, node, about = waiting.pop()
         if node.is_object:
@@ -215,9 +185,9 @@ def _judged(document: bytes, is_theirs: Theirs, *, is_about: bool = False) -> It
         waiting += [(key or name, value, about) for key, value in node.members or () if value.members is not None]
 
 
-def _objects(document: bytes) -> Iterator[tuple[str, _Node]]:
+def _objects(document: bytes) -> Iterator[tuple[str, Node]]:
     """Every object, with the key that it stands under."""
-    waiting: list[tuple[str, _Node]] = [("", _parsed(document))]
+    waiting: list[tuple[str, Node]] = [("", parsed(document))]
     while waiting:
         name, node = waiting.pop()
         if node.is_object:
@@ -225,7 +195,7 @@ def _objects(document: bytes) -> Iterator[tuple[str, _Node]]:
         waiting += [(key or name, value) for key, value in node.members or ()]
 
 
-def _mentioned(document: bytes, name: str, node: _Node) -> Iterator[Identity]:
+def _mentioned(document: bytes, name: str, node: Node) -> Iterator[Identity]:
     """Everybody whom an object names, those included whom it is not about."""
     yield from _own(document, name, node)
     for key, value in node.members or ():
@@ -235,7 +205,7 @@ def _mentioned(document: bytes, name: str, node: _Node) -> Iterator[Identity]:
                 yield user(number)
 
 
-def _named(document: bytes, key: str, value: _Node) -> Iterator[Identity]:
+def _named(document: bytes, key: str, value: Node) -> Iterator[Identity]:
     """Whom an object names by one of its members."""
     if value.members is not None:
         return
@@ -248,7 +218,7 @@ def _named(document: bytes, key: str, value: _Node) -> Iterator[Identity]:
             yield identity
 
 
-def _own(document: bytes, name: str, node: _Node) -> Iterator[Identity]:
+def _own(document: bytes, name: str, node: Node) -> Iterator[Identity]:
     """The user whom an object shows, as it stands under a user's key."""
     if name in _USERS:
         for key, value in node.members or ():
@@ -256,14 +226,14 @@ def _own(document: bytes, name: str, node: _Node) -> Iterator[Identity]:
                 yield user(number)
 
 
-def _singles(value: _Node) -> list[_Node]:
+def _singles(value: Node) -> list[Node]:
     """A single value, or those of an array."""
     if value.members is None:
         return [value]
     return [] if value.is_object else [one for _, one in value.members if one.members is None]
 
 
-def _tells(document: bytes, key: str, value: _Node, is_theirs: Theirs, sought: Sequence[str]) -> bool:
+def _tells(document: bytes, key: str, value: Node, is_theirs: Theirs, sought: Sequence[str]) -> bool:
     """Whether a single value tells of a person by itself, whomever its object is about."""
     if value.members is not None:
         return False
@@ -278,7 +248,7 @@ def _has_word(text: str, words: Sequence[str]) -> bool:
     return any(word in plain for word in words)
 
 
-def _id(document: bytes, node: _Node) -> int | None:
+def _id(document: bytes, node: Node) -> int | None:
     """A user's id, from a number or the text that spells one; None where there is none, or nobody's."""
     if node.members is not None:
         return None
@@ -294,41 +264,9 @@ def _id(document: bytes, node: _Node) -> int | None:
     return int(number) if number.is_integer() and number else None
 
 
-def _text(document: bytes, node: _Node) -> str:
+def _text(document: bytes, node: Node) -> str:
     raw = document[node.start : node.end]
     return spelt(raw) if raw[:1] == b'"' else raw.decode("utf-8", "replace")
-
-
-@lru_cache(maxsize=4096)  # the few hundred keys that AMPECO uses, over and over
-def _plain(key: bytes) -> str:
-    return spelt(key).replace("_", "").replace("-", "").lower()
-
-
-def _parsed(document: bytes) -> _Node:
-    """What stands where, in sound JSON and, as far as it goes, in broken."""
-    root = _Node(0, len(document), [])
-    open_, key, key_at = [root], "", (0, 0)
-    for token in _TOKEN.finditer(document):
-        first = document[token.start()]
-        members = open_[-1].members
-        assert members is not None
-        if first == ord(":"):
-            if members and not members[-1][0] and members[-1][1].members is None:
-                named = members.pop()[1]
-                key_at = named.start, named.end
-                key = _plain(document[named.start : named.end])
-            continue
-        if first in b"}]":
-            if len(open_) > 1:
-                open_.pop().end = token.end()
-        elif first in b"{[":
-            node = _Node(token.start(), len(document), [], is_object=first == ord("{"), key=key_at)
-            members.append((key, node))
-            open_.append(node)
-        elif first != ord(","):
-            members.append((key, _Node(token.start(), token.end(), None, key=key_at)))
-        key, key_at = "", (0, 0)
-    return root
 
 
 def spellings(text: str) -> set[bytes]:

@@ -18,11 +18,20 @@ from ampeco.values import clean_text
 #: JSON writer that has to store it again.
 MAX_DEPTH = 100
 
-_SECRET_KEYS = frozenset(
-    {"pin", "sharingcode", "token", "authorizationkey", "accepturl", "downloadurl"}
-    | {"bankdetails", "bankiban", "bankaccountnumber", "personalid"}
+#: The keys whose values are secrets, folded, and how others of them end. This is the one list: what looks
+#: for secrets in bytes, `ampeco.blanking`, is made from it.
+SECRET_KEYS = frozenset(
+    {b"pin", b"sharingcode", b"token", b"authorizationkey", b"accepturl", b"downloadurl"}
+    | {b"bankdetails", b"bankiban", b"bankaccountnumber", b"personalid"}
 )
-_SECRET_ENDING = "password"  # noqa: S105 - the name of a key: `password`, `networkPassword`, `saslPassword`
+SECRET_ENDING = b"password"  # `password`, `networkPassword`, `saslPassword`
+
+_LOWER = bytes.maketrans(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ", b"abcdefghijklmnopqrstuvwxyz")
+
+
+def folded(text: bytes) -> bytes:
+    """Return text without case, ``_`` and ``-``, so that a key is the same in each of its spellings."""
+    return text.translate(_LOWER, b"_-")
 
 
 class CleanObject(dict[str, Any]):
@@ -34,8 +43,8 @@ class CleanObject(dict[str, Any]):
 @lru_cache(maxsize=4096)  # the few hundred keys that AMPECO uses, over and over
 def is_secret(key: str) -> bool:
     """Tell whether the value under ``key`` is a secret, in whichever case the key is written."""
-    plain = key.replace("_", "").replace("-", "").lower()
-    return plain in _SECRET_KEYS or plain.endswith(_SECRET_ENDING)
+    plain = folded(key.encode("utf-8", "surrogatepass"))
+    return plain in SECRET_KEYS or plain.endswith(SECRET_ENDING)
 
 
 def clean(value: Any) -> Any:

@@ -56,7 +56,7 @@ def children(
     """
     key = MIRRORS[child].key
     statement = text(
-        f"SELECT {parent}_id, {key} FROM charging.{child}"  # noqa: S608 - the names are ours
+        f"SELECT {parent}_id, {key} FROM {MIRRORS[child].source} AS known"  # noqa: S608 - the names are ours
         f" WHERE tenant = :tenant AND {parent}_id = ANY(:ids) AND deleted_at IS NULL"
     )
     found: dict[int, set[int]] = {parent_id: set() for parent_id in parent_ids}

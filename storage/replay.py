@@ -240,7 +240,7 @@ def read_since(connection: Connection, tenant: str, asked_at: Mapping[Entity, da
             text(f"""
                 SELECT entity_id
                   FROM unnest(CAST(:ids AS bigint[]), CAST(:times AS timestamptz[])) AS asked (entity_id, asked_at)
-                  JOIN charging.{name} AS known
+                  JOIN {MIRRORS[name].source} AS known
                     ON known.tenant = :tenant
                    AND known.{MIRRORS[name].key} = asked.entity_id
                  WHERE known.presence_at > asked_at + :difference

@@ -12,28 +12,47 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ampeco.blanking import BLANK, blank_secrets
-from ampeco.redaction import clean, is_secret
+from ampeco.redaction import SECRET_ENDING, SECRET_KEYS, clean, is_secret
 from tests.support.facts import SAMPLES
 
 SECRET = "hunter2-7f3a"
 
-KEYS = st.sampled_from(
-    ["pin", "PIN", "p_i-n", "sharingCode", "sharing_code", "networkPassword", "saslPassword", "password", "Password-"]
-) | st.text(st.characters(codec="utf-8"), max_size=8)
+#: A key for each rule by which one names a secret.
+NAMES = [*(key.decode() for key in sorted(SECRET_KEYS)), SECRET_ENDING.decode(), "networkPassword"]
+
+
+@st.composite
+def spelled(draw: st.DrawFn) -> str:
+    """A secret's key in any case, with `_` and `-` anywhere."""
+    letters = list(draw(st.sampled_from(NAMES)))
+    letters = [draw(st.sampled_from((letter.lower(), letter.upper()))) for letter in letters]
+    for _ in range(draw(st.integers(0, 3))):
+        letters.insert(draw(st.integers(0, len(letters))), draw(st.sampled_from("_-")))
+    return "".join(letters)
+
+
+KEYS = spelled() | st.sampled_from(["key", "value"]) | st.text(st.characters(codec="utf-8"), max_size=8)
+TEXTS = st.text(st.characters(codec="utf-8")) | st.just(SECRET) | spelled()
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(st.characters(codec="utf-8")) | st.just(SECRET),
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | TEXTS,
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(KEYS, inner, max_size=4),
     max_leaves=20,
 )
 
 
 def secrets(value: Any) -> list[Any]:
-    """Whatever stands under a secret's key."""
+    """Whatever stands under a secret's key, or beside one in a configuration."""
     if isinstance(value, list):
         return [one for held in value for one in secrets(held)]
     if not isinstance(value, dict):
         return []
-    return [one for key, held in value.items() for one in ([held] if is_secret(key) else secrets(held))]
+    name = value.get("key")
+    is_configured = isinstance(name, str) and is_secret(name)
+    return [
+        one
+        for key, held in value.items()
+        for one in ([held] if is_secret(key) or (is_configured and key == "value") else secrets(held))
+    ]
 
 
 @given(document=JSON, ascii_only=st.booleans(), indent=st.none() | st.integers(0, 3))
@@ -44,6 +63,24 @@ def test_no_secret_is_left_and_what_is_read_stays_the_same(document: Any, ascii_
     assert clean(read) == clean(orjson.loads(body))
     assert all(left in (None, "", orjson.loads(BLANK)) for left in secrets(read))
     assert blank_secrets(blanked) == blanked
+
+
+@given(key=spelled(), is_escaped=st.booleans(), at=st.integers(0, 30))
+def test_a_secret_of_any_kind_is_found_where_it_stands_alone(key: str, is_escaped: bool, at: int) -> None:
+    spelling = json.dumps(key)
+    if is_escaped:
+        letter = key[at % len(key)]
+        spelling = spelling.replace(letter, f"\\u{ord(letter):04x}")
+    for body in (
+        f'{{{spelling}:"{SECRET}"}}',
+        f'{{"chargePoint":{{"list":[{{"id":7,{spelling}: {{"a":["{SECRET}"]}}}}]}}}}',
+        f'{{"configuration":[{{"key":{spelling},"readonly":false,"value":"{SECRET}"}}]}}',
+        f'{{"configuration":[{{"value" : "{SECRET}", "key" : {spelling}}},{{"key":"other","value":"kept"}}]}}',
+    ):
+        blanked = blank_secrets(body.encode())
+        assert SECRET.encode() not in blanked, body
+        assert blanked.count(BLANK) == 1
+        assert (b"kept" in blanked) == ("kept" in body)
 
 
 def test_every_other_byte_stays_as_it_came() -> None:
@@ -72,7 +109,9 @@ def test_a_body_that_is_cut_off_keeps_no_secret_either(body: bytes) -> None:
     assert b"12" not in blank_secrets(body)
 
 
-@pytest.mark.parametrize("filling", [b'"\\', b'"', b'\\"', b'{"pin":', b'"pin":[', b"\\u0070"])
+@pytest.mark.parametrize(
+    "filling", [b'"\\', b'"', b'\\"', b'{"pin":', b'"pin":[', b"\\u0070", b'{"key":"pin","value":', b'{"key":"pin",[']
+)
 def test_nothing_that_is_sent_takes_long(filling: bytes) -> None:
     body = (b'{"pin":' + filling * (1024 * 1024))[: 1024 * 1024]
     began = time.process_time()

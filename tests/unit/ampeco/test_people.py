@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ampeco import people
 from ampeco.people import Identity, belongings, email, id_tag, identities, spellings, user, without
 from tests.support.facts import SAMPLES
 
@@ -131,6 +132,12 @@ def test_nothing_names_nobody(nothing: str) -> None:
         "ownerUserId": 0,
     }
     assert identities(json.dumps(document).replace("0", nothing).encode()) == set()
+
+
+@pytest.mark.parametrize("key", sorted(people._USERS | people._REFERENCES | people._TAGS | people._EMAILS))
+def test_a_document_that_names_somebody_once_is_never_passed_over(key: str) -> None:
+    for spelling in (key, key.upper(), "_".join(key), json.dumps(key).replace(key[0], f"\\u{ord(key[0]):04x}")[1:-1]):
+        assert people.may_name(f'{{"a":[{{"{spelling}":"x"}}]}}'.encode())
 
 
 @pytest.mark.parametrize("path", sorted(SAMPLES.glob("*.json")), ids=lambda path: path.stem)

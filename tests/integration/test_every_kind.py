@@ -1,0 +1,164 @@
+"""Every kind of the registry: what its notification and its read told is replayed, rebuilt and forgotten."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine
+
+from ampeco.client import Answer
+from ampeco.kinds import KINDS, Mark, named_ids
+from ampeco.payloads import parse
+from ampeco.redaction import redact
+from storage.fold import Fold
+from storage.forgotten import withhold
+from storage.history import observe
+from storage.known import Known
+from storage.mirrors import MIRRORS
+from storage.upsert import upsert
+from tests.integration.test_rebuild import compared, told
+from tests.integration.test_replay import replayed
+from tests.support.facts import sample
+from tests.support.forgetting import CARD, EMAIL, NAME, TAG, USER, forget, in_their_place, left
+from tests.support.hostile import NAMES
+from tests.support.log import accept, everything, execute, query
+from workers.apply import apply_open_batches
+from workers.reads import Wanted, findings_of_answer
+from workers.rebuild import swap
+
+#: What a read shows beside the id and the clock, of kinds that it tells in parts.
+PARTS: dict[str, dict[str, Any]] = {
+    "session": {"status": "finished", "chargingPeriods": [{"id": 5, "energy": 1}], "userId": 5511},
+    "evse": {"connectors": [{"id": 1305, "type": "ccs2"}]},
+    "cdr": {"roamingId": "8f0e5a0e-6d3c-4f9d-9d8f-1f8f0a2b7711"},
+}
+
+
+#: What a read shows of a person.
+PERSON = {
+    "userId": USER,
+    "idTag": TAG,
+    "idTagUid": TAG,
+    "email": EMAIL,
+    "firstName": NAME,
+    "vehicleNo": f"{NAME}-1",
+    "paymentMethodId": CARD,
+}
+
+
+def notification_of(kind: str) -> dict[str, Any]:
+    """A notification that asks for the read of a kind."""
+    mark = mark_of(kind)
+    return next(sample(name) for name in NAMES if sample(name)["notification"] == mark.notification)
+
+
+def mark_of(kind: str) -> Mark:
+    return next(mark for mark in KINDS[kind].marks if mark.urgency != "unusable")
+
+
+def id_in(kind: str, body: dict[str, Any]) -> int:
+    """The id of the entity that a notification names; of a kind that is known by a reference, some id."""
+    if KINDS[kind].reference_filter is not None:
+        return 3001
+    return int(named_ids(parse(body), mark_of(kind))[0])
+
+
+def store_read(engine: Engine, kind: str, entity_id: int, **fields: Any) -> None:
+    """Write what a read of an entity says, as a worker does."""
+    began_at = datetime.now(UTC)
+    raw = {"id": entity_id, "lastUpdatedAt": "2026-03-04T09:00:00+00:00", **PARTS.get(kind, {}), **fields}
+    answer = Answer(KINDS[kind].model.model_validate(raw), redact(raw), began_at)
+    found = findings_of_answer(kind, None, answer, Wanted(entity_id, Known(kind, {}), set()))  # type: ignore[arg-type]
+    with engine.begin() as connection:
+        withhold(connection, "t", [found])
+        upsert(connection, "t", Fold(found.facts))
+        observe(connection, "t", found.observations)
+
+
+def tell(engine: Engine, *kinds: str) -> None:
+    """Accept and apply a notification of each kind."""
+    for kind in kinds:
+        accept(engine, in_their_place(notification_of(kind)))
+    apply_open_batches(engine)
+
+
+def read(engine: Engine, *kinds: str) -> None:
+    """Write what a read of each kind's entity says, with a person in it."""
+    for kind in kinds:
+        data = {key: value for key, value in PERSON.items() if kind != "user" or key != "userId"}
+        store_read(engine, kind, id_in(kind, in_their_place(notification_of(kind))), **data)
+
+
+def state(engine: Engine, *, own_times: bool = True) -> dict[str, list[str]]:
+    found = everything(engine, own_times=own_times)
+    return {table: rows for table, rows in found.items() if table.startswith("charging.")}
+
+
+def rows_of(engine: Engine, kind: str) -> list[dict[str, Any]]:
+    return query(engine, f"SELECT * FROM {MIRRORS[kind].source} AS known WHERE tenant = 't'")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_replayed_notification_is_still_applied_and_changes_nothing(engine: Engine, kind: str) -> None:
+    # Given an entity that a notification named, and that was read, at once and long after
+    tell(engine, kind)
+    read(engine, kind)
+    assert len(rows_of(engine, kind)) == 1
+    for later in (timedelta(0), timedelta(minutes=10)):
+        execute(engine, f"UPDATE charging.{MIRRORS[kind].name} SET presence_at = presence_at + :later", later=later)
+        before = state(engine)
+        # When the notification is replayed
+        result = replayed(engine)
+        # Then it is still applied, and nothing changed
+        assert query(engine, "SELECT error FROM ingest.outcome") == []
+        assert (result.applied, result.failed) == (1, 0)
+        assert state(engine) == before
+        # And it asks for no read that was made since
+        if mark_of(kind).urgency != "unknown" and KINDS[kind].reference_filter is None:
+            asked = query(engine, "SELECT * FROM ingest.refresh_request WHERE entity = :kind", kind=kind)
+            assert bool(asked) == (not later)
+        execute(engine, "DELETE FROM ingest.refresh_request")
+
+
+def test_a_rebuild_makes_the_same_rows_of_every_kind(engine: Engine) -> None:
+    # Given what notifications told
+    tell(engine, *KINDS)
+    accept(engine, sample("NetworkStatusNotification.offline"), sample("HardwareStatusNotification.faulted"))
+    apply_open_batches(engine)
+    by_notifications = state(engine, own_times=False)
+    lost = {kind: (len(rows_of(engine, kind)), 0, 0) for kind in MIRRORS if rows_of(engine, kind)}
+    assert {"location", "evse", "user", "tariff", "session", "charge_point"} <= set(lost)
+    # When the rows are lost, then a rebuild makes them again
+    for table in {mirror.name for mirror in MIRRORS.values()}:
+        execute(engine, f"DELETE FROM charging.{table}")
+    assert told(compared(engine)) == lost
+    swap(engine, "t")
+    assert state(engine, own_times=False) == by_notifications
+    # And what reads told besides is carried over as it stands
+    read(engine, *KINDS)
+    assert all(rows_of(engine, kind) for kind in KINDS)
+    before = state(engine)
+    assert told(compared(engine)) == {}
+    assert swap(engine, "t").rows == 0
+    assert state(engine) == before
+
+
+def test_nothing_is_left_of_a_forgotten_person_in_any_kind(engine: Engine) -> None:
+    # Given entities of every kind that name a person, told and read
+    tell(engine, *KINDS)
+    read(engine, *KINDS)
+    for kind in KINDS:
+        assert any(str(USER) in str(row) or PERSON["email"] in str(row) for row in rows_of(engine, kind)), kind
+    # When the person is forgotten
+    forget(engine, "t")
+    # Then nothing is left, and neither a replay nor a read brings the person back
+    assert left(engine) == []
+    after = state(engine, own_times=False)
+    assert replayed(engine).failed == 0
+    assert state(engine, own_times=False) == after
+    execute(engine, "DELETE FROM ingest.refresh_request")
+    read(engine, *KINDS)
+    assert left(engine) == []
+    assert told(compared(engine)) == {}
