@@ -47,6 +47,7 @@ INGEST_PRIVILEGES = {
     "token_use": "SELECT, INSERT, UPDATE, DELETE",
     "uptime": "SELECT, INSERT, UPDATE, DELETE",
     "walk": "SELECT, INSERT, UPDATE, DELETE",
+    "walk_page": "SELECT, INSERT, DELETE",
 }
 
 #: Rows of the state change and are never deleted; history is only ever added to.

@@ -121,7 +121,6 @@ def session_facts(found: Findings, session: resources.Session, raw: dict[str, An
                 "master",
                 at,
                 {
-                    "session_id": session.id,
                     "started_at": period.started_at,
                     "stopped_at": period.stopped_at,
                     "charging_state": period.charging_state,
@@ -130,6 +129,7 @@ def session_facts(found: Findings, session: resources.Session, raw: dict[str, An
                 },
             )
         )
+        found.facts.append(_belongs("charging_period", period.id, session.id))
     if session.authorization is not None:
         _session_authorization(found, session.authorization, raw.get("authorization") or {})
     found.mention("evse", session.evse_id)
@@ -374,13 +374,13 @@ def evse_facts(
                 "master",
                 clock,
                 {
-                    "evse_id": evse.id,
                     "type": connector.type,
                     "format": connector.format,
                     "status": connector.status,
                 },
             )
         )
+        found.facts.append(_belongs("connector", connector.id, evse.id))
     found.mention("charge_point", evse.charge_point_id)
 
 
@@ -463,10 +463,30 @@ def status_log_values(entry: resources.StatusLogEntry) -> dict[str, Any]:
     }
 
 
-def presence(entity: str, entity_id: int, *, began_at: datetime, gone: bool) -> Fact:
-    """What a read found: the entity, or nothing, which makes the tombstone."""
-    values = {"deleted_at": began_at if gone else None}
-    return read(entity, entity_id, "presence", began_at, values, began_at=began_at)
+def _belongs(child: str, child_id: int, parent_id: int) -> Fact:
+    """Which parent a child was told with; it holds until a read says where the child is, or that it is gone."""
+    return notified(child, child_id, "presence", BEGINNING, {MIRRORS[child].parent_key: parent_id})
+
+
+def presence(
+    entity: str,
+    entity_id: int,
+    *,
+    began_at: datetime,
+    gone: bool,
+    parent_id: int | None = None,
+    gone_at: datetime | None = None,
+) -> Fact:
+    """What a read found: the entity, or nothing, which makes the tombstone.
+
+    Parameters:
+        parent_id: of a child, the parent that was read.
+        gone_at: what the tombstone says, where it is not when the read began.
+    """
+    values: dict[str, Any] = {"deleted_at": (gone_at or began_at) if gone else None}
+    if parent_id is not None:
+        values[MIRRORS[entity].parent_key] = parent_id
+    return read(entity, entity_id, "presence", began_at, values, began_at=began_at, rank="0" if gone else "1")
 
 
 def reader(began_at: datetime) -> Teller:

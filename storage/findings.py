@@ -28,6 +28,21 @@ class Entity(NamedTuple):
     entity_id: int
 
 
+class Listed(NamedTuple):
+    """What a read of a parent said of its children.
+
+    Attributes:
+        kind: the parent's.
+        ids: the children that it showed; none where the parent is gone.
+        began_at: when the read began, by the tenant's clock.
+    """
+
+    kind: str
+    parent_id: int
+    ids: frozenset[int]
+    began_at: datetime
+
+
 class SessionFact(NamedTuple):
     """What tells a fact of a session from all others."""
 
@@ -50,6 +65,7 @@ class Findings:
             told: kind and reference, with the notification that told.
         marked_by: the notification that asked, by entity.
         told_by: the first notification that told a fact of a session.
+        listed: the children that reads of their parents showed.
         drift: what was sent and nobody knows.
     """
 
@@ -60,6 +76,7 @@ class Findings:
     referred: dict[tuple[str, str], UUID | None] = field(default_factory=dict)
     marked_by: dict[Entity, UUID] = field(default_factory=dict)
     told_by: dict[SessionFact, UUID] = field(default_factory=dict)
+    listed: list[Listed] = field(default_factory=list)
     drift: Drift = field(default_factory=Drift)
 
     def observe(self, table: str, row: dict[str, Any]) -> None:
@@ -83,6 +100,7 @@ class Findings:
         self.wanted |= other.wanted
         self.mentioned |= other.mentioned
         self.referred |= other.referred
+        self.listed += other.listed
         if other.drift:
             self.drift.add(other.drift)
 

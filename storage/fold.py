@@ -10,7 +10,8 @@ A version is text, compared bytewise:
 
 - a read of the API: ``1``, the microsecond of the tenant's clock at which the read
   began in 20 digits, ``:``, digest. It outranks every notification of equal time, and a
-  later read outranks an earlier one.
+  later read outranks an earlier one. In the group ``presence`` the digits are followed by ``1``
+  where the read shows the entity, and by ``0`` where it does not: of one read, "there" outranks "gone".
 - a notification: ``0``, then ``1`` for a final state (else ``0``), then ``1`` for a whole
   snapshot (``0`` for a partial fact), ``:``, digest.
 """
@@ -95,10 +96,24 @@ def notified(
     return Fact(entity, entity_id, group, at, values, version)
 
 
-def read(entity: str, entity_id: int, group: str, at: datetime, values: dict[str, Any], *, began_at: datetime) -> Fact:
-    """A fact that a read of the API told; ``began_at`` is by the tenant's clock."""
+def read(
+    entity: str,
+    entity_id: int,
+    group: str,
+    at: datetime,
+    values: dict[str, Any],
+    *,
+    began_at: datetime,
+    rank: str = "",
+) -> Fact:
+    """A fact that a read of the API told.
+
+    Parameters:
+        began_at: when the read began, by the tenant's clock.
+        rank: orders different facts of one read.
+    """
     microsecond = int(began_at.timestamp() * 1_000_000)
-    return Fact(entity, entity_id, group, at, values, f"1{microsecond:020d}:{digest(values)}")
+    return Fact(entity, entity_id, group, at, values, f"1{microsecond:020d}{rank}:{digest(values)}")
 
 
 def contest(one: str, other: str) -> bool:

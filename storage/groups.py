@@ -8,7 +8,11 @@ keeps three of its own:
 - ``<group>_contested``: two different facts carry that time, and a read has to settle it.
 
 The group ``presence`` holds the tombstone: a read that finds nothing sets
-``deleted_at``, a later one that finds the entity lifts it. Rows are never deleted.
+``deleted_at``, a later one that finds the entity lifts it. Rows are never deleted. Of an entity
+that is listed with its parent, the group also says which parent that is.
+
+A group ``<status>_log`` says for how long the status log was read: from its column
+``<status>_covered_from_at`` to ``<status>_log_at``.
 """
 
 from __future__ import annotations
@@ -58,13 +62,15 @@ class Mirror:
     """A mirrored kind of entity: its table, the name of its id column, and its groups.
 
     ``kind`` is set where the table holds entities of several kinds: it is the value of the
-    column ``kind``, which is then part of the key.
+    column ``kind``, which is then part of the key. ``parent`` is the kind that an entity is listed
+    with, where it has no read of its own.
     """
 
     table: Table
     key: str
     groups: tuple[Group, ...]
     kind: str | None = None
+    parent: str | None = None
 
     @property
     def name(self) -> str:
@@ -74,6 +80,12 @@ class Mirror:
     def keys(self) -> tuple[str, ...]:
         """The columns of the primary key."""
         return ("tenant", self.key) if self.kind is None else ("tenant", "kind", self.key)
+
+    @property
+    def parent_key(self) -> str:
+        """The column that holds the id of the parent."""
+        assert self.parent is not None, f"{self.name} has no parent"
+        return f"{self.parent}_id"
 
     @property
     def fixed(self) -> dict[str, str]:
@@ -118,18 +130,24 @@ def mirror(
     groups: dict[str, list[Column]],  # type: ignore[type-arg]
     *indexes: str,
     further_keys: Sequence[Column[str]] = (),
+    parent: str | None = None,
+    has_children: bool = False,
 ) -> Mirror:
     """Make the table of a kind of entity.
 
     Parameters:
         name: of the kind, and of the table.
         comment: what one row is.
-        groups: the columns of each group; a column ``raw`` may be among them.
+        groups: the columns of each group; a column ``raw`` may be among them. The group
+            ``presence`` is added, or gets its tombstone.
         indexes: columns to index, each after the tenant.
         further_keys: columns of the key between the tenant and the id.
+        parent: the kind that lists it, where it has no read of its own.
+        has_children: whether it is such a parent; an index then finds the tombstones.
     """
     key = f"{name}_id"
-    groups = groups | {"presence": [instant("deleted_at", "When a read found it gone, by the tenant's clock")]}
+    deleted_at = instant("deleted_at", "When a read found it gone, by the tenant's clock")
+    groups = groups | {"presence": [deleted_at, *groups.get("presence", [])]}
     identity: list[Column] = [  # type: ignore[type-arg]
         tenant_column(),
         *further_keys,
@@ -163,4 +181,6 @@ def mirror(
         schema=CHARGING,
         comment=comment,
     )
-    return Mirror(table, key, described)
+    if has_children:
+        Index(f"{name}_gone_idx", table.c.tenant, table.c[key], postgresql_where=text("deleted_at IS NOT NULL"))
+    return Mirror(table, key, described, parent=parent)

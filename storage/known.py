@@ -45,21 +45,3 @@ def known(connection: Connection, tenant: str, entity: str, ids: Collection[int]
     rows = connection.execute(statement, {"tenant": tenant, "ids": sorted(ids)}).mappings()
     found = {row[mirror.key]: Known(entity, dict(row)) for row in rows}
     return {entity_id: found.get(entity_id) or Known(entity, {}) for entity_id in ids}
-
-
-def children(
-    connection: Connection, tenant: str, child: str, parent: str, parent_ids: Collection[int]
-) -> dict[int, set[int]]:
-    """The ids of each entity's children that are not tombstoned.
-
-    Index: the child's index on its parent, such as ``connector_tenant_evse_id_idx``.
-    """
-    key = MIRRORS[child].key
-    statement = text(
-        f"SELECT {parent}_id, {key} FROM {MIRRORS[child].source} AS known"  # noqa: S608 - the names are ours
-        f" WHERE tenant = :tenant AND {parent}_id = ANY(:ids) AND deleted_at IS NULL"
-    )
-    found: dict[int, set[int]] = {parent_id: set() for parent_id in parent_ids}
-    for parent_id, child_id in connection.execute(statement, {"tenant": tenant, "ids": sorted(parent_ids)}):
-        found[parent_id].add(child_id)
-    return found

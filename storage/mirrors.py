@@ -25,7 +25,12 @@ from storage.groups import (
 )
 from storage.tables import instant
 
-__all__ = ["MIRRORS", "Group", "Mirror"]
+__all__ = ["ABOUT_READS", "CHILDREN", "MIRRORS", "Group", "Mirror"]
+
+
+def _log(status: str) -> list[Column]:  # type: ignore[type-arg]
+    """The column of a status's log; the log's own clock is the end of what it covers."""
+    return [instant(f"{status}_covered_from_at", f"The status log was read from then on, up to {status}_log_at")]
 
 
 def _hardware() -> list[Column]:  # type: ignore[type-arg]
@@ -88,7 +93,9 @@ charge_point = mirror(
                 "network_status", "never_connected, available, temporarily_unavailable or long_term_unavailable"
             )
         ],
+        "network_log": _log("network"),
         "hardware": _hardware(),
+        "hardware_log": _log("hardware"),
         "boot": [
             text_column("boot_vendor", "Vendor, by its last boot notification"),
             text_column("boot_model", "Model, by its last boot notification"),
@@ -129,8 +136,10 @@ evse = mirror(
             raw_column(),
         ],
         "hardware": _hardware(),
+        "hardware_log": _log("hardware"),
     },
     "charge_point_id",
+    has_children=True,
 )
 
 connector = mirror(
@@ -138,13 +147,14 @@ connector = mirror(
     "A plug or socket of an EVSE; it follows the clock of its EVSE",
     {
         "master": [
-            id_column("evse_id", "EVSE"),
             text_column("type", "Plug type, such as ccs2 or type2"),
             text_column("format", "socket or cable"),
             text_column("status", "enabled or disabled"),
-        ]
+        ],
+        "presence": [id_column("evse_id", "EVSE")],
     },
     "evse_id",
+    parent="evse",
 )
 
 session = mirror(
@@ -201,6 +211,7 @@ session = mirror(
     },
     "started_at",
     "evse_id",
+    has_children=True,
 )
 
 charging_period = mirror(
@@ -208,15 +219,16 @@ charging_period = mirror(
     "A part of a session, charging or idle; it follows the clock of its session",
     {
         "master": [
-            id_column("session_id", "Session"),
             instant("started_at", "When it started"),
             instant("stopped_at", "When it stopped; null while it runs"),
             text_column("charging_state", "charging or idle"),
             number_column("energy_wh", "Energy of the period, Wh"),
             number_column("amount", "Price of the period, in the session's currency"),
-        ]
+        ],
+        "presence": [id_column("session_id", "Session")],
     },
     "session_id",
+    parent="session",
 )
 
 _TABLES = (
@@ -229,3 +241,9 @@ _TABLES = (
 #: without a table of its own is kept in ``charging.resource``.
 MIRRORS: dict[str, Mirror] = {table.name: table for table in _TABLES}
 MIRRORS |= {kind: replace(resource, kind=kind) for kind in KINDS if kind not in MIRRORS}
+
+#: The table of an entity's children, by its kind: they have no read of their own.
+CHILDREN: dict[str, str] = {child.parent: name for name, child in MIRRORS.items() if child.parent is not None}
+
+#: Groups that say what was read, and nothing of the entity.
+ABOUT_READS = frozenset({"presence", "hardware_log", "network_log"})

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, text
 
 from storage.findings import Entity, Findings
 from storage.history import observation_columns
-from storage.mirrors import MIRRORS, Group
+from storage.mirrors import CHILDREN, MIRRORS, Group
 from storage.rebuild import HISTORY, REBUILD, rows_of
 from storage.refresh_queue import READABLE, mark
 from storage.revisions import revision_statement, tellers
@@ -26,7 +26,7 @@ MOST_BIGINT = 2**63 - 1
 MOST_MARKS = 2_000
 
 #: The entity that is read in the place of one that has no read of its own, and the column that names it.
-READ_WITH = {"charging_period": ("session", "session_id"), "connector": ("evse", "evse_id")}
+READ_WITH = {child: (kind, MIRRORS[child].parent_key) for kind, child in CHILDREN.items()}
 
 
 def add_history(connection: Connection, tenant: str) -> int:

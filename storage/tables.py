@@ -27,7 +27,7 @@ from sqlalchemy import (
     func,
     text,
 )
-from sqlalchemy.dialects.postgresql import JSONB, TIMESTAMP
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TIMESTAMP
 from sqlalchemy.sql.functions import FunctionElement
 
 INGEST = "ingest"
@@ -311,12 +311,24 @@ walk = Table(
     comment="Each walk through a listing, to compare the tenant with what we know and to heal the differences",
 )
 
+walk_page = Table(
+    "walk_page",
+    metadata,
+    tenant_column(),
+    Column("walk_id", Uuid, nullable=False, comment="The walk"),
+    Column("page", Integer, nullable=False, comment="Number of the page, from 1"),
+    Column("entity_ids", ARRAY(BigInteger), nullable=False, comment="Ids of the entities that it listed"),
+    PrimaryKeyConstraint("tenant", "walk_id", "page"),
+    schema=INGEST,
+    comment="What the pages of an unfinished walk through a whole listing showed; all else is read at its end",
+)
+
 api_usage = Table(
     "api_usage",
     metadata,
     tenant_column(),
     instant("hour_at", "The hour, from its beginning", nullable=False),
-    Column("reason", Text, nullable=False, comment="refresh, reconcile, backfill, guardian or person"),
+    Column("reason", Text, nullable=False, comment="refresh, reconcile, backfill, status_log, guardian or person"),
     Column("calls", BigInteger, nullable=False, server_default=text("0"), comment="Calls made"),
     Column(
         "saved",

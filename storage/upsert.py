@@ -12,9 +12,22 @@ from sqlalchemy import Connection, text
 
 from storage.findings import Entity, SessionFact
 from storage.fold import DIGEST_LENGTH, Fold, json_default
-from storage.mirrors import MIRRORS, Group
+from storage.mirrors import MIRRORS, Group, Mirror
 from storage.revisions import hold_stopped, record_revisions
 from storage.tables import CHARGING
+
+#: Keys of a resource's own JSON that move without a change of the resource; they have columns with clocks of
+#: their own.
+STATUSES_IN_RAW = {
+    "evse": ("hardwareStatus", "lastHardwareStatusUpdateAt"),
+    "charge_point": (
+        "hardwareStatus",
+        "lastHardwareStatusUpdateAt",
+        "networkStatus",
+        "lastNetworkStatusUpdateAt",
+        "vendorErrorCode",
+    ),
+}
 
 
 def upsert(
@@ -24,6 +37,7 @@ def upsert(
     *,
     schema: str = CHARGING,
     told_by: Mapping[SessionFact, UUID] | None = None,
+    skip_confirmed: bool = False,
 ) -> list[Entity]:
     """Write every folded fact that is newer than what is stored.
 
@@ -33,6 +47,7 @@ def upsert(
     Parameters:
         schema: where the tables are; another one than that of the state holds a rebuild.
         told_by: the notifications that told the facts of sessions, for their revisions.
+        skip_confirmed: for reads: leave alone the rows of which everything is stored as a read shows it.
 
     Returns:
         The entities that a read has to settle.
@@ -43,20 +58,25 @@ def upsert(
         document = orjson.dumps(rows, default=json_default).decode()
         is_session = entity == "session" and schema == CHARGING
         stopped = hold_stopped(connection, tenant, [row["session_id"] for row in rows]) if is_session else {}
-        written = connection.execute(text(upsert_statement(entity, schema)), {"rows": document})
+        statement = upsert_statement(entity, schema, skip_confirmed=skip_confirmed)
+        written = connection.execute(text(statement), {"rows": document})
         contested += [Entity(entity, entity_id) for entity_id, in_doubt in written if in_doubt]
         record_revisions(connection, tenant, stopped, told_by or {})
     return contested
 
 
 @cache
-def upsert_statement(entity: str, schema: str = CHARGING, source: str | None = None) -> str:
+def upsert_statement(
+    entity: str, schema: str = CHARGING, source: str | None = None, *, skip_confirmed: bool = False
+) -> str:
     """The upsert of one mirrored table; its rows come as one JSON array, ``:rows``.
 
     Index: the table's primary key. A row of which nothing is newer is not touched.
 
     Parameters:
         source: what the rows are selected from instead.
+        skip_confirmed: whether a row is not touched either whose newer facts are of reads and say what is
+            stored by a read already (see :func:`_confirmed`).
     """
     mirror = MIRRORS[entity]
     columns = [*mirror.keys, *(column for group in mirror.groups for column in stored_columns(group))]
@@ -82,7 +102,9 @@ def upsert_statement(entity: str, schema: str = CHARGING, source: str | None = N
         keys=", ".join(mirror.keys),
         columns=listed,
         assignments=",\n               ".join(assignments),
-        changed="\n            OR ".join(_changed(group) for group in mirror.groups),
+        changed="\n            OR ".join(
+            _changed(group, _is_news(mirror, group, skip_confirmed)) for group in mirror.groups
+        ),
         contested=" OR ".join(f"known.{group.contested}" for group in mirror.groups),
     )
 
@@ -134,10 +156,41 @@ def _assignments(group: Group) -> list[str]:
     return lines
 
 
-def _changed(group: Group) -> str:
+def _changed(group: Group, is_news: str) -> str:
     doubt = (
         f"(excluded.{group.at} = known.{group.at} AND NOT known.{group.contested}"
         f" AND (excluded.{group.contested} OR {_contest(group)}))"
     )
     settling = f"(excluded.{group.at} = known.{group.at} AND known.{group.contested} AND {_settled(group)})"
-    return f"{_newer(group)} OR {doubt} OR {settling}"
+    return f"{is_news} OR {doubt} OR {settling}"
+
+
+def _is_news(mirror: Mirror, group: Group, skip_confirmed: bool) -> str:
+    """Whether the offered fact is newer, and not merely confirms what is stored where that is skipped.
+
+    A row that is contested is written all the same, and so is told to be.
+    """
+    if not skip_confirmed:
+        return _newer(group)
+    is_contested = " OR ".join(f"known.{one.contested}" for one in mirror.groups)
+    return f"({_newer(group)} AND (({_confirmed(mirror, group)}) IS NOT TRUE OR {is_contested}))"
+
+
+def _confirmed(mirror: Mirror, group: Group) -> str:
+    """Whether a read says what a read said that is stored, so that its later begin may go unwritten.
+
+    Such a begin would decide only between a fact that is older than this read, newer than the stored one, and
+    different. There is none to come: a notification never stands above a read of its own time, and what orders
+    the facts of ``presence`` is the begin itself, which reads alone tell. Two reads that overlap, and are
+    written in the other order, are what is left; whichever of them is wrong, the next read puts it right.
+    """
+    columns = [*group.columns] if group.name == "presence" else [*group.columns, group.at]
+    ours, theirs = (", ".join(_compared(side, mirror, one) for one in columns) for side in ("excluded", "known"))
+    are_reads = f"left(excluded.{group.version}, 1) = '1' AND left(known.{group.version}, 1) = '1'"
+    return f"{are_reads} AND ({ours}) IS NOT DISTINCT FROM ({theirs})"
+
+
+def _compared(side: str, mirror: Mirror, column: str) -> str:
+    if column == "raw" and mirror.name in STATUSES_IN_RAW:
+        return f"{side}.raw - ARRAY[{', '.join(map(repr, STATUSES_IN_RAW[mirror.name]))}]"
+    return f"{side}.{column}"

@@ -11,7 +11,7 @@ import orjson
 from sqlalchemy import Connection, text
 
 #: Why a call is made. ``person``: somebody typed a command.
-CallReason = Literal["refresh", "reconcile", "backfill", "guardian", "person"]
+CallReason = Literal["refresh", "reconcile", "backfill", "status_log", "guardian", "person"]
 
 
 @dataclass(slots=True)

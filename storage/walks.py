@@ -18,6 +18,7 @@ from sqlalchemy import Connection, text
 from storage.ids import uuid7
 from storage.known import whole_group
 from storage.mirrors import MIRRORS
+from storage.walk_pages import LISTED_IDS, forget_listed
 
 Purpose = Literal["backfill", "reconcile"]
 
@@ -332,6 +333,7 @@ def note_absent(connection: Connection, walk: Walk) -> int:
                    AND coalesce(presence_at, '-infinity') < :began_at
                    AND coalesce({whole_group(walk.kind)}_at, '-infinity') < :began_at
                    AND first_seen_at < :walk_started_at
+                   AND NOT EXISTS (SELECT FROM {LISTED_IDS} AS listed WHERE listed.entity_id = known.{mirror.key})
                  ORDER BY {mirror.key}
                  LIMIT :most
                     ON CONFLICT DO NOTHING
@@ -345,7 +347,9 @@ def note_absent(connection: Connection, walk: Walk) -> int:
         """),  # noqa: S608 - the names are ours
         parameters,
     )
-    return int(result.scalar_one())
+    absent = int(result.scalar_one())
+    forget_listed(connection, walk.tenant, walk.walk_id)
+    return absent
 
 
 def _started_at(connection: Connection, walk: Walk) -> datetime:

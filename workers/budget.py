@@ -1,8 +1,8 @@
 """The API budget: every call of every process passes here, is held back, counted, or refused.
 
 A tenant's pace is a sliding window in Redis, shared by all processes. Work that nobody waits
-for (backfill, reconcile) may take half of it, and the reads that keep the state fresh three
-quarters, so that neither starves the other.
+for (backfill, reconcile) may take half of it, the reads that keep the state fresh three
+quarters, and looks into status logs a tenth, so that none starves the others.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ SHARES: dict[CallReason, tuple[str, float]] = {
     "backfill": ("background", 0.5),
     "reconcile": ("background", 0.5),
     "refresh": ("refresh", 0.75),
+    "status_log": ("status log", 0.1),
 }
 
 

@@ -39,6 +39,7 @@ from workers.refresh import refresh_tenant
 from workers.resend import resend_due
 from workers.scheduler import Scheduler
 from workers.settings import Settings
+from workers.status_logs import read_status_logs
 from workers.sweep import awake_for_walks, sweep_batches, wake_apply, wake_refreshes, wake_walks
 from workers.walk import walk_due
 from workers.worker_readiness import worker_readiness
@@ -61,6 +62,7 @@ DROP_INTERVAL = timedelta(hours=1)
 GUARD_INTERVAL = timedelta(seconds=10)
 RESEND_INTERVAL = timedelta(seconds=5)
 LISTEN_INTERVAL = timedelta(minutes=1)
+STATUS_LOG_INTERVAL = timedelta(seconds=10)
 
 #: Records of walks, of the API budget and of what came when are kept this long.
 RECORDS_KEPT = timedelta(days=400)
@@ -155,6 +157,8 @@ def create_scheduler(context: Context, broker: Broker, settings: Settings, queue
         guardian = Guardian(context, public_url=settings.public_url, interval=settings.guard_interval)
         every(GUARD_INTERVAL, "guard", guardian.run)
         every(RESEND_INTERVAL, "resend", lambda: resend_due(context))
+    if RECONCILE_QUEUE in queues:
+        every(STATUS_LOG_INTERVAL, "status logs", lambda: read_status_logs(context))
     every(LISTEN_INTERVAL, "listen", lambda: listen(context))
     return scheduler
 

@@ -24,14 +24,14 @@ from ampeco.errors import ApiError, Forbidden, NotFound, RateLimited, Unauthoris
 from ampeco.kinds import KINDS
 from ampeco.listing import Params
 from storage import refresh_queue, refusals, walks
+from storage.children import follow_parents
 from storage.drift import record_drift
 from storage.errors import is_passing
-from storage.facts import presence
 from storage.findings import Findings
 from storage.fold import Fold
 from storage.forgotten import withhold
 from storage.history import observe
-from storage.known import Known, children, known
+from storage.known import Known, known
 from storage.refresh_queue import RefreshRequest
 from storage.upsert import upsert
 from workers.budget import HeldBackError
@@ -40,7 +40,8 @@ from workers.failures import describe
 from workers.logs import get_logger
 from workers.metrics import API_READS
 from workers.pause import fail, pause, recovered
-from workers.reads import CHILDREN, Wanted, findings_of_answer, look_up, read_entity
+from workers.reads import Wanted, findings_of_absence, findings_of_answer, look_up, read_entity
+from workers.statuses import LogReads
 
 logger = get_logger(__name__)
 
@@ -242,13 +243,11 @@ class _Round:
             if request.reference:
                 found = look_up(self._kind, client, request.reference)
             else:
-                wanted = self._wanted([request.entity_id])[request.entity_id]
+                wanted = self._wanted([request.entity_id], LogReads())[request.entity_id]
                 try:
                     found = read_entity(self._kind, client, wanted)
                 except NotFound as error:
-                    found, gone = Findings(), True
-                    at = error.tenant_time
-                    found.facts.append(presence(self._kind, request.entity_id, began_at=at, gone=True))
+                    found, gone = findings_of_absence(self._kind, request.entity_id, error.tenant_time), True
         except Forbidden as error:
             if not self._is_alone_refused():
                 raise
@@ -284,7 +283,8 @@ class _Round:
 
     def _take(self, client: Client, answers: Sequence[Answer[Any]]) -> None:
         """Store what a page said of the entities that are in hand."""
-        wanted = self._wanted([answer.resource.id for answer in answers], is_listed=True)
+        logs = LogReads(are_optional=True)
+        wanted = self._wanted([answer.resource.id for answer in answers], logs)
         found, requests = Findings(), []
         for answer in answers:
             request = self.open[answer.resource.id, ""]
@@ -307,15 +307,12 @@ class _Round:
                 raise
             # Postgres refuses a value of one of them: they stay in hand, and are read one by one.
             logger.warning("page refused", tenant=self._tenant, kind=self._kind, error=describe(error))
+        logs.end()
 
-    def _wanted(self, ids: Sequence[int], *, is_listed: bool = False) -> dict[int, Wanted]:
+    def _wanted(self, ids: Sequence[int], logs: LogReads) -> dict[int, Wanted]:
         with self._context.engine.begin() as connection:
             stored = known(connection, self._tenant, self._kind, ids)
-            child = CHILDREN.get(self._kind)
-            own = children(connection, self._tenant, child, self._kind, ids) if child else {}
-        return {
-            entity_id: Wanted(entity_id, stored[entity_id], own.get(entity_id, set()), is_listed) for entity_id in ids
-        }
+        return {entity_id: Wanted(entity_id, stored[entity_id], logs) for entity_id in ids}
 
     def _store(self, found: Findings, requests: Sequence[RefreshRequest], *, gone: bool = False) -> None:
         in_hand = dict(self.open)
@@ -333,7 +330,8 @@ class _Round:
             if self._is_trial:
                 refusals.lift(connection, self._tenant, self._kind)
             withhold(connection, self._tenant, [found])
-            contested = upsert(connection, self._tenant, Fold(found.facts))
+            follow_parents(connection, self._tenant, found)
+            contested = upsert(connection, self._tenant, Fold(found.facts), skip_confirmed=True)
             observe(connection, self._tenant, found.observations)
             others = [one for one in contested if one.entity != self._kind or (one.entity_id, "") not in self.open]
             refresh_queue.mark(connection, self._tenant, found, others)

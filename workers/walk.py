@@ -18,14 +18,17 @@ from ampeco.errors import ApiError, Forbidden, RateLimited, Unauthorised, Unavai
 from ampeco.kinds import KINDS
 from ampeco.listing import Page, Params
 from storage import refresh_queue, refusals, walks
+from storage.children import follow_parents, orphans
 from storage.drift import record_drift
 from storage.findings import Findings
 from storage.fold import DIGEST_LENGTH, Fact, Fold, is_provisional
 from storage.forgotten import withhold
 from storage.history import observe
-from storage.known import Known, children, known, whole_group
+from storage.known import Known, known, whole_group
+from storage.mirrors import ABOUT_READS
 from storage.upsert import upsert
 from storage.usage import CallReason
+from storage.walk_pages import note_listed
 from storage.walks import Cursor, Found, Purpose, Walk
 from workers.budget import HeldBackError
 from workers.context import Context
@@ -33,8 +36,9 @@ from workers.leases import renewed
 from workers.logs import get_logger
 from workers.metrics import WALKED
 from workers.pause import recovered
-from workers.reads import CHILDREN, Wanted, findings_of_answer
+from workers.reads import Wanted, findings_of_answer
 from workers.refresh import hold_back, is_of_one, note_refusal
+from workers.statuses import LogReads
 
 logger = get_logger(__name__)
 
@@ -334,16 +338,15 @@ class _Walker:
         ids = [answer.resource.id for answer in page.answers]
         with self._context.engine.begin() as connection:
             stored = known(connection, tenant, kind, ids)
-            child = CHILDREN.get(kind)
-            own = children(connection, tenant, child, kind, ids) if child else {}
             under_way = refresh_queue.waiting(connection, tenant, kind, ids)
             oldest = walks.oldest_under_way(connection, tenant)
         judged_until = min(page.tenant_time, oldest or page.tenant_time) - GRACE
         found, said = Found(compared=len(ids), unreadable=len(page.unreadable)), Findings()
         told: list[tuple[int, Findings]] = []
+        logs = LogReads(are_optional=True)
         for answer in page.answers:
             entity_id = answer.resource.id
-            wanted = Wanted(entity_id, stored[entity_id], own.get(entity_id, set()), is_listed=True)
+            wanted = Wanted(entity_id, stored[entity_id], logs)
             try:
                 told.append((entity_id, findings_of_answer(kind, self._client, answer, wanted)))
             except ValueError as error:
@@ -365,7 +368,10 @@ class _Walker:
                 found.stale += not difference.is_missing
                 behind = (page.tenant_time - difference.at).total_seconds()
                 found.behind_seconds = max(found.behind_seconds or 0.0, behind)
-            contested = upsert(connection, tenant, Fold(said.facts))
+            follow_parents(connection, tenant, said)
+            if page.following is None:
+                said.facts += orphans(connection, tenant, kind, page.tenant_time)
+            contested = upsert(connection, tenant, Fold(said.facts), skip_confirmed=True)
             observe(connection, tenant, said.observations)
             refresh_queue.mark(connection, tenant, said, contested)
             healed = known(connection, tenant, kind, differing)
@@ -374,10 +380,13 @@ class _Walker:
             moved = walks.move(connection, walk, found, began_at=page.tenant_time, following=page.following)
             if not moved:
                 return False
+            if walk.changed_since is None:
+                note_listed(connection, tenant, walk.walk_id, walk.pages, ids)
             if walk.finished and walk.changed_since is None:
                 self.absent = walks.note_absent(connection, walk)
             record_drift(connection, tenant, said.drift)
         self._count(found)
+        logs.end()
         return True
 
     def _count(self, found: Found) -> None:
@@ -409,7 +418,7 @@ def _difference(stored: Known, kind: str, entity_id: int, facts: list[Fact]) -> 
     missed: list[datetime] = []
     is_missing = False
     for fact in facts:
-        if fact.entity != kind or fact.entity_id != entity_id or fact.group == "presence":
+        if fact.entity != kind or fact.entity_id != entity_id or fact.group in ABOUT_READS:
             continue
         at, version = stored.get(f"{fact.group}_at"), stored.get(f"{fact.group}_version")
         if version is None or is_provisional(version):
@@ -419,7 +428,7 @@ def _difference(stored: Known, kind: str, entity_id: int, facts: list[Fact]) -> 
         elif at is not None and (fact.at, fact.version) > (at, version) and not _agree(fact.version, version):
             missed.append(fact.at)
     if stored.get("deleted_at") is not None:
-        missed += [fact.at for fact in facts if fact.entity == kind and fact.group != "presence"]
+        missed += [fact.at for fact in facts if fact.entity == kind and fact.group not in ABOUT_READS]
     return _Difference(is_missing, max(missed)) if missed else None
 
 

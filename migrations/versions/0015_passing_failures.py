@@ -6,7 +6,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0015"
-down_revision = "0011"
+down_revision = "0013"
 
 ATTEMPTS_THEN = "How often a worker took it in hand, counted before the work"
 ATTEMPTS_NOW = "How often a worker took it in hand, counted before the work; but for failures"

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Engine
 
+from storage.facts import presence
 from storage.fold import Fold, notified, read
 from storage.upsert import upsert
 from tests.support.facts import apply, findings, rows, sample
@@ -169,6 +170,48 @@ def test_the_guard_in_the_upsert_is_the_rule_of_the_fold(shared_engine: Engine, 
     assert {name: stored[name] for name in folded if name != "raw"} == {
         name: value for name, value in folded.items() if name != "raw"
     }
+
+
+@st.composite
+def reads_and_notifications(draw: st.DrawFn) -> list[Any]:
+    """Facts of one location: reads in the order in which they began, and among them notifications in any."""
+    began, told = BEGAN, []
+    for _ in range(draw(st.integers(1, 7))):
+        moment, name = BEGAN + timedelta(seconds=draw(times)), draw(st.sampled_from(["a", "b"]))
+        values = {"name": name, "status": None, "raw": {"name": name, "number": draw(st.integers(0, 1))}}
+        if draw(st.booleans()):
+            told.append(notified("location", 1, "master", moment, values, partial=draw(st.booleans())))
+            continue
+        began += timedelta(seconds=draw(st.integers(0, 1)))
+        told.append(read("location", 1, "master", moment, values, began_at=began))
+        told.append(presence("location", 1, began_at=began, gone=draw(st.booleans())))
+    return told
+
+
+@settings(max_examples=100)
+@given(told=reads_and_notifications())
+def test_what_reads_leave_unwritten_as_it_is_stored_decides_nothing(shared_engine: Engine, told: list[Any]) -> None:
+    # Given facts that are written one by one, but for what reads merely confirm, and all of them folded
+    (folded,) = Fold(told).rows("location", "t")
+    with shared_engine.connect() as connection, connection.begin() as transaction:
+        for fact in told:
+            upsert(connection, "t", Fold([fact]), skip_confirmed=True)
+        (stored,) = rows(connection, "location")
+        transaction.rollback()
+    # Then both say the same and leave the same in doubt, the clocks that decide nothing aside
+    unwritten = {"master_version", "presence_version", "presence_at", "deleted_at"}
+    if folded.get("deleted_at") is None:
+        unwritten.discard("deleted_at")
+    assert {name: stored[name] for name in folded if name not in unwritten} == {
+        name: value for name, value in folded.items() if name not in unwritten
+    }
+    assert (stored["deleted_at"] is None) == (folded.get("deleted_at") is None)
+    # And no clock is ahead of what was told, nor does a notification stand for a read
+    for group in ("master", "presence"):
+        at, version = folded.get(f"{group}_at"), folded.get(f"{group}_version")
+        if at is not None and version is not None:
+            assert (stored[f"{group}_at"], stored[f"{group}_version"]) <= (at, version)
+            assert stored[f"{group}_version"][:3] == version[:3]
 
 
 def test_findings_of_a_snapshot_hold_no_secret() -> None:

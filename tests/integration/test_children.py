@@ -1,0 +1,287 @@
+"""Children follow their parents: connectors their EVSE, charging periods their session, wherever they move."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+import migrations
+from ampeco.kinds import KINDS
+from storage import walks
+from storage.database import create_database_engine
+from storage.mirrors import CHILDREN, MIRRORS
+from tests.support.ampeco import shown
+from tests.support.facts import sample
+from tests.support.whole import Whole
+from workers.walk import steps
+
+#: A later change than that of any other parent here.
+LATE, EARLY = "2026-03-04T09:00:00+00:00", "2026-03-04T08:00:00+00:00"
+
+
+@dataclass(frozen=True)
+class Family:
+    """A kind whose children may move: two parents, and a child."""
+
+    kind: str
+    sample: str
+    part: str
+    ids: tuple[int, int]
+
+    @property
+    def child(self) -> str:
+        return CHILDREN[self.kind]
+
+    def parent(self, parent_id: int, changed_at: str, *children: dict[str, Any]) -> dict[str, Any]:
+        own = {"id": parent_id, "lastUpdatedAt": changed_at, self.part: list(children)}
+        return {name: value for name, value in shown(self.sample).items() if name != "authorization"} | own
+
+    @property
+    def one_child(self) -> dict[str, Any]:
+        found: dict[str, Any] = shown(self.sample)[self.part][0]
+        return found
+
+
+FAMILIES = [
+    Family("evse", "evse_read", "connectors", (902, 903)),
+    Family("session", "session_read", "chargingPeriods", (77120, 77121)),
+]
+
+
+@pytest.fixture(params=FAMILIES, ids=[family.kind for family in FAMILIES])
+def family(request: pytest.FixtureRequest) -> Family:
+    found: Family = request.param
+    return found
+
+
+def show(whole: Whole, family: Family, *parents: dict[str, Any]) -> None:
+    """Let AMPECO show these parents, and no others."""
+    kind = KINDS[family.kind]
+    for path in [path for path in whole.ampeco.resources if path.startswith(f"{kind.path}/")]:
+        del whole.ampeco.resources[path]
+    whole.ampeco.resources |= {kind.path_of(int(parent["id"])): parent for parent in parents}
+    whole.ampeco.everything[kind.path] = list(parents)
+
+
+def walk(whole: Whole, kind: str) -> None:
+    """Reconcile a kind, and read what that asks for."""
+    with whole.service.engine.begin() as connection:
+        begun = walks.begin(connection, "demo", kind, "reconcile", None)
+        connection.execute(text(f"UPDATE charging.{kind} SET first_seen_at = first_seen_at - interval '1 hour'"))
+    assert begun is not None
+    list(steps(whole.context, begun, reason="reconcile"))
+    whole.refresh()
+
+
+def read(whole: Whole, kind: str, *ids: int) -> None:
+    """Read entities one by one, in this order."""
+    for entity_id in ids:
+        with whole.service.engine.begin() as connection:
+            connection.execute(
+                text(
+                    "INSERT INTO ingest.refresh_request (tenant, entity, entity_id, reason)"
+                    f" VALUES ('demo', '{kind}', {entity_id}, 'changed')"
+                )
+            )
+        whole.refresh()
+
+
+def child(whole: Whole, family: Family) -> tuple[int, bool]:
+    """The parent of the only child, and whether it is there."""
+    row = whole.row(family.child)
+    return row[f"{family.kind}_id"], row["deleted_at"] is None
+
+
+@pytest.mark.parametrize("changed_at", [(LATE, EARLY), (EARLY, LATE)], ids=["to an older", "to a younger"])
+@pytest.mark.parametrize("way", [(0, 1), (1, 0)], ids=["up", "down"])
+def test_a_child_that_moves_is_there_and_stays_there_at_every_walk(
+    whole: Whole, family: Family, way: tuple[int, int], changed_at: tuple[str, str]
+) -> None:
+    # Given two parents, and a child of the one
+    source, target = family.ids[way[0]], family.ids[way[1]]
+    show(whole, family, family.parent(source, changed_at[0], family.one_child), family.parent(target, changed_at[1]))
+    walk(whole, family.kind)
+    assert child(whole, family) == (source, True)
+    # When it moves to the other, whichever of the two changed last
+    show(whole, family, family.parent(source, changed_at[0]), family.parent(target, changed_at[1], family.one_child))
+    # Then it is there after every walk
+    for _ in range(3):
+        walk(whole, family.kind)
+        assert child(whole, family) == (target, True)
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations((0, 1))), ids=["from, to", "to, from"])
+def test_of_two_parents_the_later_read_wins_whichever_changed_last(
+    whole: Whole, family: Family, order: tuple[int, int]
+) -> None:
+    source, target = family.ids
+    show(whole, family, family.parent(source, LATE, family.one_child), family.parent(target, EARLY))
+    walk(whole, family.kind)
+    show(whole, family, family.parent(source, LATE), family.parent(target, EARLY, family.one_child))
+    for _ in range(2):
+        read(whole, family.kind, *(family.ids[one] for one in order))
+        assert child(whole, family) == (target, True)
+    # And once no parent shows it, it is gone
+    show(whole, family, family.parent(source, LATE), family.parent(target, EARLY))
+    read(whole, family.kind, source)
+    assert child(whole, family) == (target, True)
+    read(whole, family.kind, target)
+    assert child(whole, family) == (target, False)
+
+
+def test_children_are_gone_with_their_parent_and_there_again_with_it(whole: Whole, family: Family) -> None:
+    parent_id = family.ids[0]
+    parent = family.parent(parent_id, EARLY, family.one_child)
+    show(whole, family, parent)
+    read(whole, family.kind, parent_id)
+    assert child(whole, family) == (parent_id, True)
+    # When the parent is read and not found, then its children are as gone as it is
+    show(whole, family)
+    read(whole, family.kind, parent_id)
+    assert child(whole, family) == (parent_id, False)
+    assert whole.row(family.child)["deleted_at"] == whole.row(family.kind)["deleted_at"]
+    # And they are back when it is back
+    show(whole, family, parent)
+    read(whole, family.kind, parent_id)
+    assert child(whole, family) == (parent_id, True)
+    assert whole.row(family.kind)["deleted_at"] is None
+
+
+def test_a_child_that_moved_before_its_parent_went_stays(whole: Whole, family: Family) -> None:
+    source, target = family.ids
+    show(whole, family, family.parent(source, LATE, family.one_child), family.parent(target, EARLY))
+    walk(whole, family.kind)
+    # When the child moves, and then its former parent is gone, in whichever order the two are read
+    show(whole, family, family.parent(target, EARLY, family.one_child))
+    read(whole, family.kind, source, target)
+    assert child(whole, family) == (target, True)
+    read(whole, family.kind, target, source)
+    assert child(whole, family) == (target, True)
+
+
+def test_a_reconcile_buries_the_children_that_outlived_their_parent(whole: Whole, family: Family) -> None:
+    # Given a parent that is gone, and a child that is not, as an older release left them
+    parent_id, other = family.ids
+    show(whole, family, family.parent(parent_id, EARLY, family.one_child))
+    read(whole, family.kind, parent_id)
+    show(whole, family, family.parent(other, EARLY))
+    gone_at = datetime(2026, 3, 4, 7, tzinfo=UTC)
+    with whole.service.engine.begin() as connection:
+        connection.execute(
+            text(f"UPDATE charging.{family.kind} SET deleted_at = :at, presence_at = now()"), {"at": gone_at}
+        )
+    # When the kind is reconciled
+    walk(whole, family.kind)
+    # Then it is gone, too, and since its parent is
+    assert child(whole, family) == (parent_id, False)
+    assert whole.row(family.child)["deleted_at"] == gone_at
+
+
+def test_a_child_that_a_late_notification_tells_of_is_buried_as_well(whole: Whole) -> None:
+    # Given a session that AMPECO has no more, and a notification of it that comes late
+    family = FAMILIES[1]
+    show(whole, family)
+    read(whole, "session", 77120)
+    assert whole.row("session")["deleted_at"] is not None
+    whole.tell(sample("SessionUpdateNotification.active"))
+    assert child(whole, family) == (77120, True)
+    # When sessions are reconciled, then its period is gone
+    walk(whole, "session")
+    assert child(whole, family) == (77120, False)
+
+
+def test_the_evses_of_a_charge_point_that_is_gone_are_asked_for(whole: Whole) -> None:
+    whole.tell(sample("HardwareStatusNotification.evse"))
+    whole.refresh()
+    # When a charge point is gone with its EVSE, and AMPECO tells of the charge point alone
+    del whole.ampeco.resources["charge-points/v2.0/418"], whole.ampeco.resources["evses/v2.1/902"]
+    whole.tell(sample("chargePoint.changed") | {"action": "deleted"})
+    whole.refresh()
+    whole.refresh()
+    # Then its EVSE and that one's connector are gone, too
+    for table in ("charge_point", "evse", "connector"):
+        assert whole.row(table)["deleted_at"] is not None, table
+
+
+def test_an_evse_that_moves_to_another_charge_point_stays_when_its_former_one_goes(whole: Whole) -> None:
+    whole.tell(sample("HardwareStatusNotification.evse"))
+    whole.refresh()
+    whole.ampeco.resources["evses/v2.1/902"] |= {"chargePointId": 419, "lastUpdatedAt": LATE}
+    del whole.ampeco.resources["charge-points/v2.0/418"]
+    whole.tell(sample("chargePoint.changed") | {"action": "deleted"})
+    whole.refresh()
+    whole.refresh()
+    evse = whole.row("evse")
+    assert (evse["charge_point_id"], evse["deleted_at"]) == (419, None)
+    assert whole.row("connector")["deleted_at"] is None
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_is_gone_when_a_read_does_not_find_it_and_back_when_one_does(whole: Whole, kind: str) -> None:
+    path = KINDS[kind].path_of(7)
+    fields = {"id": 7, "lastUpdatedAt": EARLY}
+    family = next((one for one in FAMILIES if one.kind == kind), None)
+    resource = fields if family is None else family.parent(7, EARLY, family.one_child)
+    mirror = MIRRORS[kind]
+
+    def is_gone() -> bool:
+        (row,) = whole.service.query(f"SELECT deleted_at FROM {mirror.source} AS known WHERE {mirror.key} = 7")
+        return row["deleted_at"] is not None
+
+    for is_shown in (True, False, True):
+        if is_shown:
+            whole.ampeco.resources[path] = resource
+        else:
+            del whole.ampeco.resources[path]
+        read(whole, kind, 7)
+        assert is_gone() is not is_shown
+        if family is not None:
+            assert child(whole, family) == (7, is_shown)
+
+
+def test_a_database_in_use_is_repaired(empty_database_url: str) -> None:
+    # Given what an older release left: children of parents that are gone, and one that moved before that
+    engine = create_database_engine(empty_database_url, application_name="tests", pool_size=1)
+    migrations.upgrade(engine, "0009")
+    gone, read_before, read_after = (f"2026-03-04T0{hour}:00:00Z" for hour in (8, 7, 9))
+    version = "'1' || repeat('0', 20) || ':' || repeat('0', 16)"
+    with engine.begin() as connection:
+        for kind, child_kind in CHILDREN.items():
+            connection.execute(
+                text(f"""
+                    INSERT INTO charging.{kind} (tenant, {kind}_id, deleted_at, presence_at, presence_version)
+                    VALUES ('t', 1, '{gone}', '{gone}', {version}), ('t', 2, NULL, '{gone}', {version});
+                    INSERT INTO charging.{child_kind}
+                           (tenant, {child_kind}_id, {kind}_id, presence_at, presence_version, updated_at)
+                    VALUES ('t', 10, 1, '{read_before}', {version}, '{read_before}'),
+                           ('t', 11, 1, NULL, NULL, '{read_before}'),
+                           ('t', 12, 1, '{read_after}', {version}, '{read_before}'),
+                           ('t', 13, 2, '{read_before}', {version}, '{read_before}'),
+                           ('other', 10, 1, '{read_before}', {version}, '{read_before}')
+                    """)
+            )
+    # When it is migrated
+    migrations.upgrade(engine)
+    # Then those are gone since their parents are, and no other changed
+    gone_at = datetime.fromisoformat(gone)
+    with engine.connect() as connection:
+        for child_kind in CHILDREN.values():
+            rows = connection.execute(
+                text(
+                    f"SELECT tenant, {child_kind}_id, deleted_at, updated_at > now() - interval '1 hour'"
+                    f" FROM charging.{child_kind} ORDER BY 1, 2"
+                )
+            ).all()
+            assert rows == [
+                ("other", 10, None, False),
+                ("t", 10, gone_at, True),
+                ("t", 11, gone_at, True),
+                ("t", 12, None, False),
+                ("t", 13, None, False),
+            ]
+    engine.dispose()

@@ -1,0 +1,146 @@
+"""A read that finds what is stored writes nothing: ``updated_at`` moves where something changed, and there alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from storage import walks
+from storage.mirrors import MIRRORS
+from tests.support.ampeco import shown
+from tests.support.facts import sample
+from tests.support.tenant import Tenant, tenant
+from tests.support.whole import Whole
+from workers.walk import steps
+
+
+@pytest.fixture
+def living(database_url: str, redis_url: str, tmp_path: Path) -> Iterator[Tenant]:
+    with tenant(database_url, redis_url, tmp_path, start=datetime(2026, 3, 4, 8, tzinfo=UTC), size=5) as made:
+        yield made
+
+
+def written(service: Any) -> dict[tuple[str, Any], tuple[Any, Any]]:
+    """By kind and id: the transaction that wrote the row, and its own time."""
+    found = {}
+    for table in {mirror.name: mirror for mirror in MIRRORS.values()}.values():
+        for row in service.query(f"SELECT *, CAST(xmin AS text) AS written_by FROM charging.{table.name}"):
+            found[row.get("kind", table.name), row[table.key]] = (row["written_by"], row["updated_at"])
+    return found
+
+
+def test_a_reconcile_writes_the_rows_that_changed_and_no_other(living: Tenant) -> None:
+    # Given a tenant that is known whole
+    living.walk(whole=True)
+    living.settle()
+    living.live(1)
+    living.deliver(1.0, Random(1), in_order=True)
+    living.reconcile()
+    before = written(living.service)
+    # When three EVSEs are edited, and everything is reconciled
+    edited = living.simulator.fleet.tenant.live_evses()[:3]
+    for evse in edited:
+        evse.label += " (new)"
+        evse.changed_at = living.now.replace(microsecond=0)
+    living.reconcile()
+    # Then their rows, and those of their connectors, which go by their clock, were written, and no others
+    after = written(living.service)
+    changed = {entity for entity, row in after.items() if row != before.get(entity)}
+    assert {entity_id for kind, entity_id in changed if kind == "evse"} == {evse.id for evse in edited}
+    assert {entity_id for kind, entity_id in changed if kind == "connector"} <= {one.connector_id for one in edited}
+    assert {kind for kind, _ in changed} <= {"evse", "connector"}
+    assert living.differences()[1] == []
+    # And nothing was taken for deleted
+    assert living.service.count("ingest.refresh_request") == 0
+    assert living.service.query("SELECT sum(absent) AS absent FROM ingest.walk") == [{"absent": 0}]
+    assert living.service.count("ingest.walk_page") == 0
+
+
+def test_a_status_that_moved_since_is_no_news_of_the_rest(whole: Whole) -> None:
+    # Given an EVSE that is read, and whose status is then told
+    whole.tell(sample("HardwareStatusNotification.evse"))
+    whole.refresh()
+    told = sample("HardwareStatusNotification.evse")
+    whole.tell(told | {"hardwareStatus": "finishing", "timestamp": "2026-03-04T07:30:00+00:00"})
+    before = written(whole.service)
+    # When it is read again, and its own JSON shows the new status
+    whole.ampeco.resources["evses/v2.1/902"] = shown("evse_read") | {"hardwareStatus": "finishing"}
+    whole.tell(sample("evse.changed"))
+    whole.refresh()
+    # Then nothing is written
+    assert written(whole.service) == before
+    # But anything else that is new in there is
+    whole.ampeco.resources["evses/v2.1/902"]["emi3Id"] = "BG*QC1*E1"
+    whole.tell(sample("evse.changed"))
+    whole.refresh()
+    assert whole.row("evse")["raw"]["emi3Id"] == "BG*QC1*E1"
+
+
+def test_what_has_no_time_of_its_own_is_as_old_as_the_first_read_that_showed_it_so(whole: Whole) -> None:
+    # Given a circuit without a time, and a tariff without one
+    resources = whole.ampeco.resources
+    resources |= {
+        "circuits/v2.0/9": {"id": 9, "name": "Garage"},
+        "tariffs/v1.0/12": {"id": 12, "name": "DC", "lastUpdatedAt": None},
+    }
+
+    def read() -> None:
+        with whole.service.engine.begin() as connection:
+            connection.execute(
+                text(
+                    "INSERT INTO ingest.refresh_request (tenant, entity, entity_id, reason)"
+                    " VALUES ('demo', 'circuit', 9, 'changed'), ('demo', 'tariff', 12, 'changed')"
+                )
+            )
+        while whole.refresh():
+            pass
+
+    read()
+    before = written(whole.service)
+    read()
+    assert written(whole.service) == before
+    # When they change, then they are newer
+    resources["circuits/v2.0/9"] = {"id": 9, "name": "Roof"}
+    resources["tariffs/v1.0/12"] = {"id": 12, "name": "DC", "lastUpdatedAt": None, "type": "standard"}
+    at = whole.service.query("SELECT master_at FROM charging.tariff")[0]["master_at"]
+    read()
+    assert whole.service.query("SELECT raw ->> 'name' AS name FROM charging.resource") == [{"name": "Roof"}]
+    assert whole.row("tariff")["type"] == "standard"
+    assert whole.row("tariff")["master_at"] > at
+
+
+def test_a_read_that_only_confirms_a_notification_still_settles_it(whole: Whole) -> None:
+    # Given a tariff that a notification told, provisionally, and that AMPECO shows just so
+    told = sample("TariffChangedNotification")
+    whole.ampeco.resources["tariffs/v1.0/12"] = told["tariff"] | {"lastUpdatedAt": told["lastUpdatedAt"]}
+    whole.tell(told)
+    whole.refresh()
+    assert whole.row("tariff")["master_version"].startswith("1")
+    assert whole.waiting() == 0
+
+
+def test_a_whole_walk_looks_for_what_none_of_its_pages_showed(whole: Whole) -> None:
+    # Given four users, of which a whole listing, in two pages, shows three
+    for user_id in range(1, 5):
+        whole.ampeco.resources[f"users/v1.0/{user_id}"] = {"id": user_id, "lastUpdatedAt": "2026-03-04T07:00:00Z"}
+        whole.tell(sample("userBalance.changed") | {"userId": user_id, "transactionId": None})
+    whole.refresh()
+    with whole.service.engine.begin() as connection:
+        connection.execute(text("UPDATE charging.resource SET first_seen_at = first_seen_at - interval '1 hour'"))
+    for _ in range(2):
+        shown_ones = [whole.ampeco.resources[f"users/v1.0/{user_id}"] for user_id in (1, 2, 4)]
+        whole.ampeco.everything["users/v1.0"] = shown_ones
+        with whole.service.engine.begin() as connection:
+            walk = walks.begin(connection, "demo", "user", "reconcile", None)
+        assert walk is not None
+        list(steps(whole.context, walk, reason="reconcile"))
+        # Then that one is asked for, and no other
+        assert whole.service.query("SELECT entity_id FROM ingest.refresh_request") == [{"entity_id": 3}]
+        assert whole.service.count("ingest.walk_page") == 0
+        whole.refresh()

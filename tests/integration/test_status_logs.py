@@ -1,0 +1,399 @@
+"""Statuses whose notifications were lost: what the status logs bring back, within the calls that there are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from ampeco.client import Client
+from storage import walks
+from tests.support.ampeco import shown
+from tests.support.facts import sample
+from tests.support.tenant import Tenant, tenant
+from tests.support.whole import Whole
+from workers.budget import HeldBackError
+from workers.pause import paused_for
+from workers.status_logs import read_status_logs
+from workers.walk import steps
+
+EVSE, EVSE_LOG, EVSE_LATEST = (
+    "evses/v2.1/902",
+    "evses/v2.0/902/hardware-status-logs",
+    "evses/v2.0/902/latest-hardware-status-log",
+)
+FAULT = {"status": "faulted", "errorCode": "GroundFailure", "info": "RCD trip", "vendorErrorCode": "E-217"}
+
+
+def ago(minutes: float) -> datetime:
+    """A time of the recent past; AMPECO's clock is ours here."""
+    return (datetime.now(UTC) - timedelta(minutes=minutes)).replace(microsecond=0)
+
+
+def entry(at: datetime, status: str, **fields: Any) -> dict[str, Any]:
+    return {"status": status, "timestamp": at.isoformat(), "errorCode": "NoError"} | fields
+
+
+def keep_log(whole: Whole, *entries: dict[str, Any], evse_id: int = 902) -> list[str]:
+    """Let AMPECO keep this log of an EVSE, oldest first; returns where the times go that it is asked from."""
+    asked: list[str] = []
+
+    def listing(request: Request) -> Response:
+        since = request.query_params["filter[createdAfter]"]
+        asked.append(since)
+        later = [one for one in entries if datetime.fromisoformat(one["timestamp"]) >= datetime.fromisoformat(since)]
+        return JSONResponse({"data": later, "links": {"next": None}})
+
+    whole.ampeco.answers[f"evses/v2.0/{evse_id}/hardware-status-logs"] = listing
+    whole.ampeco.resources[f"evses/v2.0/{evse_id}/latest-hardware-status-log"] = entries[-1]
+    return asked
+
+
+def list_evses(whole: Whole, *statuses: str) -> None:
+    """Let AMPECO list EVSEs from 902 on, with these statuses."""
+    listed = [
+        shown("evse_read") | {"id": 902 + number, "connectors": [], "hardwareStatus": status}
+        for number, status in enumerate(statuses)
+    ]
+    whole.ampeco.everything["evses/v2.1"] = listed
+    whole.ampeco.resources |= {f"evses/v2.1/{one['id']}": one for one in listed}
+
+
+def walk(whole: Whole, kind: str = "evse") -> None:
+    with whole.service.engine.begin() as connection:
+        begun = walks.begin(connection, "demo", kind, "reconcile", None)
+    assert begun is not None
+    list(steps(whole.context, begun, reason="reconcile"))
+
+
+def tell_status(whole: Whole, at: datetime, status: str, evse_id: int = 902, **fields: Any) -> None:
+    body = sample("HardwareStatusNotification.evse") | {"timestamp": at.isoformat(), "hardwareStatus": status}
+    whole.tell(body | {"evseId": evse_id} | fields)
+
+
+def evse(whole: Whole, evse_id: int = 902) -> dict[str, Any]:
+    (row,) = whole.service.query(f"SELECT * FROM charging.evse WHERE evse_id = {evse_id}")
+    return row
+
+
+def history(whole: Whole, evse_id: int = 902, source: str | None = None) -> list[str]:
+    """The statuses that were observed, oldest first."""
+    of_source = f" AND source = '{source}'" if source else ""
+    rows = whole.service.query(
+        "SELECT hardware_status FROM charging.evse_status_observation"
+        f" WHERE evse_id = {evse_id}{of_source} ORDER BY observed_at"
+    )
+    return [row["hardware_status"] for row in rows]
+
+
+def log_calls(whole: Whole) -> int:
+    """Looks into the logs of EVSEs."""
+    return sum(calls for path, calls in whole.ampeco.calls.items() if path.startswith("evses/v2.0/"))
+
+
+def allow(whole: Whole, calls: int) -> None:
+    """Let so many calls pass, and hold the others back."""
+    left = [calls]
+    while whole.context._clients:
+        whole.context._clients.popitem()[1].close()
+
+    def spend() -> None:
+        if not left[0]:
+            raise HeldBackError(0.25, "6 calls a minute are used up")
+        left[0] -= 1
+
+    whole.context.make_client = lambda tenant, _gate: Client(tenant.url, tenant.api_token(), before_call=spend)
+
+
+def execute(whole: Whole | Tenant, statement: str) -> None:
+    with whole.service.engine.begin() as connection:
+        connection.execute(text(statement))
+
+
+class TestFirstListed:
+    """What a listing shows of an EVSE of which nothing is known."""
+
+    @pytest.fixture(params=["walk", "refresh"])
+    def read(self, request: pytest.FixtureRequest, whole: Whole) -> Callable[[], None]:
+        """Read a page of the listing, for a walk or for notifications."""
+        if request.param == "walk":
+            return lambda: walk(whole)
+
+        def refresh() -> None:
+            for evse_id in (902, 903, 904):
+                whole.tell(sample("evse.changed") | {"evseId": evse_id})
+            path = "evses/v2.1"
+            whole.ampeco.answers[path] = lambda _request: JSONResponse({"data": whole.ampeco.everything[path]})
+            whole.refresh()
+
+        return refresh
+
+    def test_a_faulted_one_has_its_error_and_the_time_of_it(self, whole: Whole, read: Callable[[], None]) -> None:
+        since = ago(30)
+        list_evses(whole, "faulted", "available", "charging")
+        keep_log(whole, entry(ago(90), "available"), entry(since, **FAULT))
+        read()
+        row = evse(whole)
+        assert (row["hardware_status"], row["error_code"]) == ("faulted", "GroundFailure")
+        assert (row["error_info"], row["vendor_error_code"]) == ("RCD trip", "E-217")
+        assert row["hardware_at"] == row["hardware_covered_from_at"] == since
+        # The others cost no call: what was before they were listed is not covered
+        assert log_calls(whole) == 1
+        for evse_id, status in ((903, "available"), (904, "charging")):
+            row = evse(whole, evse_id)
+            assert row["hardware_status"] == status
+            assert row["hardware_at"] == row["hardware_covered_from_at"] == row["hardware_log_at"]
+        assert read_status_logs(whole.context) == 0
+
+    def test_where_no_call_is_left_it_gets_its_error_later(self, whole: Whole, read: Callable[[], None]) -> None:
+        list_evses(whole, "faulted", "available", "charging")
+        keep_log(whole, entry(ago(30), **FAULT))
+        allow(whole, 1)
+        read()
+        row = evse(whole)
+        assert (row["hardware_status"], row["error_code"]) == ("faulted", None)
+        assert row["hardware_log_at"] < row["hardware_at"]  # not covered
+        assert evse(whole, 904)["hardware_status"] == "charging"
+        allow(whole, 10)
+        assert read_status_logs(whole.context) == 1
+        row = evse(whole)
+        assert (row["hardware_status"], row["error_code"], row["vendor_error_code"]) == (
+            "faulted",
+            "GroundFailure",
+            "E-217",
+        )
+        assert row["hardware_log_at"] >= row["hardware_at"]
+        assert read_status_logs(whole.context) == 0
+
+
+def test_a_charge_point_that_is_first_listed_with_an_error_has_all_of_it(whole: Whole) -> None:
+    whole.ampeco.everything["charge-points/v2.0"] = [
+        shown("charge_point_read") | {"hardwareStatus": "unavailable", "vendorErrorCode": "E-217"}
+    ]
+    latest = "charge-points/v2.0/418/latest-hardware-status-log"
+    whole.ampeco.resources[latest] = entry(ago(30), **FAULT | {"status": "unavailable"})
+    walk(whole, "charge_point")
+    row = whole.row("charge_point")
+    assert (row["hardware_status"], row["error_code"], row["vendor_error_code"]) == (
+        "unavailable",
+        "GroundFailure",
+        "E-217",
+    )
+
+
+def test_one_look_brings_back_all_that_was_lost_since_the_last(whole: Whole) -> None:
+    # Given an EVSE that was looked at, and a visit of which two of four statuses are lost
+    list_evses(whole, "available")
+    walk(whole)
+    before = evse(whole)["hardware_at"]
+    times = [before + timedelta(seconds=number) for number in range(1, 5)]
+    visit = list(zip(times, ("preparing", "charging", "suspendedEV", "finishing"), strict=True))
+    asked = keep_log(whole, *(entry(at, status) for at, status in visit))
+    tell_status(whole, *visit[0])
+    tell_status(whole, *visit[3])
+    assert history(whole) == ["available", "preparing", "finishing"]
+    # When a listing then shows a status that nobody told
+    list_evses(whole, "available")
+    latest = entry(times[3] + timedelta(seconds=1), "available")
+    asked = keep_log(whole, *(entry(at, status) for at, status in visit), latest)
+    walk(whole)
+    # Then one call tells of it, and of those before what we knew last
+    assert history(whole) == ["available", "preparing", "charging", "suspendedEV", "finishing", "available"]
+    assert len(asked) == log_calls(whole) == 1
+    assert datetime.fromisoformat(asked[0]) < before
+    row = evse(whole)
+    assert row["hardware_covered_from_at"] == before
+    assert row["hardware_log_at"] > before
+
+
+def test_what_nothing_shows_to_be_lost_is_looked_for_within_the_hour(whole: Whole) -> None:
+    # Given an EVSE that told of the beginning and of the end of a visit
+    list_evses(whole, "available")
+    visit = [(ago(50), "preparing"), (ago(49), "charging"), (ago(10), "finishing"), (ago(5), "available")]
+    keep_log(whole, *(entry(at, status) for at, status in visit))
+    tell_status(whole, *visit[0])
+    tell_status(whole, *visit[3])
+    walk(whole)
+    assert log_calls(whole) == 0
+    # When its log is looked into
+    assert read_status_logs(whole.context) == 1
+    # Then what was lost is in the history, and it is not looked into again until an hour later
+    assert history(whole) == [status for _, status in visit]
+    assert history(whole, source="status_log") == ["charging", "finishing"]
+    tell_status(whole, ago(0), "preparing")
+    assert read_status_logs(whole.context) == 0
+    execute(whole, "UPDATE charging.evse SET hardware_log_at = hardware_log_at - interval '61 minutes'")
+    assert read_status_logs(whole.context) == 1
+    # Nor is one that told nothing since
+    execute(
+        whole, "UPDATE charging.evse SET hardware_log_at = hardware_at, hardware_at = hardware_at - interval '1 hour'"
+    )
+    assert read_status_logs(whole.context) == 0
+
+
+def test_statuses_beyond_the_calls_of_a_page_are_taken_as_shown_and_looked_for_later(whole: Whole) -> None:
+    # Given EVSEs of which each changed without a word, and a listing of them all
+    known, now_shown = ["available"] * 6, ["charging", "faulted", "preparing", "charging", "faulted", "finishing"]
+    list_evses(whole, *known)
+    walk(whole)
+    before = evse(whole)["hardware_at"]
+    for number, status in enumerate(now_shown):
+        at = before + timedelta(seconds=1)
+        fields = FAULT if status == "faulted" else {"status": status}
+        keep_log(whole, entry(at, "preparing"), entry(at + timedelta(seconds=1), **fields), evse_id=902 + number)
+    # When there are calls for the page and for two of their logs
+    allow(whole, 3)
+    list_evses(whole, *now_shown)
+    walk(whole)
+    # Then the page is written, every status stands, and the walk came to its end
+    rows = whole.service.query("SELECT * FROM charging.evse ORDER BY evse_id")
+    assert [row["hardware_status"] for row in rows] == now_shown
+    assert whole.service.count("ingest.walk WHERE finished_at IS NULL") == 0
+    assert [row["hardware_log_at"] >= row["hardware_at"] for row in rows] == [True, True, *[False] * 4]
+    # And what was not looked for is, once there are calls
+    allow(whole, 3)
+    assert read_status_logs(whole.context) == 3
+    allow(whole, 3)
+    assert read_status_logs(whole.context) == 1
+    rows = whole.service.query("SELECT * FROM charging.evse ORDER BY evse_id")
+    assert all(row["hardware_log_at"] >= row["hardware_at"] for row in rows)
+    assert [row["hardware_status"] for row in rows] == now_shown
+    assert [row["error_code"] for row in rows if row["hardware_status"] == "faulted"] == ["GroundFailure"] * 2
+    for number in range(6):
+        assert "preparing" in history(whole, 902 + number, "status_log")
+
+
+def test_a_refusal_in_the_midst_of_a_page_loses_no_page_and_pauses_the_tenant(whole: Whole) -> None:
+    list_evses(whole, "available", "available")
+    walk(whole)
+    list_evses(whole, "charging", "charging")
+    whole.ampeco.answers[EVSE_LOG] = lambda _: JSONResponse({"message": "no"}, 429, headers={"Retry-After": "7"})
+    with pytest.raises(HeldBackError):
+        walk(whole)
+    assert {evse(whole, one)["hardware_status"] for one in (902, 903)} == {"charging"}
+    assert paused_for(whole.context.redis, "demo") > 5
+    assert read_status_logs(whole.context) == 0
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [JSONResponse({"data": [{"status": 7}], "links": {"next": None}}), JSONResponse({"message": "oops"}, 500)],
+    ids=["unreadable", "failing"],
+)
+def test_one_log_that_fails_holds_up_no_other_status(whole: Whole, answer: Response) -> None:
+    list_evses(whole, "available", "available")
+    walk(whole)
+    at = evse(whole)["hardware_at"] + timedelta(seconds=1)
+    keep_log(whole, entry(at, "preparing"), entry(at + timedelta(seconds=1), "charging"), evse_id=903)
+    list_evses(whole, "charging", "charging")
+    whole.ampeco.answers[EVSE_LOG] = lambda _: answer
+    walk(whole)
+    assert {evse(whole, one)["hardware_status"] for one in (902, 903)} == {"charging"}
+    assert history(whole, 903, "status_log") == ["preparing", "charging"]
+    # And it is tried once more, not for ever
+    read_status_logs(whole.context)
+    calls = log_calls(whole)
+    assert read_status_logs(whole.context) == 0
+    assert log_calls(whole) == calls
+    assert evse(whole)["hardware_covered_from_at"] == evse(whole)["hardware_log_at"]
+
+
+def test_a_tenant_without_logs_is_asked_once_and_nothing_is_covered(whole: Whole) -> None:
+    del whole.ampeco.resources[EVSE_LATEST]
+    whole.ampeco.answers[EVSE_LOG] = lambda _: JSONResponse({"message": "This action is unauthorized."}, 403)
+    list_evses(whole, "available")
+    walk(whole)
+    list_evses(whole, "charging")
+    walk(whole)
+    row = evse(whole)
+    assert (row["hardware_status"], row["error_code"]) == ("charging", None)
+    assert row["hardware_covered_from_at"] == row["hardware_log_at"]
+    calls = log_calls(whole)
+    walk(whole)
+    assert read_status_logs(whole.context) == 0
+    assert log_calls(whole) == calls
+
+
+def test_where_ampeco_tells_when_a_status_changed_the_log_is_read_once_for_each_change(whole: Whole) -> None:
+    # Given a release of AMPECO that tells the time, a little later than the charge point did
+    told_at, changed_at = ago(20), ago(10)
+    tell_status(whole, told_at, "available")
+    list_evses(whole, "available")
+    whole.ampeco.everything["evses/v2.1"][0]["lastHardwareStatusUpdateAt"] = changed_at.isoformat()
+    keep_log(whole, entry(told_at, "available"), entry(ago(15), **FAULT), entry(changed_at, "available"))
+    # When it is walked again and again
+    for _ in range(3):
+        walk(whole)
+    # Then the status that came and went unseen is in the history, for one call
+    assert history(whole) == ["available", "faulted", "available"]
+    assert log_calls(whole) == 1
+    row = evse(whole)
+    assert (row["hardware_at"], row["hardware_status"], row["error_code"]) == (changed_at, "available", "NoError")
+
+
+def test_a_fault_that_a_notification_told_keeps_its_error_where_only_its_time_differs(whole: Whole) -> None:
+    # Given a fault that was told, and a tenant without logs that tells another time of it
+    tell_status(whole, ago(20), "faulted", errorCode="GroundFailure", vendorErrorCode="E-217")
+    del whole.ampeco.resources[EVSE_LATEST]
+    list_evses(whole, "faulted")
+    whole.ampeco.everything["evses/v2.1"][0]["lastHardwareStatusUpdateAt"] = ago(19).isoformat()
+    walk(whole)
+    row = evse(whole)
+    assert (row["hardware_status"], row["error_code"], row["vendor_error_code"]) == (
+        "faulted",
+        "GroundFailure",
+        "E-217",
+    )
+
+
+def test_a_long_log_covers_what_was_read_of_it(whole: Whole, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("workers.statuses.MOST_LOG_ENTRIES", 3)
+    times = [ago(30 - number) for number in range(5)]
+    tell_status(whole, ago(40), "available")
+    keep_log(whole, *(entry(at, "charging" if number % 2 else "preparing") for number, at in enumerate(times)))
+    execute(
+        whole,
+        "UPDATE charging.evse SET hardware_covered_from_at = hardware_at, hardware_log_at = hardware_at,"
+        " hardware_at = hardware_at + interval '1 second', hardware_version = '1' || hardware_version",
+    )
+    assert read_status_logs(whole.context) == 1
+    row = evse(whole)
+    assert (row["hardware_covered_from_at"], row["hardware_log_at"]) == (times[0], times[2])
+
+
+@pytest.fixture
+def living(database_url: str, redis_url: str, tmp_path: Path) -> Iterator[Tenant]:
+    with tenant(database_url, redis_url, tmp_path, start=datetime(2026, 3, 4, 8, tzinfo=UTC), size=10) as made:
+        yield made
+
+
+def test_every_lost_status_of_a_living_tenant_comes_back(living: Tenant) -> None:
+    # Given a tenant that is known whole, and hours of which a fifth of the notifications is lost
+    living.walk(whole=True)
+    living.settle()
+    began_at, chance = living.now, Random(3)
+    for _ in range(4):
+        living.live(60)
+        living.lose(0.2, chance)
+        living.deliver(1.0, chance, in_order=True)
+        living.service.apply()
+        living.walk(whole=False)
+    # When the logs of all that changed are looked into, as an hour later
+    execute(living, "UPDATE charging.evse SET hardware_log_at = hardware_covered_from_at")
+    while read_status_logs(living.context):
+        pass
+    # Then each status of each EVSE is in the history
+    for one in living.simulator.fleet.tenant.live_evses():
+        told = {(change.at, change.status) for change in one.hardware if change.at > began_at}
+        rows = living.service.query(
+            f"SELECT observed_at, hardware_status FROM charging.evse_status_observation WHERE evse_id = {one.id}"
+        )
+        assert told <= {(row["observed_at"], row["hardware_status"]) for row in rows}
+    assert living.differences()[1] == []
