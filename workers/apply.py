@@ -27,6 +27,7 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlch
 from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random_exponential
 
 from ampeco.errors import NoHandler, UnknownNotification
+from ampeco.json_text import read_json
 from ampeco.payloads import parse
 from ampeco.redaction import clean
 from ampeco.values import clean_text
@@ -222,7 +223,7 @@ def write(connection: Connection, tenant: str, settled: Settled) -> int:
 
 
 def _read(body: bytes) -> dict[str, Any]:
-    document = orjson.loads(body)
+    document = read_json(body)
     if not isinstance(document, dict):
         raise TypeError("the body is JSON, but not an object")
     cleaned: dict[str, Any] = clean(document)

@@ -10,7 +10,7 @@ from itertools import islice
 from typing import Any, NamedTuple, TypeVar
 
 from ampeco.client import Answer, Client
-from ampeco.errors import Forbidden, NotFound
+from ampeco.errors import Forbidden, Malformed, NotFound
 from ampeco.kinds import KINDS
 from ampeco.resources import ChargePoint, Evse, Session, StatusLogEntry
 from storage.clocks import bounded, is_ahead
@@ -84,9 +84,13 @@ def look_up(kind: str, client: Client, reference: str) -> Findings:
     found = Findings()
     name = KINDS[kind].reference_filter
     assert name is not None, f"{kind} is not known by a reference"
-    for answer in client.list(KINDS[kind], **{name: reference}):
-        wanted = Wanted(answer.resource.id, Known(kind, {}), set())
-        found.add(findings_of_answer(kind, client, answer, wanted))
+    try:
+        for answer in client.list(KINDS[kind], **{name: reference}):
+            wanted = Wanted(answer.resource.id, Known(kind, {}), set())
+            found.add(findings_of_answer(kind, client, answer, wanted))
+    except Malformed:
+        if not found.facts:  # one that cannot be read hides none that can
+            raise
     return found
 
 
@@ -101,7 +105,8 @@ def _session(found: Findings, _client: Client, answer: Answer[Session], wanted: 
     session_facts(found, session, answer.raw, reader(answer.tenant_time))
     if session.charging_periods is not None:
         listed = {period.id for period in session.charging_periods}
-        _children(found, "charging_period", listed, wanted.children, answer.tenant_time)
+        stored = wanted.children if session.was_read("charging_periods") else set()
+        _children(found, "charging_period", listed, stored, answer.tenant_time)
 
 
 def _evse(found: Findings, client: Client, answer: Answer[Evse], wanted: Wanted) -> None:
@@ -110,9 +115,10 @@ def _evse(found: Findings, client: Client, answer: Answer[Evse], wanted: Wanted)
     evse_facts(found, evse, answer.raw, reader(began_at), at=began_at)
     if evse.connectors is not None:
         listed = {connector.id for connector in evse.connectors}
-        _children(found, "connector", listed, wanted.children, began_at)
+        stored = wanted.children if evse.was_read("connectors") else set()
+        _children(found, "connector", listed, stored, began_at)
     changed_at = evse.last_hardware_status_update_at
-    if _in_doubt(wanted, "hardware", evse.hardware_status, changed_at, began_at):
+    if evse.was_read("hardware_status") and _in_doubt(wanted, "hardware", evse.hardware_status, changed_at, began_at):
         shown = StatusLogEntry(status=evse.hardware_status, timestamp=changed_at or began_at)
         _hardware(found, "evse", client, wanted, Answer(shown, {}, began_at))
 
@@ -120,7 +126,7 @@ def _evse(found: Findings, client: Client, answer: Answer[Evse], wanted: Wanted)
 def _charge_point(found: Findings, client: Client, answer: Answer[ChargePoint], wanted: Wanted) -> None:
     """A charge point; one more call for each of its two statuses that is not the one we know."""
     charge_point, began_at = answer.resource, answer.tenant_time
-    charge_point_facts(found, charge_point, answer.raw, reader(began_at))
+    charge_point_facts(found, charge_point, answer.raw, reader(began_at), at=began_at)
     boot = charge_point.last_boot_notification
     if boot is not None and boot.last_updated_at is not None:
         values = boot_values(boot)
@@ -128,13 +134,15 @@ def _charge_point(found: Findings, client: Client, answer: Answer[ChargePoint], 
             read("charge_point", wanted.entity_id, "boot", boot.last_updated_at, values, began_at=began_at)
         )
     changed_at = charge_point.last_network_status_update_at
-    if _in_doubt(wanted, "network", charge_point.network_status, changed_at, began_at):
-        connection = StatusLogEntry(status=charge_point.network_status, timestamp=changed_at or began_at)
+    status = charge_point.network_status
+    if charge_point.was_read("network_status") and _in_doubt(wanted, "network", status, changed_at, began_at):
+        connection = StatusLogEntry(status=status, timestamp=changed_at or began_at)
         _network(found, client, wanted, Answer(connection, {}, began_at))
     changed_at = charge_point.last_hardware_status_update_at
-    if _in_doubt(wanted, "hardware", charge_point.hardware_status, changed_at, began_at):
+    status = charge_point.hardware_status
+    if charge_point.was_read("hardware_status") and _in_doubt(wanted, "hardware", status, changed_at, began_at):
         shown = StatusLogEntry(
-            status=charge_point.hardware_status,
+            status=status,
             timestamp=changed_at or began_at,
             vendor_error_code=charge_point.vendor_error_code,
         )
@@ -173,16 +181,17 @@ def _logged(
     """The entries of a status log since the status we know, oldest first; none where the tenant offers no log.
 
     Of a log that we know nothing of, the latest entry alone is read, and of one that shows nothing.
+    Entries that cannot be read are left out: they are no fault of the entity.
     """
     known_at = wanted.known.get(f"{group}_at")
     if wanted.is_listed and known_at is None:
         return []
     entries: list[Answer[Entry]] = []
     if known_at is not None:
-        with contextlib.suppress(NotFound, Forbidden):
-            entries = list(islice(log(wanted.entity_id, created_after=known_at), MOST_LOG_ENTRIES))
+        with contextlib.suppress(NotFound, Forbidden, Malformed):
+            entries.extend(islice(log(wanted.entity_id, created_after=known_at), MOST_LOG_ENTRIES))
     if not entries:
-        with contextlib.suppress(NotFound, Forbidden):
+        with contextlib.suppress(NotFound, Forbidden, Malformed):
             entries = [latest(wanted.entity_id)]
     return sorted(entries, key=lambda entry: entry.resource.timestamp)
 
@@ -245,6 +254,9 @@ def _told(
 
 
 def _children(found: Findings, child: str, listed: set[int], stored: set[int], began_at: datetime) -> None:
-    """What is listed is there, whatever was thought; what is stored and no longer listed is gone."""
+    """What is listed is there, whatever was thought; what is stored and no longer listed is gone.
+
+    Where a part of the list cannot be read, it may be any of the stored ones: then none counts as gone.
+    """
     for child_id in listed | stored:
         found.facts.append(presence(child, child_id, began_at=began_at, gone=child_id not in listed))
