@@ -140,11 +140,9 @@ class TariffChanged(Hint):
     """A tariff as a whole: TariffChangedNotification."""
 
     tariff: Tariff
-    last_updated_at: Instant
 
 
 class UserChanged(Hint):
     """A user as a whole, without secrets: UserChangedNotification."""
 
     user: Resource
-    last_updated_at: Instant

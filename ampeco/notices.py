@@ -8,17 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Annotated, ClassVar
-
-from pydantic import BeforeValidator
+from typing import ClassVar
 
 from ampeco.model import Model
 from ampeco.payloads import Payload
 from ampeco.values import BigInt, Instant, JsonObject, Number, Text
-
-
-def _none_as_empty(value: object) -> object:
-    return [] if value is None else value
 
 
 def _latest(times: Iterable[datetime | None]) -> datetime | None:
@@ -98,7 +92,7 @@ class ConfigurationSynced(Notice):
     charge_point_id: BigInt
     request_id: BigInt | None = None
     error: Text | None = None
-    configuration: Annotated[tuple[ConfigurationKey, ...], BeforeValidator(_none_as_empty)] = ()
+    configuration: tuple[ConfigurationKey, ...] = ()
 
     @property
     def observed_at(self) -> datetime | None:
@@ -133,7 +127,7 @@ class CircuitConsumption(Notice):
 
     max_current: Number | None = None
     min_charge_point_current: Number | None = None
-    current_consumption: Annotated[tuple[PhaseConsumption, ...], BeforeValidator(_none_as_empty)] = ()
+    current_consumption: tuple[PhaseConsumption, ...] = ()
 
     @property
     def observed_at(self) -> datetime | None:

@@ -9,17 +9,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, model_validator
-
 from ampeco import v1
 from ampeco.errors import NoHandler, UnknownNotification
-from ampeco.model import Model
+from ampeco.model import DECISIVE, Model
 from ampeco.resources import BootDetails, ChargePoint, Evse, Location, Session
 from ampeco.values import BigInt, Instant, JsonObject, NetworkStatus, Number, Text, Word
-
-
-def _none_as_empty(value: object) -> object:
-    return [] if value is None else value
 
 
 class Payload(Model):
@@ -32,11 +26,12 @@ class SessionStartStop(Payload):
     """A session started or stopped: session.start.stop.notification, SessionStartStopNotification.
 
     ``meter_start`` and ``meter_stop`` are register readings in Wh, ``energy_consumed`` is in
-    Wh. ``meter_stop`` means nothing on a start. ``last_updated_at`` orders the fact.
+    Wh. ``meter_stop`` means nothing on a start. ``last_updated_at`` orders the fact. Without a
+    known ``action`` it says no more than that the session changed.
     """
 
     session_id: BigInt
-    action: Text
+    action: Text | None = None
     charge_point_id: BigInt | None = None
     evse_id: BigInt | None = None
     user_id: BigInt | None = None
@@ -59,10 +54,13 @@ class SessionUpdate(Payload):
 
 
 class MeterValue(Model):
-    """One sample of one quantity. Its ``measurand`` and ``unit`` are open vocabularies."""
+    """One sample of one quantity. Its ``measurand`` and ``unit`` are open vocabularies.
+
+    A sample whose ``measurand`` cannot be read would pass for one of another quantity.
+    """
 
     timestamp: Instant
-    measurand: Word | None = None
+    measurand: Annotated[Word | None, DECISIVE] = None
     value: Number
     unit: Word | None = None
     location: Text | None = None
@@ -75,18 +73,18 @@ class SessionMeterValues(Payload):
     charge_point_id: BigInt | None = None
     evse_id: BigInt | None = None
     external_session_id: Text | None = None
-    meter_values: Annotated[tuple[MeterValue, ...], BeforeValidator(_none_as_empty)] = ()
+    meter_values: tuple[MeterValue, ...] = ()
 
 
 class HardwareStatus(Payload):
     """What an EVSE reports of itself: HardwareStatusNotification. Ordered by ``timestamp``.
 
     Without an ``evse_id`` it is about the charge point as a whole. A ``hardware_status`` of
-    None was never reported.
+    None was never reported, unless it could not be read.
     """
 
     charge_point_id: BigInt
-    evse_id: BigInt | None = None
+    evse_id: Annotated[BigInt | None, DECISIVE] = None
     timestamp: Instant
     hardware_status: Word | None = None
     error_code: Word | None = None
@@ -100,7 +98,7 @@ class NetworkStatusChanged(Payload):
 
     charge_point_id: BigInt
     timestamp: Instant
-    network_status: NetworkStatus
+    network_status: NetworkStatus | None = None
 
 
 class Boot(Payload):
@@ -111,7 +109,7 @@ class Boot(Payload):
 
     charge_point_id: BigInt
     timestamp: Instant
-    boot_notification: Annotated[BootDetails, BeforeValidator(_none_as_empty)] = BootDetails()
+    boot_notification: BootDetails = BootDetails()
 
 
 class ChargePointChanged(Payload):
@@ -119,7 +117,7 @@ class ChargePointChanged(Payload):
 
     charge_point_id: BigInt
     action: Text | None = None
-    last_updated_at: Instant
+    last_updated_at: Instant | None = None
 
 
 class EvseChanged(Payload):
@@ -127,7 +125,7 @@ class EvseChanged(Payload):
 
     evse_id: BigInt
     action: Text | None = None
-    last_updated_at: Instant
+    last_updated_at: Instant | None = None
 
 
 class ChargePointSnapshotChanged(Payload):
@@ -140,28 +138,27 @@ class ChargePointSnapshotChanged(Payload):
     charge_point: ChargePoint
     evses: tuple[Evse, ...] = ()
     action: Text | None = None
-    last_updated_at: Instant
+    last_updated_at: Instant | None = None
 
-    @model_validator(mode="before")
     @classmethod
-    def _from_v1(cls, body: Any) -> Any:
-        if not isinstance(body, dict):
-            return body
-        renamed = {"chargePoint" if key == "charge-point" else key: value for key, value in body.items()}
+    def in_present_words(cls, sent: dict[str, Any]) -> dict[str, Any]:
+        """Return the body with its charge point under the keys of charge points v2.0, and its EVSEs beside it."""
+        renamed = {"chargePoint" if key == "charge-point" else key: value for key, value in sent.items()}
         if not isinstance(old := renamed.get("chargePoint"), dict):
             return renamed
         new, evses = v1.charge_point(old)
-        if new.get("lastUpdatedAt") is None:
-            new["lastUpdatedAt"] = renamed.get("lastUpdatedAt")
         return {**renamed, "chargePoint": new, "evses": evses}
 
 
 class LocationChanged(Payload):
-    """A location as a whole, in its older shape: LocationChangedNotification."""
+    """A location as a whole, in its older shape: LocationChangedNotification.
+
+    Without a time it only says that the location changed, as all whole entities do.
+    """
 
     location: Location
     action: Text | None = None
-    last_updated_at: Instant
+    last_updated_at: Instant | None = None
 
 
 def parse(body: dict[str, Any]) -> Payload:
@@ -170,8 +167,8 @@ def parse(body: dict[str, Any]) -> Payload:
     Raises:
         UnknownNotification: the catalogue does not hold its name.
         NoHandler: its name is known, but we keep no state of it.
-        pydantic.ValidationError: it lacks what identifies its entity or orders its fact, or
-            a value of it cannot be kept.
+        pydantic.ValidationError: what identifies its entity or orders its fact is missing or
+            cannot be read.
     """
     from ampeco.catalogue import lookup  # here, as the catalogue names the models above
 

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
-from ampeco.model import Model
+from ampeco.model import DECISIVE, Model
 from ampeco.values import (
     BigInt,
     Instant,
@@ -229,8 +229,8 @@ class Owner(Model):
 class ChargePoint(Model):
     """A charge point's master data and its latest statuses (AMPECO API, charge points v2.0).
 
-    ``last_updated_at`` dates the master data. The two status times are sent by newer
-    versions of AMPECO only.
+    ``last_updated_at`` dates the master data; without it, a read counts from when it began.
+    The two status times are sent by newer versions of AMPECO only.
     """
 
     id: BigInt
@@ -257,7 +257,7 @@ class ChargePoint(Model):
     last_boot_notification: BootDetails | None = None
     last_hardware_status_update_at: Instant | None = None
     last_network_status_update_at: Instant | None = None
-    last_updated_at: Instant
+    last_updated_at: Instant | None = None
 
 
 class Connector(Model):
@@ -389,7 +389,7 @@ class NetworkStatusLogEntry(StatusLogEntry):
 
 
 class Webhook(Model):
-    callback_url: Text | None = None
+    callback_url: Annotated[Text | None, DECISIVE] = None
 
 
 class Subscription(Model):
@@ -397,13 +397,14 @@ class Subscription(Model):
 
     ``via`` is ``webhook`` or ``kafka``; ``webhook`` is None on the latter. AMPECO can disable a
     subscription; how it tells is not published, so ``enabled`` and ``status`` are guesses, and
-    absent where it does not tell.
+    absent where it does not tell. Whose it is and what it covers must be read, as a subscription
+    is changed by what is found there.
     """
 
     id: BigInt
     via: Text | None = None
-    notifications: tuple[Text, ...] = ()
-    webhook: Webhook | None = None
+    notifications: Annotated[tuple[Text, ...], DECISIVE] = ()
+    webhook: Annotated[Webhook | None, DECISIVE] = None
     enabled: Any = None
     status: Any = None
 

@@ -22,6 +22,7 @@ from pydantic import SecretStr
 
 from ampeco import errors
 from ampeco.clock import TenantClock
+from ampeco.json_text import read_json
 from ampeco.redaction import redact
 
 Query = Sequence[tuple[str, str]]
@@ -184,7 +185,7 @@ class Transport:
         if not content:
             return None
         try:
-            return orjson.loads(content)
+            return read_json(content)
         except orjson.JSONDecodeError:
             pass
         call = method, path, response.status_code

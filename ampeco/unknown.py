@@ -1,4 +1,5 @@
-"""What AMPECO sends that this release does not know: fields that no model has and no document names.
+"""What AMPECO sends that this release does not know: fields that no model has and no document names, and
+values that the models cannot read.
 
 Of a value only its shape is told, never the value: the JSON types, and the names of an object's
 keys. A name counts as one only if it looks like AMPECO's names do, as a key may be data, such as
@@ -10,12 +11,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from functools import cache
-from typing import Any, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 from pydantic import TypeAdapter, ValidationError
 
 from ampeco.documented import UNREAD
-from ampeco.model import Model
+from ampeco.model import Model, Unreadable
 from ampeco.values import Instant
 
 #: Stands for every name that cannot be shown, or is one too many.
@@ -30,21 +31,27 @@ _INSTANT: TypeAdapter[Any] = TypeAdapter(Instant)
 
 
 class UnknownField(NamedTuple):
-    """A field that this release does not know, with the name of the model that came with it."""
+    """A field that this release does not know, or one whose value it cannot read.
 
+    ``model`` is the name of the model that it came with.
+    """
+
+    what: Literal["field", "value"]
     model: str
     name: str
     value: Any
 
 
 def unknown_fields(model: Model) -> Iterator[UnknownField]:
-    """What a model, and all below it, was sent beside what is read and what is documented."""
+    """What a model, and all below it, was sent beside what is documented, and what it cannot read."""
     kind = type(model)
     if model.model_extra:
         known = UNREAD.get(kind.__name__, frozenset())
         for name, value in model.model_extra.items():
-            if name not in known and not _is_local_twin(kind, name):
-                yield UnknownField(kind.__name__, shown_name(name), value)
+            if isinstance(value, Unreadable):
+                yield UnknownField("value", kind.__name__, name, value.value)
+            elif name not in known and not _is_local_twin(kind, name):
+                yield UnknownField("field", kind.__name__, shown_name(name), value)
     for name in _nested(kind):
         held = getattr(model, name)
         for one in held if isinstance(held, tuple) else (held,):

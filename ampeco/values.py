@@ -2,7 +2,8 @@
 
 Each is an annotated pydantic type: it accepts every spelling that AMPECO documents or is
 seen to send, refuses what Postgres could not hold, and gives one canonical Python value.
-Whatever they refuse is a ``ValueError``, which pydantic reports with the field's place.
+Whatever they refuse is a ``ValueError``, which pydantic reports with the field's place;
+``ampeco.model`` says what becomes of the object.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ from datetime import UTC, datetime
 from decimal import ROUND_HALF_EVEN, Decimal
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, ValidationError
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
 MIN_BIGINT = -(2**63)
 MAX_BIGINT = 2**63 - 1
@@ -136,16 +138,30 @@ def _settled_text(value: object) -> str | None:
 
 
 def _localised(value: object) -> dict[str, str]:
-    pairs: list[tuple[object, object]]
-    if value is None:
-        pairs = []
-    elif isinstance(value, dict):
+    pairs: list[tuple[object, object] | None]
+    if isinstance(value, dict):
         pairs = list(value.items())
     elif isinstance(value, list | tuple):
-        pairs = [(entry.get("locale"), entry.get("translation")) for entry in value if isinstance(entry, dict)]
+        pairs = [(one.get("locale"), one.get("translation")) if isinstance(one, dict) else None for one in value]
+    elif value is None:
+        pairs = []
     else:
         raise ValueError("neither a list of translations nor an object of them")
-    return {_text(locale): _text(text) for locale, text in pairs if locale is not None and text is not None}
+    texts: dict[str, str] = {}
+    faults: list[InitErrorDetails] = []
+    for place, pair in enumerate(pairs):
+        try:
+            if pair is None:
+                raise ValueError("not a translation")
+            locale, text = pair
+            if locale is not None and text is not None:
+                texts[_text(locale)] = _text(text)
+        except ValueError as error:
+            why = PydanticCustomError("value_error", "Value error, {why}", {"why": str(error)})
+            faults.append(InitErrorDetails(type=why, loc=(place,), input=None))
+    if faults:
+        raise ValidationError.from_exception_data("Localised", faults, hide_input=True)
+    return texts
 
 
 def _empty_object(value: object) -> object:
@@ -190,7 +206,7 @@ SettledText = Annotated[str | None, BeforeValidator(_settled_text)]
 
 Localised = Annotated[dict[str, str], BeforeValidator(_localised)]
 """Translations by locale, from ``[{"locale", "translation"}]`` or ``{"en": ...}``; those without
-a text are dropped."""
+a text are dropped. One that cannot be read is a fault of its place alone."""
 
 JsonObject = Annotated[dict[str, Any], BeforeValidator(_empty_object)]
 """A free-form object. An empty one may arrive as ``[]``, as PHP spells an empty array."""

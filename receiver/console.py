@@ -144,7 +144,7 @@ def refusal_table(refusals: Sequence[Refusal]) -> Table:
 
 
 def unknown_table(unknown: Sequence[Unknown]) -> Table:
-    """What AMPECO sends that this release does not know."""
+    """What AMPECO sends that this release does not know, or cannot read."""
     table = Table(title="Sent by AMPECO, and unknown to this release", title_justify="left")
     table.add_column("Tenant", overflow="fold")
     table.add_column("What", overflow="fold")
@@ -153,7 +153,7 @@ def unknown_table(unknown: Sequence[Unknown]) -> Table:
         table.add_column(heading)
     table.add_column("Shape", overflow="fold")
     for one in unknown:
-        what = f"type {one.name}" if one.what == "type" else f"field {one.model}.{one.name}"
+        what = f"type {one.name}" if one.what == "type" else f"{one.what} {one.model}.{one.name}"
         seen = (f"{at:%Y-%m-%d %H:%M}" for at in (one.first_seen_at, one.last_seen_at))
         table.add_row(one.tenant, what, f"{one.times:,}", *seen, one.shape or "–")
     return table

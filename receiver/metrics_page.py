@@ -54,7 +54,7 @@ class MetricsPage:
             "refresh_troubled": ("ampeco_refresh_troubled", "Entities whose last read did not settle them"),
             "unknown_names": (
                 "ampeco_unknown_names",
-                "Types and fields that AMPECO sends and this release does not know",
+                "Types and fields that AMPECO sends and this release does not know, and fields that it cannot read",
             ),
         }
         gauges = [up]

@@ -1,4 +1,4 @@
-"""Drift: types and fields that AMPECO sends and this release does not know, counted.
+"""Drift: types and fields that AMPECO sends and this release does not know, and values that it cannot read, counted.
 
 Everything here is bounded, as the names are the sender's: what is held of one transaction,
 and what is stored of each tenant and model. What is beyond is counted under ``*``.
@@ -19,7 +19,8 @@ from ampeco.catalogue import lookup
 from ampeco.model import Model
 from ampeco.unknown import OTHERS, is_known_field, shape, shown_name, unknown_fields
 
-What = Literal["type", "field"]
+#: ``type``: of notification; ``field``: of a model; ``value``: one of a known field, that cannot be read.
+What = Literal["type", "field", "value"]
 
 #: The model of a type that nobody knows: there is none.
 NO_MODEL = ""
@@ -49,7 +50,7 @@ class Sighting:
 
 
 class Drift:
-    """What one transaction saw of types and fields that nobody knows."""
+    """What one transaction saw of unknown types and fields, and of unreadable values."""
 
     __slots__ = ("_seen",)
 
@@ -60,9 +61,9 @@ class Drift:
         return bool(self._seen)
 
     def see_fields(self, model: Model, seen_at: datetime, notification_id: UUID | None = None) -> None:
-        """Look for unknown fields in what was sent."""
+        """Look for unknown fields and unreadable values in what was sent."""
         for field in unknown_fields(model):
-            self._see("field", field.model, field.name, field.value, seen_at, notification_id)
+            self._see(field.what, field.model, field.name, field.value, seen_at, notification_id)
 
     def see_type(self, name: object, body: dict[str, Any], seen_at: datetime, notification_id: UUID) -> None:
         """Count a notification of an unknown type."""
@@ -164,7 +165,7 @@ def record_drift(connection: Connection, tenant: str, drift: Drift) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Unknown:
-    """A type, or a field of a model, that AMPECO sends and this release does not know."""
+    """A type or a field of a model that this release does not know, or a value of a field that it cannot read."""
 
     tenant: str
     what: What
@@ -192,4 +193,6 @@ def unknown(connection: Connection) -> Sequence[Unknown]:
 
 
 def _is_known(one: Unknown) -> bool:
+    if one.what == "value":
+        return False
     return lookup(one.name) is not None if one.what == "type" else is_known_field(one.model, one.name)

@@ -7,6 +7,7 @@ facts either of a notification or of a read.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from datetime import datetime
 from decimal import Decimal
@@ -14,7 +15,10 @@ from functools import partial
 from typing import Any
 from uuid import UUID
 
+from pydantic import ValidationError
+
 from ampeco import hints, notices, payloads, resources
+from ampeco.commercial import Resource
 from ampeco.kinds import MARKS, named_ids
 from ampeco.people import NOBODY
 from storage.findings import Findings
@@ -44,6 +48,7 @@ def findings_of(payload: payloads.Payload, body: dict[str, Any], notification_id
         notification_id: recorded beside the observations.
     """
     found = Findings()
+    _mark(found, payload)
     match payload:
         case payloads.SessionStartStop():
             _start_stop(found, payload)
@@ -71,7 +76,6 @@ def findings_of(payload: payloads.Payload, body: dict[str, Any], notification_id
             pass  # they only ask for a read
         case _:
             raise TypeError(f"{type(payload).__name__} has a model but no place in the tables")
-    _mark(found, payload)
     return found
 
 
@@ -173,6 +177,9 @@ def _session_detail(session: resources.Session, raw: dict[str, Any]) -> dict[str
 
 def _start_stop(found: Findings, notice: payloads.SessionStartStop) -> None:
     """A start or stop notice: partial, so a snapshot is wanted unless one comes by itself."""
+    if notice.action not in ("start", "stop"):
+        found.want("session", notice.session_id, "changed")  # what else happened, only a read says
+        return
     stopped = notice.action == "stop"
     at, session_id = notice.last_updated_at, notice.session_id
     state = {
@@ -220,6 +227,11 @@ def _meter_values(found: Findings, payload: payloads.SessionMeterValues, notific
 
 
 def _hardware_status(found: Findings, payload: payloads.HardwareStatus, notification_id: UUID) -> None:
+    if not payload.was_read("hardware_status"):
+        # Null would say that it never reported any.
+        entity = ("evse", payload.evse_id) if payload.evse_id is not None else ("charge_point", payload.charge_point_id)
+        found.want(*entity, "changed")
+        return
     status = {
         "hardware_status": payload.hardware_status,
         "error_code": payload.error_code,
@@ -245,6 +257,9 @@ def _hardware_status(found: Findings, payload: payloads.HardwareStatus, notifica
 
 
 def _network_status(found: Findings, payload: payloads.NetworkStatusChanged, notification_id: UUID) -> None:
+    if payload.network_status is None:
+        found.want("charge_point", payload.charge_point_id, "changed")
+        return
     status = {"network_status": payload.network_status}
     found.facts.append(notified("charge_point", payload.charge_point_id, "network", payload.timestamp, status))
     found.observe(
@@ -283,27 +298,49 @@ def boot_values(boot: resources.BootDetails) -> dict[str, Any]:
 
 def _charge_point_snapshot(found: Findings, payload: payloads.ChargePointSnapshotChanged, body: dict[str, Any]) -> None:
     """The deprecated whole charge point: older words and fewer columns, so provisional until a read."""
+    if payload.action == "deleted":
+        return
     charge_point = payload.charge_point
     raw = body.get("chargePoint") or body.get("charge-point") or {}
-    if payload.action != "deleted":
-        charge_point_facts(found, charge_point, raw, partial(notified, partial=True))
-        raw_evses = {raw_evse.get("id"): raw_evse for raw_evse in raw.get("evses", ())}
-        for evse in payload.evses:
-            raw_evse = raw_evses.get(evse.id, {})
-            # No time says how new this is of the EVSE: the charge point's may be later than the
-            # EVSE's own, and what its read shows would never stand.
-            evse_facts(found, evse, raw_evse, partial(notified, partial=True), at=BEGINNING)
+    clock = charge_point.last_updated_at or payload.last_updated_at
+    if clock is not None:  # else it is no more than a hint
+        charge_point_facts(found, charge_point, raw, partial(notified, partial=True), at=clock)
+    raw_evses = _by_id(raw.get("evses"))
+    for evse in payload.evses:
+        # No time says how new this is of the EVSE: the charge point's may be later than the
+        # EVSE's own, and what its read shows would never stand.
+        evse_facts(found, evse, raw_evses.get(evse.id, {}), partial(notified, partial=True), at=BEGINNING)
 
 
-def charge_point_facts(found: Findings, charge_point: resources.ChargePoint, raw: dict[str, Any], tell: Teller) -> None:
+def _by_id(raws: Any) -> dict[int, dict[str, Any]]:
+    """The JSON of several entities by their ids; those without a readable id are left out."""
+    found: dict[int, dict[str, Any]] = {}
+    for raw in raws if isinstance(raws, list) else [raws]:
+        if isinstance(raw, dict):
+            with contextlib.suppress(ValidationError):
+                found[Resource.model_validate({"id": raw.get("id")}).id] = raw
+    return found
+
+
+def charge_point_facts(
+    found: Findings,
+    charge_point: resources.ChargePoint,
+    raw: dict[str, Any],
+    tell: Teller,
+    *,
+    at: datetime | None = None,
+) -> None:
     """A whole charge point's master data; its statuses have clocks of their own."""
+    clock = charge_point.last_updated_at or at
+    if clock is None:
+        raise ValueError(f"charge point {charge_point.id} comes without a time that says how new it is")
     network = charge_point.network
     found.facts.append(
         tell(
             "charge_point",
             charge_point.id,
             "master",
-            charge_point.last_updated_at,
+            clock,
             {
                 "name": charge_point.name,
                 "access_type": charge_point.type,
@@ -365,7 +402,7 @@ def evse_facts(
         )
     )
     for connector in evse.connectors or ():
-        if connector.type is None:
+        if not (connector.type or connector.format or connector.status):
             continue  # the older vocabulary names a connector's id and nothing else
         found.facts.append(
             tell(
@@ -396,8 +433,9 @@ def _snapshot(
         return  # the read will tell, and what is said of a deleted one may be less than is known
     if kind == "user" and resource.id == NOBODY:
         return  # somebody forgotten
-    raw = body.get(kind, {})
-    entity_facts(found, kind, resource, raw, partial(notified, partial=True), at=payload.last_updated_at)
+    clock = resource.last_updated_at or payload.last_updated_at
+    if clock is not None:  # else it is no more than a hint
+        entity_facts(found, kind, resource, body.get(kind, {}), partial(notified, partial=True), at=clock)
 
 
 def _notice(found: Findings, notice: notices.Notice, body: dict[str, Any], notification_id: UUID) -> None:

@@ -21,7 +21,8 @@ class TenantOverview:
         refresh_waiting: entities that want a read; ``refresh_due`` of them now, without those
             whose kind the tenant's token may not read.
         refresh_troubled: those whose last read did not settle them.
-        unknown_names: types and fields that AMPECO sends and this release does not know.
+        unknown_names: types and fields that AMPECO sends and this release does not know, and fields with
+            values that it cannot read.
     """
 
     tenant: str

@@ -23,6 +23,7 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
 from ampeco.errors import NoHandler, UnknownNotification
+from ampeco.json_text import read_json
 from ampeco.payloads import parse
 from ampeco.redaction import clean
 from storage import attempts, refresh_queue
@@ -215,7 +216,7 @@ def write(connection: Connection, tenant: str, settled: Settled) -> int:
 
 
 def _read(body: bytes) -> dict[str, Any]:
-    document = orjson.loads(body)
+    document = read_json(body)
     if not isinstance(document, dict):
         raise TypeError("the body is JSON, but not an object")
     cleaned: dict[str, Any] = clean(document)

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from ampeco.client import Answer, Client
+from ampeco.errors import Malformed
 from ampeco.kinds import KINDS
 from ampeco.resources import ChargePoint, Evse, Session
 from storage.clocks import bounded
@@ -79,9 +80,13 @@ def look_up(kind: str, client: Client, reference: str) -> Findings:
     found = Findings()
     name = KINDS[kind].reference_filter
     assert name is not None, f"{kind} is not known by a reference"
-    for answer in client.list(KINDS[kind], **{name: reference}):
-        wanted = Wanted(answer.resource.id, Known(kind, {}), LogReads())
-        found.add(findings_of_answer(kind, client, answer, wanted))
+    try:
+        for answer in client.list(KINDS[kind], **{name: reference}):
+            wanted = Wanted(answer.resource.id, Known(kind, {}), LogReads())
+            found.add(findings_of_answer(kind, client, answer, wanted))
+    except Malformed:
+        if not found.facts:  # one that cannot be read hides none that can
+            raise
     return found
 
 
@@ -105,7 +110,9 @@ def _session(found: Findings, _client: Client, answer: Answer[Session], wanted: 
     session = answer.resource
     session_facts(found, session, answer.raw, reader(answer.tenant_time))
     if session.charging_periods is not None:
-        _children(found, "session", session.id, [period.id for period in session.charging_periods], answer.tenant_time)
+        ids = [period.id for period in session.charging_periods]
+        is_complete = session.was_read("charging_periods")
+        _children(found, "session", session.id, ids, answer.tenant_time, is_complete=is_complete)
 
 
 def _evse(found: Findings, client: Client, answer: Answer[Evse], wanted: Wanted) -> None:
@@ -113,30 +120,34 @@ def _evse(found: Findings, client: Client, answer: Answer[Evse], wanted: Wanted)
     evse, began_at = answer.resource, answer.tenant_time
     evse_facts(found, evse, answer.raw, reader(began_at), at=began_at)
     if evse.connectors is not None:
-        _children(found, "evse", evse.id, [connector.id for connector in evse.connectors], began_at)
-    hardware = shown(evse.hardware_status, evse.last_hardware_status_update_at, began_at)
-    status_facts(found, EVSE_HARDWARE, client, wanted.entity_id, wanted.known, wanted.logs, hardware)
+        ids = [connector.id for connector in evse.connectors]
+        _children(found, "evse", evse.id, ids, began_at, is_complete=evse.was_read("connectors"))
+    if evse.was_read("hardware_status"):
+        hardware = shown(evse.hardware_status, evse.last_hardware_status_update_at, began_at)
+        status_facts(found, EVSE_HARDWARE, client, wanted.entity_id, wanted.known, wanted.logs, hardware)
 
 
 def _charge_point(found: Findings, client: Client, answer: Answer[ChargePoint], wanted: Wanted) -> None:
     """A charge point; one more call for each of its two statuses that is not the one we know."""
     charge_point, began_at = answer.resource, answer.tenant_time
-    charge_point_facts(found, charge_point, answer.raw, reader(began_at))
+    charge_point_facts(found, charge_point, answer.raw, reader(began_at), at=began_at)
     boot = charge_point.last_boot_notification
     if boot is not None and boot.last_updated_at is not None:
         values = boot_values(boot)
         found.facts.append(
             read("charge_point", wanted.entity_id, "boot", boot.last_updated_at, values, began_at=began_at)
         )
-    network = shown(charge_point.network_status, charge_point.last_network_status_update_at, began_at)
-    status_facts(found, CHARGE_POINT_NETWORK, client, wanted.entity_id, wanted.known, wanted.logs, network)
-    hardware = shown(
-        charge_point.hardware_status,
-        charge_point.last_hardware_status_update_at,
-        began_at,
-        charge_point.vendor_error_code,
-    )
-    status_facts(found, CHARGE_POINT_HARDWARE, client, wanted.entity_id, wanted.known, wanted.logs, hardware)
+    if charge_point.was_read("network_status"):
+        network = shown(charge_point.network_status, charge_point.last_network_status_update_at, began_at)
+        status_facts(found, CHARGE_POINT_NETWORK, client, wanted.entity_id, wanted.known, wanted.logs, network)
+    if charge_point.was_read("hardware_status"):
+        hardware = shown(
+            charge_point.hardware_status,
+            charge_point.last_hardware_status_update_at,
+            began_at,
+            charge_point.vendor_error_code,
+        )
+        status_facts(found, CHARGE_POINT_HARDWARE, client, wanted.entity_id, wanted.known, wanted.logs, hardware)
 
 
 #: The kinds whose answer says more than one entity, or calls for more than one read.
@@ -147,9 +158,15 @@ _OF_THEIR_OWN: dict[str, Callable[[Findings, Client, Answer[Any], Wanted], None]
 }
 
 
-def _children(found: Findings, kind: str, parent_id: int, ids: list[int], began_at: datetime) -> None:
-    """What is listed is there, whatever was thought; what is not is seen to when the read is written."""
-    found.listed.append(Listed(kind, parent_id, frozenset(ids), began_at))
+def _children(
+    found: Findings, kind: str, parent_id: int, ids: list[int], began_at: datetime, *, is_complete: bool
+) -> None:
+    """What is listed is there, whatever was thought; what is not is seen to when the read is written.
+
+    Where a part of the list cannot be read, it may be any of the stored ones: then none counts as gone.
+    """
+    if is_complete:
+        found.listed.append(Listed(kind, parent_id, frozenset(ids), began_at))
     for child_id in ids:
         there = presence(CHILDREN[kind], child_id, parent_id=parent_id, began_at=began_at, gone=False)
         found.facts.append(there)

@@ -17,7 +17,7 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 from ampeco.client import Answer, Client
-from ampeco.errors import ApiError, Forbidden, NotFound, RateLimited, Unauthorised, Unavailable
+from ampeco.errors import ApiError, Forbidden, Malformed, NotFound, RateLimited, Unauthorised, Unavailable
 from ampeco.resources import StatusLogEntry
 from storage.clocks import bounded, is_ahead
 from storage.facts import status_log_values
@@ -195,17 +195,18 @@ class Looked(NamedTuple):
 def look(log: StatusLog, client: Client, entity_id: int, known: KnownStatus) -> Looked:
     """Read a log from where the last look ended; where nothing is known, its latest entry.
 
-    Where the tenant offers no log, it holds nothing, for no time at all.
+    Where the tenant offers no log, it holds nothing, for no time at all. An entry that cannot be read is left out,
+    and the time before it is not covered.
     """
     began_at = datetime.now(UTC)
     entries: list[Answer[StatusLogEntry]] = []
     covered_from = None
     if (look_from := known.look_from) is not None:
-        with contextlib.suppress(NotFound, Forbidden):
-            entries = list(islice(log.entries(client, entity_id, created_after=look_from), MOST_LOG_ENTRIES))
+        with contextlib.suppress(NotFound, Forbidden, Malformed):
+            entries.extend(islice(log.entries(client, entity_id, created_after=look_from), MOST_LOG_ENTRIES))
             covered_from = known.covered_from or look_from
     if not entries:
-        with contextlib.suppress(NotFound, Forbidden):
+        with contextlib.suppress(NotFound, Forbidden, Malformed):
             entries = [log.latest(client, entity_id)]
             covered_from = covered_from or entries[0].resource.timestamp
     entries.sort(key=lambda entry: entry.resource.timestamp)
