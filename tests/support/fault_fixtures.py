@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from rich.table import Table
 import migrations
 from storage.database import create_database_engine
 from tests.support.processes import processes
-from tests.support.servers import own_postgres, own_redis
+from tests.support.servers import PostgresServer, own_postgres, own_redis
 from tests.support.service import eventually
 from tests.support.trial import Ground, Line
 from workers.process import make_partitions
@@ -48,17 +49,23 @@ def prepared() -> Iterator[Path]:
 @pytest.fixture
 def ground(prepared: Path, fault_table: list[Line], tmp_path: Path) -> Iterator[Ground]:
     """The service at work: a receiver and a worker, on servers of their own."""
-    with (
-        own_postgres(like=prepared) as postgres,
-        own_redis() as redis_server,
-        processes(postgres.url, redis_server.url, tmp_path) as service,
-    ):
+    with own_postgres(like=prepared) as postgres, ground_of(postgres, postgres.url, fault_table, tmp_path) as ground:
+        yield ground
+
+
+@contextlib.contextmanager
+def ground_of(
+    postgres: PostgresServer, database_url: str, fault_table: list[Line], directory: Path
+) -> Iterator[Ground]:
+    """The service at work, which reaches its Postgres by any URL; the test itself asks the server."""
+    with own_redis() as redis_server, processes(database_url, redis_server.url, directory) as service:
         engine = create_database_engine(postgres.url, application_name="tests", pool_size=2)
         worker = service.work()  # first, so that the two start side by side
         receiver = service.serve()
         eventually(lambda: service.log.read_text().count('"working"') == 1, seconds=60)
-        yield Ground(postgres, redis_server, service, engine, receiver, worker, fault_table)
-        engine.dispose()
+        ground = Ground(postgres, redis_server, service, engine, receiver, worker, fault_table)
+        yield ground
+        ground.engine.dispose()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

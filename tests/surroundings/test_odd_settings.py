@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import itertools
-import json
 import os
 from collections.abc import Callable, Iterator
-from datetime import timedelta
-from typing import Any, Literal
+from typing import Literal
 
 import psycopg
 import pytest
-from sqlalchemy import Engine, make_url, text
+from sqlalchemy import make_url
 
-from receiver.committer import GroupCommitter
 from storage.database import create_database_engine, weak_durability
 from storage.database_url import conninfo
-from storage.inbox import Entry
-from storage.overview import overview
-from storage.tables import CHARGING, metadata
-from tests.support.facts import OWN_TIMES, SAMPLES, sample
-from workers.apply import apply_open_batches
+from tests.support.applied import accept_and_apply, shown
 
 Where = Literal["DATABASE", "ROLE"]
 
@@ -53,56 +45,6 @@ SETTINGS = {
 }
 
 _numbers = itertools.count()
-
-
-def bodies() -> list[dict[str, Any]]:
-    """Every sample, with a name that LATIN1 cannot hold and an odd amount."""
-    found = [json.loads(path.read_text()) for path in sorted(SAMPLES.glob("*.json")) if path.name != "_headers.json"]
-    update = sample("SessionUpdateNotification.finished")
-    update["session"] |= {"id": "77", "lastUpdatedAt": "2026-03-04T23:30:00Z", "energy": 12345.678}
-    return [*found, update, {"notification": "Żółw.changed", "x": 1}]
-
-
-def accept_and_apply(url: str) -> dict[str, list[str]]:
-    """Take a tenant's notifications in as the receiver and a worker do; returns what is stored of it."""
-    tenant = f"t{next(_numbers)}"
-    engine = create_database_engine(url, application_name="tests", pool_size=2)
-    entries = [Entry(tenant, json.dumps(body).encode(), {"X-Tenant": "1"}, "token", "hex") for body in bodies()]
-    asyncio.run(commit(url, entries))
-    while apply_open_batches(engine):
-        pass
-    found = stored(engine, tenant)
-    engine.dispose()
-    return found
-
-
-async def commit(url: str, entries: list[Entry]) -> None:
-    committer = GroupCommitter(
-        url, lambda _groups: None, commit_timeout=timedelta(seconds=20), waiting_room=1_000, waiting_bytes=10**7
-    )
-    committer.start()
-    await asyncio.gather(*(committer.commit(entry) for entry in entries))
-    await committer.stop()
-
-
-#: What differs from run to run.
-OWN = {*OWN_TIMES, "tenant", "told_version", "notified_at"}
-
-
-def stored(engine: Engine, tenant: str) -> dict[str, list[str]]:
-    """Every row of the state and its history, what was logged, and what `status` says of it."""
-    found = {}
-    with engine.connect() as connection:
-        for table in metadata.tables.values():
-            if table.schema == CHARGING:
-                statement = text(f"SELECT * FROM {table} WHERE tenant = :tenant")
-                rows = connection.execute(statement, {"tenant": tenant}).mappings()
-                found[table.name] = sorted(str({name: row[name] for name in row if name not in OWN}) for row in rows)
-        statement = text("SELECT notification_type, headers FROM ingest.notification WHERE tenant = :tenant")
-        found["log"] = sorted(map(str, connection.execute(statement, {"tenant": tenant})))
-        (counts,) = (one for one in overview(connection, [tenant]) if one.tenant == tenant)
-        found["status"] = [str((counts.applied, counts.ignored, counts.failed, counts.pending))]
-    return found
 
 
 @pytest.fixture(scope="module")
@@ -158,24 +100,7 @@ def test_limits_of_the_database_or_the_role_give_way_to_ours(make_odd: MakeOdd) 
     limits = ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout", "idle_session_timeout")
     asked = "SELECT " + ", ".join(f"current_setting('{name}')" for name in (*limits, "transaction_timeout"))
     url = make_odd("ROLE", dict.fromkeys((*limits, "transaction_timeout"), "77s"))
-    assert shown(url, asked) == (("30s", "10s", "1min", "0", "0"), ("5s", "10s", "1min", "0", "0"))
-
-
-def shown(url: str, asked: str) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
-    """What a connection of an engine says, and the committer's."""
-    engine = create_database_engine(url, application_name="tests", pool_size=1)
-    with engine.connect() as connection:
-        by_engine = tuple(connection.execute(text(asked)).one())
-    engine.dispose()
-
-    async def ask() -> tuple[Any, ...]:
-        committer = GroupCommitter(
-            url, lambda _groups: None, commit_timeout=timedelta(seconds=5), waiting_room=1, waiting_bytes=1
-        )
-        async with await committer._connected() as connection:
-            return await (await connection.execute(asked.encode())).fetchone() or ()
-
-    return by_engine, asyncio.run(ask())
+    assert shown(url, asked) == (("30s", "10s", "1min", "0", "0"), ("20s", "10s", "1min", "0", "0"))
 
 
 def test_durability_that_is_weakened_is_set_back_and_named(make_odd: MakeOdd) -> None:
