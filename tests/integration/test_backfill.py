@@ -1,4 +1,4 @@
-"""The command ``backfill`` as a real process: it may be killed, refused and run again."""
+"""The processes that walk, as real ones: they may be killed, refused and run again."""
 
 from __future__ import annotations
 
@@ -100,6 +100,22 @@ def test_a_backfill_that_was_killed_continues_at_the_page_under_way(fleet: Tenan
     _, shown = backfill(commands)
     assert pages_read(fleet) == before
     assert "--again" in shown
+
+
+@pytest.mark.parametrize("fleet", [60], indirect=True)
+def test_what_a_killed_worker_was_walking_is_continued_by_the_next(fleet: Tenant, commands: Processes) -> None:
+    # Given a worker that is killed amid the EVSEs
+    fleet.set_faults(api_latency_ms=300)
+    worker = commands.work("reconcile")
+    amid = "ingest.walk WHERE kind = 'evse' AND pages = 1 AND finished_at IS NULL"
+    eventually(lambda: fleet.service.count(amid), seconds=PATIENCE_SECONDS)
+    end(worker)
+    fleet.set_faults()
+    # When the next one runs, then it reads on, and no page twice but the one under way
+    commands.work("reconcile")
+    ended = "SELECT pages FROM ingest.walk WHERE kind = 'evse' AND finished_at IS NOT NULL"
+    assert eventually(lambda: fleet.service.query(ended), seconds=PATIENCE_SECONDS) == [{"pages": 2}]
+    assert pages_read(fleet)["evse"] <= 3
 
 
 def test_a_kind_that_is_refused_holds_up_no_backfill_and_is_named(fleet: Tenant, commands: Processes) -> None:
