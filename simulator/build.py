@@ -52,6 +52,8 @@ def add_charge_point(
     """Make one more charge point, as yet without an EVSE."""
     number = charge_point_id - FIRST_CHARGE_POINT
     location_id = FIRST_LOCATION + number % len(tenant.locations)
+    while tenant.locations[location_id].is_deleted:
+        location_id = FIRST_LOCATION + (location_id + 1 - FIRST_LOCATION) % len(tenant.locations)
     vendor, model, firmware = _MAKES[number % len(_MAKES)]
     tenant.evse_ids[charge_point_id] = []
     charge_point = tenant.charge_points[charge_point_id] = ChargePoint(

@@ -76,7 +76,7 @@ class Commerce:
                 id=self._next_reservation,
                 charge_point_id=evse.charge_point_id,
                 evse_id=evse.id,
-                user_id=self._rng.choice(list(self._tenant.users)),
+                user_id=self._rng.choice([user.id for user in self._tenant.users.values() if not user.is_deleted]),
                 reserved_at=now,
                 changed_at=now,
                 minutes=int(RESERVED_FOR.total_seconds()) // 60,
@@ -97,7 +97,7 @@ class Commerce:
         self._world.tell(payloads.reservation_changed(reservation))
 
     def _reprice(self) -> None:
-        tariff = self._rng.choice(list(self._tenant.tariffs.values()))
+        tariff = self._rng.choice([one for one in self._tenant.tariffs.values() if not one.is_deleted])
         tariff.price_per_kwh = round(tariff.price_per_kwh + self._rng.choice((-0.01, 0.01)), 2)
         tariff.changed_at = self._world.second
         at = instant(tariff.changed_at)
@@ -105,7 +105,7 @@ class Commerce:
         self._after(REPRICE_EVERY, self._reprice)
 
     def _edit_user(self) -> None:
-        user = self._rng.choice(list(self._tenant.users.values()))
+        user = self._rng.choice([one for one in self._tenant.users.values() if not one.is_deleted])
         user.wants_news = not user.wants_news
         user.changed_at = self._world.second
         at = instant(user.changed_at)

@@ -68,7 +68,7 @@ class Edits:
         self._tell_evse(evse, "updated")
 
     def _edit_location(self) -> None:
-        location = self._rng.choice(list(self._tenant.locations.values()))
+        location = self._rng.choice([one for one in self._tenant.locations.values() if not one.is_deleted])
         location.street = f"{self._rng.randrange(1, 200)} {location.street.split(' ', 1)[1]}"
         location.changed_at = self._world.second
         stands = [one.id for one in self._tenant.live_charge_points() if one.location_id == location.id]

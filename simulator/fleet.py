@@ -20,6 +20,7 @@ from simulator.commerce import Commerce
 from simulator.edits import Edits
 from simulator.model import Evse
 from simulator.outages import Outages
+from simulator.removals import Removals
 from simulator.settings import WARM_UP, TenantSettings
 from simulator.timeline import Timeline
 from simulator.vehicles import arrival_delay, arrive
@@ -59,6 +60,7 @@ class Fleet:
             self._outages.expect_any(charge_point)
         self._edits.expect()
         Commerce(self._world, settings.seed).expect()
+        Removals(self._world, settings.seed).expect()
         self.advance(settings.start)  # what is told before anybody can listen is lost
         self._is_heard = True
 

@@ -27,7 +27,7 @@ class Listing(Generic[Row]):
     """One listing of the API.
 
     Attributes:
-        rows: what it lists, in the order of ``key``.
+        rows: what it lists, in the order of ``key``; what was deleted is left out.
         key: what a cursor points at.
         render: a row as JSON.
         filters: by name, from the filter's text to a test of a row.
@@ -50,7 +50,7 @@ class Listing(Generic[Row]):
         """
         given = dict(query)
         per_page = _whole(given, "per_page", MOST_PER_PAGE, MOST_PER_PAGE)
-        rows = sorted(self.rows(), key=self.key)
+        rows = sorted((row for row in self.rows() if not getattr(row, "is_deleted", False)), key=self.key)
         for name, text in query:
             if name.startswith("filter[") and name.endswith("]"):
                 known = self.filters.get(name[7:-1])

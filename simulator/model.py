@@ -27,6 +27,7 @@ class Location:
     latitude: float
     longitude: float
     changed_at: datetime
+    is_deleted: bool = False
 
 
 @dataclass(slots=True)
@@ -108,6 +109,7 @@ class Session:
     samples_taken: int = 0
     samples_power_w: int = 0
     price_per_kwh: Decimal = Decimal("0.45")
+    is_deleted: bool = False
 
     @property
     def id_tag(self) -> str:
@@ -152,6 +154,7 @@ class Authorization:
     changed_at: datetime
     session_id: int | None = None
     is_accepted: bool = True
+    is_deleted: bool = False
 
 
 @dataclass(slots=True)
@@ -164,6 +167,7 @@ class Transaction:
     changed_at: datetime
     status: str = "pending"
     finalized_at: datetime | None = None
+    is_deleted: bool = False
 
 
 @dataclass(slots=True)
@@ -179,6 +183,7 @@ class Reservation:
     minutes: int
     status: str = "active"
     canceled_at: datetime | None = None
+    is_deleted: bool = False
 
 
 @dataclass(slots=True)
@@ -187,6 +192,7 @@ class Tariff:
     name: str
     price_per_kwh: float
     changed_at: datetime
+    is_deleted: bool = False
 
 
 @dataclass(slots=True)
@@ -196,6 +202,7 @@ class User:
     created_at: datetime
     changed_at: datetime
     wants_news: bool = False
+    is_deleted: bool = False
 
     @property
     def email(self) -> str:
@@ -208,6 +215,7 @@ class IdTag:
     uid: str
     user_id: int
     changed_at: datetime
+    is_deleted: bool = False
 
 
 @dataclass(slots=True)
@@ -215,6 +223,7 @@ class Partner:
     id: int
     name: str
     changed_at: datetime
+    is_deleted: bool = False
 
 
 @dataclass(slots=True)

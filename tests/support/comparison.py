@@ -6,6 +6,7 @@ is listed.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from sqlalchemy import Connection, text
@@ -14,7 +15,7 @@ from ampeco.client import Answer, Client
 from ampeco.kinds import KINDS
 from storage.facts import charge_point_facts, entity_facts, evse_facts, reader, session_facts
 from storage.findings import Findings
-from storage.mirrors import MIRRORS
+from storage.mirrors import CHILDREN, MIRRORS
 
 #: What the stand-in tenant lists.
 SHOWN = (
@@ -48,7 +49,36 @@ def differences(connection: Connection, tenant: str, client: Client) -> tuple[in
         for entity_id in sorted(shown.keys() & kept.keys()):
             found += _row(kind, kept[entity_id], shown[entity_id])
         compared += len(shown)
+        if kind in CHILDREN:
+            found += _children(connection, tenant, kind, shown.values())
     return compared, found
+
+
+def _children(connection: Connection, tenant: str, kind: str, parents: Collection[Answer[Any]]) -> list[str]:
+    """What differs of the connectors of EVSEs, or the charging periods of sessions: those that are listed are there."""
+    child, said = CHILDREN[kind], Findings()
+    mirror = MIRRORS[child]
+    shown: dict[int, dict[str, Any]] = {}
+    for answer in parents:
+        if kind == "evse":
+            parts = answer.resource.connectors
+            evse_facts(said, answer.resource, answer.raw, reader(answer.tenant_time))
+        else:
+            parts = answer.resource.charging_periods
+            session_facts(said, answer.resource, answer.raw, reader(answer.tenant_time))
+        shown |= {one.id: {mirror.parent_key: answer.resource.id} for one in parts}
+    for fact in said.facts:
+        if (fact.entity, fact.group) == (child, "master"):
+            shown[fact.entity_id] |= fact.values
+    statement = text(f"SELECT * FROM charging.{child} WHERE tenant = :tenant AND deleted_at IS NULL")
+    kept = {row[mirror.key]: row for row in connection.execute(statement, {"tenant": tenant}).mappings()}
+    found = [f"{child} {one} is not known" for one in sorted(shown.keys() - kept.keys())]
+    found += [f"{child} {one} is known, and not shown" for one in sorted(kept.keys() - shown.keys())]
+    for child_id in sorted(shown.keys() & kept.keys()):
+        for column, value in shown[child_id].items():
+            if (stored := kept[child_id][column]) != value:
+                found.append(f"{child} {child_id}: {column} is {stored!r}, and shown as {value!r}")
+    return found
 
 
 def _row(kind: str, row: Any, answer: Answer[Any]) -> list[str]:

@@ -45,7 +45,7 @@ class Stage:
             start=self._start,
             charge_points=self._size,
             evses=2 * self._size,
-            locations=max(self._size // 3, 1),
+            locations=max(self._size // 3, 3),
             sessions_a_day=24,
         )
         self.simulator = Simulator(settings, token=TOKEN)

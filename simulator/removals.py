@@ -1,0 +1,170 @@
+"""What people in the back office move from one place to another, and what they remove.
+
+It draws from a generator of its own, so that the fleet's history stays what its seed makes it. EVSEs and
+charge points come and go with the edits.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterable
+from datetime import timedelta
+from typing import Protocol, TypeVar
+
+from simulator import payloads
+from simulator.model import Evse, Location
+from simulator.resources import instant, tariff_resource, user_resource
+from simulator.world import World
+
+#: How often each thing happens in the whole tenant, as the mean time between two.
+REMOVE_EVERY = timedelta(days=30)  # something is removed, each kind in its turn
+MOVE_EVERY = timedelta(days=30)  # two EVSEs change their connectors, or an EVSE is put up elsewhere
+
+#: So many of those that may go are always left.
+LEAST_LEFT = 1
+
+
+class _Removable(Protocol):
+    is_deleted: bool
+
+    @property
+    def id(self) -> int: ...
+
+
+R = TypeVar("R", bound=_Removable)
+
+
+class Removals:
+    """Moves and removes, one thing at a time."""
+
+    def __init__(self, world: World, seed: int) -> None:
+        self._world = world
+        self._tenant = world.tenant
+        self._rng = random.Random(f"removals {seed}")  # noqa: S311 - a life, not a secret
+        self._turns = [
+            self._remove_session,
+            self._remove_authorization,
+            self._remove_transaction,
+            self._remove_reservation,
+            self._remove_location,
+            self._remove_tariff,
+            self._remove_user,
+            self._remove_id_tag,
+            self._remove_partner,
+        ]
+
+    def expect(self) -> None:
+        """Let people begin."""
+        self._after(REMOVE_EVERY, self._remove)
+        self._after(MOVE_EVERY, self._move)
+
+    def _after(self, mean: timedelta, action: Callable[[], None]) -> None:
+        self._world.timeline.after(timedelta(seconds=self._rng.expovariate(1 / mean.total_seconds())), action)
+
+    def _remove(self) -> None:
+        turn = self._turns.pop(0)
+        self._turns.append(turn)
+        turn()
+        self._after(REMOVE_EVERY, self._remove)
+
+    def _choose(self, entities: Iterable[R]) -> R | None:
+        """One of those that are there and may go; None where too few are left."""
+        there = [one for one in entities if not one.is_deleted]
+        return self._rng.choice(there) if len(there) > LEAST_LEFT else None
+
+    def _remove_session(self) -> None:
+        """AMPECO tells nothing of it: its periods go with it."""
+        session = self._choose(one for one in self._tenant.sessions.values() if one.payment_status == "paid")
+        if session is not None:
+            session.is_deleted = True
+
+    def _remove_authorization(self) -> None:
+        """One that was refused, or whose session went before it."""
+        sessions = self._tenant.sessions
+        authorization = self._choose(
+            one
+            for one in self._tenant.authorizations.values()
+            if not one.is_accepted or (one.session_id is not None and sessions[one.session_id].is_deleted)
+        )
+        if authorization is not None:
+            authorization.is_deleted, authorization.changed_at = True, self._world.second
+            self._world.tell(payloads.authorization_changed(authorization, "deleted"))
+
+    def _remove_transaction(self) -> None:
+        transaction = self._choose(one for one in self._tenant.transactions.values() if one.status == "finalized")
+        if transaction is not None:
+            transaction.is_deleted = True
+            self._tell("transaction.changed", "transactionId", transaction.id)
+
+    def _remove_reservation(self) -> None:
+        reservation = self._choose(one for one in self._tenant.reservations.values() if one.status != "active")
+        if reservation is not None:
+            reservation.is_deleted = True
+
+    def _remove_location(self) -> None:
+        """Its charge points are moved to another one before."""
+        location = self._choose(self._tenant.locations.values())
+        if location is None:
+            return
+        others = [one for one in self._tenant.locations.values() if not one.is_deleted and one is not location]
+        for charge_point in self._tenant.live_charge_points():
+            if charge_point.location_id == location.id:
+                charge_point.location_id = self._rng.choice(others).id
+                charge_point.changed_at = self._world.second
+                self._tell("chargePoint.changed", "chargePointId", charge_point.id, "updated")
+        self._close(location)
+
+    def _close(self, location: Location) -> None:
+        location.is_deleted, location.changed_at = True, self._world.second
+        self._world.tell(payloads.location_changed(location, []) | {"action": "deleted"})
+
+    def _remove_tariff(self) -> None:
+        tariff = self._choose(self._tenant.tariffs.values())
+        if tariff is not None:
+            tariff.is_deleted, tariff.changed_at = True, self._world.second
+            at = instant(tariff.changed_at)
+            told = payloads.snapshot("TariffChangedNotification", "tariff", tariff_resource(tariff), at)
+            self._world.tell(told | {"action": "deleted"})
+
+    def _remove_user(self) -> None:
+        user = self._choose(self._tenant.users.values())
+        if user is not None:
+            user.is_deleted, user.changed_at = True, self._world.second
+            told = payloads.snapshot("UserChangedNotification", "user", user_resource(user), instant(user.changed_at))
+            self._world.tell(told | {"action": "deleted"})
+
+    def _remove_id_tag(self) -> None:
+        tag = self._choose(self._tenant.id_tags.values())
+        if tag is not None:
+            tag.is_deleted = True
+            self._tell("idTag.changed", "idTagsId", tag.id)
+
+    def _remove_partner(self) -> None:
+        partner = self._choose(self._tenant.partners.values())
+        if partner is not None:
+            partner.is_deleted = True
+            self._tell("partner.changed", "partnerId", partner.id)
+
+    def _tell(self, name: str, key: str, entity_id: int, action: str = "deleted") -> None:
+        self._world.tell(payloads.changed(name, key, entity_id, action, instant(self._world.second)))
+
+    def _move(self) -> None:
+        free = [evse for evse in self._tenant.live_evses() if evse.status == "available"]
+        if len(free) > 1:
+            one, other = self._rng.sample(free, 2)
+            if self._rng.random() < 0.5:
+                one.connector_id, other.connector_id = other.connector_id, one.connector_id
+                changed: tuple[Evse, ...] = (one, other)
+            else:
+                self._put_up_elsewhere(one, other.charge_point_id)
+                changed = (one,)
+            for evse in changed:
+                evse.changed_at = self._world.second
+                self._tell("evse.changed", "evseId", evse.id, "updated")
+        self._after(MOVE_EVERY, self._move)
+
+    def _put_up_elsewhere(self, evse: Evse, charge_point_id: int) -> None:
+        self._tenant.evse_ids[evse.charge_point_id].remove(evse.id)
+        self._tenant.evse_ids[charge_point_id].append(evse.id)
+        evse.charge_point_id = charge_point_id
+        evse.number = len(self._tenant.evse_ids[charge_point_id])
