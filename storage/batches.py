@@ -13,9 +13,9 @@ from pydantic import TypeAdapter, ValidationError
 from sqlalchemy import Connection, text
 
 from ampeco.values import Instant
+from storage.processes import lease_ended
 
-#: How long a worker keeps what it claimed. The sweep sends open batches again after the
-#: same time, so that a killed worker's batches are taken up once, by whoever is free.
+#: How long a living worker keeps what it claimed. What one held that died is free as soon as that is noticed.
 LEASE = timedelta(seconds=30)
 
 _INSTANT = TypeAdapter(Instant)
@@ -71,12 +71,12 @@ class Outcome:
 
 # Index: batch_open_idx. UUIDv7 sorts by time, so the oldest come first. Only one tenant's
 # batches are claimed together, so that what one tenant sends holds up no other.
-_CLAIM = text("""
+_CLAIM = text(f"""
 WITH oldest AS (
     SELECT tenant
       FROM ingest.batch
      WHERE applied_at IS NULL
-       AND (lease_expires_at IS NULL OR lease_expires_at < now())
+       AND {lease_ended("batch")}
      ORDER BY batch_id
      LIMIT 1
 ), open AS (
@@ -84,7 +84,7 @@ WITH oldest AS (
       FROM ingest.batch
       JOIN oldest USING (tenant)
      WHERE applied_at IS NULL
-       AND (lease_expires_at IS NULL OR lease_expires_at < now())
+       AND {lease_ended("batch")}
      ORDER BY batch_id
      LIMIT :most_batches
        FOR UPDATE OF batch SKIP LOCKED
@@ -96,20 +96,27 @@ WITH oldest AS (
       FROM open
 )
 UPDATE ingest.batch
-   SET attempts = attempts + 1, lease_expires_at = now() + :lease
+   SET attempts = attempts + 1,
+       lease_expires_at = now() + :lease,
+       leased_by = (SELECT process_id FROM ingest.process WHERE process_id = :holder)
   FROM bite
  WHERE batch.tenant = bite.tenant
    AND batch.batch_id = bite.batch_id
    AND bite.notifications_before < :most_notifications
    AND bite.bytes_before < :most_bytes
 RETURNING batch.tenant, batch.batch_id, first_received_at, last_received_at, attempts, trying
-""")
+""")  # noqa: S608 - the condition is ours
 
 
-def claim(connection: Connection, *, most_batches: int, most_notifications: int, most_bytes: int) -> list[Batch]:
+def claim(
+    connection: Connection, *, most_batches: int, most_notifications: int, most_bytes: int, holder: UUID | None = None
+) -> list[Batch]:
     """Take the oldest open batches of one tenant in hand, and count the attempt.
 
     Commit before the work: an attempt that kills its worker must have been counted.
+
+    Parameters:
+        holder: this process, with whose end the claim ends too; None where it is not registered.
     """
     rows = connection.execute(
         _CLAIM,
@@ -118,6 +125,7 @@ def claim(connection: Connection, *, most_batches: int, most_notifications: int,
             "most_notifications": most_notifications,
             "most_bytes": most_bytes,
             "lease": LEASE,
+            "holder": holder,
         },
     )
     return sorted((Batch(*row) for row in rows), key=lambda batch: batch.batch_id)
@@ -203,7 +211,7 @@ def set_aside(connection: Connection, tenant: str, outcomes: Sequence[Outcome]) 
 _CLOSE = text("""
 WITH closed AS (
     UPDATE ingest.batch
-       SET applied_at = now(), lease_expires_at = NULL, trying = NULL, last_error = NULL
+       SET applied_at = now(), lease_expires_at = NULL, leased_by = NULL, trying = NULL, last_error = NULL
      WHERE tenant = :tenant
        AND batch_id = ANY(:batch_ids)
        AND applied_at IS NULL
@@ -243,9 +251,10 @@ def note_trying(connection: Connection, batch: Batch, notification_id: UUID | No
     )
 
 
+# What is left until a time is in no process's hands: its end changes nothing about that time.
 _GIVE_BACK = text("""
 UPDATE ingest.batch
-   SET lease_expires_at = now() + :after, last_error = :error
+   SET lease_expires_at = now() + :after, leased_by = NULL, last_error = :error
  WHERE tenant = :tenant
    AND batch_id = ANY(:batch_ids)
    AND applied_at IS NULL
@@ -259,20 +268,24 @@ def give_back(connection: Connection, tenant: str, batch_ids: Sequence[UUID], *,
 
 # Index: batch_open_idx. Marking and choosing are one statement, so that several sweeps
 # side by side send each batch once.
-_OVERDUE = text("""
+_OVERDUE = text(f"""
+WITH chosen AS MATERIALIZED (
+    SELECT tenant, batch_id
+      FROM ingest.batch
+     WHERE applied_at IS NULL
+       AND coalesce(sent_at, committed_at) < now() - :age
+       AND {lease_ended("batch")}
+     ORDER BY batch_id
+     LIMIT :most
+       FOR UPDATE SKIP LOCKED
+)
 UPDATE ingest.batch
    SET sent_at = now()
- WHERE (tenant, batch_id) IN (
-       SELECT tenant, batch_id
-         FROM ingest.batch
-        WHERE applied_at IS NULL
-          AND coalesce(sent_at, committed_at) < now() - :age
-          AND (lease_expires_at IS NULL OR lease_expires_at < now())
-        ORDER BY batch_id
-        LIMIT :most
-          FOR UPDATE SKIP LOCKED)
-RETURNING batch_id
-""")
+  FROM chosen
+ WHERE batch.tenant = chosen.tenant
+   AND batch.batch_id = chosen.batch_id
+RETURNING batch.batch_id
+""")  # noqa: S608 - the condition is ours
 
 
 def overdue(connection: Connection, *, age: timedelta, most: int) -> list[UUID]:

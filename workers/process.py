@@ -76,7 +76,7 @@ def declare_actors(broker: Broker, context: Context, settings: Settings) -> None
     """Declare the actors of a process; they are sync, as Dramatiq's async ones keep exceptions alive."""
 
     def apply(_batch_id: str) -> None:
-        apply_open_batches(context.engine)
+        apply_open_batches(context.engine, context.process_id)
 
     def refresh(tenant: str) -> None:
         refresh_tenant(context, tenant)
