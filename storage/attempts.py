@@ -58,9 +58,10 @@ def forget_trying(connection: Connection, batch: Batch) -> None:
     connection.execute(_FORGET_TRYING, {"tenant": batch.tenant, "batch_id": batch.batch_id})
 
 
+# What is left until a time is in no process's hands: the end of the process changes nothing about that time.
 _GIVE_BACK = text("""
 UPDATE ingest.batch
-   SET lease_expires_at = now() + :after, last_error = :error
+   SET lease_expires_at = now() + :after, leased_by = NULL, last_error = :error
  WHERE tenant = :tenant
    AND batch_id = ANY(:batch_ids)
    AND applied_at IS NULL
@@ -78,6 +79,7 @@ UPDATE ingest.batch
        trying = NULL,
        failures = failures + 1,
        last_error = :error,
+       leased_by = NULL,
        lease_expires_at = now() + least(
            greatest(least(:first_retry * 2 ^ least(failures + 1, 20), :longest_retry), :at_least), :longest_wait)
  WHERE tenant = :tenant
@@ -109,7 +111,7 @@ def put_off(connection: Connection, tenant: str, batch_ids: Sequence[UUID], *, a
 
 _HAND_BACK = text("""
 UPDATE ingest.batch
-   SET attempts = greatest(attempts - 1, 0), lease_expires_at = NULL
+   SET attempts = greatest(attempts - 1, 0), lease_expires_at = NULL, leased_by = NULL
  WHERE tenant = :tenant
    AND batch_id = ANY(:batch_ids)
    AND applied_at IS NULL

@@ -13,9 +13,9 @@ from pydantic import TypeAdapter, ValidationError
 from sqlalchemy import Connection, text
 
 from ampeco.values import Instant
+from storage.processes import lease_ended
 
-#: How long a worker keeps what it claimed. The sweep sends open batches again after the
-#: same time, so that a killed worker's batches are taken up once, by whoever is free.
+#: How long a living worker keeps what it claimed. What one held that died is free as soon as that is noticed.
 LEASE = timedelta(seconds=30)
 
 #: A batch that failed through no fault of its own is tried again after this long at most: whatever is wrong may be
@@ -80,9 +80,9 @@ class Outcome:
 
 # Whether an open batch may be claimed. A lease further ahead than any is given comes from before Postgres's clock
 # was set back.
-_FREE = """
+_FREE = f"""
        applied_at IS NULL
-   AND (lease_expires_at IS NULL OR lease_expires_at NOT BETWEEN now() AND now() + :longest_lease)
+   AND ({lease_ended("batch")} OR lease_expires_at > now() + :longest_lease)
 """
 
 # Index: batch_open_idx. UUIDv7 sorts by time, so the oldest come first. Only one tenant's
@@ -110,7 +110,9 @@ WITH oldest AS (
       FROM open
 )
 UPDATE ingest.batch
-   SET attempts = attempts + 1, lease_expires_at = now() + :lease
+   SET attempts = attempts + 1,
+       lease_expires_at = now() + :lease,
+       leased_by = (SELECT process_id FROM ingest.process WHERE process_id = :holder)
   FROM bite
  WHERE batch.tenant = bite.tenant
    AND batch.batch_id = bite.batch_id
@@ -120,10 +122,15 @@ RETURNING batch.tenant, batch.batch_id, first_received_at, last_received_at, att
 """)  # noqa: S608 - the condition is ours
 
 
-def claim(connection: Connection, *, most_batches: int, most_notifications: int, most_bytes: int) -> list[Batch]:
+def claim(
+    connection: Connection, *, most_batches: int, most_notifications: int, most_bytes: int, holder: UUID | None = None
+) -> list[Batch]:
     """Take the oldest open batches of one tenant in hand, and count the attempt.
 
     Commit before the work: an attempt that kills its worker must have been counted.
+
+    Parameters:
+        holder: this process, with whose end the claim ends too; None where it is not registered.
     """
     rows = connection.execute(
         _CLAIM,
@@ -133,6 +140,7 @@ def claim(connection: Connection, *, most_batches: int, most_notifications: int,
             "most_bytes": most_bytes,
             "lease": LEASE,
             "longest_lease": LONGEST_WAIT,
+            "holder": holder,
         },
     )
     return sorted((Batch(*row) for row in rows), key=lambda batch: batch.batch_id)
@@ -218,7 +226,12 @@ def set_aside(connection: Connection, tenant: str, outcomes: Sequence[Outcome]) 
 _CLOSE = text("""
 WITH closed AS (
     UPDATE ingest.batch
-       SET applied_at = now(), lease_expires_at = NULL, trying = NULL, failures = 0, last_error = NULL
+       SET applied_at = now(),
+           lease_expires_at = NULL,
+           leased_by = NULL,
+           trying = NULL,
+           failures = 0,
+           last_error = NULL
      WHERE tenant = :tenant
        AND batch_id = ANY(:batch_ids)
        AND applied_at IS NULL
@@ -239,18 +252,22 @@ def close(connection: Connection, tenant: str, batch_ids: Sequence[UUID]) -> Non
 # Index: batch_open_idx. Marking and choosing are one statement, so that several sweeps
 # side by side send each batch once. Times ahead of now are from before Postgres's clock was set back.
 _OVERDUE = text(f"""
+WITH chosen AS MATERIALIZED (
+    SELECT tenant, batch_id
+      FROM ingest.batch
+     WHERE {_FREE}
+       AND coalesce(sent_at, committed_at) NOT BETWEEN
+           now() - CASE WHEN failures = 0 THEN :age ELSE least(:age, :longest_retry) END AND now()
+     ORDER BY batch_id
+     LIMIT :most
+       FOR UPDATE SKIP LOCKED
+)
 UPDATE ingest.batch
    SET sent_at = now()
- WHERE (tenant, batch_id) IN (
-       SELECT tenant, batch_id
-         FROM ingest.batch
-        WHERE {_FREE}
-          AND coalesce(sent_at, committed_at) NOT BETWEEN
-              now() - CASE WHEN failures = 0 THEN :age ELSE least(:age, :longest_retry) END AND now()
-        ORDER BY batch_id
-        LIMIT :most
-          FOR UPDATE SKIP LOCKED)
-RETURNING batch_id
+  FROM chosen
+ WHERE batch.tenant = chosen.tenant
+   AND batch.batch_id = chosen.batch_id
+RETURNING batch.batch_id
 """)  # noqa: S608 - the condition is ours
 
 

@@ -15,8 +15,10 @@ from ampeco.kinds import KINDS
 from storage.findings import Entity, Findings, Reason
 from storage.known import whole_group
 from storage.mirrors import MIRRORS
+from storage.processes import lease_ended
 
-#: How long a worker keeps what it claimed; longer than it may take over it.
+#: How long a living process keeps what it claimed, for a thread that hangs; longer than a round of
+#: reads may take. What a process held that died is free as soon as that is noticed.
 LEASE = timedelta(seconds=180)
 
 #: A start or stop notice is most often followed by a session update within a second or
@@ -34,9 +36,16 @@ GONE_DELAY = timedelta(minutes=5)
 #: The entities that have a read of their own; the others come with them.
 READABLE = tuple(KINDS)
 
-#: Sessions before the fleet, the fleet before what is settled later. A running session and a
-#: faulted EVSE go before all of them, with 0.
-_PRIORITIES = {name: position for position, name in enumerate(KINDS, start=1)}
+#: Statuses before all else: of EVSEs, then of charge points. Then sessions, the rest of the fleet, and
+#: what is settled later. A running session and a faulted EVSE go before all of them, with 0.
+_WITH_STATUSES = ("evse", "charge_point")
+_PRIORITIES = {
+    name: position
+    for position, name in enumerate(
+        (*_WITH_STATUSES, *(name for name in KINDS if name not in _WITH_STATUSES)),
+        start=1,
+    )
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +56,7 @@ class RefreshRequest:
         generation: the marks since the last read.
         attempts: how often it was claimed, this time included.
         marked_at: when it was first asked for since the last read.
+        leased_until: when the lease ends that this claim gave; no other claim of it has the same.
         reference: what to look it up by in its listing, where its id is not known; else empty.
     """
 
@@ -58,6 +68,7 @@ class RefreshRequest:
     attempts: int
     marked_at: datetime
     marked_by: UUID | None
+    leased_until: datetime
     reference: str = ""
 
     @property
@@ -170,9 +181,9 @@ def _unknown(connection: Connection, tenant: str, mentioned: set[Entity]) -> dic
     return unknown
 
 
-# Whether a read is in nobody's hands, and of a kind that may be asked for.
-_CLAIMABLE = """
-       (lease_expires_at IS NULL OR lease_expires_at < now())
+# Whether no living process has a read in hand, and its kind may be asked for.
+_CLAIMABLE = f"""
+       {lease_ended("refresh_request")}
    AND NOT EXISTS (
        SELECT FROM ingest.refusal
         WHERE refusal.tenant = refresh_request.tenant
@@ -180,9 +191,11 @@ _CLAIMABLE = """
           AND refusal.ask_again_at > now())
 """
 
-# Indexes: refresh_request_tenant_due_at_idx, then the primary keys of the reads and of the few
-# refusals. Whatever waits of the most urgent kind comes along, due or not, as one listing
-# reads it all; what failed before, or was gone, keeps its time.
+# Indexes: refresh_request_tenant_due_at_idx, then the primary keys of the reads, of the few
+# refusals and of the few processes. Whatever waits of the most urgent kind comes along, due or not,
+# as one listing reads it all; what failed before, or was gone, keeps its time. What is chosen is
+# locked once, whatever the plan, so that it is never more than was asked for. A process that is not
+# registered is named as no holder: its lease would be over at once.
 _CLAIM = text(f"""
 WITH urgent AS (
     SELECT entity
@@ -192,85 +205,119 @@ WITH urgent AS (
        AND {_CLAIMABLE}
      ORDER BY priority, due_at
      LIMIT 1
+), chosen AS MATERIALIZED (
+    SELECT entity, entity_id, reference
+      FROM ingest.refresh_request
+      JOIN urgent USING (entity)
+     WHERE tenant = :tenant
+       AND (due_at <= now() OR (attempts = 0 AND reason <> 'gone'))
+       AND {_CLAIMABLE}
+     ORDER BY priority, due_at
+     LIMIT :most
+       FOR UPDATE OF refresh_request SKIP LOCKED
 )
-UPDATE ingest.refresh_request
-   SET lease_expires_at = now() + :lease, attempts = attempts + 1
- WHERE (tenant, entity, entity_id, reference) IN (
-       SELECT tenant, entity, entity_id, reference
-         FROM ingest.refresh_request
-         JOIN urgent USING (entity)
-        WHERE tenant = :tenant
-          AND (due_at <= now() OR (attempts = 0 AND reason <> 'gone'))
-          AND {_CLAIMABLE}
-        ORDER BY priority, due_at
-        LIMIT :most
-          FOR UPDATE OF refresh_request SKIP LOCKED)
-RETURNING tenant, entity, entity_id, reason, generation, attempts, marked_at, marked_by, reference, priority, due_at
+UPDATE ingest.refresh_request AS request
+   SET lease_expires_at = now() + :lease,
+       leased_by = (SELECT process_id FROM ingest.process WHERE process_id = :holder),
+       attempts = attempts + 1
+  FROM chosen
+ WHERE request.tenant = :tenant
+   AND request.entity = chosen.entity
+   AND request.entity_id = chosen.entity_id
+   AND request.reference = chosen.reference
+RETURNING request.tenant, request.entity, request.entity_id, reason, generation, attempts, marked_at, marked_by,
+          lease_expires_at, request.reference, priority, due_at
 """)  # noqa: S608 - the condition is ours
 
 
-def claim(connection: Connection, tenant: str, *, most: int) -> list[RefreshRequest]:
-    """Take in hand the reads of a tenant's most urgent kind, most urgent first; commit before reading."""
-    parameters = {"tenant": tenant, "most": most, "lease": LEASE}
+def claim(connection: Connection, tenant: str, *, most: int, holder: UUID | None = None) -> list[RefreshRequest]:
+    """Take in hand the reads of a tenant's most urgent kind, most urgent first; commit before reading.
+
+    Parameters:
+        most: how many at most.
+        holder: this process, with whose end the claim ends too; None where it is not registered.
+    """
+    parameters = {"tenant": tenant, "most": most, "lease": LEASE, "holder": holder}
     rows = sorted(connection.execute(_CLAIM, parameters), key=lambda row: (row.priority, row.due_at))
-    return [RefreshRequest(*row[:9]) for row in rows]
+    return [RefreshRequest(*row[:10]) for row in rows]
 
 
-# Index: primary key.
-_FINISH = text("""
-WITH claimed AS (
-    SELECT entity, entity_id, reference, generation
-      FROM json_populate_recordset(NULL::ingest.refresh_request, CAST(:requests AS json))
-), finished AS (
-    DELETE FROM ingest.refresh_request AS request
-     USING claimed
-     WHERE request.tenant = :tenant
-       AND request.entity = claimed.entity
-       AND request.entity_id = claimed.entity_id
-       AND request.reference = claimed.reference
-       AND request.generation = claimed.generation
-)
-UPDATE ingest.refresh_request AS request
-   SET lease_expires_at = NULL, attempts = 0, marked_at = now(), due_at = now(), last_error = NULL
-  FROM claimed
- WHERE request.tenant = :tenant
+#: The reads that are still in the hands of the claim that names them. One that lost its lease leaves
+#: alone what another has claimed since, and what was finished and then marked once more.
+_CLAIMED = """
+       request.tenant = :tenant
    AND request.entity = claimed.entity
    AND request.entity_id = claimed.entity_id
    AND request.reference = claimed.reference
-   AND request.generation <> claimed.generation
-""")
+   AND request.lease_expires_at = claimed.lease_expires_at
+"""
+
+_REQUESTS = "json_populate_recordset(NULL::ingest.refresh_request, CAST(:requests AS json)) AS claimed"
+
+# Index: primary key. In key order, as marks lock them. A mark that another transaction is making is
+# waited for here: only a statement that begins afterwards sees what it did.
+_HOLD = text(f"""
+SELECT
+  FROM ingest.refresh_request AS request, {_REQUESTS}
+ WHERE {_CLAIMED}
+ ORDER BY request.entity, request.entity_id, request.reference
+   FOR UPDATE OF request
+""")  # noqa: S608 - the names are ours
+
+# Index: primary key.
+_FINISH = text(f"""
+DELETE FROM ingest.refresh_request AS request
+ USING {_REQUESTS}
+ WHERE {_CLAIMED}
+   AND request.generation = claimed.generation
+""")  # noqa: S608 - the names are ours
+
+# Index: primary key.
+_FREE = text(f"""
+UPDATE ingest.refresh_request AS request
+   SET lease_expires_at = NULL, leased_by = NULL, attempts = 0, marked_at = now(), due_at = now(), last_error = NULL
+  FROM {_REQUESTS}
+ WHERE {_CLAIMED}
+""")  # noqa: S608 - the names are ours
 
 
 def finish(connection: Connection, tenant: str, requests: Sequence[RefreshRequest]) -> None:
     """End reads, in the transaction that writes what they found.
 
-    A mark that was made meanwhile is due at once: the read may have begun too early to see it.
+    A mark that was made since the claim is due at once: the read may have begun too early to see it.
     """
     if not requests:
         return
+    parameters = {"tenant": tenant, "requests": _document(requests)}
+    for statement in (_HOLD, _FINISH, _FREE):
+        connection.execute(statement, parameters)
+
+
+def _document(requests: Sequence[RefreshRequest]) -> str:
     claimed = [
         {
             "entity": request.entity,
             "entity_id": request.entity_id,
             "reference": request.reference,
             "generation": request.generation,
+            "lease_expires_at": request.leased_until,
         }
         for request in requests
     ]
-    connection.execute(_FINISH, {"tenant": tenant, "requests": orjson.dumps(claimed).decode()})
+    return orjson.dumps(claimed).decode()
 
 
-_POSTPONE = text("""
-UPDATE ingest.refresh_request
+# Index: primary key.
+_POSTPONE = text(f"""
+UPDATE ingest.refresh_request AS request
    SET lease_expires_at = NULL,
+       leased_by = NULL,
        due_at = now() + :delay,
-       attempts = CASE WHEN :counts THEN attempts ELSE greatest(attempts - 1, 0) END,
+       attempts = CASE WHEN :counts THEN request.attempts ELSE greatest(request.attempts - 1, 0) END,
        last_error = :error
- WHERE tenant = :tenant
-   AND (entity, entity_id, reference) IN (
-       SELECT entity, entity_id, reference
-         FROM json_populate_recordset(NULL::ingest.refresh_request, CAST(:requests AS json)))
-""")
+  FROM {_REQUESTS}
+ WHERE {_CLAIMED}
+""")  # noqa: S608 - the names are ours
 
 
 def postpone(
@@ -289,20 +336,9 @@ def postpone(
         error: why, for ``status``; None where it is no trouble of theirs.
         counts: whether the attempt counts; it does not where the whole tenant is paused.
     """
-    entities = [
-        {"entity": request.entity, "entity_id": request.entity_id, "reference": request.reference}
-        for request in requests
-    ]
-    connection.execute(
-        _POSTPONE,
-        {
-            "tenant": tenant,
-            "requests": orjson.dumps(entities).decode(),
-            "delay": delay,
-            "error": error,
-            "counts": counts,
-        },
-    )
+    parameters = {"tenant": tenant, "requests": _document(requests)}
+    connection.execute(_HOLD, parameters)
+    connection.execute(_POSTPONE, parameters | {"delay": delay, "error": error, "counts": counts})
 
 
 # Index: primary key.
@@ -330,5 +366,5 @@ SELECT DISTINCT tenant
 
 
 def due_tenants(connection: Connection) -> list[str]:
-    """The tenants that have reads due and in nobody's hands."""
+    """Return the tenants that have reads due which no living process has in hand."""
     return list(connection.execute(_DUE).scalars())

@@ -44,6 +44,17 @@ class Resend:
 
 _COLUMNS = "tenant, resend_id, callback_url, reason, since_at, state, wanted_at, due_at, tried_at, attempts, error"
 
+# Index: resend_waiting_idx. A try that is being noted is waited for here: the statement that begins
+# afterwards sees it, and so keeps its distance from it.
+_HOLD_WAITING = text("""
+SELECT
+  FROM ingest.resend
+ WHERE tenant = :tenant
+   AND callback_url = :callback_url
+   AND state = 'waiting'
+   FOR UPDATE
+""")
+
 # Indexes: resend_waiting_idx; the primary key for the last try, of which a day has few.
 _WANT = text(f"""
 INSERT INTO ingest.resend AS waiting (tenant, resend_id, callback_url, reason, since_at, due_at)
@@ -68,6 +79,7 @@ def want(connection: Connection, claim: Claim, reason: Reason, since_at: datetim
         "since_at": since_at,
         "interval": INTERVAL,
     }
+    connection.execute(_HOLD_WAITING, given)
     return Resend(*connection.execute(_WANT, given).one())
 
 

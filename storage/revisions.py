@@ -21,22 +21,23 @@ from sqlalchemy import Connection, text
 from storage.findings import SessionFact
 from storage.mirrors import MIRRORS
 
-# Index: primary key, in whose order the upsert locks the same rows next.
+# Index: primary key, in whose order the upsert locks the same rows next. Those that still run are locked
+# too: one that another transaction stops meanwhile is waited for here, and counts as stopped.
 _HOLD = text("""
-SELECT session_id, CAST(to_jsonb(session) - 'raw' AS text)
+SELECT session_id,
+       CASE WHEN status IN ('finished', 'failed', 'expired') THEN CAST(to_jsonb(session) - 'raw' AS text) END
   FROM charging.session
  WHERE tenant = :tenant
    AND session_id = ANY(:session_ids)
-   AND status IN ('finished', 'failed', 'expired')
  ORDER BY session_id
    FOR UPDATE
 """)
 
 
 def hold_stopped(connection: Connection, tenant: str, session_ids: Sequence[int]) -> dict[int, str]:
-    """Lock the sessions that have stopped, before they are written; returns their columns, as JSON."""
+    """Lock sessions before they are written; returns the columns of those that have stopped, as JSON."""
     rows = connection.execute(_HOLD, {"tenant": tenant, "session_ids": list(session_ids)})
-    return {session_id: columns for session_id, columns in rows}  # noqa: C416 - a result is no mapping
+    return {session_id: columns for session_id, columns in rows if columns is not None}
 
 
 def record_revisions(

@@ -84,8 +84,11 @@ class Settled:
     ahead: int = 0
 
 
-def apply_open_batches(engine: Engine) -> int:
+def apply_open_batches(engine: Engine, holder: UUID | None = None) -> int:
     """Apply open batches, oldest first, until none is left or the time budget is spent.
+
+    Parameters:
+        holder: this process, as it is registered.
 
     Returns:
         How many notifications were settled.
@@ -102,6 +105,7 @@ def apply_open_batches(engine: Engine) -> int:
                 most_batches=MOST_BATCHES,
                 most_notifications=MOST_NOTIFICATIONS,
                 most_bytes=MOST_BYTES,
+                holder=holder,
             )
         if not claimed:
             break

@@ -19,44 +19,86 @@ from workers.logs import get_logger
 
 logger = get_logger(__name__)
 
-#: A tenant that fails again and again is asked ever more rarely; what it failed is forgotten
-#: after this long without a failure.
-FAILURES_FORGOTTEN_MS = 1_800_000
+#: So many of the last calls, successes and failures, tell a tenant that is down from one that fails now
+#: and then; seconds after which calls are no longer recent.
+RECENT_CALLS = 10
+RECENT_SECONDS = 300
 
-#: A tenant that asks for a longer pause is asked again after this long.
-LONGEST_PAUSE_SECONDS = 900.0
+#: After a failure among successes the tenant is left alone for this long: a moment, out of politeness.
+PASSING_PAUSE_SECONDS = 1.0
+
+#: How often a tenant that was down failed is forgotten after this long without a failure.
+FAILURES_FORGOTTEN_SECONDS = 1_800
+
+#: A shorter pause never takes the place of a longer one: what one process was asked for holds,
+#: whatever another meets meanwhile. KEYS: the pause. ARGV: milliseconds, why.
+_EXTEND = """
+if redis.call('PTTL', KEYS[1]) < tonumber(ARGV[1]) then
+    redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[1])
+end
+"""
 
 
 def _key(tenant: str) -> str:
     return f"ampeco-receiver:pause:{tenant}"
 
 
+def _failures_key(tenant: str) -> str:
+    return f"ampeco-receiver:failures:{tenant}"
+
+
+def _recent_key(tenant: str) -> str:
+    return f"ampeco-receiver:recent:{tenant}"
+
+
 def pause(client: redis.Redis, tenant: str, seconds: float, reason: str) -> float:
-    """Hold back the reads of a tenant; returns for how many seconds."""
-    granted = min(max(seconds, 1.0), LONGEST_PAUSE_SECONDS)
+    """Hold back the calls of a tenant for at least so long.
+
+    Returns:
+        For how many seconds; a pause that lasts longer already stays as it is.
+    """
+    granted = max(seconds, 1.0)
     with _unless_redis_fails(tenant):
-        client.set(_key(tenant), reason, px=math.ceil(granted * 1000))
+        client.eval(_EXTEND, 1, _key(tenant), math.ceil(granted * 1000), reason)
     return granted
 
 
 def fail(client: redis.Redis, tenant: str, first_seconds: float, longest_seconds: float, reason: str) -> float:
-    """Hold back the reads of a tenant that gave no usable answer: twice as long each time, up to the longest.
+    """Hold back the calls of a tenant that gave no usable answer.
+
+    Where most of its recent calls failed: twice as long with each failure since the last success, up
+    to the longest. Where most succeeded, as with an API that fails at random: for a moment.
 
     Returns:
         For how many seconds.
     """
-    key = f"ampeco-receiver:failures:{tenant}"
     failures = 1
     with _unless_redis_fails(tenant):
-        failures = int(client.incr(key))
-        client.pexpire(key, FAILURES_FORGOTTEN_MS)
+        recent = _note(client, tenant, failed=True)
+        if 2 * recent.count(b"failed") <= len(recent):
+            return pause(client, tenant, PASSING_PAUSE_SECONDS, reason)
+        failures = int(client.incr(_failures_key(tenant)))
+        client.expire(_failures_key(tenant), FAILURES_FORGOTTEN_SECONDS)
     return pause(client, tenant, min(first_seconds * 2 ** min(failures - 1, 20), longest_seconds), reason)
 
 
 def recovered(client: redis.Redis, tenant: str) -> None:
-    """Forget the failures of a tenant that answers again."""
+    """Note a call that the tenant answered: the next pause is a short one again."""
     with _unless_redis_fails(tenant):
-        client.delete(f"ampeco-receiver:failures:{tenant}")
+        _note(client, tenant, failed=False)
+        client.delete(_failures_key(tenant))
+
+
+def _note(client: redis.Redis, tenant: str, *, failed: bool) -> list[bytes]:
+    """Note how a call ended; returns the recent ones, this one included."""
+    key = _recent_key(tenant)
+    with client.pipeline() as pipeline:
+        pipeline.lpush(key, "failed" if failed else "succeeded")
+        pipeline.ltrim(key, 0, RECENT_CALLS - 1)
+        pipeline.expire(key, RECENT_SECONDS)
+        pipeline.lrange(key, 0, -1)
+        recent: list[bytes] = pipeline.execute()[-1]
+    return recent
 
 
 @contextlib.contextmanager

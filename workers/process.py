@@ -86,7 +86,7 @@ def declare_actors(broker: Broker, context: Context, settings: Settings) -> None
         # What failed is in the log and with the batches, and is tried again a second later for as long as it lasts.
         # Dramatiq would log a traceback for each message, and give up after a few.
         try:
-            apply_open_batches(context.engine)
+            apply_open_batches(context.engine, context.process_id)
         except PutOffError:
             context.apply_again.append(UUID(batch_id))
         except Exception as error:  # noqa: BLE001 - it is in the log

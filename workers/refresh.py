@@ -16,8 +16,10 @@ from http import HTTPStatus
 from typing import Any
 
 from pydantic import ValidationError
+from redis.exceptions import RedisError
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
 
 from ampeco.client import Answer, Client
 from ampeco.errors import ApiError, Forbidden, NotFound, RateLimited, Unauthorised, Unavailable
@@ -69,6 +71,14 @@ LISTING_MARGIN = timedelta(seconds=30)
 #: Short, so that a tenant with much to read shares the threads with the others.
 TIME_BUDGET_SECONDS = 5.0
 
+#: A round that failed by a fault of ours is left for this long: of Postgres's, which is most often over
+#: by then, or of any other kind, so that it does not use up the tenant's calls.
+PASSING_DELAY = timedelta(seconds=1)
+FAULT_DELAY = timedelta(seconds=30)
+
+#: For how long a Postgres that is away is waited for, to give back what is in hand.
+GIVE_BACK_SECONDS = 60.0
+
 #: A tenant that gave no usable answer is left alone for this long, doubled with each failure.
 UNAVAILABLE_PAUSE_SECONDS = 10.0
 LONGEST_UNAVAILABLE_PAUSE_SECONDS = 300.0
@@ -109,15 +119,44 @@ def refresh_tenant(context: Context, tenant: str) -> int:
         settled = 0
         while time.monotonic() < deadline:
             with context.engine.begin() as connection:
-                requests = refresh_queue.claim(connection, tenant, most=MOST_REQUESTS)
+                requests = refresh_queue.claim(connection, tenant, most=MOST_REQUESTS, holder=context.process_id)
             if not requests:
                 break
             round_ = _Round(context, tenant, requests, deadline)
-            round_.run()
+            try:
+                round_.run()
+            except BaseException as error:
+                _give_back(context, tenant, requests, error)
+                raise
             settled += round_.settled
             if round_.left:
                 break
         return settled
+
+
+def _give_back(context: Context, tenant: str, requests: Sequence[RefreshRequest], error: BaseException) -> None:
+    """Free what a round that failed still has in hand; where Postgres stays away, the leases run out.
+
+    What it settled, or left for later, is no longer under its claim and stays as it is.
+    """
+    passing = isinstance(error, RedisError) or (isinstance(error, Exception) and is_passing(error))
+
+    def attempt() -> None:
+        with context.engine.begin() as connection:
+            delay = PASSING_DELAY if passing else FAULT_DELAY
+            refresh_queue.postpone(connection, tenant, requests, delay=delay, error=None, counts=not passing)
+
+    # A Postgres that comes back from a crash is waited for: this thread has nothing else to do.
+    patient = Retrying(
+        retry=retry_if_exception_type(SQLAlchemyError),
+        wait=wait_random_exponential(multiplier=0.1, max=1),
+        stop=stop_after_delay(GIVE_BACK_SECONDS),
+        reraise=True,
+    )
+    try:
+        patient(attempt)
+    except SQLAlchemyError as failure:
+        logger.warning("reads stay leased", tenant=tenant, reads=len(requests), error=type(failure).__name__)
 
 
 class _Round:
@@ -153,8 +192,6 @@ class _Round:
                 self._leave_kind()
             while self.open and time.monotonic() < self._deadline:
                 self._read_one(client, next(iter(self.open.values())))
-            if self._calls:
-                recovered(self._context.redis, self._tenant)
             self._leave(timedelta(0), None, counts=False)
         except Forbidden as error:
             note_refusal(self._context, self._tenant, self._kind, error)
@@ -180,7 +217,9 @@ class _Round:
             return
         with self._context.engine.begin() as connection:
             stored = known(connection, self._tenant, self._kind, [request.entity_id for request in moot])
-            self._finish(connection, [request for request in moot if stored[request.entity_id].is_whole])
+            done = [request for request in moot if stored[request.entity_id].is_whole]
+            refresh_queue.finish(connection, self._tenant, done)
+        self._note_settled(done)
 
     def _await_walk(self) -> None:
         """Leave what the first walk through the kind's listing will show."""
@@ -189,8 +228,9 @@ class _Round:
         if len(unknown) < LEAST_FOR_A_WALK:
             return
         with self._context.engine.begin() as connection:
-            if not self._was_walked(connection):
-                self._postpone(connection, unknown, WALK_DELAY, None, counts=False)
+            if self._was_walked(connection):
+                return
+        self._postpone(unknown, WALK_DELAY, None, counts=False)
 
     def _was_walked(self, connection: Connection) -> bool:
         cursor = walks.cursors(connection, [self._tenant]).get((self._tenant, self._kind))
@@ -220,6 +260,7 @@ class _Round:
                     raise
                 logger.warning("listing failed", tenant=self._tenant, kind=self._kind, error=str(error))
                 return
+            recovered(self._context.redis, self._tenant)
             # By id, as a page may list one twice.
             wanted = list({one.resource.id: one for one in page.answers if (one.resource.id, "") in self.open}.values())
             self._take(client, wanted)
@@ -262,6 +303,7 @@ class _Round:
         except (ApiError, ValidationError, ValueError) as error:
             self._fail(request, error)
         else:
+            recovered(self._context.redis, self._tenant)
             API_READS.labels(self._tenant, "gone" if gone else "found").inc()
             self._store_one(request, found, gone=gone)
 
@@ -271,6 +313,7 @@ class _Round:
         except DBAPIError as error:
             if is_passing(error):
                 raise
+            # Our models take what Postgres does not: the others are not to wait for it.
             self._fail(request, error)
 
     def _is_alone_refused(self) -> bool:
@@ -286,27 +329,32 @@ class _Round:
         logs = LogReads(are_optional=True)
         wanted = self._wanted([answer.resource.id for answer in answers], logs)
         found, requests = Findings(), []
+        failure: ApiError | HeldBackError | None = None
         for answer in answers:
             request = self.open[answer.resource.id, ""]
             try:
                 one = findings_of_answer(self._kind, client, answer, wanted[request.entity_id])
-            except _OF_THE_TENANT:
-                raise
+            except (*_OF_THE_TENANT, HeldBackError) as error:
+                if isinstance(error, ApiError) and is_of_one(error):
+                    self._fail(request, error)
+                failure = error
+                break  # what was understood before it is stored all the same
             except (ApiError, ValidationError, ValueError) as error:
                 self._fail(request, error)
                 continue
             found.add(one)
             requests.append(request)
         API_READS.labels(self._tenant, "listed").inc(len(requests))
-        if not requests:
-            return
-        try:
-            self._store(found, requests)
-        except DBAPIError as error:
-            if is_passing(error):
-                raise
-            # Postgres refuses a value of one of them: they stay in hand, and are read one by one.
-            logger.warning("page refused", tenant=self._tenant, kind=self._kind, error=describe(error))
+        if requests:
+            try:
+                self._store(found, requests)
+            except DBAPIError as error:
+                if is_passing(error):
+                    raise
+                # Postgres refuses a value of one of them: they stay in hand, and are read one by one.
+                logger.warning("page refused", tenant=self._tenant, kind=self._kind, error=describe(error))
+        if failure is not None:
+            raise failure
         logs.end()
 
     def _wanted(self, ids: Sequence[int], logs: LogReads) -> dict[int, Wanted]:
@@ -315,16 +363,6 @@ class _Round:
         return {entity_id: Wanted(entity_id, stored[entity_id], logs) for entity_id in ids}
 
     def _store(self, found: Findings, requests: Sequence[RefreshRequest], *, gone: bool = False) -> None:
-        in_hand = dict(self.open)
-        try:
-            self._write(found, requests, gone=gone)
-        except Exception:
-            self.open = in_hand  # nothing was committed
-            raise
-        self._is_trial = False
-        self._refused_in_a_row = 0
-
-    def _write(self, found: Findings, requests: Sequence[RefreshRequest], *, gone: bool) -> None:
         ids = [request.entity_id for request in requests]
         with self._context.engine.begin() as connection:
             if self._is_trial:
@@ -341,12 +379,15 @@ class _Round:
                 for request in requests
                 if gone or self._is_settled(request, stored[request.entity_id], was_found=bool(found.facts))
             ]
-            self._finish(connection, done)
-            for request in requests:
-                if request not in done:
-                    why = "no listing shows it yet" if request.reference else "the API still shows an older state"
-                    self._postpone(connection, [request], _retry_delay(request.attempts), why, counts=True)
+            refresh_queue.finish(connection, self._tenant, done)
             record_drift(connection, self._tenant, found.drift)
+        self._is_trial = False
+        self._refused_in_a_row = 0
+        self._note_settled(done)
+        for request in requests:
+            if request not in done:
+                why = "no listing shows it yet" if request.reference else "the API still shows an older state"
+                self._postpone([request], _retry_delay(request.attempts), why, counts=True)
 
     def _is_settled(self, request: RefreshRequest, stored: Known, *, was_found: bool) -> bool:
         if request.reference:
@@ -358,8 +399,8 @@ class _Round:
             return True
         return False
 
-    def _finish(self, connection: Any, requests: Sequence[RefreshRequest]) -> None:
-        refresh_queue.finish(connection, self._tenant, requests)
+    def _note_settled(self, requests: Sequence[RefreshRequest]) -> None:
+        """Count reads that were finished, once that is committed."""
         for request in requests:
             del self.open[request.key]
             self.settled += 1
@@ -370,20 +411,18 @@ class _Round:
         described = _describe(error)
         logger.warning("read failed", **_labels(request), error=described)
         API_READS.labels(self._tenant, type(error).__name__.lower()).inc()
-        with self._context.engine.begin() as connection:
-            self._postpone(connection, [request], _retry_delay(request.attempts), described, counts=True)
+        self._postpone([request], _retry_delay(request.attempts), described, counts=True)
 
     def _leave(self, delay: timedelta, error: str | None, *, counts: bool) -> None:
-        if not self.open:
-            return
-        self.left = True
-        with self._context.engine.begin() as connection:
-            self._postpone(connection, list(self.open.values()), delay, error, counts=counts)
+        if self.open:
+            self.left = True
+            self._postpone(list(self.open.values()), delay, error, counts=counts)
 
     def _postpone(
-        self, connection: Any, requests: Sequence[RefreshRequest], delay: timedelta, error: str | None, *, counts: bool
+        self, requests: Sequence[RefreshRequest], delay: timedelta, error: str | None, *, counts: bool
     ) -> None:
-        refresh_queue.postpone(connection, self._tenant, requests, delay=delay, error=error, counts=counts)
+        with self._context.engine.begin() as connection:
+            refresh_queue.postpone(connection, self._tenant, requests, delay=delay, error=error, counts=counts)
         for request in requests:
             del self.open[request.key]
 
@@ -427,6 +466,8 @@ def _retry_delay(attempts: int) -> timedelta:
 
 
 def _describe(error: Exception) -> str:
+    if isinstance(error, DBAPIError):
+        return describe(error)
     if isinstance(error, ValidationError):
         found = error.errors(include_input=False, include_url=False, include_context=False)[0]
         return f"{'.'.join(str(part) for part in found['loc'])}: {found['msg']}"

@@ -10,10 +10,12 @@ from uuid import UUID
 import psycopg
 from sqlalchemy import Engine, text
 
-from storage import attempts
+from storage import attempts, processes
 from storage import batches as inbox
 from storage.database_url import conninfo
+from storage.ids import uuid7
 from storage.inbox import Entry, Group, commit_groups
+from storage.processes import LOST_AFTER, Process
 
 PLENTY = {"most_batches": 100, "most_notifications": 1000, "most_bytes": 10**9}
 
@@ -84,6 +86,29 @@ def test_a_lease_that_ran_out_lets_another_worker_in(database_url: str, engine: 
         connection.execute(text("UPDATE ingest.batch SET lease_expires_at = now() - interval '1 second'"))
     (batch,) = claim(engine)
     assert batch.attempts == 2
+
+
+def test_the_batches_of_a_process_that_went_away_are_free_and_sent_again(database_url: str, engine: Engine) -> None:
+    # Given batches in the hands of a process that lives, and of one that gave its own back for a while
+    commit(database_url, group("a", b"1"))
+    holder = Process(uuid7(), "work apply", "host", 1, "1.2.3")
+    with engine.begin() as connection:
+        processes.register(connection, holder)
+        assert len(inbox.claim(connection, **PLENTY, holder=holder.process_id)) == 1
+    commit(database_url, group("b", b"2"))
+    with engine.begin() as connection:
+        (later,) = inbox.claim(connection, **PLENTY, holder=holder.process_id)
+        inbox.give_back(connection, "b", [later.batch_id], after=timedelta(hours=1), error="Postgres went away")
+    assert claim(engine) == []
+    # When it beats no more
+    with engine.begin() as connection:
+        connection.execute(
+            text("UPDATE ingest.process SET seen_at = now() - :age"), {"age": LOST_AFTER + timedelta(seconds=1)}
+        )
+    # Then the sweep sends what it held, another takes it up, and the delay of the other batch stays
+    with engine.begin() as connection:
+        assert len(inbox.overdue(connection, age=timedelta(0), most=10)) == 1
+    assert [(batch.tenant, batch.attempts) for batch in claim(engine)] == [("a", 2)]
 
 
 def test_a_batch_given_back_waits_and_says_why(database_url: str, engine: Engine) -> None:

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from uuid import UUID
 
+import pytest
 from sqlalchemy import Connection, text
 
-from storage import refresh_queue
+from storage import processes, refresh_queue
 from storage.facts import presence
 from storage.findings import Entity, Findings
 from storage.fold import Fold
+from storage.ids import uuid7
 from storage.known import known
+from storage.processes import LOST_AFTER, Process
 from storage.refresh_queue import RefreshRequest
 from storage.upsert import upsert
 from tests.support.facts import apply, row, sample, wanted
@@ -70,6 +76,88 @@ def test_a_claimed_read_is_nobody_elses_until_its_lease_runs_out(connection: Con
     assert request.attempts == 2
 
 
+def registered(connection: Connection) -> UUID:
+    process = Process(uuid7(), "work refresh", "host", 1, "1.2.3")
+    processes.register(connection, process)
+    return process.process_id
+
+
+def not_seen(connection: Connection, process_id: UUID) -> None:
+    """Let the process beat no more, for as long as makes it count as gone."""
+    connection.execute(
+        text("UPDATE ingest.process SET seen_at = now() - :age WHERE process_id = :id"),
+        {"age": LOST_AFTER + timedelta(seconds=1), "id": process_id},
+    )
+
+
+@pytest.mark.parametrize("end", [not_seen, processes.leave], ids=["that went away", "that stopped"])
+def test_what_a_process_had_in_hand_is_free_at_once(
+    connection: Connection, end: Callable[[Connection, UUID], None]
+) -> None:
+    # Given a read in the hands of a process that lives
+    holder = registered(connection)
+    want(connection, "evse", 902, "unknown")
+    assert len(refresh_queue.claim(connection, "t", most=10, holder=holder)) == 1
+    assert refresh_queue.due_tenants(connection) == []
+    assert refresh_queue.claim(connection, "t", most=10, holder=registered(connection)) == []
+    # When it lives no more
+    end(connection, holder)
+    # Then another is woken for the read, and has it in hand
+    assert refresh_queue.due_tenants(connection) == ["t"]
+    assert len(refresh_queue.claim(connection, "t", most=10, holder=registered(connection))) == 1
+
+
+def test_a_process_that_is_not_registered_keeps_its_claim_for_the_lease(connection: Connection) -> None:
+    want(connection, "evse", 902, "unknown")
+    assert len(refresh_queue.claim(connection, "t", most=10, holder=uuid7())) == 1
+    assert refresh_queue.claim(connection, "t", most=10) == []
+
+
+def taken_over(connection: Connection) -> tuple[RefreshRequest, RefreshRequest]:
+    """One read in the hands of two: of a process that lost its lease, and of the one that has it now."""
+    want(connection, "evse", 902, "unknown")
+    (late,) = refresh_queue.claim(connection, "t", most=10)
+    # All of a test is one transaction, in which time stands still.
+    connection.execute(
+        text("UPDATE ingest.refresh_request SET lease_expires_at = now() - interval '1 s', marked_at = now()")
+    )
+    (now,) = refresh_queue.claim(connection, "t", most=10)
+    return replace(late, leased_until=late.leased_until - timedelta(seconds=1)), now
+
+
+def test_a_read_that_lost_its_lease_leaves_alone_what_another_has_in_hand(connection: Connection) -> None:
+    late, now = taken_over(connection)
+    refresh_queue.postpone(connection, "t", [late], delay=timedelta(hours=1), error="down", counts=True)
+    refresh_queue.finish(connection, "t", [late])
+    assert refresh_queue.due_tenants(connection) == []
+    refresh_queue.finish(connection, "t", [now])
+    assert wanted(connection) == {}
+
+
+def test_a_read_that_lost_its_lease_does_not_end_what_is_asked_for_since(connection: Connection) -> None:
+    # Given a read that another process took over and finished
+    late, now = taken_over(connection)
+    refresh_queue.finish(connection, "t", [now])
+    # When the entity is marked, and then the late one ends
+    want(connection, "evse", 902, "unknown")
+    refresh_queue.postpone(connection, "t", [late], delay=timedelta(hours=1), error="down", counts=True)
+    refresh_queue.finish(connection, "t", [late])
+    # Then the entity is still to be read, and now
+    assert len(claim(connection)) == 1
+
+
+def test_statuses_are_read_before_all_else(connection: Connection) -> None:
+    # Given a read of each kind, the most urgent ones last
+    connection.execute(text("INSERT INTO charging.session (tenant, session_id) VALUES ('t', 7)"))
+    for kind in ("tariff", "transaction", "location", "charge_point", "evse"):
+        want(connection, kind, 1, "unknown")
+    want(connection, "session", 7, "unknown")
+    # When they are claimed one after another
+    order = [claim(connection)[0].entity for _ in range(6)]
+    # Then a running session goes before EVSEs, these before charge points, and these before the rest
+    assert order == ["session", "evse", "charge_point", "location", "transaction", "tariff"]
+
+
 def test_a_postponed_read_waits_and_says_why(connection: Connection) -> None:
     want(connection, "evse", 902)
     (request,) = claim(connection)
@@ -96,8 +184,8 @@ def test_a_start_notice_wants_the_session_after_a_while_and_its_evse_at_once(con
         ("evse", 902): "unknown",
         ("charge_point", 418): "unknown",
     }
-    assert {request.entity for request in claim(connection)} == {"charge_point"}
     assert {request.entity for request in claim(connection)} == {"evse"}
+    assert {request.entity for request in claim(connection)} == {"charge_point"}
     assert claim(connection) == []
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import timedelta
+from random import Random
 
 import pytest
 import redis
@@ -14,7 +15,7 @@ from ampeco.tenants import Tenant
 from storage.usage import CallReason, Calls, spent
 from workers.broker import create_redis
 from workers.budget import Gate, HeldBackError, Usage
-from workers.pause import fail, pause, paused_for, recovered
+from workers.pause import fail, pause, pause_reason, paused_for, recovered
 
 #: Ten in a window of ten seconds.
 PACE = 60
@@ -90,6 +91,46 @@ def test_a_tenant_that_goes_on_failing_is_asked_ever_more_rarely(client: redis.R
     assert paused_for(client, "t") > 50
     recovered(client, "t")
     assert fail(client, "t", 10, 60, "down") == 10
+
+
+def test_a_tenant_that_fails_now_and_then_is_left_alone_for_a_moment_each_time(client: redis.Redis) -> None:
+    # Given an API that answers one call in five with a failure, at random
+    chance = Random(1)
+    recovered(client, "t")
+    pauses = []
+    for _ in range(500):
+        if chance.random() < 0.2:
+            pauses.append(fail(client, "t", 10, 300, "down"))
+        else:
+            recovered(client, "t")
+    # Then its pauses do not grow: only a rare cluster of failures looks like one that is down
+    assert sorted(pauses)[int(len(pauses) * 0.9)] == 1
+    assert max(pauses) <= 20
+
+
+def test_a_tenant_that_goes_down_is_asked_ever_more_rarely_however_well_it_answered_before(client: redis.Redis) -> None:
+    for _ in range(100):
+        recovered(client, "t")
+    pauses = [fail(client, "t", 10, 300, "down") for _ in range(12)]
+    assert pauses == [1, 1, 1, 1, 1, 10, 20, 40, 80, 160, 300, 300]
+    # And one answer ends that
+    recovered(client, "t")
+    assert fail(client, "t", 10, 300, "down") == 10
+
+
+def test_what_a_tenant_asked_for_is_kept_to_whatever_else_fails_or_succeeds_meanwhile(client: redis.Redis) -> None:
+    # Given a tenant that asks to be left alone for longer than any pause of our own
+    pause(client, "t", 3_000, "GET /x answered 429")
+    # When calls that were under way fail, succeed, or are asked to wait less
+    fail(client, "t", 10, 300, "down")
+    pause(client, "t", 2, "GET /y answered 429")
+    recovered(client, "t")
+    # Then it holds
+    assert 2_990 < paused_for(client, "t") <= 3_000
+    assert pause_reason(client, "t") == "GET /x answered 429"
+    # And a longer one takes its place
+    pause(client, "t", 3_600, "GET /z answered 429")
+    assert 3_590 < paused_for(client, "t") <= 3_600
 
 
 def test_calls_are_counted_by_tenant_and_reason(client: redis.Redis, engine: Engine) -> None:

@@ -1,0 +1,337 @@
+"""``python -m bench.staleness``: how long a row is behind its tenant while everything goes wrong at once.
+
+A stand-in tenant lives in real time beside a whole service. Once the fleet is known, a share of its
+notifications is lost, its API answers a share of the calls with 429 or 500, and the process that reads the
+API is killed again and again. Meanwhile each EVSE's status at the tenant is compared with the stored one,
+several times a second, and each read that was asked for is timed until it is done.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Annotated, Any
+
+import orjson
+import psycopg
+import typer
+import uvicorn
+from pydantic import SecretStr
+from rich.console import Console
+from rich.table import Table
+
+from ampeco.client import Client
+from bench.processes import BenchError, free_port, leave_in_order, running, stop, wait_until_answers
+from receiver.embedded import embedded_servers
+from receiver.service import bring_up_to_date
+from simulator.app import Simulator
+from simulator.fleet import Notification
+from simulator.settings import Faults, TenantSettings
+from storage.database import conninfo
+from workers import subscriptions
+from workers.broker import APPLY_QUEUE, RECONCILE_QUEUE, REFRESH_QUEUE
+from workers.settings import Settings, load_settings
+
+TENANT = "bench"
+TOKEN = "bench-token-that-opens-nothing"
+
+#: The most that is waited for the fleet to be known.
+KNOWN_SECONDS = 300
+
+#: How often the stored statuses are compared with the tenant's.
+POLL_SECONDS = 0.25
+
+#: The longest that a row may be behind its tenant, seconds.
+GOAL_SECONDS = 60
+
+#: At this hour (UTC) most vehicles come: the tenant's clock starts at the last one that has been.
+BUSY_HOUR = 17
+
+#: The most sessions that the stand-in tenant can have: every vehicle changes its EVSE's status four times.
+SESSIONS_A_DAY = 48
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+@dataclass
+class Waits:
+    """How long something took, each time; ``open`` counts those that were not over at the end."""
+
+    seconds: list[float] = field(default_factory=list)
+    open: int = 0
+
+    def row(self, name: str) -> list[str]:
+        if not self.seconds:
+            return [name, "0", "0", "", "", "", ""]
+        ordered = sorted(self.seconds)
+        late = sum(one > GOAL_SECONDS for one in ordered)
+        p99 = ordered[min(int(len(ordered) * 0.99), len(ordered) - 1)]
+        figures = [statistics.median(ordered), p99, ordered[-1]]
+        return [name, f"{len(ordered):,}", str(self.open), *(f"{one:.1f}" for one in figures), f"{late:,}"]
+
+
+class Tenant:
+    """The stand-in tenant, in a thread of this process so that its truth can be read without its API."""
+
+    def __init__(self, evses: int, port: int) -> None:
+        now = datetime.now(UTC)
+        busy = now.replace(hour=BUSY_HOUR, minute=0, second=0, microsecond=0)
+        settings = TenantSettings(
+            start=busy if busy <= now else busy - timedelta(days=1),
+            evses=evses,
+            charge_points=max(evses // 2, 1),
+            locations=max(evses // 10, 1),
+            sessions_a_day=SESSIONS_A_DAY,
+        )
+        self.simulator = Simulator(settings, token=TOKEN, speed=1, most_tries=8)
+        #: EVSE and time of the statuses whose notification was lost.
+        self.lost: set[tuple[int, datetime]] = set()
+        self._watch_losses()
+        config = uvicorn.Config(
+            self.simulator.guard, host="127.0.0.1", port=port, log_config=None, access_log=False, date_header=False
+        )
+        self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(target=self._server.run, daemon=True)
+
+    def _watch_losses(self) -> None:
+        mishaps = self.simulator.mishaps
+        pass_on = mishaps.pass_on
+
+        def watched(notifications: Iterable[Notification], now: datetime) -> list[Notification]:
+            told = list(notifications)
+            if not mishaps.faults.drop:
+                return pass_on(told, now)
+            sent = pass_on(told, now)
+            went = {id(one) for one in sent}
+            for one in told:
+                if one.name == "HardwareStatusNotification" and id(one) not in went:
+                    body = orjson.loads(one.body)
+                    if "evseId" in body:
+                        self.lost.add((body["evseId"], datetime.fromisoformat(body["timestamp"])))
+            return sent
+
+        mishaps.pass_on = watched  # type: ignore[method-assign]
+
+    def __enter__(self) -> Tenant:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.should_exit = True
+        self._thread.join(30)
+
+
+class Killed:
+    """A process that is killed after a random time and started again, until it is stopped."""
+
+    def __init__(self, arguments: list[str], environment: Mapping[str, str], log: Path, every_seconds: float) -> None:
+        self._command = [sys.executable, "-m", *arguments]
+        self._environment = os.environ | dict(environment)
+        self._log = log
+        self._every = every_seconds
+        self._chance = random.Random(1)
+        self._ended = threading.Event()
+        self.kills = 0
+        self.process = self._start()
+        self._thread = threading.Thread(target=self._kill, daemon=True)
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        with self._log.open("ab") as output:
+            return subprocess.Popen(self._command, env=self._environment, process_group=0, stdout=output, stderr=output)
+
+    def begin(self) -> None:
+        if self._every:
+            self._thread.start()
+
+    def _kill(self) -> None:
+        while not self._ended.wait(self._chance.uniform(0.5, 1.5) * self._every):
+            self.process.send_signal(signal.SIGKILL)
+            self.process.wait()
+            self.kills += 1
+            self.process = self._start()
+
+    def end(self) -> None:
+        self._ended.set()
+        if self._thread.is_alive():
+            self._thread.join(30)
+        stop(self.process)
+
+
+class Watch:
+    """Compares the tenant with the database, look by look."""
+
+    def __init__(self, tenant: Tenant, connection: psycopg.Connection[Any]) -> None:
+        self._tenant = tenant
+        self._connection = connection
+        self._seen = {evse.id: len(evse.hardware) for evse in tenant.simulator.fleet.tenant.live_evses()}
+        #: EVSEs whose status is not stored yet: since when by our clock, and whether its notification was lost.
+        self._behind: dict[int, tuple[float, bool]] = {}
+        #: Reads that are not done: since when by our clock.
+        self._asked: dict[tuple[str, int, datetime], float] = {}
+        self.told, self.lost, self.reads, self.urgent = Waits(), Waits(), Waits(), Waits()
+
+    def look(self) -> None:
+        now = time.monotonic()
+        self._look_at_statuses(now)
+        self._look_at_reads(now)
+
+    def _look_at_statuses(self, now: float) -> None:
+        rows = self._connection.execute(
+            "SELECT evse_id, hardware_status FROM charging.evse WHERE tenant = %s", (TENANT,)
+        )
+        stored = dict(rows.fetchall())
+        for evse in self._tenant.simulator.fleet.tenant.live_evses():
+            before = self._seen.get(evse.id, len(evse.hardware))
+            self._seen[evse.id] = len(evse.hardware)
+            if len(evse.hardware) > before and evse.id not in self._behind:
+                was_lost = (evse.id, evse.hardware[-1].at) in self._tenant.lost
+                self._behind[evse.id] = (now - POLL_SECONDS / 2, was_lost)
+            if evse.id in self._behind and stored.get(evse.id) == evse.status:
+                since, was_lost = self._behind.pop(evse.id)
+                (self.lost if was_lost else self.told).seconds.append(now - since)
+
+    def _look_at_reads(self, now: float) -> None:
+        rows = self._connection.execute(
+            "SELECT entity, entity_id, marked_at FROM ingest.refresh_request WHERE reason <> 'gone'"
+            " AND NOT EXISTS (SELECT FROM ingest.refusal WHERE kind = entity)"
+        )
+        waiting = {(entity, entity_id, marked_at) for entity, entity_id, marked_at in rows}
+        for one in self._asked.keys() - waiting:
+            self._waits(one).seconds.append(now - self._asked.pop(one))
+        for one in waiting - self._asked.keys():
+            self._asked[one] = now
+
+    def _waits(self, read: tuple[str, int, datetime]) -> Waits:
+        return self.urgent if read[0] in ("evse", "charge_point", "session") else self.reads
+
+    def end(self) -> None:
+        """Count what is not over by its age."""
+        now = time.monotonic()
+        for since, was_lost in self._behind.values():
+            waits = self.lost if was_lost else self.told
+            waits.seconds.append(now - since)
+            waits.open += 1
+        for read, since in self._asked.items():
+            self._waits(read).seconds.append(now - since)
+            self._waits(read).open += 1
+
+
+@contextlib.contextmanager
+def stand(
+    evses: int, folder: Path, calls_per_minute: int, reconcile_seconds: int, kill_seconds: float
+) -> Iterator[Any]:
+    """A tenant, its service and the process that will be killed, running."""
+    log = folder / "bench.log"
+    ports = {name: free_port() for name in ("tenant", "receiver")}
+    tenants_file = folder / "tenants.toml"
+    tenants_file.write_text(
+        f'[tenants.{TENANT}]\nbase_url = "http://127.0.0.1:{ports["tenant"]}"\ntoken = "{TOKEN}"\n'
+        f"calls_per_minute = {calls_per_minute}\n"
+    )
+    settings: Settings = load_settings().model_copy(
+        update={"data_dir": folder, "database_url": None, "redis_url": None}
+    )
+    with contextlib.ExitStack() as stack:
+        ready = stack.enter_context(embedded_servers(settings))
+        bring_up_to_date(ready)
+        environment = {
+            "DATABASE_URL": ready.required_database_url(),
+            "REDIS_URL": ready.required_redis_url(),
+            "TENANTS_FILE": str(tenants_file),
+            "RECEIVER_HOST": "127.0.0.1",
+            "RECEIVER_PORT": str(ports["receiver"]),
+            "RECEIVER_OPERATOR_PORT": "0",
+            "RECEIVER_RECONCILE_INTERVAL": str(reconcile_seconds),
+            "RECEIVER_LOG_FORMAT": "json",
+        }
+        tenant = stack.enter_context(Tenant(evses, ports["tenant"]))
+        stack.enter_context(running("receiver", ["receiver", "serve"], environment, log))
+        wait_until_answers("tenant", ports["tenant"], log, "/")
+        wait_until_answers("receiver", ports["receiver"], log)
+        for queue in (APPLY_QUEUE, RECONCILE_QUEUE):
+            stack.enter_context(running(f"work {queue}", ["receiver", "work", "--queue", queue], environment, log))
+        killed = Killed(["receiver", "work", "--queue", REFRESH_QUEUE], environment, log, kill_seconds)
+        stack.callback(killed.end)
+        configured = settings.model_copy(update={"tenants_file": tenants_file}).tenants[TENANT]
+        with Client(configured.url, SecretStr(TOKEN)) as client:
+            url = subscriptions.callback_url(f"http://127.0.0.1:{ports['receiver']}", TENANT)
+            subscriptions.subscribe(client, configured, url)
+        connection = stack.enter_context(psycopg.connect(conninfo(ready.required_database_url()), autocommit=True))
+        yield tenant, killed, connection
+
+
+def _is_known(connection: psycopg.Connection[Any]) -> bool:
+    """Whether the fleet was listed once, and the reads of EVSEs that this asked for are made."""
+    row = connection.execute(
+        "SELECT (SELECT count(*) FROM ingest.sync_cursor WHERE kind IN ('charge_point', 'evse')),"
+        " (SELECT count(*) FROM ingest.refresh_request WHERE marked_at < now() - interval '30 s' AND entity = 'evse')"
+    ).fetchone()
+    return row is not None and row[0] == 2 and row[1] == 0
+
+
+@app.command()
+def main(
+    evses: Annotated[int, typer.Option(min=1, help="Size of the fleet.")] = 2_000,
+    minutes: Annotated[float, typer.Option(min=0.1, help="For how long it goes wrong.")] = 3,
+    drop: Annotated[float, typer.Option(min=0, max=1, help="Share of notifications that are lost.")] = 0.2,
+    api_429: Annotated[float, typer.Option("--api-429", min=0, max=1, help="Share of answers that are 429.")] = 0.1,
+    api_500: Annotated[float, typer.Option("--api-500", min=0, max=1, help="Share of answers that are 500.")] = 0.1,
+    kill_seconds: Annotated[float, typer.Option(min=0, help="A kill after so long on average; 0: never.")] = 20,
+    calls_per_minute: Annotated[int, typer.Option(min=6, help="The tenant's pace.")] = 600,
+    reconcile_seconds: Annotated[int, typer.Option(min=10, help="How often it is reconciled.")] = 30,
+) -> None:
+    """Measure how long statuses and reads are behind while everything goes wrong, and print one table."""
+    tell = Console(stderr=True, highlight=False)
+    with (
+        tempfile.TemporaryDirectory(prefix="ampeco-stale-") as made,
+        stand(evses, Path(made), calls_per_minute, reconcile_seconds, kill_seconds) as (tenant, killed, connection),
+    ):
+        tell.print("waiting until the fleet is known")
+        deadline = time.monotonic() + KNOWN_SECONDS
+        began = time.monotonic()
+        while not _is_known(connection):
+            if time.monotonic() > deadline:
+                raise BenchError(f"the fleet was not known within {KNOWN_SECONDS} s")
+            time.sleep(1)
+        tell.print(f"known after {time.monotonic() - began:.0f} s")
+        tell.print(f"everything goes wrong for {minutes:g} minutes")
+        tenant.simulator.mishaps.faults = Faults(drop=drop, api_429=api_429, api_500=api_500)
+        watch = Watch(tenant, connection)
+        killed.begin()
+        ends_at = time.monotonic() + minutes * 60
+        while time.monotonic() < ends_at:
+            began = time.monotonic()
+            watch.look()
+            time.sleep(max(POLL_SECONDS - (time.monotonic() - began), 0.01))
+        watch.end()
+        table = Table(title=f"Seconds behind the tenant, {evses:,} EVSEs", title_justify="left")
+        for heading in ("", "Times", "Open", "p50", "p99", "Longest", f"Over {GOAL_SECONDS} s"):
+            table.add_column(heading, justify="left" if not heading else "right")
+        together = Waits(watch.told.seconds + watch.lost.seconds, watch.told.open + watch.lost.open)
+        table.add_row(*together.row("EVSE statuses"))
+        table.add_row(*watch.told.row("… whose notification was sent"))
+        table.add_row(*watch.lost.row("… whose notification was lost"))
+        table.add_row(*watch.urgent.row("reads of EVSEs, charge points, sessions"))
+        table.add_row(*watch.reads.row("reads of other kinds"))
+        table.caption = f"{killed.kills} kills; {sum(tenant.simulator.guard.calls.values()):,} calls answered"
+    Console(width=110).print(table)
+
+
+if __name__ == "__main__":
+    leave_in_order()
+    try:
+        app()
+    except BenchError as problem:
+        sys.exit(f"bench: {problem}")

@@ -1,0 +1,322 @@
+"""Statements that wait for another transaction heed what that transaction did.
+
+In READ COMMITTED a statement sees what was committed before it began, and of a row that it waited for
+what stands there now; of everything else it keeps its older view.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Any
+
+from sqlalchemy import Connection, Engine, text
+
+from storage import arrivals, batches, refresh_queue, refusals, replay, resends, swap, uptime, walks
+from storage.drift import Drift, record_drift
+from storage.findings import Entity, Findings
+from storage.fold import Fold
+from storage.refresh_queue import RefreshRequest
+from storage.subscriptions import Claim
+from storage.upsert import upsert
+from storage.walks import Found, Walk
+from tests.integration.test_rebuild import compared
+from tests.support.facts import apply, findings, sample
+from tests.support.locks import after_waiting
+from tests.support.log import accept, execute, query
+from tests.unit.storage.test_revisions import finished
+from workers.apply import apply_open_batches
+
+NOW = datetime(2026, 3, 4, 8, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+
+
+def mark(connection: Connection, *entities: tuple[str, int]) -> None:
+    found = Findings()
+    found.wanted |= {Entity(*entity): "contested" for entity in entities}
+    refresh_queue.mark(connection, "t", found, [])
+
+
+def claimed(engine: Engine, *entities: tuple[str, int]) -> list[RefreshRequest]:
+    """Reads that were marked, and are in hand."""
+    with engine.begin() as connection:
+        mark(connection, *entities)
+    with engine.begin() as connection:
+        return refresh_queue.claim(connection, "t", most=10)
+
+
+def requests(engine: Engine) -> list[dict[str, Any]]:
+    return query(
+        engine,
+        "SELECT entity_id, generation, lease_expires_at IS NULL AS is_free, due_at <= now() AS is_due"
+        " FROM ingest.refresh_request ORDER BY entity, entity_id",
+    )
+
+
+def test_a_read_that_is_marked_while_its_end_waits_is_due_at_once(engine: Engine) -> None:
+    # Given two reads in hand
+    held = claimed(engine, ("evse", 1), ("evse", 2))
+    # When one of them is marked by a transaction that commits while the end of both waits for it
+    after_waiting(
+        engine,
+        lambda connection: mark(connection, ("evse", 1)),
+        lambda connection: refresh_queue.finish(connection, "t", held),
+    )
+    # Then that one is in no process's hands and due, and the other is done
+    assert requests(engine) == [{"entity_id": 1, "generation": 2, "is_free": True, "is_due": True}]
+
+
+def test_a_read_that_is_marked_while_it_is_being_put_off_is_put_off_and_free(engine: Engine) -> None:
+    held = claimed(engine, ("evse", 1))
+    after_waiting(
+        engine,
+        lambda connection: mark(connection, ("evse", 1)),
+        lambda connection: refresh_queue.postpone(connection, "t", held, delay=HOUR, error="down", counts=True),
+    )
+    assert requests(engine) == [{"entity_id": 1, "generation": 2, "is_free": True, "is_due": False}]
+
+
+def test_a_mark_that_waits_for_a_claim_survives_the_end_of_that_read(engine: Engine) -> None:
+    # Given a mark that waits for a claim
+    with engine.begin() as connection:
+        mark(connection, ("evse", 1))
+    held: list[RefreshRequest] = []
+    after_waiting(
+        engine,
+        lambda connection: held.extend(refresh_queue.claim(connection, "t", most=10)),
+        lambda connection: mark(connection, ("evse", 1)),
+    )
+    # When the read ends, then the entity is to be read again
+    with engine.begin() as connection:
+        refresh_queue.finish(connection, "t", held)
+    assert requests(engine) == [{"entity_id": 1, "generation": 2, "is_free": True, "is_due": True}]
+
+
+def test_a_mark_that_waits_for_the_end_of_a_read_is_a_new_request(engine: Engine) -> None:
+    held = claimed(engine, ("evse", 1))
+    after_waiting(
+        engine,
+        lambda connection: refresh_queue.finish(connection, "t", held),
+        lambda connection: mark(connection, ("evse", 1)),
+    )
+    assert requests(engine) == [{"entity_id": 1, "generation": 1, "is_free": True, "is_due": True}]
+
+
+def test_a_claim_waits_for_no_mark_and_takes_what_is_free(engine: Engine) -> None:
+    with engine.begin() as connection:
+        mark(connection, ("evse", 1), ("evse", 2))
+    with engine.begin() as marking, engine.begin() as claiming:
+        mark(marking, ("evse", 1))
+        assert [one.entity_id for one in refresh_queue.claim(claiming, "t", most=10)] == [2]
+    with engine.begin() as connection:
+        assert [one.generation for one in refresh_queue.claim(connection, "t", most=10)] == [2]
+
+
+def test_a_refusal_that_is_lifted_while_a_reader_waits_for_it_refuses_nothing(engine: Engine) -> None:
+    # Given a refusal whose hour is over
+    with engine.begin() as connection:
+        refusals.note(connection, "t", "user", "403")
+        connection.execute(text("UPDATE ingest.refusal SET ask_again_at = now() - interval '1 s'"))
+    # When a reader asks while another lifts it, then the kind may be read
+    permission = after_waiting(
+        engine,
+        lambda connection: refusals.lift(connection, "t", "user"),
+        lambda connection: refusals.may_ask(connection, "t", "user"),
+    )
+    assert permission == "open"
+
+
+def test_of_two_readers_one_tries_whether_a_kind_may_be_read_again(engine: Engine) -> None:
+    with engine.begin() as connection:
+        refusals.note(connection, "t", "user", "403")
+        connection.execute(text("UPDATE ingest.refusal SET ask_again_at = now() - interval '1 s'"))
+    permissions: list[str] = []
+
+    def ask(connection: Connection) -> str:
+        permissions.append(refusals.may_ask(connection, "t", "user"))
+        return permissions[-1]
+
+    assert after_waiting(engine, ask, ask) == "refused"
+    assert permissions == ["trial", "refused"]
+
+
+def test_batches_that_two_close_at_once_are_counted_once(engine: Engine) -> None:
+    accept(engine, sample("HardwareStatusNotification.evse"), sample("BootNotification"))
+    with engine.begin() as connection:
+        (batch,) = batches.claim(connection, most_batches=9, most_notifications=9, most_bytes=10**6)
+    close = partial(batches.close, tenant="t", batch_ids=[batch.batch_id])
+    after_waiting(engine, close, close)
+    assert query(engine, "SELECT settled FROM ingest.total") == [{"settled": 2}]
+
+
+def tell_session(connection: Connection, body: dict[str, Any]) -> None:
+    """Write what a notification says of its session, and nothing else that two would wait for first."""
+    found = findings(body)
+    facts = [fact for fact in found.facts if fact.entity == "session"]
+    upsert(connection, "t", Fold(facts), told_by=found.told_by)
+
+
+def test_a_session_that_another_stops_while_a_correction_waits_leaves_a_revision(engine: Engine) -> None:
+    # Given a session that runs
+    with engine.begin() as connection:
+        tell_session(connection, sample("SessionUpdateNotification.active"))
+    # When its correction waits for whoever stops it
+    after_waiting(
+        engine,
+        lambda connection: tell_session(connection, finished(0, billingStatus="pending")),
+        lambda connection: tell_session(connection, finished(5, billingStatus="completed")),
+    )
+    # Then what it was in between is kept
+    (revision,) = query(engine, "SELECT changed_from, changed_to FROM charging.session_revision")
+    assert revision["changed_from"]["billing_status"] == "pending"
+    assert revision["changed_to"]["billing_status"] == "completed"
+
+
+def test_an_older_fact_that_waits_for_a_newer_one_does_not_replace_it(engine: Engine) -> None:
+    older, newer = sample("HardwareStatusNotification.evse"), sample("HardwareStatusNotification.evse")
+    newer |= {"timestamp": "2026-03-04T11:00:00Z", "hardwareStatus": "charging"}
+    after_waiting(engine, lambda connection: apply(connection, newer), lambda connection: apply(connection, older))
+    assert query(engine, "SELECT hardware_status FROM charging.evse") == [{"hardware_status": "charging"}]
+
+
+CLAIM = Claim("t", "https://us.example/t", 1, NOW, NOW, "sound", None, None, 0, None, None)
+
+
+def test_a_resend_that_is_wanted_while_ampeco_is_being_asked_waits_its_quarter_of_an_hour(engine: Engine) -> None:
+    with engine.begin() as connection:
+        resends.want(connection, CLAIM, "person", None)
+
+    def ask(connection: Connection) -> None:
+        taken = resends.take(connection, "t", CLAIM.callback_url)
+        assert taken is not None
+        resends.settle(connection, taken, "asked")
+
+    wanted = after_waiting(engine, ask, lambda connection: resends.want(connection, CLAIM, "outage", NOW))
+    assert wanted.state == "waiting"
+    (row,) = query(engine, "SELECT max(tried_at) AS tried_at FROM ingest.resend")
+    assert wanted.due_at == row["tried_at"] + resends.INTERVAL
+
+
+def test_of_two_processes_one_takes_a_resend(engine: Engine) -> None:
+    with engine.begin() as connection:
+        resends.want(connection, CLAIM, "person", None)
+    take = partial(resends.take, tenant="t", callback_url=CLAIM.callback_url)
+    assert after_waiting(engine, take, take) is None
+
+
+def test_an_outcome_that_changes_while_it_is_forgotten_is_gone_and_counted(engine: Engine) -> None:
+    # Given a notification that failed
+    (entry,) = accept(engine, b"not JSON")
+    apply_open_batches(engine)
+    (failed,) = query(engine, "SELECT batch_id, received_at FROM ingest.outcome")
+
+    def ignore(connection: Connection) -> None:
+        outcome = batches.Outcome(
+            failed["batch_id"], entry.notification_id, failed["received_at"], "ignored", "unknown type"
+        )
+        batches.set_aside(connection, "t", [outcome])
+
+    # When one replay ignores it, and another that applies it waits for that
+    forgotten = after_waiting(
+        engine, ignore, lambda connection: replay.forget_outcomes(connection, "t", [entry.notification_id])
+    )
+    # Then it is neither, and counted as neither
+    assert forgotten == 1
+    assert query(engine, "SELECT ignored, failed FROM ingest.total") == [{"ignored": 0, "failed": 0}]
+    assert query(engine, "SELECT state FROM ingest.outcome") == []
+
+
+def test_a_swap_that_waits_for_a_newer_fact_leaves_it(engine: Engine) -> None:
+    # Given a row that is not what its log makes it
+    accept(engine, sample("HardwareStatusNotification.evse"))
+    apply_open_batches(engine)
+    execute(engine, "UPDATE charging.evse SET hardware_status = 'spoiled'")
+    compared(engine)
+    # When the swap meets a notification that is being applied
+    newer = sample("HardwareStatusNotification.evse") | {
+        "timestamp": "2026-03-04T11:00:00Z",
+        "hardwareStatus": "charging",
+    }
+    after_waiting(engine, lambda connection: apply(connection, newer), lambda connection: swap.swap(connection, "t"))
+    assert query(engine, "SELECT hardware_status FROM charging.evse") == [{"hardware_status": "charging"}]
+
+
+def begun(engine: Engine, kind: str = "evse") -> Walk:
+    with engine.begin() as connection:
+        walk = walks.begin(connection, "t", kind, "reconcile", None)
+        assert walk is not None
+        return walk
+
+
+def move(connection: Connection, walk: Walk, following: Sequence[tuple[str, str]] | None) -> bool:
+    return walks.move(connection, walk, Found(), began_at=NOW, following=None if following is None else [*following])
+
+
+def test_of_two_processes_one_begins_a_walk(engine: Engine) -> None:
+    begin = partial(walks.begin, tenant="t", kind="evse", purpose="reconcile", changed_since=None)
+    assert after_waiting(engine, begin, begin) is None
+
+
+def test_a_walk_that_begins_while_the_one_before_ends_is_a_new_one(engine: Engine) -> None:
+    walk = begun(engine)
+    another = after_waiting(
+        engine,
+        lambda connection: move(connection, walk, None),
+        lambda connection: walks.begin(connection, "t", "evse", "reconcile", None),
+    )
+    assert another is not None
+    assert another.walk_id != walk.walk_id
+
+
+def test_a_page_that_another_process_stores_first_is_stored_once(engine: Engine) -> None:
+    walk = begun(engine)
+    late = Walk(**{name: getattr(walk, name) for name in Walk.__slots__})
+    assert not after_waiting(
+        engine,
+        lambda connection: move(connection, walk, [("cursor", "a")]),
+        lambda connection: move(connection, late, [("cursor", "a")]),
+    )
+    assert query(engine, "SELECT pages FROM ingest.walk") == [{"pages": 1}]
+
+
+def test_an_absent_entity_that_is_being_marked_is_marked_once(engine: Engine) -> None:
+    # Given an EVSE that a walk through everything did not show
+    with engine.begin() as connection:
+        apply(connection, sample("HardwareStatusNotification.evse"))
+        connection.execute(text("DELETE FROM ingest.refresh_request"))
+    walk = begun(engine)
+    with engine.begin() as connection:
+        walks.move(connection, walk, Found(), began_at=datetime.now(UTC), following=None)
+    # When its mark waits for another one
+    absent = after_waiting(
+        engine,
+        lambda connection: mark(connection, ("evse", 902)),
+        lambda connection: walks.note_absent(connection, walk),
+    )
+    # Then that one stands
+    assert absent == 0
+    assert requests(engine) == [{"entity_id": 902, "generation": 1, "is_free": True, "is_due": True}]
+
+
+def test_an_outage_is_found_by_one_of_two_that_rise(engine: Engine) -> None:
+    execute(engine, "INSERT INTO ingest.uptime VALUES (now() - interval '2 hours', now() - interval '1 hour')")
+    assert after_waiting(engine, uptime.beat, uptime.beat) is None
+    assert query(engine, "SELECT count(*) AS rows FROM ingest.uptime") == [{"rows": 2}]
+
+
+def test_one_of_two_processes_counts_arrivals(engine: Engine) -> None:
+    take = partial(arrivals.take, tenant="t", interval=HOUR)
+    assert after_waiting(engine, take, take) is None
+
+
+def test_what_two_see_of_one_unknown_type_is_added_up(engine: Engine) -> None:
+    (entry,) = accept(engine, b"{}")
+
+    def see(connection: Connection) -> None:
+        seen = Drift()
+        seen.see_type("aNewType", {}, NOW, entry.notification_id)
+        record_drift(connection, "t", seen)
+
+    after_waiting(engine, see, see)
+    assert query(engine, "SELECT name, times FROM ingest.drift") == [{"name": "aNewType", "times": 2}]
