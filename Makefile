@@ -28,7 +28,7 @@ format: $(READY) ## Put the code in the one form
 	$(BIN)/ruff format .
 
 audit: $(READY) ## Ask the advisory database about every pinned dependency
-	UV_PROJECT_ENVIRONMENT=$(VENV) $(BIN)/uv sync --quiet --frozen --compile-bytecode --inexact --all-extras --group audit
+	$(BIN)/python .ci/environment.py $(VENV) --inexact --group audit
 	$(BIN)/python .ci/audit.py $(AUDIT)
 
 bench: $(READY) ## Print the benchmark table
@@ -38,7 +38,7 @@ calls: $(READY) ## Count the calls of the API by the size of the fleet; about te
 	$(BIN)/python -m bench.api_calls $(CALLS)
 
 fuzz: $(READY) ## Fuzz every reader of foreign bytes for SECONDS each
-	UV_PROJECT_ENVIRONMENT=$(VENV) $(BIN)/uv sync --quiet --frozen --compile-bytecode --all-extras --group fuzz
+	$(BIN)/python .ci/environment.py $(VENV) --group fuzz
 	$(BIN)/python -m tests.fuzz $(or $(SECONDS),60)
 
 faults: $(READY) ## Kill, stop, pause and fill everything under load, and print what became of it
@@ -54,7 +54,7 @@ clean: ## Remove what make built, and the embedded servers' data
 	rm -rf $(VENV) .local .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 $(READY): uv.lock pyproject.toml
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
-	UV_PROJECT_ENVIRONMENT=$(VENV) $(BIN)/uv sync --quiet --frozen --compile-bytecode --all-extras
+	@command -v $(PYTHON) >/dev/null || { echo "make: there is no $(PYTHON): install Python 3.11 or later," \
+		"or name one, as in \`make demo PYTHON=python3.13\`." >&2; exit 1; }
+	$(PYTHON) .ci/environment.py $(VENV)
 	touch $@

@@ -15,7 +15,7 @@ import httpx
 
 from ampeco.client import Client
 from receiver.console import console
-from receiver.embedded import embedded_servers
+from receiver.embedded import embedded_servers, own_folder
 from receiver.invocation import database
 from receiver.live import LiveView
 from receiver.service import bring_up_to_date, service_children
@@ -48,8 +48,7 @@ def run_demo(*, seconds: float | None, speed: float, data_dir: Path | None) -> N
     settings = load_settings()
     if data_dir is not None:
         settings = settings.model_copy(update={"data_dir": data_dir})
-    folder = settings.data_dir / "demo"
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = own_folder(settings.data_dir / "demo")
     scene = Scene(
         tenant=f"demo-{datetime.now(UTC):%Y%m%d-%H%M%S}",
         api_url=f"http://127.0.0.1:{_free_port()}",
@@ -70,6 +69,9 @@ def run_demo(*, seconds: float | None, speed: float, data_dir: Path | None) -> N
         "RECEIVER_PUBLIC_URL": scene.receiver_url,
         "RECEIVER_PORT": scene.receiver_url.rpartition(":")[2],
         "RECEIVER_OPERATOR_PORT": "0",
+        # All that it calls is on this machine, which no proxy knows.
+        "NO_PROXY": "127.0.0.1",
+        "no_proxy": "127.0.0.1",
     }
     configure_logging("auto", "warning", process="demo")
     console.print(f"Starting the stand-in tenant and the service; their log is {scene.log}")
