@@ -32,6 +32,24 @@ def run(directory: Path, *arguments: str, **environment: str) -> subprocess.Comp
     [
         (["up"], {"TENANTS_FILE": "nowhere.toml"}, "TENANTS_FILE"),
         (["migrate"], {"DATABASE_URL": "mysql://x"}, "DATABASE_URL"),
+        (["migrate"], {"DATABASE_URL": "postgresql://u:a/tenant-token-1f0c@h/d"}, "DATABASE_URL"),
+        (["migrate"], {"DATABASE_URL": "postgresql://u:5432/tenant-token-1f0c@h/d"}, "DATABASE_URL"),
+        (
+            ["migrate"],
+            {"DATABASE_URL": f"postgresql://u:p@{NOBODY_LISTENS}/d?port=1,2,3", "REDIS_URL": "redis://x"},
+            "DATABASE_URL",
+        ),
+        (
+            ["migrate"],
+            {"DATABASE_URL": f"postgresql://u:p@{NOBODY_LISTENS}/d?connect_timeout=x", "REDIS_URL": "redis://x"},
+            "DATABASE_URL",
+        ),
+        (
+            ["migrate"],
+            {"DATABASE_URL": f"postgresql://u:p@{NOBODY_LISTENS}/d?sslmode=x", "REDIS_URL": "redis://x"},
+            "DATABASE_URL",
+        ),
+        (["status"], {"REDIS_URL": "redis://u:a/tenant-token-1f0c@h/0"}, "REDIS_URL"),
         (["status"], {"DATABASE_URL": f"postgresql://{NOBODY_LISTENS}/x", "REDIS_URL": "redis://x"}, "DATABASE_URL"),
         (["serve"], {"RECEIVER_PORT": "eighty"}, "RECEIVER_PORT"),
         (["work"], {"RECEIVER_SWEEP_AFTER": "soon"}, "RECEIVER_SWEEP_AFTER"),
@@ -51,6 +69,19 @@ def test_a_wrong_setting_stops_the_start_with_one_sentence_that_names_it(
     assert named in ended.stderr
     assert TOKEN not in ended.stdout + ended.stderr
     assert not (tmp_path / ".local").exists(), "nothing is started for a start that fails"
+
+
+def test_a_failure_that_nobody_thought_of_is_one_sentence_that_names_its_place(tmp_path: Path) -> None:
+    write_tenants(tmp_path)
+    code = "import receiver.cli as cli; cli.running = lambda *a, **k: int('s3cret'); cli.main()"
+    ended = subprocess.run(
+        [sys.executable, "-c", code, "status"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 2
+    assert len(ended.stderr.strip().splitlines()) == 1
+    assert "ValueError at " in ended.stderr
+    assert "cli.py:" in ended.stderr
+    assert "s3cret" not in ended.stderr
 
 
 def test_a_tenant_with_two_tokens_is_refused_without_showing_either(tmp_path: Path) -> None:
