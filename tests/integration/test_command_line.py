@@ -32,6 +32,24 @@ def run(directory: Path, *arguments: str, **environment: str) -> subprocess.Comp
     [
         (["up"], {"TENANTS_FILE": "nowhere.toml"}, "TENANTS_FILE"),
         (["migrate"], {"DATABASE_URL": "mysql://x"}, "DATABASE_URL"),
+        (["migrate"], {"DATABASE_URL": "postgresql://u:a/tenant-token-1f0c@h/d"}, "DATABASE_URL"),
+        (["migrate"], {"DATABASE_URL": "postgresql://u:5432/tenant-token-1f0c@h/d"}, "DATABASE_URL"),
+        (
+            ["migrate"],
+            {"DATABASE_URL": f"postgresql://u:p@{NOBODY_LISTENS}/d?port=1,2,3", "REDIS_URL": "redis://x"},
+            "DATABASE_URL",
+        ),
+        (
+            ["migrate"],
+            {"DATABASE_URL": f"postgresql://u:p@{NOBODY_LISTENS}/d?connect_timeout=x", "REDIS_URL": "redis://x"},
+            "DATABASE_URL",
+        ),
+        (
+            ["migrate"],
+            {"DATABASE_URL": f"postgresql://u:p@{NOBODY_LISTENS}/d?sslmode=x", "REDIS_URL": "redis://x"},
+            "DATABASE_URL",
+        ),
+        (["status"], {"REDIS_URL": "redis://u:a/tenant-token-1f0c@h/0"}, "REDIS_URL"),
         (["status"], {"DATABASE_URL": f"postgresql://{NOBODY_LISTENS}/x", "REDIS_URL": "redis://x"}, "DATABASE_URL"),
         (["status"], {"REDIS_URL": f"redis://:{TOKEN[:-2]}/{TOKEN[-2:]}@h:1"}, "REDIS_URL"),
         (["serve"], {"RECEIVER_PORT": "eighty"}, "RECEIVER_PORT"),
