@@ -14,9 +14,14 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Generic, Literal, TypeVar
 
+from pydantic import TypeAdapter, ValidationError
+from pydantic.alias_generators import to_camel
+
 from ampeco import commercial, resources
+from ampeco.catalogue import lookup
 from ampeco.commercial import Resource
 from ampeco.model import Model
+from ampeco.values import BigInt, Word
 
 M_co = TypeVar("M_co", bound=Model, covariant=True)
 
@@ -26,7 +31,8 @@ Paging = Literal["cursor", "empty cursor", "page"]
 
 #: How strongly a notification asks for a read. ``changed``: read it. ``provisional``: read it
 #: unless a whole snapshot follows by itself. ``unknown``: read it if nothing is known of it.
-Urgency = Literal["changed", "provisional", "unknown"]
+#: ``unusable``: read it only where the notification itself cannot be used.
+Urgency = Literal["changed", "provisional", "unknown", "unusable"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +96,7 @@ SESSION = Kind(
         Mark("session.start.stop.notification", "session_id", "provisional"),
         Mark("SessionStartStopNotification", "session_id", "provisional"),
         Mark("SessionMeterValuesNotification", "session_id", "unknown"),
+        Mark("SessionUpdateNotification", "session.id", "unusable"),
     ),
 )
 
@@ -312,3 +319,39 @@ def named_ids(payload: Model, mark: Mark) -> list[Any]:
         held = [getattr(one, name) for one in found if one is not None]
         found = [inner for one in held for inner in (one if isinstance(one, tuple) else (one,))]
     return [one for one in found if one is not None]
+
+
+_ID: TypeAdapter[Any] = TypeAdapter(BigInt)
+_REFERENCE: TypeAdapter[Any] = TypeAdapter(Word)
+
+
+def readable_ids(body: dict[str, Any]) -> list[tuple[Kind[Any], Mark, Any]]:
+    """Return the ids that can be read in a notification whose model cannot read it, each with what it names.
+
+    Parameters:
+        body: of the notification.
+    """
+    name = body.get("notification")
+    known = lookup(name) if isinstance(name, str) else None
+    if known is None or known.handler is None:
+        return []
+    body = known.handler.in_present_words(body)
+    return [
+        (kind, mark, one)
+        for kind, mark in MARKS.get(known.name, ())
+        for one in _read_ids(body, mark.field, _ID if kind.reference_filter is None else _REFERENCE)
+    ]
+
+
+def _read_ids(body: dict[str, Any], field: str, of: TypeAdapter[Any]) -> list[Any]:
+    held: list[Any] = [body]
+    for name in field.split("."):
+        inner = [one.get(to_camel(name), one.get(name)) for one in held if isinstance(one, dict)]
+        held = [one for each in inner for one in (each if isinstance(each, list) else [each])]
+    found = []
+    for one in held:
+        try:
+            found.append(of.validate_python(one))
+        except ValidationError:
+            continue  # null, or no id
+    return found

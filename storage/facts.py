@@ -19,7 +19,7 @@ from pydantic import ValidationError
 
 from ampeco import hints, notices, payloads, resources
 from ampeco.commercial import Resource
-from ampeco.kinds import MARKS, named_ids
+from ampeco.kinds import MARKS, named_ids, readable_ids
 from ampeco.people import NOBODY
 from storage.findings import Findings
 from storage.fold import BEGINNING, Fact, digest, notified, read
@@ -79,9 +79,29 @@ def findings_of(payload: payloads.Payload, body: dict[str, Any], notification_id
     return found
 
 
+def reads_of_unusable(body: dict[str, Any]) -> Findings:
+    """The reads of what an unusable notification names by ids that can be read.
+
+    What it is about is read even if something is known of it: its own facts are lost.
+    """
+    found = Findings()
+    named = [one for one in readable_ids(body) if one[0].name != "user" or one[2] != NOBODY]
+    is_mentioned_only = all(mark.urgency == "unknown" for _, mark, _ in named)
+    for kind, mark, entity_id in named:
+        if kind.reference_filter is not None:
+            found.refer(kind.name, entity_id)
+        elif mark.urgency == "unknown" and not is_mentioned_only:
+            found.mention(kind.name, entity_id)
+        else:
+            found.want(kind.name, entity_id, "changed")
+    return found
+
+
 def _mark(found: Findings, payload: payloads.Payload) -> None:
     """Ask for the reads of the entities that a notification names, as ``ampeco.kinds`` says."""
     for kind, mark in MARKS.get(payload.notification or "", ()):
+        if mark.urgency == "unusable":
+            continue
         for entity_id in named_ids(payload, mark):
             if kind.name == "user" and entity_id == NOBODY:
                 continue  # there is nothing to read of somebody forgotten

@@ -33,7 +33,7 @@ from storage.blanking import blank, rewrite
 from storage.clocks import bounded
 from storage.drift import record_drift
 from storage.errors import is_passing
-from storage.facts import findings_of
+from storage.facts import findings_of, reads_of_unusable
 from storage.findings import Findings
 from storage.fold import Fold
 from storage.forgotten import spare, spare_again
@@ -172,7 +172,7 @@ def _report(tenant: str, batches: Sequence[Batch], settled: Settled, marked: int
 
 
 def settle(logged: Sequence[Logged]) -> Settled:
-    """Parse each notification; what one cannot be read for is its own outcome alone."""
+    """Parse each notification; one that cannot be applied gets its own outcome, and its read all the same."""
     settled = Settled()
     for notification in logged:
         try:
@@ -190,6 +190,7 @@ def settle(logged: Sequence[Logged]) -> Settled:
             raise
         except Exception as error:  # noqa: BLE001 - whatever a body provokes is its own outcome alone
             settled.outcomes.append(failed(notification, error))
+            settled.findings.absorb(_reads_asked_by(notification), notification.notification_id)
         else:
             settled.findings.absorb(found, notification.notification_id)
             settled.applied += 1
@@ -225,6 +226,15 @@ def _read(body: bytes) -> dict[str, Any]:
         raise TypeError("the body is JSON, but not an object")
     cleaned: dict[str, Any] = clean(document)
     return cleaned
+
+
+def _reads_asked_by(notification: Logged) -> Findings:
+    """The reads that a notification asks for though it cannot be applied."""
+    try:
+        document = read_json(notification.body)
+    except ValueError:
+        return Findings()
+    return reads_of_unusable(document) if isinstance(document, dict) else Findings()
 
 
 def _apply_one_by_one(engine: Engine, batch: Batch) -> int:
@@ -292,11 +302,13 @@ def _apply_alone(engine: Engine, batch: Batch, notification: Logged, *, is_guilt
         if is_passing(error):
             raise
         settled = Settled(outcomes=[failed(notification, error)])
+        for one in spared:
+            settled.findings.absorb(_reads_asked_by(one), one.notification_id)
         with engine.begin() as connection:
-            inbox.set_aside(connection, batch.tenant, settled.outcomes)
+            marked = write(connection, batch.tenant, settled)
             rewrite(connection, batch.tenant, [_body(one) for one in spared if one is not notification])
             blank(connection, batch.tenant, spared)
-        return settled, 0
+        return settled, marked
 
 
 def _body(logged: Logged) -> tuple[datetime, UUID, bytes]:
