@@ -10,9 +10,11 @@ import os
 import socket
 import threading
 from importlib.metadata import version
+from pathlib import Path
 from uuid import UUID
 
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from storage import processes
 from storage.database import create_database_engine
@@ -21,6 +23,9 @@ from storage.processes import BEAT_INTERVAL, Process
 from workers.logs import get_logger
 
 logger = get_logger(__name__)
+
+#: The ids of the heartbeats that this process made: mostly one.
+_own_ids: set[UUID] = set()
 
 #: How long a stop waits for a beat that is under way.
 STOP_SECONDS = 5.0
@@ -42,7 +47,9 @@ class Heartbeat:
     """
 
     def __init__(self, database_url: str, name: str) -> None:
-        self._process = Process(uuid7(), name, socket.gethostname(), os.getpid(), version("ampeco-receiver"))
+        release = version("ampeco-receiver")
+        self._process = Process(uuid7(), name, socket.gethostname(), os.getpid(), release, _pid_space())
+        _own_ids.add(self._process.process_id)
         self._engine = create_database_engine(database_url, application_name=f"ampeco-receiver {name}", pool_size=1)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
@@ -63,10 +70,13 @@ class Heartbeat:
         self._stop.set()
         if self._thread.is_alive():
             self._thread.join(STOP_SECONDS)
+        if self._thread.is_alive():  # it has the one connection, to a Postgres that does not answer
+            logger.warning("the end of this process was not noted", error=f"a beat takes more than {STOP_SECONDS:g} s")
+            return
         try:
             with self._engine.begin() as connection:
                 processes.leave(connection, self.process_id)
-        except DBAPIError as error:
+        except SQLAlchemyError as error:
             logger.warning("the end of this process was not noted", error=_first_line(error))
         self._engine.dispose()
 
@@ -76,6 +86,7 @@ class Heartbeat:
             with self._engine.begin() as connection:
                 if not processes.heartbeat(connection, self.process_id, self.problem):
                     processes.register(connection, self._process)
+                self._look_after_neighbours(connection)
         except Exception as error:  # noqa: BLE001 - whatever it is, the next beat may succeed
             failure: str | None = _first_line(error)
         else:
@@ -87,12 +98,44 @@ class Heartbeat:
             else:
                 logger.warning("heartbeat failed", error=failure)
 
+    def _look_after_neighbours(self, connection: Connection) -> None:
+        """Note which processes of this machine died, so that nobody waits until they are missed."""
+        pids = processes.neighbours(connection, self._process)
+        dead = {
+            process_id: pid
+            for process_id, pid in pids.items()
+            if process_id not in _own_ids and (pid == self._process.pid or not _runs(pid))
+        }
+        if dead:
+            processes.note_dead(connection, dead)
+            logger.warning("processes died", pids=sorted(dead.values()))
+
     def _run(self) -> None:
         while True:
             with contextlib.suppress(Exception):  # not even a log that cannot be written ends the heartbeat
                 self.beat()
             if self._stop.wait(BEAT_INTERVAL.total_seconds()):
                 return
+
+
+def _pid_space() -> str | None:
+    """Where our pids count: one boot of one kernel, and in it one namespace. None where that is not told."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot} {os.readlink('/proc/self/ns/pid')}"
+    except OSError:
+        return None
+
+
+def _runs(pid: int) -> bool:
+    """Whether there is a process with this pid."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass  # another user's
+    return True
 
 
 def _first_line(error: Exception) -> str:
