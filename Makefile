@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PACKAGES := ampeco storage workers receiver simulator migrations
 
-.PHONY: demo test lint format audit bench calls fuzz faults soak overload clean
+.PHONY: demo test lint format audit bench calls staleness fuzz faults soak overload clean
 
 demo: $(READY) ## Show the whole path at work; Ctrl-C stops it
 	$(BIN)/ampeco-receiver demo $(DEMO)
@@ -36,6 +36,9 @@ bench: $(READY) ## Print the benchmark table
 
 calls: $(READY) ## Count the calls of the API by the size of the fleet; about ten minutes
 	$(BIN)/python -m bench.api_calls $(CALLS)
+
+staleness: $(READY) ## Measure how far statuses are behind while everything goes wrong; about five minutes
+	$(BIN)/python -m bench.staleness $(STALENESS)
 
 fuzz: $(READY) ## Fuzz every reader of foreign bytes for SECONDS each
 	$(BIN)/python .ci/environment.py $(VENV) --group fuzz

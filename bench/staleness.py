@@ -33,6 +33,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ampeco.client import Client
+from bench.api_calls import SHOWN
 from bench.processes import BenchError, free_port, leave_in_order, running, stop, wait_until_answers
 from receiver.embedded import embedded_servers
 from receiver.service import bring_up_to_date
@@ -47,8 +48,11 @@ from workers.settings import Settings, load_settings
 TENANT = "bench"
 TOKEN = "bench-token-that-opens-nothing"
 
-#: The most that is waited for the fleet to be known.
-KNOWN_SECONDS = 300
+#: The most that is waited for the rest to be known.
+KNOWN_SECONDS = 600
+
+#: So few reads that wait are those of the moment.
+MOST_WAITING = 20
 
 #: How often the stored statuses are compared with the tenant's.
 POLL_SECONDS = 0.25
@@ -133,23 +137,31 @@ class Tenant:
         self._thread.join(30)
 
 
-class Killed:
-    """A process that is killed after a random time and started again, until it is stopped."""
+class Readers:
+    """The processes that read the API, of which one after another is killed and started again.
 
-    def __init__(self, arguments: list[str], environment: Mapping[str, str], log: Path, every_seconds: float) -> None:
-        self._command = [sys.executable, "-m", *arguments]
+    The next is killed once the last one works, so that however slow the machine is one of them does.
+    """
+
+    def __init__(self, count: int, environment: Mapping[str, str], log: Path, every_seconds: float) -> None:
         self._environment = os.environ | dict(environment)
         self._log = log
         self._every = every_seconds
         self._chance = random.Random(1)
         self._ended = threading.Event()
-        self.kills = 0
-        self.process = self._start()
         self._thread = threading.Thread(target=self._kill, daemon=True)
+        self._started = 0
+        self.kills = 0
+        self.processes = [self._start() for _ in range(count)]
 
     def _start(self) -> subprocess.Popen[bytes]:
+        self._started += 1
+        command = [sys.executable, "-m", "receiver", "work", "--queue", REFRESH_QUEUE]
         with self._log.open("ab") as output:
-            return subprocess.Popen(self._command, env=self._environment, process_group=0, stdout=output, stderr=output)
+            return subprocess.Popen(command, env=self._environment, process_group=0, stdout=output, stderr=output)
+
+    def _all_work(self) -> bool:
+        return self._log.read_bytes().count(b'"event": "working"') >= self._started
 
     def begin(self) -> None:
         if self._every:
@@ -157,16 +169,20 @@ class Killed:
 
     def _kill(self) -> None:
         while not self._ended.wait(self._chance.uniform(0.5, 1.5) * self._every):
-            self.process.send_signal(signal.SIGKILL)
-            self.process.wait()
+            place = self.kills % len(self.processes)
+            self.processes[place].send_signal(signal.SIGKILL)
+            self.processes[place].wait()
             self.kills += 1
-            self.process = self._start()
+            self.processes[place] = self._start()
+            while not self._all_work() and not self._ended.wait(POLL_SECONDS):
+                pass
 
     def end(self) -> None:
         self._ended.set()
         if self._thread.is_alive():
             self._thread.join(30)
-        stop(self.process)
+        for process in self.processes:
+            stop(process)
 
 
 class Watch:
@@ -228,17 +244,26 @@ class Watch:
             self._waits(read).open += 1
 
 
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is set up, and how often one of the readers is killed."""
+
+    evses: int
+    calls_per_minute: int
+    reconcile_seconds: int
+    readers: int
+    kill_seconds: float
+
+
 @contextlib.contextmanager
-def stand(
-    evses: int, folder: Path, calls_per_minute: int, reconcile_seconds: int, kill_seconds: float
-) -> Iterator[Any]:
-    """A tenant, its service and the process that will be killed, running."""
+def stand(plan: Plan, folder: Path) -> Iterator[tuple[Tenant, Readers, psycopg.Connection[Any]]]:
+    """A tenant, its service and the processes that will be killed, running."""
     log = folder / "bench.log"
     ports = {name: free_port() for name in ("tenant", "receiver")}
     tenants_file = folder / "tenants.toml"
     tenants_file.write_text(
         f'[tenants.{TENANT}]\nbase_url = "http://127.0.0.1:{ports["tenant"]}"\ntoken = "{TOKEN}"\n'
-        f"calls_per_minute = {calls_per_minute}\n"
+        f"calls_per_minute = {plan.calls_per_minute}\n"
     )
     settings: Settings = load_settings().model_copy(
         update={"data_dir": folder, "database_url": None, "redis_url": None}
@@ -253,16 +278,16 @@ def stand(
             "RECEIVER_HOST": "127.0.0.1",
             "RECEIVER_PORT": str(ports["receiver"]),
             "RECEIVER_OPERATOR_PORT": "0",
-            "RECEIVER_RECONCILE_INTERVAL": str(reconcile_seconds),
+            "RECEIVER_RECONCILE_INTERVAL": str(plan.reconcile_seconds),
             "RECEIVER_LOG_FORMAT": "json",
         }
-        tenant = stack.enter_context(Tenant(evses, ports["tenant"]))
+        tenant = stack.enter_context(Tenant(plan.evses, ports["tenant"]))
         stack.enter_context(running("receiver", ["receiver", "serve"], environment, log))
         wait_until_answers("tenant", ports["tenant"], log, "/")
         wait_until_answers("receiver", ports["receiver"], log)
         for queue in (APPLY_QUEUE, RECONCILE_QUEUE):
             stack.enter_context(running(f"work {queue}", ["receiver", "work", "--queue", queue], environment, log))
-        killed = Killed(["receiver", "work", "--queue", REFRESH_QUEUE], environment, log, kill_seconds)
+        killed = Readers(plan.readers, environment, folder / "readers.log", plan.kill_seconds)
         stack.callback(killed.end)
         configured = settings.model_copy(update={"tenants_file": tenants_file}).tenants[TENANT]
         with Client(configured.url, SecretStr(TOKEN)) as client:
@@ -273,12 +298,12 @@ def stand(
 
 
 def _is_known(connection: psycopg.Connection[Any]) -> bool:
-    """Whether the fleet was listed once, and the reads of EVSEs that this asked for are made."""
+    """Whether everything was listed once, and the reads that this asked for are made."""
     row = connection.execute(
-        "SELECT (SELECT count(*) FROM ingest.sync_cursor WHERE kind IN ('charge_point', 'evse')),"
-        " (SELECT count(*) FROM ingest.refresh_request WHERE marked_at < now() - interval '30 s' AND entity = 'evse')"
+        "SELECT (SELECT count(*) FROM ingest.sync_cursor),"
+        " (SELECT count(*) FROM ingest.refresh_request WHERE marked_at < now() - interval '30 s' AND reason <> 'gone')"
     ).fetchone()
-    return row is not None and row[0] == 2 and row[1] == 0
+    return row is not None and row[0] >= len(SHOWN) and row[1] < MOST_WAITING
 
 
 @app.command()
@@ -288,22 +313,24 @@ def main(
     drop: Annotated[float, typer.Option(min=0, max=1, help="Share of notifications that are lost.")] = 0.2,
     api_429: Annotated[float, typer.Option("--api-429", min=0, max=1, help="Share of answers that are 429.")] = 0.1,
     api_500: Annotated[float, typer.Option("--api-500", min=0, max=1, help="Share of answers that are 500.")] = 0.1,
-    kill_seconds: Annotated[float, typer.Option(min=0, help="A kill after so long on average; 0: never.")] = 20,
-    calls_per_minute: Annotated[int, typer.Option(min=6, help="The tenant's pace.")] = 600,
+    readers: Annotated[int, typer.Option(min=1, help="Processes that read the API.")] = 2,
+    kill_seconds: Annotated[float, typer.Option(min=0, help="A kill after so long on average; 0: never.")] = 15,
+    calls_per_minute: Annotated[int, typer.Option(min=6, help="The tenant's pace.")] = 1_200,
     reconcile_seconds: Annotated[int, typer.Option(min=10, help="How often it is reconciled.")] = 30,
 ) -> None:
     """Measure how long statuses and reads are behind while everything goes wrong, and print one table."""
     tell = Console(stderr=True, highlight=False)
+    plan = Plan(evses, calls_per_minute, reconcile_seconds, readers, kill_seconds)
     with (
         tempfile.TemporaryDirectory(prefix="ampeco-stale-") as made,
-        stand(evses, Path(made), calls_per_minute, reconcile_seconds, kill_seconds) as (tenant, killed, connection),
+        stand(plan, Path(made)) as (tenant, killed, connection),
     ):
-        tell.print("waiting until the fleet is known")
+        tell.print("waiting until everything is known")
         deadline = time.monotonic() + KNOWN_SECONDS
         began = time.monotonic()
         while not _is_known(connection):
             if time.monotonic() > deadline:
-                raise BenchError(f"the fleet was not known within {KNOWN_SECONDS} s")
+                raise BenchError(f"not everything was known within {KNOWN_SECONDS} s")
             time.sleep(1)
         tell.print(f"known after {time.monotonic() - began:.0f} s")
         tell.print(f"everything goes wrong for {minutes:g} minutes")

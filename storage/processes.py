@@ -1,11 +1,13 @@
 """The processes of the service: which run, which stopped, and which went away.
 
 Each registers when it starts and beats while it lives. What a process holds under a lease is free
-again once it stopped, or was not seen for :data:`LOST_AFTER`; times are Postgres's own throughout.
+again once it stopped, was found dead, or was not seen for :data:`LOST_AFTER`; times are Postgres's
+own throughout.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
@@ -31,6 +33,7 @@ class Process:
         host: the name of its host.
         pid: its process id on that host.
         version: the release that it runs.
+        pid_space: where ``pid`` is unique, such as a boot of a machine; None where that is not known.
     """
 
     process_id: UUID
@@ -38,6 +41,7 @@ class Process:
     host: str
     pid: int
     version: str
+    pid_space: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +82,8 @@ class ListedProcess:
 
 # Index: primary key.
 _REGISTER = text("""
-INSERT INTO ingest.process AS known (process_id, name, host, pid, version)
-VALUES (:process_id, :name, :host, :pid, :version)
+INSERT INTO ingest.process AS known (process_id, name, host, pid, pid_space, version)
+VALUES (:process_id, :name, :host, :pid, :pid_space, :version)
     ON CONFLICT (process_id) DO UPDATE SET seen_at = now(), stopped_at = NULL
 """)
 
@@ -93,6 +97,7 @@ def register(connection: Connection, process: Process) -> None:
             "name": process.name,
             "host": process.host,
             "pid": process.pid,
+            "pid_space": process.pid_space,
             "version": process.version,
         },
     )
@@ -128,7 +133,39 @@ def leave(connection: Connection, process_id: UUID) -> None:
     connection.execute(_LEAVE, {"process_id": process_id})
 
 
-# The table is read whole: it holds a row for each process of the last day.
+# The table is read whole, here and below: it holds a row for each process of the last day.
+_NEIGHBOURS = text("""
+SELECT process_id, pid
+  FROM ingest.process
+ WHERE pid_space = :pid_space
+   AND process_id <> :process_id
+   AND stopped_at IS NULL
+   AND seen_at > now() - :lost_after
+""")
+
+
+def neighbours(connection: Connection, process: Process) -> dict[UUID, int]:
+    """Return the processes that count as alive and whose pids can be told from here, with their pids."""
+    if process.pid_space is None:
+        return {}
+    given = {"pid_space": process.pid_space, "process_id": process.process_id, "lost_after": LOST_AFTER}
+    return {process_id: pid for process_id, pid in connection.execute(_NEIGHBOURS, given)}  # noqa: C416 - a result is no mapping
+
+
+# Index: primary key.
+_NOTE_DEAD = text("""
+UPDATE ingest.process
+   SET seen_at = now() - :lost_after
+ WHERE process_id = ANY(:process_ids)
+   AND stopped_at IS NULL
+""")
+
+
+def note_dead(connection: Connection, process_ids: Collection[UUID]) -> None:
+    """Note processes that were found dead: what they hold is free at once."""
+    connection.execute(_NOTE_DEAD, {"process_ids": list(process_ids), "lost_after": LOST_AFTER})
+
+
 _PRUNE = text("DELETE FROM ingest.process WHERE seen_at < now() - :age")
 
 

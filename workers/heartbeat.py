@@ -11,8 +11,10 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from importlib.metadata import version
+from pathlib import Path
 from uuid import UUID
 
+from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
 from storage import processes
@@ -23,6 +25,9 @@ from workers.errors import cause
 from workers.logs import get_logger
 
 logger = get_logger(__name__)
+
+#: The ids of the heartbeats that this process made: mostly one.
+_own_ids: set[UUID] = set()
 
 #: How long a stop waits for a beat that is under way.
 STOP_SECONDS = 5.0
@@ -45,7 +50,9 @@ class Heartbeat:
     """
 
     def __init__(self, database_url: str, name: str) -> None:
-        self._process = Process(uuid7(), name, socket.gethostname(), os.getpid(), version("ampeco-receiver"))
+        release = version("ampeco-receiver")
+        self._process = Process(uuid7(), name, socket.gethostname(), os.getpid(), release, _pid_space())
+        _own_ids.add(self._process.process_id)
         self._engine = create_database_engine(database_url, application_name=f"ampeco-receiver {name}", pool_size=1)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
@@ -67,6 +74,9 @@ class Heartbeat:
         self._stop.set()
         if self._thread.is_alive():
             self._thread.join(STOP_SECONDS)
+        if self._thread.is_alive():  # it has the one connection, to a Postgres that does not answer
+            logger.warning("the end of this process was not noted", error=f"a beat takes more than {STOP_SECONDS:g} s")
+            return
         try:
             with self._engine.begin() as connection:
                 processes.leave(connection, self.process_id)
@@ -80,6 +90,7 @@ class Heartbeat:
             with self._engine.begin() as connection:
                 if not processes.heartbeat(connection, self.process_id, self.problem):
                     processes.register(connection, self._process)
+                self._look_after_neighbours(connection)
         except Exception as error:  # noqa: BLE001 - whatever it is, the next beat may succeed
             failure: str | None = cause(error)
         else:
@@ -90,6 +101,18 @@ class Heartbeat:
                 logger.info("heartbeat succeeds again")
             else:
                 logger.warning("heartbeat failed", error=failure)
+
+    def _look_after_neighbours(self, connection: Connection) -> None:
+        """Note which processes of this machine died, so that nobody waits until they are missed."""
+        pids = processes.neighbours(connection, self._process)
+        dead = {
+            process_id: pid
+            for process_id, pid in pids.items()
+            if process_id not in _own_ids and (pid == self._process.pid or not _runs(pid))
+        }
+        if dead:
+            processes.note_dead(connection, dead)
+            logger.warning("processes died", pids=sorted(dead.values()))
 
     def _run(self) -> None:
         while True:
@@ -111,3 +134,23 @@ def registered(database_url: str, name: str) -> Iterator[Heartbeat]:
         yield heartbeat
     finally:
         heartbeat.stop()
+
+
+def _pid_space() -> str | None:
+    """Where our pids count: one boot of one kernel, and in it one namespace. None where that is not told."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot} {os.readlink('/proc/self/ns/pid')}"
+    except OSError:
+        return None
+
+
+def _runs(pid: int) -> bool:
+    """Whether there is a process with this pid."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass  # another user's
+    return True

@@ -7,7 +7,6 @@ own reads alone.
 
 from __future__ import annotations
 
-import contextlib
 import random
 import time
 from collections.abc import Sequence
@@ -139,7 +138,7 @@ def _give_back(context: Context, tenant: str, requests: Sequence[RefreshRequest]
 
     What it settled, or left for later, is no longer under its claim and stays as it is.
     """
-    passing = isinstance(error, RedisError) or (isinstance(error, Exception) and is_passing(error))
+    passing = isinstance(error, RedisError | SQLAlchemyError | OSError) and is_passing(error)
 
     def attempt() -> None:
         with context.engine.begin() as connection:
@@ -156,7 +155,7 @@ def _give_back(context: Context, tenant: str, requests: Sequence[RefreshRequest]
     try:
         patient(attempt)
     except SQLAlchemyError as failure:
-        logger.warning("reads stay leased", tenant=tenant, reads=len(requests), error=type(failure).__name__)
+        logger.warning("reads stay leased", tenant=tenant, reads=len(requests), error=describe(failure))
 
 
 class _Round:
@@ -203,11 +202,6 @@ class _Round:
             # It speaks for the whole tenant: leave the rest of what we claimed, too.
             seconds = hold_back(self._context, self._tenant, error)
             self._leave(timedelta(seconds=seconds), str(error), counts=False)
-        except Exception:
-            # Postgres, Redis or our own code failed: no trouble of these reads either.
-            with contextlib.suppress(SQLAlchemyError):
-                self._leave(FIRST_RETRY, None, counts=False)
-            raise
         self._context.usage.saved(self._tenant, "refresh", self._settled_marks - self._calls)
 
     def _settle_known(self) -> None:

@@ -20,6 +20,9 @@ def upgrade() -> None:
         sa.Column("name", sa.Text(), nullable=False, comment="What it runs, such as serve or work refresh"),
         sa.Column("host", sa.Text(), nullable=False, comment="Name of its host, or of its container"),
         sa.Column("pid", sa.Integer(), nullable=False, comment="Its process id on that host"),
+        sa.Column(
+            "pid_space", sa.Text(), nullable=True, comment="Boot and namespace in which pid counts; null: not known"
+        ),
         sa.Column("version", sa.Text(), nullable=False, comment="Release that it runs"),
         sa.Column(
             "started_at",
@@ -33,7 +36,7 @@ def upgrade() -> None:
             postgresql.TIMESTAMP(timezone=True),
             nullable=False,
             server_default=sa.func.now(),
-            comment="Its last heartbeat, by the clock of Postgres",
+            comment="Its last heartbeat, by the clock of Postgres; set back once another process found it dead",
         ),
         sa.Column(
             "stopped_at",

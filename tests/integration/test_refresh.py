@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
+from starlette.responses import JSONResponse
 
 from tests.support.facts import sample
 from tests.support.whole import Whole
@@ -205,3 +207,100 @@ def test_waking_is_done_once_for_all_processes(whole: Whole) -> None:
     broker = create_broker(whole.context.redis)
     woken = [wake_refreshes(whole.context.engine, broker, whole.context.redis) for _ in range(3)]
     assert woken == [1, 0, 0]
+
+
+def fleet(whole: Whole, *evse_ids: int) -> None:
+    """EVSEs that are known, and have changed since."""
+    log = whole.ampeco.resources["evses/v2.0/902/latest-hardware-status-log"]
+    resource = whole.ampeco.resources["evses/v2.1/902"]
+    for evse_id in evse_ids:
+        whole.ampeco.resources[f"evses/v2.1/{evse_id}"] = resource | {"id": evse_id, "connectors": []}
+        whole.ampeco.resources[f"evses/v2.0/{evse_id}/latest-hardware-status-log"] = log
+    whole.tell(*(sample("HardwareStatusNotification.evse") | {"evseId": evse_id} for evse_id in evse_ids))
+    while whole.refresh():
+        pass
+    whole.tell(*(sample("evse.changed") | {"evseId": evse_id} for evse_id in evse_ids))
+
+
+def waiting_evses(whole: Whole) -> dict[int, tuple[bool, str | None]]:
+    """The EVSEs that are still to be read: whether no process has them in hand, and why they were not read."""
+    found = whole.service.query(
+        "SELECT entity_id, lease_expires_at IS NULL AS is_free, last_error FROM ingest.refresh_request"
+        " WHERE entity = 'evse' ORDER BY entity_id"
+    )
+    return {row["entity_id"]: (row["is_free"], row["last_error"]) for row in found}
+
+
+def test_what_a_page_shows_before_the_api_fails_is_stored(whole: Whole) -> None:
+    # Given three EVSEs that one listing shows with another status, of which the log of the second fails
+    fleet(whole, 902, 903, 904)
+    shown = [
+        whole.ampeco.resources[f"evses/v2.1/{evse_id}"]
+        | {"hardwareStatus": "faulted", "lastUpdatedAt": "2026-03-04T09:00:00+00:00", "physicalReference": "new"}
+        for evse_id in (902, 903, 904)
+    ]
+    whole.ampeco.answers["evses/v2.1"] = lambda _: JSONResponse({"data": shown, "links": {"next": None}})
+    failing = "evses/v2.0/903/latest-hardware-status-log"
+    whole.ampeco.answers[failing] = lambda _: JSONResponse({"message": "Server Error"}, 500)
+    # When they are read
+    whole.refresh()
+    # Then the first is stored, the second waits because of its failure, and the third for no trouble of its own
+    assert whole.service.query("SELECT evse_id FROM charging.evse WHERE physical_reference = 'new'") == [
+        {"evse_id": 902}
+    ]
+    left = waiting_evses(whole)
+    assert left.keys() == {903, 904}
+    assert "500" in (left[903][1] or "")
+    assert [is_free for is_free, _ in left.values()] == [True, True]
+
+
+REFUSE = """
+CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF NEW.evse_id = 903 THEN RAISE EXCEPTION 'no' USING ERRCODE = '{code}'; END IF;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER refuse BEFORE UPDATE ON charging.evse FOR EACH ROW EXECUTE FUNCTION refuse();
+"""
+
+
+@pytest.mark.parametrize("listed", [True, False], ids=["listed", "one by one"])
+def test_reads_in_hand_when_postgres_fails_are_given_back(whole: Whole, listed: bool) -> None:
+    # Given three EVSEs, of which one meets a Postgres that gives up a statement
+    fleet(whole, 902, 903, 904)
+    for evse_id in (902, 903, 904):
+        whole.ampeco.resources[f"evses/v2.1/{evse_id}"] |= {"lastUpdatedAt": "2026-03-04T09:00:00+00:00"}
+    if listed:
+        shown = [whole.ampeco.resources[f"evses/v2.1/{evse_id}"] for evse_id in (902, 903, 904)]
+        whole.ampeco.answers["evses/v2.1"] = lambda _: JSONResponse({"data": shown, "links": {"next": None}})
+    with whole.service.engine.begin() as connection:
+        connection.execute(text(REFUSE.format(code="57014")))
+    # When they are read
+    with pytest.raises(DBAPIError):
+        whole.refresh()
+    # Then what was not stored is in no process's hands, for no trouble of its own
+    left = waiting_evses(whole)
+    assert 903 in left
+    assert set(left.values()) == {(True, None)}
+    # And it is read once Postgres works
+    with whole.service.engine.begin() as connection:
+        connection.execute(text("DROP FUNCTION refuse CASCADE"))
+    while whole.refresh():
+        pass
+    assert waiting_evses(whole) == {}
+
+
+@pytest.mark.parametrize("listed", [True, False], ids=["listed", "one by one"])
+def test_one_that_postgres_refuses_holds_up_no_other(whole: Whole, listed: bool) -> None:
+    fleet(whole, 902, 903, 904)
+    for evse_id in (902, 903, 904):
+        whole.ampeco.resources[f"evses/v2.1/{evse_id}"] |= {"lastUpdatedAt": "2026-03-04T09:00:00+00:00"}
+    if listed:
+        shown = [whole.ampeco.resources[f"evses/v2.1/{evse_id}"] for evse_id in (902, 903, 904)]
+        whole.ampeco.answers["evses/v2.1"] = lambda _: JSONResponse({"data": shown, "links": {"next": None}})
+    with whole.service.engine.begin() as connection:
+        connection.execute(text(REFUSE.format(code="22003")))
+    whole.refresh()
+    left = waiting_evses(whole)
+    assert left.keys() == {903}
+    assert left[903] == (True, "NumericValueOutOfRange: no")

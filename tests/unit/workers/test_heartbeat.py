@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 from collections.abc import Iterator
 
 import pytest
 from sqlalchemy import Engine, text
 
 import workers.heartbeat
-from storage.processes import ListedProcess, list_processes
+from storage.ids import uuid7
+from storage.processes import ListedProcess, Process, list_processes, register
+from tests.support.log import query
 from tests.support.service import eventually
 from workers.heartbeat import Heartbeat
 
@@ -73,3 +77,26 @@ def test_no_failure_of_any_kind_ends_the_heartbeat(
     monkeypatch.undo()
     # Then it beats
     eventually(lambda: own(engine, heartbeat), seconds=30)
+
+
+def test_a_process_that_died_on_the_same_machine_is_noticed_at_once_and_no_other(
+    engine: Engine, heartbeat: Heartbeat
+) -> None:
+    # Given one that runs, one that died, one whose pid is ours now, and two of which no pid tells us anything
+    heartbeat.beat()
+    (own_space,) = query(engine, "SELECT pid_space FROM ingest.process")
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    here, elsewhere = own_space["pid_space"], "another boot pid:[1]"
+    pids = {"runs": (os.getppid(), here), "died": (dead.pid, here), "was us": (os.getpid(), here)}
+    pids |= {"elsewhere": (dead.pid, elsewhere), "unknown": (dead.pid, None)}
+    with engine.begin() as connection:
+        for name, (pid, pid_space) in pids.items():
+            register(connection, Process(uuid7(), name, "host", pid, "1.2.3", pid_space))
+    # When we beat
+    heartbeat.beat()
+    # Then the dead of our own machine count as lost
+    with engine.connect() as connection:
+        lost = {process.name for process in list_processes(connection) if process.is_lost}
+    assert heartbeat.failure is None
+    assert lost == {"died", "was us"}
