@@ -22,6 +22,7 @@ from receiver.notifications import Notifications
 from receiver.notifier import Notifier
 from storage.database import create_database_engine
 from workers.broker import create_broker, create_redis
+from workers.clock_watch import ClockWatch
 from workers.logs import get_logger
 from workers.settings import Settings
 
@@ -47,7 +48,7 @@ def create_app(settings: Settings) -> ASGIApp:
         waiting_bytes=settings.waiting_bytes,
     )
     health = Health(engine, redis_client, settings.tenants)
-    heartbeat = Heartbeat(engine, list(settings.tenants))
+    heartbeat = Heartbeat(engine, list(settings.tenants), ClockWatch(redis_client))
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:

@@ -39,6 +39,7 @@ from storage.overview import overview, troubles
 from storage.refusals import refusals
 from storage.retention import complete_since
 from workers.broker import QUEUES, create_broker, create_redis
+from workers.clock_watch import ClockOffset, wrong_clocks
 from workers.forgetting import ForgetError
 from workers.pause import pause_reason, paused_for
 from workers.rebuild import RebuildError
@@ -169,11 +170,12 @@ def status(
             new = unknown(connection)
             watch = watched(connection, settings.tenants)
             complete = complete_since(connection)
-        lengths, pauses = _redis_side(settings, [tenant.tenant for tenant in tenants])
+        lengths, pauses, clocks = _redis_side(settings, [tenant.tenant for tenant in tenants])
         if as_json:
             document = {
                 "tenants": [asdict(tenant) for tenant in tenants],
                 "queues": lengths,
+                "wrong_clocks": [asdict(one) for one in clocks],
                 "paused": {name: {"seconds": left, "reason": why} for name, (left, why) in pauses.items()},
                 "troubles": [asdict(trouble) for trouble in found],
                 "refusals": [asdict(refusal) for refusal in refused],
@@ -185,6 +187,8 @@ def status(
         console.print(overview_table(tenants, pauses))
         for line in pending_lines(tenants):
             console.print(line, style="yellow", markup=False, highlight=False, soft_wrap=True)
+        for wrong in clocks:
+            console.print(f"Clock: {wrong}.", style="yellow", markup=False, highlight=False, soft_wrap=True)
         console.print(queue_table(lengths) if lengths else "Queues: [yellow]Redis does not answer[/]")
         console.print(watch_table(watch))
         tokens = token_table(watch.tokens)
@@ -206,8 +210,10 @@ def _spelled(value: datetime | UUID) -> str:
     return value.isoformat() if isinstance(value, datetime) else str(value)
 
 
-def _redis_side(settings: Settings, tenants: list[str]) -> tuple[dict[str, int], dict[str, tuple[float, str]]]:
-    """Queue lengths and paused tenants; both empty where Redis does not answer, as it holds no truth."""
+def _redis_side(
+    settings: Settings, tenants: list[str]
+) -> tuple[dict[str, int], dict[str, tuple[float, str]], list[ClockOffset]]:
+    """Queue lengths, paused tenants and wrong clocks; empty where Redis does not answer, as it holds no truth."""
     client = create_redis(settings.required_redis_url())
     try:
         broker = create_broker(client)
@@ -217,11 +223,11 @@ def _redis_side(settings: Settings, tenants: list[str]) -> tuple[dict[str, int],
             for tenant in tenants
             if (left := paused_for(client, tenant))
         }
+        return lengths, pauses, wrong_clocks(client)
     except RedisError:
-        return {}, {}
+        return {}, {}, wrong_clocks(None)
     finally:
         client.close()
-    return lengths, pauses
 
 
 @app.command()

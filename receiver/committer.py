@@ -19,6 +19,7 @@ import psycopg
 from psycopg.conninfo import make_conninfo
 
 from receiver.metrics import COMMIT_FAILURES, COMMIT_SECONDS, COMMITTED_TOGETHER, WAITING
+from storage.clock import clock
 from storage.database import connection_arguments, conninfo
 from storage.inbox import Entry, Group, commit_groups, make_partitions
 from workers.logs import get_logger
@@ -35,6 +36,9 @@ MOST_BYTES = 16 * 1024 * 1024
 #: Waits between two tries while Postgres is away: soon at first, then once a second.
 FIRST_RETRY_SECONDS = 0.05
 LONGEST_RETRY_SECONDS = 1.0
+
+#: A notification that has no partition and is dated so far from now was dated by a clock that was set since.
+FAR_FROM_NOW = timedelta(hours=1)
 
 #: How often waiting notifications are counted, and checked for having waited too long.
 EXPIRY_INTERVAL_SECONDS = 0.25
@@ -193,16 +197,37 @@ class GroupCommitter:
     async def _mend(self, error: Exception, groups: Sequence[Group]) -> bool:
         """Remove the cause where it is ours to remove; returns whether to try again at once."""
         if isinstance(error, psycopg.errors.CheckViolation):
-            # Everything that makes partitions ahead of time was down for a week.
-            with contextlib.suppress(psycopg.Error, OSError):
-                await make_partitions(await self._connected())
-                return True
-        elif isinstance(error, psycopg.DataError):
+            return await self._find_partitions(groups)
+        if isinstance(error, psycopg.DataError):
             # What we read beside the body is a help, not a duty; the body itself always fits.
             for group in groups:
                 for entry in group.entries:
                     entry.drop_hints()
         return False
+
+    async def _find_partitions(self, groups: Sequence[Group]) -> bool:
+        """Make the partitions that are missing, and date again what is far from now; return whether to try at once.
+
+        Everything that makes partitions ahead of time was down for a week, or Postgres's clock was set.
+        """
+        try:
+            connection = await self._connected()
+            await clock.measure_async(connection)
+            await make_partitions(connection)
+        except (psycopg.Error, OSError) as error:
+            logger.warning("partitions not made", error=type(error).__name__)
+            return False
+        # Nothing of these groups was committed, or else their partitions would be there: they may have other ids.
+        astray = [group for group in groups if not all(map(_is_dated_now, group.entries))]
+        for group in astray:
+            group.stamp()
+        if astray:
+            logger.warning(
+                "notifications dated by Postgres's clock, as a clock was set",
+                notifications=sum(len(group.entries) for group in astray),
+                wall_clock_ahead_seconds=round(clock.wall_offset_seconds()),
+            )
+        return bool(astray)
 
     async def _connected(self) -> psycopg.AsyncConnection[Any]:
         if self._connection is None or self._connection.closed:
@@ -214,6 +239,10 @@ class GroupCommitter:
             self._connection = await psycopg.AsyncConnection.connect(
                 make_conninfo(conninfo(self._database_url), **arguments), autocommit=True
             )
+            await clock.measure_async(self._connection)
+            for pending in (*self._in_hand, *self._waiting):
+                if not pending.entry.is_timed:  # nor committed, as there was no connection
+                    pending.entry.stamp()
         return self._connection
 
     async def _expire(self) -> None:
@@ -230,6 +259,10 @@ class GroupCommitter:
             for pending in late:
                 if not pending.committed.done():
                     pending.committed.set_exception(NotCommittedError(f"not committed within {self._timeout:g} s"))
+
+
+def _is_dated_now(entry: Entry) -> bool:
+    return abs(clock.now() - entry.received_at) < FAR_FROM_NOW
 
 
 def _group_by_tenant(entries: Sequence[Entry]) -> list[Group]:

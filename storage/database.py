@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from sqlalchemy import Engine, create_engine, make_url
+from sqlalchemy import Engine, create_engine, event, make_url
 from sqlalchemy.engine import URL
+
+from storage.clock import clock
 
 #: A statement of ours that runs this long is stuck, not slow.
 STATEMENT_TIMEOUT = timedelta(seconds=30)
@@ -65,7 +67,7 @@ def create_database_engine(database_url: str, *, application_name: str, pool_siz
         application_name: how the connections are named in ``pg_stat_activity``.
         pool_size: the most connections that this process opens.
     """
-    return create_engine(
+    engine = create_engine(
         sqlalchemy_url(database_url),
         connect_args=connection_arguments(application_name),
         # Parameters carry what tenants sent; an error text with them would end in a log.
@@ -75,3 +77,5 @@ def create_database_engine(database_url: str, *, application_name: str, pool_siz
         # Postgres may have restarted since a pooled connection was last used.
         pool_pre_ping=True,
     )
+    event.listen(engine, "connect", clock.measure_new)
+    return engine

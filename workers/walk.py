@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, NoReturn
 
 from ampeco.client import Client
@@ -18,6 +18,7 @@ from ampeco.errors import ApiError, Forbidden, RateLimited, Unauthorised, Unavai
 from ampeco.kinds import KINDS
 from ampeco.listing import Page, Params
 from storage import refresh_queue, refusals, walks
+from storage.clock import clock
 from storage.drift import record_drift
 from storage.findings import Findings
 from storage.fold import DIGEST_LENGTH, Fact, Fold, is_provisional
@@ -97,7 +98,7 @@ def due_walks(context: Context, interval: timedelta) -> list[Due]:
     """The walks that are due and in nobody's hands, of every configured tenant."""
     with context.engine.begin() as connection:
         cursors = walks.cursors(connection, context.tenants)
-    now = datetime.now(UTC)
+    now = clock.now()
     found = [
         _due(tenant, kind, cursors.get((tenant, kind)), interval, now)
         for tenant in context.tenants
