@@ -8,7 +8,7 @@ between processes (AMPECO API, resources and notifications v2.0).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Any, Self
 
@@ -62,6 +62,7 @@ class Client:
         per_page: resources in one page of a listing, 1 to 100.
         max_attempts: how often a repeatable call is tried while the tenant is unavailable.
         before_call: called before each call goes out, to count it, hold it back, or refuse it by raising.
+        now: our time, aware; the tenant's clock is measured against it.
         transport: replaces the network, for tests.
     """
 
@@ -74,10 +75,11 @@ class Client:
         per_page: int = 100,
         max_attempts: int = 3,
         before_call: Callable[[], None] | None = None,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
         transport: httpx.BaseTransport | None = None,
     ) -> None:
         self._transport = Transport(
-            base_url, token, timeout_seconds=timeout_seconds, before_call=before_call, transport=transport
+            base_url, token, timeout_seconds=timeout_seconds, before_call=before_call, now=now, transport=transport
         )
         self._paged: Params = [("per_page", str(per_page))]
         self._max_attempts = max_attempts
@@ -100,6 +102,11 @@ class Client:
     def tenant_time(self, moment: datetime) -> datetime:
         """The tenant's time at a moment of ours, as far as its answers told; see ``ampeco.clock``."""
         return self._transport.clock.at(moment)
+
+    @property
+    def clock_offset(self) -> timedelta | None:
+        """How far the tenant's clock is ahead of ours, to a second; None where it never told."""
+        return self._transport.clock.offset
 
     def read(self, kind: Kind[M], entity_id: int) -> Answer[M]:
         """Read one entity, whole."""

@@ -32,6 +32,11 @@ class TenantClock:
             if behind <= timedelta(0) or behind > _CUT + _SLACK + (answered_at - began_at):
                 self._offset = bound
 
+    @property
+    def offset(self) -> timedelta | None:
+        """How far the tenant's clock is ahead of ours, to a second; None where it never told."""
+        return self._offset
+
     def at(self, moment: datetime) -> datetime:
         """The tenant's time at a moment of ours; ours, where it never told."""
         return moment if self._offset is None else moment + self._offset

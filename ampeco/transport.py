@@ -98,6 +98,7 @@ class Transport:
         *,
         timeout_seconds: float,
         before_call: Callable[[], None] | None,
+        now: Callable[[], datetime],
         transport: httpx.BaseTransport | None,
     ) -> None:
         self.base_url = base_url.rstrip("/")
@@ -111,6 +112,7 @@ class Transport:
         self._before_call = before_call
         self._patience_seconds = timeout_seconds * PATIENCE
         self.clock = TenantClock()
+        self._now = now
         self._http = httpx.Client(
             timeout=timeout_seconds,
             transport=transport,
@@ -141,7 +143,7 @@ class Transport:
         """
         if self._before_call is not None:
             self._before_call()
-        began_at = datetime.now(UTC)
+        began_at = self._now()
         try:
             with self._http.stream(method, self.base_url + path, params=list(query), json=body) as response:
                 content = self._content(response)
@@ -156,7 +158,7 @@ class Transport:
         else:
             date = _http_date(response.headers.get("Date"))
             if date is not None and abs(date - began_at) < MOST_CLOCK_DIFFERENCE:
-                self.clock.observe(date, began_at, datetime.now(UTC))
+                self.clock.observe(date, began_at, self._now())
             tenant_time = self.clock.at(began_at)
             if not response.is_success:
                 raise self._refusal(method, path, response, content, tenant_time)
@@ -214,7 +216,7 @@ class Transport:
             case 409:
                 return errors.Conflict(*call)
             case 429:
-                asked = _retry_after(response)
+                asked = _retry_after(response, self._now)
                 return errors.RateLimited(*call, DEFAULT_RETRY_AFTER_SECONDS if asked is None else asked)
             case 408:
                 return errors.Unavailable(*call)
@@ -223,7 +225,7 @@ class Transport:
             case _ if 300 <= status < 400:
                 return errors.Unavailable(method, path, status, "a redirect, not followed: check the base URL")
             case _:
-                return errors.Unavailable(*call, _retry_after(response) if status == 503 else None)
+                return errors.Unavailable(*call, _retry_after(response, self._now) if status == 503 else None)
 
     def _message(self, body: dict[str, Any] | None) -> str | None:
         message = (body or {}).get("message")
@@ -250,9 +252,9 @@ def _json_object(content: bytes) -> dict[str, Any] | None:
         return None
 
 
-def _retry_after(response: httpx.Response) -> float | None:
+def _retry_after(response: httpx.Response, clock: Callable[[], datetime]) -> float | None:
     """Return the delay that an answer asks for, in seconds within our bounds, or None."""
-    now = _http_date(response.headers.get("Date")) or datetime.now(UTC)
+    now = _http_date(response.headers.get("Date")) or clock()
     asked = response.headers.get("Retry-After", "").strip()
     reset = response.headers.get("X-RateLimit-Reset", "").strip()
     seconds: float

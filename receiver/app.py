@@ -26,6 +26,7 @@ from receiver.readiness import receiver_readiness
 from storage.database import create_database_engine
 from workers.broker import create_broker, create_redis
 from workers.checks import create_check_engine
+from workers.clock_watch import ClockWatch
 from workers.heartbeat import Heartbeat as ProcessHeartbeat
 from workers.logs import get_logger
 from workers.settings import Settings
@@ -51,7 +52,7 @@ def create_app(settings: Settings) -> ASGIApp:
     )
     readiness = receiver_readiness(check_engine, redis_client, committer)
     health = Health(readiness)
-    heartbeat = Heartbeat(engine, list(settings.tenants))
+    heartbeat = Heartbeat(engine, list(settings.tenants), ClockWatch(redis_client))
     process_heartbeat = ProcessHeartbeat(database_url, "serve")
     process_heartbeat.find_problem = readiness.problem
 

@@ -48,6 +48,7 @@ from storage.processes import list_processes
 from storage.refusals import refusals
 from storage.retention import complete_since
 from workers.broker import QUEUES, create_broker, create_redis
+from workers.clock_watch import ClockOffset, wrong_clocks
 from workers.errors import cause
 from workers.forgetting import ForgetError
 from workers.pause import pause_reason, paused_for
@@ -162,6 +163,7 @@ def status(
                 "processes": [asdict(process) | {"state": process.state} for process in processes],
                 "redis": {"ok": side.failure is None, "detail": side.failure or "answers"},
                 "queues": side.queues,
+                "wrong_clocks": [asdict(wrong) for wrong in side.wrong_clocks],
                 "paused": {name: {"seconds": left, "reason": why} for name, (left, why) in side.pauses.items()},
                 "troubles": [asdict(trouble) for trouble in found],
                 "refusals": [asdict(refusal) for refusal in refused],
@@ -174,6 +176,8 @@ def status(
         for line in pending_lines(tenants):
             console.print(line, style="yellow", markup=False, highlight=False, soft_wrap=True)
         console.print(process_table(processes))
+        for wrong in side.wrong_clocks:
+            console.print(f"Clock: {wrong}.", style="yellow", markup=False, highlight=False, soft_wrap=True)
         if side.failure is None:
             console.print(queue_table(side.queues))
         else:
@@ -201,10 +205,11 @@ def _spelled(value: datetime | UUID) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _RedisSide:
-    """What Redis shows, which holds no truth: queue lengths, paused tenants, and why there may be neither."""
+    """What Redis shows, which holds no truth: queue lengths, paused tenants, wrong clocks, and why it fails."""
 
     queues: dict[str, int]
     pauses: dict[str, tuple[float, str]]
+    wrong_clocks: list[ClockOffset]
     failure: str | None = None
 
 
@@ -218,11 +223,11 @@ def _redis_side(settings: Settings, tenants: list[str]) -> _RedisSide:
             for tenant in tenants
             if (left := paused_for(client, tenant))
         }
+        return _RedisSide(lengths, pauses, wrong_clocks(client))
     except RedisError as error:
-        return _RedisSide({}, {}, cause(error))
+        return _RedisSide({}, {}, wrong_clocks(None), cause(error))
     finally:
         client.close()
-    return _RedisSide(lengths, pauses)
 
 
 @app.command()

@@ -19,6 +19,7 @@ from typing import Any
 import psycopg
 
 from receiver.metrics import COMMIT_FAILURES, COMMIT_SECONDS, COMMITTED_TOGETHER, WAITING
+from storage.clock import clock
 from storage.database import connection_arguments, is_lost_connection
 from storage.inbox import Entry, Group, commit_groups, make_partitions
 from storage.session import one_transaction, open_async_connection
@@ -42,6 +43,8 @@ LONGEST_RETRY_SECONDS = 1.0
 #: For so long after a failed commit, without one that succeeded since, this process says that it cannot commit.
 #: Nothing may be left to try it with: a sender that was refused comes back later.
 FAILURE_COUNTS_SECONDS = 5.0
+#: A notification that has no partition and is dated so far from now was dated by a clock that was set since.
+FAR_FROM_NOW = timedelta(hours=1)
 
 #: How often waiting notifications are counted, and checked for having waited too long.
 EXPIRY_INTERVAL_SECONDS = 0.25
@@ -232,22 +235,46 @@ class GroupCommitter:
     async def _mend(self, error: Exception, groups: Sequence[Group]) -> bool:
         """Remove the cause where it is ours to remove; returns whether to try again at once."""
         if isinstance(error, psycopg.errors.CheckViolation):
-            # Everything that makes partitions ahead of time was down for a week.
-            with contextlib.suppress(psycopg.Error, OSError):
-                connection = await self._connected()
-                async with one_transaction(connection, self._settings):
-                    await make_partitions(connection)
-                return True
-        elif isinstance(error, psycopg.DataError) or not isinstance(error, psycopg.Error | OSError):
+            return await self._find_partitions(groups)
+        if isinstance(error, psycopg.DataError) or not isinstance(error, psycopg.Error | OSError):
             # What we read beside the body is a help, not a duty; the body itself always fits.
             for group in groups:
                 for entry in group.entries:
                     entry.drop_hints()
         return False
 
+    async def _find_partitions(self, groups: Sequence[Group]) -> bool:
+        """Make the partitions that are missing, and date again what is far from now; return whether to try at once.
+
+        Everything that makes partitions ahead of time was down for a week, or Postgres's clock was set.
+        """
+        try:
+            connection = await self._connected()
+            await clock.measure_async(connection)
+            async with one_transaction(connection, self._settings):
+                await make_partitions(connection)
+        except (psycopg.Error, OSError) as error:
+            logger.warning("partitions not made", error=cause(error))
+            return False
+        # Nothing of these groups was committed, or else their partitions would be there: they may have other ids.
+        astray = [group for group in groups if not all(map(_is_dated_now, group.entries))]
+        for group in astray:
+            group.stamp()
+        if astray:
+            logger.warning(
+                "notifications dated by Postgres's clock, as a clock was set",
+                notifications=sum(len(group.entries) for group in astray),
+                wall_clock_ahead_seconds=round(clock.wall_offset_seconds()),
+            )
+        return bool(astray)
+
     async def _connected(self) -> psycopg.AsyncConnection[Any]:
         if self._connection is None or self._connection.closed:
             self._connection = await open_async_connection(self._arguments, self._settings)
+            await clock.measure_async(self._connection)
+            for pending in (*self._in_hand, *self._waiting):
+                if not pending.entry.is_timed:  # nor committed, as there was no connection
+                    pending.entry.stamp()
         return self._connection
 
     async def _disconnect(self) -> None:
@@ -270,6 +297,10 @@ class GroupCommitter:
             for pending in late:
                 if not pending.committed.done():
                     pending.committed.set_exception(NotCommittedError(f"not committed within {self._timeout:g} s"))
+
+
+def _is_dated_now(entry: Entry) -> bool:
+    return abs(clock.now() - entry.received_at) < FAR_FROM_NOW
 
 
 def _group_by_tenant(entries: Sequence[Entry]) -> list[Group]:

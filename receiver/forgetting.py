@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
@@ -17,6 +16,7 @@ from receiver.console import console, errors
 from receiver.invocation import chosen_tenants, database, require_migrated, running
 from receiver.progress import LogProgress, until_told_to_stop
 from receiver.replaying import BEFORE_ANY
+from storage.clock import clock
 from storage.forgetting import Bite, Forgetting
 from storage.person import Person
 from storage.replay import Scope, count
@@ -93,7 +93,7 @@ def _steps(engine: Engine, tenant: str, person: Person, under_way: Forgetting | 
     """
     since = under_way.reached.received_at if under_way is not None and under_way.reached is not None else BEFORE_ANY
     with engine.begin() as connection:
-        total = count(connection, Scope(tenant, since, datetime.now(UTC)))
+        total = count(connection, Scope(tenant, since, clock.now()))
     done = 0
     with LogProgress(tenant, total) as shown, until_told_to_stop() as stop:
         for bite in go_through_log(engine, tenant, person, under_way):

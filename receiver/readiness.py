@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
 
 import redis
 from prometheus_client import CollectorRegistry
@@ -16,6 +15,7 @@ from sqlalchemy import Engine, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from receiver.committer import GroupCommitter
+from storage.clock import clock
 from storage.inbox import prove_acceptable
 from storage.partitions import MAKE_PARTITIONS, has_partition
 from storage.processes import list_processes
@@ -91,7 +91,7 @@ def look_at_log(engine: Engine, *, advice: str) -> Check:
             prove_acceptable(connection)
     except SQLAlchemyError as error:
         return Check(False, f"takes no notifications: {cause(error)}", advice)
-    today = datetime.now(UTC).date()  # by the clock that gives a notification its id and its day
+    today = clock.now().date()  # by the clock that gives a notification its id and its day
     try:
         with engine.begin() as connection:
             if not has_partition(connection, today):

@@ -15,6 +15,7 @@ from ampeco.catalogue import CATALOGUE, lookup
 from receiver.console import console, errors
 from receiver.invocation import TenantOption, chosen_tenants, database, require_migrated, running
 from receiver.progress import LogProgress, until_told_to_stop
+from storage.clock import clock
 from storage.replay import Scope, count
 from storage.retention import complete_since
 from workers.replay import Replayed, replay
@@ -45,11 +46,13 @@ def replay_log(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say how many there are.")] = False,
 ) -> None:
     """Apply stored notifications again, as after an upgrade. Doing it twice, or beside the workers, is harmless."""
-    since, until = _span(since, until, needs_since=not only_failed)
+    if since is None and not only_failed:
+        raise typer.BadParameter("say from when on, or --failed", param_hint="--from")
     if notification_type is not None:
         _require_known(notification_type)
     with running("replay") as settings:
         require_migrated(settings)
+        since, until = _span(since, until)
         names = chosen_tenants(settings, tenant)
         with database(settings, process="replay") as engine:
             if not only_failed:
@@ -79,10 +82,9 @@ def _tell_dropped(engine: Engine, since: datetime) -> None:
         )
 
 
-def _span(since: datetime | None, until: datetime | None, *, needs_since: bool) -> tuple[datetime, datetime]:
-    if since is None and needs_since:
-        raise typer.BadParameter("say from when on, or --failed", param_hint="--from")
-    now = datetime.now(UTC)
+def _span(since: datetime | None, until: datetime | None) -> tuple[datetime, datetime]:
+    """Return the span that is asked for; notifications are dated by Postgres's clock, so now is by that clock, too."""
+    now = clock.now()
     began_at, ended_at = _utc(since) if since else BEFORE_ANY, _utc(until) if until else now
     if began_at > now:
         raise typer.BadParameter(f"{began_at:%Y-%m-%d %H:%M:%S} UTC has yet to come", param_hint="--from")

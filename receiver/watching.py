@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from prometheus_client.core import GaugeMetricFamily
@@ -19,6 +19,7 @@ from ampeco.tenants import Tenant
 from receiver.console import age
 from storage import arrivals, resends, subscriptions, token_use
 from storage.arrivals import Listening
+from storage.clock import clock
 from storage.resends import Resend
 from storage.subscriptions import Claim
 from storage.token_use import TokenUse
@@ -229,7 +230,7 @@ def _gauge(name: str, description: str) -> GaugeMetricFamily:
 
 
 def _seconds_since(moment: datetime) -> float:
-    return max((datetime.now(UTC) - moment).total_seconds(), 0.0)
+    return max((clock.now() - moment).total_seconds(), 0.0)
 
 
 def _ago(moment: datetime) -> str:

@@ -10,6 +10,7 @@ from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import Dialect, ExceptionContext
 from sqlalchemy.exc import DBAPIError
 
+from storage.clock import clock
 from storage.database_url import parse_database_url
 from storage.session import behind_pooler, open_connection, settings_of_transaction
 
@@ -171,6 +172,7 @@ def create_database_engine(
         return connection
 
     event.listen(engine, "do_connect", connect)
+    event.listen(engine, "connect", clock.measure_new)
     event.listen(engine, "begin", _settle_transaction)
     event.listen(engine, "handle_error", _drop_lost_connection)
     return engine

@@ -1,11 +1,15 @@
-"""UUIDv7 of our own making: in order within a process, and never ahead of the clock for long."""
+"""UUIDv7 of our own making: in order within a process, and never ahead of the clock for more than a second."""
 
 from __future__ import annotations
 
 import os
-import time
 from datetime import UTC, datetime
 from uuid import UUID
+
+from storage.clock import clock
+
+#: Ticks of a second. Ids that are further ahead were made before the clock was set back, and do not hold up the others.
+_MOST_AHEAD = 1_000 << 12
 
 _last_tick = 0
 
@@ -14,12 +18,14 @@ def uuid7() -> UUID:
     """Make a UUIDv7 whose 12 bits after the milliseconds count parts of one (RFC 9562, method 3).
 
     Ids of one process rise; among more than 4096 in a millisecond the time part runs
-    ahead by that much and no more.
+    ahead by that much and no more. They fall only where the clock is set back by more than a second.
     """
     global _last_tick
-    now = time.time_ns()
+    now = clock.now_ns()
     tick = (now // 1_000_000 << 12) | (now % 1_000_000 * 4096 // 1_000_000)
-    _last_tick = tick = max(tick, _last_tick + 1)
+    if tick <= _last_tick <= tick + _MOST_AHEAD:
+        tick = _last_tick + 1
+    _last_tick = tick
     chance = int.from_bytes(os.urandom(8)) & 0x3FFF_FFFF_FFFF_FFFF
     return UUID(int=(tick >> 12) << 80 | 0x7 << 76 | (tick & 0xFFF) << 64 | 0x2 << 62 | chance)
 

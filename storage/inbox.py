@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -12,7 +12,8 @@ import orjson
 from psycopg import AsyncConnection
 from sqlalchemy import Connection
 
-from storage.ids import uuid7
+from storage.clock import clock
+from storage.ids import made_at, uuid7
 from storage.partitions import MAKE_PARTITIONS
 
 _MOST_BIGINT = 2**63 - 1
@@ -33,6 +34,7 @@ class Entry:
         signature_encoding: the form of the signature that matched.
         notification_id: UUIDv7, made here.
         received_at: the time part of ``notification_id``, aware UTC, to the millisecond.
+        is_timed: whether both go by Postgres's clock; else it was not known yet, and they go by the wall clock.
     """
 
     tenant: str
@@ -42,15 +44,21 @@ class Entry:
     signature_encoding: str
     notification_id: UUID = field(init=False)
     received_at: datetime = field(init=False)
+    is_timed: bool = field(init=False)
     notification_type: str | None = field(init=False, default=None)
     session_id: int | None = field(init=False, default=None)
     evse_id: int | None = field(init=False, default=None)
     charge_point_id: int | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
-        self.notification_id = uuid7()
-        self.received_at = datetime.fromtimestamp((self.notification_id.int >> 80) / 1000, UTC)
+        self.stamp()
         self._peek()
+
+    def stamp(self) -> None:
+        """Give it an id and a time of receipt; once it may have been committed it has to keep them."""
+        self.is_timed = clock.is_measured
+        self.notification_id = uuid7()
+        self.received_at = made_at(self.notification_id)
 
     def drop_hints(self) -> None:
         """Forget everything beside the body that Postgres might refuse."""
@@ -86,13 +94,19 @@ def _id(value: object) -> int | None:
     return None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Group:
     """Entries of one tenant that are committed together, and the batch that will track them."""
 
     tenant: str
     entries: Sequence[Entry]
     batch_id: UUID = field(default_factory=uuid7)
+
+    def stamp(self) -> None:
+        """Give it and its entries other ids and times, by the time that it is now; see :meth:`Entry.stamp`."""
+        for entry in self.entries:
+            entry.stamp()
+        self.batch_id = uuid7()
 
 
 # Committing the same group twice adds nothing, so that a commit whose answer was lost

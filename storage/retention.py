@@ -7,7 +7,7 @@ is not settled keeps its day and all later ones.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Literal
 
 from sqlalchemy import Connection, text
@@ -38,7 +38,8 @@ def keep_days(connection: Connection) -> None:
     connection.execute(text("SELECT pg_advisory_xact_lock_shared(:lock)"), {"lock": _LOCK})
 
 
-_DROP = text("SELECT day, became, kept FROM ingest.drop_log_day(:keep_from)")
+# How old a day is goes by Postgres's clock: a day that is dropped does not come back.
+_DROP = text("SELECT day, became, kept FROM ingest.drop_log_day(CAST((now() - :keep) AT TIME ZONE 'UTC' AS date))")
 
 
 def drop_log_day(connection: Connection, keep: timedelta) -> Dropped | None:
@@ -48,7 +49,7 @@ def drop_log_day(connection: Connection, keep: timedelta) -> Dropped | None:
         None where there is no such day, or another process is at it.
     """
     connection.execute(text(f"SET LOCAL statement_timeout = {STATEMENT_TIMEOUT // timedelta(milliseconds=1)}"))
-    day, became, kept = connection.execute(_DROP, {"keep_from": (datetime.now(UTC) - keep).date()}).one()
+    day, became, kept = connection.execute(_DROP, {"keep": keep}).one()
     return None if day is None else Dropped(day, became, kept)
 
 

@@ -20,6 +20,7 @@ from redis.exceptions import RedisError
 from sqlalchemy import Engine
 
 from ampeco.tenants import Tenant
+from storage.clock import clock
 from storage.usage import CallReason, Calls, add
 from workers.metrics import API_CALLS, API_CALLS_SAVED
 from workers.pause import pause_reason, paused_for
@@ -155,5 +156,13 @@ class Gate:
         return None
 
 
+class _Window(WindowRateLimiter):
+    """A sliding window by Postgres's clock, so that processes on machines whose clocks differ share it."""
+
+    def _get_keys(self) -> list[str]:
+        second = clock.now_ns() // 1_000_000_000
+        return [f"{self.key}@{second - past}" for past in range(self.window)]
+
+
 def _limiter(backend: RedisBackend, key: str, calls: int) -> WindowRateLimiter:
-    return WindowRateLimiter(backend, key, limit=calls, window=WINDOW_SECONDS)  # type: ignore[no-untyped-call] # as of Dramatiq 2.2
+    return _Window(backend, key, limit=calls, window=WINDOW_SECONDS)  # type: ignore[no-untyped-call] # as of Dramatiq 2.2

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from datetime import timedelta
 
 import redis
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Connection, Engine
 
 import migrations
+from storage.clock import clock
 from storage.database import create_database_engine, prove_writable
+from workers.clock_watch import TOLERANCE_SECONDS
 from workers.readiness import Check, Probe
 
 #: Connections of the checks give up sooner than others: a look that hangs shows nothing of a server that is back.
 NETWORK_TIMEOUT = timedelta(seconds=2)
-
-#: Times of ours and of Postgres's stand side by side in the tables; a larger difference is seen in them.
-CLOCK_TOLERANCE_SECONDS = 5.0
 
 #: What is written to Redis to see that it takes writes, and for how long it stays.
 REDIS_KEY = "ampeco-receiver:readiness"
@@ -45,11 +43,11 @@ def look_at_postgres(engine: Engine) -> dict[str, Check]:
         sqlalchemy.exc.SQLAlchemyError: it takes no writes.
     """
     with engine.begin() as connection:
-        clock = _look_at_clock(connection)
+        clock_check = _look_at_clock(connection)
         prove_writable(connection)
     with engine.connect() as connection:
         revision = look_at_revision(connection)
-    return {"postgres": Check(True, "takes writes"), "migrations": revision, "clock": clock}
+    return {"postgres": Check(True, "takes writes"), "migrations": revision, "clock": clock_check}
 
 
 def look_at_revision(connection: Connection) -> Check:
@@ -67,12 +65,9 @@ def look_at_revision(connection: Connection) -> Check:
 
 
 def _look_at_clock(connection: Connection) -> Check:
-    before = time.time()
-    theirs = float(connection.execute(text("SELECT extract(epoch FROM clock_timestamp())")).scalar_one())
-    after = time.time()
-    # Between the two, Postgres read its clock: no more is known.
-    ahead = before - theirs if before > theirs else min(after - theirs, 0.0)
-    if abs(ahead) <= CLOCK_TOLERANCE_SECONDS:
+    clock.measure(connection)
+    ahead = clock.wall_offset_seconds()
+    if abs(ahead) < TOLERANCE_SECONDS:
         return Check(True, "agrees with Postgres's", required=False)
     detail = f"is {abs(ahead):,.0f} s {'ahead of' if ahead > 0 else 'behind'} Postgres's"
     return Check(False, detail, "set the clocks of both machines by NTP", required=False)

@@ -6,6 +6,7 @@ import contextlib
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import timedelta
 from threading import Lock
 from types import TracebackType
 from uuid import UUID
@@ -16,6 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from ampeco.client import Client
 from ampeco.tenants import Tenant
+from storage.clock import clock
 from storage.database import create_database_engine
 from storage.usage import CallReason
 from workers.broker import create_redis
@@ -90,6 +92,13 @@ class Context:
             self.redis, self.usage, self.tenants[tenant], reason, longest_wait_seconds=self.longest_wait_seconds
         )
 
+    def clock_offsets(self) -> dict[str, timedelta]:
+        """How far each tenant's clock is ahead of ours, as far as its answers told."""
+        with self._lock:
+            clients = list(self._clients.items())
+        offsets = ((tenant, client.clock_offset) for (tenant, _), client in clients)
+        return {tenant: offset for tenant, offset in offsets if offset is not None}
+
     @contextlib.contextmanager
     def turn(self, tenant: str) -> Iterator[bool]:
         """Let a thread read for a tenant, unless enough threads do already.
@@ -141,7 +150,12 @@ def create_context(settings: Settings, *, process: str, longest_wait_seconds: fl
         redis=create_redis(settings.required_redis_url()),
         tenants=settings.tenants,
         make_client=lambda tenant, gate: Client(
-            tenant.url, tenant.api_token(), timeout_seconds=timeout, max_attempts=MOST_ATTEMPTS, before_call=gate
+            tenant.url,
+            tenant.api_token(),
+            timeout_seconds=timeout,
+            max_attempts=MOST_ATTEMPTS,
+            before_call=gate,
+            now=clock.now,
         ),
         longest_wait_seconds=longest_wait_seconds,
         # One tenant may have every thread; of several, each at most half of them.

@@ -11,7 +11,7 @@ from __future__ import annotations
 import getpass
 from collections import Counter
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import TypeVar
 
@@ -20,6 +20,7 @@ from sqlalchemy.exc import OperationalError
 
 from storage import forgetting as log
 from storage import forgetting_state as state
+from storage.clock import clock
 from storage.forgetting import Bite, Forgetting
 from storage.person import Person
 from storage.replay import Position, log_begins
@@ -115,9 +116,9 @@ def go_through_log(
     most: int = MOST_NOTIFICATIONS,
 ) -> Iterator[Bite]:
     """Take the person out of the log, yielding each bite after its commit; only count where none is under way."""
-    until = datetime.now(UTC) + CLOCK_DIFFERENCE
     with engine.begin() as connection:
         begins = log_begins(connection, tenant)
+    until = clock.now() + CLOCK_DIFFERENCE
     position = under_way.reached if under_way is not None else None
     if position is None and begins is not None:
         position = log.before(begins)

@@ -13,6 +13,7 @@ from dramatiq import Broker, Worker
 from sqlalchemy import Engine, text
 
 from storage import arrivals, processes, resends, uptime, usage, walks
+from storage.clock import clock
 from storage.partitions import MAKE_PARTITIONS
 from storage.retention import drop_log_day
 from workers.apply import apply_open_batches
@@ -28,6 +29,7 @@ from workers.broker import (
     worker_middleware,
 )
 from workers.checks import create_check_engine
+from workers.clock_watch import LOOK_INTERVAL, ClockWatch
 from workers.context import Context, create_context
 from workers.failures import describe
 from workers.guardian import Guardian
@@ -136,19 +138,27 @@ def drop_log(engine: Engine, keep: timedelta) -> None:
         logger.info("dropped a day of the log", day=str(dropped.day), failed_ones_kept=dropped.kept)
 
 
+def look_at_clocks(context: Context, watch: ClockWatch) -> None:
+    """Measure Postgres's clock, and compare with it this machine's and those of the tenants that answered."""
+    with context.engine.connect() as connection:
+        clock.measure(connection)
+    watch.look(context.clock_offsets())
+
+
 def create_scheduler(context: Context, broker: Broker, settings: Settings, queues: Collection[str]) -> Scheduler:
     """The jobs beside the queues; each is safe beside its like in other processes.
 
     A process that only applies may stand on a network without a way out, so it never calls the API:
     its failures would pause the tenants for those that can.
     """
-    scheduler = Scheduler()
+    scheduler, clocks = Scheduler(), ClockWatch(context.redis)
     every = scheduler.every
     every(PARTITION_INTERVAL, "partitions", lambda: make_partitions(context.engine))
     every(SWEEP_INTERVAL, "sweep", lambda: sweep_batches(context.engine, broker, age=settings.sweep_after))
     every(WAKE_INTERVAL, "wake apply", lambda: wake_apply(context, broker))
     every(WAKE_INTERVAL, "wake", lambda: wake_refreshes(context.engine, broker, context.redis))
     every(WALK_INTERVAL, "walks", lambda: wake_walks(context, broker, settings.reconcile_interval))
+    every(LOOK_INTERVAL, "clock", lambda: look_at_clocks(context, clocks))
     every(USAGE_INTERVAL, "usage", lambda: context.usage.write(context.engine))
     every(FORGET_INTERVAL, "forget", lambda: forget_records(context.engine))
     if (keep := settings.keep_notifications) is not None:

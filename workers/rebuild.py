@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, Engine, text
 
@@ -20,6 +20,7 @@ from storage import rebuild as tables
 from storage import replay as log
 from storage import swap as swapping
 from storage.batches import Logged
+from storage.clock import clock
 from storage.database import wait_in_transaction
 from storage.errors import is_passing
 from storage.findings import Entity
@@ -94,10 +95,10 @@ def alone(engine: Engine) -> Iterator[None]:
 
 
 def scope_of(engine: Engine, tenant: str) -> Scope:
-    """The whole log of a tenant; received with a clock that is an hour ahead, at most."""
+    """Return the whole log of a tenant; received with a clock that is an hour ahead, at most."""
     with engine.begin() as connection:
         since = log.log_begins(connection, tenant, whole=True)
-    until = datetime.now(UTC) + timedelta(hours=1)
+    until = clock.now() + timedelta(hours=1)
     return Scope(tenant, since or until, until)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from http import HTTPStatus
 from typing import Any
 
@@ -26,6 +26,7 @@ from ampeco.kinds import KINDS
 from ampeco.listing import Params
 from storage import refresh_queue, refusals, walks
 from storage.children import follow_parents
+from storage.clock import clock
 from storage.drift import record_drift
 from storage.errors import is_passing
 from storage.findings import Findings
@@ -217,7 +218,7 @@ class _Round:
 
     def _await_walk(self) -> None:
         """Leave what the first walk through the kind's listing will show."""
-        since = datetime.now(UTC) - WALK_PATIENCE
+        since = clock.now() - WALK_PATIENCE
         unknown = [one for one in self.open.values() if one.reason == "unknown" and one.marked_at > since]
         if len(unknown) < LEAST_FOR_A_WALK:
             return

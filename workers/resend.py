@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 from sqlalchemy import Connection
 
 from ampeco.errors import ApiError, Conflict, RateLimited, Unauthorised, Unavailable
 from storage import resends, subscriptions
+from storage.clock import clock
 from storage.resends import Resend, State
 from storage.subscriptions import Claim
 from storage.uptime import Outage
@@ -72,7 +73,7 @@ def ask(context: Context, tenant: str, url: str, claim: Claim | None) -> Resend 
     except HeldBackError as held:
         with context.engine.begin() as connection:
             resends.put_back(connection, taken, timedelta(seconds=held.seconds))
-        return replace(taken, due_at=datetime.now(UTC) + timedelta(seconds=held.seconds), error=held.why)
+        return replace(taken, due_at=clock.now() + timedelta(seconds=held.seconds), error=held.why)
     except ApiError as error:
         return _refused(context, taken, error)
     settled = _settle(context, taken, "asked", None)
@@ -84,7 +85,7 @@ def ask(context: Context, tenant: str, url: str, claim: Claim | None) -> Resend 
 def _refused(context: Context, taken: Resend, error: ApiError) -> Resend:
     """Go on waiting after what passes; a conflict is somebody else's request, or a disabled subscription."""
     passes = isinstance(error, Conflict | RateLimited | Unauthorised | Unavailable)
-    is_final = not passes or datetime.now(UTC) - taken.wanted_at > GIVE_UP_AFTER
+    is_final = not passes or clock.now() - taken.wanted_at > GIVE_UP_AFTER
     settled = _settle(context, taken, "failed" if is_final else "waiting", str(error))
     logger.warning("AMPECO did not send again what failed", **_labels(taken), error=str(error), is_final=is_final)
     if isinstance(error, RateLimited | Unauthorised | Unavailable):

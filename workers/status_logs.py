@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import heapq
 import time
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 from ampeco.client import Client
 from ampeco.errors import ApiError, RateLimited, Unauthorised, Unavailable
 from storage import refresh_queue
+from storage.clock import clock
 from storage.findings import Findings
 from storage.fold import Fold
 from storage.history import observe
@@ -74,7 +75,7 @@ def _read_logs(context: Context, tenant: str) -> int:
 
 
 def _due(context: Context, client: Client, tenant: str) -> list[tuple[StatusLog, DueLog]]:
-    looked_before = client.tenant_time(datetime.now(UTC)) - LOOK_EVERY
+    looked_before = client.tenant_time(clock.now()) - LOOK_EVERY
     found = []
     with context.engine.begin() as connection:
         for log in LOGS:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from http import HTTPStatus
 from itertools import islice
 from typing import Any, NamedTuple
@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 from ampeco.client import Answer, Client
 from ampeco.errors import ApiError, Forbidden, Malformed, NotFound, RateLimited, Unauthorised, Unavailable
 from ampeco.resources import StatusLogEntry
+from storage.clock import clock
 from storage.clocks import bounded, is_ahead
 from storage.facts import status_log_values
 from storage.findings import Findings
@@ -198,7 +199,7 @@ def look(log: StatusLog, client: Client, entity_id: int, known: KnownStatus) -> 
     Where the tenant offers no log, it holds nothing, for no time at all. An entry that cannot be read is left out,
     and the time before it is not covered.
     """
-    began_at = datetime.now(UTC)
+    began_at = clock.now()
     entries: list[Answer[StatusLogEntry]] = []
     covered_from = None
     if (look_from := known.look_from) is not None:
@@ -250,7 +251,7 @@ def log_findings(log: StatusLog, client: Client, entity_id: int, known: Known) -
     """What a log tells of an entity since the last look at it."""
     found, stored = Findings(), KnownStatus(known, log.status)
     looked = look(log, client, entity_id, stored)
-    read_at = client.tenant_time(datetime.now(UTC))
+    read_at = client.tenant_time(clock.now())
     as_known = Shown(StatusLogEntry(status=stored.status, timestamp=stored.at or read_at), read_at)
     _add(found, log, entity_id, stored, _logged(looked), as_known)
     found.facts.append(covered(log, entity_id, looked.covered_from, looked.covered_until, read_at))
@@ -260,7 +261,7 @@ def log_findings(log: StatusLog, client: Client, entity_id: int, known: Known) -
 
 def nothing_found(log: StatusLog, client: Client, entity_id: int, known: Known) -> Findings:
     """What a log that cannot be read tells: nothing, up to now."""
-    read_at = client.tenant_time(datetime.now(UTC))
+    read_at = client.tenant_time(clock.now())
     ends_at = max(read_at, KnownStatus(known, log.status).at or read_at)
     return Findings(facts=[covered(log, entity_id, ends_at, ends_at, read_at)])
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, NoReturn
 
 from ampeco.client import Client
@@ -19,6 +19,7 @@ from ampeco.kinds import KINDS
 from ampeco.listing import Page, Params
 from storage import refresh_queue, refusals, walks
 from storage.children import follow_parents, orphans
+from storage.clock import clock
 from storage.drift import record_drift
 from storage.findings import Findings
 from storage.fold import DIGEST_LENGTH, Fact, Fold, is_provisional
@@ -115,7 +116,7 @@ def due_walks(context: Context, interval: timedelta, tenants: Collection[str] | 
     wanted = [name for name in context.tenants if tenants is None or name in tenants]
     with context.engine.begin() as connection:
         cursors = walks.cursors(connection, wanted)
-    now = datetime.now(UTC)
+    now = clock.now()
     found = [_due(tenant, kind, cursors.get((tenant, kind)), interval, now) for tenant in wanted for kind in listed()]
     return [due for due in found if due is not None]
 

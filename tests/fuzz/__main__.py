@@ -116,7 +116,7 @@ def delay(data: bytes) -> None:
     reset, _, date = rest.partition(b"\n")
     given = {"Retry-After": asked, "X-RateLimit-Reset": reset, "Date": date}
     headers = [(name.encode(), value.replace(b"\r", b"").replace(b"\n", b"")) for name, value in given.items()]
-    seconds = _retry_after(httpx.Response(429, headers=headers))
+    seconds = _retry_after(httpx.Response(429, headers=headers), lambda: NOW)
     assert seconds is None or MIN_RETRY_AFTER_SECONDS <= seconds <= MAX_RETRY_AFTER_SECONDS
     _http_date(date.decode("latin-1"))
 

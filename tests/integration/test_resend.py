@@ -18,6 +18,7 @@ from storage import resends, subscriptions, uptime
 from storage.uptime import Outage, beat, outages
 from tests.support.service import eventually, free_port, running
 from tests.support.watched import Watch, watching
+from workers.clock_watch import ClockWatch
 from workers.resend import MARGIN, ask, resend_due
 from workers.subscriptions import callback_url
 
@@ -175,7 +176,7 @@ def test_a_paused_tenant_is_not_asked_and_the_try_does_not_count(watch: Watch) -
 def test_an_outage_is_found_once_however_many_receivers_rise(watch: Watch) -> None:
     watch.subscribe()
     engine = watch.service.engine
-    heartbeats = [Heartbeat(engine, ["demo"]) for _ in range(4)]
+    heartbeats = [Heartbeat(engine, ["demo"], ClockWatch(watch.context.redis)) for _ in range(4)]
     # The fixture's receiver beats, too: its beats do not count as an outage's end.
     eventually(lambda: watch.service.count("ingest.uptime"))
     assert [heartbeat.beat() for heartbeat in heartbeats] == [None] * 4
@@ -210,7 +211,7 @@ def test_a_restart_is_no_outage_and_the_first_start_is_none(database_url: str, e
 
 
 def test_a_tenant_that_was_not_ours_during_the_outage_is_not_asked(watch: Watch) -> None:
-    heartbeat = Heartbeat(watch.service.engine, ["demo"])
+    heartbeat = Heartbeat(watch.service.engine, ["demo"], ClockWatch(watch.context.redis))
     eventually(lambda: watch.service.count("ingest.uptime"))
     watch.pass_time(LONG, "uptime.began_at", "uptime.last_beat_at")
     assert heartbeat.beat() is not None
