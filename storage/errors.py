@@ -22,13 +22,17 @@ _OF_THE_SURROUNDINGS = frozenset(
         # Text that UTF8 cannot hold is replaced before it is written, so the encoding of the database or of the
         # session is another one.
         "22021",  # character_not_in_repertoire
-        "22P05",  # untranslatable_character
         "22023",  # invalid_parameter_value: of a setting
         "22P03",  # invalid_binary_representation: a pooler mixed up prepared statements
         "54011",  # too_many_columns: of a table
         "54023",  # too_many_arguments: of a statement
     }
 )
+
+#: untranslatable_character: of the database's encoding where Postgres converts text, which it does in one file; else
+#: of a value, such as a NUL in JSON.
+_UNTRANSLATABLE = "22P05"
+_CONVERTS_TEXT = "mbutils.c"
 
 _NOT_NULL_VIOLATION = "23502"
 _CONSTRAINT_CLASS = "23"
@@ -49,6 +53,8 @@ def is_passing(error: Exception) -> bool:
     if not sqlstate.startswith(_REFUSES_VALUES) or sqlstate in _OF_THE_SURROUNDINGS:
         return True
     diagnosis = error.orig.diag  # type: ignore[union-attr] # psycopg's, as there is a SQLSTATE
+    if sqlstate == _UNTRANSLATABLE:
+        return bool(diagnosis.source_file == _CONVERTS_TEXT)
     if sqlstate == _NOT_NULL_VIOLATION:
         return (diagnosis.table_name, diagnosis.column_name) not in _columns()
     if sqlstate.startswith(_CONSTRAINT_CLASS):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from collections.abc import Collection
 from datetime import timedelta
 from uuid import UUID
@@ -203,20 +204,24 @@ def work(settings: Settings, queues: set[str], stop: threading.Event | None = No
         scheduler = create_scheduler(context, broker, settings, queues)
         before = set(threading.enumerate())
         check_engine = create_check_engine(settings.required_database_url(), process="work readiness")
-        readiness = worker_readiness(check_engine, context, worker, queues)
-        if settings.work_metrics_port is not None:
-            serve_worker_figures(settings, settings.work_metrics_port, readiness)
+        readiness = worker_readiness(check_engine, context, worker, scheduler, queues)
         broker.emit_after("process_boot")
         worker.start()
+        # Before anything else starts: the threads of requests and of checks may end.
+        needed = {*worker.workers, *worker.consumers.values(), *threading.enumerate()} - before
         scheduler.start()
+        if settings.work_metrics_port is not None:
+            serve_worker_figures(settings, settings.work_metrics_port, readiness)
         context.heartbeat.find_problem = readiness.problem
         logger.info("working", queues=sorted(queues), threads=threads)
-        needed = {*worker.workers, *worker.consumers.values(), *threading.enumerate()} - before
-        all_live = wait_while_alive(stop, needed)
+        all_live = wait_while_alive(stop, {*needed, *scheduler.threads})
         logger.info("stopping: finishing what is in hand")
         context.heartbeat.find_problem = None
-        scheduler.stop(timeout_seconds=settings.shutdown_timeout.total_seconds())
+        # Jobs and messages end side by side: together they have no longer than either.
+        deadline = time.monotonic() + settings.shutdown_timeout.total_seconds()
+        scheduler.stop()
         worker.stop(timeout=int(settings.shutdown_timeout.total_seconds() * 1000))
+        scheduler.join(timeout_seconds=max(deadline - time.monotonic(), 0.0))
         broker.close()
         check_engine.dispose()
     logger.info("stopped")

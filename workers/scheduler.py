@@ -51,6 +51,16 @@ class Scheduler:
         self._stopping = threading.Event()
         self._is_new = Throttle()
 
+    @property
+    def names(self) -> list[str]:
+        """The names of the jobs, in the order in which they were added."""
+        return [job.name for job in self._jobs]
+
+    @property
+    def threads(self) -> list[threading.Thread]:
+        """The threads of the jobs, once they are started."""
+        return list(self._threads)
+
     def every(self, interval: timedelta, name: str, job: Callable[[], Any]) -> None:
         """Add a job.
 
@@ -69,9 +79,12 @@ class Scheduler:
             thread.start()
             self._threads.append(thread)
 
-    def stop(self, *, timeout_seconds: float) -> None:
-        """Begin no further run, and wait for those under way."""
+    def stop(self) -> None:
+        """Begin no further run."""
         self._stopping.set()
+
+    def join(self, *, timeout_seconds: float) -> None:
+        """Wait for the runs under way."""
         deadline = time.monotonic() + timeout_seconds
         for thread in self._threads:
             thread.join(max(deadline - time.monotonic(), 0.0))

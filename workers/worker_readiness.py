@@ -12,12 +12,15 @@ from workers.broker import APPLY_QUEUE
 from workers.checks import POSTGRES_ADVICE, look_at_postgres, redis_probe
 from workers.context import Context
 from workers.readiness import Check, Probe, Readiness
+from workers.scheduler import Scheduler
 
 #: What was tried in vain, and waits for longer than this, is stuck: a single failure is tried again within seconds.
 STUCK_SECONDS = 60.0
 
 
-def worker_readiness(engine: Engine, context: Context, worker: Worker, queues: Collection[str]) -> Readiness:
+def worker_readiness(
+    engine: Engine, context: Context, worker: Worker, scheduler: Scheduler, queues: Collection[str]
+) -> Readiness:
     """Return the checks of a work process.
 
     Parameters:
@@ -32,6 +35,7 @@ def worker_readiness(engine: Engine, context: Context, worker: Worker, queues: C
     return Readiness(
         Probe("postgres", look, POSTGRES_ADVICE),
         redis_probe(context.redis, required=True),
+        Probe("jobs", lambda: look_at_jobs(scheduler), "see the log of this process"),
         Probe("threads", lambda: look_at_threads(worker), "restart this process"),
     )
 
@@ -46,6 +50,14 @@ def look_at_pending(engine: Engine) -> Check:
     if oldest.reason is None or oldest.seconds < STUCK_SECONDS:
         return Check(True, detail)
     return Check(False, f"{detail}; the last attempt did not finish: {oldest.reason}", "see `ampeco-receiver status`")
+
+
+def look_at_jobs(scheduler: Scheduler) -> Mapping[str, Check]:
+    """Return whether the jobs beside the queues, such as the sweep, succeed."""
+    overdue = scheduler.overdue()
+    if overdue:
+        return {"jobs": Check(False, f"have not succeeded for a while: {', '.join(overdue)}", "see the log")}
+    return {"jobs": Check(True, f"{len(scheduler.names)} run on time")}
 
 
 def look_at_threads(worker: Worker) -> Mapping[str, Check]:

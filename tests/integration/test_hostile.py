@@ -28,16 +28,31 @@ def open_batches(service: Service) -> int:
         sample("HardwareStatusNotification.evse") | {"hardwareStatus": LONG},
         sample("HardwareStatusNotification.chargepoint") | {"errorCode": LONG},
         sample("NetworkStatusNotification.offline") | {"networkStatus": LONG},
-        sample("cdr.received") | {"id": LONG},
     ],
-    ids=["hardware status", "error code", "network status", "reference"],
+    ids=["hardware status", "error code", "network status"],
 )
-def test_a_word_too_long_for_an_index_fails_alone_and_in_one_bite(
+def test_a_word_too_long_for_an_index_costs_that_word_alone_and_in_one_chunk(
     service: Service, body: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given one whose word no index holds, and a good one, when both are applied and none may be tried alone
     monkeypatch.setattr(apply, "_apply_one_by_one", None)
     service.post(body)
+    service.post(GOOD)
+    assert service.apply() == 2
+    # Then both are applied, the word is in no table, and counted as unreadable
+    assert service.count("ingest.outcome") == 0
+    assert service.count("charging.charge_point WHERE network_status = 'available'") == 1
+    assert service.count("charging.evse WHERE hardware_status IS NOT NULL") == 0
+    assert service.count("ingest.drift") > 0
+    assert open_batches(service) == 0
+
+
+def test_a_reference_too_long_for_an_index_fails_alone_and_in_one_chunk(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given one whose word no index holds, and a good one, when both are applied and none may be tried alone
+    monkeypatch.setattr(apply, "_apply_one_by_one", None)
+    service.post(sample("cdr.received") | {"id": LONG})
     service.post(GOOD)
     assert service.apply() == 2
     # Then the one failed by its field, the other is in the state, and nothing is open

@@ -14,6 +14,7 @@ from tests.support.clients import connect
 from tests.support.facts import sample
 from tests.support.service import TOKEN, Service, running
 from workers.operators import serve_worker_figures
+from workers.readiness import Readiness
 
 BODY = json.dumps(sample("HardwareStatusNotification.evse")).encode()
 
@@ -88,7 +89,7 @@ def test_a_slash_at_the_end_of_a_callback_url_is_the_same_path(service: Service)
 
 @pytest.mark.parametrize("path", ["/healthz", "/readyz", "/metrics", "/notifications/demo", "/nowhere"])
 def test_no_page_redirects(service: Service, path: str) -> None:
-    figures = httpx.Client(base_url=f"http://127.0.0.1:{serve_worker_figures(service.settings, 0)}")
+    figures = httpx.Client(base_url=f"http://127.0.0.1:{serve_worker_figures(service.settings, 0, Readiness())}")
     with running(create_operator_app(service.settings)) as url, httpx.Client(base_url=url) as operators, figures:
         for client in (service.client, operators, figures):
             plain = client.get(path).status_code

@@ -120,9 +120,9 @@ def test_the_operators_pages_come_back_when_their_server_ends(
     database_url: str, redis_url: str, tmp_path: Path
 ) -> None:
     settings = Settings(database_url=database_url, redis_url=redis_url, tenants_file=write_tenants(tmp_path))
-    listener = listen(settings, 0, setting="RECEIVER_OPERATOR_PORT")
-    url = f"http://127.0.0.1:{listener.getsockname()[1]}/healthz"
-    pages, before = _Pages(settings, listener), failures("operators")
+    listeners = listen(settings, 0, setting="RECEIVER_OPERATOR_PORT")
+    url = f"http://127.0.0.1:{listeners[0].getsockname()[1]}/healthz"
+    pages, before = _Pages(settings, listeners), failures("operators")
     thread = supervised_thread("operators", pages.run)
     thread.start()
     eventually(lambda: answers(url))
@@ -131,7 +131,8 @@ def test_the_operators_pages_come_back_when_their_server_ends(
     eventually(lambda: failures("operators") > before and answers(url))
     pages.stop()
     thread.join(30)
-    listener.close()
+    for listener in listeners:
+        listener.close()
     assert not thread.is_alive()
 
 

@@ -136,7 +136,7 @@ def test_a_standby_is_not_ready_until_its_address_leads_to_a_primary(
             assert status_of(service) == 200
             address.move(standby.socket, cut=True)
             eventually(lambda: status_of(service) == 503)
-            assert "recovery" in check(service, "postgres")["detail"]
+            assert "standby" in check(service, "postgres")["detail"]
             address.move(primary.socket, cut=True)
             eventually(lambda: status_of(service) == 200)
 

@@ -12,6 +12,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 from sqlalchemy import Engine, text
 
+from storage import attempts
 from storage import batches as inbox
 from tests.support.log import accept
 from tests.support.processes import processes
@@ -74,7 +75,7 @@ def test_what_was_tried_in_vain_for_a_while_is_a_reason(engine: Engine, seconds:
     # When the batch was tried in vain
     with engine.begin() as connection:
         (batch,) = inbox.claim(connection, most_batches=1, most_notifications=1, most_bytes=10_000)
-        inbox.give_back(connection, "t", [batch.batch_id], after=inbox.LEASE, error="DiskFull: no space left")
+        attempts.give_back(connection, "t", [batch.batch_id], after=inbox.LEASE, error="DiskFull: no space left")
         statement = text("UPDATE ingest.batch SET committed_at = now() - make_interval(secs => :seconds)")
         connection.execute(statement, {"seconds": seconds})
     # Then that counts once it lasts

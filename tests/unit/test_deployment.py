@@ -302,6 +302,13 @@ def test_every_unit_runs_a_command_that_exists(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", UNITS, ids=lambda path: path.name)
+def test_every_unit_waits_for_the_right_time(path: Path) -> None:
+    settings = unit(path)
+    for name in ("Wants", "After"):
+        assert "time-sync.target" in " ".join(settings[name]).split()
+
+
+@pytest.mark.parametrize("path", UNITS, ids=lambda path: path.name)
 def test_every_unit_is_confined_to_a_user_of_its_own(path: Path) -> None:
     settings = unit(path)
     assert settings["User"] == ["ampeco-receiver"]

@@ -13,6 +13,7 @@ EVSE = "INSERT INTO charging.evse (tenant, evse_id"
 #: What no other server, schema or setting would take either.
 OF_THE_VALUES = {
     "22003": "SELECT CAST(99999999999 AS int)",
+    "22P05": r"""SELECT CAST('{"a": "\u0000"}' AS json) ->> 'a'""",
     "22P02": "SELECT CAST('x' AS bigint)",
     "22008": "SELECT CAST('2026-02-30' AS date)",
     "22001": "CREATE TEMP TABLE short (word varchar(1)); INSERT INTO short VALUES ('xy')",
@@ -39,7 +40,7 @@ PASSING = {
     "23514 of another": "CREATE TEMP TABLE one (n int CONSTRAINT theirs CHECK (n > 0)); INSERT INTO one VALUES (0)",
     "23502 of a later release": f"ALTER TABLE charging.evse ADD later int NOT NULL; {EVSE}) VALUES ('a', 1)",
     "22021": r"SELECT convert_from('\xff', 'UTF8')",
-    "22P05": r"""SELECT CAST('{"a": "\u0000"}' AS json) ->> 'a'""",
+    "22P05": "SET LOCAL client_encoding = 'LATIN1'; SELECT chr(8364)",
     "22023": "SET LOCAL DateStyle = 'none'",
     "54023": "DO $$ BEGIN RAISE too_many_arguments; END $$",
 }

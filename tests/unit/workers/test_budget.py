@@ -50,6 +50,14 @@ def test_all_processes_together_keep_the_pace(client: redis.Redis) -> None:
     assert passed(client, "refresh", 5, name="other") == 5
 
 
+def test_processes_whose_wall_clocks_differ_keep_the_pace_together(
+    client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert passed(client, "person", 6) == 6
+    monkeypatch.setattr("time.time", lambda: 1_700_000_000.0)
+    assert passed(client, "person", 20) == 4
+
+
 def test_neither_the_background_nor_the_reads_take_all_of_it(client: redis.Redis) -> None:
     assert passed(client, "refresh", 20) == 7
     assert passed(client, "backfill", 20) == 3

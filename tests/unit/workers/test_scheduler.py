@@ -27,7 +27,8 @@ OFTEN = timedelta(milliseconds=10)
 def scheduler() -> Iterator[Scheduler]:
     made = Scheduler()
     yield made
-    made.stop(timeout_seconds=30)
+    made.stop()
+    made.join(timeout_seconds=30)
 
 
 def test_a_job_that_fails_or_hangs_holds_up_no_other_and_is_tried_again(scheduler: Scheduler) -> None:
