@@ -39,7 +39,7 @@ from storage.fold import Fold
 from storage.forgotten import spare, spare_again
 from storage.history import observe
 from storage.upsert import upsert
-from workers.failures import describe, frames
+from workers.errors import describe, frames
 from workers.logs import get_logger
 from workers.metrics import CLOCKS_AHEAD, NOTIFICATIONS_APPLIED, NOTIFICATIONS_SET_ASIDE
 from workers.putting_off import PutOffError

@@ -32,7 +32,7 @@ from workers.broker import (
 from workers.checks import create_check_engine
 from workers.clock_watch import LOOK_INTERVAL, ClockWatch
 from workers.context import Context, create_context
-from workers.failures import describe
+from workers.errors import describe
 from workers.guardian import Guardian
 from workers.listening import listen
 from workers.logs import Throttle, get_logger

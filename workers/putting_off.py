@@ -15,7 +15,7 @@ from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random
 from storage import attempts
 from storage.batches import LEASE, Batch
 from storage.errors import is_passing
-from workers.failures import describe, place
+from workers.errors import describe, place
 from workers.logs import Throttle, get_logger
 from workers.metrics import BATCHES_PUT_OFF
 

@@ -15,7 +15,7 @@ from typing import Any
 from redis.exceptions import RedisError
 from sqlalchemy.exc import SQLAlchemyError
 
-from workers.failures import describe
+from workers.errors import describe
 from workers.logs import Throttle, get_logger
 from workers.metrics import BACKGROUND_FAILURES, JOB_AGE
 

@@ -12,7 +12,7 @@ from tests.support.facts import sample
 from tests.support.hostile import LONG
 from tests.support.service import Service, eventually
 from workers import apply
-from workers.failures import LONGEST_ERROR
+from workers.errors import LONGEST_ERROR
 from workers.putting_off import PutOffError
 
 GOOD = sample("NetworkStatusNotification.available")
