@@ -30,6 +30,8 @@ PASSING_PAUSE_SECONDS = 1.0
 #: How often a tenant that was down failed is forgotten after this long without a failure.
 FAILURES_FORGOTTEN_SECONDS = 1_800
 
+_SUCCESS = b"succeeded"
+
 #: A shorter pause never takes the place of a longer one: what one process was asked for holds,
 #: whatever another meets meanwhile. KEYS: the pause. ARGV: milliseconds, why.
 _EXTEND = """
@@ -63,19 +65,33 @@ def pause(client: redis.Redis, tenant: str, seconds: float, reason: str) -> floa
     return granted
 
 
-def fail(client: redis.Redis, tenant: str, first_seconds: float, longest_seconds: float, reason: str) -> float:
+def fail(
+    client: redis.Redis,
+    tenant: str,
+    first_seconds: float,
+    longest_seconds: float,
+    reason: str,
+    *,
+    only_path: str | None = None,
+) -> float:
     """Hold back the calls of a tenant that gave no usable answer.
 
     Where most of its recent calls failed: twice as long with each failure since the last success, up
-    to the longest. Where most succeeded, as with an API that fails at random: for a moment.
+    to the longest. Where most succeeded, as with an API that fails at random, or where nothing failed but
+    one path that may fail by itself: for a moment.
+
+    Parameters:
+        only_path: what was asked for, where the failure may be about that alone.
 
     Returns:
         For how many seconds.
     """
     failures = 1
     with _unless_redis_fails(tenant):
-        recent = _note(client, tenant, failed=True)
-        if 2 * recent.count(b"failed") <= len(recent):
+        recent = _note(client, tenant, f"failed {only_path or ''}")
+        failed = [one for one in recent if one != _SUCCESS]
+        is_of_one = only_path is not None and len(set(failed)) == 1
+        if is_of_one or 2 * len(failed) <= len(recent):
             return pause(client, tenant, PASSING_PAUSE_SECONDS, reason)
         failures = int(client.incr(_failures_key(tenant)))
         client.expire(_failures_key(tenant), FAILURES_FORGOTTEN_SECONDS)
@@ -85,15 +101,15 @@ def fail(client: redis.Redis, tenant: str, first_seconds: float, longest_seconds
 def recovered(client: redis.Redis, tenant: str) -> None:
     """Note a call that the tenant answered: the next pause is a short one again."""
     with _unless_redis_fails(tenant):
-        _note(client, tenant, failed=False)
+        _note(client, tenant, _SUCCESS.decode())
         client.delete(_failures_key(tenant))
 
 
-def _note(client: redis.Redis, tenant: str, *, failed: bool) -> list[bytes]:
+def _note(client: redis.Redis, tenant: str, outcome: str) -> list[bytes]:
     """Note how a call ended; returns the recent ones, this one included."""
     key = _recent_key(tenant)
     with client.pipeline() as pipeline:
-        pipeline.lpush(key, "failed" if failed else "succeeded")
+        pipeline.lpush(key, outcome)
         pipeline.ltrim(key, 0, RECENT_CALLS - 1)
         pipeline.expire(key, RECENT_SECONDS)
         pipeline.lrange(key, 0, -1)

@@ -38,7 +38,7 @@ from storage.refresh_queue import RefreshRequest
 from storage.upsert import upsert
 from workers.budget import HeldBackError
 from workers.context import Context
-from workers.failures import describe
+from workers.errors import describe
 from workers.logs import get_logger
 from workers.metrics import API_READS
 from workers.pause import fail, pause, recovered
@@ -448,7 +448,8 @@ def hold_back(context: Context, tenant: str, error: RateLimited | Unauthorised |
         seconds = pause(context.redis, tenant, error.retry_after_seconds, told)
     else:
         first, longest = UNAVAILABLE_PAUSE_SECONDS, LONGEST_UNAVAILABLE_PAUSE_SECONDS
-        seconds = fail(context.redis, tenant, first, longest, told)
+        only_path = error.path if is_of_one(error) else None
+        seconds = fail(context.redis, tenant, first, longest, told, only_path=only_path)
     logger.warning("tenant paused", tenant=tenant, seconds=seconds, error=told)
     return seconds
 

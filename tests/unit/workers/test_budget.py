@@ -61,7 +61,7 @@ def test_processes_whose_wall_clocks_differ_keep_the_pace_together(
 def test_neither_the_background_nor_the_reads_take_all_of_it(client: redis.Redis) -> None:
     assert passed(client, "refresh", 20) == 7
     assert passed(client, "backfill", 20) == 3
-    client.flushall()
+    client.flushdb()
     assert passed(client, "backfill", 20) == 5
     assert passed(client, "reconcile", 20) == 0
     assert passed(client, "refresh", 20) == 5
@@ -80,7 +80,7 @@ def test_a_call_waits_for_its_turn_where_that_is_soon(client: redis.Redis) -> No
 
     def sleep(seconds: float) -> None:
         slept.append(seconds)
-        client.flushall()  # the window is over
+        client.flushdb()  # the window is over
 
     passed(client, "person", 10)
     Gate(client, Usage(), tenant(), "person", sleep=sleep)()
@@ -124,6 +124,13 @@ def test_a_tenant_that_goes_down_is_asked_ever_more_rarely_however_well_it_answe
     # And one answer ends that
     recovered(client, "t")
     assert fail(client, "t", 10, 300, "down") == 10
+
+
+def test_what_fails_for_one_path_alone_holds_up_the_others_for_a_moment(client: redis.Redis) -> None:
+    # Given one path that fails each time that it is asked for
+    assert [fail(client, "t", 10, 300, "500", only_path="/evses/1") for _ in range(3)] == [1, 1, 1]
+    # When another one fails, too, then it is the tenant's trouble
+    assert fail(client, "t", 10, 300, "500", only_path="/evses/2") == 10
 
 
 def test_what_a_tenant_asked_for_is_kept_to_whatever_else_fails_or_succeeds_meanwhile(client: redis.Redis) -> None:
