@@ -202,14 +202,21 @@ def look(log: StatusLog, client: Client, entity_id: int, known: KnownStatus) -> 
     began_at = clock.now()
     entries: list[Answer[StatusLogEntry]] = []
     covered_from = None
+    is_whole = True
     if (look_from := known.look_from) is not None:
-        with contextlib.suppress(NotFound, Forbidden, Malformed):
-            entries.extend(islice(log.entries(client, entity_id, created_after=look_from), MOST_LOG_ENTRIES))
+        try:
+            for entry in islice(log.entries(client, entity_id, created_after=look_from), MOST_LOG_ENTRIES):
+                entries.append(entry)  # each for itself: those before one that fails count
             covered_from = known.covered_from or look_from
+        except Malformed:
+            is_whole = False
+        except (NotFound, Forbidden):
+            pass
     if not entries:
         with contextlib.suppress(NotFound, Forbidden, Malformed):
             entries = [log.latest(client, entity_id)]
-            covered_from = covered_from or entries[0].resource.timestamp
+            if is_whole:
+                covered_from = covered_from or entries[0].resource.timestamp
     entries.sort(key=lambda entry: entry.resource.timestamp)
     if len(entries) == MOST_LOG_ENTRIES:  # there are more, before them or after them
         return Looked(entries, entries[0].resource.timestamp, entries[-1].resource.timestamp)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
+
 import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
@@ -145,7 +147,7 @@ def test_a_refusal_pauses_the_tenant_for_every_process_and_loses_nothing(
     # And nothing is lost: once it answers again, everything is read
     assert whole.waiting() == before
     whole.ampeco.refusal = None
-    whole.context.redis.flushall()
+    whole.context.redis.flushdb()
     while whole.refresh():
         pass
     assert whole.row("evse")["physical_reference"] == "QC-418-1"
@@ -231,7 +233,8 @@ def waiting_evses(whole: Whole) -> dict[int, tuple[bool, str | None]]:
     return {row["entity_id"]: (row["is_free"], row["last_error"]) for row in found}
 
 
-def test_what_a_page_shows_before_the_api_fails_is_stored(whole: Whole) -> None:
+@pytest.mark.parametrize("code", [500, 503, 401])
+def test_what_a_page_shows_is_stored_whatever_its_status_logs_answer(whole: Whole, code: int) -> None:
     # Given three EVSEs that one listing shows with another status, of which the log of the second fails
     fleet(whole, 902, 903, 904)
     shown = [
@@ -241,17 +244,16 @@ def test_what_a_page_shows_before_the_api_fails_is_stored(whole: Whole) -> None:
     ]
     whole.ampeco.answers["evses/v2.1"] = lambda _: JSONResponse({"data": shown, "links": {"next": None}})
     failing = "evses/v2.0/903/latest-hardware-status-log"
-    whole.ampeco.answers[failing] = lambda _: JSONResponse({"message": "Server Error"}, 500)
+    whole.ampeco.answers[failing] = lambda _: JSONResponse({"message": "Server Error"}, code)
     # When they are read
     whole.refresh()
-    # Then the first is stored, the second waits because of its failure, and the third for no trouble of its own
-    assert whole.service.query("SELECT evse_id FROM charging.evse WHERE physical_reference = 'new'") == [
-        {"evse_id": 902}
-    ]
-    left = waiting_evses(whole)
-    assert left.keys() == {903, 904}
-    assert "500" in (left[903][1] or "")
-    assert [is_free for is_free, _ in left.values()] == [True, True]
+    # Then all are as the page shows them, and only what speaks for the whole tenant pauses it
+    found = whole.service.query("SELECT evse_id FROM charging.evse WHERE physical_reference = 'new' ORDER BY evse_id")
+    assert [row["evse_id"] for row in found] == [902, 903, 904]
+    failed = whole.service.query("SELECT hardware_status FROM charging.evse WHERE evse_id = 903")
+    assert failed == [{"hardware_status": "faulted"}]
+    assert waiting_evses(whole) == {}
+    assert (paused_for(whole.context.redis, "demo") > 0) == (code != HTTPStatus.INTERNAL_SERVER_ERROR)
 
 
 REFUSE = """

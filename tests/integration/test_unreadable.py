@@ -16,6 +16,7 @@ from tests.support.log import accept, query
 from tests.support.service import write_tenants
 from tests.support.whole import Whole
 from workers.apply import apply_open_batches
+from workers.statuses import FIRST_LOOK
 from workers.walk import steps
 
 ZERO_DATE = "-0001-11-30T00:00:00Z"
@@ -187,8 +188,8 @@ class TestReads:
         evse = whole.ampeco.resources["evses/v2.1/902"]
         evse["hardwareStatus"] = "charging"
         entry = whole.ampeco.resources["evses/v2.0/902/latest-hardware-status-log"]
-        known_at = whole.row("evse")["hardware_at"].strftime("%Y-%m-%dT%H:%M:%SZ")
-        whole.ampeco.listings["evses/v2.0/902/hardware-status-logs", known_at] = [
+        look_from = whole.row("evse")["hardware_at"] - FIRST_LOOK
+        whole.ampeco.listings["evses/v2.0/902/hardware-status-logs", look_from.strftime("%Y-%m-%dT%H:%M:%SZ")] = [
             entry | {"timestamp": ZERO_DATE, "status": "available"},
             entry | {"timestamp": "2026-03-04T09:30:00Z", "status": "charging"},
         ]
