@@ -8,11 +8,13 @@ retries: ``ampeco.client`` decides what may be repeated.
 from __future__ import annotations
 
 import re
+import ssl
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
+from functools import cache
 from types import TracebackType
 from typing import Any, Self
 
@@ -88,6 +90,12 @@ class Exchange:
         return self.method, self.path, self.status
 
 
+@cache
+def tls_context() -> ssl.SSLContext:
+    """Return what the process trusts, read once: reading the authorities for each tenant takes longer than a call."""
+    return httpx.create_ssl_context()
+
+
 class Transport:
     """The authenticated connection to one tenant; safe to share between threads."""
 
@@ -116,6 +124,7 @@ class Transport:
         self._http = httpx.Client(
             timeout=timeout_seconds,
             transport=transport,
+            verify=tls_context(),
             # A redirect could lead the token to another host.
             follow_redirects=False,
             headers={"Accept": "application/json", "Authorization": f"Bearer {token.get_secret_value()}"},
