@@ -5,6 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+WORKERS ?= 4
 PACKAGES := ampeco storage workers receiver simulator migrations
 
 .PHONY: demo test lint format audit bench calls staleness fuzz faults soak overload clean
@@ -12,8 +13,8 @@ PACKAGES := ampeco storage workers receiver simulator migrations
 demo: $(READY) ## Show the whole path at work; Ctrl-C stops it
 	$(BIN)/ampeco-receiver demo $(DEMO)
 
-test: $(READY) ## Run every test
-	$(BIN)/pytest $(TESTS)
+test: $(READY) ## Run every test, some at a time: they wait more than they work
+	$(BIN)/pytest --numprocesses $(WORKERS) --dist worksteal $(TESTS)
 
 lint: $(READY) ## Check style, types and the rooms' walls
 	$(BIN)/ruff check .

@@ -8,10 +8,7 @@ from __future__ import annotations
 
 import itertools
 import os
-import shutil
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 
 import psycopg
 import pytest
@@ -23,6 +20,7 @@ import migrations
 from receiver.embedded import embedded_postgres, embedded_redis
 from storage.database import create_database_engine
 from storage.database_url import conninfo
+from tests.support.directories import short_directory
 from workers.process import make_partitions
 
 settings.register_profile(
@@ -33,9 +31,6 @@ settings.register_profile(
 )
 settings.load_profile("project")
 
-# What these find missing is told as fully as what a test itself finds.
-pytest.register_assert_rewrite("tests.support")
-
 pytest_plugins = ["tests.support.fault_fixtures"]
 
 _numbers = itertools.count()
@@ -43,18 +38,19 @@ _numbers = itertools.count()
 
 @pytest.fixture(scope="session")
 def servers() -> Iterator[tuple[str, str]]:
-    """The URLs of Postgres and Redis."""
-    # Short, as a Unix socket's path must be.
-    directory = Path(tempfile.mkdtemp(prefix="rt-"))
+    """The URLs of Postgres and Redis; of tests that run side by side each process has its own database there."""
     database_url, redis_url = os.environ.get("DATABASE_URL"), os.environ.get("REDIS_URL")
-    try:
-        if database_url is not None and redis_url is not None:
-            yield database_url, redis_url
-        else:
-            with embedded_postgres(directory / "pg") as postgres, embedded_redis(directory / "redis") as own_redis:
-                yield database_url or postgres, redis_url or own_redis
-    finally:
-        shutil.rmtree(directory, ignore_errors=True)
+    if redis_url is not None and (worker := os.environ.get("PYTEST_XDIST_WORKER")) is not None:
+        redis_url += f"{'&' if '?' in redis_url else '?'}db={worker.removeprefix('gw')}"
+    if database_url is not None and redis_url is not None:
+        yield database_url, redis_url
+        return
+    with (
+        short_directory() as directory,
+        embedded_postgres(directory / "pg") as postgres,
+        embedded_redis(directory / "redis") as own_redis,
+    ):
+        yield database_url or postgres, redis_url or own_redis
 
 
 def _administrate(database_url: str, statement: str) -> None:
@@ -128,7 +124,7 @@ def connection(shared_engine: Engine) -> Iterator[Connection]:
 def redis_url(servers: tuple[str, str]) -> Iterator[str]:
     """An empty Redis."""
     client = redis.Redis.from_url(servers[1])
-    client.flushall()
+    client.flushdb()
     yield servers[1]
-    client.flushall()
+    client.flushdb()
     client.close()

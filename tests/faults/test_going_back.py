@@ -115,7 +115,6 @@ def test_nobody_goes_back_while_the_service_is_connected(
         ["migrate"],
         ["migrate", "base", "--yes"],
         ["status"],
-        ["serve"],
         pytest.param(["work"], marks=pytest.mark.long),
         pytest.param(["up"], marks=pytest.mark.long),
         pytest.param(["backfill"], marks=pytest.mark.long),

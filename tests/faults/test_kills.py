@@ -78,7 +78,7 @@ def test_a_killed_redis_that_comes_back_empty_costs_nothing(ground: Ground) -> N
         load.sender.wait_for(50)
         ground.redis.start()
         with redis.Redis.from_url(ground.redis.url) as client:
-            client.flushall()
+            client.flushdb()
 
 
 @pytest.mark.long

@@ -44,11 +44,11 @@ def test_a_killed_worker_and_an_emptied_redis_lose_nothing(service: Processes, e
         worker.kill()
         worker.wait()
         sender.wait_for(50)
-        client.flushall()
+        client.flushdb()
         sender.wait_for(50)
         service.work()
         sender.wait_for(50)
-        client.flushall()
+        client.flushdb()
     end_leases(engine)
     # Then everything that was acknowledged is in the log as sent, is applied, and had its effect once
     found = compare(engine, sender)
@@ -63,7 +63,7 @@ def test_what_was_accepted_is_applied_after_redis_was_emptied_though_nothing_mor
         sender.wait_for(20)
     time.sleep(0.5)  # the last wake-up may be sent a moment after its commit
     with redis.Redis.from_url(redis_url) as client:
-        client.flushall()
+        client.flushdb()
     service.work()
     found = compare(engine, sender)
     assert found.lost == []

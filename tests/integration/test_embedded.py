@@ -15,7 +15,8 @@ import pytest
 import redis
 
 from receiver.embedded import embedded_postgres, embedded_redis
-from storage.database import conninfo, create_database_engine
+from storage.database import create_database_engine
+from storage.database_url import conninfo
 from tests.integration.test_command_line import run
 from workers.settings import SettingsError
 

@@ -120,7 +120,7 @@ def test_an_answer_that_was_lost_makes_no_second_subscription(watch: Watch) -> N
     row = watch.row()
     assert (row["state"], row["error"] is not None) == ("unknown", True)
     # The next look finds what the lost answer was about.
-    watch.context.redis.flushall()
+    watch.context.redis.flushdb()
     watch.pass_time(timedelta(hours=1), "subscription.checked_at")
     watch.guardian().run()
     assert urls(watch) == [URL, SOMEBODY_ELSES]

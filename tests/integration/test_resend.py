@@ -126,7 +126,7 @@ def test_a_try_counts_even_where_its_answer_was_lost(watch: Watch) -> None:
     assert made is not None
     assert made.state == "waiting"
     assert "502" in (made.error or "")
-    watch.context.redis.flushall()
+    watch.context.redis.flushdb()
     assert resend_due(watch.context) == 0
 
 

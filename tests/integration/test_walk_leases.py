@@ -153,7 +153,7 @@ def test_a_command_waits_for_any_pause_in_place(whole: Whole) -> None:
     def wait(seconds: float, _why: str) -> None:
         waits.append(seconds)
         assert take(whole, at_once=True) is None  # it stays in hand
-        whole.context.redis.flushall()  # as if the pause were over
+        whole.context.redis.flushdb()  # as if the pause were over
 
     walk = must_take(whole)
     assert [one.pages for one in steps(whole.context, walk, reason="backfill", wait=wait)] == [1]

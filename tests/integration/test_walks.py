@@ -177,7 +177,7 @@ def test_a_kind_that_may_not_be_read_holds_up_no_other_walk(living: Tenant) -> N
     living.set_faults(api_forbidden=["sessions"])
     walk_due(living.context, "demo", timedelta(hours=1))
     assert living.service.count("charging.session") == 0
-    assert living.service.count("charging.evse") == 10
+    assert living.service.count("charging.evse") == len(living.simulator.fleet.tenant.live_evses()) > 0
     assert living.service.query("SELECT kind FROM ingest.refusal") == [{"kind": "session"}]
     # And it is not asked for again at once
     assert "session" not in due(living, timedelta(seconds=1))

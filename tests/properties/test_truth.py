@@ -92,7 +92,7 @@ class Histories(RuleBasedStateMachine):
 
     @rule()
     def empty_redis(self) -> None:
-        self.tenant.context.redis.flushall()
+        self.tenant.context.redis.flushdb()
 
     @rule()
     def rotate_signing_token(self) -> None:

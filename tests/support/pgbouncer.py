@@ -13,8 +13,9 @@ from typing import Literal
 
 import psycopg
 
+from tests.support.directories import short_directory
 from tests.support.needs import needs
-from tests.support.servers import DATABASE, PostgresServer, Server, short_directory
+from tests.support.servers import DATABASE, PostgresServer, Server
 from tests.support.service import eventually
 
 PoolMode = Literal["session", "transaction"]

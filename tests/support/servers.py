@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import signal
 import subprocess
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +20,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from tests.support.directories import short_directory
 from tests.support.service import eventually
 
 DATABASE = "receiver"
@@ -235,17 +234,6 @@ def _postgres_bin() -> Path:
     )
     versions: dict[int, Path] = utils.POSTGRES_VERSIONS
     return versions[max(versions)]
-
-
-@contextlib.contextmanager
-def short_directory() -> Iterator[Path]:
-    """A directory whose path leaves room for a socket's name, and that the servers' user can enter."""
-    directory = Path(tempfile.mkdtemp(prefix="rf-"))
-    directory.chmod(0o777)
-    try:
-        yield directory
-    finally:
-        shutil.rmtree(directory, ignore_errors=True)
 
 
 @contextlib.contextmanager

@@ -20,6 +20,7 @@ from sqlalchemy import Engine, text
 from starlette.types import ASGIApp
 
 from ampeco.signature import sign
+from ampeco.transport import tls_context
 from receiver.app import create_app
 from receiver.connections import GuardedProtocol
 from receiver.operators import create_operator_app
@@ -142,8 +143,8 @@ def serving(database_url: str, redis_url: str, directory: Path, **changes: Any) 
         with (
             running(create_app(settings), http=GuardedProtocol) as url,
             running(create_operator_app(settings)) as operators_url,
-            httpx.Client(base_url=url, timeout=30) as client,
-            httpx.Client(base_url=operators_url, timeout=30) as operators,
+            httpx.Client(base_url=url, timeout=30, verify=tls_context()) as client,
+            httpx.Client(base_url=operators_url, timeout=30, verify=tls_context()) as operators,
         ):
             yield Service(url, settings, engine, client, operators)
     finally:

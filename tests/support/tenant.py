@@ -185,7 +185,7 @@ class Tenant:
         with self.service.engine.begin() as connection:
             tables = ", ".join(str(table) for table in metadata.sorted_tables)
             connection.execute(text(f"TRUNCATE {tables}"))
-        self.context.redis.flushall()
+        self.context.redis.flushdb()
 
     def hasten(self) -> None:
         """Let every lease, pause and delay be over."""

@@ -16,7 +16,8 @@ import pytest
 import redis
 
 from ampeco.signature import sign
-from storage.database import conninfo, create_database_engine
+from storage.database import create_database_engine
+from storage.database_url import conninfo
 from tests.support.clock import WrongClock
 from tests.support.facts import sample
 from tests.support.processes import Processes, processes
@@ -128,7 +129,7 @@ def test_a_wall_clock_that_is_set_under_load_costs_nothing(clocked: Clocked, wro
         load.sender.wait_for(20)
         # And what Redis loses meanwhile is sent again by the sweep, which goes by no wall clock
         with redis.Redis.from_url(ground.redis.url) as client:
-            client.flushall()
+            client.flushdb()
         load.over()
         clocked.clock.set(timedelta(0))
         load.sender.wait_for(50)
@@ -157,7 +158,7 @@ def test_what_redis_lost_is_sent_again_after_the_clock_was_set_back(
         clock.set(timedelta(hours=-2))
         post(service)
         eventually(lambda: postgres.execute("SELECT 1 FROM ingest.batch WHERE applied_at IS NOT NULL").fetchone())
-        client.flushall()
+        client.flushdb()
         postgres.execute("UPDATE ingest.batch SET applied_at = NULL, committed_at = now() - interval '1 minute'")
         # Then the sweep finds it
         eventually(lambda: postgres.execute("SELECT 1 FROM ingest.batch WHERE applied_at IS NOT NULL").fetchone())

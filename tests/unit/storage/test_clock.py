@@ -14,7 +14,8 @@ from sqlalchemy import Connection, text
 
 from storage import clock as module
 from storage.clock import Clock
-from storage.database import conninfo, create_database_engine
+from storage.database import create_database_engine
+from storage.database_url import conninfo
 
 SECOND = 1_000_000_000
 
