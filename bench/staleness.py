@@ -40,7 +40,7 @@ from receiver.service import bring_up_to_date
 from simulator.app import Simulator
 from simulator.fleet import Notification
 from simulator.settings import Faults, TenantSettings
-from storage.database import conninfo
+from storage.database_url import conninfo
 from workers import subscriptions
 from workers.broker import APPLY_QUEUE, RECONCILE_QUEUE, REFRESH_QUEUE
 from workers.settings import Settings, load_settings
