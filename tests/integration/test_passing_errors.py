@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError
 
+from storage.batches import LEASE, claim
 from storage.database import create_database_engine
 from storage.overview import oldest_pending
 from storage.replay import Scope
@@ -18,7 +19,7 @@ from tests.support.facts import sample
 from tests.support.service import Service, eventually
 from workers import apply, share
 from workers.apply import apply_open_batches
-from workers.putting_off import PutOffError
+from workers.putting_off import PutOffError, put_off
 from workers.replay import replay
 
 EVSE = sample("HardwareStatusNotification.evse")
@@ -150,6 +151,21 @@ def test_a_retry_waits_longer_each_time_and_never_long(service: Service) -> None
         waits.append(float(row["seconds"]))
     assert waits[0] < waits[2] < waits[4]
     assert all(wait <= 10 for wait in waits)
+
+
+@pytest.mark.parametrize("took_seconds", [45, 3_600])
+def test_an_attempt_that_was_interrupted_for_long_is_made_again_within_a_lease(
+    service: Service, took_seconds: float
+) -> None:
+    # Given a batch in the hands of a process that is stopped, and goes on later
+    service.post(EVSE)
+    with service.engine.begin() as connection:
+        batches = claim(connection, most_batches=1, most_notifications=10, most_bytes=10_000)
+    # When its attempt ends in vain
+    put_off(service.engine, batches, TimeoutError("stopped"), took_seconds=took_seconds)
+    # Then the next one is due as soon as if the process had died
+    (row,) = service.query("SELECT lease_expires_at - now() AS wait FROM ingest.batch")
+    assert row["wait"] <= LEASE
 
 
 @contextlib.contextmanager
