@@ -92,4 +92,4 @@ def _leave(number: int, _frame: FrameType | None) -> None:
 
 def _on_signals(handler: object) -> None:
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, handler)  # type: ignore[arg-type]
+        signal.signal(number, handler)  # type: ignore[arg-type] # what `signal.signal` returned, or ours

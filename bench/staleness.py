@@ -126,7 +126,7 @@ class Tenant:
                         self.lost.add((body["evseId"], datetime.fromisoformat(body["timestamp"])))
             return sent
 
-        mishaps.pass_on = watched  # type: ignore[method-assign]
+        mishaps.pass_on = watched  # type: ignore[method-assign] # the one place that all pass through
 
     def __enter__(self) -> Tenant:
         self._thread.start()

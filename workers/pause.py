@@ -88,10 +88,10 @@ def fail(
     """
     failures = 1
     with _unless_redis_fails(tenant):
-        recent = _note(client, tenant, f"failed {only_path or ''}")
+        recent = _note(client, tenant, f"failed {only_path or ''}".encode())
         failed = [one for one in recent if one != _SUCCESS]
-        is_of_one = only_path is not None and len(set(failed)) == 1
-        if is_of_one or 2 * len(failed) <= len(recent):
+        is_one_path = only_path is not None and len(set(failed)) == 1
+        if is_one_path or 2 * len(failed) <= len(recent):
             return pause(client, tenant, PASSING_PAUSE_SECONDS, reason)
         failures = int(client.incr(_failures_key(tenant)))
         client.expire(_failures_key(tenant), FAILURES_FORGOTTEN_SECONDS)
@@ -101,11 +101,11 @@ def fail(
 def recovered(client: redis.Redis, tenant: str) -> None:
     """Note a call that the tenant answered: the next pause is a short one again."""
     with _unless_redis_fails(tenant):
-        _note(client, tenant, _SUCCESS.decode())
+        _note(client, tenant, _SUCCESS)
         client.delete(_failures_key(tenant))
 
 
-def _note(client: redis.Redis, tenant: str, outcome: str) -> list[bytes]:
+def _note(client: redis.Redis, tenant: str, outcome: bytes) -> list[bytes]:
     """Note how a call ended; returns the recent ones, this one included."""
     key = _recent_key(tenant)
     with client.pipeline() as pipeline:

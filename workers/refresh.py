@@ -467,7 +467,7 @@ def _describe(error: Exception) -> str:
     if isinstance(error, ValidationError):
         found = error.errors(include_input=False, include_url=False, include_context=False)[0]
         return f"{'.'.join(str(part) for part in found['loc'])}: {found['msg']}"
-    return describe(error) if isinstance(error, DBAPIError) else str(error)
+    return str(error)
 
 
 def _labels(request: RefreshRequest) -> dict[str, object]:
