@@ -14,7 +14,6 @@ from functools import partial
 from typing import Any
 
 import orjson
-import uvicorn
 from psycopg_pool import AsyncConnectionPool
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -124,10 +123,8 @@ async def _alive(_request: Request) -> Response:
 
 def main(name: str) -> None:
     """Serve a subject through our own ``serve``, so that uvicorn is set up the same, now and later."""
-    app = {"baseline": "bench.subjects:baseline", "one-insert": "bench.subjects:one_insert"}[name]
-    run = uvicorn.run
-    uvicorn.run = lambda _ours, **options: run(app, **options)
-    serve(load_settings())
+    factory = {"baseline": "bench.subjects:baseline", "one-insert": "bench.subjects:one_insert"}[name]
+    serve(load_settings(), factory=factory)
 
 
 if __name__ == "__main__":

@@ -35,14 +35,19 @@ def app() -> ASGIApp:
     return create_app(settings)
 
 
-def serve(settings: Settings, *, processes: int = 1) -> None:
-    """Serve until SIGTERM or SIGINT: stop listening, commit what waits, answer it, leave."""
+def serve(settings: Settings, *, processes: int = 1, factory: str = "receiver.serve:app") -> None:
+    """Serve until SIGTERM or SIGINT: stop listening, commit what waits, answer it, leave.
+
+    Parameters:
+        processes: that accept, each with a loop of its own.
+        factory: the name of the function that makes the app; the benchmark serves others the same way.
+    """
     for number in (signal.SIGTERM, signal.SIGINT):
         # uvicorn stops in order, and then raises the signal once more: that would end us
         # before what we started is stopped too.
         signal.signal(number, lambda *_: None)
     config = uvicorn.Config(
-        "receiver.serve:app",
+        factory,
         factory=True,
         workers=processes,
         http=GuardedProtocol,
