@@ -27,6 +27,9 @@ START_TIMEOUT_SECONDS = 60.0
 #: As whom it runs where we are root, as whom it refuses to run.
 UNPRIVILEGED = "nobody"
 
+#: What a shell takes for more than a letter between double quotes, where initdb puts the path of its programs.
+_SIGNS_OF_THE_SHELL = frozenset('$`"\\')
+
 #: Its socket's name in its directory.
 SOCKET = ".s.PGSQL.5432"
 
@@ -87,6 +90,12 @@ class PostgresServer:
             self._process.wait()
 
     def _initialise(self) -> None:
+        if found := sorted(_SIGNS_OF_THE_SHELL & {*str(self._programs)}):
+            raise SettingsError(
+                f"DATABASE_URL is not set, and the embedded PostgreSQL cannot start from {self._programs}: its initdb"
+                f" calls a shell, which reads the {found[0]} in that path as more than a letter; move the project, or"
+                " name a database in DATABASE_URL."
+            )
         # Renamed once it is complete: one that was killed half-way is made again.
         made = self._data.with_name("data.new")
         shutil.rmtree(made, ignore_errors=True)

@@ -37,7 +37,7 @@ NEWCOMERS = {
     "a path with a space": Newcomer(folder="my project"),
     "another user of the machine": Newcomer(is_another_user=True),
     "no locale, and a path that is not ASCII": Newcomer(folder="prüfung", locale="C"),
-    "a path with signs of the shell": Newcomer(folder="a'b $HOME;c&d"),
+    "a path with signs of the shell": Newcomer(folder="a'b;c&d*(e)"),
     "no /usr/sbin in PATH": Newcomer(path=WITHOUT_SBIN),
 }
 
@@ -66,23 +66,29 @@ def copy_of_the_project(to: Path) -> Path:
     return to
 
 
-def show_the_demo(newcomer: Newcomer, home: Path) -> None:
+def run_the_demo(newcomer: Newcomer, home: Path) -> tuple[int, str]:
+    """Return the exit code of `make demo`, and all that it printed."""
     folder = copy_of_the_project(home / newcomer.folder)
     if newcomer.is_another_user:
         subprocess.run(["chown", "--recursive", "nobody", home], check=True)
     environment = {"PATH": newcomer.path, "LC_ALL": newcomer.locale, "HOME": str(home), "COLUMNS": "200"}
-    done = subprocess.run(
+    ran = subprocess.run(
         [*(AS_NOBODY if newcomer.is_another_user else ()), "make", "demo", "DEMO=--seconds 5"],
         cwd=folder,
         env=environment,
         stdin=subprocess.DEVNULL,
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         timeout=600,
         check=False,
     )
-    said = done.stdout.decode(errors="replace")
-    assert done.returncode == 0, said + done.stderr.decode(errors="replace")
-    assert said.rstrip().endswith("Stopped; nothing is left running."), said
+    return ran.returncode, ran.stdout.decode(errors="replace")
+
+
+def show_the_demo(newcomer: Newcomer, home: Path) -> None:
+    exit_code, printed = run_the_demo(newcomer, home)
+    assert exit_code == 0, printed
+    assert printed.rstrip().endswith("Stopped; nothing is left running."), printed
 
 
 @pytest.mark.timeout(900)
@@ -96,6 +102,14 @@ def show_the_demo(newcomer: Newcomer, home: Path) -> None:
 )
 def test_the_demo_runs(newcomer: Newcomer, home: Path) -> None:
     show_the_demo(newcomer, home)
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.long
+def test_a_path_that_initdb_cannot_run_from_is_named_in_one_sentence(home: Path) -> None:
+    exit_code, printed = run_the_demo(Newcomer(folder="a$HOME"), home)
+    assert exit_code != 0
+    assert "reads the $ in that path as more than a letter; move the project" in printed
 
 
 @needs_root
