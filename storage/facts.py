@@ -22,8 +22,9 @@ from ampeco.commercial import Resource
 from ampeco.kinds import MARKS, named_ids, readable_ids
 from ampeco.people import NOBODY
 from storage.findings import Findings
-from storage.fold import BEGINNING, Fact, digest, notified, read
+from storage.fold import BEGINNING, Fact, notified, read
 from storage.mirrors import MIRRORS
+from storage.version import digest
 
 #: Makes a fact: ``(entity, entity_id, group, at, values)``.
 Teller = Callable[[str, int, str, datetime, dict[str, Any]], Fact]

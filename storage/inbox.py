@@ -13,6 +13,7 @@ from psycopg import AsyncConnection
 from sqlalchemy import Connection
 
 from storage.clock import clock
+from storage.documents import to_json
 from storage.ids import made_at, uuid7
 from storage.partitions import MAKE_PARTITIONS
 
@@ -149,7 +150,7 @@ def commit_parameters(groups: Sequence[Group]) -> list[list[Any]]:
         [entry.charge_point_id for _, entry in rows],
         [entry.token_id for _, entry in rows],
         [entry.signature_encoding for _, entry in rows],
-        [orjson.dumps(entry.headers).decode() for _, entry in rows],
+        [to_json(entry.headers) for _, entry in rows],
         [entry.body for _, entry in rows],
     ]
 

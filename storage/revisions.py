@@ -20,6 +20,7 @@ from sqlalchemy import Connection, text
 
 from storage.findings import SessionFact
 from storage.mirrors import MIRRORS
+from storage.version import is_read_sql
 
 # Index: primary key, in whose order the upsert locks the same rows next. Those that still run are locked
 # too: one that another transaction stops meanwhile is waited for here, and counts as stopped.
@@ -97,7 +98,7 @@ SELECT known.tenant,
        changed.changed_from,
        changed.changed_to,
        CASE
-       WHEN left(told.version, 1) = '1' THEN 'read'
+       WHEN {is_read_sql("told.version")} THEN 'read'
        WHEN teller.notification_id IS NOT NULL THEN 'notification'
        ELSE 'rebuild'
        END,

@@ -25,17 +25,14 @@ from ampeco.errors import ApiError, Forbidden, NotFound, RateLimited, Unauthoris
 from ampeco.kinds import KINDS
 from ampeco.listing import Params
 from storage import refresh_queue, refusals, walks
-from storage.children import follow_parents
 from storage.clock import clock
 from storage.drift import record_drift
 from storage.errors import is_passing
-from storage.findings import Findings
-from storage.fold import Fold
+from storage.findings import Entity, Findings
 from storage.forgotten import withhold
-from storage.history import observe
 from storage.known import Known, known
 from storage.refresh_queue import RefreshRequest
-from storage.upsert import upsert
+from storage.write import write_changes
 from workers.budget import HeldBackError
 from workers.context import Context
 from workers.errors import describe
@@ -363,11 +360,8 @@ class _Round:
             if self._is_trial:
                 refusals.lift(connection, self._tenant, self._kind)
             withhold(connection, self._tenant, [found])
-            follow_parents(connection, self._tenant, found)
-            contested = upsert(connection, self._tenant, Fold(found.facts), skip_confirmed=True)
-            observe(connection, self._tenant, found.observations)
-            others = [one for one in contested if one.entity != self._kind or (one.entity_id, "") not in self.open]
-            refresh_queue.mark(connection, self._tenant, found, others)
+            reading = {Entity(self._kind, request.entity_id) for request in self.open.values()}
+            write_changes(connection, self._tenant, found, skip_confirmed=True, reading=reading)
             stored = known(connection, self._tenant, self._kind, ids)
             done = [
                 request

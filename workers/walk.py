@@ -18,19 +18,18 @@ from ampeco.errors import ApiError, Forbidden, RateLimited, Unauthorised, Unavai
 from ampeco.kinds import KINDS
 from ampeco.listing import Page, Params
 from storage import refresh_queue, refusals, walks
-from storage.children import follow_parents, orphans
+from storage.children import orphans
 from storage.clock import clock
 from storage.drift import record_drift
 from storage.findings import Findings
-from storage.fold import DIGEST_LENGTH, Fact, Fold, is_provisional
+from storage.fold import Fact
 from storage.forgotten import withhold
-from storage.history import observe
 from storage.known import Known, known, whole_group
 from storage.mirrors import ABOUT_READS
-from storage.upsert import upsert
 from storage.usage import CallReason
 from storage.walk_pages import note_listed
 from storage.walks import Cursor, Found, Purpose, Walk
+from storage.write import write_changes
 from workers.budget import HeldBackError
 from workers.context import Context
 from workers.leases import renewed
@@ -369,12 +368,9 @@ class _Walker:
                 found.stale += not difference.is_missing
                 behind = (page.tenant_time - difference.at).total_seconds()
                 found.behind_seconds = max(found.behind_seconds or 0.0, behind)
-            follow_parents(connection, tenant, said)
             if page.following is None:
                 said.facts += orphans(connection, tenant, kind, page.tenant_time)
-            contested = upsert(connection, tenant, Fold(said.facts), skip_confirmed=True)
-            observe(connection, tenant, said.observations)
-            refresh_queue.mark(connection, tenant, said, contested)
+            write_changes(connection, tenant, said, skip_confirmed=True)
             healed = known(connection, tenant, kind, differing)
             found.healed = sum(row.is_whole for row in healed.values())
             refusals.lift(connection, tenant, kind)
@@ -421,21 +417,16 @@ def _difference(stored: Known, kind: str, entity_id: int, facts: list[Fact]) -> 
     for fact in facts:
         if fact.entity != kind or fact.entity_id != entity_id or fact.group in ABOUT_READS:
             continue
-        at, version = stored.get(f"{fact.group}_at"), stored.get(f"{fact.group}_version")
-        if version is None or is_provisional(version):
+        at, version = stored.get(f"{fact.group}_at"), stored.version(fact.group)
+        if not version or version.is_provisional:
             if any(value is not None for value in fact.values.values()):
                 missed.append(fact.at)
                 is_missing = is_missing or fact.group == whole_group(kind)
-        elif at is not None and (fact.at, fact.version) > (at, version) and not _agree(fact.version, version):
+        elif at is not None and (fact.at, fact.version) > (at, version) and not fact.version.has_values_of(version):
             missed.append(fact.at)
     if stored.get("deleted_at") is not None:
         missed += [fact.at for fact in facts if fact.entity == kind and fact.group not in ABOUT_READS]
     return _Difference(is_missing, max(missed)) if missed else None
-
-
-def _agree(version: str, other: str) -> bool:
-    """Whether two versions are of the same values."""
-    return version[-DIGEST_LENGTH:] == other[-DIGEST_LENGTH:]
 
 
 def _labels(walk: Walk) -> dict[str, object]:

@@ -42,7 +42,8 @@ READ: list[tuple[str, str, int, dict[str, Any]]] = [
 
 def shown(whole: Whole, kind: str) -> list[dict[str, Any]]:
     mirror = MIRRORS[kind]
-    return whole.service.query(f"SELECT * FROM {mirror.source} AS shown ORDER BY {mirror.key}")
+    matches = mirror.matches("shown", tenant="shown.tenant")
+    return whole.service.query(f"SELECT * FROM charging.{mirror.name} AS shown WHERE {matches} ORDER BY {mirror.key}")
 
 
 def answer(whole: Whole, kind: str, entity_id: int, **fields: Any) -> None:
