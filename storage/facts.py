@@ -36,9 +36,6 @@ _UNLIKE_ITS_COLUMN = {
     ("location", "street_address"): "default_address",
 }
 
-#: States that AMPECO does not leave again.
-FINAL_SESSION_STATES = frozenset({"finished", "failed", "expired"})
-
 
 def findings_of(payload: payloads.Payload, body: dict[str, Any], notification_id: UUID) -> Findings:
     """What one notification says.
@@ -119,7 +116,7 @@ def session_facts(found: Findings, session: resources.Session, raw: dict[str, An
     at = session.last_updated_at
     if tell is notified:
         # All groups alike, so that of two snapshots of one second the same one stands in each.
-        tell = partial(notified, final=session.status in FINAL_SESSION_STATES)
+        tell = partial(notified, final=session.status in resources.FINAL_SESSION_STATES)
     found.facts.append(
         tell(
             "session",

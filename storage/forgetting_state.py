@@ -182,8 +182,8 @@ def _hold(entity: str) -> str:
     mirror = MIRRORS[entity]
     return f"""
 SELECT {_columns(mirror.name)}
-  FROM {CHARGING}.{mirror.name}
- WHERE {mirror.matches(mirror.name)}
+  FROM {CHARGING}.{mirror.name} AS known
+ WHERE {mirror.matches("known")}
    AND {mirror.key} = ANY(:ids)
  ORDER BY {", ".join(mirror.keys)}
    FOR UPDATE
@@ -195,8 +195,8 @@ def _delete(entity: str) -> str:
     """Index: primary key."""
     mirror = MIRRORS[entity]
     return (
-        f"DELETE FROM {CHARGING}.{mirror.name}"  # noqa: S608 - the names are ours
-        f" WHERE {mirror.matches(mirror.name)} AND {mirror.key} = ANY(:ids)"
+        f"DELETE FROM {CHARGING}.{mirror.name} AS known"  # noqa: S608 - the names are ours
+        f" WHERE {mirror.matches('known')} AND {mirror.key} = ANY(:ids)"
     )
 
 

@@ -104,7 +104,7 @@ class Mirror:
 
     def rows(self, schema: str = CHARGING) -> str:
         """Return what to select the rows of this kind and of the tenant ``:tenant`` from, without an alias."""
-        return f"(SELECT * FROM {schema}.{self.name} WHERE {self.matches(self.name)})"  # noqa: S608 - the names are ours
+        return f"(SELECT * FROM {schema}.{self.name} AS mirror WHERE {self.matches('mirror')})"  # noqa: S608 - the names are ours
 
     def group(self, name: str) -> Group:
         return next(group for group in self.groups if group.name == name)

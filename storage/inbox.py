@@ -15,7 +15,6 @@ from sqlalchemy import Connection
 from storage.clock import clock
 from storage.documents import to_json
 from storage.ids import made_at, uuid7
-from storage.partitions import MAKE_PARTITIONS
 
 _MOST_BIGINT = 2**63 - 1
 
@@ -177,8 +176,3 @@ def prove_acceptable(connection: Connection) -> None:
         sqlalchemy.exc.DBAPIError: notifications cannot be committed, and why.
     """
     connection.exec_driver_sql(_COMMIT_GROUPS.decode(), tuple(commit_parameters([])))
-
-
-async def make_partitions(connection: AsyncConnection[Any]) -> None:
-    """Make the partitions of the log that the days ahead need, on a connection in autocommit."""
-    await connection.execute(MAKE_PARTITIONS)

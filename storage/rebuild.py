@@ -19,10 +19,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
 from typing import Any
+from uuid import UUID
 
 from sqlalchemy import Connection, UniqueConstraint, text
 
 from storage.findings import Entity
+from storage.ids import first_made_at
 from storage.mirrors import MIRRORS, Group
 from storage.tables import CHARGING, metadata
 from storage.upsert import stored_columns, upsert_statement
@@ -206,7 +208,7 @@ def compare(connection: Connection, tenant: str, log_begins_at: datetime | None)
             )
         )
     for table in HISTORY:
-        parameters = {"tenant": tenant, "log_begins_at": log_begins_at}
+        parameters = {"tenant": tenant, "first_id": _first_id(log_begins_at)}
         found.append(
             Compared(
                 table,
@@ -271,10 +273,14 @@ SELECT {key} FROM charging.{table} WHERE tenant = :tenant
 """  # noqa: S608 - the names are ours
 
 
+def _first_id(log_begins_at: datetime | None) -> UUID | None:
+    return None if log_begins_at is None else first_made_at(log_begins_at)
+
+
 def _extra(table: str) -> str:
     """Rows of a live history table that a notification of the log told once, and tells no more.
 
-    The first 48 bits of a notification's id are the milliseconds at which it was received.
+    Parameters of the statement: ``first_id``, the least id of a notification that the log still holds; null for none.
     """
     key = ", ".join(unique_columns(table))
     told = "source = 'notification' AND " if "source" in metadata.tables[f"{CHARGING}.{table}"].columns else ""
@@ -282,9 +288,7 @@ def _extra(table: str) -> str:
 SELECT {key}
   FROM charging.{table}
  WHERE tenant = :tenant
-   AND {told}notification_id >= CAST(
-           rpad(lpad(to_hex(CAST(floor(extract(epoch FROM CAST(:log_begins_at AS timestamptz)) * 1000) AS bigint)),
-                     12, '0'), 32, '0') AS uuid)
+   AND {told}notification_id >= CAST(:first_id AS uuid)
 EXCEPT
 SELECT {key} FROM {REBUILD}.{table} WHERE tenant = :tenant
 """  # noqa: S608 - the names are ours
@@ -311,7 +315,7 @@ def examples(connection: Connection, tenant: str, log_begins_at: datetime | None
         for what, statement in (("missing", _missing(table)), ("extra", _extra(table))):
             rows = connection.execute(
                 text(f"SELECT * FROM ({statement}) AS found LIMIT :most"),  # noqa: S608 - the names are ours
-                {"tenant": tenant, "most": most} | ({"log_begins_at": log_begins_at} if what == "extra" else {}),
+                {"tenant": tenant, "most": most} | ({"first_id": _first_id(log_begins_at)} if what == "extra" else {}),
             )
             for row in rows.mappings():
                 key = ", ".join(f"{name} {value}" for name, value in row.items() if name != "tenant")

@@ -18,6 +18,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection, text
 
+from ampeco.resources import FINAL_SESSION_STATES
 from storage.findings import SessionFact
 from storage.mirrors import MIRRORS
 from storage.version import is_read_sql
@@ -26,7 +27,7 @@ from storage.version import is_read_sql
 # too: one that another transaction stops meanwhile is waited for here, and counts as stopped.
 _HOLD = text("""
 SELECT session_id,
-       CASE WHEN status IN ('finished', 'failed', 'expired') THEN CAST(to_jsonb(session) - 'raw' AS text) END
+       CASE WHEN status = ANY(:final_states) THEN CAST(to_jsonb(session) - 'raw' AS text) END
   FROM charging.session
  WHERE tenant = :tenant
    AND session_id = ANY(:session_ids)
@@ -37,7 +38,9 @@ SELECT session_id,
 
 def hold_stopped(connection: Connection, tenant: str, session_ids: Sequence[int]) -> dict[int, str]:
     """Lock sessions before they are written; returns the columns of those that have stopped, as JSON."""
-    rows = connection.execute(_HOLD, {"tenant": tenant, "session_ids": list(session_ids)})
+    rows = connection.execute(
+        _HOLD, {"tenant": tenant, "session_ids": list(session_ids), "final_states": list(FINAL_SESSION_STATES)}
+    )
     return {session_id: columns for session_id, columns in rows if columns is not None}
 
 

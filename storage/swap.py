@@ -12,6 +12,7 @@ from functools import cache
 
 from sqlalchemy import Connection, text
 
+from ampeco.resources import FINAL_SESSION_STATES
 from storage.findings import Entity, Findings
 from storage.history import observation_columns
 from storage.mirrors import CHILDREN, MIRRORS, Group
@@ -61,7 +62,10 @@ def swap(connection: Connection, tenant: str) -> int:
             text(upsert_statement(entity, source=_missing_rows(entity))), {"tenant": tenant}
         ).rowcount
         if entity == "session":
-            connection.execute(text(revision_statement(_STOPPED)), {"tenant": tenant, **tellers({})})
+            connection.execute(
+                text(revision_statement(_STOPPED)),
+                {"tenant": tenant, "final_states": list(FINAL_SESSION_STATES), **tellers({})},
+            )
     return changed
 
 
@@ -71,7 +75,7 @@ _STOPPED = f"""(
       FROM {REBUILD}.difference
      WHERE entity = 'session'
        AND what = 'different'
-       AND live ->> 'status' IN ('finished', 'failed', 'expired'))"""  # noqa: S608 - the names are ours
+       AND live ->> 'status' = ANY(:final_states))"""  # noqa: S608 - the names are ours
 
 
 @cache

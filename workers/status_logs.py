@@ -19,11 +19,11 @@ from storage.forgotten import withhold
 from storage.known import known
 from storage.status_logs import DueLog, due_logs
 from storage.write import write_changes
+from workers.backoff import hold_back, is_of_one
 from workers.budget import HeldBackError
 from workers.context import Context
 from workers.logs import get_logger
 from workers.pause import paused_for
-from workers.refresh import hold_back, is_of_one
 from workers.statuses import LOGS, StatusLog, log_findings, nothing_found
 
 logger = get_logger(__name__)
