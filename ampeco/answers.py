@@ -9,15 +9,13 @@ from typing import Any, Generic, TypeVar
 from pydantic import ValidationError
 
 from ampeco import errors
+from ampeco.faults import describe_faults
 from ampeco.model import Model
 from ampeco.redaction import redact
 from ampeco.transport import Exchange
 
 M = TypeVar("M", bound=Model)
 M_co = TypeVar("M_co", bound=Model, covariant=True)
-
-#: How many of a resource's faults an error names.
-_MAX_FAULTS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +49,8 @@ def read_answer(model: type[M], item: Any, exchange: Exchange) -> Answer[M]:
         raw = redact(item)
         return Answer(model.model_validate(raw), raw, exchange.tenant_time)
     except ValidationError as error:
-        found = error.errors(include_input=False, include_context=False, include_url=False)
-        faults = "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in found[:_MAX_FAULTS])
+        what = describe_faults(error)
     except ValueError as error:
-        faults = str(error)
+        what = str(error)
     # Raised here, as a cause or context would hold the resource, and with it a driver's data.
-    raise errors.Malformed(*exchange.call, f"{model.__name__} {str(item.get('id'))[:40]}: {faults}")
+    raise errors.Malformed(*exchange.call, f"{model.__name__} {str(item.get('id'))[:40]}: {what}")

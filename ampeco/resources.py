@@ -128,6 +128,10 @@ class SessionRoaming(Model):
     cpo_last_updated_at: Instant | None = None
 
 
+#: States of a session that AMPECO does not leave again.
+FINAL_SESSION_STATES = ("finished", "failed", "expired")
+
+
 class Session(Model):
     """A charging session (AMPECO API, sessions v1.0).
 

@@ -11,6 +11,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, HttpUrl, SecretStr, ValidationError, model_validator
 
 from ampeco.catalogue import DEFAULT_SUBSCRIPTION, lookup
+from ampeco.faults import faults
 from ampeco.signature import Encoding, SigningToken
 
 #: UTF-8, whatever the locale says; editors on Windows put a byte order mark before it.
@@ -131,8 +132,8 @@ def _tenant(name: str, table: object) -> Tenant:
         tenant = Tenant(name=name, **{key: value for key, value in table.items() if key != "name"})
     except ValidationError as error:
         # Only the first, and without the value: it may be a token.
-        first = error.errors(include_input=False, include_url=False, include_context=False)[0]
-        where = ".".join(str(part) for part in ("tenants", name, *first["loc"]))
-        raise TenantsError(f"{where}: {first['msg'].removeprefix('Value error, ')}.") from None
+        first = faults(error)[0]
+        where = ".".join(filter(None, ("tenants", name, first.field)))
+        raise TenantsError(f"{where}: {first.message}.") from None
     tenant.signing_keys()
     return tenant

@@ -17,9 +17,7 @@ from tenacity import retry, retry_if_exception, stop_after_attempt, wait_random_
 
 from migrations import roles
 from storage.database import require_utf8
-
-#: Serialises migrations: any number of processes may start one at once.
-_LOCK = 7_406_201_101
+from storage.locks import Lock, lock
 
 #: SQLSTATE of a deadlock.
 _DEADLOCK = "40P01"
@@ -198,7 +196,7 @@ def _run(engine: Engine, migrate: Callable[[Config, Connection], None]) -> None:
         # A migration may rewrite a table, and may wait for another process's: no limits.
         connection.execute(text("SET LOCAL statement_timeout = 0"))
         connection.execute(text("SET LOCAL lock_timeout = 0"))
-        connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
+        lock(connection, Lock.MIGRATE)
         require_utf8(connection)
         config = _config()
         config.attributes["connection"] = connection

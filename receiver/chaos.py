@@ -20,8 +20,8 @@ from sqlalchemy.exc import DBAPIError
 
 from ampeco.client import Client
 from ampeco.tenants import Tenant
-from receiver.console import console
 from receiver.stand_in import Acknowledged, StandIn
+from receiver.terminal import console
 from storage import proof
 from workers import subscriptions
 from workers.errors import cause

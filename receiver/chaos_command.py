@@ -7,8 +7,8 @@ from typing import Annotated
 import typer
 
 from ampeco.tenants import TenantsError
-from receiver.console import console
 from receiver.invocation import database, running
+from receiver.terminal import console
 from workers.settings import load_settings
 
 

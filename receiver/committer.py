@@ -21,7 +21,8 @@ import psycopg
 from receiver.metrics import COMMIT_FAILURES, COMMIT_SECONDS, COMMITTED_TOGETHER, WAITING
 from storage.clock import clock
 from storage.database import connection_arguments, is_lost_connection
-from storage.inbox import Entry, Group, commit_groups, make_partitions
+from storage.inbox import Entry, Group, commit_groups
+from storage.partitions import make_partitions_async
 from storage.session import one_transaction, open_async_connection
 from workers.background import supervised_task
 from workers.errors import cause
@@ -252,7 +253,7 @@ class GroupCommitter:
             connection = await self._connected()
             await clock.measure_async(connection)
             async with one_transaction(connection, self._settings):
-                await make_partitions(connection)
+                await make_partitions_async(connection)
         except (psycopg.Error, OSError) as error:
             logger.warning("partitions not made", error=cause(error))
             return False

@@ -14,13 +14,13 @@ from pathlib import Path
 import httpx
 
 from ampeco.client import Client
-from receiver.console import console
 from receiver.embedded import embedded_servers, own_folder
 from receiver.invocation import database
 from receiver.live import LiveView
 from receiver.service import bring_up_to_date, service_children
 from receiver.subscribing import subscribe_and_claim
 from receiver.supervisor import Child, Supervisor, module_command
+from receiver.terminal import console
 from storage.subscriptions import locked
 from workers.logs import configure_logging
 from workers.settings import Settings, SettingsError, load_settings

@@ -12,10 +12,10 @@ from rich.table import Table
 from sqlalchemy import Engine
 
 from ampeco import people
-from receiver.console import console, errors
 from receiver.invocation import chosen_tenants, database, require_migrated, running
 from receiver.progress import LogProgress, until_told_to_stop
 from receiver.replaying import BEFORE_ANY
+from receiver.terminal import console, errors
 from storage.clock import clock
 from storage.forgetting import Bite, Forgetting
 from storage.person import Person

@@ -18,9 +18,9 @@ from sqlalchemy import Engine
 import migrations
 from ampeco.tenants import TenantsError
 from migrations import MigrationError
-from receiver.console import errors
 from receiver.embedded import embedded_servers
 from receiver.orphans import PARENT
+from receiver.terminal import errors
 from storage.database import create_database_engine, require_utf8, weak_durability
 from storage.inbox import prove_acceptable
 from workers.heartbeat import registered

@@ -16,7 +16,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from receiver.console import console
+from receiver.terminal import console
 from storage.database import create_database_engine
 from storage.database_url import shown_url
 from storage.fleet import Fleet, fleet

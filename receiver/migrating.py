@@ -10,9 +10,9 @@ from sqlalchemy import Connection, Engine, text
 
 import migrations
 from migrations import Losses, MigrationError
-from receiver.console import console, errors
 from receiver.invocation import database, running
-from workers.process import make_partitions
+from receiver.terminal import console, errors
+from storage.partitions import make_partitions
 
 #: Rows of a table are counted up to this number; beyond it Postgres's own estimate is shown.
 MAX_COUNTED = 100_000

@@ -12,7 +12,7 @@ from types import FrameType
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from receiver.console import errors
+from receiver.terminal import errors
 from workers.logs import get_logger
 
 logger = get_logger(__name__)

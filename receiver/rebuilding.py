@@ -8,9 +8,9 @@ import typer
 from rich.table import Table
 from sqlalchemy import Engine
 
-from receiver.console import console, errors
 from receiver.invocation import TenantOption, chosen_tenants, database, require_migrated, running
 from receiver.progress import LogProgress, until_told_to_stop
+from receiver.terminal import console, errors
 from storage.rebuild import Difference
 from storage.replay import count
 from workers.rebuild import Comparison, alone, began_at, compare, fold_log, scope_of, swap

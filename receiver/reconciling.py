@@ -7,15 +7,16 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Annotated
 
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from sqlalchemy import Engine
 
-from receiver.console import age, console, errors
 from receiver.invocation import TenantOption, chosen_tenants, database, require_migrated, running
+from receiver.terminal import age, console, errors
+from receiver.times import time_option
 from receiver.truth_tables import budget_table, headline, trouble_lines, truth_table
 from storage import backfills, walks
 from storage.truth import truth as truth_of
@@ -25,19 +26,15 @@ from workers.budget import HeldBackError
 from workers.context import Context, create_context
 from workers.logs import get_logger
 from workers.settings import Settings
-from workers.walk import TokenRefusedError, listed, since, steps
+from workers.walk import TokenRefusedError, steps
+from workers.walk_schedule import listed, since
 
 logger = get_logger(__name__)
 
 #: How often a walk that another process has in hand is looked at again.
 HELD_INTERVAL_SECONDS = 2.0
 
-SINCE = typer.Option(
-    "--since",
-    formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%S%z"],
-    help="Only what changed at this time (UTC) or later; left out, everything.",
-)
-
+SINCE = time_option("--since", "Only what changed at this time or later; left out, everything")
 
 AGAIN = typer.Option("--again", help="Read again what an earlier backfill has read, in place of continuing it.")
 
@@ -48,14 +45,13 @@ def backfill(
     tenant: TenantOption = None,
 ) -> None:
     """Read everything that AMPECO has, or what changed since a time. Run it again to continue where it stopped."""
-    moment = changed_since and (changed_since if changed_since.tzinfo else changed_since.replace(tzinfo=UTC))
 
     def request(engine: Engine, name: str) -> datetime:
         with engine.begin() as connection:
-            return backfills.request(connection, name, moment, again=again)
+            return backfills.request(connection, name, changed_since, again=again)
 
     with running("backfill") as settings:
-        _walk_all(settings, tenant, "backfill", lambda *_: moment, request)
+        _walk_all(settings, tenant, "backfill", lambda *_: changed_since, request)
 
 
 def reconcile(

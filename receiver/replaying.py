@@ -12,9 +12,10 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
 from ampeco.catalogue import CATALOGUE, lookup
-from receiver.console import console, errors
 from receiver.invocation import TenantOption, chosen_tenants, database, require_migrated, running
 from receiver.progress import LogProgress, until_told_to_stop
+from receiver.terminal import console, errors
+from receiver.times import time_option
 from storage.clock import clock
 from storage.replay import Scope, count
 from storage.retention import complete_since
@@ -23,19 +24,10 @@ from workers.replay import Replayed, replay
 #: The log may begin at any time after this.
 BEFORE_ANY = datetime(1970, 1, 1, tzinfo=UTC)
 
-_FORMATS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%S.%f", "%Y-%m-%dT%H:%M:%S.%f%z"]
-_FORMATS += ["%Y-%m-%dT%H:%M:%S%z"]
-
 
 def replay_log(
-    since: Annotated[
-        datetime | None,
-        typer.Option("--from", formats=_FORMATS, metavar="TIME", help="Received at this time (UTC) or later."),
-    ] = None,
-    until: Annotated[
-        datetime | None,
-        typer.Option("--to", formats=_FORMATS, metavar="TIME", help="Received before this time; left out, now."),
-    ] = None,
+    since: Annotated[datetime | None, time_option("--from", "Received at this time or later")] = None,
+    until: Annotated[datetime | None, time_option("--to", "Received before this time; left out, now")] = None,
     notification_type: Annotated[
         str | None, typer.Option("--type", help="Only notifications of this name; left out, every one.")
     ] = None,
@@ -85,16 +77,12 @@ def _tell_dropped(engine: Engine, since: datetime) -> None:
 def _span(since: datetime | None, until: datetime | None) -> tuple[datetime, datetime]:
     """Return the span that is asked for; notifications are dated by Postgres's clock, so now is by that clock, too."""
     now = clock.now()
-    began_at, ended_at = _utc(since) if since else BEFORE_ANY, _utc(until) if until else now
+    began_at, ended_at = since or BEFORE_ANY, until or now
     if began_at > now:
         raise typer.BadParameter(f"{began_at:%Y-%m-%d %H:%M:%S} UTC has yet to come", param_hint="--from")
     if began_at >= ended_at:
         raise typer.BadParameter(f"{ended_at:%Y-%m-%d %H:%M:%S} UTC is not later than --from", param_hint="--to")
     return began_at, ended_at
-
-
-def _utc(moment: datetime) -> datetime:
-    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def _require_known(name: str) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated
 
 import typer
 
-from receiver.console import console
 from receiver.invocation import TenantOption, chosen_tenants, require_migrated, running
+from receiver.terminal import console
+from receiver.times import time_option
 from storage import resends
 from storage.resends import Resend
 from storage.subscriptions import Claim, claims
@@ -17,23 +18,19 @@ from workers.resend import ask
 
 SinceOption = Annotated[
     datetime | None,
-    typer.Option(
-        formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%S%z"],
-        help="Only what failed at this time (UTC) or later; left out, all that AMPECO has kept.",
-    ),
+    time_option("--since", "Only what failed at this time or later; left out, all that AMPECO has kept"),
 ]
 
 
 def resend(since: SinceOption = None, tenant: TenantOption = None) -> None:
     """Ask AMPECO to send again what it could not deliver; at most once in 15 minutes for a subscription."""
-    moment = None if since is None else since if since.tzinfo else since.replace(tzinfo=UTC)
     with running("resend") as settings:
         require_migrated(settings)
         names = chosen_tenants(settings, tenant)
         with create_context(settings, process="resend") as context:
             with context.engine.begin() as connection:
                 found = claims(connection, names)
-            accepted = [_one(context, claim, moment) for claim in found]
+            accepted = [_one(context, claim, since) for claim in found]
     for name in sorted({*names} - {claim.tenant for claim in found}):
         console.print(f"{name}: no subscription is ours; `ampeco-receiver subscribe` makes one")
     if not found or not all(accepted):

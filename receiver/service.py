@@ -5,9 +5,9 @@ from __future__ import annotations
 import migrations
 from receiver.supervisor import Child, receiver_child
 from storage.database import create_database_engine
+from storage.partitions import make_partitions
 from workers.broker import QUEUES
 from workers.logs import get_logger
-from workers.process import make_partitions
 from workers.settings import Settings
 
 logger = get_logger(__name__)

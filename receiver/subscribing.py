@@ -16,9 +16,9 @@ from sqlalchemy import Engine
 
 from ampeco.client import Client
 from ampeco.tenants import Tenant
-from receiver.console import console
 from receiver.invocation import TenantOption, chosen_tenants, database, require_migrated, running
 from receiver.reconciling import backfill
+from receiver.terminal import console
 from storage import subscriptions as claims
 from storage.subscriptions import SubscriptionLock, locked
 from workers import subscriptions as logic

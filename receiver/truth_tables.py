@@ -8,7 +8,7 @@ from datetime import timedelta
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from receiver.console import age
+from receiver.terminal import age
 from storage.truth import KindTruth
 from storage.usage import CallReason, Calls
 

@@ -1,6 +1,6 @@
 """What the watch over the tenants has found: subscriptions, silences, tokens and resends.
 
-``status`` shows it as tables and as JSON, ``/metrics`` as gauges.
+``status`` shows it as JSON and, by :mod:`receiver.watch_tables`, as tables; ``/metrics`` as gauges.
 """
 
 from __future__ import annotations
@@ -11,19 +11,15 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from prometheus_client.core import GaugeMetricFamily
-from rich.markup import escape
-from rich.table import Table
 from sqlalchemy import Connection
 
 from ampeco.tenants import Tenant
-from receiver.console import age
 from storage import arrivals, resends, subscriptions, token_use
 from storage.arrivals import Listening
 from storage.clock import clock
 from storage.resends import Resend
 from storage.subscriptions import Claim
 from storage.token_use import TokenUse
-from workers.rhythm import LEAST_LEARNED_HOURS
 
 #: A token that nothing was signed with for so long, while another was used, is no longer needed.
 UNUSED = timedelta(days=1)
@@ -106,102 +102,6 @@ def _is_unused(use: TokenUse, others: Iterable[TokenUse]) -> bool:
     )
 
 
-def watch_table(found: Watched) -> Table:
-    """A row for each tenant: its subscription, and whether it is heard."""
-    table = Table(title="Watched", title_justify="left")
-    for heading in ("Tenant", "Subscription", "Looked at", "Last mended"):
-        table.add_column(heading, overflow="fold")
-    table.add_column("Last notification", justify="right")
-    table.add_column("Rhythm", overflow="fold")
-    listening = {one.tenant: one for one in found.listening}
-    for tenant in found.tenants:
-        claims: list[Claim | None] = [claim for claim in found.claims if claim.tenant == tenant]
-        for claim in claims or [None]:
-            heard = listening.get(tenant)
-            table.add_row(
-                tenant,
-                _subscription(claim),
-                "–" if claim is None else f"{age(_seconds_since(claim.checked_at))} ago",
-                _mended(claim),
-                "–" if heard is None or heard.last_received_at is None else f"{_ago(heard.last_received_at)}",
-                _rhythm(heard),
-            )
-    return table
-
-
-def _subscription(claim: Claim | None) -> str:
-    if claim is None:
-        return "not watched: made without `subscribe`"
-    shown = {
-        "sound": "sound",
-        "wrong": f"[red]wrong[/]: {escape(claim.finding or '')}",
-        "unknown": f"[yellow]unknown[/]: {escape(claim.error or '')}",
-    }
-    return f"{claim.subscription_id} {shown[claim.state]}"
-
-
-def _mended(claim: Claim | None) -> str:
-    if claim is None or claim.repaired_at is None:
-        return "–"
-    return f"{_ago(claim.repaired_at)}: {claim.last_repair} ({claim.repairs} in all)"
-
-
-def _rhythm(heard: Listening | None) -> str:
-    if heard is None or heard.last_received_at is None:
-        return "nothing came yet"
-    if heard.silent_since_at is not None:
-        told = f"{heard.came} of {heard.expected:,.0f} expected since" if heard.expected is not None else "since"
-        return f"[red]silent[/]: {told} {heard.silent_since_at:%Y-%m-%d %H:%M}"
-    if heard.learned_hours < LEAST_LEARNED_HOURS:
-        return f"learning: {heard.learned_hours // 24} of {LEAST_LEARNED_HOURS // 24} days"
-    if heard.telling is None:
-        return "too irregular to judge"
-    return "as usual" if heard.judged_hours is not None else "as usual: little is expected now"
-
-
-def token_table(tokens: Sequence[Token]) -> Table:
-    """When each token was last used, for tenants that have several."""
-    table = Table(title="Signing tokens", title_justify="left")
-    for heading in ("Tenant", "Token", "Used for", "Last verified", "Then"):
-        table.add_column(heading, overflow="fold")
-    several = {token.tenant for token in tokens if not token.is_api_token}
-    for token in tokens:
-        if token.tenant in several:
-            table.add_row(
-                token.tenant,
-                token.token_id,
-                "API, signatures" if token.is_api_token else "signatures",
-                _last_used(token),
-                "unused for more than a day: may be removed" if token.may_be_removed else "keep",
-            )
-    return table
-
-
-def _last_used(token: Token) -> str:
-    if token.last_used_at is not None:
-        return _ago(token.last_used_at)
-    if token.known_since_at is None:
-        return "never"
-    return f"never; known for {age(_seconds_since(token.known_since_at))}"
-
-
-def resend_lines(found: Sequence[Resend]) -> list[str]:
-    """The latest request of each subscription, in a sentence."""
-    lines = []
-    for one in found:
-        what = f"{one.tenant}: failed notifications"
-        if one.since_at is not None:
-            what += f" since {one.since_at:%Y-%m-%d %H:%M}"
-        error = "" if one.error is None else f"; {one.error}"
-        ends = {
-            "asked": f"asked for again at {one.tried_at or one.wanted_at:%Y-%m-%d %H:%M}",
-            "waiting": f"will be asked for at {one.due_at:%Y-%m-%d %H:%M}{error}",
-            "failed": f"could not be asked for{error}",
-        }
-        lines.append(f"{what} {ends[one.state]}.")
-    return lines
-
-
 def watch_gauges(found: Watched | None) -> list[GaugeMetricFamily]:
     """The gauges of the watch; without samples where nothing could be read."""
     sound = _gauge("ampeco_subscription_sound", "1 where the subscription that is ours was found as it should be")
@@ -214,14 +114,14 @@ def watch_gauges(found: Watched | None) -> list[GaugeMetricFamily]:
             claims = [claim for claim in found.claims if claim.tenant == tenant]
             if claims:
                 sound.add_metric([tenant], float(all(claim.state == "sound" for claim in claims)))
-                checked.add_metric([tenant], max(_seconds_since(claim.checked_at) for claim in claims))
+                checked.add_metric([tenant], max(seconds_since(claim.checked_at) for claim in claims))
             is_waiting = any(one.state == "waiting" for one in found.resends if one.tenant == tenant)
             waiting.add_metric([tenant], float(is_waiting))
         for one in found.listening:
             if one.looked_at is not None:
                 silent.add_metric([one.tenant], float(one.silent_since_at is not None))
             if one.last_received_at is not None:
-                heard.add_metric([one.tenant], _seconds_since(one.last_received_at))
+                heard.add_metric([one.tenant], seconds_since(one.last_received_at))
     return [sound, checked, silent, heard, waiting]
 
 
@@ -229,9 +129,6 @@ def _gauge(name: str, description: str) -> GaugeMetricFamily:
     return GaugeMetricFamily(name, description, labels=["tenant"])
 
 
-def _seconds_since(moment: datetime) -> float:
+def seconds_since(moment: datetime) -> float:
+    """Return the seconds since a moment; none where it has yet to come."""
     return max((clock.now() - moment).total_seconds(), 0.0)
-
-
-def _ago(moment: datetime) -> str:
-    return f"{age(_seconds_since(moment))} ago"

@@ -13,6 +13,7 @@ import typer
 from pydantic import ValidationError
 from rich.console import Console
 
+from ampeco.faults import faults
 from ampeco.signature import Encoding
 from simulator.app import Simulator
 from simulator.delivery import MOST_TRIES
@@ -196,9 +197,9 @@ def _introduce(url: str, settings: TenantSettings, speed: float, origin: str) ->
 
 def _first(error: ValidationError) -> str:
     """The first mistake, by the option that it came with."""
-    first = error.errors(include_url=False, include_context=False)[0]
-    option = f"--{str(first['loc'][0]).replace('_', '-')}: " if first["loc"] else ""
-    return f"{option}{first['msg'].removeprefix('Value error, ')}."
+    first = faults(error)[0]
+    option = f"--{first.field.partition('.')[0].replace('_', '-')}: " if first.field else ""
+    return f"{option}{first.message}."
 
 
 def _refused(message: str) -> typer.Exit:

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 import orjson
 from pydantic import BaseModel, ValidationError
 
+from ampeco.faults import faults
 from simulator.problems import Problem
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -39,9 +40,8 @@ def validated(model: type[Model], values: dict[str, Any]) -> Model:
         return model.model_validate(values)
     except ValidationError as error:
         found: dict[str, list[str]] = {}
-        for one in error.errors(include_url=False, include_input=False, include_context=False):
-            field = ".".join(str(part) for part in one["loc"]) or "body"
-            found.setdefault(field, []).append(one["msg"].removeprefix("Value error, "))
+        for fault in faults(error):
+            found.setdefault(fault.field or "body", []).append(fault.message)
         raise Problem(422, _MESSAGE, found) from None
 
 

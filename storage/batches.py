@@ -8,11 +8,11 @@ from datetime import datetime, timedelta
 from typing import Any, Literal
 from uuid import UUID
 
-import orjson
 from pydantic import TypeAdapter, ValidationError
 from sqlalchemy import Connection, text
 
 from ampeco.values import Instant
+from storage.documents import to_json
 from storage.processes import lease_ended
 
 #: How long a living worker keeps what it claimed. What one held that died is free as soon as that is noticed.
@@ -218,7 +218,7 @@ SELECT :tenant, notification_id, batch_id, received_at, state, reason, error, tr
 def set_aside(connection: Connection, tenant: str, outcomes: Sequence[Outcome]) -> None:
     """Record the notifications that were not applied."""
     if outcomes:
-        document = orjson.dumps(list(outcomes)).decode()
+        document = to_json(list(outcomes))
         connection.execute(_SET_ASIDE, {"tenant": tenant, "outcomes": document})
 
 

@@ -12,12 +12,12 @@ from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
 
-import orjson
 from sqlalchemy import Connection, text
 
 from ampeco.catalogue import lookup
 from ampeco.model import Model
 from ampeco.unknown import OTHERS, is_known_field, shape, shown_name, unknown_fields
+from storage.documents import to_json
 
 #: ``type``: of notification; ``field``: of a model; ``value``: one of a known field, that cannot be read.
 What = Literal["type", "field", "value"]
@@ -157,7 +157,7 @@ def record_drift(connection: Connection, tenant: str, drift: Drift) -> None:
     Call it last in a transaction: many see the same name at the same time, and wait for each other.
     """
     if drift:
-        document = orjson.dumps([asdict(one) for one in drift.sightings()]).decode()
+        document = to_json([asdict(one) for one in drift.sightings()])
         connection.execute(
             _RECORD, {"tenant": tenant, "sightings": document, "most": MOST_NAMES_STORED, "others": OTHERS}
         )

@@ -22,8 +22,9 @@ from ampeco.commercial import Resource
 from ampeco.kinds import MARKS, named_ids, readable_ids
 from ampeco.people import NOBODY
 from storage.findings import Findings
-from storage.fold import BEGINNING, Fact, digest, notified, read
+from storage.fold import BEGINNING, Fact, notified, read
 from storage.mirrors import MIRRORS
+from storage.version import digest
 
 #: Makes a fact: ``(entity, entity_id, group, at, values)``.
 Teller = Callable[[str, int, str, datetime, dict[str, Any]], Fact]
@@ -34,9 +35,6 @@ _UNLIKE_ITS_COLUMN = {
     ("location", "name"): "default_name",
     ("location", "street_address"): "default_address",
 }
-
-#: States that AMPECO does not leave again.
-FINAL_SESSION_STATES = frozenset({"finished", "failed", "expired"})
 
 
 def findings_of(payload: payloads.Payload, body: dict[str, Any], notification_id: UUID) -> Findings:
@@ -118,7 +116,7 @@ def session_facts(found: Findings, session: resources.Session, raw: dict[str, An
     at = session.last_updated_at
     if tell is notified:
         # All groups alike, so that of two snapshots of one second the same one stands in each.
-        tell = partial(notified, final=session.status in FINAL_SESSION_STATES)
+        tell = partial(notified, final=session.status in resources.FINAL_SESSION_STATES)
     found.facts.append(
         tell(
             "session",

@@ -13,6 +13,7 @@ from uuid import UUID
 
 from storage.drift import Drift
 from storage.fold import Fact
+from storage.version import Version
 
 #: Why a read is wanted. Of two marks the one that is first in the alphabet stays, which
 #: is the stronger: a read asked for as ``provisional`` or ``unknown`` is moot once a
@@ -49,7 +50,7 @@ class SessionFact(NamedTuple):
     session_id: int
     group: str
     at: datetime
-    version: str
+    version: Version
 
 
 @dataclass(slots=True)

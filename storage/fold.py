@@ -2,58 +2,23 @@
 
 A *fact* says what one column group of one entity was at one time of its source's
 clock. Of two facts about a group the newer one stands; among facts of equal time the
-one with the greater *version* stands. The rule is a total order, so every order and
+one with the greater *version* stands (:mod:`storage.version`). The rule is a total order, so every order and
 repetition of the same facts ends in the same row, in Python within a batch as in
 :mod:`storage.upsert` across batches.
-
-A version is text, compared bytewise:
-
-- a read of the API: ``1``, the microsecond of the tenant's clock at which the read
-  began in 20 digits, ``:``, digest. It outranks every notification of equal time, and a
-  later read outranks an earlier one. In the group ``presence`` the digits are followed by ``1``
-  where the read shows the entity, and by ``0`` where it does not: of one read, "there" outranks "gone".
-- a notification: ``0``, then ``1`` for a final state (else ``0``), then ``1`` for a whole
-  snapshot (``0`` for a partial fact), ``:``, digest.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from decimal import Decimal
 from typing import Any
 
-import orjson
-
 from storage.mirrors import MIRRORS
+from storage.version import Version
 
 #: Older than any fact that a working clock gives: what is said then holds until anybody says more.
 BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
-
-DIGEST_LENGTH = 16
-
-
-def json_default(value: object) -> str:
-    """Serialise what orjson does not know; Postgres reads the text of a decimal exactly."""
-    if isinstance(value, Decimal):
-        return str(value)
-    raise TypeError(f"{type(value).__name__} has no place in a row")
-
-
-def digest(values: dict[str, Any]) -> str:
-    """A short text that tells values apart; it is the same for the same ones in another spelling."""
-    # `raw` repeats the columns in the vendor's words and is left out, unless it is all there
-    # is: the same snapshot comes with other optional parts from a notification and from a
-    # read. Absent and null are alike, and 5230 and 5230.0 are one number.
-    said = {
-        name: value.normalize() if isinstance(value, Decimal) else value
-        for name, value in values.items()
-        if value is not None and (name != "raw" or len(values) == 1)
-    }
-    canonical = orjson.dumps(said, default=json_default, option=orjson.OPT_SORT_KEYS)
-    return hashlib.blake2b(canonical, digest_size=DIGEST_LENGTH // 2).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +31,7 @@ class Fact:
         group: name of the column group.
         at: time of the fact by its source's clock.
         values: one value for each column of the group; absent ones are null.
-        version: orders facts of equal time; see the module.
+        version: orders facts of equal time.
     """
 
     entity: str
@@ -74,10 +39,10 @@ class Fact:
     group: str
     at: datetime
     values: dict[str, Any]
-    version: str
+    version: Version
 
     @property
-    def order(self) -> tuple[datetime, str]:
+    def order(self) -> tuple[datetime, Version]:
         return self.at, self.version
 
 
@@ -92,7 +57,7 @@ def notified(
     partial: bool = False,
 ) -> Fact:
     """A fact that a notification told."""
-    version = f"0{int(final)}{int(not partial)}:{digest(values)}"
+    version = Version.of_notification(values, is_final=final, is_partial=partial)
     return Fact(entity, entity_id, group, at, values, version)
 
 
@@ -112,30 +77,7 @@ def read(
         began_at: when the read began, by the tenant's clock.
         rank: orders different facts of one read.
     """
-    microsecond = int(began_at.timestamp() * 1_000_000)
-    return Fact(entity, entity_id, group, at, values, f"1{microsecond:020d}{rank}:{digest(values)}")
-
-
-def contest(one: str, other: str) -> bool:
-    """Whether two versions of equal time contradict each other, so that a read must settle it.
-
-    A partial fact that agrees in time with a snapshot only says less, and a final state
-    ends a running one of the same second: neither is a contradiction. Two reads are
-    never one either: the later stands.
-    """
-    if one[-DIGEST_LENGTH:] == other[-DIGEST_LENGTH:]:
-        return False
-    snapshots = one[:1] == "1" or one[2:3] == "1", other[:1] == "1" or other[2:3] == "1"
-    if one[:1] == other[:1] == "1":
-        return False
-    if "1" in (one[:1], other[:1]):
-        return all(snapshots)
-    return one[:3] == other[:3]
-
-
-def is_provisional(version: str) -> bool:
-    """Whether a group rests on a partial fact, so that a read is wanted."""
-    return version[:1] == "0" and version[2:3] == "0"
+    return Fact(entity, entity_id, group, at, values, Version.of_read(values, began_at=began_at, rank=rank))
 
 
 @dataclass(slots=True)
@@ -188,6 +130,6 @@ class Fold:
 
 def _contested(known: _Standing, fact: Fact) -> bool:
     """Whether the group is contested after a second fact of the same time."""
-    if fact.version[:1] == "1" and fact.version >= known.fact.version:
+    if fact.version.is_read and fact.version >= known.fact.version:
         return False
-    return known.contested or contest(known.fact.version, fact.version)
+    return known.contested or known.fact.version.conflicts_with(fact.version)

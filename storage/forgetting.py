@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-import orjson
 from sqlalchemy import Connection, text
 
 from ampeco import people
 from ampeco.blanking import blank_secrets
 from storage.blanking import rewrite
+from storage.documents import to_json
 from storage.forgotten import identity_digest, key_of
 from storage.ids import uuid7
 from storage.person import Person
@@ -248,7 +248,7 @@ def note(
         _COUNT,
         key
         | {
-            "changed": orjson.dumps(total).decode(),
+            "changed": to_json(total),
             "reached_at": reached and reached.received_at,
             "reached_id": reached and reached.notification_id,
             "is_finished": is_finished,

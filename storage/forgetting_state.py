@@ -18,12 +18,13 @@ from sqlalchemy import Connection, text
 from sqlalchemy.dialects.postgresql import JSONB
 
 from ampeco.people import Identity, belongings
-from storage.fold import digest, json_default
+from storage.documents import to_json
 from storage.forgetting import note
-from storage.forgotten import changes, document_of, version_of
+from storage.forgotten import changes, document_of
 from storage.mirrors import MIRRORS, Mirror
 from storage.person import Person
 from storage.tables import CHARGING, metadata
+from storage.version import Version, digest
 
 #: Rows that are held in memory at once.
 ROWS_AT_ONCE = 500
@@ -109,7 +110,7 @@ def _clear_state(connection: Connection, tenant: str, person: Person, entity: st
             changed += connection.execute(text(_delete(entity)), {"tenant": tenant, "ids": gone}).rowcount
         rows = [new for row in held if row[mirror.key] not in gone and (new := _cleared(entity, mirror, row, person))]
         if rows:
-            document = orjson.dumps(rows, default=json_default).decode()
+            document = to_json(rows)
             changed += connection.execute(text(_update(entity)), {"tenant": tenant, "rows": document}).rowcount
     return changed
 
@@ -128,7 +129,7 @@ def _cleared(entity: str, mirror: Mirror, row: Any, person: Person) -> dict[str,
         values = {column: new.get(column, _value(mirror, row, column)) for column in group.columns}
         version = row[group.version]
         if version is not None and any(column in new for column in group.columns):
-            version = version_of(version, values)
+            version = Version(version).with_values(values)
         told |= values | {group.version: version}
     return told
 
@@ -160,8 +161,8 @@ def _rows(connection: Connection, tenant: str, entity: str, person: Person) -> I
     own = f"{mirror.key} = :user_id OR" if entity == "user" else ""
     rows = _streamed(
         connection,
-        f"SELECT {_columns(mirror.name)} FROM {mirror.source} AS known"  # noqa: S608 - the names are ours
-        f" WHERE tenant = :tenant AND ({own} CAST(to_jsonb(known) AS text) ~* :pattern)",
+        f"SELECT {_columns(mirror.name)} FROM {CHARGING}.{mirror.name} AS known"  # noqa: S608 - the names are ours
+        f" WHERE {mirror.matches('known')} AND ({own} CAST(to_jsonb(known) AS text) ~* :pattern)",
         {"tenant": tenant, "pattern": person.pattern} | ({"user_id": person.user_id} if own else {}),
     )
     for row in rows:
@@ -179,11 +180,10 @@ def _streamed(connection: Connection, statement: str, parameters: dict[str, Any]
 def _hold(entity: str) -> str:
     """Index: primary key."""
     mirror = MIRRORS[entity]
-    of_kind = "" if mirror.kind is None else f" AND kind = '{mirror.kind}'"
     return f"""
 SELECT {_columns(mirror.name)}
-  FROM {CHARGING}.{mirror.name}
- WHERE tenant = :tenant{of_kind}
+  FROM {CHARGING}.{mirror.name} AS known
+ WHERE {mirror.matches("known")}
    AND {mirror.key} = ANY(:ids)
  ORDER BY {", ".join(mirror.keys)}
    FOR UPDATE
@@ -194,10 +194,9 @@ SELECT {_columns(mirror.name)}
 def _delete(entity: str) -> str:
     """Index: primary key."""
     mirror = MIRRORS[entity]
-    of_kind = "" if mirror.kind is None else f" AND kind = '{mirror.kind}'"
     return (
-        f"DELETE FROM {CHARGING}.{mirror.name}"  # noqa: S608 - the names are ours
-        f" WHERE tenant = :tenant{of_kind} AND {mirror.key} = ANY(:ids)"
+        f"DELETE FROM {CHARGING}.{mirror.name} AS known"  # noqa: S608 - the names are ours
+        f" WHERE {mirror.matches('known')} AND {mirror.key} = ANY(:ids)"
     )
 
 
@@ -205,7 +204,6 @@ def _delete(entity: str) -> str:
 def _update(entity: str) -> str:
     """Index: primary key. Clocks stay; who copies rows by `updated_at` copies these again."""
     mirror = MIRRORS[entity]
-    of_kind = "" if mirror.kind is None else f" AND known.kind = '{mirror.kind}'"
     names = [column for group in mirror.groups for column in (*group.columns, group.version)]
     assignments = ",\n       ".join(f"{name} = cleared.{name}" for name in names)
     return f"""
@@ -213,7 +211,7 @@ UPDATE {CHARGING}.{mirror.name} AS known
    SET {assignments},
        updated_at = now()
   FROM json_populate_recordset(NULL::{CHARGING}.{mirror.name}, CAST(:rows AS json)) AS cleared
- WHERE known.tenant = :tenant{of_kind}
+ WHERE {mirror.matches("known")}
    AND known.{mirror.key} = cleared.{mirror.key}
 """  # noqa: S608 - the names are ours
 
@@ -250,7 +248,7 @@ def _clear_notices(connection: Connection, tenant: str, person: Person) -> int:
         told = {"tenant": tenant, "place": row["place"], "user_id": new["user_id"], "digest": digest(new["details"])}
         told |= {"subject": row["subject"], "observed_at": row["observed_at"]}
         connection.execute(_DELETE_TWIN, told)
-        told["details"] = orjson.dumps(new["details"]).decode()
+        told["details"] = to_json(new["details"])
         changed += connection.execute(_CLEAR_NOTICE, told).rowcount
     return changed
 
@@ -307,8 +305,8 @@ def _clear_revisions(connection: Connection, tenant: str, person: Person, sessio
         new = _revision_changes(row, person, is_about=row["session_id"] in theirs)
         if new:
             # Of what it told nothing is left to compare with: nobody tells that fact again.
-            version = version_of(row["told_version"], {"forgotten": secrets.token_hex(8)})
-            sides = {name: orjson.dumps(new.get(name, row[name])).decode() for name in ("changed_from", "changed_to")}
+            version = Version(row["told_version"]).with_values({"forgotten": secrets.token_hex(8)})
+            sides = {name: to_json(new.get(name, row[name])) for name in ("changed_from", "changed_to")}
             told = {"tenant": tenant, "place": row["place"], "version": version, **sides}
             changed += connection.execute(_CLEAR_REVISION, told).rowcount
     return changed

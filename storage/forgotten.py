@@ -24,8 +24,9 @@ from sqlalchemy import Connection, text
 from ampeco.people import Identity, Theirs, identities, user, without
 from storage.batches import Logged
 from storage.blanking import rewrite
+from storage.documents import encode_value
 from storage.findings import Findings
-from storage.fold import DIGEST_LENGTH, Fact, digest, json_default
+from storage.fold import Fact
 
 _DIGEST_BYTES = 16
 
@@ -157,17 +158,12 @@ def _changed(entity: str, columns: dict[str, object], before: bytes, after: byte
     return {name: new[key] for name, key in keys.items() if new[key] != old[key]}
 
 
-def version_of(version: str, values: dict[str, object]) -> str:
-    """The version of a fact whose values changed: of the same standing, with the digest of the new values."""
-    return version[:-DIGEST_LENGTH] + digest(values)
-
-
 def _without(fact: Fact, document: bytes, is_theirs: Theirs) -> Fact:
     changed = _changed(fact.entity, fact.values, document, without(document, is_theirs))
     if not changed:
         return fact
     values = fact.values | changed
-    return replace(fact, values=values, version=version_of(fact.version, values))
+    return replace(fact, values=values, version=fact.version.with_values(values))
 
 
 def _shown_as(entity: str, column: str) -> str:
@@ -176,4 +172,4 @@ def _shown_as(entity: str, column: str) -> str:
 
 
 def _spelled(value: object) -> object:
-    return list(value) if isinstance(value, tuple) else json_default(value)
+    return list(value) if isinstance(value, tuple) else encode_value(value)

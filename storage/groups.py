@@ -92,13 +92,19 @@ class Mirror:
         """What every row of the kind holds."""
         return {} if self.kind is None else {"kind": self.kind}
 
-    @property
-    def source(self) -> str:
-        """What to select the entities of the kind from; Postgres sees through the subquery."""
-        table = f"{CHARGING}.{self.name}"
-        if self.kind is None:
-            return table
-        return f"(SELECT * FROM {table} WHERE kind = '{self.kind}')"  # noqa: S608 - the names are ours
+    def matches(self, alias: str, tenant: str = ":tenant") -> str:
+        """Return the condition that a row of the table is of this kind and of a tenant.
+
+        Parameters:
+            alias: the name of the table in the statement.
+            tenant: an expression for the tenant's name.
+        """
+        condition = f"{alias}.tenant = {tenant}"
+        return condition if self.kind is None else f"{condition} AND {alias}.kind = '{self.kind}'"
+
+    def rows(self, schema: str = CHARGING) -> str:
+        """Return what to select the rows of this kind and of the tenant ``:tenant`` from, without an alias."""
+        return f"(SELECT * FROM {schema}.{self.name} AS mirror WHERE {self.matches('mirror')})"  # noqa: S608 - the names are ours
 
     def group(self, name: str) -> Group:
         return next(group for group in self.groups if group.name == name)

@@ -5,10 +5,9 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
-import orjson
 from sqlalchemy import Connection, text
 
-from storage.fold import json_default
+from storage.documents import to_json
 from storage.tables import CHARGING, metadata
 
 
@@ -21,8 +20,7 @@ def observe(
     wait for each other in a circle.
     """
     for table, rows in sorted(observations.items()):
-        document = orjson.dumps(rows, default=json_default).decode()
-        connection.execute(text(_insert(table, schema)), {"tenant": tenant, "rows": document})
+        connection.execute(text(_insert(table, schema)), {"tenant": tenant, "rows": to_json(rows)})
 
 
 @cache

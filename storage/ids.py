@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from storage.clock import clock
 
 #: Ticks of a second. Ids that are further ahead were made before the clock was set back, and do not hold up the others.
 _MOST_AHEAD = 1_000 << 12
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 _last_tick = 0
 
@@ -28,6 +30,11 @@ def uuid7() -> UUID:
     _last_tick = tick
     chance = int.from_bytes(os.urandom(8)) & 0x3FFF_FFFF_FFFF_FFFF
     return UUID(int=(tick >> 12) << 80 | 0x7 << 76 | (tick & 0xFFF) << 64 | 0x2 << 62 | chance)
+
+
+def first_made_at(moment: datetime) -> UUID:
+    """Return the least UUIDv7 that can be made at a time."""
+    return UUID(int=(moment - _EPOCH) // timedelta(milliseconds=1) << 80)
 
 
 def made_at(identifier: UUID) -> datetime:

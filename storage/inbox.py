@@ -13,8 +13,8 @@ from psycopg import AsyncConnection
 from sqlalchemy import Connection
 
 from storage.clock import clock
+from storage.documents import to_json
 from storage.ids import made_at, uuid7
-from storage.partitions import MAKE_PARTITIONS
 
 _MOST_BIGINT = 2**63 - 1
 
@@ -149,7 +149,7 @@ def commit_parameters(groups: Sequence[Group]) -> list[list[Any]]:
         [entry.charge_point_id for _, entry in rows],
         [entry.token_id for _, entry in rows],
         [entry.signature_encoding for _, entry in rows],
-        [orjson.dumps(entry.headers).decode() for _, entry in rows],
+        [to_json(entry.headers) for _, entry in rows],
         [entry.body for _, entry in rows],
     ]
 
@@ -176,8 +176,3 @@ def prove_acceptable(connection: Connection) -> None:
         sqlalchemy.exc.DBAPIError: notifications cannot be committed, and why.
     """
     connection.exec_driver_sql(_COMMIT_GROUPS.decode(), tuple(commit_parameters([])))
-
-
-async def make_partitions(connection: AsyncConnection[Any]) -> None:
-    """Make the partitions of the log that the days ahead need, on a connection in autocommit."""
-    await connection.execute(MAKE_PARTITIONS)

@@ -7,8 +7,8 @@ from typing import Any
 
 from sqlalchemy import Connection, text
 
-from storage.fold import is_provisional
 from storage.mirrors import MIRRORS
+from storage.version import Version
 
 
 def whole_group(entity: str) -> str:
@@ -24,13 +24,17 @@ class Known(dict[str, Any]):
         self._mirror = MIRRORS[entity]
         self._whole = whole_group(entity)
 
+    def version(self, group: str) -> Version:
+        """The version of the fact that stands in a group; empty where there is none."""
+        return Version(self.get(f"{group}_version") or "")
+
     @property
     def is_whole(self) -> bool:
         """Whether every group rests on a whole snapshot, nothing is contested and the entity is there."""
         if self.get(f"{self._whole}_version") is None or self.get("deleted_at") is not None:
             return False
         return not any(
-            self[group.contested] or is_provisional(self[group.version] or "") for group in self._mirror.groups
+            self[group.contested] or self.version(group.name).is_provisional for group in self._mirror.groups
         )
 
 
@@ -39,8 +43,8 @@ def known(connection: Connection, tenant: str, entity: str, ids: Collection[int]
     mirror = MIRRORS[entity]
     columns = ", ".join(str(column.name) for column in mirror.table.columns if column.name != "raw")
     statement = text(
-        f"SELECT {columns} FROM {mirror.source} AS known"  # noqa: S608 - the names are ours
-        f" WHERE tenant = :tenant AND {mirror.key} = ANY(:ids)"
+        f"SELECT {columns} FROM charging.{mirror.name} AS known"  # noqa: S608 - the names are ours
+        f" WHERE {mirror.matches('known')} AND {mirror.key} = ANY(:ids)"
     )
     rows = connection.execute(statement, {"tenant": tenant, "ids": sorted(ids)}).mappings()
     found = {row[mirror.key]: Known(entity, dict(row)) for row in rows}

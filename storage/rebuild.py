@@ -19,13 +19,16 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
 from typing import Any
+from uuid import UUID
 
 from sqlalchemy import Connection, UniqueConstraint, text
 
 from storage.findings import Entity
-from storage.mirrors import MIRRORS, Group, Mirror
+from storage.ids import first_made_at
+from storage.mirrors import MIRRORS, Group
 from storage.tables import CHARGING, metadata
 from storage.upsert import stored_columns, upsert_statement
+from storage.version import is_provisional_sql, is_read_sql
 
 REBUILD = "charging_rebuild"
 
@@ -125,12 +128,6 @@ def unique_columns(table: str) -> tuple[str, ...]:
     return tuple(column.name for column in constraint.columns)
 
 
-def rows_of(mirror: Mirror, schema: str = CHARGING) -> str:
-    """The rows of one kind and of the tenant ``:tenant``, to select from."""
-    of_kind = "" if mirror.kind is None else f" AND kind = '{mirror.kind}'"
-    return f"(SELECT * FROM {schema}.{mirror.name} WHERE tenant = :tenant{of_kind})"  # noqa: S608 - the names are ours
-
-
 def carry(connection: Connection, tenant: str, log_begins_at: datetime | None) -> None:
     """Fold into the rebuilt tables what the log cannot hold; after the log, or before it, is all the same.
 
@@ -158,19 +155,19 @@ def _carried(entity: str) -> str:
         ]
     beyond = " OR ".join(_is_beyond_the_log(entity, group) for group in mirror.groups)
     listed = ", ".join(columns)
-    return f"(SELECT {listed} FROM {rows_of(mirror)} AS live WHERE {beyond}) AS carried"  # noqa: S608 - ours
+    return f"(SELECT {listed} FROM {mirror.rows()} AS live WHERE {beyond}) AS carried"  # noqa: S608 - ours
 
 
 def _is_beyond_the_log(entity: str, group: Group) -> str:
     """Whether no notification of the log accounts for the fact of a group; never null."""
     cases = [
-        f"left({group.version}, 1) = '1'",
+        is_read_sql(group.version),
         # Nothing is older than a log that was never cut: its rows came with it.
         "(first_seen_at < coalesce(CAST(:log_begins_at AS timestamptz), 'infinity')"
         f" AND {group.at} < coalesce(CAST(:log_begins_at AS timestamptz), 'infinity'))",
     ]
     if entity in TOLD_PROVISIONALLY_BY_READS:
-        cases.append(f"({group.version} LIKE '0_0:%')")
+        cases.append(f"({is_provisional_sql(group.version)})")
     return f"coalesce({' OR '.join(cases)}, false)"
 
 
@@ -203,7 +200,7 @@ def compare(connection: Connection, tenant: str, log_begins_at: datetime | None)
         found.append(
             Compared(
                 entity,
-                live=_rows(connection, f"{rows_of(MIRRORS[entity])} AS live", tenant=tenant),
+                live=_rows(connection, f"{MIRRORS[entity].rows()} AS live", tenant=tenant),
                 missing=counts.get("missing", 0),
                 extra=counts.get("extra", 0),
                 different=counts.get("different", 0),
@@ -211,7 +208,7 @@ def compare(connection: Connection, tenant: str, log_begins_at: datetime | None)
             )
         )
     for table in HISTORY:
-        parameters = {"tenant": tenant, "log_begins_at": log_begins_at}
+        parameters = {"tenant": tenant, "first_id": _first_id(log_begins_at)}
         found.append(
             Compared(
                 table,
@@ -256,8 +253,8 @@ SELECT '{entity}',
        array_remove(ARRAY[{named}], NULL),
        to_jsonb(live) - 'raw',
        to_jsonb(rebuilt) - 'raw'
-  FROM {rows_of(mirror)} AS live
-  FULL JOIN {rows_of(mirror, REBUILD)} AS rebuilt USING ({mirror.key})
+  FROM {mirror.rows()} AS live
+  FULL JOIN {mirror.rows(REBUILD)} AS rebuilt USING ({mirror.key})
  WHERE ({" OR ".join(_differs(group) for group in mirror.groups)})
    AND NOT EXISTS (
        SELECT FROM {REBUILD}.moving
@@ -276,10 +273,14 @@ SELECT {key} FROM charging.{table} WHERE tenant = :tenant
 """  # noqa: S608 - the names are ours
 
 
+def _first_id(log_begins_at: datetime | None) -> UUID | None:
+    return None if log_begins_at is None else first_made_at(log_begins_at)
+
+
 def _extra(table: str) -> str:
     """Rows of a live history table that a notification of the log told once, and tells no more.
 
-    The first 48 bits of a notification's id are the milliseconds at which it was received.
+    Parameters of the statement: ``first_id``, the least id of a notification that the log still holds; null for none.
     """
     key = ", ".join(unique_columns(table))
     told = "source = 'notification' AND " if "source" in metadata.tables[f"{CHARGING}.{table}"].columns else ""
@@ -287,9 +288,7 @@ def _extra(table: str) -> str:
 SELECT {key}
   FROM charging.{table}
  WHERE tenant = :tenant
-   AND {told}notification_id >= CAST(
-           rpad(lpad(to_hex(CAST(floor(extract(epoch FROM CAST(:log_begins_at AS timestamptz)) * 1000) AS bigint)),
-                     12, '0'), 32, '0') AS uuid)
+   AND {told}notification_id >= CAST(:first_id AS uuid)
 EXCEPT
 SELECT {key} FROM {REBUILD}.{table} WHERE tenant = :tenant
 """  # noqa: S608 - the names are ours
@@ -316,7 +315,7 @@ def examples(connection: Connection, tenant: str, log_begins_at: datetime | None
         for what, statement in (("missing", _missing(table)), ("extra", _extra(table))):
             rows = connection.execute(
                 text(f"SELECT * FROM ({statement}) AS found LIMIT :most"),  # noqa: S608 - the names are ours
-                {"tenant": tenant, "most": most} | ({"log_begins_at": log_begins_at} if what == "extra" else {}),
+                {"tenant": tenant, "most": most} | ({"first_id": _first_id(log_begins_at)} if what == "extra" else {}),
             )
             for row in rows.mappings():
                 key = ", ".join(f"{name} {value}" for name, value in row.items() if name != "tenant")

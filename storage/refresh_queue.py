@@ -8,14 +8,15 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-import orjson
 from sqlalchemy import Connection, text
 
 from ampeco.kinds import KINDS
+from storage.documents import to_json
 from storage.findings import Entity, Findings, Reason
 from storage.known import whole_group
 from storage.mirrors import MIRRORS
 from storage.processes import lease_ended
+from storage.version import is_provisional_sql
 
 #: How long a living process keeps what it claimed, for a thread that hangs; longer than a round of
 #: reads may take. What a process held that died is free as soon as that is noticed.
@@ -133,7 +134,7 @@ def mark(connection: Connection, tenant: str, findings: Findings, contested: Seq
         _MARK,
         {
             "tenant": tenant,
-            "marks": orjson.dumps(marks).decode(),
+            "marks": to_json(marks),
             "provisional_delay": PROVISIONAL_DELAY,
             "changed_delay": CHANGED_DELAY,
             "gone_delay": GONE_DELAY,
@@ -163,16 +164,16 @@ def _unknown(connection: Connection, tenant: str, mentioned: set[Entity]) -> dic
     for name, entity_id in mentioned:
         by_kind.setdefault(name, []).append(entity_id)
     for name, ids in sorted(by_kind.items()):
-        whole = whole_group(name)
+        mirror, whole = MIRRORS[name], whole_group(name)
         rows = connection.execute(
             text(f"""
                 SELECT entity_id, CASE WHEN known.deleted_at IS NULL THEN 'unknown' ELSE 'gone' END
                   FROM unnest(CAST(:ids AS bigint[])) AS mentioned (entity_id)
-                  LEFT JOIN {MIRRORS[name].source} AS known
-                         ON known.tenant = :tenant
-                        AND known.{MIRRORS[name].key} = mentioned.entity_id
+                  LEFT JOIN charging.{mirror.name} AS known
+                         ON {mirror.matches("known")}
+                        AND known.{mirror.key} = mentioned.entity_id
                  WHERE known.{whole}_version IS NULL
-                    OR known.{whole}_version LIKE '0_0:%'
+                    OR {is_provisional_sql(f"known.{whole}_version")}
                     OR known.deleted_at IS NOT NULL
             """),  # noqa: S608 - the names are ours
             {"tenant": tenant, "ids": ids},
@@ -304,7 +305,7 @@ def _document(requests: Sequence[RefreshRequest]) -> str:
         }
         for request in requests
     ]
-    return orjson.dumps(claimed).decode()
+    return to_json(claimed)
 
 
 # Index: primary key.

@@ -8,6 +8,9 @@ from typing import Literal
 
 from sqlalchemy import Connection, text
 
+#: Whether a kind may be read: yes, once in this hour to see whether it may now, or not yet.
+Permission = Literal["open", "trial", "refused"]
+
 #: A permission is given by a person. Asking once an hour finds out soon enough, and is no burden.
 ASK_AGAIN_AFTER = timedelta(hours=1)
 
@@ -44,7 +47,7 @@ RETURNING tenant
 """)
 
 
-def may_ask(connection: Connection, tenant: str, kind: str) -> Literal["open", "trial", "refused"]:
+def may_ask(connection: Connection, tenant: str, kind: str) -> Permission:
     """Whether a kind may be read: yes, once in this hour to see whether it may now, or not yet."""
     given = {"tenant": tenant, "kind": kind}
     if connection.execute(_STANDS, given).first() is None:

@@ -235,14 +235,15 @@ def read_since(connection: Connection, tenant: str, asked_at: Mapping[Entity, da
     """
     found: set[Entity] = set()
     for name in sorted({entity.entity for entity in asked_at}):
+        mirror = MIRRORS[name]
         asked = {entity.entity_id: at for entity, at in asked_at.items() if entity.entity == name}
         rows = connection.execute(
             text(f"""
                 SELECT entity_id
                   FROM unnest(CAST(:ids AS bigint[]), CAST(:times AS timestamptz[])) AS asked (entity_id, asked_at)
-                  JOIN {MIRRORS[name].source} AS known
-                    ON known.tenant = :tenant
-                   AND known.{MIRRORS[name].key} = asked.entity_id
+                  JOIN charging.{mirror.name} AS known
+                    ON {mirror.matches("known")}
+                   AND known.{mirror.key} = asked.entity_id
                  WHERE known.presence_at > asked_at + :difference
             """),  # noqa: S608 - the names are ours
             {

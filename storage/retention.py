@@ -12,6 +12,8 @@ from typing import Literal
 
 from sqlalchemy import Connection, text
 
+from storage.locks import Lock, lock_shared
+
 #: The database refuses to drop what is younger.
 LEAST_KEPT = timedelta(days=7)
 
@@ -28,14 +30,9 @@ class Dropped:
     kept: int | None
 
 
-#: Held by whoever drops a day, and shared by those who change old bodies: the failed ones of the day are
-#: copied first, and a body that changes after that would come back as it was.
-_LOCK = 7_406_201_105
-
-
 def keep_days(connection: Connection) -> None:
     """Let no day be dropped until the transaction ends: it changes bodies of the log."""
-    connection.execute(text("SELECT pg_advisory_xact_lock_shared(:lock)"), {"lock": _LOCK})
+    lock_shared(connection, Lock.DROP_LOG_DAY)
 
 
 # How old a day is goes by Postgres's clock: a day that is dropped does not come back.

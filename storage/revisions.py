@@ -18,14 +18,16 @@ from uuid import UUID
 
 from sqlalchemy import Connection, text
 
+from ampeco.resources import FINAL_SESSION_STATES
 from storage.findings import SessionFact
 from storage.mirrors import MIRRORS
+from storage.version import is_read_sql
 
 # Index: primary key, in whose order the upsert locks the same rows next. Those that still run are locked
 # too: one that another transaction stops meanwhile is waited for here, and counts as stopped.
 _HOLD = text("""
 SELECT session_id,
-       CASE WHEN status IN ('finished', 'failed', 'expired') THEN CAST(to_jsonb(session) - 'raw' AS text) END
+       CASE WHEN status = ANY(:final_states) THEN CAST(to_jsonb(session) - 'raw' AS text) END
   FROM charging.session
  WHERE tenant = :tenant
    AND session_id = ANY(:session_ids)
@@ -36,7 +38,9 @@ SELECT session_id,
 
 def hold_stopped(connection: Connection, tenant: str, session_ids: Sequence[int]) -> dict[int, str]:
     """Lock sessions before they are written; returns the columns of those that have stopped, as JSON."""
-    rows = connection.execute(_HOLD, {"tenant": tenant, "session_ids": list(session_ids)})
+    rows = connection.execute(
+        _HOLD, {"tenant": tenant, "session_ids": list(session_ids), "final_states": list(FINAL_SESSION_STATES)}
+    )
     return {session_id: columns for session_id, columns in rows if columns is not None}
 
 
@@ -97,7 +101,7 @@ SELECT known.tenant,
        changed.changed_from,
        changed.changed_to,
        CASE
-       WHEN left(told.version, 1) = '1' THEN 'read'
+       WHEN {is_read_sql("told.version")} THEN 'read'
        WHEN teller.notification_id IS NOT NULL THEN 'notification'
        ELSE 'rebuild'
        END,

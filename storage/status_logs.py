@@ -8,6 +8,7 @@ from typing import NamedTuple
 from sqlalchemy import Connection, text
 
 from storage.mirrors import MIRRORS
+from storage.version import is_read_sql
 
 
 class DueLog(NamedTuple):
@@ -34,15 +35,15 @@ def due_logs(
         status: ``hardware`` or ``network``.
         looked_before: one whose last look is younger waits, by the tenant's clock.
     """
-    key = MIRRORS[entity].key
+    key, is_read = MIRRORS[entity].key, is_read_sql(f"{status}_version")
     statement = text(f"""
-        SELECT NOT (left({status}_version, 1) = '1' AND {status}_log_at IS NOT NULL) AS is_explained,
+        SELECT NOT ({is_read} AND {status}_log_at IS NOT NULL) AS is_explained,
                {status}_log_at, {key}
           FROM charging.{entity}
          WHERE tenant = :tenant
            AND deleted_at IS NULL
            AND {status}_at > coalesce({status}_log_at, '-infinity')
-           AND (coalesce({status}_log_at, '-infinity') < :looked_before OR left({status}_version, 1) = '1')
+           AND (coalesce({status}_log_at, '-infinity') < :looked_before OR {is_read})
          ORDER BY is_explained, {status}_log_at NULLS FIRST, {key}
          LIMIT :most
     """)  # noqa: S608 - the names are ours

@@ -16,6 +16,7 @@ from typing import Literal
 from sqlalchemy import Connection, Engine, text
 
 from storage.database import wait_in_transaction
+from storage.locks import try_lock_subscriptions
 
 State = Literal["sound", "wrong", "unknown"]
 
@@ -67,9 +68,6 @@ class SubscriptionLock:
         self._holder.execute(text("SELECT 1"))
 
 
-_TRY_LOCK = text("SELECT pg_try_advisory_xact_lock(hashtextextended('ampeco-receiver subscription ' || :tenant, 0))")
-
-
 @contextlib.contextmanager
 def locked(engine: Engine, tenant: str, *, wait_seconds: float = 0) -> Iterator[SubscriptionLock | None]:
     """Hold the right to change a tenant's subscriptions; None where another process has it all the while.
@@ -79,7 +77,7 @@ def locked(engine: Engine, tenant: str, *, wait_seconds: float = 0) -> Iterator[
     deadline = time.monotonic() + wait_seconds
     with engine.connect() as holder:
         wait_in_transaction(holder)
-        while not holder.execute(_TRY_LOCK, {"tenant": tenant}).scalar_one():
+        while not try_lock_subscriptions(holder, tenant):
             if time.monotonic() >= deadline:
                 yield None
                 return

@@ -12,13 +12,15 @@ from functools import cache
 
 from sqlalchemy import Connection, text
 
+from ampeco.resources import FINAL_SESSION_STATES
 from storage.findings import Entity, Findings
 from storage.history import observation_columns
 from storage.mirrors import CHILDREN, MIRRORS, Group
-from storage.rebuild import HISTORY, REBUILD, rows_of
+from storage.rebuild import HISTORY, REBUILD
 from storage.refresh_queue import READABLE, mark
 from storage.revisions import revision_statement, tellers
 from storage.upsert import stored_columns, upsert_statement
+from storage.version import is_provisional_sql
 
 MOST_BIGINT = 2**63 - 1
 
@@ -60,7 +62,10 @@ def swap(connection: Connection, tenant: str) -> int:
             text(upsert_statement(entity, source=_missing_rows(entity))), {"tenant": tenant}
         ).rowcount
         if entity == "session":
-            connection.execute(text(revision_statement(_STOPPED)), {"tenant": tenant, **tellers({})})
+            connection.execute(
+                text(revision_statement(_STOPPED)),
+                {"tenant": tenant, "final_states": list(FINAL_SESSION_STATES), **tellers({})},
+            )
     return changed
 
 
@@ -70,7 +75,7 @@ _STOPPED = f"""(
       FROM {REBUILD}.difference
      WHERE entity = 'session'
        AND what = 'different'
-       AND live ->> 'status' IN ('finished', 'failed', 'expired'))"""  # noqa: S608 - the names are ours
+       AND live ->> 'status' = ANY(:final_states))"""  # noqa: S608 - the names are ours
 
 
 @cache
@@ -84,13 +89,12 @@ def _replace(entity: str) -> str:
     ]
     taken = "\n        OR ".join(_is_taken(group) for group in mirror.groups)
     listed = ",\n       ".join(assignments)
-    of_kind = "" if mirror.kind is None else f" AND known.kind = '{mirror.kind}'"
     return f"""
 WITH found AS (
     SELECT known.{mirror.key}, difference.groups, difference.live
       FROM {REBUILD}.difference
       JOIN charging.{mirror.name} AS known
-        ON known.tenant = :tenant{of_kind}
+        ON {mirror.matches("known")}
        AND known.{mirror.key} = difference.entity_id
      WHERE difference.entity = '{entity}'
        AND difference.what = 'different'
@@ -101,8 +105,8 @@ UPDATE charging.{mirror.name} AS known
    SET {listed},
        updated_at = now()
   FROM found
-  JOIN {rows_of(mirror, REBUILD)} AS rebuilt USING ({mirror.key})
- WHERE known.tenant = :tenant{of_kind}
+  JOIN {mirror.rows(REBUILD)} AS rebuilt USING ({mirror.key})
+ WHERE {mirror.matches("known")}
    AND known.{mirror.key} = found.{mirror.key}
    AND ({taken})
 """  # noqa: S608 - the names are ours
@@ -127,7 +131,7 @@ def _missing_rows(entity: str) -> str:
     return f"""(
         SELECT {listed}
           FROM {REBUILD}.difference
-          JOIN {rows_of(mirror, REBUILD)} AS rebuilt ON rebuilt.{mirror.key} = difference.entity_id
+          JOIN {mirror.rows(REBUILD)} AS rebuilt ON rebuilt.{mirror.key} = difference.entity_id
          WHERE difference.entity = '{entity}'
            AND difference.what = 'missing') AS missing"""  # noqa: S608 - the names are ours
 
@@ -176,9 +180,10 @@ SELECT DISTINCT wanted
 
 
 def _is_in_doubt(group: Group) -> str:
-    version, contested = f"'{group.version}'", f"'{group.contested}'"
+    contested = f"'{group.contested}'"
+    live, rebuilt = (f"{side} ->> '{group.version}'" for side in ("live", "rebuilt"))
     return (
         f"('{group.name}' = ANY(groups)"
-        f" AND (coalesce(rebuilt ->> {version} LIKE '0_0:%', live ->> {version} IS NOT NULL)"
+        f" AND (coalesce({is_provisional_sql(rebuilt)}, {live} IS NOT NULL)"
         f" OR coalesce(CAST(rebuilt ->> {contested} AS boolean), false)))"
     )

@@ -99,8 +99,8 @@ def _deleted(
         rows = connection.execute(
             text(f"""
                 SELECT tenant, count(*)
-                  FROM {MIRRORS[kind].source} AS known
-                 WHERE tenant = ANY(:tenants)
+                  FROM charging.{MIRRORS[kind].name} AS known
+                 WHERE {MIRRORS[kind].matches("known", "ANY(:tenants)")}
                    AND deleted_at > now() - :during
                  GROUP BY tenant
             """),  # noqa: S608 - the names are ours

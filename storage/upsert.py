@@ -7,14 +7,15 @@ from functools import cache
 from textwrap import dedent
 from uuid import UUID
 
-import orjson
 from sqlalchemy import Connection, text
 
+from storage.documents import to_json
 from storage.findings import Entity, SessionFact
-from storage.fold import DIGEST_LENGTH, Fold, json_default
+from storage.fold import Fold
 from storage.mirrors import MIRRORS, Group, Mirror
 from storage.revisions import hold_stopped, record_revisions
 from storage.tables import CHARGING
+from storage.version import conflicts_sql, is_read_sql
 
 #: Keys of a resource's own JSON that move without a change of the resource; they have columns with clocks of
 #: their own.
@@ -55,11 +56,10 @@ def upsert(
     contested: list[Entity] = []
     for entity in fold.entities():
         rows = fold.rows(entity, tenant)
-        document = orjson.dumps(rows, default=json_default).decode()
         is_session = entity == "session" and schema == CHARGING
         stopped = hold_stopped(connection, tenant, [row["session_id"] for row in rows]) if is_session else {}
         statement = upsert_statement(entity, schema, skip_confirmed=skip_confirmed)
-        written = connection.execute(text(statement), {"rows": document})
+        written = connection.execute(text(statement), {"rows": to_json(rows)})
         contested += [Entity(entity, entity_id) for entity_id, in_doubt in written if in_doubt]
         record_revisions(connection, tenant, stopped, told_by or {})
     return contested
@@ -124,20 +124,12 @@ def _newer(group: Group) -> str:
 
 def _settled(group: Group) -> str:
     """A read no older than what is known, of the same time: whatever it says is settled."""
-    return f"(left(excluded.{group.version}, 1) = '1' AND excluded.{group.version} >= known.{group.version})"
+    return f"({is_read_sql(f'excluded.{group.version}')} AND excluded.{group.version} >= known.{group.version})"
 
 
-def _contest(group: Group) -> str:
-    """The rule of :func:`storage.fold.contest`, for versions of equal time."""
-    ours, theirs = f"excluded.{group.version}", f"known.{group.version}"
-    digests = f"right({ours}, {DIGEST_LENGTH}) <> right({theirs}, {DIGEST_LENGTH})"
-    kinds = (
-        f"CASE WHEN left({ours}, 1) = '1' AND left({theirs}, 1) = '1' THEN false"
-        f" WHEN left({ours}, 1) = '1' THEN substr({theirs}, 3, 1) = '1'"
-        f" WHEN left({theirs}, 1) = '1' THEN substr({ours}, 3, 1) = '1'"
-        f" ELSE left({ours}, 3) = left({theirs}, 3) END"
-    )
-    return f"({digests} AND {kinds})"
+def _conflict(group: Group) -> str:
+    """Whether facts of equal time contradict each other."""
+    return conflicts_sql(f"excluded.{group.version}", f"known.{group.version}")
 
 
 def _assignments(group: Group) -> list[str]:
@@ -151,7 +143,7 @@ def _assignments(group: Group) -> list[str]:
         f" WHEN excluded.{group.at} IS NULL OR excluded.{group.at} < known.{group.at} THEN known.{group.contested}"
         f" WHEN known.{group.at} IS NULL OR excluded.{group.at} > known.{group.at} THEN excluded.{group.contested}"
         f" WHEN {_settled(group)} THEN false"
-        f" ELSE known.{group.contested} OR excluded.{group.contested} OR {_contest(group)} END"
+        f" ELSE known.{group.contested} OR excluded.{group.contested} OR {_conflict(group)} END"
     )
     return lines
 
@@ -159,7 +151,7 @@ def _assignments(group: Group) -> list[str]:
 def _changed(group: Group, is_news: str) -> str:
     doubt = (
         f"(excluded.{group.at} = known.{group.at} AND NOT known.{group.contested}"
-        f" AND (excluded.{group.contested} OR {_contest(group)}))"
+        f" AND (excluded.{group.contested} OR {_conflict(group)}))"
     )
     settling = f"(excluded.{group.at} = known.{group.at} AND known.{group.contested} AND {_settled(group)})"
     return f"{is_news} OR {doubt} OR {settling}"
@@ -186,7 +178,7 @@ def _confirmed(mirror: Mirror, group: Group) -> str:
     """
     columns = [*group.columns] if group.name == "presence" else [*group.columns, group.at]
     ours, theirs = (", ".join(_compared(side, mirror, one) for one in columns) for side in ("excluded", "known"))
-    are_reads = f"left(excluded.{group.version}, 1) = '1' AND left(known.{group.version}, 1) = '1'"
+    are_reads = " AND ".join(is_read_sql(f"{side}.{group.version}") for side in ("excluded", "known"))
     return f"{are_reads} AND ({ours}) IS NOT DISTINCT FROM ({theirs})"
 
 

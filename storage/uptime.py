@@ -12,15 +12,14 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, text
 
+from storage.locks import Lock, lock
+
 #: How often a receiver beats.
 BEAT_INTERVAL = timedelta(seconds=10)
 
 #: A longer time without a beat is an outage. A restart takes less, and AMPECO's own retries
 #: bridge it.
 LONGEST_PAUSE = timedelta(seconds=30)
-
-#: Only one process at a time finds a gap.
-_LOCK = 7_406_201_104
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +56,7 @@ def beat(connection: Connection) -> Outage | None:
     """
     if connection.execute(_BEAT, {"pause": LONGEST_PAUSE}).first() is not None:
         return None
-    connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
+    lock(connection, Lock.UPTIME)
     if connection.execute(_BEAT, {"pause": LONGEST_PAUSE}).first() is not None:
         return None
     last_beat_at, now = connection.execute(_RISE).one()

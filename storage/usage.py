@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Literal
 
-import orjson
 from sqlalchemy import Connection, text
+
+from storage.documents import to_json
 
 #: Why a call is made. ``person``: somebody typed a command.
 CallReason = Literal["refresh", "reconcile", "backfill", "status_log", "guardian", "person"]
@@ -40,7 +41,7 @@ def add(connection: Connection, calls: Mapping[tuple[str, CallReason], Calls]) -
         {"tenant": tenant, "reason": reason, "calls": counted.made, "saved": counted.saved}
         for (tenant, reason), counted in calls.items()
     ]
-    connection.execute(_ADD, {"rows": orjson.dumps(rows).decode()})
+    connection.execute(_ADD, {"rows": to_json(rows)})
 
 
 # Index: primary key.

@@ -12,9 +12,9 @@ from datetime import datetime, timedelta
 from typing import Any, Literal
 from uuid import UUID
 
-import orjson
 from sqlalchemy import Connection, text
 
+from storage.documents import to_json
 from storage.ids import uuid7
 from storage.known import whole_group
 from storage.mirrors import MIRRORS
@@ -252,7 +252,7 @@ def move(
             "tenant": walk.tenant,
             "walk_id": walk.walk_id,
             "pages": walk.pages,
-            "following": None if following is None else orjson.dumps(following).decode(),
+            "following": None if following is None else to_json(following),
             "began_at": began_at,
             "lease": LEASE,
             "calls": found.calls,
@@ -327,8 +327,8 @@ def note_absent(connection: Connection, walk: Walk) -> int:
             WITH absent AS (
                 INSERT INTO ingest.refresh_request AS known (tenant, entity, entity_id, reason)
                 SELECT :tenant, :kind, {mirror.key}, 'changed'
-                  FROM {mirror.source} AS known
-                 WHERE tenant = :tenant
+                  FROM charging.{mirror.name} AS known
+                 WHERE {mirror.matches("known")}
                    AND deleted_at IS NULL
                    AND coalesce(presence_at, '-infinity') < :began_at
                    AND coalesce({whole_group(walk.kind)}_at, '-infinity') < :began_at
@@ -384,6 +384,5 @@ def forget(connection: Connection, age: timedelta) -> None:
 
 def stored(connection: Connection, tenant: str, kind: str) -> int:
     """How many entities of a kind are stored and not deleted. The mirrored table is read whole."""
-    source = MIRRORS[kind].source
-    statement = text(f"SELECT count(*) FROM {source} AS known WHERE tenant = :tenant AND deleted_at IS NULL")  # noqa: S608 - ours
+    statement = text(f"SELECT count(*) FROM {MIRRORS[kind].rows()} AS known WHERE deleted_at IS NULL")  # noqa: S608 - ours
     return int(connection.execute(statement, {"tenant": tenant}).scalar_one())

@@ -20,8 +20,8 @@ import migrations
 from receiver.embedded import embedded_postgres, embedded_redis
 from storage.database import create_database_engine
 from storage.database_url import conninfo
+from storage.partitions import make_partitions
 from tests.support.directories import short_directory
-from workers.process import make_partitions
 
 settings.register_profile(
     "project",

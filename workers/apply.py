@@ -26,7 +26,7 @@ from ampeco.errors import NoHandler, UnknownNotification
 from ampeco.json_text import read_json
 from ampeco.payloads import parse
 from ampeco.redaction import clean
-from storage import attempts, refresh_queue
+from storage import attempts
 from storage import batches as inbox
 from storage.batches import Batch, Logged, Outcome
 from storage.blanking import blank, rewrite
@@ -35,10 +35,8 @@ from storage.drift import record_drift
 from storage.errors import is_passing
 from storage.facts import findings_of, reads_of_unusable
 from storage.findings import Findings
-from storage.fold import Fold
 from storage.forgotten import spare, spare_again
-from storage.history import observe
-from storage.upsert import upsert
+from storage.write import write_changes
 from workers.errors import describe, frames
 from workers.logs import get_logger
 from workers.metrics import CLOCKS_AHEAD, NOTIFICATIONS_APPLIED, NOTIFICATIONS_SET_ASIDE
@@ -207,17 +205,12 @@ def _bound_clocks(found: Findings, notification: Logged) -> bool:
 
 
 def write(connection: Connection, tenant: str, settled: Settled) -> int:
-    """Write what a bite says; returns how many reads it asked for.
-
-    What is set aside comes last: counting it locks the tenant's total, which all workers share.
-    """
+    """Write what a bite says; returns how many reads it asked for."""
     findings = settled.findings
-    contested = upsert(connection, tenant, Fold(findings.facts), told_by=findings.told_by)
-    observe(connection, tenant, findings.observations)
-    marked = refresh_queue.mark(connection, tenant, findings, contested)
+    written = write_changes(connection, tenant, findings)
     record_drift(connection, tenant, findings.drift)
     inbox.set_aside(connection, tenant, settled.outcomes)
-    return marked
+    return written.requested
 
 
 def _read(body: bytes) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from types import FrameType
 from pydantic import ValidationError
 from sqlalchemy.exc import DBAPIError
 
+from ampeco.faults import describe_faults
 from ampeco.values import clean_text
 
 #: Of a message so much is shown.
@@ -82,8 +83,7 @@ def _is_ours(frame: FrameType) -> bool:
 
 def _told(error: BaseException) -> str:
     if isinstance(error, ValidationError):
-        found = error.errors(include_input=False, include_url=False, include_context=False)
-        return "; ".join(f"{'.'.join(str(part) for part in one['loc']) or 'body'}: {one['msg']}" for one in found[:5])
+        return describe_faults(error)
     if isinstance(error, DBAPIError):
         message = getattr(getattr(error.orig, "diag", None), "message_primary", None) or ""
         return f"{type(error.orig).__name__}: {message}"

@@ -13,12 +13,12 @@ from typing import Any
 from ampeco.errors import ApiError, RateLimited, Unauthorised, Unavailable
 from storage import subscriptions
 from storage.subscriptions import Claim, State, SubscriptionLock
+from workers.backoff import hold_back
 from workers.budget import HeldBackError
 from workers.context import Context
 from workers.logs import get_logger
 from workers.metrics import SUBSCRIPTION_REPAIRS
 from workers.pause import recovered
-from workers.refresh import hold_back
 from workers.subscriptions import Finding, callback_url, look, mend
 
 logger = get_logger(__name__)

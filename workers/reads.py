@@ -23,7 +23,7 @@ from storage.facts import (
     session_facts,
 )
 from storage.findings import Findings, Listed
-from storage.fold import DIGEST_LENGTH, Fact, read
+from storage.fold import Fact, read
 from storage.known import Known, whole_group
 from storage.mirrors import CHILDREN
 from workers.statuses import CHARGE_POINT_HARDWARE, CHARGE_POINT_NETWORK, EVSE_HARDWARE, LogReads, shown, status_facts
@@ -100,8 +100,8 @@ def _since_when(kind: str, fact: Fact, wanted: Wanted, began_at: datetime) -> Fa
     group = whole_group(kind)
     if (fact.entity, fact.entity_id, fact.group) != (kind, wanted.entity_id, group):
         return fact
-    version = wanted.known.get(f"{group}_version") or ""
-    is_as_known = version.startswith("1") and version[-DIGEST_LENGTH:] == fact.version[-DIGEST_LENGTH:]
+    version = wanted.known.version(group)
+    is_as_known = version.is_read and version.has_values_of(fact.version)
     return replace(fact, at=wanted.known[f"{group}_at"]) if is_as_known and fact.at == began_at else fact
 
 

@@ -24,17 +24,13 @@ from storage.clock import clock
 from storage.database import wait_in_transaction
 from storage.errors import is_passing
 from storage.findings import Entity
-from storage.fold import Fold
 from storage.forgotten import spare_again
-from storage.history import observe
+from storage.locks import Lock, try_lock
 from storage.rebuild import REBUILD, Compared, Difference
 from storage.replay import Scope
-from storage.upsert import upsert
+from storage.write import write_state
 from workers.apply import MOST_BYTES, MOST_NOTIFICATIONS, settle
 from workers.replay import bites, committed_bites, patiently
-
-#: Serialises rebuilds: they share the schema.
-_LOCK = 7_406_201_102
 
 #: A batch counts as settled from when its transaction began, which may be this long before its commit.
 LONGEST_BITE = timedelta(minutes=5)
@@ -85,7 +81,7 @@ def alone(engine: Engine) -> Iterator[None]:
     """
     with engine.connect() as connection:
         wait_in_transaction(connection)
-        if not connection.execute(text("SELECT pg_try_advisory_xact_lock(:lock)"), {"lock": _LOCK}).scalar():
+        if not try_lock(connection, Lock.REBUILD):
             raise RebuildError("a rebuild or a forgetting is under way on this database; let it end first.")
         try:
             yield
@@ -121,8 +117,7 @@ def _fold(connection: Connection, tenant: str, logged: Sequence[Logged]) -> None
     findings = settle(spare_again(connection, tenant, logged)).findings
     try:
         with connection.begin_nested():
-            upsert(connection, tenant, Fold(findings.facts), schema=REBUILD)
-            observe(connection, tenant, findings.observations, schema=REBUILD)
+            write_state(connection, tenant, findings, schema=REBUILD)
     except Exception as error:
         if is_passing(error):
             raise

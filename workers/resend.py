@@ -14,12 +14,12 @@ from storage.clock import clock
 from storage.resends import Resend, State
 from storage.subscriptions import Claim
 from storage.uptime import Outage
+from workers.backoff import hold_back
 from workers.budget import HeldBackError
 from workers.context import Context
 from workers.logs import get_logger
 from workers.metrics import RESENDS
 from workers.pause import recovered
-from workers.refresh import hold_back
 
 logger = get_logger(__name__)
 

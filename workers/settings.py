@@ -14,6 +14,7 @@ import redis
 from pydantic import AliasChoices, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from ampeco.faults import faults
 from ampeco.tenants import Tenant, load_tenants
 from storage.database_url import DatabaseUrlError, parse_database_url
 from storage.retention import LEAST_KEPT
@@ -197,10 +198,9 @@ def load_settings() -> Settings:
     try:
         settings = Settings()
     except ValidationError as error:
-        first = error.errors(include_input=False, include_url=False)[0]
-        field = str(first["loc"][0])
-        name = environment_name(field.lower().removeprefix("receiver_"))
-        raise SettingsError(f"{name}: {first['msg']}.") from None
+        first = faults(error)[0]
+        name = environment_name(first.field.partition(".")[0].lower().removeprefix("receiver_"))
+        raise SettingsError(f"{name}: {first.message}.") from None
     _check_database_url(settings.database_url)
     _check_redis_url(settings.redis_url)
     settings.operator_secret()

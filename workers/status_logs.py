@@ -13,19 +13,17 @@ from datetime import timedelta
 
 from ampeco.client import Client
 from ampeco.errors import ApiError, RateLimited, Unauthorised, Unavailable
-from storage import refresh_queue
 from storage.clock import clock
 from storage.findings import Findings
-from storage.fold import Fold
-from storage.history import observe
+from storage.forgotten import withhold
 from storage.known import known
 from storage.status_logs import DueLog, due_logs
-from storage.upsert import upsert
+from storage.write import write_changes
+from workers.backoff import hold_back, is_of_one
 from workers.budget import HeldBackError
 from workers.context import Context
 from workers.logs import get_logger
 from workers.pause import paused_for
-from workers.refresh import hold_back, is_of_one
 from workers.statuses import LOGS, StatusLog, log_findings, nothing_found
 
 logger = get_logger(__name__)
@@ -107,6 +105,5 @@ def _read_log(context: Context, client: Client, tenant: str, log: StatusLog, ent
 
 def _store(context: Context, tenant: str, found: Findings) -> None:
     with context.engine.begin() as connection:
-        contested = upsert(connection, tenant, Fold(found.facts), skip_confirmed=True)
-        observe(connection, tenant, found.observations)
-        refresh_queue.mark(connection, tenant, found, contested)
+        withhold(connection, tenant, [found])
+        write_changes(connection, tenant, found, skip_confirmed=True)

@@ -111,14 +111,10 @@ class KnownStatus:
     def __init__(self, known: Known, status: str) -> None:
         self.status = known.get(f"{status}_status")
         self.at: datetime | None = known.get(f"{status}_at")
-        self.version: str = known.get(f"{status}_version") or ""
+        self.is_of_read = known.version(status).is_read
         self.is_contested: bool = known.get(f"{status}_contested") or False
         self.covered_from: datetime | None = known.get(f"{status}_covered_from_at")
         self.covered_until: datetime | None = known.get(f"{status}_log_at")
-
-    @property
-    def is_of_read(self) -> bool:
-        return self.version.startswith("1")
 
     @property
     def is_unexplained(self) -> bool:

@@ -22,7 +22,7 @@ from workers.leases import renewed
 from workers.logs import get_logger
 from workers.metrics import SWEPT
 from workers.pause import paused_for
-from workers.walk import due_walks
+from workers.walk_schedule import due_walks
 
 logger = get_logger(__name__)
 

@@ -8,29 +8,30 @@ last page; and as older facts never win, it may run beside live traffic.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, NoReturn
+
+from sqlalchemy import Connection
 
 from ampeco.client import Client
 from ampeco.errors import ApiError, Forbidden, RateLimited, Unauthorised, Unavailable
 from ampeco.kinds import KINDS
 from ampeco.listing import Page, Params
 from storage import refresh_queue, refusals, walks
-from storage.children import follow_parents, orphans
-from storage.clock import clock
+from storage.children import orphans
 from storage.drift import record_drift
 from storage.findings import Findings
-from storage.fold import DIGEST_LENGTH, Fact, Fold, is_provisional
+from storage.fold import Fact
 from storage.forgotten import withhold
-from storage.history import observe
 from storage.known import Known, known, whole_group
 from storage.mirrors import ABOUT_READS
-from storage.upsert import upsert
 from storage.usage import CallReason
 from storage.walk_pages import note_listed
-from storage.walks import Cursor, Found, Purpose, Walk
+from storage.walks import Found, Walk
+from storage.write import write_changes
+from workers.backoff import hold_back, is_of_one, note_refusal
 from workers.budget import HeldBackError
 from workers.context import Context
 from workers.leases import renewed
@@ -38,37 +39,13 @@ from workers.logs import get_logger
 from workers.metrics import WALKED
 from workers.pause import recovered
 from workers.reads import Wanted, findings_of_answer
-from workers.refresh import hold_back, is_of_one, note_refusal
 from workers.statuses import LogReads
+from workers.walk_schedule import due_walks
 
 logger = get_logger(__name__)
 
-#: A listing is asked for what changed this long before the point that the last walk reached,
-#: as a change may become visible a moment after its time.
-OVERLAP = timedelta(minutes=5)
-
 #: What changed within this time may still be on its way to us: it is healed, but nobody missed it.
 GRACE = timedelta(minutes=2)
-
-#: The first look at a kind without a backfill goes back this far.
-FIRST_LOOK = timedelta(days=1)
-
-#: The kinds that make up the fleet: few, and what all others refer to, so they go first.
-FLEET = ("location", "charge_point", "evse")
-
-#: Their statuses change without a change of theirs that a listing would tell, so they are always
-#: walked whole: a call for a hundred of them.
-WITH_STATUSES = ("charge_point", "evse")
-
-#: Slow-changing ones are walked whole once a day without being asked to: that is also how
-#: often one that nobody speaks of is read again.
-DAILY = timedelta(days=1)
-
-#: Short listings that do not tell what changed: they are walked whole, as the fleet is.
-SHORT = ("tariff", "roaming_platform", "sub_operator")
-
-#: The others are walked whole, to notice deletions, only after a backfill, and more rarely.
-RARELY = timedelta(days=30)
 
 #: A message's share of a walk; the next message goes on.
 TIME_BUDGET_SECONDS = 45.0
@@ -86,64 +63,8 @@ FAILED_DELAY = timedelta(minutes=5)
 MOST_PAGES = 100_000
 
 
-@dataclass(frozen=True, slots=True)
-class Due:
-    """A walk that is due: the whole listing where ``changed_since`` is None."""
-
-    tenant: str
-    kind: str
-    purpose: Purpose
-    changed_since: datetime | None
-
-
 class TokenRefusedError(HeldBackError):
     """The tenant refuses the token: none of its listings can be read until a person changes something."""
-
-
-def listed() -> list[str]:
-    """Every kind, in the order in which they are walked."""
-    others = [kind for kind in KINDS if kind not in FLEET]
-    return [*FLEET, *others]
-
-
-def due_walks(context: Context, interval: timedelta, tenants: Collection[str] | None = None) -> list[Due]:
-    """Return the walks that are due, in the order in which they are to be walked.
-
-    Parameters:
-        interval: how often what changed is reconciled.
-        tenants: look at these alone, as far as they are configured; None for every configured one.
-    """
-    wanted = [name for name in context.tenants if tenants is None or name in tenants]
-    with context.engine.begin() as connection:
-        cursors = walks.cursors(connection, wanted)
-    now = clock.now()
-    found = [_due(tenant, kind, cursors.get((tenant, kind)), interval, now) for tenant in wanted for kind in listed()]
-    return [due for due in found if due is not None]
-
-
-def _due(tenant: str, kind: str, cursor: Cursor | None, interval: timedelta, now: datetime) -> Due | None:
-    is_daily = kind in FLEET or kind in SHORT
-    if cursor is None or (cursor.changed_until is None and cursor.open_walk is None):
-        if not is_daily and KINDS[kind].changed_since is None:
-            return None
-        # A backfill: nobody can have missed what nobody has looked at before.
-        return Due(tenant, kind, "backfill", None if is_daily else now - FIRST_LOOK)
-    if cursor.open_walk is not None:
-        return None if cursor.is_busy else Due(tenant, kind, cursor.open_walk, None)
-    age, most = cursor.whole_seconds_ago, DAILY if is_daily else RARELY
-    if (age is None and is_daily) or (age is not None and age > most.total_seconds()):
-        return Due(tenant, kind, "reconcile", None)
-    if cursor.checked_seconds_ago is None or cursor.checked_seconds_ago < interval.total_seconds():
-        return None
-    if KINDS[kind].changed_since is None and kind not in WITH_STATUSES:
-        return None
-    return Due(tenant, kind, "reconcile", since(kind, cursor))
-
-
-def since(kind: str, cursor: Cursor | None) -> datetime | None:
-    """What to ask a listing for when it is reconciled: what changed then or later; None for everything."""
-    reached = None if cursor is None or kind in WITH_STATUSES else cursor.changed_until
-    return None if reached is None or KINDS[kind].changed_since is None else reached - OVERLAP
 
 
 def walk_due(context: Context, tenant: str, interval: timedelta) -> int:
@@ -214,6 +135,29 @@ def steps(
             logger.info("walk finished", **_labels(walk), absent=walker.absent)
         finally:
             walker.close()
+
+
+@dataclass(slots=True)
+class _Taken:
+    """A page on its way into the tables.
+
+    Attributes:
+        ids: the entities that it lists.
+        stored: what is stored of them.
+        under_way: those that wait for a read already.
+        oldest_under_way: when the oldest notification came that is not applied yet.
+        answers: what is said of each entity that can be understood.
+        changes: all of it, and the reads that are requested.
+    """
+
+    ids: list[int]
+    stored: dict[int, Known]
+    under_way: set[int]
+    oldest_under_way: datetime | None
+    answers: list[tuple[int, Findings]] = field(default_factory=list)
+    changes: Findings = field(default_factory=Findings)
+    found: Found = field(default_factory=Found)
+    logs: LogReads = field(default_factory=lambda: LogReads(are_optional=True))
 
 
 class _Walker:
@@ -335,59 +279,75 @@ class _Walker:
             walks.leave(connection, self._walk, delay=delay, error=error)
 
     def _take(self, page: Page[Any], calls_before: int) -> bool:
+        """Write what a page shows; returns False where another process has moved the walk on."""
+        taken = self._interpret(page)
+        taken.found.calls = self._counted.calls - calls_before
+        with self._context.engine.begin() as connection:
+            withhold(connection, self._walk.tenant, [findings for _, findings in taken.answers])
+            differing = self._compare(page, taken)
+            moved = self._store(connection, page, taken, differing)
+        if moved:
+            self._count(taken.found)
+            taken.logs.end()
+        return moved
+
+    def _interpret(self, page: Page[Any]) -> _Taken:
+        """Read what is stored of the entities that a page lists, and make findings of each answer."""
         walk, tenant, kind = self._walk, self._walk.tenant, self._walk.kind
         ids = [answer.resource.id for answer in page.answers]
         with self._context.engine.begin() as connection:
-            stored = known(connection, tenant, kind, ids)
-            under_way = refresh_queue.waiting(connection, tenant, kind, ids)
-            oldest = walks.oldest_under_way(connection, tenant)
-        judged_until = min(page.tenant_time, oldest or page.tenant_time) - GRACE
-        found, said = Found(compared=len(ids), unreadable=len(page.unreadable)), Findings()
-        told: list[tuple[int, Findings]] = []
-        logs = LogReads(are_optional=True)
+            taken = _Taken(
+                ids,
+                stored=known(connection, tenant, kind, ids),
+                under_way=refresh_queue.waiting(connection, tenant, kind, ids),
+                oldest_under_way=walks.oldest_under_way(connection, tenant),
+            )
+        taken.found.compared, taken.found.unreadable = len(ids), len(page.unreadable)
         for answer in page.answers:
             entity_id = answer.resource.id
-            wanted = Wanted(entity_id, stored[entity_id], logs)
+            wanted = Wanted(entity_id, taken.stored[entity_id], taken.logs)
             try:
-                told.append((entity_id, findings_of_answer(kind, self._client, answer, wanted)))
+                taken.answers.append((entity_id, findings_of_answer(kind, self._client, answer, wanted)))
             except ValueError as error:
                 # Its neighbours are not to wait for it; its own read will tell what is wrong.
                 logger.warning("cannot be understood", **_labels(walk), entity_id=entity_id, error=str(error))
-                found.unreadable += 1
-                said.want(kind, entity_id, "changed")
-        found.calls = self._counted.calls - calls_before
-        with self._context.engine.begin() as connection:
-            withhold(connection, tenant, [one for _, one in told])
-            differing = []
-            for entity_id, one in told:
-                said.add(one)
-                difference = _difference(stored[entity_id], kind, entity_id, one.facts)
-                if difference is None or entity_id in under_way or difference.at > judged_until:
-                    continue
-                differing.append(entity_id)
-                found.missing += difference.is_missing
-                found.stale += not difference.is_missing
-                behind = (page.tenant_time - difference.at).total_seconds()
-                found.behind_seconds = max(found.behind_seconds or 0.0, behind)
-            follow_parents(connection, tenant, said)
-            if page.following is None:
-                said.facts += orphans(connection, tenant, kind, page.tenant_time)
-            contested = upsert(connection, tenant, Fold(said.facts), skip_confirmed=True)
-            observe(connection, tenant, said.observations)
-            refresh_queue.mark(connection, tenant, said, contested)
-            healed = known(connection, tenant, kind, differing)
-            found.healed = sum(row.is_whole for row in healed.values())
-            refusals.lift(connection, tenant, kind)
-            moved = walks.move(connection, walk, found, began_at=page.tenant_time, following=page.following)
-            if not moved:
-                return False
-            if walk.changed_since is None:
-                note_listed(connection, tenant, walk.walk_id, walk.pages, ids)
-            if walk.finished and walk.changed_since is None:
-                self.absent = walks.note_absent(connection, walk)
-            record_drift(connection, tenant, said.drift)
-        self._count(found)
-        logs.end()
+                taken.found.unreadable += 1
+                taken.changes.want(kind, entity_id, "changed")
+        return taken
+
+    def _compare(self, page: Page[Any], taken: _Taken) -> list[int]:
+        """Count what we missed, as far as nothing was under way to tell us; returns the entities that differ."""
+        judged_until = min(page.tenant_time, taken.oldest_under_way or page.tenant_time) - GRACE
+        found, differing = taken.found, []
+        for entity_id, findings in taken.answers:
+            taken.changes.add(findings)
+            difference = _difference(taken.stored[entity_id], self._walk.kind, entity_id, findings.facts)
+            if difference is None or entity_id in taken.under_way or difference.at > judged_until:
+                continue
+            differing.append(entity_id)
+            found.missing += difference.is_missing
+            found.stale += not difference.is_missing
+            behind = (page.tenant_time - difference.at).total_seconds()
+            found.behind_seconds = max(found.behind_seconds or 0.0, behind)
+        return differing
+
+    def _store(self, connection: Connection, page: Page[Any], taken: _Taken, differing: list[int]) -> bool:
+        """Write a page and move the walk on, in one transaction; returns False where another process has moved it."""
+        walk, tenant, kind = self._walk, self._walk.tenant, self._walk.kind
+        changes, found = taken.changes, taken.found
+        if page.following is None:
+            changes.facts += orphans(connection, tenant, kind, page.tenant_time)
+        write_changes(connection, tenant, changes, skip_confirmed=True)
+        healed = known(connection, tenant, kind, differing)
+        found.healed = sum(row.is_whole for row in healed.values())
+        refusals.lift(connection, tenant, kind)
+        if not walks.move(connection, walk, found, began_at=page.tenant_time, following=page.following):
+            return False
+        if walk.changed_since is None:
+            note_listed(connection, tenant, walk.walk_id, walk.pages, taken.ids)
+        if walk.finished and walk.changed_since is None:
+            self.absent = walks.note_absent(connection, walk)
+        record_drift(connection, tenant, changes.drift)
         return True
 
     def _count(self, found: Found) -> None:
@@ -421,21 +381,16 @@ def _difference(stored: Known, kind: str, entity_id: int, facts: list[Fact]) -> 
     for fact in facts:
         if fact.entity != kind or fact.entity_id != entity_id or fact.group in ABOUT_READS:
             continue
-        at, version = stored.get(f"{fact.group}_at"), stored.get(f"{fact.group}_version")
-        if version is None or is_provisional(version):
+        at, version = stored.get(f"{fact.group}_at"), stored.version(fact.group)
+        if not version or version.is_provisional:
             if any(value is not None for value in fact.values.values()):
                 missed.append(fact.at)
                 is_missing = is_missing or fact.group == whole_group(kind)
-        elif at is not None and (fact.at, fact.version) > (at, version) and not _agree(fact.version, version):
+        elif at is not None and (fact.at, fact.version) > (at, version) and not fact.version.has_values_of(version):
             missed.append(fact.at)
     if stored.get("deleted_at") is not None:
         missed += [fact.at for fact in facts if fact.entity == kind and fact.group not in ABOUT_READS]
     return _Difference(is_missing, max(missed)) if missed else None
-
-
-def _agree(version: str, other: str) -> bool:
-    """Whether two versions are of the same values."""
-    return version[-DIGEST_LENGTH:] == other[-DIGEST_LENGTH:]
 
 
 def _labels(walk: Walk) -> dict[str, object]:

@@ -17,12 +17,12 @@ from sqlalchemy import text
 
 import migrations
 from storage.database import create_database_engine
+from storage.partitions import make_partitions
 from tests.support.directories import short_directory
 from tests.support.processes import processes
 from tests.support.servers import DATABASE, own_postgres, own_redis
 from tests.support.service import eventually
 from tests.support.trial import Ground, Line
-from workers.process import make_partitions
 
 ROOT = Path(__file__).parents[2]
 

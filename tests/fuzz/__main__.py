@@ -38,7 +38,8 @@ with atheris.instrument_imports(include=["ampeco", "storage", "workers"]):
         _retry_after,
     )
     from storage.batches import Logged
-    from storage.fold import Fold, json_default
+    from storage.documents import to_json
+    from storage.fold import Fold
     from storage.inbox import Entry
     from workers.apply import settle
 
@@ -70,7 +71,7 @@ def notification(data: bytes) -> None:
     assert settled.applied + len(settled.outcomes) == 1
     fold = Fold(settled.findings.facts)
     for entity in fold.entities():
-        orjson.dumps(fold.rows(entity, "t"), default=json_default)
+        to_json(fold.rows(entity, "t"))
 
 
 def resource(data: bytes) -> None:

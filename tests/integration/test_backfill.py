@@ -15,7 +15,8 @@ from tests.support.comparison import SHOWN
 from tests.support.processes import Processes, end, processes
 from tests.support.service import eventually
 from tests.support.tenant import Tenant, tenant
-from workers.walk import listed, walk_due
+from workers.walk import walk_due
+from workers.walk_schedule import listed
 
 pytestmark = pytest.mark.timeout(300)
 

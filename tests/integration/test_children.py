@@ -230,7 +230,10 @@ def test_every_kind_is_gone_when_a_read_does_not_find_it_and_back_when_one_does(
     mirror = MIRRORS[kind]
 
     def is_gone() -> bool:
-        (row,) = whole.service.query(f"SELECT deleted_at FROM {mirror.source} AS known WHERE {mirror.key} = 7")
+        matches = mirror.matches("known", tenant="known.tenant")
+        (row,) = whole.service.query(
+            f"SELECT deleted_at FROM charging.{mirror.name} AS known WHERE {matches} AND {mirror.key} = 7"
+        )
         return row["deleted_at"] is not None
 
     for is_shown in (True, False, True):

@@ -20,7 +20,7 @@ from tests.support.whole import Whole
 from workers import clock_watch
 from workers.broker import create_redis
 from workers.clock_watch import ClockWatch, wrong_clocks
-from workers.process import look_at_clocks
+from workers.jobs import look_at_clocks
 
 
 @pytest.fixture

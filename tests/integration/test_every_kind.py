@@ -12,12 +12,10 @@ from ampeco.client import Answer
 from ampeco.kinds import KINDS, Mark, named_ids
 from ampeco.payloads import parse
 from ampeco.redaction import redact
-from storage.fold import Fold
 from storage.forgotten import withhold
-from storage.history import observe
 from storage.known import Known
 from storage.mirrors import MIRRORS
-from storage.upsert import upsert
+from storage.write import write_state
 from tests.integration.test_rebuild import compared, told
 from tests.integration.test_replay import replayed
 from tests.support.facts import sample
@@ -73,8 +71,7 @@ def store_read(engine: Engine, kind: str, entity_id: int, **fields: Any) -> None
     found = findings_of_answer(kind, None, answer, Wanted(entity_id, Known(kind, {}), set()))  # type: ignore[arg-type]
     with engine.begin() as connection:
         withhold(connection, "t", [found])
-        upsert(connection, "t", Fold(found.facts))
-        observe(connection, "t", found.observations)
+        write_state(connection, "t", found)
 
 
 def tell(engine: Engine, *kinds: str) -> None:
@@ -97,7 +94,8 @@ def state(engine: Engine, *, own_times: bool = True) -> dict[str, list[str]]:
 
 
 def rows_of(engine: Engine, kind: str) -> list[dict[str, Any]]:
-    return query(engine, f"SELECT * FROM {MIRRORS[kind].source} AS known WHERE tenant = 't'")
+    matches = MIRRORS[kind].matches("known", tenant="'t'")
+    return query(engine, f"SELECT * FROM charging.{MIRRORS[kind].name} AS known WHERE {matches}")
 
 
 @pytest.mark.parametrize("kind", KINDS)

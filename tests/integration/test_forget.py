@@ -23,6 +23,7 @@ from storage.batches import Logged
 from storage.blanking import blank, rewrite
 from storage.database import create_database_engine
 from storage.forgotten import spare
+from storage.locks import Lock, lock
 from storage.mirrors import MIRRORS
 from storage.person import Person
 from storage.replay import Scope
@@ -349,7 +350,7 @@ def test_no_day_is_dropped_in_the_midst_of_a_bite(lived: Whole) -> None:
     under_way = begin(engine, "demo", person)
     with ThreadPoolExecutor(1) as threads:
         with engine.begin() as dropping:
-            dropping.execute(text("SELECT pg_advisory_xact_lock(7406201105)"))
+            lock(dropping, Lock.DROP_LOG_DAY)
             done = threads.submit(lambda: list(go_through_log(engine, "demo", person, under_way)))
             eventually(lambda: lived.service.count("pg_locks WHERE locktype = 'advisory' AND NOT granted"))
             assert any("ingest.notification" in place for place in left(engine))

@@ -16,7 +16,7 @@ from storage import subscriptions
 from tests.support.watched import PUBLIC_URL, URL, Watch, watching
 from workers.broker import create_broker
 from workers.guardian import Guardian
-from workers.process import create_scheduler
+from workers.jobs import create_scheduler
 
 SOMEBODY_ELSES = "https://somebody.example.com/hook"
 

@@ -14,7 +14,7 @@ from tests.support.facts import sample
 from tests.support.whole import Whole
 from workers.broker import create_broker
 from workers.budget import HeldBackError
-from workers.refresh import MOST_REFUSED_IN_A_ROW
+from workers.refresh_reader import MOST_REFUSED_IN_A_ROW
 from workers.sweep import wake_refreshes
 from workers.walk import steps
 
@@ -42,7 +42,8 @@ READ: list[tuple[str, str, int, dict[str, Any]]] = [
 
 def shown(whole: Whole, kind: str) -> list[dict[str, Any]]:
     mirror = MIRRORS[kind]
-    return whole.service.query(f"SELECT * FROM {mirror.source} AS shown ORDER BY {mirror.key}")
+    matches = mirror.matches("shown", tenant="shown.tenant")
+    return whole.service.query(f"SELECT * FROM charging.{mirror.name} AS shown WHERE {matches} ORDER BY {mirror.key}")
 
 
 def answer(whole: Whole, kind: str, entity_id: int, **fields: Any) -> None:
@@ -223,7 +224,8 @@ class TestForbidden:
         assert refused.service.count("ingest.refusal") == 0
 
     def test_status_shows_it(self, refused: Whole) -> None:
-        from receiver.console import console, refusal_table
+        from receiver.status_tables import refusal_table
+        from receiver.terminal import console
 
         with refused.service.engine.connect() as connection, console.capture() as shown:
             console.print(refusal_table(refusals.refusals(connection)))

@@ -14,9 +14,8 @@ from sqlalchemy.schema import SchemaItem
 import migrations
 from storage import forgotten_tables, mirrors, watch_tables  # noqa: F401 - fill the metadata
 from storage.database import create_database_engine
-from storage.partitions import DAYS_AHEAD
+from storage.partitions import DAYS_AHEAD, make_partitions
 from storage.tables import metadata
-from workers.process import make_partitions
 
 OURS = ("ingest", "charging")
 

@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError
 
+from storage import write
 from storage.batches import LEASE, claim
 from storage.database import create_database_engine
 from storage.overview import oldest_pending
@@ -171,14 +172,14 @@ def test_an_attempt_that_was_interrupted_for_long_is_made_again_within_a_lease(
 @contextlib.contextmanager
 def broken_code(monkeypatch: pytest.MonkeyPatch, fail: Callable[[Any], None]) -> Iterator[None]:
     """Have this release fail while it writes."""
-    sound = apply.observe
+    sound = write.observe
 
     def observe(connection: Connection, tenant: str, observations: Any) -> None:
         fail(observations)
         sound(connection, tenant, observations)
 
     with monkeypatch.context() as patched:
-        patched.setattr(apply, "observe", observe)
+        patched.setattr(write, "observe", observe)
         yield
 
 

@@ -12,9 +12,10 @@ from starlette.responses import JSONResponse
 from tests.support.facts import sample
 from tests.support.whole import Whole
 from workers.broker import create_broker, create_redis
+from workers.claimed_reads import MANY_ATTEMPTS
 from workers.context import create_context
 from workers.pause import paused_for
-from workers.refresh import MANY_ATTEMPTS, refresh_tenant
+from workers.refresh import refresh_tenant
 from workers.sweep import wake_refreshes
 
 

@@ -22,7 +22,7 @@ from tests.support.facts import sample
 from tests.support.service import Service, eventually
 from workers import replay as replaying
 from workers.apply import Settled
-from workers.process import drop_log
+from workers.jobs import drop_log
 from workers.replay import replay
 from workers.settings import Settings, SettingsError, load_settings
 

@@ -17,6 +17,7 @@ import migrations
 from migrations import roles
 from receiver.service import bring_up_to_date
 from storage.database import create_database_engine
+from storage.partitions import make_partitions
 from storage.replay import Scope
 from storage.tables import metadata
 from tests.integration.test_command_line import run
@@ -28,7 +29,6 @@ from tests.support.service import eventually, running, serving, url_of, write_te
 from tests.support.whole import Whole
 from workers.broker import QUEUES, create_broker
 from workers.context import create_context
-from workers.process import make_partitions
 from workers.replay import replay
 from workers.settings import Settings
 from workers.sweep import sweep_batches, wake_refreshes

@@ -21,7 +21,8 @@ from tests.support.whole import Whole
 from workers import leases
 from workers.broker import create_broker
 from workers.sweep import WALK_AWAKE_MS, awake_for_walks, wake_walks
-from workers.walk import due_walks, steps, walk_due
+from workers.walk import steps, walk_due
+from workers.walk_schedule import due_walks
 
 INTERVAL = timedelta(minutes=15)
 USERS = "users/v1.0"

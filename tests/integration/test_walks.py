@@ -16,7 +16,8 @@ from storage.usage import spent
 from storage.walks import Found
 from tests.support.tenant import Tenant, tenant
 from workers.budget import HeldBackError
-from workers.walk import due_walks, steps, walk_due
+from workers.walk import steps, walk_due
+from workers.walk_schedule import due_walks
 
 CHANCE = Random(1)
 

@@ -81,7 +81,8 @@ def test_a_tenants_sessions_and_evses_end_as_its_api_shows_them(
         # And every entity of commerce that we know, whole
         for kind in ("authorization", "transaction", "reservation", "tariff", "user"):
             listed = {answer.resource.id: answer.raw for answer in client.list(KINDS[kind])}
-            rows = service.query(f"SELECT * FROM {MIRRORS[kind].source} AS kept WHERE tenant = 'demo'")
+            matches = MIRRORS[kind].matches("kept", tenant="'demo'")
+            rows = service.query(f"SELECT * FROM charging.{MIRRORS[kind].name} AS kept WHERE {matches}")
             assert rows or kind in ("reservation", "tariff", "user"), kind  # of these little is told in a few hours
             assert {row[MIRRORS[kind].key]: row["raw"] for row in rows} == {
                 row[MIRRORS[kind].key]: listed[row[MIRRORS[kind].key]] for row in rows

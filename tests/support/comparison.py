@@ -42,7 +42,7 @@ def differences(connection: Connection, tenant: str, client: Client) -> tuple[in
     for kind in SHOWN:
         shown = {answer.resource.id: answer for answer in client.list(KINDS[kind])}
         mirror = MIRRORS[kind]
-        statement = text(f"SELECT * FROM {mirror.source} AS kept WHERE tenant = :tenant AND deleted_at IS NULL")
+        statement = text(f"SELECT * FROM {mirror.rows()} AS kept WHERE deleted_at IS NULL")
         kept = {row[mirror.key]: row for row in connection.execute(statement, {"tenant": tenant}).mappings()}
         found += [f"{kind} {one} is not known" for one in sorted(shown.keys() - kept.keys())]
         found += [f"{kind} {one} is known, and not shown" for one in sorted(kept.keys() - shown.keys())]

@@ -11,12 +11,9 @@ from sqlalchemy import Connection, text
 
 from ampeco.payloads import parse
 from ampeco.redaction import clean
-from storage import refresh_queue
 from storage.facts import findings_of
 from storage.findings import Findings
-from storage.fold import Fold
-from storage.history import observe
-from storage.upsert import upsert
+from storage.write import write_changes
 
 SAMPLES = Path(__file__).parent.parent / "samples"
 
@@ -40,9 +37,7 @@ def findings(*bodies: dict[str, Any], marked_by: UUID | None = None) -> Findings
 def apply(connection: Connection, *bodies: dict[str, Any], tenant: str = "t") -> Findings:
     """Write what notifications say as one bite does."""
     found = findings(*bodies)
-    contested = upsert(connection, tenant, Fold(found.facts), told_by=found.told_by)
-    observe(connection, tenant, found.observations)
-    refresh_queue.mark(connection, tenant, found, contested)
+    write_changes(connection, tenant, found)
     return found
 
 

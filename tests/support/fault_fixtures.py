@@ -13,11 +13,11 @@ from rich.table import Table
 
 import migrations
 from storage.database import create_database_engine
+from storage.partitions import make_partitions
 from tests.support.processes import processes
 from tests.support.servers import PostgresServer, own_postgres, own_redis
 from tests.support.service import eventually
 from tests.support.trial import Ground, Line
-from workers.process import make_partitions
 
 _TABLE = pytest.StashKey[list[Line]]()
 _FIGURES = pytest.StashKey[dict[str, str]]()

@@ -25,7 +25,8 @@ from workers.budget import HeldBackError
 from workers.context import Context, create_context
 from workers.pause import recovered
 from workers.refresh import refresh_tenant
-from workers.walk import listed, since, steps
+from workers.walk import steps
+from workers.walk_schedule import listed, since
 
 OTHER_TOKEN = "the-token-after-the-rotation"
 

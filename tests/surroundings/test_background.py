@@ -23,10 +23,10 @@ from receiver.operators import _Pages
 from storage.database import DatabaseEncodingError, create_database_engine
 from storage.database_url import conninfo
 from storage.inbox import Entry, Group
+from storage.partitions import make_partitions
 from tests.support.service import eventually, write_tenants
 from workers.background import supervised_task, supervised_thread, wait_while_alive
 from workers.operators import listen
-from workers.process import make_partitions
 from workers.settings import Settings
 
 #: Letters that LATIN1 has no place for.

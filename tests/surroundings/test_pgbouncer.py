@@ -13,6 +13,7 @@ from sqlalchemy.exc import DBAPIError
 
 import migrations
 from storage.database import create_database_engine, is_lost_connection, prove_writable
+from storage.partitions import make_partitions
 from storage.session import SETTINGS
 from storage.subscriptions import locked
 from tests.support.applied import accept_and_apply, shown
@@ -20,7 +21,6 @@ from tests.support.fault_fixtures import ground_of
 from tests.support.pgbouncer import PgBouncer, PoolMode, own_pgbouncer
 from tests.support.servers import own_postgres, standby_of
 from tests.support.trial import Ground, Line
-from workers.process import make_partitions
 from workers.rebuild import RebuildError, alone
 
 #: What Debian's example lists is not needed, so nothing is.

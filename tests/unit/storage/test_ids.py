@@ -6,7 +6,7 @@ import pytest
 
 from storage import ids
 from storage.clock import clock
-from storage.ids import made_at, uuid7
+from storage.ids import first_made_at, made_at, uuid7
 
 
 class SetClock:
@@ -59,3 +59,8 @@ def test_ids_are_back_at_the_clock_as_soon_as_it_is_right_again(set_clock: SetCl
     assert [*right, *again] == sorted([*right, *again])
     assert made_at(again[-1]) - made_at(right[0]) < timedelta(seconds=1)
     assert len({*right, *ahead, *again}) == 9
+
+
+def test_no_id_of_a_time_is_less_than_its_first_one() -> None:
+    made = uuid7()
+    assert first_made_at(made_at(made)) <= made < first_made_at(made_at(made) + timedelta(milliseconds=1))

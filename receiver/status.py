@@ -1,0 +1,155 @@
+"""The command ``status``: what is stored and under way, and what is wrong with it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Annotated, Any
+from uuid import UUID
+
+import typer
+from redis.exceptions import RedisError
+from rich.table import Table
+from sqlalchemy import Connection
+
+from receiver.invocation import database, require_migrated, running
+from receiver.status_tables import (
+    overview_table,
+    pending_lines,
+    process_table,
+    queue_table,
+    refusal_table,
+    trouble_table,
+    unknown_table,
+)
+from receiver.terminal import console
+from receiver.watch_tables import resend_lines, token_table, watch_table
+from receiver.watching import Watched, watched
+from storage.drift import Unknown, unknown
+from storage.overview import TenantOverview, Trouble, overview, troubles
+from storage.processes import ListedProcess, list_processes
+from storage.refusals import Refusal, refusals
+from storage.retention import complete_since
+from workers.broker import QUEUES, create_broker, create_redis
+from workers.clock_watch import ClockOffset, wrong_clocks
+from workers.errors import cause
+from workers.pause import pause_reason, paused_for
+from workers.settings import Settings
+
+
+def status(
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
+) -> None:
+    """Show notifications by state, what waits to be read, and whether each tenant is subscribed and heard."""
+    with running("status") as settings, database(settings) as engine:
+        require_migrated(settings)
+        with engine.connect() as connection:
+            stored = _read_stored(connection, settings)
+        cached = _read_redis(settings, [tenant.tenant for tenant in stored.tenants])
+        if as_json:
+            console.print_json(json.dumps(_document(stored, cached), default=_spelled))
+        else:
+            _print(stored, cached)
+
+
+@dataclass(frozen=True, slots=True)
+class _Stored:
+    """What Postgres tells."""
+
+    tenants: Sequence[TenantOverview]
+    processes: Sequence[ListedProcess]
+    watch: Watched
+    troubles: Sequence[Trouble]
+    refusals: Sequence[Refusal]
+    unknown: Sequence[Unknown]
+    log_complete_since: datetime | None
+
+
+def _read_stored(connection: Connection, settings: Settings) -> _Stored:
+    return _Stored(
+        tenants=overview(connection, sorted(settings.tenants)),
+        processes=list_processes(connection),
+        watch=watched(connection, settings.tenants),
+        troubles=troubles(connection),
+        refusals=refusals(connection),
+        unknown=unknown(connection),
+        log_complete_since=complete_since(connection),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Cached:
+    """What Redis tells, which holds no truth: queue lengths, paused tenants, wrong clocks, and why it fails."""
+
+    queues: dict[str, int]
+    pauses: dict[str, tuple[float, str]]
+    wrong_clocks: list[ClockOffset]
+    failure: str | None = None
+
+
+def _read_redis(settings: Settings, tenants: Sequence[str]) -> _Cached:
+    client = create_redis(settings.required_redis_url())
+    try:
+        broker = create_broker(client)
+        lengths = {queue: int(broker.do_qsize(queue)) for queue in QUEUES}
+        pauses = {
+            tenant: (left, pause_reason(client, tenant) or "")
+            for tenant in tenants
+            if (left := paused_for(client, tenant))
+        }
+        return _Cached(lengths, pauses, wrong_clocks(client))
+    except RedisError as error:
+        return _Cached({}, {}, wrong_clocks(None), cause(error))
+    finally:
+        client.close()
+
+
+def _document(stored: _Stored, cached: _Cached) -> dict[str, Any]:
+    return {
+        "tenants": [asdict(tenant) for tenant in stored.tenants],
+        "processes": [asdict(process) | {"state": process.state} for process in stored.processes],
+        "redis": {"ok": cached.failure is None, "detail": cached.failure or "answers"},
+        "queues": cached.queues,
+        "wrong_clocks": [asdict(wrong) for wrong in cached.wrong_clocks],
+        "paused": {name: {"seconds": left, "reason": why} for name, (left, why) in cached.pauses.items()},
+        "troubles": [asdict(trouble) for trouble in stored.troubles],
+        "refusals": [asdict(refusal) for refusal in stored.refusals],
+        "unknown": [asdict(name) for name in stored.unknown],
+        "log_complete_since": stored.log_complete_since,
+    } | stored.watch.document()
+
+
+def _spelled(value: datetime | UUID) -> str:
+    return value.isoformat() if isinstance(value, datetime) else str(value)
+
+
+def _print(stored: _Stored, cached: _Cached) -> None:
+    for part, style in _parts(stored, cached):
+        if isinstance(part, Table):
+            if part.row_count:
+                console.print(part)
+        else:
+            console.print(part, style=style, markup=False, highlight=False, soft_wrap=True)
+
+
+def _parts(stored: _Stored, cached: _Cached) -> Iterator[tuple[Table | str, str]]:
+    """The tables and lines in their order, each line with its style; a table without rows is left out."""
+    warning = "yellow"
+    yield overview_table(stored.tenants, cached.pauses), ""
+    yield from ((line, warning) for line in pending_lines(stored.tenants))
+    yield process_table(stored.processes), ""
+    yield from ((f"Clock: {wrong}.", warning) for wrong in cached.wrong_clocks)
+    if cached.failure is None:
+        yield queue_table(cached.queues), ""
+    else:
+        yield f"Queues and pauses are not known, as Redis fails: {cached.failure} (REDIS_URL)", warning
+    yield watch_table(stored.watch), ""
+    yield token_table(stored.watch.tokens), ""
+    yield from ((line, "") for line in resend_lines(stored.watch.resends))
+    yield refusal_table(stored.refusals), ""
+    yield trouble_table(stored.troubles), ""
+    yield unknown_table(stored.unknown), ""
+    if stored.log_complete_since is not None:
+        yield f"The log holds everything since {stored.log_complete_since:%Y-%m-%d %H:%M} UTC.", ""
