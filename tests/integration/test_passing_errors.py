@@ -174,9 +174,9 @@ def broken_code(monkeypatch: pytest.MonkeyPatch, fail: Callable[[Any], None]) ->
     """Have this release fail while it writes."""
     sound = write.observe
 
-    def observe(connection: Connection, tenant: str, observations: Any) -> None:
+    def observe(connection: Connection, tenant: str, observations: Any, **options: Any) -> None:
         fail(observations)
-        sound(connection, tenant, observations)
+        sound(connection, tenant, observations, **options)
 
     with monkeypatch.context() as patched:
         patched.setattr(write, "observe", observe)
