@@ -44,7 +44,7 @@ _SUBSCRIPTION_ACTIONS = "/public-api/actions/notifications/v1.0"
 #: Waits before a repetition: a random part of 0.5 s, then of 1 s, at most of 4 s, so that
 #: many workers do not come back at once.
 _FIRST_WAIT_SECONDS = 0.5
-_LONGEST_WAIT_SECONDS = 4.0
+_MAX_WAIT_SECONDS = 4.0
 
 
 class Client:
@@ -278,7 +278,7 @@ class Client:
     def _retrying(attempts: int) -> Retrying:
         return Retrying(
             stop=stop_after_attempt(attempts),
-            wait=wait_random_exponential(multiplier=_FIRST_WAIT_SECONDS, max=_LONGEST_WAIT_SECONDS),
+            wait=wait_random_exponential(multiplier=_FIRST_WAIT_SECONDS, max=_MAX_WAIT_SECONDS),
             retry=retry_if_exception(_worth_repeating),
             reraise=True,
         )

@@ -54,7 +54,7 @@ class ApiError(AmpecoError):
         super().__init__(f"{method} {path} {answered}: {reason}")
 
 
-class Unauthorised(ApiError):
+class Unauthorized(ApiError):
     """401: the token is wrong or revoked. Asking again does not help, a new token does."""
 
 

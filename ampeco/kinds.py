@@ -1,6 +1,6 @@
 """Every kind of entity that AMPECO's API shows and we keep: the one place that says how each is read.
 
-An entry makes a kind readable, listable and markable everywhere: the client reads and lists by
+An entry makes a kind readable, listable and requestable everywhere: the client reads and lists by
 it, a notification that it names asks for its read, and what is read is kept. Where it is kept is
 storage's to say: a table of its own where ``storage.mirrors`` has one of that name, else
 ``charging.resource``. ``docs/data-model.md`` shows how to add a kind (AMPECO API, resources).
@@ -36,7 +36,7 @@ Urgency = Literal["changed", "provisional", "unknown", "unusable"]
 
 
 @dataclass(frozen=True, slots=True)
-class Mark:
+class ReadRule:
     """A notification that names an entity of the kind.
 
     ``field`` is where its payload model holds the id, with dots into sub-objects; of a kind with a
@@ -61,10 +61,10 @@ class Kind(Generic[M_co]):
         parts: what makes a resource whole: without these parameters AMPECO leaves sub-objects out.
         paging: how the listing pages.
         changed_since: the listing's filter for what changed at a time or later; None where there
-            is none, so that only a walk through the whole listing finds changes.
+            is none, so that only a sync run through the whole listing finds changes.
         reference_filter: the listing's filter by which its notifications name it, where they do
             not tell its id; it is then read by that listing.
-        marks: the notifications that name it.
+        read_rules: the notifications that name it.
     """
 
     name: str
@@ -74,7 +74,7 @@ class Kind(Generic[M_co]):
     paging: Paging = "cursor"
     changed_since: str | None = "last_updated_after"
     reference_filter: str | None = None
-    marks: tuple[Mark, ...] = ()
+    read_rules: tuple[ReadRule, ...] = ()
 
     def path_of(self, entity_id: int) -> str:
         """The path of one entity, below ``/public-api/resources/``."""
@@ -92,11 +92,11 @@ SESSION = Kind(
     "sessions/v1.0",
     parts=(("withAuthorization", "true"), ("withChargingPeriods", "true")),
     paging="empty cursor",
-    marks=(
-        Mark("session.start.stop.notification", "session_id", "provisional"),
-        Mark("SessionStartStopNotification", "session_id", "provisional"),
-        Mark("SessionMeterValuesNotification", "session_id", "unknown"),
-        Mark("SessionUpdateNotification", "session.id", "unusable"),
+    read_rules=(
+        ReadRule("session.start.stop.notification", "session_id", "provisional"),
+        ReadRule("SessionStartStopNotification", "session_id", "provisional"),
+        ReadRule("SessionMeterValuesNotification", "session_id", "unknown"),
+        ReadRule("SessionUpdateNotification", "session.id", "unusable"),
     ),
 )
 
@@ -105,14 +105,14 @@ CHARGE_POINT = Kind(
     resources.ChargePoint,
     "charge-points/v2.0",
     parts=(("include[]", "lastBootNotification"),),
-    marks=(
-        Mark("chargePoint.changed", "charge_point_id"),
-        Mark("ChargePointChangedNotification", "charge_point.id"),
-        Mark("session.start.stop.notification", "charge_point_id", "unknown"),
-        Mark("SessionStartStopNotification", "charge_point_id", "unknown"),
-        Mark("HardwareStatusNotification", "charge_point_id", "unknown"),
-        Mark("NetworkStatusNotification", "charge_point_id", "unknown"),
-        Mark("BootNotification", "charge_point_id", "unknown"),
+    read_rules=(
+        ReadRule("chargePoint.changed", "charge_point_id"),
+        ReadRule("ChargePointChangedNotification", "charge_point.id"),
+        ReadRule("session.start.stop.notification", "charge_point_id", "unknown"),
+        ReadRule("SessionStartStopNotification", "charge_point_id", "unknown"),
+        ReadRule("HardwareStatusNotification", "charge_point_id", "unknown"),
+        ReadRule("NetworkStatusNotification", "charge_point_id", "unknown"),
+        ReadRule("BootNotification", "charge_point_id", "unknown"),
     ),
 )
 
@@ -121,12 +121,12 @@ EVSE = Kind(
     resources.Evse,
     "evses/v2.1",
     parts=(("include[]", "connectors"),),
-    marks=(
-        Mark("evse.changed", "evse_id"),
-        Mark("ChargePointChangedNotification", "evses.id"),
-        Mark("session.start.stop.notification", "evse_id", "unknown"),
-        Mark("SessionStartStopNotification", "evse_id", "unknown"),
-        Mark("HardwareStatusNotification", "evse_id", "unknown"),
+    read_rules=(
+        ReadRule("evse.changed", "evse_id"),
+        ReadRule("ChargePointChangedNotification", "evses.id"),
+        ReadRule("session.start.stop.notification", "evse_id", "unknown"),
+        ReadRule("SessionStartStopNotification", "evse_id", "unknown"),
+        ReadRule("HardwareStatusNotification", "evse_id", "unknown"),
     ),
 )
 
@@ -134,7 +134,7 @@ LOCATION = Kind(
     "location",
     resources.Location,
     "locations/v2.0",
-    marks=(Mark("LocationChangedNotification", "location.id"),),
+    read_rules=(ReadRule("LocationChangedNotification", "location.id"),),
 )
 
 AUTHORIZATION = Kind(
@@ -142,9 +142,9 @@ AUTHORIZATION = Kind(
     resources.Authorization,
     "authorizations/v2.1",
     paging="empty cursor",
-    marks=(
-        Mark("authorization.changed", "authorization_id"),
-        Mark("AuthorizationNotification", "authorization_id"),
+    read_rules=(
+        ReadRule("authorization.changed", "authorization_id"),
+        ReadRule("AuthorizationNotification", "authorization_id"),
     ),
 )
 
@@ -153,9 +153,9 @@ TRANSACTION = Kind(
     commercial.Transaction,
     "transactions/v1.0",
     paging="empty cursor",
-    marks=(
-        Mark("transaction.changed", "transaction_id"),
-        Mark("userBalance.changed", "transaction_id", "unknown"),
+    read_rules=(
+        ReadRule("transaction.changed", "transaction_id"),
+        ReadRule("userBalance.changed", "transaction_id", "unknown"),
     ),
 )
 
@@ -165,7 +165,7 @@ RESERVATION = Kind(
     "reservations/v1.0",
     paging="page",
     changed_since=None,
-    marks=(Mark("reservation.changed", "reservation_id"),),
+    read_rules=(ReadRule("reservation.changed", "reservation_id"),),
 )
 
 CDR = Kind(
@@ -174,7 +174,7 @@ CDR = Kind(
     "cdrs/v2.0",
     changed_since=None,  # its filters by time see only those received, or only those sent
     reference_filter="roaming_id",
-    marks=(Mark("cdr.received", "id"),),
+    read_rules=(ReadRule("cdr.received", "id"),),
 )
 
 TARIFF = Kind(
@@ -183,7 +183,7 @@ TARIFF = Kind(
     "tariffs/v1.0",
     paging="empty cursor",
     changed_since=None,
-    marks=(Mark("TariffChangedNotification", "tariff.id"),),
+    read_rules=(ReadRule("TariffChangedNotification", "tariff.id"),),
 )
 
 #: These need no more than their entry: they are kept as JSON in ``charging.resource``.
@@ -193,13 +193,13 @@ _PLAIN = (
         Resource,
         "users/v1.0",
         paging="empty cursor",
-        marks=(
-            Mark("UserChangedNotification", "user.id"),
-            Mark("userBalance.changed", "user_id"),
-            Mark("user.subscription.changed", "user_id"),
-            Mark("user.subscriptionChanged", "user_id"),
-            Mark("user.paymentMethod.changed", "user_id", "unknown"),
-            Mark("user.invoiceDetails.changed", "user_id", "unknown"),
+        read_rules=(
+            ReadRule("UserChangedNotification", "user.id"),
+            ReadRule("userBalance.changed", "user_id"),
+            ReadRule("user.subscription.changed", "user_id"),
+            ReadRule("user.subscriptionChanged", "user_id"),
+            ReadRule("user.paymentMethod.changed", "user_id", "unknown"),
+            ReadRule("user.invoiceDetails.changed", "user_id", "unknown"),
         ),
     ),
     Kind(
@@ -207,18 +207,18 @@ _PLAIN = (
         Resource,
         "partners/v2.0",
         paging="page",
-        marks=(
-            Mark("partner.changed", "partner_id"),
-            Mark("settlementReport.created", "partner_id", "unknown"),
+        read_rules=(
+            ReadRule("partner.changed", "partner_id"),
+            ReadRule("settlementReport.created", "partner_id", "unknown"),
         ),
     ),
     Kind(
         "circuit",
         Resource,
         "circuits/v2.0",
-        marks=(
-            Mark("circuit.changed", "circuit_id"),
-            Mark("CircuitConsumptionNotification", "circuit_id", "unknown"),
+        read_rules=(
+            ReadRule("circuit.changed", "circuit_id"),
+            ReadRule("CircuitConsumptionNotification", "circuit_id", "unknown"),
         ),
     ),
     Kind(
@@ -226,42 +226,42 @@ _PLAIN = (
         Resource,
         "id-tags/v2.0",
         paging="empty cursor",
-        marks=(Mark("idTag.changed", "id_tags_id"),),
+        read_rules=(ReadRule("idTag.changed", "id_tags_id"),),
     ),
     Kind(
         "parking_space",
         Resource,
         "parking-spaces/v1.0",
         parts=(("include[]", "evses"),),
-        marks=(Mark("parkingSpace.occupancyStatus.changed", "parking_space_id"),),
+        read_rules=(ReadRule("parkingSpace.occupancyStatus.changed", "parking_space_id"),),
     ),
     Kind(
         "installer_job",
         Resource,
         "installer-jobs/v1.0",
         paging="page",
-        marks=(Mark("installerJob.changed", "id"),),
+        read_rules=(ReadRule("installerJob.changed", "id"),),
     ),
     Kind(
         "partner_invite",
         Resource,
         "partner-invites/v1.0",
         paging="page",
-        marks=(Mark("partnerInvite.changed", "partner_invite_id"),),
+        read_rules=(ReadRule("partnerInvite.changed", "partner_invite_id"),),
     ),
     Kind(
         "settlement_report",
         Resource,
         "partner-settlement-reports/v1.0",
         changed_since=None,
-        marks=(Mark("settlementReport.created", "id"),),
+        read_rules=(ReadRule("settlementReport.created", "id"),),
     ),
     Kind(
         "roaming_platform",
         Resource,
         "roaming-connections/v2.0",  # the present name of roaming-platforms/v1.0
         changed_since=None,
-        marks=(Mark("roamingPlatform.changed", "roaming_platform_id"),),
+        read_rules=(ReadRule("roamingPlatform.changed", "roaming_platform_id"),),
     ),
     Kind(
         "sub_operator",
@@ -269,16 +269,16 @@ _PLAIN = (
         "sub-operators/v1.0",
         paging="page",
         changed_since=None,
-        marks=(Mark("SubOperatorChangedNotification", "sub_operator.id"),),
+        read_rules=(ReadRule("SubOperatorChangedNotification", "sub_operator.id"),),
     ),
     Kind(
         "subscription_plan",
         Resource,
         "subscription-plans/v2.0",
         paging="page",
-        marks=(
-            Mark("user.subscription.changed", "plan_id", "unknown"),
-            Mark("user.subscriptionChanged", "plan_id", "unknown"),
+        read_rules=(
+            ReadRule("user.subscription.changed", "plan_id", "unknown"),
+            ReadRule("user.subscriptionChanged", "plan_id", "unknown"),
         ),
     ),
 )
@@ -300,22 +300,22 @@ _ALL: tuple[Kind[Any], ...] = (
 KINDS: Mapping[str, Kind[Any]] = MappingProxyType({kind.name: kind for kind in _ALL})
 
 
-def _marks_by_notification() -> Mapping[str, tuple[tuple[Kind[Any], Mark], ...]]:
-    found: dict[str, list[tuple[Kind[Any], Mark]]] = defaultdict(list)
+def _read_rules_by_notification() -> Mapping[str, tuple[tuple[Kind[Any], ReadRule], ...]]:
+    found: dict[str, list[tuple[Kind[Any], ReadRule]]] = defaultdict(list)
     for kind in _ALL:
-        for mark in kind.marks:
-            found[mark.notification].append((kind, mark))
-    return {name: tuple(marks) for name, marks in found.items()}
+        for rule in kind.read_rules:
+            found[rule.notification].append((kind, rule))
+    return {name: tuple(read_rules) for name, read_rules in found.items()}
 
 
 #: The kinds that a notification speaks of, by its name.
-MARKS = _marks_by_notification()
+READ_RULES = _read_rules_by_notification()
 
 
-def named_ids(payload: Model, mark: Mark) -> list[Any]:
+def named_ids(payload: Model, rule: ReadRule) -> list[Any]:
     """The ids that a payload holds where ``mark`` says; none where it names no entity."""
     found: list[Any] = [payload]
-    for name in mark.field.split("."):
+    for name in rule.field.split("."):
         held = [getattr(one, name) for one in found if one is not None]
         found = [inner for one in held for inner in (one if isinstance(one, tuple) else (one,))]
     return [one for one in found if one is not None]
@@ -325,7 +325,7 @@ _ID: TypeAdapter[Any] = TypeAdapter(BigInt)
 _REFERENCE: TypeAdapter[Any] = TypeAdapter(Word)
 
 
-def readable_ids(body: dict[str, Any]) -> list[tuple[Kind[Any], Mark, Any]]:
+def readable_ids(body: dict[str, Any]) -> list[tuple[Kind[Any], ReadRule, Any]]:
     """Return the ids that can be read in a notification whose model cannot read it, each with what it names.
 
     Parameters:
@@ -337,9 +337,9 @@ def readable_ids(body: dict[str, Any]) -> list[tuple[Kind[Any], Mark, Any]]:
         return []
     body = known.handler.in_present_words(body)
     return [
-        (kind, mark, one)
-        for kind, mark in MARKS.get(known.name, ())
-        for one in _read_ids(body, mark.field, _ID if kind.reference_filter is None else _REFERENCE)
+        (kind, rule, one)
+        for kind, rule in READ_RULES.get(known.name, ())
+        for one in _read_ids(body, rule.field, _ID if kind.reference_filter is None else _REFERENCE)
     ]
 
 

@@ -21,14 +21,14 @@ from ampeco.transport import Exchange
 Params = list[tuple[str, str]]
 
 #: Pages in a row without anything in them; a listing with more of them has no end.
-MOST_EMPTY_PAGES = 10
+MAX_EMPTY_PAGES = 10
 
 
 @dataclass(frozen=True, slots=True)
 class Page(Generic[M]):
     """One page of a listing.
 
-    ``following`` is the query of the next page, which a walk may store and go on from later;
+    ``following`` is the query of the next page, which a sync run may store and go on from later;
     None after the last. ``unreadable`` says what is wrong with each resource that is not among
     ``answers``. ``tenant_time`` is the tenant's clock when the read began.
     """
@@ -97,7 +97,7 @@ class Listing(Generic[M]):
         if page.following is not None and frozenset(page.following) in self._fetched:
             raise errors.Malformed(*exchange.call, "the listing leads back to a page that it already gave")
         self._empty_pages = 0 if page.answers else self._empty_pages + 1
-        if page.following is not None and self._empty_pages >= MOST_EMPTY_PAGES:
+        if page.following is not None and self._empty_pages >= MAX_EMPTY_PAGES:
             raise errors.Malformed(*exchange.call, f"{self._empty_pages} empty pages, and no end of the listing")
         self._query = page.following
         self._unreadable += page.unreadable

@@ -51,7 +51,7 @@ _SHARED = frozenset({"NULL", "NONE", "UNKNOWN", "UNDEFINED", "ANONYMOUS"})
 _TELLING = frozenset(bytes([first]) for first in b'"-0123456789')
 
 #: A shorter one is no tag that a reader would report, and may be anything.
-_SHORTEST_TAG = 4
+_MIN_TAG = 4
 
 #: One of these is in every document that names somebody, without case, `_` and `-`.
 _TRACES = (b"user", b'tag"', b'uid"', b'mail"', b'evcoid"', b'contractid"', b"\\u00")
@@ -74,7 +74,7 @@ def id_tag(uid: str) -> Identity | None:
     """The identity of an id tag; None for what is none, and for what many have instead of one."""
     plain = uid.strip().upper()
     is_shared = plain in _SHARED or len(set(plain)) == 1
-    if is_shared or plain.startswith(_NO_TAG) or len(plain) < _SHORTEST_TAG:
+    if is_shared or plain.startswith(_NO_TAG) or len(plain) < _MIN_TAG:
         return None
     return Identity("id_tag", plain)
 

@@ -19,7 +19,7 @@ from ampeco.values import clean_text
 MAX_DEPTH = 100
 
 #: The keys whose values are secrets, folded, and how others of them end. This is the one list: what looks
-#: for secrets in bytes, `ampeco.blanking`, is made from it.
+#: for secrets in bytes, `ampeco.body_redaction`, is made from it.
 SECRET_KEYS = frozenset(
     {b"pin", b"sharingcode", b"token", b"authorizationkey", b"accepturl", b"downloadurl"}
     | {b"bankdetails", b"bankiban", b"bankaccountnumber", b"personalid"}

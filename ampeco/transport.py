@@ -40,13 +40,13 @@ MAX_RETRY_AFTER_SECONDS = 3600.0
 MIN_RETRY_AFTER_SECONDS = 1.0
 
 #: The longest answer that is read, unpacked. A page of a hundred whole resources has some 1 MB.
-MOST_ANSWER_BYTES = 32 * 1024 * 1024
+MAX_ANSWER_BYTES = 32 * 1024 * 1024
 
 #: An answer may take this many timeouts altogether, as each of its parts may take one.
 PATIENCE = 3
 
 #: A date further from ours tells no clock.
-MOST_CLOCK_DIFFERENCE = timedelta(days=36_500)
+MAX_CLOCK_DIFFERENCE = timedelta(days=36_500)
 
 #: How much of AMPECO's own sentence goes into an error.
 _MAX_REASON = 200
@@ -166,7 +166,7 @@ class Transport:
             failure = f"an answer that had not come after {self._patience_seconds:.0f} s"
         else:
             date = _http_date(response.headers.get("Date"))
-            if date is not None and abs(date - began_at) < MOST_CLOCK_DIFFERENCE:
+            if date is not None and abs(date - began_at) < MAX_CLOCK_DIFFERENCE:
                 self.clock.observe(date, began_at, self._now())
             tenant_time = self.clock.at(began_at)
             if not response.is_success:
@@ -186,7 +186,7 @@ class Transport:
         for part in response.iter_bytes():
             parts.append(part)
             size += len(part)
-            if size > MOST_ANSWER_BYTES:
+            if size > MAX_ANSWER_BYTES:
                 raise _TooLongError
             if time.monotonic() > deadline:
                 raise _TooSlowError
@@ -213,7 +213,7 @@ class Transport:
         call = (method, path, status, self._message(body) or response.reason_phrase or "no reason given")
         match status:
             case 401:
-                return errors.Unauthorised(*call)
+                return errors.Unauthorized(*call)
             case 403:
                 return errors.Forbidden(*call)
             case 404 | 410 if body is None:

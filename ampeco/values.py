@@ -28,7 +28,7 @@ _MAX_DIGITS = 1000
 
 #: Postgres indexes at most 2704 bytes of a row. Two such words, a number and the ids fit, whatever
 #: their characters; AMPECO's longest word has some 30.
-MOST_CHARACTERS = 200
+MAX_CHARACTERS = 200
 
 _INTEGER = re.compile(r"[+-]?[0-9]{1,19}")
 _NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]{1,9})?")
@@ -119,8 +119,8 @@ def _text(value: object) -> str:
 
 def _word(value: object) -> str:
     text = _text(value)
-    if len(text) > MOST_CHARACTERS:
-        raise ValueError(f"text of more than {MOST_CHARACTERS} characters, where a word is expected")
+    if len(text) > MAX_CHARACTERS:
+        raise ValueError(f"text of more than {MAX_CHARACTERS} characters, where a word is expected")
     return text
 
 

@@ -1,6 +1,6 @@
 """``python -m bench.api_calls``: what following a tenant costs in calls of its API, by the size of its fleet.
 
-For each size a stand-in tenant lives in real time beside a whole service of its own, all of
+For each size a simulated tenant lives in real time beside a whole service of its own, all of
 them at once. Once everything is known, the calls of some minutes are counted, and how long
 the reads that notifications ask for had to wait.
 """
@@ -41,7 +41,7 @@ SESSIONS_A_DAY = 12
 
 POLL_SECONDS = 1.0
 
-#: What the stand-in tenant lists.
+#: What the simulator lists.
 SHOWN = ("location", "charge_point", "evse", "session", "authorization", "transaction", "user", "partner", "id_tag")
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -54,7 +54,7 @@ class Stand:
     evses: int
     connection: psycopg.Connection[Any]
     began: dict[str, int]
-    longest_wait_seconds: float = 0.0
+    max_wait_seconds: float = 0.0
 
     def one(self, query: str) -> Any:
         row = self.connection.execute(query).fetchone()
@@ -63,12 +63,14 @@ class Stand:
     def is_known(self) -> bool:
         """Whether everything was listed once and the reads that this asked for are made."""
         listed = self.one("SELECT count(*) FROM ingest.sync_cursor")
-        # What the stand-in tenant has no listing of is left for an hour.
-        walking = self.one("SELECT count(*) FROM ingest.walk WHERE finished_at IS NULL AND last_error NOT LIKE '%404%'")
-        waiting = self.one(
-            "SELECT count(*) FROM ingest.refresh_request WHERE marked_at < now() - interval '30 seconds'"
+        # What the simulator has no listing of is left for an hour.
+        syncing = self.one(
+            "SELECT count(*) FROM ingest.sync_run WHERE finished_at IS NULL AND last_error NOT LIKE '%404%'"
         )
-        return bool(listed >= len(SHOWN) and walking == 0 and waiting == 0)
+        waiting = self.one(
+            "SELECT count(*) FROM ingest.refresh_request WHERE requested_at < now() - interval '30 seconds'"
+        )
+        return bool(listed >= len(SHOWN) and syncing == 0 and waiting == 0)
 
     def count(self) -> dict[str, int]:
         rows = self.connection.execute("SELECT reason, sum(calls), sum(saved) FROM ingest.api_usage GROUP BY reason")
@@ -81,9 +83,9 @@ class Stand:
     def look(self) -> None:
         """See how long the oldest wanted read has waited; what was gone is looked for later on purpose."""
         waited = self.one(
-            "SELECT extract(epoch FROM now() - min(marked_at)) FROM ingest.refresh_request WHERE reason <> 'gone'"
+            "SELECT extract(epoch FROM now() - min(requested_at)) FROM ingest.refresh_request WHERE reason <> 'gone'"
         )
-        self.longest_wait_seconds = max(self.longest_wait_seconds, float(waited or 0))
+        self.max_wait_seconds = max(self.max_wait_seconds, float(waited or 0))
 
 
 @contextlib.contextmanager
@@ -109,7 +111,7 @@ def stand(evses: int, folder: Path, calls_per_minute: int, reconcile_seconds: in
             "TENANTS_FILE": str(tenants_file),
             "RECEIVER_HOST": "127.0.0.1",
             "RECEIVER_PORT": str(ports["receiver"]),
-            "RECEIVER_OPERATOR_PORT": "0",
+            "RECEIVER_ADMIN_PORT": "0",
             "RECEIVER_RECONCILE_INTERVAL": str(reconcile_seconds),
             "RECEIVER_LOG_FORMAT": "json",
             "AMPECO_SIMULATOR_TOKEN": TOKEN,
@@ -179,7 +181,7 @@ def _table(stands: list[Stand]) -> Table:
             f"{reconcile:,}",
             f"{spent.get('saved', 0):,}",
             f"{1_000 * (refresh + reconcile) / notifications:.1f}",
-            f"{one.longest_wait_seconds:.0f} s",
+            f"{one.max_wait_seconds:.0f} s",
         )
     return table
 

@@ -27,7 +27,7 @@ from bench.signed import TENANT
 from bench.surroundings import database_alone
 from storage.database import connection_arguments, create_database_engine
 from storage.database_url import conninfo
-from storage.inbox import Entry, Group, commit_groups
+from storage.inbox import CommitGroup, Entry, commit_groups
 from storage.session import open_async_connection
 from workers.apply import apply_open_batches
 from workers.logs import configure_logging
@@ -110,7 +110,7 @@ async def _load(url: str, notifications: int) -> int:
             while together := list(islice(bodies, TOGETHER * COMMITS)):
                 for first in range(0, len(together), TOGETHER):
                     entries = [_entry(body) for body in together[first : first + TOGETHER]]
-                    await commit_groups(connection, [Group(TENANT, entries)])
+                    await commit_groups(connection, [CommitGroup(TENANT, entries)])
                 size += sum(map(len, together))
                 while apply_open_batches(engine):
                     pass

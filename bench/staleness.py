@@ -1,6 +1,6 @@
 """``python -m bench.staleness``: how long a row is behind its tenant while everything goes wrong at once.
 
-A stand-in tenant lives in real time beside a whole service. Once the fleet is known, a share of its
+A simulated tenant lives in real time beside a whole service. Once the fleet is known, a share of its
 notifications is lost, its API answers a share of the calls with 429 or 500, and the process that reads the
 API is killed again and again. Meanwhile each EVSE's status at the tenant is compared with the stored one,
 several times a second, and each read that was asked for is timed until it is done.
@@ -52,7 +52,7 @@ TOKEN = "bench-token-that-opens-nothing"
 KNOWN_SECONDS = 600
 
 #: So few reads that wait are those of the moment.
-MOST_WAITING = 20
+MAX_WAITING = 20
 
 #: How often the stored statuses are compared with the tenant's.
 POLL_SECONDS = 0.25
@@ -63,7 +63,7 @@ GOAL_SECONDS = 60
 #: At this hour (UTC) most vehicles come: the tenant's clock starts at the last one that has been.
 BUSY_HOUR = 17
 
-#: The most sessions that the stand-in tenant can have: every vehicle changes its EVSE's status four times.
+#: The most sessions that the simulator can have: every vehicle changes its EVSE's status four times.
 SESSIONS_A_DAY = 48
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -87,7 +87,7 @@ class Waits:
 
 
 class Tenant:
-    """The stand-in tenant, in a thread of this process so that its truth can be read without its API."""
+    """The simulator, in a thread of this process so that its truth can be read without its API."""
 
     def __init__(self, evses: int, port: int) -> None:
         now = datetime.now(UTC)
@@ -99,7 +99,7 @@ class Tenant:
             locations=max(evses // 10, 1),
             sessions_a_day=SESSIONS_A_DAY,
         )
-        self.simulator = Simulator(settings, token=TOKEN, speed=1, most_tries=8)
+        self.simulator = Simulator(settings, token=TOKEN, speed=1, max_tries=8)
         #: EVSE and time of the statuses whose notification was lost.
         self.lost: set[tuple[int, datetime]] = set()
         self._watch_losses()
@@ -110,12 +110,12 @@ class Tenant:
         self._thread = threading.Thread(target=self._server.run, daemon=True)
 
     def _watch_losses(self) -> None:
-        mishaps = self.simulator.mishaps
-        pass_on = mishaps.pass_on
+        fault_injector = self.simulator.fault_injector
+        pass_on = fault_injector.pass_on
 
         def watched(notifications: Iterable[Notification], now: datetime) -> list[Notification]:
             told = list(notifications)
-            if not mishaps.faults.drop:
+            if not fault_injector.faults.drop:
                 return pass_on(told, now)
             sent = pass_on(told, now)
             went = {id(one) for one in sent}
@@ -126,7 +126,7 @@ class Tenant:
                         self.lost.add((body["evseId"], datetime.fromisoformat(body["timestamp"])))
             return sent
 
-        mishaps.pass_on = watched  # type: ignore[method-assign] # the one place that all pass through
+        fault_injector.pass_on = watched  # type: ignore[method-assign] # the one place that all pass through
 
     def __enter__(self) -> Tenant:
         self._thread.start()
@@ -220,10 +220,10 @@ class Watch:
 
     def _look_at_reads(self, now: float) -> None:
         rows = self._connection.execute(
-            "SELECT entity, entity_id, marked_at FROM ingest.refresh_request WHERE reason <> 'gone'"
-            " AND NOT EXISTS (SELECT FROM ingest.refusal WHERE kind = entity)"
+            "SELECT kind, entity_id, requested_at FROM ingest.refresh_request WHERE reason <> 'gone'"
+            " AND NOT EXISTS (SELECT FROM ingest.forbidden_kind WHERE forbidden_kind.kind = refresh_request.kind)"
         )
-        waiting = {(entity, entity_id, marked_at) for entity, entity_id, marked_at in rows}
+        waiting = {(kind, entity_id, requested_at) for kind, entity_id, requested_at in rows}
         for one in self._asked.keys() - waiting:
             self._waits(one).seconds.append(now - self._asked.pop(one))
         for one in waiting - self._asked.keys():
@@ -277,7 +277,7 @@ def stand(plan: Plan, folder: Path) -> Iterator[tuple[Tenant, Readers, psycopg.C
             "TENANTS_FILE": str(tenants_file),
             "RECEIVER_HOST": "127.0.0.1",
             "RECEIVER_PORT": str(ports["receiver"]),
-            "RECEIVER_OPERATOR_PORT": "0",
+            "RECEIVER_ADMIN_PORT": "0",
             "RECEIVER_RECONCILE_INTERVAL": str(plan.reconcile_seconds),
             "RECEIVER_LOG_FORMAT": "json",
         }
@@ -301,9 +301,10 @@ def _is_known(connection: psycopg.Connection[Any]) -> bool:
     """Whether everything was listed once, and the reads that this asked for are made."""
     row = connection.execute(
         "SELECT (SELECT count(*) FROM ingest.sync_cursor),"
-        " (SELECT count(*) FROM ingest.refresh_request WHERE marked_at < now() - interval '30 s' AND reason <> 'gone')"
+        " (SELECT count(*) FROM ingest.refresh_request"
+        "   WHERE requested_at < now() - interval '30 s' AND reason <> 'gone')"
     ).fetchone()
-    return row is not None and row[0] >= len(SHOWN) and row[1] < MOST_WAITING
+    return row is not None and row[0] >= len(SHOWN) and row[1] < MAX_WAITING
 
 
 @app.command()
@@ -334,7 +335,7 @@ def main(
             time.sleep(1)
         tell.print(f"known after {time.monotonic() - began:.0f} s")
         tell.print(f"everything goes wrong for {minutes:g} minutes")
-        tenant.simulator.mishaps.faults = Faults(drop=drop, api_429=api_429, api_500=api_500)
+        tenant.simulator.fault_injector.faults = Faults(drop=drop, api_429=api_429, api_500=api_500)
         watch = Watch(tenant, connection)
         killed.begin()
         ends_at = time.monotonic() + minutes * 60

@@ -49,7 +49,7 @@ def baseline() -> Starlette:
 
     async def accept(request: Request) -> Response:
         found = match(await request.body(), request.headers.get(SIGNATURE_HEADER))
-        return _unauthorised() if found is None else _accepted("nowhere")
+        return _unauthorized() if found is None else _accepted("nowhere")
 
     return Starlette(routes=[Route("/notifications/{tenant}", accept, methods=["POST"]), Route("/healthz", _alive)])
 
@@ -74,7 +74,7 @@ def one_insert() -> Starlette:
         body = await request.body()
         found = match(body, request.headers.get(SIGNATURE_HEADER))
         if found is None:
-            return _unauthorised()
+            return _unauthorized()
         headers = {name: request.headers[key] for key, name in KEPT_HEADERS.items() if key in request.headers}
         entry = Entry(TENANT, body, headers, found.token_id, found.encoding)
         async with pool.connection() as connection:
@@ -113,8 +113,8 @@ def _accepted(notification_id: str) -> Response:
     return Response(b'{"id":"%s"}' % notification_id.encode(), 202, media_type="application/json")
 
 
-def _unauthorised() -> Response:
-    return JSONResponse({"error": "unauthorised"}, 401)
+def _unauthorized() -> Response:
+    return JSONResponse({"error": "unauthorized"}, 401)
 
 
 async def _alive(_request: Request) -> Response:

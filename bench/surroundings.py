@@ -109,7 +109,7 @@ def surroundings(folder: Path, shown_at: str) -> Iterator[Surroundings]:
             "tenant": ["bench.tenant_api", str(ports["tenant"])],
         }
         for name, command in commands.items():
-            own = environment | {"RECEIVER_PORT": str(ports[name]), "RECEIVER_OPERATOR_PORT": "0"}
+            own = environment | {"RECEIVER_PORT": str(ports[name]), "RECEIVER_ADMIN_PORT": "0"}
             stack.enter_context(running(name, command, own, made.log))
         for name, port in ports.items():
             wait_until_answers(name, port, made.log)

@@ -22,7 +22,7 @@ from storage.locks import Lock, lock
 #: SQLSTATE of a deadlock.
 _DEADLOCK = "40P01"
 
-_MOST_ATTEMPTS = 10
+_MAX_ATTEMPTS = 10
 
 #: Where Alembic notes the revision: beside the tables that it is about.
 VERSION_TABLE_SCHEMA = "ingest"
@@ -188,7 +188,7 @@ def _is_deadlock(error: BaseException) -> bool:
 @retry(
     retry=retry_if_exception(_is_deadlock),
     wait=wait_random_exponential(multiplier=0.5, max=5),
-    stop=stop_after_attempt(_MOST_ATTEMPTS),
+    stop=stop_after_attempt(_MAX_ATTEMPTS),
     reraise=True,
 )
 def _run(engine: Engine, migrate: Callable[[Config, Connection], None]) -> None:

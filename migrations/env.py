@@ -8,7 +8,7 @@ from alembic import context
 from sqlalchemy import Connection, text
 
 from migrations import VERSION_TABLE_SCHEMA
-from storage import forgotten_tables, mirrors, watch_tables  # noqa: F401 - fill the metadata
+from storage import erasure_tables, mirrors, watch_tables  # noqa: F401 - fill the metadata
 from storage.database import create_database_engine
 from storage.tables import metadata
 

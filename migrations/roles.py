@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from sqlalchemy import Connection, text
 
-from storage import forgotten_tables, watch_tables  # noqa: F401 - fill the metadata
+from storage import erasure_tables, watch_tables  # noqa: F401 - fill the metadata
 from storage.mirrors import MIRRORS
 from storage.tables import CHARGING, metadata
 
@@ -20,34 +20,34 @@ SERVICE = "ampeco_receiver_service"
 #: For analysts and their tools: the state, its history and the views, and no body of the log.
 READ = "ampeco_receiver_read"
 
-#: What the service may do with its own tables. Of the log it may change what blanking changes, and
+#: What the service may do with its own tables. Of the log it may change what redaction changes, and
 #: it can take nothing out of it.
 INGEST_PRIVILEGES = {
     "alembic_version": "SELECT",
     "api_usage": "SELECT, INSERT, UPDATE, DELETE",
-    "arrival": "SELECT, INSERT, UPDATE, DELETE",
+    "traffic": "SELECT, INSERT, UPDATE, DELETE",
     "batch": "SELECT, INSERT, UPDATE",
-    "drift": "SELECT, INSERT, UPDATE",
+    "unknown_field": "SELECT, INSERT, UPDATE",
     "dropped_day": "SELECT",
-    "forgetting": "SELECT",
-    "forgetting_key": "SELECT",
-    "forgotten": "SELECT",
+    "erasure": "SELECT",
+    "suppression_key": "SELECT",
+    "suppression": "SELECT",
     "notification": "SELECT, INSERT, UPDATE (body, body_sha256)",
     "notification_state": "SELECT",
     "outcome": "SELECT, INSERT, UPDATE, DELETE",
     "process": "SELECT, INSERT, UPDATE, DELETE",
     "refresh_request": "SELECT, INSERT, UPDATE, DELETE",
-    "refusal": "SELECT, INSERT, UPDATE, DELETE",
+    "forbidden_kind": "SELECT, INSERT, UPDATE, DELETE",
     "resend": "SELECT, INSERT, UPDATE, DELETE",
-    "rhythm": "SELECT, INSERT, UPDATE",
-    "silence": "SELECT, INSERT, UPDATE, DELETE",
+    "traffic_baseline": "SELECT, INSERT, UPDATE",
+    "traffic_gap": "SELECT, INSERT, UPDATE, DELETE",
     "subscription": "SELECT, INSERT, UPDATE, DELETE",
     "sync_cursor": "SELECT, INSERT, UPDATE",
     "total": "SELECT, INSERT, UPDATE",
     "token_use": "SELECT, INSERT, UPDATE, DELETE",
     "uptime": "SELECT, INSERT, UPDATE, DELETE",
-    "walk": "SELECT, INSERT, UPDATE, DELETE",
-    "walk_page": "SELECT, INSERT, DELETE",
+    "sync_run": "SELECT, INSERT, UPDATE, DELETE",
+    "sync_run_page": "SELECT, INSERT, DELETE",
 }
 
 #: Rows of the state change and are never deleted; history is only ever added to.

@@ -25,13 +25,13 @@ class Bodies:
     """Reads bodies.
 
     Parameters:
-        longest_bytes: of one body.
-        most_bytes: of all bodies together that are being read and are not short.
+        max_bytes: of one body.
+        max_total_bytes: of all bodies together that are being read and are not short.
     """
 
-    def __init__(self, longest_bytes: int, most_bytes: int) -> None:
-        self.longest_bytes = longest_bytes
-        self._most = most_bytes
+    def __init__(self, max_bytes: int, max_total_bytes: int) -> None:
+        self.max_bytes = max_bytes
+        self._max_total_bytes = max_total_bytes
         self._held_bytes = 0
 
     async def read(self, receive: Receive) -> bytes:
@@ -43,7 +43,7 @@ class Bodies:
         message = await receive()
         body: bytes = message.get("body", b"")
         if message["type"] == "http.request" and not message.get("more_body", False):
-            if len(body) > self.longest_bytes:
+            if len(body) > self.max_bytes:
                 raise TooLongError
             return body
         parts: list[bytes] = []
@@ -56,9 +56,9 @@ class Bodies:
                 parts.append(part)
                 size += len(part)
                 self._held_bytes += len(part)
-                if size > self.longest_bytes:
+                if size > self.max_bytes:
                     raise TooLongError
-                if size > SHORT_BYTES and self._held_bytes > self._most:
+                if size > SHORT_BYTES and self._held_bytes > self._max_total_bytes:
                     raise TooManyError
                 if not message.get("more_body", False):
                     return b"".join(parts)

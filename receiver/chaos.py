@@ -1,6 +1,6 @@
-"""Chaos: a stand-in tenant against a deployment, and every promise held against the database.
+"""Chaos: a simulated tenant against a deployment, and every promise held against the database.
 
-The stand-in sends twice, late and out of order, and its API fails; whoever runs this kills,
+The simulator sends twice, late and out of order, and its API fails; whoever runs this kills,
 stops and fills meanwhile what they like. In the end every 2xx must be in the log as
 sent and settled, and the state must be the tenant's.
 """
@@ -20,14 +20,14 @@ from sqlalchemy.exc import DBAPIError
 
 from ampeco.client import Client
 from ampeco.tenants import Tenant
-from receiver.stand_in import Acknowledged, StandIn
+from receiver.simulator_process import Acknowledged, SimulatorProcess
 from receiver.terminal import console
-from storage import proof
+from storage import verification
 from workers import subscriptions
 from workers.errors import cause
 
-#: What goes wrong, for some seconds at a time; each is a set of the stand-in's faults.
-WEATHER: dict[str, dict[str, float]] = {
+#: What goes wrong, for some seconds at a time; each is a set of the simulator's faults.
+FAULT_PROFILE: dict[str, dict[str, float]] = {
     "calm": {},
     "everything twice": {"duplicate": 1},
     "everything out of order": {"reorder": 1, "reorder_seconds": 600},
@@ -37,16 +37,23 @@ WEATHER: dict[str, dict[str, float]] = {
     "API: half of it 500": {"api_500": 0.5},
     "API: slow": {"api_latency_ms": 2_000},
 }
-CALM: dict[str, float] = {"duplicate": 0, "reorder": 0, "delay": 0, "api_429": 0, "api_500": 0, "api_latency_ms": 0}
+NO_FAULTS: dict[str, float] = {
+    "duplicate": 0,
+    "reorder": 0,
+    "delay": 0,
+    "api_429": 0,
+    "api_500": 0,
+    "api_latency_ms": 0,
+}
 
-SHORTEST_WEATHER_SECONDS, LONGEST_WEATHER_SECONDS = 5.0, 20.0
+MIN_FAULTS_SECONDS, MAX_FAULTS_SECONDS = 5.0, 20.0
 
 POLL_SECONDS = 1.0
 
 #: Ids that one query asks the log for.
 IDS_TOGETHER = 2_000
 
-#: The stand-in lives six hours before anybody looks; all of that must be news.
+#: The simulator lives six hours before anybody looks; all of that must be news.
 WARM_UP = timedelta(hours=7)
 
 EXAMPLES = 5
@@ -54,7 +61,7 @@ EXAMPLES = 5
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is to be done; ``against`` is the receiver as the stand-in reaches it."""
+    """What is to be done; ``against`` is the receiver as the simulator reaches it."""
 
     tenant: Tenant
     against: str
@@ -93,32 +100,34 @@ class Verdict:
 
 
 def run(plan: Plan, engine: Engine, *, pace: Callable[[float], None] = time.sleep) -> Verdict:
-    """Let the stand-in tenant live against the deployment, then compare.
+    """Let the simulator live against the deployment, then compare.
 
     Raises:
-        ampeco.errors.ApiError: the stand-in refused to be subscribed to.
+        ampeco.errors.ApiError: the simulator refused to be subscribed to.
         DBAPIError: Postgres could not be read, even when all was over.
     """
     with engine.connect() as connection:
-        newest_at, began_at = proof.newest_fact(connection, plan.tenant.name)
+        newest_at, began_at = verification.newest_fact(connection, plan.tenant.name)
     # An earlier run may have left facts from ahead of our clock, which stand until newer ones come.
     start = max(began_at, newest_at + WARM_UP) if newest_at else began_at
     with (
-        StandIn(plan.tenant, host=plan.host, start=start.replace(microsecond=0), options=plan.options) as stand_in,
+        SimulatorProcess(
+            plan.tenant, host=plan.host, start=start.replace(microsecond=0), options=plan.options
+        ) as simulator,
         Client(plan.tenant.url, plan.tenant.api_token()) as client,
         _subscribed(client, plan) as subscription_id,
     ):
         ledger: list[Acknowledged] = []
 
         def collect() -> None:
-            ledger.extend(stand_in.acknowledged(after=len(ledger)))
+            ledger.extend(simulator.acknowledged(after=len(ledger)))
 
-        _storm(plan, stand_in, collect, pace)
-        _let_it_end(plan, stand_in, subscription_id, pace)
+        _inject_faults(plan, simulator, collect, pace)
+        _let_it_end(plan, simulator, subscription_id, pace)
         collect()
         _settle(plan, engine, pace)
         verdict = Verdict()
-        deliveries = stand_in.deliveries()
+        deliveries = simulator.deliveries()
         verdict.sent = {
             name: int(deliveries[name]) for name in ("sent", "acknowledged", "refused", "unreachable", "duplicated")
         }
@@ -135,39 +144,42 @@ def _subscribed(client: Client, plan: Plan) -> Iterator[int]:
     yield subscriptions.subscribe(client, plan.tenant, url).subscription_id
 
 
-def _storm(plan: Plan, stand_in: StandIn, collect: Callable[[], None], pace: Callable[[float], None]) -> None:
+def _inject_faults(
+    plan: Plan, simulator: SimulatorProcess, collect: Callable[[], None], pace: Callable[[float], None]
+) -> None:
     chance = random.Random(plan.seed)  # noqa: S311 - weather, not a secret
     ends_at = time.monotonic() + plan.seconds
     while (left := ends_at - time.monotonic()) > 0:
-        weather = chance.choice(list(WEATHER))
-        stand_in.set_faults(**CALM | WEATHER[weather])
-        lasts_until = time.monotonic() + min(left, chance.uniform(SHORTEST_WEATHER_SECONDS, LONGEST_WEATHER_SECONDS))
+        fault_profile = chance.choice(list(FAULT_PROFILE))
+        simulator.set_faults(**NO_FAULTS | FAULT_PROFILE[fault_profile])
+        lasts_until = time.monotonic() + min(left, chance.uniform(MIN_FAULTS_SECONDS, MAX_FAULTS_SECONDS))
         while time.monotonic() < lasts_until:
             pace(POLL_SECONDS)
             collect()
-        told = stand_in.deliveries()
+        told = simulator.deliveries()
         console.print(
-            f"{max(ends_at - time.monotonic(), 0):5.0f} s to go, was: {weather}. Acknowledged {told['acknowledged']:,},"
-            f" refused {told['refused']:,}, unreachable {told['unreachable']:,}, waiting {told['queued']:,}",
+            f"{max(ends_at - time.monotonic(), 0):5.0f} s to go, was: {fault_profile}."
+            f" Acknowledged {told['acknowledged']:,}, refused {told['refused']:,}, unreachable {told['unreachable']:,},"
+            f" waiting {told['queued']:,}",
             highlight=False,
             soft_wrap=True,
         )
-    stand_in.set_faults(**CALM)
+    simulator.set_faults(**NO_FAULTS)
 
 
-def _let_it_end(plan: Plan, stand_in: StandIn, subscription_id: int, pace: Callable[[float], None]) -> None:
+def _let_it_end(plan: Plan, simulator: SimulatorProcess, subscription_id: int, pace: Callable[[float], None]) -> None:
     """Stop the tenant's clock, and wait until all is delivered; what was given up is sent once more."""
-    stand_in.pause()
-    _wait_until_sent(plan, stand_in, pace)
-    if stand_in.deliveries()["failed_by_subscription"].get(str(subscription_id)):
-        stand_in.resend(subscription_id)
-        _wait_until_sent(plan, stand_in, pace)
+    simulator.pause()
+    _wait_until_sent(plan, simulator, pace)
+    if simulator.deliveries()["failed_by_subscription"].get(str(subscription_id)):
+        simulator.resend(subscription_id)
+        _wait_until_sent(plan, simulator, pace)
 
 
-def _wait_until_sent(plan: Plan, stand_in: StandIn, pace: Callable[[float], None]) -> None:
+def _wait_until_sent(plan: Plan, simulator: SimulatorProcess, pace: Callable[[float], None]) -> None:
     deadline = time.monotonic() + plan.settle_seconds
     while time.monotonic() < deadline:
-        deliveries = stand_in.deliveries()
+        deliveries = simulator.deliveries()
         if not deliveries["queued"] and not deliveries["held"]:
             return
         pace(POLL_SECONDS)
@@ -180,7 +192,7 @@ def _settle(plan: Plan, engine: Engine, pace: Callable[[float], None]) -> None:
     while time.monotonic() < deadline:
         try:
             with engine.connect() as connection:
-                unsettled, unread = proof.unfinished(connection, plan.tenant.name)
+                unsettled, unread = verification.unfinished(connection, plan.tenant.name)
         except DBAPIError as error:
             now = f"Postgres does not answer: {cause(error)}"
         else:
@@ -201,7 +213,7 @@ def _check_log(plan: Plan, engine: Engine, ledger: list[Acknowledged], verdict: 
     for first in range(0, len(ids), IDS_TOGETHER):
         asked = ids[first : first + IDS_TOGETHER]
         with engine.connect() as connection:
-            found = proof.kept(connection, plan.tenant.name, asked)
+            found = verification.kept(connection, plan.tenant.name, asked)
         for one in asked:
             entry = found.get(one)
             if entry is None:
@@ -218,7 +230,7 @@ def _check_log(plan: Plan, engine: Engine, ledger: list[Acknowledged], verdict: 
     verdict.add("… and settled", len(ids), unsettled)
     verdict.add("… without failing", len(ids), failed)
     with engine.connect() as connection:
-        _, unread = proof.unfinished(connection, plan.tenant.name)
+        _, unread = verification.unfinished(connection, plan.tenant.name)
     verdict.add(
         "Everything was read that was to be", 1, [f"{unread} entities are unread; see status"] if unread else []
     )
@@ -228,8 +240,8 @@ def _check_state(plan: Plan, engine: Engine, client: Client, since: datetime, ve
     """Hold what we show against what the tenant's API shows, of everything that it told of."""
     with engine.connect() as connection:
         sessions, evses, charge_points = (
-            proof.shown(connection, plan.tenant.name, entity, since=since)
-            for entity in ("session", "evse", "charge_point")
+            verification.shown(connection, plan.tenant.name, kind, since=since)
+            for kind in ("session", "evse", "charge_point")
         )
     # An energy that moved without a notification is not ours to know; all else is told.
     verdict.add(
@@ -273,9 +285,9 @@ def _check_state(plan: Plan, engine: Engine, client: Client, since: datetime, ve
     )
 
 
-def _differences(entity: str, ours: dict[int, tuple[object, ...]], theirs: dict[int, tuple[object, ...]]) -> list[str]:
+def _differences(kind: str, ours: dict[int, tuple[object, ...]], theirs: dict[int, tuple[object, ...]]) -> list[str]:
     return [
-        f"{entity} {one}: {_told(values)}, the tenant shows {_told(theirs.get(one, ('nothing',)))}"
+        f"{kind} {one}: {_told(values)}, the tenant shows {_told(theirs.get(one, ('nothing',)))}"
         for one, values in sorted(ours.items())
         if values != theirs.get(one)
     ]

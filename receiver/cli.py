@@ -12,7 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from ampeco.errors import ApiError
 from ampeco.tenants import TenantsError
 from migrations import MigrationError
-from receiver import forgetting, migrating, rebuilding, reconciling, replaying, resending, subscribing
+from receiver import erasing, migrating, rebuilding, reconciling, replaying, resending, subscribing
 from receiver.chaos_command import chaos
 from receiver.invocation import (
     database,
@@ -30,8 +30,8 @@ from receiver.supervisor import Supervisor
 from receiver.terminal import console
 from storage.database import DatabaseEncodingError
 from workers.broker import QUEUES
+from workers.erase import EraseError
 from workers.errors import cause
-from workers.forgetting import ForgetError
 from workers.rebuild import RebuildError
 from workers.settings import SettingsError
 from workers.sockets import address_of
@@ -50,7 +50,7 @@ def main() -> None:
     with ending_on_sigterm():
         try:
             app()
-        except (SettingsError, TenantsError, MigrationError, DatabaseEncodingError, RebuildError, ForgetError) as error:
+        except (SettingsError, TenantsError, MigrationError, DatabaseEncodingError, RebuildError, EraseError) as error:
             fail(str(error))
         except ApiError as error:
             fail(f"AMPECO: {error}")
@@ -124,10 +124,10 @@ def work(
 @app.command()
 def demo(
     seconds: Annotated[float | None, typer.Option(help="Stop by itself after this long; left out, at Ctrl-C.")] = None,
-    speed: Annotated[float, typer.Option(min=1, help="How much faster than real time the stand-in tenant lives.")] = 60,
+    speed: Annotated[float, typer.Option(min=1, help="How much faster than real time the simulator lives.")] = 60,
     data_dir: Annotated[Path | None, typer.Option(help="Where the embedded servers keep their data.")] = None,
 ) -> None:
-    """Show the whole path at work: a stand-in tenant, the service, and a live view of the database."""
+    """Show the whole path at work: a simulated tenant, the service, and a live view of the database."""
     from receiver.demo import run_demo
 
     run_demo(seconds=seconds, speed=speed, data_dir=data_dir)
@@ -141,8 +141,8 @@ app.command()(subscribing.subscriptions)
 app.command()(resending.resend)
 app.command()(reconciling.backfill)
 app.command()(reconciling.reconcile)
-app.command()(reconciling.truth)
+app.command()(reconciling.completeness)
 app.command()(chaos)
 app.command("replay")(replaying.replay_log)
 app.command()(rebuilding.rebuild)
-app.command()(forgetting.forget)
+app.command()(erasing.erase)

@@ -21,7 +21,7 @@ import psycopg
 from receiver.metrics import COMMIT_FAILURES, COMMIT_SECONDS, COMMITTED_TOGETHER, WAITING
 from storage.clock import clock
 from storage.database import connection_arguments, is_lost_connection
-from storage.inbox import Entry, Group, commit_groups
+from storage.inbox import CommitGroup, Entry, commit_groups
 from storage.partitions import make_partitions_async
 from storage.session import one_transaction, open_async_connection
 from workers.background import supervised_task
@@ -32,14 +32,14 @@ logger = get_logger(__name__)
 
 #: Most notifications of one commit: enough to spread its cost, few enough that the
 #: statement stays small and the next group does not wait long.
-MOST_ENTRIES = 500
+MAX_ENTRIES = 500
 
 #: Most body bytes of one commit, so that 500 bodies of a megabyte are not one statement.
-MOST_BYTES = 16 * 1024 * 1024
+MAX_BYTES = 16 * 1024 * 1024
 
 #: Waits between two tries while Postgres is away: soon at first, then once a second.
 FIRST_RETRY_SECONDS = 0.05
-LONGEST_RETRY_SECONDS = 1.0
+MAX_RETRY_SECONDS = 1.0
 
 #: For so long after a failed commit, without one that succeeded since, this process says that it cannot commit.
 #: Nothing may be left to try it with: a sender that was refused comes back later.
@@ -80,7 +80,7 @@ class GroupCommitter:
     def __init__(
         self,
         database_url: str,
-        on_commit: Callable[[Sequence[Group]], None],
+        on_commit: Callable[[Sequence[CommitGroup]], None],
         *,
         commit_timeout: timedelta,
         waiting_room: int,
@@ -183,7 +183,7 @@ class GroupCommitter:
     def _take(self) -> list[_Pending]:
         taken: list[_Pending] = []
         size = 0
-        while self._waiting and len(taken) < MOST_ENTRIES and size < MOST_BYTES:
+        while self._waiting and len(taken) < MAX_ENTRIES and size < MAX_BYTES:
             pending = self._waiting.popleft()
             if not pending.committed.done():  # its time may have run out
                 taken.append(pending)
@@ -212,7 +212,7 @@ class GroupCommitter:
                     await self._disconnect()
                 if not await self._mend(error, groups):
                     await asyncio.sleep(delay)
-                    delay = min(delay * 2, LONGEST_RETRY_SECONDS)
+                    delay = min(delay * 2, MAX_RETRY_SECONDS)
             else:
                 self._failure = None
                 break
@@ -233,7 +233,7 @@ class GroupCommitter:
                 pending.committed.set_result(None)
         self._on_commit(groups)
 
-    async def _mend(self, error: Exception, groups: Sequence[Group]) -> bool:
+    async def _mend(self, error: Exception, groups: Sequence[CommitGroup]) -> bool:
         """Remove the cause where it is ours to remove; returns whether to try again at once."""
         if isinstance(error, psycopg.errors.CheckViolation):
             return await self._find_partitions(groups)
@@ -241,10 +241,10 @@ class GroupCommitter:
             # What we read beside the body is a help, not a duty; the body itself always fits.
             for group in groups:
                 for entry in group.entries:
-                    entry.drop_hints()
+                    entry.drop_search_columns()
         return False
 
-    async def _find_partitions(self, groups: Sequence[Group]) -> bool:
+    async def _find_partitions(self, groups: Sequence[CommitGroup]) -> bool:
         """Make the partitions that are missing, and date again what is far from now; return whether to try at once.
 
         Everything that makes partitions ahead of time was down for a week, or Postgres's clock was set.
@@ -304,8 +304,8 @@ def _is_dated_now(entry: Entry) -> bool:
     return abs(clock.now() - entry.received_at) < FAR_FROM_NOW
 
 
-def _group_by_tenant(entries: Sequence[Entry]) -> list[Group]:
+def _group_by_tenant(entries: Sequence[Entry]) -> list[CommitGroup]:
     by_tenant: dict[str, list[Entry]] = {}
     for entry in entries:
         by_tenant.setdefault(entry.tenant, []).append(entry)
-    return [Group(tenant, own) for tenant, own in sorted(by_tenant.items())]
+    return [CommitGroup(tenant, own) for tenant, own in sorted(by_tenant.items())]

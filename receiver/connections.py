@@ -28,7 +28,7 @@ logger = get_logger(__name__)
 HEAD_LIMIT_BYTES = 32 * 1024
 
 #: Requests that a client may send ahead of the answers. AMPECO waits for each.
-MOST_PIPELINED = 16
+MAX_PIPELINED = 16
 
 #: How often connections are looked at; a client has at most this much more time.
 TICK_SECONDS = 1.0
@@ -46,24 +46,24 @@ class Clients:
 
     Parameters:
         connections: those that are open, kept by uvicorn.
-        most: how many may be open.
+        limit: how many may be open.
         request_seconds: how long a client may take over one request, and over reading an answer.
         keep_alive_seconds: how long a connection may stay without a request.
-        longest_request_bytes: on the wire, its head and all framing included.
+        max_request_bytes: on the wire, its head and all framing included.
     """
 
     def __init__(
         self,
         connections: set[Any],
         *,
-        most: int,
+        limit: int,
         request_seconds: float,
         keep_alive_seconds: float,
-        longest_request_bytes: int,
+        max_request_bytes: int,
     ) -> None:
-        self.longest_request_bytes = longest_request_bytes
+        self.max_request_bytes = max_request_bytes
         self._connections = connections
-        self._most = most
+        self._limit = limit
         self._request_seconds = request_seconds
         self._keep_alive_seconds = keep_alive_seconds
         self._looked_at = 0.0
@@ -71,7 +71,7 @@ class Clients:
 
     def came(self, loop: asyncio.AbstractEventLoop) -> None:
         """A connection was opened: make room if it is one too many, and keep an eye on it."""
-        if len(self._connections) > self._most:
+        if len(self._connections) > self._limit:
             self._make_room()
         if self._timer is None:
             self._looked_at = loop.time()
@@ -82,7 +82,7 @@ class Clients:
         waiting = [one for one in self._connections if one.waits_since is not None]
         waiting.sort(key=lambda one: one.waits_since)
         # The newest is the one that has just come.
-        leaving = waiting[: max(self._most // LEAVING_PART, 1)][: len(waiting) - 1]
+        leaving = waiting[: max(self._limit // LEAVING_PART, 1)][: len(waiting) - 1]
         for one in leaving:
             one.cut("crowded")
         if leaving:
@@ -137,7 +137,7 @@ class GuardedProtocol(PlainHttpProtocol):
         if has_head and not cycle.more_body:
             self.waits_since = None
             self.is_amid = False
-            if len(self.pipeline) > MOST_PIPELINED:
+            if len(self.pipeline) > MAX_PIPELINED:
                 self.cut("pipelined")
             return
         if not self.is_amid:
@@ -146,7 +146,7 @@ class GuardedProtocol(PlainHttpProtocol):
             self._received_bytes = 0  # what came first may hold the end of the request before
             return
         self._received_bytes += len(data)
-        if self._received_bytes > (self._clients.longest_request_bytes if has_head else HEAD_LIMIT_BYTES):
+        if self._received_bytes > (self._clients.max_request_bytes if has_head else HEAD_LIMIT_BYTES):
             self.cut("long" if has_head else "long head")
 
     def on_response_complete(self) -> None:
@@ -199,11 +199,11 @@ def _clients_of(server: ServerState) -> Clients:
         settings = load_settings()
         _all_clients[server] = Clients(
             server.connections,
-            most=make_files(settings),
+            limit=make_files(settings),
             request_seconds=settings.request_timeout.total_seconds(),
             keep_alive_seconds=settings.keep_alive.total_seconds(),
             # Chunks of a sensible size double nothing.
-            longest_request_bytes=2 * settings.body_limit_bytes + HEAD_LIMIT_BYTES,
+            max_request_bytes=2 * settings.body_limit_bytes + HEAD_LIMIT_BYTES,
         )
     return _all_clients[server]
 
@@ -221,6 +221,6 @@ def make_files(settings: Settings) -> int:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     if soft == resource.RLIM_INFINITY or soft >= needed:
         return settings.connections
-    most = max(soft - OTHER_FILES, 1)
-    logger.warning("fewer connections than configured: raise the limit of open files", files=soft, connections=most)
-    return most
+    limit = max(soft - OTHER_FILES, 1)
+    logger.warning("fewer connections than configured: raise the limit of open files", files=soft, connections=limit)
+    return limit

@@ -1,4 +1,4 @@
-"""``ampeco-receiver demo``: a stand-in tenant, the whole service, and a live view of the database."""
+"""``ampeco-receiver demo``: a simulated tenant, the whole service, and a live view of the database."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from receiver.embedded import embedded_servers, own_folder
 from receiver.invocation import database
 from receiver.live import LiveView
 from receiver.service import bring_up_to_date, service_children
-from receiver.subscribing import subscribe_and_claim
+from receiver.subscribing import subscribe_and_manage
 from receiver.supervisor import Child, Supervisor, module_command
 from receiver.terminal import console
 from storage.subscriptions import locked
@@ -68,18 +68,18 @@ def run_demo(*, seconds: float | None, speed: float, data_dir: Path | None) -> N
         "RECEIVER_HOST": "127.0.0.1",
         "RECEIVER_PUBLIC_URL": scene.receiver_url,
         "RECEIVER_PORT": scene.receiver_url.rpartition(":")[2],
-        "RECEIVER_OPERATOR_PORT": "0",
+        "RECEIVER_ADMIN_PORT": "0",
         # All that it calls is on this machine, which no proxy knows.
         "NO_PROXY": "127.0.0.1",
         "no_proxy": "127.0.0.1",
     }
     configure_logging("auto", "warning", process="demo")
-    console.print(f"Starting the stand-in tenant and the service; their log is {scene.log}")
+    console.print(f"Starting the simulator and the service; their log is {scene.log}")
     settings = load_settings().model_copy(update={"data_dir": settings.data_dir})
     with embedded_servers(settings) as ready, scene.log.open("wb") as log:
         bring_up_to_date(ready)
         simulator = Child(
-            "stand-in tenant",
+            "simulator",
             module_command("simulator", "run", "--port", scene.api_url.rpartition(":")[2], "--speed", str(speed)),
         )
         supervisor = Supervisor(
@@ -105,7 +105,7 @@ def _show(stop: threading.Event, settings: Settings, scene: Scene, seconds: floa
         locked(engine, tenant.name) as lock,
     ):
         assert lock is not None, "nobody else knows of this tenant"
-        subscribe_and_claim(lock, client, tenant, callback_url(scene.receiver_url, tenant.name))
+        subscribe_and_manage(lock, client, tenant, callback_url(scene.receiver_url, tenant.name))
     deadline = None if seconds is None else time.monotonic() + seconds
     with LiveView(scene.tenant, settings.required_database_url()) as view:
         view.watch(stop, deadline)

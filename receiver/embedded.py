@@ -31,7 +31,7 @@ from receiver.embedded_postgres import SOCKET, PostgresServer
 from workers.settings import Settings, SettingsError
 
 #: A Unix socket's path has at most 107 bytes on Linux, 103 on macOS.
-LONGEST_SOCKET_PATH = 100
+MAX_SOCKET_PATH = 100
 
 REDIS_SOCKET = "redis.sock"
 
@@ -175,7 +175,7 @@ def _socket_directory(directory: Path, name: str, owner: int | None = None) -> P
         name: the socket's.
         owner: the user who runs the server, where that is not ours.
     """
-    if len(f"{directory}/{name}".encode()) <= LONGEST_SOCKET_PATH and _PLAIN_PATH.fullmatch(str(directory)):
+    if len(f"{directory}/{name}".encode()) <= MAX_SOCKET_PATH and _PLAIN_PATH.fullmatch(str(directory)):
         return directory
     digest = hashlib.sha256(str(directory).encode()).hexdigest()[:16]
     uid = os.geteuid() if owner is None else owner

@@ -15,7 +15,7 @@ from workers.background import supervised_task
 from workers.clock_watch import ClockWatch
 from workers.errors import cause
 from workers.logs import get_logger
-from workers.resend import want_after
+from workers.resend import request_after
 
 logger = get_logger(__name__)
 
@@ -55,7 +55,7 @@ class Heartbeat:
         with self._engine.begin() as connection:
             clock.measure(connection)
             outage = beat(connection)
-            wanted = 0 if outage is None else want_after(connection, self._tenants, outage)
+            wanted = 0 if outage is None else request_after(connection, self._tenants, outage)
         self._clocks.look()
         if outage is not None:
             logger.warning(

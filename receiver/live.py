@@ -134,9 +134,9 @@ def _states(title: str, counts: dict[str, int]) -> Table:
     table.add_column(min_width=24)
     table.add_column(justify="right", min_width=4)
     table.add_column()
-    most = max(counts.values(), default=1)
+    longest = max(counts.values(), default=1)
     for status, count in counts.items():
-        bar = Text("█" * max(1, round(BAR_WIDTH * count / most)), style=_COLOURS.get(status, "white"))
+        bar = Text("█" * max(1, round(BAR_WIDTH * count / longest)), style=_COLOURS.get(status, "white"))
         table.add_row(status.replace("_", " "), str(count), bar)
     return table
 

@@ -34,7 +34,7 @@ class Notifications:
     def __init__(self, acceptor: Acceptor, bodies: Bodies) -> None:
         self._acceptor = acceptor
         self._bodies = bodies
-        self._limit = bodies.longest_bytes
+        self._limit = bodies.max_bytes
         self._accepted: dict[str, Counter] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -60,7 +60,7 @@ class Notifications:
         except TooManyError:
             await self._refuse(send, "overloaded", 503, "Too many long bodies are being read; send it again.")
         except UnverifiedError:
-            await self._refuse(send, "unauthorised", 401, "The signature does not verify.")
+            await self._refuse(send, "unauthorized", 401, "The signature does not verify.")
         except OverloadedError:
             await self._refuse(send, "overloaded", 503, _OVERLOADED)
         except NotCommittedError:

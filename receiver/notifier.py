@@ -14,7 +14,7 @@ from uuid import UUID
 from dramatiq import Broker
 
 from receiver.metrics import WAKEUPS_DROPPED
-from storage.inbox import Group
+from storage.inbox import CommitGroup
 from workers.background import supervised_thread
 from workers.broker import apply_message
 from workers.errors import cause
@@ -23,13 +23,13 @@ from workers.logs import get_logger
 logger = get_logger(__name__)
 
 #: More than this many wake-ups behind, Redis is down or hopelessly slow: leave it to the sweep.
-MOST_WAITING = 1_000
+MAX_WAITING = 1_000
 
 
 #: A message wakes a worker for every open batch, so the batches that are committed while the
 #: last wake-up is this young share the next one. An idle receiver sends at once. Sending
 #: one for each costs a busy receiver a third of its throughput.
-LEAST_INTERVAL_SECONDS = 0.02
+MIN_INTERVAL_SECONDS = 0.02
 
 
 class Notifier:
@@ -37,7 +37,7 @@ class Notifier:
 
     def __init__(self, broker: Broker) -> None:
         self._broker = broker
-        self._waiting: queue.Queue[UUID | None] = queue.Queue(MOST_WAITING)
+        self._waiting: queue.Queue[UUID | None] = queue.Queue(MAX_WAITING)
         self._thread = supervised_thread("notifier", self._run)
 
     def start(self) -> None:
@@ -48,7 +48,7 @@ class Notifier:
         self._waiting.put(None)
         self._thread.join()
 
-    def notify(self, groups: Sequence[Group]) -> None:
+    def notify(self, groups: Sequence[CommitGroup]) -> None:
         """Wake workers for committed groups; never waits."""
         for group in groups:
             try:
@@ -68,7 +68,7 @@ class Notifier:
             failing = now_failing
             if stopping:
                 return
-            time.sleep(LEAST_INTERVAL_SECONDS)
+            time.sleep(MIN_INTERVAL_SECONDS)
 
     def _send(self, batch_id: UUID) -> str | None:
         """Send a wake-up; returns why it could not be sent, None where it was."""

@@ -40,7 +40,7 @@ def is_alive(host: str, port: int) -> bool:
 def main(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
     """Ask the process that these settings describe; returns the exit code."""
     if arguments == ["work"]:
-        host, port = environment.get("RECEIVER_OPERATOR_HOST", "127.0.0.1"), environment["RECEIVER_WORK_METRICS_PORT"]
+        host, port = environment.get("RECEIVER_ADMIN_HOST", "127.0.0.1"), environment["RECEIVER_WORK_METRICS_PORT"]
     else:
         host, port = environment.get("RECEIVER_HOST", "127.0.0.1"), environment.get("RECEIVER_PORT", "8080")
     return 0 if is_alive(host, int(port)) else 1

@@ -33,7 +33,7 @@ class Stop(threading.Event):
 
 @contextmanager
 def until_told_to_stop() -> Iterator[Stop]:
-    """An event that Ctrl-C and SIGTERM set, so that the bite in hand is finished first."""
+    """An event that Ctrl-C and SIGTERM set, so that the chunk in hand is finished first."""
     stop = Stop()
     numbers = (signal.SIGINT, signal.SIGTERM)
     before = [signal.signal(number, stop.on_signal) for number in numbers]

@@ -49,10 +49,10 @@ def receiver_readiness(engine: Engine, redis_client: redis.Redis, committer: Gro
     )
 
 
-def operators_readiness(
+def admin_readiness(
     engine: Engine, redis_client: redis.Redis, counters: Callable[[], CollectorRegistry], waiting_room: int
 ) -> Readiness:
-    """Return the checks for the operators' page, which may stand beside several processes that accept.
+    """Return the checks for the admin page, which may stand beside several processes that accept.
 
     Parameters:
         counters: the metrics of all those processes.

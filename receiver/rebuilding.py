@@ -16,7 +16,7 @@ from storage.replay import count
 from workers.rebuild import Comparison, alone, began_at, compare, fold_log, scope_of, swap
 
 #: Values of an example that are shown; a session has fifty columns.
-MOST_CHANGES = 6
+MAX_CHANGES = 6
 
 
 def rebuild(
@@ -79,7 +79,7 @@ def _tell(found: Comparison) -> None:
 
 def _spell(example: Difference) -> str:
     if example.what == "different":
-        shown = [f"{name} {live} → {rebuilt}" for name, (live, rebuilt) in list(example.changes.items())[:MOST_CHANGES]]
+        shown = [f"{name} {live} → {rebuilt}" for name, (live, rebuilt) in list(example.changes.items())[:MAX_CHANGES]]
         more = len(example.changes) - len(shown)
         told = ", ".join([*shown, f"{more} more"] if more else shown) or "raw JSON"
         return f"  {example.table} {example.key}: {told}"

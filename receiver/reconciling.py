@@ -1,4 +1,4 @@
-"""The commands that compare the tenant with the database: ``backfill``, ``reconcile`` and ``truth``."""
+"""The commands that compare the tenant with the database: ``backfill``, ``reconcile`` and ``completeness``."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from sqlalchemy import Engine
 
+from receiver.completeness_tables import call_quota_table, completeness_table, headline, trouble_lines
 from receiver.invocation import TenantOption, chosen_tenants, database, require_migrated, running
 from receiver.terminal import age, console, errors
 from receiver.times import time_option
-from receiver.truth_tables import budget_table, headline, trouble_lines, truth_table
-from storage import backfills, walks
-from storage.truth import truth as truth_of
+from storage import backfills, sync_runs
+from storage.completeness import completeness as completeness_of
+from storage.sync_runs import Purpose, SyncRun
 from storage.usage import spent
-from storage.walks import Purpose, Walk
-from workers.budget import HeldBackError
 from workers.context import Context, create_context
 from workers.logs import get_logger
+from workers.rate_limit import CallDeferredError
+from workers.reconcile import TokenRefusedError, steps
 from workers.settings import Settings
-from workers.walk import TokenRefusedError, steps
-from workers.walk_schedule import listed, since
+from workers.sync_schedule import listed, since
 
 logger = get_logger(__name__)
 
-#: How often a walk that another process has in hand is looked at again.
+#: How often a sync run that another process has in hand is looked at again.
 HELD_INTERVAL_SECONDS = 2.0
 
 SINCE = time_option("--since", "Only what changed at this time or later; left out, everything")
@@ -51,38 +51,38 @@ def backfill(
             return backfills.request(connection, name, changed_since, again=again)
 
     with running("backfill") as settings:
-        _walk_all(settings, tenant, "backfill", lambda *_: changed_since, request)
+        _sync_all(settings, tenant, "backfill", lambda *_: changed_since, request)
 
 
 def reconcile(
     tenant: TenantOption = None,
-    whole: Annotated[
-        bool, typer.Option("--whole", help="Compare everything, which also notices what was deleted.")
+    full: Annotated[
+        bool, typer.Option("--full", help="Compare everything, which also notices what was deleted.")
     ] = False,
 ) -> None:
     """Compare now what changed since the last time, and heal the differences."""
 
     def changed_since(engine: Engine, name: str, kind: str) -> datetime | None:
         with engine.begin() as connection:
-            cursor = walks.cursors(connection, [name]).get((name, kind))
-        return None if whole else since(kind, cursor)
+            cursor = sync_runs.cursors(connection, [name]).get((name, kind))
+        return None if full else since(kind, cursor)
 
     with running("reconcile") as settings:
-        _walk_all(settings, tenant, "reconcile", changed_since, lambda *_: None)
+        _sync_all(settings, tenant, "reconcile", changed_since, lambda *_: None)
 
 
-def truth(
+def completeness(
     tenant: TenantOption = None,
     days: Annotated[float, typer.Option(min=0.01, help="How far back to look.")] = 7,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
 ) -> None:
     """Show how complete the database is: what AMPECO never told, how far behind we were, what was healed."""
     during = timedelta(days=days)
-    with running("truth") as settings, database(settings) as engine:
+    with running("completeness") as settings, database(settings) as engine:
         require_migrated(settings)
         names = chosen_tenants(settings, tenant)
         with engine.connect() as connection:
-            rows = truth_of(connection, names, during)
+            rows = completeness_of(connection, names, during)
             calls = spent(connection, names, during)
     if as_json:
         document = {
@@ -98,14 +98,14 @@ def truth(
     for name in names:
         console.print(headline(name, [row for row in rows if row.tenant == name], during))
     if rows:
-        console.print(truth_table(rows))
+        console.print(completeness_table(rows))
     for line in trouble_lines(rows):
         console.print(line, style="yellow", markup=False, highlight=False, soft_wrap=True)
-    console.print(budget_table(calls))
+    console.print(call_quota_table(calls))
 
 
 class _Shown:
-    """Tells how far a walk is: a bar on a terminal, log lines elsewhere."""
+    """Tells how far a sync run is: a bar on a terminal, log lines elsewhere."""
 
     def __init__(self) -> None:
         self._progress = Progress(
@@ -132,23 +132,23 @@ class _Shown:
         self._began = time.monotonic()
         self._task = self._progress.add_task(what, total=total, rate="", note="")
 
-    def advance(self, walk: Walk) -> None:
-        rate = walk.found.compared / max(time.monotonic() - self._began, 0.001)
-        self._progress.update(self._task, completed=walk.found.compared, rate=f"{rate:,.0f}/s", note="")
+    def advance(self, run: SyncRun) -> None:
+        rate = run.stats.compared / max(time.monotonic() - self._began, 0.001)
+        self._progress.update(self._task, completed=run.stats.compared, rate=f"{rate:,.0f}/s", note="")
         if self._progress.disable:
             logger.info(
                 "page read",
-                tenant=walk.tenant,
-                kind=walk.kind,
-                pages=walk.pages,
-                compared=walk.found.compared,
-                missing=walk.found.missing,
-                stale=walk.found.stale,
+                tenant=run.tenant,
+                kind=run.kind,
+                pages=run.pages,
+                compared=run.stats.compared,
+                missing=run.stats.missing,
+                stale=run.stats.stale,
                 per_second=round(rate, 1),
             )
 
-    def end(self, walk: Walk) -> None:
-        self._progress.update(self._task, total=walk.found.compared, completed=walk.found.compared, note="")
+    def end(self, run: SyncRun) -> None:
+        self._progress.update(self._task, total=run.stats.compared, completed=run.stats.compared, note="")
 
     def give_up(self, why: str) -> None:
         self._progress.update(self._task, note=f"not read: {why}")
@@ -156,13 +156,13 @@ class _Shown:
     def wait(self, seconds: float, why: str) -> None:
         self._progress.update(self._task, note=f"waits {age(seconds)}: {why}")
         if self._progress.disable:
-            logger.warning("walk waits", seconds=round(seconds, 1), why=why)
+            logger.warning("sync run waits", seconds=round(seconds, 1), why=why)
         time.sleep(seconds)
 
 
 @dataclass(frozen=True, slots=True)
 class _Task:
-    """One listing that a command is to walk; ``requested_at`` is None where no request spans several runs."""
+    """One listing that a command is to run through; ``requested_at`` is None where no request spans several runs."""
 
     tenant: str
     kind: str
@@ -170,21 +170,21 @@ class _Task:
     changed_since: datetime | None
     requested_at: datetime | None
 
-    def is_done_by(self, walk: Walk) -> bool:
-        """Whether a walk that ended is this task's, and not one that another command or a worker had left."""
+    def is_done_by(self, run: SyncRun) -> bool:
+        """Whether a sync run that ended is this task's, and not one that another command or a worker had left."""
         if self.requested_at is not None:
-            return walk.finished and walk.requested_at == self.requested_at
-        return walk.finished and (walk.purpose, walk.changed_since) == (self.purpose, self.changed_since)
+            return run.finished and run.requested_at == self.requested_at
+        return run.finished and (run.purpose, run.changed_since) == (self.purpose, self.changed_since)
 
 
-def _walk_all(
+def _sync_all(
     settings: Settings,
     only: str | None,
     purpose: Purpose,
     changed_since: Callable[[Engine, str, str], datetime | None],
     request: Callable[[Engine, str], datetime | None],
 ) -> None:
-    """Walk the listings of every kind of the chosen tenants, and end with what could not be read, and why.
+    """SyncRun the listings of every kind of the chosen tenants, and end with what could not be read, and why.
 
     Parameters:
         changed_since: what to ask a listing for, by engine, tenant and kind.
@@ -192,19 +192,19 @@ def _walk_all(
     """
     require_migrated(settings)
     left: list[str] = []
-    with create_context(settings, process=purpose, longest_wait_seconds=math.inf) as context, _Shown() as shown:
+    with create_context(settings, process=purpose, max_wait_seconds=math.inf) as context, _Shown() as shown:
         for name in chosen_tenants(settings, only):
             requested_at = request(context.engine, name)
             read_before = 0
             for kind in listed():
                 since = changed_since(context.engine, name, kind)
                 try:
-                    read_before += not _walk(context, _Task(name, kind, purpose, since, requested_at), shown)
+                    read_before += not _run(context, _Task(name, kind, purpose, since, requested_at), shown)
                 except TokenRefusedError as refused:
                     shown.give_up(refused.why)
                     left.append(f"{name} from {kind} on ({refused.why})")
                     break
-                except HeldBackError as held:
+                except CallDeferredError as held:
                     shown.give_up(held.why)
                     left.append(f"{kind} of {name} ({held.why})")
             if read_before and requested_at is not None:
@@ -218,14 +218,14 @@ def _walk_all(
         unread = f"Done, but not read to the end: {'; '.join(left)}. Run the command again to read what is left."
         console.print(unread, style="red", markup=False, highlight=False, soft_wrap=True)
         raise typer.Exit(1)
-    console.print("Done. `ampeco-receiver truth` tells what was found.")
+    console.print("Done. `ampeco-receiver completeness` tells what was found.")
 
 
-def _walk(context: Context, task: _Task, shown: _Shown) -> bool:
-    """Walk one listing to its end, first to the end of a walk that was left; returns False if that was done before.
+def _run(context: Context, task: _Task, shown: _Shown) -> bool:
+    """Run through one listing, first to the end of a sync run that was left; return False if that was done before.
 
     Raises:
-        HeldBackError: AMPECO refused the listing, or failed it.
+        CallDeferredError: AMPECO refused the listing, or failed it.
     """
     if _is_done(context, task):
         return False
@@ -233,7 +233,7 @@ def _walk(context: Context, task: _Task, shown: _Shown) -> bool:
     shown.begin(f"{task.tenant}: {task.kind}", total)
     while True:
         with context.engine.begin() as connection:
-            walk = walks.begin(
+            run = sync_runs.begin(
                 connection,
                 task.tenant,
                 task.kind,
@@ -242,21 +242,21 @@ def _walk(context: Context, task: _Task, shown: _Shown) -> bool:
                 requested_at=task.requested_at,
                 at_once=True,
             )
-        if walk is None:
+        if run is None:
             shown.wait(HELD_INTERVAL_SECONDS, "another process reads it, or was killed a moment ago")
         else:
             # A person waits, and may have just given the permission: a kind that was refused is asked for once.
-            for _ in steps(context, walk, reason=task.purpose, wait=shown.wait, heeds_refusal=False):
-                shown.advance(walk)
-            if task.is_done_by(walk):
-                shown.end(walk)
+            for _ in steps(context, run, reason=task.purpose, wait=shown.wait, heeds_forbidden=False):
+                shown.advance(run)
+            if task.is_done_by(run):
+                shown.end(run)
                 return True
         if _is_done(context, task):  # by the process that had it in hand
             return True
 
 
 def _is_done(context: Context, task: _Task) -> bool:
-    """Whether the walk of the task's request came to its end, in whichever process."""
+    """Whether the sync run of the task's request came to its end, in whichever process."""
     if task.requested_at is None:
         return False
     with context.engine.connect() as connection:
@@ -266,4 +266,4 @@ def _is_done(context: Context, task: _Task) -> bool:
 def _estimate(context: Context, tenant: str, kind: str) -> int | None:
     """How many there are, as far as we know; None where we know of none."""
     with context.engine.connect() as connection:
-        return walks.stored(connection, tenant, kind) or None
+        return sync_runs.stored(connection, tenant, kind) or None

@@ -117,8 +117,8 @@ def _replay(engine: Engine, scope: Scope, stop: threading.Event) -> None:
 
 def _tell(scope: Scope, total: Replayed, *, stopped: bool) -> None:
     told = [f"{total.applied:,} applied", f"{total.ignored:,} ignored", f"{total.failed:,} failed"]
-    if total.mended:
-        told.append(f"{total.mended:,} of them set aside before")
+    if total.repaired:
+        told.append(f"{total.repaired:,} of them set aside before")
     told.append(f"{total.reads:,} entities marked for a read")
     console.print(f"{scope.tenant}: {', '.join(told)}.", soft_wrap=True, highlight=False)
     if stopped:

@@ -12,7 +12,7 @@ from receiver.terminal import console
 from receiver.times import time_option
 from storage import resends
 from storage.resends import Resend
-from storage.subscriptions import Claim, claims
+from storage.subscriptions import ManagedSubscription, managed_subscriptions
 from workers.context import Context, create_context
 from workers.resend import ask
 
@@ -29,20 +29,22 @@ def resend(since: SinceOption = None, tenant: TenantOption = None) -> None:
         names = chosen_tenants(settings, tenant)
         with create_context(settings, process="resend") as context:
             with context.engine.begin() as connection:
-                found = claims(connection, names)
-            accepted = [_one(context, claim, since) for claim in found]
-    for name in sorted({*names} - {claim.tenant for claim in found}):
+                found = managed_subscriptions(connection, names)
+            accepted = [_one(context, subscription, since) for subscription in found]
+    for name in sorted({*names} - {subscription.tenant for subscription in found}):
         console.print(f"{name}: no subscription is ours; `ampeco-receiver subscribe` makes one")
     if not found or not all(accepted):
         raise typer.Exit(1)
 
 
-def _one(context: Context, claim: Claim, since: datetime | None) -> bool:
+def _one(context: Context, subscription: ManagedSubscription, since: datetime | None) -> bool:
     """Ask for one subscription and say what came of it; returns whether AMPECO accepted."""
     with context.engine.begin() as connection:
-        wanted = resends.want(connection, claim, "person", since)
-    made = ask(context, claim.tenant, claim.callback_url, claim) or wanted
-    console.print(f"{claim.tenant}: subscription {claim.subscription_id}: {_outcome(made)}", soft_wrap=True)
+        wanted = resends.request_resend(connection, subscription, "manual", since)
+    made = ask(context, subscription.tenant, subscription.callback_url, subscription) or wanted
+    console.print(
+        f"{subscription.tenant}: subscription {subscription.subscription_id}: {_outcome(made)}", soft_wrap=True
+    )
     return made.state == "asked"
 
 

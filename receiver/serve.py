@@ -11,9 +11,9 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.supervisors import Multiprocess
 
+from receiver.admin_app import admin_listening
 from receiver.app import create_app
 from receiver.connections import GuardedProtocol
-from receiver.operators import operators_listening
 from receiver.orphans import leave_with_parent
 from workers.logs import configure_logging
 from workers.settings import Settings, load_settings
@@ -73,7 +73,7 @@ def serve(settings: Settings, *, processes: int = 1, factory: str = "receiver.se
         sockets = bind(settings.host, settings.port, setting="RECEIVER_PORT")
         for listener in sockets:
             stack.enter_context(listener)
-        stack.enter_context(operators_listening(settings))
+        stack.enter_context(admin_listening(settings))
         if processes > 1:
             Multiprocess(config, sockets).run()
         else:

@@ -16,22 +16,22 @@ from sqlalchemy import Connection
 
 from receiver.invocation import database, require_migrated, running
 from receiver.status_tables import (
+    forbidden_table,
     overview_table,
     pending_lines,
     process_table,
     queue_table,
-    refusal_table,
     trouble_table,
     unknown_table,
 )
 from receiver.terminal import console
 from receiver.watch_tables import resend_lines, token_table, watch_table
 from receiver.watching import Watched, watched
-from storage.drift import Unknown, unknown
+from storage.forbidden_kinds import ForbiddenKind, forbidden_kinds
 from storage.overview import TenantOverview, Trouble, overview, troubles
 from storage.processes import ListedProcess, list_processes
-from storage.refusals import Refusal, refusals
 from storage.retention import complete_since
+from storage.unknown_fields import UnknownName, unknown
 from workers.broker import QUEUES, create_broker, create_redis
 from workers.clock_watch import ClockOffset, wrong_clocks
 from workers.errors import cause
@@ -62,8 +62,8 @@ class _Stored:
     processes: Sequence[ListedProcess]
     watch: Watched
     troubles: Sequence[Trouble]
-    refusals: Sequence[Refusal]
-    unknown: Sequence[Unknown]
+    forbidden_kinds: Sequence[ForbiddenKind]
+    unknown: Sequence[UnknownName]
     log_complete_since: datetime | None
 
 
@@ -73,7 +73,7 @@ def _read_stored(connection: Connection, settings: Settings) -> _Stored:
         processes=list_processes(connection),
         watch=watched(connection, settings.tenants),
         troubles=troubles(connection),
-        refusals=refusals(connection),
+        forbidden_kinds=forbidden_kinds(connection),
         unknown=unknown(connection),
         log_complete_since=complete_since(connection),
     )
@@ -115,7 +115,7 @@ def _document(stored: _Stored, cached: _Cached) -> dict[str, Any]:
         "wrong_clocks": [asdict(wrong) for wrong in cached.wrong_clocks],
         "paused": {name: {"seconds": left, "reason": why} for name, (left, why) in cached.pauses.items()},
         "troubles": [asdict(trouble) for trouble in stored.troubles],
-        "refusals": [asdict(refusal) for refusal in stored.refusals],
+        "forbidden_kinds": [asdict(forbidden) for forbidden in stored.forbidden_kinds],
         "unknown": [asdict(name) for name in stored.unknown],
         "log_complete_since": stored.log_complete_since,
     } | stored.watch.document()
@@ -148,7 +148,7 @@ def _parts(stored: _Stored, cached: _Cached) -> Iterator[tuple[Table | str, str]
     yield watch_table(stored.watch), ""
     yield token_table(stored.watch.tokens), ""
     yield from ((line, "") for line in resend_lines(stored.watch.resends))
-    yield refusal_table(stored.refusals), ""
+    yield forbidden_table(stored.forbidden_kinds), ""
     yield trouble_table(stored.troubles), ""
     yield unknown_table(stored.unknown), ""
     if stored.log_complete_since is not None:

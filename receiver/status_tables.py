@@ -9,10 +9,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from receiver.terminal import age
-from storage.drift import Unknown
+from storage.forbidden_kinds import ForbiddenKind
 from storage.overview import TenantOverview, Trouble
 from storage.processes import ListedProcess
-from storage.refusals import Refusal
+from storage.unknown_fields import UnknownName
 
 
 def overview_table(tenants: Sequence[TenantOverview], pauses: dict[str, tuple[float, str]]) -> Table:
@@ -99,7 +99,7 @@ def trouble_table(troubles: Sequence[Trouble]) -> Table:
     return table
 
 
-def refusal_table(refusals: Sequence[Refusal]) -> Table:
+def forbidden_table(forbidden_kinds: Sequence[ForbiddenKind]) -> Table:
     """What tokens may not read: an administrator of the tenant has to grant it."""
     table = Table(title="Refused by AMPECO (403)", title_justify="left")
     table.add_column("Tenant", overflow="fold")
@@ -108,19 +108,19 @@ def refusal_table(refusals: Sequence[Refusal]) -> Table:
     table.add_column("Since")
     table.add_column("Asked again at")
     table.add_column("Answer", overflow="fold")
-    for refusal in refusals:
+    for forbidden in forbidden_kinds:
         table.add_row(
-            refusal.tenant,
-            refusal.kind,
-            f"{refusal.waiting:,}",
-            f"{refusal.first_refused_at:%Y-%m-%d %H:%M}",
-            f"{refusal.ask_again_at:%H:%M}",
-            refusal.error,
+            forbidden.tenant,
+            forbidden.kind,
+            f"{forbidden.waiting:,}",
+            f"{forbidden.first_refused_at:%Y-%m-%d %H:%M}",
+            f"{forbidden.ask_again_at:%H:%M}",
+            forbidden.error,
         )
     return table
 
 
-def unknown_table(unknown: Sequence[Unknown]) -> Table:
+def unknown_table(unknown: Sequence[UnknownName]) -> Table:
     """What AMPECO sends that this release does not know, or cannot read."""
     table = Table(title="Sent by AMPECO, and unknown to this release", title_justify="left")
     table.add_column("Tenant", overflow="fold")

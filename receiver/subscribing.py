@@ -1,6 +1,6 @@
 """The commands about subscriptions: ``subscribe``, ``unsubscribe`` and ``subscriptions``.
 
-What ``subscribe`` makes is noted in the database: from then on the guardian watches it.
+What ``subscribe`` makes is noted in the database: from then on the monitor watches it.
 """
 
 from __future__ import annotations
@@ -19,34 +19,36 @@ from ampeco.tenants import Tenant
 from receiver.invocation import TenantOption, chosen_tenants, database, require_migrated, running
 from receiver.reconciling import backfill
 from receiver.terminal import console
-from storage import subscriptions as claims
+from storage import subscriptions as store
 from storage.subscriptions import SubscriptionLock, locked
 from workers import subscriptions as logic
 from workers.settings import Settings, SettingsError, load_settings
 from workers.subscriptions import Result, callback_url
 
-#: How long a command waits for the guardian, which may be looking at the same subscriptions.
+#: How long a command waits for the monitor, which may be looking at the same subscriptions.
 LOCK_WAIT_SECONDS = 60.0
 
 UrlOption = Annotated[
     str | None,
     typer.Option("--public-url", help="How AMPECO reaches the receiver; left out, RECEIVER_PUBLIC_URL."),
 ]
-AnewOption = Annotated[
+ReplaceOption = Annotated[
     bool,
     typer.Option(
-        "--anew", help="Make a new one, then remove the older: AMPECO signs with the token that made a subscription."
+        "--replace", help="Make a new one, then remove the older: AMPECO signs with the token that made a subscription."
     ),
 ]
 
 
-def subscribe(tenant: TenantOption = None, public_url: UrlOption = None, anew: AnewOption = False) -> None:
+def subscribe(
+    tenant: TenantOption = None, public_url: UrlOption = None, replace_existing: ReplaceOption = False
+) -> None:
     """Make sure each tenant has exactly one subscription that calls us, and have it watched from now on."""
     new: list[str] = []
     with _session("subscribe", tenant, public_url) as session:
         for configured, client, url in session.tenants:
             with session.locked(configured) as lock:
-                result = subscribe_and_claim(lock, client, configured, url, anew=anew)
+                result = subscribe_and_manage(lock, client, configured, url, replace_existing=replace_existing)
             disabled = "; AMPECO says that it is disabled" if result.is_disabled else ""
             console.print(
                 f"{configured.name}: subscription {result.subscription_id} {result.action}, {url},"
@@ -55,7 +57,7 @@ def subscribe(tenant: TenantOption = None, public_url: UrlOption = None, anew: A
             )
             for removed in result.removed:
                 console.print(f"{configured.name}: further subscription {removed} for the same URL removed")
-            if result.action == "created" and not anew:
+            if result.action == "created" and not replace_existing:
                 new.append(configured.name)
     for name in new:
         _offer_backfill(name)
@@ -71,27 +73,31 @@ def _offer_backfill(tenant: str) -> None:
         console.print(f"{tenant}: `ampeco-receiver backfill --tenant {tenant}` reads what AMPECO has already.")
 
 
-def subscribe_and_claim(
-    lock: SubscriptionLock, client: Client, tenant: Tenant, url: str, *, anew: bool = False
+def subscribe_and_manage(
+    lock: SubscriptionLock, client: Client, tenant: Tenant, url: str, *, replace_existing: bool = False
 ) -> Result:
     """Make the subscription what it should be, and note it as ours."""
 
-    def claim(subscription_id: int) -> None:
+    def manage(subscription_id: int) -> None:
         with lock.begin() as connection:
-            claims.claim(connection, tenant.name, url, subscription_id)
+            store.manage(connection, tenant.name, url, subscription_id)
 
-    if anew:
-        return logic.replace(client, tenant, url, created=claim)
-    known = claimed_id(lock, tenant.name, url)
+    if replace_existing:
+        return logic.replace(client, tenant, url, created=manage)
+    known = managed_id(lock, tenant.name, url)
     result = logic.subscribe(client, tenant, url, known, before_create=lock.prove)
-    claim(result.subscription_id)
+    manage(result.subscription_id)
     return result
 
 
-def claimed_id(lock: SubscriptionLock, tenant: str, url: str) -> int | None:
+def managed_id(lock: SubscriptionLock, tenant: str, url: str) -> int | None:
     """The id of the subscription that is noted as ours."""
     with lock.begin() as connection:
-        found = [claim for claim in claims.claims(connection, [tenant]) if claim.callback_url == url]
+        found = [
+            subscription
+            for subscription in store.managed_subscriptions(connection, [tenant])
+            if subscription.callback_url == url
+        ]
     return found[0].subscription_id if found else None
 
 
@@ -100,10 +106,10 @@ def unsubscribe(tenant: TenantOption = None, public_url: UrlOption = None) -> No
     with _session("unsubscribe", tenant, public_url) as session:
         for configured, client, url in session.tenants:
             with session.locked(configured) as lock:
-                known = claimed_id(lock, configured.name, url)
-                # First: whatever happens next, the guardian must not make it again.
+                known = managed_id(lock, configured.name, url)
+                # First: whatever happens next, the monitor must not make it again.
                 with lock.begin() as connection:
-                    claims.release(connection, configured.name, url)
+                    store.release(connection, configured.name, url)
                 removed = logic.unsubscribe(client, url, known)
             told = f"subscription {', '.join(map(str, removed))} removed" if removed else "there was none"
             console.print(f"{configured.name}: {told}")

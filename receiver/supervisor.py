@@ -21,7 +21,7 @@ logger = get_logger(__name__)
 #: A process that ends is started again after this long, twice as long each time that it
 #: ends soon after, up to the longest.
 FIRST_RESTART_SECONDS = 0.5
-LONGEST_RESTART_SECONDS = 30.0
+MAX_RESTART_SECONDS = 30.0
 
 #: A process that ran this long had started well.
 STARTED_WELL_SECONDS = 10.0
@@ -136,7 +136,7 @@ class Supervisor:
                 seconds=child.delay,
             )
             child.restart_at = now + child.delay
-            child.delay = min(child.delay * 2, LONGEST_RESTART_SECONDS)
+            child.delay = min(child.delay * 2, MAX_RESTART_SECONDS)
 
     def _stop_children(self) -> None:
         for child in self._children:

@@ -10,10 +10,10 @@ from rich.table import Table
 
 from receiver.terminal import age
 from receiver.watching import Token, Watched, seconds_since
-from storage.arrivals import Listening
 from storage.resends import Resend
-from storage.subscriptions import Claim
-from workers.rhythm import LEAST_LEARNED_HOURS
+from storage.subscriptions import ManagedSubscription
+from storage.traffic import TrafficStatus
+from workers.baseline import MIN_LEARNED_HOURS
 
 
 def watch_table(found: Watched) -> Table:
@@ -23,48 +23,50 @@ def watch_table(found: Watched) -> Table:
         table.add_column(heading, overflow="fold")
     table.add_column("Last notification", justify="right")
     table.add_column("Rhythm", overflow="fold")
-    listening = {one.tenant: one for one in found.listening}
+    traffic_status = {one.tenant: one for one in found.traffic_status}
     for tenant in found.tenants:
-        claims: list[Claim | None] = [claim for claim in found.claims if claim.tenant == tenant]
-        for claim in claims or [None]:
-            heard = listening.get(tenant)
+        managed: list[ManagedSubscription | None] = [
+            subscription for subscription in found.managed if subscription.tenant == tenant
+        ]
+        for subscription in managed or [None]:
+            heard = traffic_status.get(tenant)
             table.add_row(
                 tenant,
-                _subscription(claim),
-                "–" if claim is None else f"{age(seconds_since(claim.checked_at))} ago",
-                _mended(claim),
+                _subscription(subscription),
+                "–" if subscription is None else f"{age(seconds_since(subscription.checked_at))} ago",
+                _repaired(subscription),
                 "–" if heard is None or heard.last_received_at is None else f"{_ago(heard.last_received_at)}",
-                _rhythm(heard),
+                _traffic(heard),
             )
     return table
 
 
-def _subscription(claim: Claim | None) -> str:
-    if claim is None:
+def _subscription(subscription: ManagedSubscription | None) -> str:
+    if subscription is None:
         return "not watched: made without `subscribe`"
     shown = {
         "sound": "sound",
-        "wrong": f"[red]wrong[/]: {escape(claim.finding or '')}",
-        "unknown": f"[yellow]unknown[/]: {escape(claim.error or '')}",
+        "wrong": f"[red]wrong[/]: {escape(subscription.finding or '')}",
+        "unknown": f"[yellow]unknown[/]: {escape(subscription.error or '')}",
     }
-    return f"{claim.subscription_id} {shown[claim.state]}"
+    return f"{subscription.subscription_id} {shown[subscription.state]}"
 
 
-def _mended(claim: Claim | None) -> str:
-    if claim is None or claim.repaired_at is None:
+def _repaired(subscription: ManagedSubscription | None) -> str:
+    if subscription is None or subscription.repaired_at is None:
         return "–"
-    return f"{_ago(claim.repaired_at)}: {claim.last_repair} ({claim.repairs} in all)"
+    return f"{_ago(subscription.repaired_at)}: {subscription.last_repair} ({subscription.repairs} in all)"
 
 
-def _rhythm(heard: Listening | None) -> str:
+def _traffic(heard: TrafficStatus | None) -> str:
     if heard is None or heard.last_received_at is None:
         return "nothing came yet"
-    if heard.silent_since_at is not None:
-        told = f"{heard.came} of {heard.expected:,.0f} expected since" if heard.expected is not None else "since"
-        return f"[red]silent[/]: {told} {heard.silent_since_at:%Y-%m-%d %H:%M}"
-    if heard.learned_hours < LEAST_LEARNED_HOURS:
-        return f"learning: {heard.learned_hours // 24} of {LEAST_LEARNED_HOURS // 24} days"
-    if heard.telling is None:
+    if heard.gap_since_at is not None:
+        told = f"{heard.received} of {heard.expected:,.0f} expected since" if heard.expected is not None else "since"
+        return f"[red]silent[/]: {told} {heard.gap_since_at:%Y-%m-%d %H:%M}"
+    if heard.learned_hours < MIN_LEARNED_HOURS:
+        return f"learning: {heard.learned_hours // 24} of {MIN_LEARNED_HOURS // 24} days"
+    if heard.min_expected is None:
         return "too irregular to judge"
     return "as usual" if heard.judged_hours is not None else "as usual: little is expected now"
 

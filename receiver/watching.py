@@ -14,12 +14,12 @@ from prometheus_client.core import GaugeMetricFamily
 from sqlalchemy import Connection
 
 from ampeco.tenants import Tenant
-from storage import arrivals, resends, subscriptions, token_use
-from storage.arrivals import Listening
+from storage import resends, subscriptions, token_use, traffic
 from storage.clock import clock
 from storage.resends import Resend
-from storage.subscriptions import Claim
+from storage.subscriptions import ManagedSubscription
 from storage.token_use import TokenUse
+from storage.traffic import TrafficStatus
 
 #: A token that nothing was signed with for so long, while another was used, is no longer needed.
 UNUSED = timedelta(days=1)
@@ -47,16 +47,16 @@ class Watched:
     """What the watch has found of the configured tenants."""
 
     tenants: tuple[str, ...]
-    claims: Sequence[Claim]
-    listening: Sequence[Listening]
+    managed: Sequence[ManagedSubscription]
+    traffic_status: Sequence[TrafficStatus]
     tokens: Sequence[Token]
     resends: Sequence[Resend]
 
     def document(self) -> dict[str, Any]:
         """For ``--json``."""
         return {
-            "subscriptions": [asdict(claim) for claim in self.claims],
-            "listening": [asdict(one) for one in self.listening],
+            "subscriptions": [asdict(subscription) for subscription in self.managed],
+            "traffic": [asdict(one) for one in self.traffic_status],
             "signing_tokens": [asdict(token) for token in self.tokens],
             "resends": [asdict(one) for one in self.resends],
         }
@@ -71,8 +71,8 @@ def watched(connection: Connection, tenants: Mapping[str, Tenant], *, with_token
     names = sorted(tenants)
     return Watched(
         tuple(names),
-        subscriptions.claims(connection, names),
-        arrivals.listening(connection, names),
+        subscriptions.managed_subscriptions(connection, names),
+        traffic.traffic_status(connection, names),
         [token for name in names for token in _tokens(connection, tenants[name])] if with_tokens else [],
         resends.latest(connection, names),
     )
@@ -106,20 +106,20 @@ def watch_gauges(found: Watched | None) -> list[GaugeMetricFamily]:
     """The gauges of the watch; without samples where nothing could be read."""
     sound = _gauge("ampeco_subscription_sound", "1 where the subscription that is ours was found as it should be")
     checked = _gauge("ampeco_subscription_check_age_seconds", "Time since it was last looked at, seconds")
-    silent = _gauge("ampeco_tenant_silent", "1 where less comes than the tenant's own rhythm allows")
+    silent = _gauge("ampeco_tenant_traffic_gap", "1 where less comes than the tenant's own rhythm allows")
     heard = _gauge("ampeco_last_notification_age_seconds", "Time since the last notification came, seconds")
     waiting = _gauge("ampeco_resend_waiting", "1 where AMPECO is still to be asked for failed notifications")
     if found is not None:
         for tenant in found.tenants:
-            claims = [claim for claim in found.claims if claim.tenant == tenant]
-            if claims:
-                sound.add_metric([tenant], float(all(claim.state == "sound" for claim in claims)))
-                checked.add_metric([tenant], max(seconds_since(claim.checked_at) for claim in claims))
+            managed = [subscription for subscription in found.managed if subscription.tenant == tenant]
+            if managed:
+                sound.add_metric([tenant], float(all(subscription.state == "sound" for subscription in managed)))
+                checked.add_metric([tenant], max(seconds_since(subscription.checked_at) for subscription in managed))
             is_waiting = any(one.state == "waiting" for one in found.resends if one.tenant == tenant)
             waiting.add_metric([tenant], float(is_waiting))
-        for one in found.listening:
+        for one in found.traffic_status:
             if one.looked_at is not None:
-                silent.add_metric([one.tenant], float(one.silent_since_at is not None))
+                silent.add_metric([one.tenant], float(one.gap_since_at is not None))
             if one.last_received_at is not None:
                 heard.add_metric([one.tenant], seconds_since(one.last_received_at))
     return [sound, checked, silent, heard, waiting]

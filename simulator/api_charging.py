@@ -11,7 +11,7 @@ from starlette.routing import Route
 
 from simulator import resources
 from simulator.answers import ROOT, flag, found, json_response, many, one
-from simulator.charging import MOST_POINTS
+from simulator.charging import MAX_POINTS
 from simulator.listings import Listing, before, equals, since
 from simulator.model import Authorization, Session, Tenant, Transaction
 
@@ -37,7 +37,7 @@ def _session_routes(tenant: Tenant) -> list[Route]:
 
     def stats(request: Request) -> list[dict[str, Any]]:
         session = found(tenant.sessions, request)
-        return [resources.sample_resource(sample) for sample in session.samples[-MOST_POINTS:]]
+        return [resources.sample_resource(sample) for sample in session.samples[-MAX_POINTS:]]
 
     def listing(request: Request) -> Listing[Session]:
         return Listing(

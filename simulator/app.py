@@ -1,4 +1,4 @@
-"""The stand-in tenant as an ASGI app."""
+"""The simulator as an ASGI app."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from starlette.routing import Route
 from simulator import api
 from simulator.answers import json_response
 from simulator.control import Control
-from simulator.delivery import FIRST_RETRY_SECONDS, MOST_TRIES, MOST_WAITING, Delivery
+from simulator.delivery import FIRST_RETRY_SECONDS, MAX_TRIES, MAX_WAITING, Delivery
+from simulator.fault_injector import FaultInjector
 from simulator.fleet import Fleet
 from simulator.front_page import front_page
 from simulator.guard import Guard
-from simulator.mishaps import Mishaps
 from simulator.problems import Problem, problem_response
 from simulator.runner import Runner
 from simulator.settings import Faults, TenantSettings
@@ -40,7 +40,7 @@ class Simulator:
         speed: how many times as fast as the real clock the tenant's runs.
         faults: what goes wrong from the start.
         control_token: what ``/control`` asks for; None leaves it open.
-        most_tries, first_retry_seconds, most_waiting: see ``simulator.delivery``.
+        max_tries, first_retry_seconds, max_waiting: see ``simulator.delivery``.
         when_broken: called once the clock or the deliveries stopped by a mistake of ours.
     """
 
@@ -52,24 +52,24 @@ class Simulator:
         speed: float = 60,
         faults: Faults | None = None,
         control_token: str | None = None,
-        most_tries: int = MOST_TRIES,
+        max_tries: int = MAX_TRIES,
         first_retry_seconds: float = FIRST_RETRY_SECONDS,
-        most_waiting: int = MOST_WAITING,
+        max_waiting: int = MAX_WAITING,
         when_broken: Callable[[BaseException], None] | None = None,
     ) -> None:
         self.fleet = Fleet(settings)
         self.subscriptions = Subscriptions(self.fleet)
         # Three generators of chance, one seed apart, so that none disturbs another.
-        self.mishaps = Mishaps(settings.seed + 1)
-        self.mishaps.faults = faults or Faults()
+        self.fault_injector = FaultInjector(settings.seed + 1)
+        self.fault_injector.faults = faults or Faults()
         self.delivery = Delivery(
             self.subscriptions,
-            self.mishaps,
+            self.fault_injector,
             tenant_id=settings.tenant_id,
             encoding=settings.signature_encoding,
-            most_tries=most_tries,
+            max_tries=max_tries,
             first_retry_seconds=first_retry_seconds,
-            most_waiting=most_waiting,
+            max_waiting=max_waiting,
         )
         self.subscriptions.delivery = self.delivery
         self.runner = Runner(self.fleet, self.delivery, speed=speed)
@@ -79,7 +79,7 @@ class Simulator:
             app,
             token=token,
             now=lambda: self.fleet.now,
-            faults=lambda: self.mishaps.faults,
+            faults=lambda: self.fault_injector.faults,
             seed=settings.seed + 2,
         )
         control = Control(self.fleet, self.runner, self.delivery, self.subscriptions, self.guard, control_token)

@@ -26,7 +26,7 @@ OFFLINE_RETRY = timedelta(seconds=60)
 REJECTED = 0.03
 
 #: Points that a session's consumption shows once the session is over, as AMPECO says of its own.
-MOST_POINTS = 300
+MAX_POINTS = 300
 
 FIRST_SESSION, FIRST_AUTHORIZATION, FIRST_TRANSACTION = 77_000, 90_000, 44_000
 
@@ -223,7 +223,7 @@ class Charging:
     def _bill(self, session: Session) -> None:
         now = self._world.second
         session.billing_status = "completed"
-        session.thin_samples(MOST_POINTS)
+        session.thin_samples(MAX_POINTS)
         transaction = Transaction(
             self._next_transaction, session.id, session.user_id, session.amount_with_tax, now, now
         )

@@ -16,7 +16,7 @@ from rich.console import Console
 from ampeco.faults import faults
 from ampeco.signature import Encoding
 from simulator.app import Simulator
-from simulator.delivery import MOST_TRIES
+from simulator.delivery import MAX_TRIES
 from simulator.serve import Server, listen
 from simulator.settings import HEADER_TEXT, Faults, TenantSettings
 from simulator.status import configure_logging
@@ -24,14 +24,14 @@ from simulator.status import configure_logging
 TOKEN_VARIABLE = "AMPECO_SIMULATOR_TOKEN"  # noqa: S105 - the name of a variable
 
 #: A day in a second: beyond it, a step of the clock is more than a few hours.
-MOST_SPEED = 86_400
+MAX_SPEED = 86_400
 
 console = Console(soft_wrap=True)
 errors = Console(stderr=True, soft_wrap=True)
 
 app = typer.Typer(
     name="ampeco-simulator",
-    help="A stand-in AMPECO tenant: REST reads, subscriptions, signed notifications, faults on demand.",
+    help="A simulator AMPECO tenant: REST reads, subscriptions, signed notifications, faults on demand.",
     epilog="Without a command it is `ampeco-simulator run`, whose options `ampeco-simulator run --help` lists.",
     add_completion=False,
     pretty_exceptions_enable=False,  # they show locals, and among those are tokens
@@ -46,7 +46,7 @@ def _share(text: str) -> Any:
 
 @app.callback(invoke_without_command=True)
 def bare(context: typer.Context) -> None:
-    """A stand-in AMPECO tenant. Without a command it runs with every option's default."""
+    """A simulator AMPECO tenant. Without a command it runs with every option's default."""
     if context.invoked_subcommand is None:
         run()
 
@@ -62,7 +62,7 @@ def run(
         str | None, typer.Option(help="Token that /control asks for; left out, it is open.")
     ] = None,
     signature_encoding: Annotated[Encoding, typer.Option(help="Form of X-Signature.")] = "hex",
-    attempts: Annotated[int, typer.Option(min=1, help="Tries of one delivery before it failed.")] = MOST_TRIES,
+    attempts: Annotated[int, typer.Option(min=1, help="Tries of one delivery before it failed.")] = MAX_TRIES,
     tenant_id: Annotated[str, typer.Option(help="What X-Tenant says.", rich_help_panel=_FLEET)] = "demo",
     seed: Annotated[
         int, typer.Option(help="The same seed, sizes and start give the same history.", rich_help_panel=_FLEET)
@@ -70,7 +70,7 @@ def run(
     speed: Annotated[
         float,
         typer.Option(
-            min=0.1, max=MOST_SPEED, help="Times real time; 1440 is a day in a minute.", rich_help_panel=_FLEET
+            min=0.1, max=MAX_SPEED, help="Times real time; 1440 is a day in a minute.", rich_help_panel=_FLEET
         ),
     ] = 60,
     start: Annotated[
@@ -164,7 +164,7 @@ def run(
         speed=speed,
         faults=faults,
         control_token=control_token,
-        most_tries=attempts,
+        max_tries=attempts,
         when_broken=server.broken,
     )
     address = f"[{host}]" if ":" in host else host
@@ -185,7 +185,7 @@ def _token(given: str | None) -> tuple[str, str]:
 def _introduce(url: str, settings: TenantSettings, speed: float, origin: str) -> None:
     name = settings.tenant_id if re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,62}", settings.tenant_id) else "demo"
     console.print(
-        f"A stand-in AMPECO tenant at {url}: {settings.charge_points} charge points, {settings.evses} EVSEs,"
+        f"A simulator AMPECO tenant at {url}: {settings.charge_points} charge points, {settings.evses} EVSEs,"
         f" {settings.locations} locations.\n"
         f"Its clock starts at {settings.start.isoformat()} and runs {speed:g} times as fast as yours.\n\n"
         f'For tenants.toml:\n\n[tenants.{name}]\nbase_url = "{url}"\n{origin}\n\n'

@@ -17,7 +17,7 @@ from simulator.answers import json_response
 from simulator.delivery import Delivery
 from simulator.fleet import Fleet, Notification
 from simulator.guard import Guard
-from simulator.listings import MOST_DIGITS
+from simulator.listings import MAX_DIGITS
 from simulator.problems import Problem
 from simulator.requests import json_object, parsed, validated
 from simulator.resources import instant
@@ -61,7 +61,7 @@ class Control:
         self._fleet = fleet
         self._runner = runner
         self._delivery = delivery
-        self._mishaps = delivery.mishaps
+        self._fault_injector = delivery.fault_injector
         self._subscriptions = subscriptions
         self._guard = guard
         self._token = control_token
@@ -107,18 +107,18 @@ class Control:
 
     async def _deliveries(self, request: Request) -> Response:
         after = request.query_params.get("after", "0")
-        if not after.isdecimal() or len(after) > MOST_DIGITS:
+        if not after.isdecimal() or len(after) > MAX_DIGITS:
             raise Problem(422, "The given data was invalid.", {"after": ["It must be a whole number."]})
         return json_response(self._delivery.ledger.page(int(after)))
 
     async def _faults(self, _request: Request) -> Response:
-        return json_response(self._mishaps.faults.model_dump(mode="json"))
+        return json_response(self._fault_injector.faults.model_dump(mode="json"))
 
     async def _set_faults(self, request: Request) -> Response:
         """What is named changes, the rest stays; the whole must make sense."""
         given = json_object(await request.body())
-        self._mishaps.faults = validated(Faults, self._mishaps.faults.model_dump() | given)
-        return json_response(self._mishaps.faults.model_dump(mode="json"))
+        self._fault_injector.faults = validated(Faults, self._fault_injector.faults.model_dump() | given)
+        return json_response(self._fault_injector.faults.model_dump(mode="json"))
 
     async def _pause(self, _request: Request) -> Response:
         self._runner.pause()

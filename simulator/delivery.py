@@ -13,9 +13,9 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from ampeco.signature import Encoding, sign
+from simulator.fault_injector import FaultInjector
 from simulator.fleet import Notification
 from simulator.ledger import Ledger
-from simulator.mishaps import Mishaps
 from simulator.posting import Answer, Poster, UnreachableError
 
 if TYPE_CHECKING:
@@ -26,14 +26,14 @@ CONNECTIONS = 16
 
 #: Deliveries that are not settled yet, most: a subscriber that is away for long costs so
 #: much memory (some 2 kB each) and no more.
-MOST_WAITING = 20_000
+MAX_WAITING = 20_000
 
 #: Failed deliveries that are kept for the resend action, most for one subscription.
-MOST_FAILED = 100_000
+MAX_FAILED = 100_000
 
 #: Tries of one delivery, and the real seconds before the second; doubled each time after.
 #: AMPECO publishes neither.
-MOST_TRIES = 6
+MAX_TRIES = 6
 FIRST_RETRY_SECONDS = 0.5
 
 #: Real seconds between two looks at whose turn to be tried again has come.
@@ -61,30 +61,30 @@ class Delivery:
     Parameters:
         tenant_id: what ``X-Tenant`` says.
         encoding: the form of ``X-Signature``.
-        most_tries: tries of one delivery, the first included.
+        max_tries: tries of one delivery, the first included.
         first_retry_seconds: real seconds before the second try; doubled each time after.
     """
 
     def __init__(
         self,
         subscriptions: Subscriptions,
-        mishaps: Mishaps,
+        fault_injector: FaultInjector,
         *,
         tenant_id: str,
         encoding: Encoding,
-        most_tries: int = MOST_TRIES,
+        max_tries: int = MAX_TRIES,
         first_retry_seconds: float = FIRST_RETRY_SECONDS,
-        most_waiting: int = MOST_WAITING,
+        max_waiting: int = MAX_WAITING,
     ) -> None:
-        self.mishaps = mishaps
+        self.fault_injector = fault_injector
         self.ledger = Ledger()
         self.counts: Counter[str] = Counter()
         self._subscriptions = subscriptions
         self._tenant_id = tenant_id
         self._encoding = encoding
-        self._most_tries = most_tries
+        self._max_tries = max_tries
         self._first_retry_seconds = first_retry_seconds
-        self._most_waiting = most_waiting
+        self._max_waiting = max_waiting
         self._queue: asyncio.Queue[_Parcel] = asyncio.Queue()  # bounded by what is unsettled
         self._retries: list[tuple[float, int, _Parcel]] = []
         self._order = itertools.count()
@@ -98,19 +98,19 @@ class Delivery:
 
     def post(self, notifications: Iterable[Notification], now: datetime) -> None:
         """Take what the fleet told until ``now``, by the tenant's clock."""
-        for notification in self.mishaps.pass_on(notifications, now):
+        for notification in self.fault_injector.pass_on(notifications, now):
             self._address(notification)
 
     def release_held(self) -> None:
         """Send at once what is held back."""
-        for notification in self.mishaps.let_go():
+        for notification in self.fault_injector.let_go():
             self._address(notification)
 
     def emit(self, notification: Notification, subscriptions: Iterable[Subscription]) -> int:
-        """Send a notification past all mishaps; returns to how many subscriptions."""
+        """Send a notification past all faults; returns to how many subscriptions."""
         chosen = list(subscriptions)
         for subscription in chosen:
-            self._enqueue(subscription, notification, self._most_tries)
+            self._enqueue(subscription, notification, self._max_tries)
         return len(chosen)
 
     def resend(self, subscription: Subscription, names: set[str], start: datetime | None, end: datetime | None) -> None:
@@ -130,21 +130,21 @@ class Delivery:
         """Counts of deliveries, by what became of them."""
         return {
             "queued": self.waiting,
-            "held": self.mishaps.held,
+            "held": self.fault_injector.held,
             "sent": self.counts["sent"],
             "acknowledged": self.counts["acknowledged"],
             "refused": self.counts["refused"],
             "unreachable": self.counts["unreachable"],
             "failed": self.counts["failed"],
             "overflowed": self.counts["overflowed"],
-            **{name: self.mishaps.counts[name] for name in ("dropped", "duplicated", "delayed", "reordered")},
+            **{name: self.fault_injector.counts[name] for name in ("dropped", "duplicated", "delayed", "reordered")},
             "failed_by_subscription": {str(key): len(failed) for key, failed in self._failed.items()},  # JSON's keys
         }
 
-    async def settle(self, most_seconds: float) -> None:
+    async def settle(self, max_seconds: float) -> None:
         """Wait until nothing waits, or for so many real seconds."""
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(most_seconds):
+            async with asyncio.timeout(max_seconds):
                 while self.waiting:  # noqa: ASYNC110 - only when stopping, and not for long
                     await asyncio.sleep(RETRY_TICK_SECONDS)
 
@@ -157,10 +157,10 @@ class Delivery:
 
     def _address(self, notification: Notification) -> None:
         for subscription in self._subscriptions.wanting(notification.name):
-            self._enqueue(subscription, notification, self._most_tries)
+            self._enqueue(subscription, notification, self._max_tries)
 
     def _enqueue(self, subscription: Subscription, notification: Notification, tries: int) -> None:
-        if self._unsettled >= self._most_waiting:
+        if self._unsettled >= self._max_waiting:
             self.counts["overflowed"] += 1
             self._fail(subscription, notification)
             return
@@ -234,4 +234,4 @@ class Delivery:
             self._list_failed(subscription, notification)
 
     def _list_failed(self, subscription: Subscription, notification: Notification) -> None:
-        self._failed.setdefault(subscription.id, deque(maxlen=MOST_FAILED)).append(notification)
+        self._failed.setdefault(subscription.id, deque(maxlen=MAX_FAILED)).append(notification)

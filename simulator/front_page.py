@@ -14,9 +14,9 @@ _PAGE = """<!doctype html>
 <html lang="en">
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width">
-<title>A stand-in AMPECO tenant</title>
+<title>A simulator AMPECO tenant</title>
 <style>body {{ font: 1rem/1.5 system-ui, sans-serif; max-width: 50rem; margin: 2rem auto; padding: 0 1rem }}</style>
-<h1>A stand-in AMPECO tenant</h1>
+<h1>A simulator AMPECO tenant</h1>
 <p>It answers as AMPECO's public API does and sends signed notifications to whoever subscribes.
 It is not AMPECO; nothing here charges a vehicle.</p>
 <p>Calls of the API need <code>Authorization: Bearer</code> with the token that was given at the start.

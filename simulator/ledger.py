@@ -13,10 +13,10 @@ import orjson
 from simulator.fleet import Notification
 
 #: Entries that are kept, the newest: some minutes at several hundred a second, in some 60 MB.
-MOST_ENTRIES = 200_000
+MAX_ENTRIES = 200_000
 
 #: Entries in one answer.
-MOST_PER_ANSWER = 10_000
+MAX_PER_ANSWER = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +40,9 @@ class Acknowledged:
 class Ledger:
     """Acknowledged deliveries, in the order of their answers."""
 
-    def __init__(self, most_entries: int = MOST_ENTRIES) -> None:
+    def __init__(self, max_entries: int = MAX_ENTRIES) -> None:
         self.total = 0
-        self._entries: deque[Acknowledged] = deque(maxlen=most_entries)
+        self._entries: deque[Acknowledged] = deque(maxlen=max_entries)
 
     def add(self, notification: Notification, subscription_id: int, status: int, answer: bytes) -> None:
         """Enter a delivery with what it was answered."""
@@ -59,7 +59,7 @@ class Ledger:
         """
         forgotten = self.total - len(self._entries)
         first = max(after - forgotten, 0)
-        shown = itertools.islice(self._entries, first, first + MOST_PER_ANSWER)
+        shown = itertools.islice(self._entries, first, first + MAX_PER_ANSWER)
         return {
             "data": [asdict(entry) for entry in shown],
             "meta": {"total": self.total, "forgotten": forgotten},

@@ -16,10 +16,10 @@ from simulator.problems import Problem
 
 Row = TypeVar("Row")
 
-MOST_PER_PAGE = 100
+MAX_PER_PAGE = 100
 
 #: Digits of a number in a query, most; Python reads no number of thousands.
-MOST_DIGITS = 18
+MAX_DIGITS = 18
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class Listing(Generic[Row]):
             Problem: 422, where a parameter cannot be used.
         """
         given = dict(query)
-        per_page = _whole(given, "per_page", MOST_PER_PAGE, MOST_PER_PAGE)
+        per_page = _whole(given, "per_page", MAX_PER_PAGE, MAX_PER_PAGE)
         rows = sorted((row for row in self.rows() if not getattr(row, "is_deleted", False)), key=self.key)
         for name, text in query:
             if name.startswith("filter[") and name.endswith("]"):
@@ -148,7 +148,7 @@ def _whole(given: dict[str, str], name: str, default: int, most: int) -> int:
     text = given.get(name)
     if text is None:
         return default
-    if not text.isdecimal() or len(text) > MOST_DIGITS or not 1 <= int(text) <= most:
+    if not text.isdecimal() or len(text) > MAX_DIGITS or not 1 <= int(text) <= most:
         raise Problem(422, "The given data was invalid.", {name: [f"The {name} must be between 1 and {most}."]})
     return int(text)
 

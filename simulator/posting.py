@@ -19,10 +19,10 @@ import httptools
 from pydantic import HttpUrl, TypeAdapter
 
 #: What is kept of an answer; a receiver's id is far shorter, and the rest is read and let go.
-MOST_ANSWER_BYTES = 4_096
+MAX_ANSWER_BYTES = 4_096
 
 #: Addresses that one poster keeps a connection to.
-MOST_CONNECTIONS = 4
+MAX_CONNECTIONS = 4
 
 _ADDRESS: TypeAdapter[HttpUrl] = TypeAdapter(HttpUrl)
 
@@ -107,8 +107,8 @@ class _Connection(asyncio.Protocol):
         self._has_headers = self._status >= 200
 
     def on_body(self, body: bytes) -> None:
-        if self._kept_bytes < MOST_ANSWER_BYTES:
-            self._content.append(body[: MOST_ANSWER_BYTES - self._kept_bytes])
+        if self._kept_bytes < MAX_ANSWER_BYTES:
+            self._content.append(body[: MAX_ANSWER_BYTES - self._kept_bytes])
             self._kept_bytes += len(self._content[-1])
 
     def on_message_complete(self) -> None:
@@ -192,5 +192,5 @@ class Poster:
     def _keep(self, key: tuple[str, int, bool], connection: _Connection) -> None:
         if connection.is_open:
             self._connections[key] = connection
-        while len(self._connections) > MOST_CONNECTIONS:
+        while len(self._connections) > MAX_CONNECTIONS:
             self._connections.pop(next(iter(self._connections))).close()

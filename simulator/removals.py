@@ -21,7 +21,7 @@ REMOVE_EVERY = timedelta(days=30)  # something is removed, each kind in its turn
 MOVE_EVERY = timedelta(days=30)  # two EVSEs change their connectors, or an EVSE is put up elsewhere
 
 #: So many of those that may go are always left.
-LEAST_LEFT = 1
+MIN_LEFT = 1
 
 
 class _Removable(Protocol):
@@ -70,7 +70,7 @@ class Removals:
     def _choose(self, entities: Iterable[R]) -> R | None:
         """One of those that are there and may go; None where too few are left."""
         there = [one for one in entities if not one.is_deleted]
-        return self._rng.choice(there) if len(there) > LEAST_LEFT else None
+        return self._rng.choice(there) if len(there) > MIN_LEFT else None
 
     def _remove_session(self) -> None:
         """AMPECO tells nothing of it: its periods go with it."""

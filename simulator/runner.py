@@ -15,7 +15,7 @@ TICK_SECONDS = 0.05
 #: The most real seconds that are caught up with in one step. A machine that cannot keep up
 #: lets the tenant's clock lag instead of living it in ever longer steps, between which
 #: nothing is answered or delivered.
-MOST_SECONDS_A_STEP = 0.25
+MAX_SECONDS_A_STEP = 0.25
 
 
 class Runner:
@@ -55,7 +55,7 @@ class Runner:
 
     def step(self, passed_seconds: float) -> None:
         """Live through so many real seconds."""
-        lived = min(passed_seconds, MOST_SECONDS_A_STEP)
+        lived = min(passed_seconds, MAX_SECONDS_A_STEP)
         self.lag_seconds += passed_seconds - lived
         told = self._fleet.advance(self._fleet.now + timedelta(seconds=lived * self.speed))
         self._delivery.post(told, self._fleet.now)

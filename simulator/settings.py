@@ -1,4 +1,4 @@
-"""What a stand-in tenant is made of."""
+"""What a simulated tenant is made of."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ LAST_START = datetime(2200, 1, 1, tzinfo=UTC)
 HEADER_TEXT = r"^[!-~]+$"
 
 #: Nothing is held back for longer than a year.
-MOST_SECONDS = 366 * 86_400
+MAX_SECONDS = 366 * 86_400
 
-_Seconds = Annotated[float, Field(ge=0, le=MOST_SECONDS)]
+_Seconds = Annotated[float, Field(ge=0, le=MAX_SECONDS)]
 
 
 def _this_second() -> datetime:

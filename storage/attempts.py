@@ -12,28 +12,28 @@ from uuid import UUID
 
 from sqlalchemy import Connection, text
 
-from storage.batches import LEASE, LONGEST_RETRY, LONGEST_WAIT, Batch
+from storage.batches import LEASE, MAX_RETRY, MAX_WAIT, Batch
 
 #: The first retry comes after twice this, the next after four times, and so on.
 FIRST_RETRY = timedelta(seconds=0.2)
 
-_NOTE_TRYING = text("""
+_NOTE_PROBING = text("""
 UPDATE ingest.batch
-   SET trying = :notification_id, attempts = :attempts, lease_expires_at = now() + :lease
+   SET probing_notification_id = :notification_id, attempts = :attempts, lease_expires_at = now() + :lease
  WHERE tenant = :tenant
    AND batch_id = :batch_id
    AND applied_at IS NULL
 """)
 
 
-def note_trying(connection: Connection, batch: Batch, notification_id: UUID, *, attempts: int) -> None:
+def note_probing(connection: Connection, batch: Batch, notification_id: UUID, *, attempts: int) -> None:
     """Note which notification is tried alone, before the try; commit at once.
 
     Parameters:
         attempts: what the count of the batch's attempts is set to.
     """
     connection.execute(
-        _NOTE_TRYING,
+        _NOTE_PROBING,
         {
             "tenant": batch.tenant,
             "batch_id": batch.batch_id,
@@ -44,18 +44,18 @@ def note_trying(connection: Connection, batch: Batch, notification_id: UUID, *, 
     )
 
 
-_FORGET_TRYING = text("""
+_CLEAR_PROBING = text("""
 UPDATE ingest.batch
-   SET trying = NULL
+   SET probing_notification_id = NULL
  WHERE tenant = :tenant
    AND batch_id = :batch_id
    AND applied_at IS NULL
 """)
 
 
-def forget_trying(connection: Connection, batch: Batch) -> None:
+def clear_probing(connection: Connection, batch: Batch) -> None:
     """Take back the note of a try that ended, whatever came of it."""
-    connection.execute(_FORGET_TRYING, {"tenant": batch.tenant, "batch_id": batch.batch_id})
+    connection.execute(_CLEAR_PROBING, {"tenant": batch.tenant, "batch_id": batch.batch_id})
 
 
 # What is left until a time is in no process's hands: the end of the process changes nothing about that time.
@@ -76,12 +76,12 @@ def give_back(connection: Connection, tenant: str, batch_ids: Sequence[UUID], *,
 _PUT_OFF = text("""
 UPDATE ingest.batch
    SET attempts = greatest(attempts - 1, 0),
-       trying = NULL,
+       probing_notification_id = NULL,
        failures = failures + 1,
        last_error = :error,
        leased_by = NULL,
        lease_expires_at = now() + least(
-           greatest(least(:first_retry * 2 ^ least(failures + 1, 20), :longest_retry), :at_least), :longest_wait)
+           greatest(least(:first_retry * 2 ^ least(failures + 1, 20), :max_retry), :at_least), :max_wait)
  WHERE tenant = :tenant
    AND batch_id = ANY(:batch_ids)
    AND applied_at IS NULL
@@ -103,8 +103,8 @@ def put_off(connection: Connection, tenant: str, batch_ids: Sequence[UUID], *, a
             "error": error,
             "at_least": at_least,
             "first_retry": FIRST_RETRY,
-            "longest_retry": LONGEST_RETRY,
-            "longest_wait": LONGEST_WAIT,
+            "max_retry": MAX_RETRY,
+            "max_wait": MAX_WAIT,
         },
     )
 

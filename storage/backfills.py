@@ -1,6 +1,6 @@
 """Backfills: what a person requested to be read, and which kinds of it are read already.
 
-A backfill is one request for every kind of a tenant. Its walks carry the request's time, so that
+A backfill is one request for every kind of a tenant. Its sync runs carry the request's time, so that
 the command, run again after it was stopped, reads only what is left.
 """
 
@@ -10,10 +10,10 @@ from datetime import datetime
 
 from sqlalchemy import Connection, text
 
-# Index: walk_request_idx.
+# Index: sync_run_request_idx.
 _REQUEST = text("""
 SELECT coalesce(max(requested_at), now())
-  FROM ingest.walk
+  FROM ingest.sync_run
  WHERE tenant = :tenant
    AND purpose = 'backfill'
    AND changed_since IS NOT DISTINCT FROM :changed_since
@@ -23,7 +23,7 @@ SELECT coalesce(max(requested_at), now())
 
 
 def request(connection: Connection, tenant: str, changed_since: datetime | None, *, again: bool) -> datetime:
-    """Return when a backfill was requested, by Postgres's clock: the time that its walks carry.
+    """Return when a backfill was requested, by Postgres's clock: the time that its sync runs carry.
 
     A command that is run again continues the latest request of the same extent, ended or not.
 
@@ -35,10 +35,10 @@ def request(connection: Connection, tenant: str, changed_since: datetime | None,
     return requested_at
 
 
-# Index: walk_request_idx.
+# Index: sync_run_request_idx.
 _IS_FINISHED = text("""
 SELECT EXISTS (
-    SELECT FROM ingest.walk
+    SELECT FROM ingest.sync_run
      WHERE tenant = :tenant
        AND requested_at = :requested_at
        AND kind = :kind
@@ -48,6 +48,6 @@ SELECT EXISTS (
 
 
 def is_finished(connection: Connection, tenant: str, kind: str, requested_at: datetime) -> bool:
-    """Whether the walk of a request through this kind has ended."""
+    """Whether the sync run of a request through this kind has ended."""
     parameters = {"tenant": tenant, "kind": kind, "requested_at": requested_at}
     return bool(connection.execute(_IS_FINISHED, parameters).scalar_one())

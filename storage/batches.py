@@ -20,10 +20,10 @@ LEASE = timedelta(seconds=30)
 
 #: A batch that failed through no fault of its own is tried again after this long at most: whatever is wrong may be
 #: right again at any moment.
-LONGEST_RETRY = timedelta(seconds=5)
+MAX_RETRY = timedelta(seconds=5)
 
 #: Attempts that take long are made as much more rarely; no batch waits longer than this for the next one.
-LONGEST_WAIT = timedelta(minutes=5)
+MAX_WAIT = timedelta(minutes=5)
 
 _INSTANT = TypeAdapter(Instant)
 
@@ -32,7 +32,7 @@ _INSTANT = TypeAdapter(Instant)
 class Batch:
     """A claimed batch.
 
-    ``attempts`` counts this claim too; ``trying`` names the notification that was being
+    ``attempts`` counts this claim too; ``probing_notification_id`` names the notification that was being
     tried alone when the worker before us ended. ``failures`` counts the attempts in a row that
     failed through no fault of its notifications; they are not in ``attempts``.
     """
@@ -42,7 +42,7 @@ class Batch:
     first_received_at: datetime
     last_received_at: datetime
     attempts: int
-    trying: UUID | None
+    probing_notification_id: UUID | None
     failures: int
 
 
@@ -82,7 +82,7 @@ class Outcome:
 # was set back.
 _FREE = f"""
        applied_at IS NULL
-   AND ({lease_ended("batch")} OR lease_expires_at > now() + :longest_lease)
+   AND ({lease_ended("batch")} OR lease_expires_at > now() + :max_lease)
 """
 
 # Index: batch_open_idx. UUIDv7 sorts by time, so the oldest come first. Only one tenant's
@@ -100,9 +100,9 @@ WITH oldest AS (
       JOIN oldest USING (tenant)
      WHERE {_FREE}
      ORDER BY batch_id
-     LIMIT :most_batches
+     LIMIT :max_batches
        FOR UPDATE OF batch SKIP LOCKED
-), bite AS (
+), chunk AS (
     SELECT tenant,
            batch_id,
            sum(notifications) OVER (ORDER BY batch_id) - notifications AS notifications_before,
@@ -113,17 +113,17 @@ UPDATE ingest.batch
    SET attempts = attempts + 1,
        lease_expires_at = now() + :lease,
        leased_by = (SELECT process_id FROM ingest.process WHERE process_id = :holder)
-  FROM bite
- WHERE batch.tenant = bite.tenant
-   AND batch.batch_id = bite.batch_id
-   AND bite.notifications_before < :most_notifications
-   AND bite.bytes_before < :most_bytes
-RETURNING batch.tenant, batch.batch_id, first_received_at, last_received_at, attempts, trying, failures
+  FROM chunk
+ WHERE batch.tenant = chunk.tenant
+   AND batch.batch_id = chunk.batch_id
+   AND chunk.notifications_before < :max_notifications
+   AND chunk.bytes_before < :max_bytes
+RETURNING batch.tenant, batch.batch_id, first_received_at, last_received_at, attempts, probing_notification_id, failures
 """)  # noqa: S608 - the condition is ours
 
 
 def claim(
-    connection: Connection, *, most_batches: int, most_notifications: int, most_bytes: int, holder: UUID | None = None
+    connection: Connection, *, max_batches: int, max_notifications: int, max_bytes: int, holder: UUID | None = None
 ) -> list[Batch]:
     """Take the oldest open batches of one tenant in hand, and count the attempt.
 
@@ -135,18 +135,18 @@ def claim(
     rows = connection.execute(
         _CLAIM,
         {
-            "most_batches": most_batches,
-            "most_notifications": most_notifications,
-            "most_bytes": most_bytes,
+            "max_batches": max_batches,
+            "max_notifications": max_notifications,
+            "max_bytes": max_bytes,
             "lease": LEASE,
-            "longest_lease": LONGEST_WAIT,
+            "max_lease": MAX_WAIT,
             "holder": holder,
         },
     )
     return sorted((Batch(*row) for row in rows), key=lambda batch: batch.batch_id)
 
 
-_HOLD = text("""
+_LOCK_ROWS = text("""
 SELECT batch_id
   FROM ingest.batch
  WHERE tenant = :tenant
@@ -157,13 +157,13 @@ SELECT batch_id
 """)
 
 
-def hold(connection: Connection, tenant: str, batch_ids: Sequence[UUID]) -> set[UUID]:
+def lock_batches(connection: Connection, tenant: str, batch_ids: Sequence[UUID]) -> set[UUID]:
     """Lock claimed batches for the transaction, leaving out those that were closed meanwhile.
 
     It waits for a lock that another holds: somebody who is claiming looks at our batches
     for a moment, and to skip them then would leave them leased to nobody.
     """
-    found = connection.execute(_HOLD, {"tenant": tenant, "batch_ids": list(batch_ids)})
+    found = connection.execute(_LOCK_ROWS, {"tenant": tenant, "batch_ids": list(batch_ids)})
     return set(found.scalars())
 
 
@@ -198,7 +198,7 @@ def notifications_of(connection: Connection, batches: Sequence[Batch]) -> list[L
 
 
 # What is set aside again for the same reason stays as it was. Index: primary key.
-_SET_ASIDE = text("""
+_RECORD_OUTCOMES = text("""
 INSERT INTO ingest.outcome AS known (
        tenant, notification_id, batch_id, received_at, state, reason, error, traceback)
 SELECT :tenant, notification_id, batch_id, received_at, state, reason, error, traceback
@@ -215,11 +215,11 @@ SELECT :tenant, notification_id, batch_id, received_at, state, reason, error, tr
 """)
 
 
-def set_aside(connection: Connection, tenant: str, outcomes: Sequence[Outcome]) -> None:
+def record_outcomes(connection: Connection, tenant: str, outcomes: Sequence[Outcome]) -> None:
     """Record the notifications that were not applied."""
     if outcomes:
         document = to_json(list(outcomes))
-        connection.execute(_SET_ASIDE, {"tenant": tenant, "outcomes": document})
+        connection.execute(_RECORD_OUTCOMES, {"tenant": tenant, "outcomes": document})
 
 
 # Index: primary keys. The total's row is locked last, and until the commit that follows at once.
@@ -229,7 +229,7 @@ WITH closed AS (
        SET applied_at = now(),
            lease_expires_at = NULL,
            leased_by = NULL,
-           trying = NULL,
+           probing_notification_id = NULL,
            failures = 0,
            last_error = NULL
      WHERE tenant = :tenant
@@ -237,10 +237,10 @@ WITH closed AS (
        AND applied_at IS NULL
     RETURNING notifications
 )
-INSERT INTO ingest.total AS known (tenant, settled)
+INSERT INTO ingest.total AS known (tenant, closed)
 SELECT :tenant, coalesce(sum(notifications), 0)
   FROM closed
-    ON CONFLICT (tenant) DO UPDATE SET settled = known.settled + excluded.settled
+    ON CONFLICT (tenant) DO UPDATE SET closed = known.closed + excluded.closed
 """)
 
 
@@ -257,9 +257,9 @@ WITH chosen AS MATERIALIZED (
       FROM ingest.batch
      WHERE {_FREE}
        AND coalesce(sent_at, committed_at) NOT BETWEEN
-           now() - CASE WHEN failures = 0 THEN :age ELSE least(:age, :longest_retry) END AND now()
+           now() - CASE WHEN failures = 0 THEN :age ELSE least(:age, :max_retry) END AND now()
      ORDER BY batch_id
-     LIMIT :most
+     LIMIT :limit
        FOR UPDATE SKIP LOCKED
 )
 UPDATE ingest.batch
@@ -271,8 +271,8 @@ RETURNING batch.batch_id
 """)  # noqa: S608 - the condition is ours
 
 
-def overdue(connection: Connection, *, age: timedelta, most: int) -> list[UUID]:
+def overdue(connection: Connection, *, age: timedelta, limit: int) -> list[UUID]:
     """Return batches that are open longer than ``age``, or were put off, and are free; each once per ``age``."""
-    parameters = {"age": age, "most": most, "longest_retry": LONGEST_RETRY, "longest_lease": LONGEST_WAIT}
+    parameters = {"age": age, "limit": limit, "max_retry": MAX_RETRY, "max_lease": MAX_WAIT}
     rows: Any = connection.execute(_OVERDUE, parameters)
     return sorted(rows.scalars())

@@ -11,8 +11,8 @@ from datetime import datetime
 
 from sqlalchemy import Connection, text
 
+from storage.changes import ChangeSet
 from storage.facts import presence
-from storage.findings import Findings
 from storage.fold import Fact
 from storage.mirrors import CHILDREN, MIRRORS
 
@@ -21,25 +21,25 @@ from storage.mirrors import CHILDREN, MIRRORS
 _STANDING_IN = {"charge_point": "evse"}
 
 
-def follow_parents(connection: Connection, tenant: str, found: Findings) -> None:
+def follow_parents(connection: Connection, tenant: str, changes: ChangeSet) -> None:
     """Add to what reads found what it means for the children that they did not show.
 
     Call it in the transaction that writes the findings, before they are written.
     Indexes: each child's index on its parent, such as ``connector_tenant_evse_id_idx``.
     """
-    for kind in {listed.kind for listed in found.listed}:
-        reads = {listed.parent_id: listed for listed in found.listed if listed.kind == kind}
+    for kind in {listed.kind for listed in changes.listed}:
+        reads = {listed.parent_id: listed for listed in changes.listed if listed.kind == kind}
         if kind in CHILDREN:
             child = CHILDREN[kind]
             for child_id, parent_id in _alive(connection, tenant, child, kind, list(reads)):
                 listed = reads[parent_id]
                 if child_id not in listed.ids:
                     gone = presence(child, child_id, parent_id=parent_id, began_at=listed.began_at, gone=True)
-                    found.facts.append(gone)
+                    changes.facts.append(gone)
         elif kind in _STANDING_IN:
             standing = _STANDING_IN[kind]
             for entity_id, _ in _alive(connection, tenant, standing, kind, list(reads)):
-                found.want(standing, entity_id, "changed")
+                changes.require_read(standing, entity_id, "changed")
 
 
 def _alive(

@@ -19,15 +19,15 @@ from pydantic import ValidationError
 
 from ampeco import hints, notices, payloads, resources
 from ampeco.commercial import Resource
-from ampeco.kinds import MARKS, named_ids, readable_ids
+from ampeco.kinds import READ_RULES, named_ids, readable_ids
 from ampeco.people import NOBODY
-from storage.findings import Findings
-from storage.fold import BEGINNING, Fact, notified, read
+from storage.changes import ChangeSet
+from storage.fold import BEGINNING, Fact, fact_from_notification, fact_from_read
 from storage.mirrors import MIRRORS
 from storage.version import digest
 
 #: Makes a fact: ``(entity, entity_id, group, at, values)``.
-Teller = Callable[[str, int, str, datetime, dict[str, Any]], Fact]
+FactFactory = Callable[[str, int, str, datetime, dict[str, Any]], Fact]
 
 #: Attributes whose columns have other names.
 _UNLIKE_ITS_COLUMN = {
@@ -37,7 +37,7 @@ _UNLIKE_ITS_COLUMN = {
 }
 
 
-def findings_of(payload: payloads.Payload, body: dict[str, Any], notification_id: UUID) -> Findings:
+def changes_from_notification(payload: payloads.Payload, body: dict[str, Any], notification_id: UUID) -> ChangeSet:
     """What one notification says.
 
     Parameters:
@@ -45,80 +45,80 @@ def findings_of(payload: payloads.Payload, body: dict[str, Any], notification_id
         body: its JSON without secrets, for what has no column.
         notification_id: recorded beside the observations.
     """
-    found = Findings()
-    _mark(found, payload)
+    changes = ChangeSet()
+    _mark(changes, payload)
     match payload:
         case payloads.SessionStartStop():
-            _start_stop(found, payload)
+            _start_stop(changes, payload)
         case payloads.SessionUpdate():
-            session_facts(found, payload.session, body.get("session", {}), notified)
+            session_facts(changes, payload.session, body.get("session", {}), fact_from_notification)
         case payloads.SessionMeterValues():
-            _meter_values(found, payload, notification_id)
+            _meter_values(changes, payload, notification_id)
         case payloads.HardwareStatus():
-            _hardware_status(found, payload, notification_id)
+            _hardware_status(changes, payload, notification_id)
         case payloads.NetworkStatusChanged():
-            _network_status(found, payload, notification_id)
+            _network_status(changes, payload, notification_id)
         case payloads.Boot():
-            _boot(found, payload)
+            _boot(changes, payload)
         case payloads.ChargePointSnapshotChanged():
-            _charge_point_snapshot(found, payload, body)
+            _charge_point_snapshot(changes, payload, body)
         case payloads.LocationChanged():
-            _snapshot(found, "location", payload.location, body, payload)
+            _snapshot(changes, "location", payload.location, body, payload)
         case hints.TariffChanged():
-            _snapshot(found, "tariff", payload.tariff, body, payload)
+            _snapshot(changes, "tariff", payload.tariff, body, payload)
         case hints.UserChanged():
-            _snapshot(found, "user", payload.user, body, payload)
+            _snapshot(changes, "user", payload.user, body, payload)
         case notices.Notice():
-            _notice(found, payload, body, notification_id)
+            _notice(changes, payload, body, notification_id)
         case hints.Hint() | payloads.ChargePointChanged() | payloads.EvseChanged():
             pass  # they only ask for a read
         case _:
             raise TypeError(f"{type(payload).__name__} has a model but no place in the tables")
-    return found
+    return changes
 
 
-def reads_of_unusable(body: dict[str, Any]) -> Findings:
+def reads_of_unusable(body: dict[str, Any]) -> ChangeSet:
     """The reads of what an unusable notification names by ids that can be read.
 
     What it is about is read even if something is known of it: its own facts are lost.
     """
-    found = Findings()
+    changes = ChangeSet()
     named = [one for one in readable_ids(body) if one[0].name != "user" or one[2] != NOBODY]
-    is_mentioned_only = all(mark.urgency == "unknown" for _, mark, _ in named)
-    for kind, mark, entity_id in named:
+    is_mentioned_only = all(rule.urgency == "unknown" for _, rule, _ in named)
+    for kind, rule, entity_id in named:
         if kind.reference_filter is not None:
-            found.refer(kind.name, entity_id)
-        elif mark.urgency == "unknown" and not is_mentioned_only:
-            found.mention(kind.name, entity_id)
+            changes.look_up(kind.name, entity_id)
+        elif rule.urgency == "unknown" and not is_mentioned_only:
+            changes.read_if_unknown(kind.name, entity_id)
         else:
-            found.want(kind.name, entity_id, "changed")
-    return found
+            changes.require_read(kind.name, entity_id, "changed")
+    return changes
 
 
-def _mark(found: Findings, payload: payloads.Payload) -> None:
+def _mark(changes: ChangeSet, payload: payloads.Payload) -> None:
     """Ask for the reads of the entities that a notification names, as ``ampeco.kinds`` says."""
-    for kind, mark in MARKS.get(payload.notification or "", ()):
-        if mark.urgency == "unusable":
+    for kind, rule in READ_RULES.get(payload.notification or "", ()):
+        if rule.urgency == "unusable":
             continue
-        for entity_id in named_ids(payload, mark):
+        for entity_id in named_ids(payload, rule):
             if kind.name == "user" and entity_id == NOBODY:
                 continue  # there is nothing to read of somebody forgotten
             if kind.reference_filter is not None:
-                found.refer(kind.name, entity_id)
-            elif mark.urgency == "unknown":
-                found.mention(kind.name, entity_id)
+                changes.look_up(kind.name, entity_id)
+            elif rule.urgency == "unknown":
+                changes.read_if_unknown(kind.name, entity_id)
             else:
-                found.want(kind.name, entity_id, mark.urgency)
+                changes.require_read(kind.name, entity_id, rule.urgency)
 
 
-def session_facts(found: Findings, session: resources.Session, raw: dict[str, Any], tell: Teller) -> None:
+def session_facts(changes: ChangeSet, session: resources.Session, raw: dict[str, Any], make_fact: FactFactory) -> None:
     """A whole session: its state and detail, its periods and its authorization."""
     at = session.last_updated_at
-    if tell is notified:
+    if make_fact is fact_from_notification:
         # All groups alike, so that of two snapshots of one second the same one stands in each.
-        tell = partial(notified, final=session.status in resources.FINAL_SESSION_STATES)
-    found.facts.append(
-        tell(
+        make_fact = partial(fact_from_notification, final=session.status in resources.FINAL_SESSION_STATES)
+    changes.facts.append(
+        make_fact(
             "session",
             session.id,
             "state",
@@ -134,10 +134,10 @@ def session_facts(found: Findings, session: resources.Session, raw: dict[str, An
             },
         )
     )
-    found.facts.append(tell("session", session.id, "detail", at, _session_detail(session, raw)))
+    changes.facts.append(make_fact("session", session.id, "detail", at, _session_detail(session, raw)))
     for period in session.charging_periods or ():
-        found.facts.append(
-            tell(
+        changes.facts.append(
+            make_fact(
                 "charging_period",
                 period.id,
                 "master",
@@ -151,11 +151,11 @@ def session_facts(found: Findings, session: resources.Session, raw: dict[str, An
                 },
             )
         )
-        found.facts.append(_belongs("charging_period", period.id, session.id))
+        changes.facts.append(_belongs("charging_period", period.id, session.id))
     if session.authorization is not None:
-        _session_authorization(found, session.authorization, raw.get("authorization") or {})
-    found.mention("evse", session.evse_id)
-    found.mention("charge_point", session.charge_point_id)
+        _session_authorization(changes, session.authorization, raw.get("authorization") or {})
+    changes.read_if_unknown("evse", session.evse_id)
+    changes.read_if_unknown("charge_point", session.charge_point_id)
 
 
 def _session_detail(session: resources.Session, raw: dict[str, Any]) -> dict[str, Any]:
@@ -193,10 +193,10 @@ def _session_detail(session: resources.Session, raw: dict[str, Any]) -> dict[str
     }
 
 
-def _start_stop(found: Findings, notice: payloads.SessionStartStop) -> None:
+def _start_stop(changes: ChangeSet, notice: payloads.SessionStartStop) -> None:
     """A start or stop notice: partial, so a snapshot is wanted unless one comes by itself."""
     if notice.action not in ("start", "stop"):
-        found.want("session", notice.session_id, "changed")  # what else happened, only a read says
+        changes.require_read("session", notice.session_id, "changed")  # what else happened, only a read says
         return
     stopped = notice.action == "stop"
     at, session_id = notice.last_updated_at, notice.session_id
@@ -211,23 +211,23 @@ def _start_stop(found: Findings, notice: payloads.SessionStartStop) -> None:
     }
     # At the start the register of the end is unknown, whatever is sent for it.
     meter = {"meter_start_wh": notice.meter_start, "meter_stop_wh": notice.meter_stop if stopped else None}
-    found.facts.append(notified("session", session_id, "state", at, state, final=stopped, partial=True))
-    found.facts.append(notified("session", session_id, "meter", at, meter, final=stopped))
+    changes.facts.append(fact_from_notification("session", session_id, "state", at, state, final=stopped, partial=True))
+    changes.facts.append(fact_from_notification("session", session_id, "meter", at, meter, final=stopped))
     if not stopped:
         who = {
             "user_id": notice.user_id,
             "id_tag": notice.id_tag,
             "external_session_id": notice.external_session_id,
         }
-        found.facts.append(notified("session", session_id, "detail", at, who, partial=True))
+        changes.facts.append(fact_from_notification("session", session_id, "detail", at, who, partial=True))
 
 
-def _meter_values(found: Findings, payload: payloads.SessionMeterValues, notification_id: UUID) -> None:
+def _meter_values(changes: ChangeSet, payload: payloads.SessionMeterValues, notification_id: UUID) -> None:
     seen: dict[tuple[datetime, str], int] = {}
     for sample in payload.meter_values:
         measurand = sample.measurand or ""
         ordinal = seen[sample.timestamp, measurand] = seen.get((sample.timestamp, measurand), -1) + 1
-        found.observe(
+        changes.observe(
             "meter_value",
             {
                 "session_id": payload.session_id,
@@ -244,11 +244,13 @@ def _meter_values(found: Findings, payload: payloads.SessionMeterValues, notific
         )
 
 
-def _hardware_status(found: Findings, payload: payloads.HardwareStatus, notification_id: UUID) -> None:
+def _hardware_status(changes: ChangeSet, payload: payloads.HardwareStatus, notification_id: UUID) -> None:
     if not payload.was_read("hardware_status"):
         # Null would say that it never reported any.
-        entity = ("evse", payload.evse_id) if payload.evse_id is not None else ("charge_point", payload.charge_point_id)
-        found.want(*entity, "changed")
+        subject = (
+            ("evse", payload.evse_id) if payload.evse_id is not None else ("charge_point", payload.charge_point_id)
+        )
+        changes.require_read(*subject, "changed")
         return
     status = {
         "hardware_status": payload.hardware_status,
@@ -264,23 +266,27 @@ def _hardware_status(found: Findings, payload: payloads.HardwareStatus, notifica
         "notification_id": notification_id,
     }
     if payload.evse_id is None:  # OCPP connector 0: the charge point itself
-        found.facts.append(notified("charge_point", payload.charge_point_id, "hardware", payload.timestamp, status))
-        found.observe("charge_point_hardware_observation", observation)
+        changes.facts.append(
+            fact_from_notification("charge_point", payload.charge_point_id, "hardware", payload.timestamp, status)
+        )
+        changes.observe("charge_point_hardware_observation", observation)
         return
-    found.facts.append(notified("evse", payload.evse_id, "hardware", payload.timestamp, status))
+    changes.facts.append(fact_from_notification("evse", payload.evse_id, "hardware", payload.timestamp, status))
     # Until the EVSE itself is read, this is the only word on where it stands.
     stands = {"charge_point_id": payload.charge_point_id}
-    found.facts.append(notified("evse", payload.evse_id, "master", BEGINNING, stands, partial=True))
-    found.observe("evse_status_observation", observation | {"evse_id": payload.evse_id})
+    changes.facts.append(fact_from_notification("evse", payload.evse_id, "master", BEGINNING, stands, partial=True))
+    changes.observe("evse_status_observation", observation | {"evse_id": payload.evse_id})
 
 
-def _network_status(found: Findings, payload: payloads.NetworkStatusChanged, notification_id: UUID) -> None:
+def _network_status(changes: ChangeSet, payload: payloads.NetworkStatusChanged, notification_id: UUID) -> None:
     if payload.network_status is None:
-        found.want("charge_point", payload.charge_point_id, "changed")
+        changes.require_read("charge_point", payload.charge_point_id, "changed")
         return
     status = {"network_status": payload.network_status}
-    found.facts.append(notified("charge_point", payload.charge_point_id, "network", payload.timestamp, status))
-    found.observe(
+    changes.facts.append(
+        fact_from_notification("charge_point", payload.charge_point_id, "network", payload.timestamp, status)
+    )
+    changes.observe(
         "charge_point_network_observation",
         status
         | {
@@ -292,11 +298,13 @@ def _network_status(found: Findings, payload: payloads.NetworkStatusChanged, not
     )
 
 
-def _boot(found: Findings, payload: payloads.Boot) -> None:
+def _boot(changes: ChangeSet, payload: payloads.Boot) -> None:
     boot = payload.boot_notification
     if boot.model_fields_set:
-        found.facts.append(
-            notified("charge_point", payload.charge_point_id, "boot", payload.timestamp, boot_values(boot))
+        changes.facts.append(
+            fact_from_notification(
+                "charge_point", payload.charge_point_id, "boot", payload.timestamp, boot_values(boot)
+            )
         )
 
 
@@ -314,7 +322,9 @@ def boot_values(boot: resources.BootDetails) -> dict[str, Any]:
     }
 
 
-def _charge_point_snapshot(found: Findings, payload: payloads.ChargePointSnapshotChanged, body: dict[str, Any]) -> None:
+def _charge_point_snapshot(
+    changes: ChangeSet, payload: payloads.ChargePointSnapshotChanged, body: dict[str, Any]
+) -> None:
     """The deprecated whole charge point: older words and fewer columns, so provisional until a read."""
     if payload.action == "deleted":
         return
@@ -322,29 +332,31 @@ def _charge_point_snapshot(found: Findings, payload: payloads.ChargePointSnapsho
     raw = body.get("chargePoint") or body.get("charge-point") or {}
     clock = charge_point.last_updated_at or payload.last_updated_at
     if clock is not None:  # else it is no more than a hint
-        charge_point_facts(found, charge_point, raw, partial(notified, partial=True), at=clock)
+        charge_point_facts(changes, charge_point, raw, partial(fact_from_notification, partial=True), at=clock)
     raw_evses = _by_id(raw.get("evses"))
     for evse in payload.evses:
         # No time says how new this is of the EVSE: the charge point's may be later than the
         # EVSE's own, and what its read shows would never stand.
-        evse_facts(found, evse, raw_evses.get(evse.id, {}), partial(notified, partial=True), at=BEGINNING)
+        evse_facts(
+            changes, evse, raw_evses.get(evse.id, {}), partial(fact_from_notification, partial=True), at=BEGINNING
+        )
 
 
 def _by_id(raws: Any) -> dict[int, dict[str, Any]]:
     """The JSON of several entities by their ids; those without a readable id are left out."""
-    found: dict[int, dict[str, Any]] = {}
+    changes: dict[int, dict[str, Any]] = {}
     for raw in raws if isinstance(raws, list) else [raws]:
         if isinstance(raw, dict):
             with contextlib.suppress(ValidationError):
-                found[Resource.model_validate({"id": raw.get("id")}).id] = raw
-    return found
+                changes[Resource.model_validate({"id": raw.get("id")}).id] = raw
+    return changes
 
 
 def charge_point_facts(
-    found: Findings,
+    changes: ChangeSet,
     charge_point: resources.ChargePoint,
     raw: dict[str, Any],
-    tell: Teller,
+    make_fact: FactFactory,
     *,
     at: datetime | None = None,
 ) -> None:
@@ -353,8 +365,8 @@ def charge_point_facts(
     if clock is None:
         raise ValueError(f"charge point {charge_point.id} comes without a time that says how new it is")
     network = charge_point.network
-    found.facts.append(
-        tell(
+    changes.facts.append(
+        make_fact(
             "charge_point",
             charge_point.id,
             "master",
@@ -380,19 +392,19 @@ def charge_point_facts(
             },
         )
     )
-    found.mention("location", charge_point.location_id)
+    changes.read_if_unknown("location", charge_point.location_id)
 
 
 def evse_facts(
-    found: Findings, evse: resources.Evse, raw: dict[str, Any], tell: Teller, *, at: datetime | None = None
+    changes: ChangeSet, evse: resources.Evse, raw: dict[str, Any], make_fact: FactFactory, *, at: datetime | None = None
 ) -> None:
     """A whole EVSE's master data and its connectors; its hardware status has its own clock."""
     clock = evse.last_updated_at or at
     if clock is None:
         raise ValueError(f"EVSE {evse.id} comes without a time that says how new it is")
     power = evse.power_options
-    found.facts.append(
-        tell(
+    changes.facts.append(
+        make_fact(
             "evse",
             evse.id,
             "master",
@@ -422,8 +434,8 @@ def evse_facts(
     for connector in evse.connectors or ():
         if not (connector.type or connector.format or connector.status):
             continue  # the older vocabulary names a connector's id and nothing else
-        found.facts.append(
-            tell(
+        changes.facts.append(
+            make_fact(
                 "connector",
                 connector.id,
                 "master",
@@ -435,12 +447,12 @@ def evse_facts(
                 },
             )
         )
-        found.facts.append(_belongs("connector", connector.id, evse.id))
-    found.mention("charge_point", evse.charge_point_id)
+        changes.facts.append(_belongs("connector", connector.id, evse.id))
+    changes.read_if_unknown("charge_point", evse.charge_point_id)
 
 
 def _snapshot(
-    found: Findings,
+    changes: ChangeSet,
     kind: str,
     resource: Any,
     body: dict[str, Any],
@@ -453,13 +465,15 @@ def _snapshot(
         return  # somebody forgotten
     clock = resource.last_updated_at or payload.last_updated_at
     if clock is not None:  # else it is no more than a hint
-        entity_facts(found, kind, resource, body.get(kind, {}), partial(notified, partial=True), at=clock)
+        entity_facts(
+            changes, kind, resource, body.get(kind, {}), partial(fact_from_notification, partial=True), at=clock
+        )
 
 
-def _notice(found: Findings, notice: notices.Notice, body: dict[str, Any], notification_id: UUID) -> None:
+def _notice(changes: ChangeSet, notice: notices.Notice, body: dict[str, Any], notification_id: UUID) -> None:
     """A fact of its own, known by its subject, its time and its content."""
     details = {name: value for name, value in body.items() if name != "notification"}
-    found.observe(
+    changes.observe(
         "notice",
         {
             "subject": notice.subject,
@@ -476,19 +490,27 @@ def _notice(found: Findings, notice: notices.Notice, body: dict[str, Any], notif
     )
 
 
-def _session_authorization(found: Findings, authorization: resources.Authorization, raw: dict[str, Any]) -> None:
+def _session_authorization(changes: ChangeSet, authorization: resources.Authorization, raw: dict[str, Any]) -> None:
     """A session's authorization, in older words and without its places: provisional until it is read.
 
     So it is where a read told of the session, too: the authorization's own read says more.
     """
     clock = authorization.last_updated_at or authorization.created_at
     if clock is not None:  # else nothing orders it; the session keeps it in `raw`
-        entity_facts(found, "authorization", authorization, raw, partial(notified, partial=True), at=clock)
-    found.mention("authorization", authorization.id)
+        entity_facts(
+            changes, "authorization", authorization, raw, partial(fact_from_notification, partial=True), at=clock
+        )
+    changes.read_if_unknown("authorization", authorization.id)
 
 
 def entity_facts(
-    found: Findings, entity: str, resource: Any, raw: dict[str, Any], tell: Teller, *, at: datetime | None = None
+    changes: ChangeSet,
+    kind: str,
+    resource: Any,
+    raw: dict[str, Any],
+    make_fact: FactFactory,
+    *,
+    at: datetime | None = None,
 ) -> None:
     """A whole entity, each column from its model's attribute of that name.
 
@@ -500,12 +522,12 @@ def entity_facts(
     """
     clock = resource.last_updated_at or at
     if clock is None:
-        raise ValueError(f"{entity} {resource.id} comes without a time that says how new it is")
+        raise ValueError(f"{kind} {resource.id} comes without a time that says how new it is")
     values: dict[str, Any] = {"raw": raw}
-    for column in MIRRORS[entity].group("master").columns:
+    for column in MIRRORS[kind].group("master").columns:
         if column not in values:
-            values[column] = getattr(resource, _UNLIKE_ITS_COLUMN.get((entity, column), column))
-    found.facts.append(tell(entity, resource.id, "master", clock, values))
+            values[column] = getattr(resource, _UNLIKE_ITS_COLUMN.get((kind, column), column))
+    changes.facts.append(make_fact(kind, resource.id, "master", clock, values))
 
 
 def status_log_values(entry: resources.StatusLogEntry) -> dict[str, Any]:
@@ -521,11 +543,11 @@ def status_log_values(entry: resources.StatusLogEntry) -> dict[str, Any]:
 
 def _belongs(child: str, child_id: int, parent_id: int) -> Fact:
     """Which parent a child was told with; it holds until a read says where the child is, or that it is gone."""
-    return notified(child, child_id, "presence", BEGINNING, {MIRRORS[child].parent_key: parent_id})
+    return fact_from_notification(child, child_id, "presence", BEGINNING, {MIRRORS[child].parent_key: parent_id})
 
 
 def presence(
-    entity: str,
+    kind: str,
     entity_id: int,
     *,
     began_at: datetime,
@@ -541,10 +563,10 @@ def presence(
     """
     values: dict[str, Any] = {"deleted_at": (gone_at or began_at) if gone else None}
     if parent_id is not None:
-        values[MIRRORS[entity].parent_key] = parent_id
-    return read(entity, entity_id, "presence", began_at, values, began_at=began_at, rank="0" if gone else "1")
+        values[MIRRORS[kind].parent_key] = parent_id
+    return fact_from_read(kind, entity_id, "presence", began_at, values, began_at=began_at, rank="0" if gone else "1")
 
 
-def reader(began_at: datetime) -> Teller:
+def read_fact_factory(began_at: datetime) -> FactFactory:
     """The teller of a read that began at ``began_at`` by the tenant's clock."""
-    return partial(read, began_at=began_at)
+    return partial(fact_from_read, began_at=began_at)

@@ -79,15 +79,15 @@ SELECT session.session_id,
    AND session.deleted_at IS NULL
    AND session.status IN ('active', 'pending')
  ORDER BY session.started_at DESC NULLS LAST, session.session_id DESC
- LIMIT :most
+ LIMIT :limit
 """)
 
 
-def fleet(connection: Connection, tenant: str, *, most_sessions: int = 12) -> Fleet:
+def fleet(connection: Connection, tenant: str, *, max_sessions: int = 12) -> Fleet:
     """The fleet of a tenant, with its latest running sessions."""
     of_tenant = {"tenant": tenant}
     locations, running, stopped = connection.execute(_COUNTS, of_tenant).one()
-    sessions = connection.execute(_RUNNING, of_tenant | {"most": most_sessions})
+    sessions = connection.execute(_RUNNING, of_tenant | {"limit": max_sessions})
     return Fleet(
         evses=dict(connection.execute(_EVSES, of_tenant).tuples().all()),
         charge_points=dict(connection.execute(_CHARGE_POINTS, of_tenant).tuples().all()),

@@ -26,7 +26,7 @@ class Fact:
     """What one group of one entity was at one time.
 
     Attributes:
-        entity: name of its kind, which is that of its table unless it is kept in ``resource``.
+        kind: name of its kind, which is that of its table unless it is kept in ``resource``.
         entity_id: id of the entity at AMPECO.
         group: name of the column group.
         at: time of the fact by its source's clock.
@@ -34,7 +34,7 @@ class Fact:
         version: orders facts of equal time.
     """
 
-    entity: str
+    kind: str
     entity_id: int
     group: str
     at: datetime
@@ -46,8 +46,8 @@ class Fact:
         return self.at, self.version
 
 
-def notified(
-    entity: str,
+def fact_from_notification(
+    kind: str,
     entity_id: int,
     group: str,
     at: datetime,
@@ -58,11 +58,11 @@ def notified(
 ) -> Fact:
     """A fact that a notification told."""
     version = Version.of_notification(values, is_final=final, is_partial=partial)
-    return Fact(entity, entity_id, group, at, values, version)
+    return Fact(kind, entity_id, group, at, values, version)
 
 
-def read(
-    entity: str,
+def fact_from_read(
+    kind: str,
     entity_id: int,
     group: str,
     at: datetime,
@@ -77,13 +77,13 @@ def read(
         began_at: when the read began, by the tenant's clock.
         rank: orders different facts of one read.
     """
-    return Fact(entity, entity_id, group, at, values, Version.of_read(values, began_at=began_at, rank=rank))
+    return Fact(kind, entity_id, group, at, values, Version.of_read(values, began_at=began_at, rank=rank))
 
 
 @dataclass(slots=True)
 class _Standing:
     fact: Fact
-    contested: bool = False
+    conflicting: bool = False
 
 
 class Fold:
@@ -95,27 +95,27 @@ class Fold:
             self.add(fact)
 
     def add(self, fact: Fact) -> None:
-        groups = self._standing.setdefault(fact.entity, {}).setdefault(fact.entity_id, {})
+        groups = self._standing.setdefault(fact.kind, {}).setdefault(fact.entity_id, {})
         known = groups.get(fact.group)
         if known is None:
             groups[fact.group] = _Standing(fact)
             return
         if fact.at == known.fact.at:
-            known.contested = _contested(known, fact)
+            known.conflicting = _conflicting(known, fact)
         elif fact.at > known.fact.at:
-            known.contested = False
+            known.conflicting = False
         if fact.order > known.fact.order:
             known.fact = fact
 
-    def rows(self, entity: str, tenant: str) -> list[dict[str, Any]]:
+    def rows(self, kind: str, tenant: str) -> list[dict[str, Any]]:
         """The rows to write to one mirrored table, in key order."""
-        mirror = MIRRORS[entity]
+        mirror = MIRRORS[kind]
         rows: list[dict[str, Any]] = []
-        for entity_id, groups in sorted(self._standing.get(entity, {}).items()):
+        for entity_id, groups in sorted(self._standing.get(kind, {}).items()):
             row: dict[str, Any] = {"tenant": tenant, **mirror.fixed, mirror.key: entity_id}
             for group in mirror.groups:
                 standing = groups.get(group.name)
-                row[group.contested] = standing is not None and standing.contested
+                row[group.conflicting] = standing is not None and standing.conflicting
                 if standing is not None:
                     row |= standing.fact.values
                     row[group.at] = standing.fact.at
@@ -128,8 +128,8 @@ class Fold:
         return [name for name in MIRRORS if name in self._standing]
 
 
-def _contested(known: _Standing, fact: Fact) -> bool:
-    """Whether the group is contested after a second fact of the same time."""
+def _conflicting(known: _Standing, fact: Fact) -> bool:
+    """Whether the group is conflicting after a second fact of the same time."""
     if fact.version.is_read and fact.version >= known.fact.version:
         return False
-    return known.contested or known.fact.version.conflicts_with(fact.version)
+    return known.conflicting or known.fact.version.conflicts_with(fact.version)

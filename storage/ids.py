@@ -9,7 +9,7 @@ from uuid import UUID
 from storage.clock import clock
 
 #: Ticks of a second. Ids that are further ahead were made before the clock was set back, and do not hold up the others.
-_MOST_AHEAD = 1_000 << 12
+_MAX_AHEAD = 1_000 << 12
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -25,7 +25,7 @@ def uuid7() -> UUID:
     global _last_tick
     now = clock.now_ns()
     tick = (now // 1_000_000 << 12) | (now % 1_000_000 * 4096 // 1_000_000)
-    if tick <= _last_tick <= tick + _MOST_AHEAD:
+    if tick <= _last_tick <= tick + _MAX_AHEAD:
         tick = _last_tick + 1
     _last_tick = tick
     chance = int.from_bytes(os.urandom(8)) & 0x3FFF_FFFF_FFFF_FFFF

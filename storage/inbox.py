@@ -16,10 +16,10 @@ from storage.clock import clock
 from storage.documents import to_json
 from storage.ids import made_at, uuid7
 
-_MOST_BIGINT = 2**63 - 1
+_MAX_BIGINT = 2**63 - 1
 
 #: Longest notification name that is kept beside the body; AMPECO's longest has 38 characters.
-_LONGEST_TYPE = 200
+_MAX_TYPE = 200
 
 
 @dataclass(slots=True)
@@ -60,7 +60,7 @@ class Entry:
         self.notification_id = uuid7()
         self.received_at = made_at(self.notification_id)
 
-    def drop_hints(self) -> None:
+    def drop_search_columns(self) -> None:
         """Forget everything beside the body that Postgres might refuse."""
         self.notification_type = self.session_id = self.evse_id = self.charge_point_id = None
         self.headers = {}
@@ -74,7 +74,7 @@ class Entry:
         if not isinstance(body, dict):
             return
         name = body.get("notification")
-        if isinstance(name, str) and len(name) <= _LONGEST_TYPE and "\0" not in name:
+        if isinstance(name, str) and len(name) <= _MAX_TYPE and "\0" not in name:
             self.notification_type = name
         session = body.get("session")
         if isinstance(session, dict):
@@ -89,13 +89,13 @@ class Entry:
 def _id(value: object) -> int | None:
     if isinstance(value, str) and len(value) <= 20 and value.isascii() and value.isdecimal():
         value = int(value)
-    if isinstance(value, int) and not isinstance(value, bool) and -_MOST_BIGINT <= value <= _MOST_BIGINT:
+    if isinstance(value, int) and not isinstance(value, bool) and -_MAX_BIGINT <= value <= _MAX_BIGINT:
         return value
     return None
 
 
 @dataclass(slots=True)
-class Group:
+class CommitGroup:
     """Entries of one tenant that are committed together, and the batch that will track them."""
 
     tenant: str
@@ -129,7 +129,7 @@ SELECT *
 """
 
 
-def commit_parameters(groups: Sequence[Group]) -> list[list[Any]]:
+def commit_parameters(groups: Sequence[CommitGroup]) -> list[list[Any]]:
     """The arrays of ``_COMMIT_GROUPS``, one for each column."""
     rows = [(group.batch_id, entry) for group in groups for entry in group.entries]
     return [
@@ -154,7 +154,7 @@ def commit_parameters(groups: Sequence[Group]) -> list[list[Any]]:
     ]
 
 
-async def commit_groups(connection: AsyncConnection[Any], groups: Sequence[Group]) -> None:
+async def commit_groups(connection: AsyncConnection[Any], groups: Sequence[CommitGroup]) -> None:
     """Commit the entries and the batches that track them: one statement, one round trip.
 
     Parameters:

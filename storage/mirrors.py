@@ -1,6 +1,6 @@
 """The tenant's entities as tables: one row each, made of column groups with their own clocks.
 
-What a group is, and how a table is made of groups, is in :mod:`storage.groups`. Sites and
+What a group is, and how a table is made of groups, is in :mod:`storage.column_groups`. Sites and
 sessions are here, commerce in :mod:`storage.commerce`.
 """
 
@@ -12,9 +12,8 @@ from sqlalchemy import Column
 from sqlalchemy.dialects.postgresql import JSONB
 
 from ampeco.kinds import KINDS
-from storage.commerce import authorization, cdr, reservation, resource, tariff, transaction
-from storage.groups import (
-    Group,
+from storage.column_groups import (
+    ColumnGroup,
     Mirror,
     flag_column,
     id_column,
@@ -23,9 +22,10 @@ from storage.groups import (
     raw_column,
     text_column,
 )
+from storage.commerce import authorization, cdr, reservation, resource, tariff, transaction
 from storage.tables import instant
 
-__all__ = ["ABOUT_READS", "CHILDREN", "MIRRORS", "Group", "Mirror"]
+__all__ = ["ABOUT_READS", "CHILDREN", "MIRRORS", "ColumnGroup", "Mirror"]
 
 
 def _log(status: str) -> list[Column]:  # type: ignore[type-arg]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, text
 
-from storage.drift import unknown
+from storage.unknown_fields import unknown
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,14 +53,14 @@ WITH batches AS (
     SELECT tenant,
            count(*) AS waiting,
            count(*) FILTER (
-               WHERE due_at <= now() AND (tenant, entity) NOT IN (SELECT tenant, kind FROM ingest.refusal)
+               WHERE due_at <= now() AND (tenant, kind) NOT IN (SELECT tenant, kind FROM ingest.forbidden_kind)
            ) AS due,
            count(*) FILTER (WHERE last_error IS NOT NULL) AS troubled
       FROM ingest.refresh_request
      GROUP BY tenant
 )
 SELECT tenant,
-       coalesce(settled, 0) - coalesce(ignored, 0) - coalesce(failed, 0),
+       coalesce(closed, 0) - coalesce(ignored, 0) - coalesce(failed, 0),
        coalesce(pending, 0),
        coalesce(ignored, 0),
        coalesce(failed, 0),
@@ -147,7 +147,7 @@ class Trouble:
 
 
 #: Of more failures than this the newest are looked at: they tell what is wrong.
-MOST_FAILURES = 10_000
+MAX_FAILURES = 10_000
 
 # Index: outcome_state_recorded_at_idx; what waits is read whole.
 _TROUBLES = text("""
@@ -156,20 +156,20 @@ SELECT tenant, state, concat_ws(': ', nullif(newest.reason, ''), left(newest.err
           FROM ingest.outcome
          WHERE state = 'failed'
          ORDER BY recorded_at DESC
-         LIMIT :most_failures) AS newest
+         LIMIT :max_failures) AS newest
  GROUP BY tenant, state, why
  UNION ALL
-SELECT tenant, 'unread ' || entity, left(last_error, 120), count(*)
+SELECT tenant, 'unread ' || kind, left(last_error, 120), count(*)
   FROM ingest.refresh_request
  WHERE last_error IS NOT NULL
-   AND (tenant, entity) NOT IN (SELECT tenant, kind FROM ingest.refusal)
+   AND (tenant, kind) NOT IN (SELECT tenant, kind FROM ingest.forbidden_kind)
  GROUP BY 1, 2, 3
  ORDER BY times DESC
- LIMIT :most
+ LIMIT :limit
 """)
 
 
-def troubles(connection: Connection, *, most: int = 10) -> list[Trouble]:
+def troubles(connection: Connection, *, limit: int = 10) -> list[Trouble]:
     """The commonest causes of failure, of the newest failures."""
-    rows = connection.execute(_TROUBLES, {"most": most, "most_failures": MOST_FAILURES})
+    rows = connection.execute(_TROUBLES, {"limit": limit, "max_failures": MAX_FAILURES})
     return [Trouble(*row) for row in rows]

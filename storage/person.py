@@ -11,7 +11,7 @@ from ampeco import people
 from ampeco.people import Identity, spellings, without
 
 #: Shorter ones may stand in a text by chance.
-SHORTEST_WORD = 8
+MIN_WORD = 8
 
 
 @dataclass(slots=True)
@@ -40,7 +40,7 @@ class Person:
     def _words(self, what: str) -> list[str]:
         """What stands for the person in any text, in lower case."""
         known = [value.lower() for told, value in self.known_by if told == what]
-        return sorted(word for word in known if len(word) >= SHORTEST_WORD)
+        return sorted(word for word in known if len(word) >= MIN_WORD)
 
     @property
     def needles(self) -> list[bytes]:

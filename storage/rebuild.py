@@ -23,9 +23,9 @@ from uuid import UUID
 
 from sqlalchemy import Connection, UniqueConstraint, text
 
-from storage.findings import Entity
+from storage.changes import Entity
 from storage.ids import first_made_at
-from storage.mirrors import MIRRORS, Group
+from storage.mirrors import MIRRORS, ColumnGroup
 from storage.tables import CHARGING, metadata
 from storage.upsert import stored_columns, upsert_statement
 from storage.version import is_provisional_sql, is_read_sql
@@ -100,12 +100,12 @@ def make(connection: Connection) -> None:
     connection.execute(
         text(f"""
         CREATE UNLOGGED TABLE {REBUILD}.difference (
-               entity text, entity_id bigint, what text, groups text[], columns text[], live jsonb, rebuilt jsonb,
-               PRIMARY KEY (entity, entity_id))
+               kind text, entity_id bigint, what text, groups text[], columns text[], live jsonb, rebuilt jsonb,
+               PRIMARY KEY (kind, entity_id))
         """)
     )
     connection.execute(
-        text(f"CREATE UNLOGGED TABLE {REBUILD}.moving (entity text, entity_id bigint, PRIMARY KEY (entity, entity_id))")
+        text(f"CREATE UNLOGGED TABLE {REBUILD}.moving (kind text, entity_id bigint, PRIMARY KEY (kind, entity_id))")
     )
 
 
@@ -134,31 +134,31 @@ def carry(connection: Connection, tenant: str, log_begins_at: datetime | None) -
     Parameters:
         log_begins_at: when the oldest notification of the log was received; None where it holds none.
     """
-    for entity in MIRRORS:
+    for kind in MIRRORS:
         connection.execute(
-            text(upsert_statement(entity, REBUILD, _carried(entity))),
+            text(upsert_statement(kind, REBUILD, _carried(kind))),
             {"tenant": tenant, "log_begins_at": log_begins_at},
         )
 
 
 @cache
-def _carried(entity: str) -> str:
-    mirror = MIRRORS[entity]
+def _carried(kind: str) -> str:
+    mirror = MIRRORS[kind]
     columns = [*mirror.keys]
     for group in mirror.groups:
-        told = _is_beyond_the_log(entity, group)
+        told = _is_beyond_the_log(kind, group)
         columns += [
             f"{told} AND {column} AS {column}"
-            if column == group.contested
+            if column == group.conflicting
             else f"CASE WHEN {told} THEN {column} END AS {column}"
             for column in stored_columns(group)
         ]
-    beyond = " OR ".join(_is_beyond_the_log(entity, group) for group in mirror.groups)
+    beyond = " OR ".join(_is_beyond_the_log(kind, group) for group in mirror.groups)
     listed = ", ".join(columns)
     return f"(SELECT {listed} FROM {mirror.rows()} AS live WHERE {beyond}) AS carried"  # noqa: S608 - ours
 
 
-def _is_beyond_the_log(entity: str, group: Group) -> str:
+def _is_beyond_the_log(kind: str, group: ColumnGroup) -> str:
     """Whether no notification of the log accounts for the fact of a group; never null."""
     cases = [
         is_read_sql(group.version),
@@ -166,7 +166,7 @@ def _is_beyond_the_log(entity: str, group: Group) -> str:
         "(first_seen_at < coalesce(CAST(:log_begins_at AS timestamptz), 'infinity')"
         f" AND {group.at} < coalesce(CAST(:log_begins_at AS timestamptz), 'infinity'))",
     ]
-    if entity in TOLD_PROVISIONALLY_BY_READS:
+    if kind in TOLD_PROVISIONALLY_BY_READS:
         cases.append(f"({is_provisional_sql(group.version)})")
     return f"coalesce({' OR '.join(cases)}, false)"
 
@@ -175,14 +175,14 @@ def note_moving(connection: Connection, entities: Sequence[Entity]) -> None:
     """Leave entities out of the comparison: a worker has notifications of them in hand."""
     connection.execute(
         text(f"""
-        INSERT INTO {REBUILD}.moving (entity, entity_id)
+        INSERT INTO {REBUILD}.moving (kind, entity_id)
         SELECT *
-          FROM unnest(CAST(:entities AS text[]), CAST(:ids AS bigint[]))
+          FROM unnest(CAST(:kinds AS text[]), CAST(:ids AS bigint[]))
             ON CONFLICT DO NOTHING
         """),  # noqa: S608 - the names are ours
         {
-            "entities": [entity.entity for entity in entities],
-            "ids": [entity.entity_id for entity in entities],
+            "kinds": [one.kind for one in entities],
+            "ids": [one.entity_id for one in entities],
         },
     )
 
@@ -190,21 +190,21 @@ def note_moving(connection: Connection, entities: Sequence[Entity]) -> None:
 def compare(connection: Connection, tenant: str, log_begins_at: datetime | None) -> list[Compared]:
     """Note and count what differs; in the snapshot in which the rebuilt tables were finished."""
     found = []
-    for entity in MIRRORS:
-        connection.execute(text(_compare(entity)), {"tenant": tenant})
+    for kind in MIRRORS:
+        connection.execute(text(_compare(kind)), {"tenant": tenant})
         rows = connection.execute(
-            text(f"SELECT what, count(*) FROM {REBUILD}.difference WHERE entity = :entity GROUP BY what"),  # noqa: S608
-            {"entity": entity},
+            text(f"SELECT what, count(*) FROM {REBUILD}.difference WHERE kind = :kind GROUP BY what"),  # noqa: S608
+            {"kind": kind},
         )
         counts = {what: int(number) for what, number in rows}
         found.append(
             Compared(
-                entity,
-                live=_rows(connection, f"{MIRRORS[entity].rows()} AS live", tenant=tenant),
+                kind,
+                live=_rows(connection, f"{MIRRORS[kind].rows()} AS live", tenant=tenant),
                 missing=counts.get("missing", 0),
                 extra=counts.get("extra", 0),
                 different=counts.get("different", 0),
-                moving=_rows(connection, f"{REBUILD}.moving WHERE entity = :entity", entity=entity),
+                moving=_rows(connection, f"{REBUILD}.moving WHERE kind = :kind", kind=kind),
             )
         )
     for table in HISTORY:
@@ -224,29 +224,29 @@ def _rows(connection: Connection, source: str, **parameters: Any) -> int:
     return int(connection.execute(text(f"SELECT count(*) FROM {source}"), parameters).scalar_one())  # noqa: S608 - ours
 
 
-def _differs(group: Group) -> str:
+def _differs(group: ColumnGroup) -> str:
     """Versions are left out: what a fact says of which columns may change with a release."""
     columns = _compared_columns(group)
     live, rebuilt = (", ".join(f"{side}.{column}" for column in columns) for side in ("live", "rebuilt"))
     return f"({live}) IS DISTINCT FROM ({rebuilt})"
 
 
-def _compared_columns(group: Group) -> list[str]:
+def _compared_columns(group: ColumnGroup) -> list[str]:
     """All but ``raw``, which repeats the others in AMPECO's words, unless it is all there is."""
     told = [column for column in group.columns if column != "raw"] or list(group.columns)
     return [*told, group.at]
 
 
 @cache
-def _compare(entity: str) -> str:
+def _compare(kind: str) -> str:
     """Index: the primary keys, or a hash of each side."""
-    mirror = MIRRORS[entity]
+    mirror = MIRRORS[kind]
     columns = [column for group in mirror.groups for column in _compared_columns(group)]
     groups = ", ".join(f"CASE WHEN {_differs(group)} THEN '{group.name}' END" for group in mirror.groups)
     named = ", ".join(f"CASE WHEN live.{name} IS DISTINCT FROM rebuilt.{name} THEN '{name}' END" for name in columns)
     return f"""
-INSERT INTO {REBUILD}.difference (entity, entity_id, what, groups, columns, live, rebuilt)
-SELECT '{entity}',
+INSERT INTO {REBUILD}.difference (kind, entity_id, what, groups, columns, live, rebuilt)
+SELECT '{kind}',
        {mirror.key},
        CASE WHEN live.tenant IS NULL THEN 'missing' WHEN rebuilt.tenant IS NULL THEN 'extra' ELSE 'different' END,
        array_remove(ARRAY[{groups}], NULL),
@@ -258,7 +258,7 @@ SELECT '{entity}',
  WHERE ({" OR ".join(_differs(group) for group in mirror.groups)})
    AND NOT EXISTS (
        SELECT FROM {REBUILD}.moving
-        WHERE moving.entity = '{entity}'
+        WHERE moving.kind = '{kind}'
           AND moving.entity_id = {mirror.key})
 """  # noqa: S608 - the names are ours
 
@@ -295,27 +295,28 @@ SELECT {key} FROM {REBUILD}.{table} WHERE tenant = :tenant
 
 
 _EXAMPLES = f"""
-SELECT entity, entity_id, what, columns, live, rebuilt
-  FROM (SELECT *, row_number() OVER (PARTITION BY entity, what ORDER BY entity_id) AS number
+SELECT kind, entity_id, what, columns, live, rebuilt
+  FROM (SELECT *, row_number() OVER (PARTITION BY kind, what ORDER BY entity_id) AS number
           FROM {REBUILD}.difference) AS numbered
- WHERE number <= :most
- ORDER BY entity, what, entity_id
+ WHERE number <= :limit
+ ORDER BY kind, what, entity_id
 """  # noqa: S608 - the names are ours
 
 
-def examples(connection: Connection, tenant: str, log_begins_at: datetime | None, *, most: int) -> list[Difference]:
+def examples(connection: Connection, tenant: str, log_begins_at: datetime | None, *, limit: int) -> list[Difference]:
     """A few differences of each table and sort."""
     found = []
-    for entity, entity_id, what, columns, live, rebuilt in connection.execute(text(_EXAMPLES), {"most": most}):
+    for kind, entity_id, what, columns, live, rebuilt in connection.execute(text(_EXAMPLES), {"limit": limit}):
         # Raw JSON is no example: it is long, and may tell of people.
         told = [name for name in columns if name != "raw"]
         changes = {name: ((live or {}).get(name), (rebuilt or {}).get(name)) for name in told}
-        found.append(Difference(entity, str(entity_id), what, changes))
+        found.append(Difference(kind, str(entity_id), what, changes))
     for table in HISTORY:
         for what, statement in (("missing", _missing(table)), ("extra", _extra(table))):
             rows = connection.execute(
-                text(f"SELECT * FROM ({statement}) AS found LIMIT :most"),  # noqa: S608 - the names are ours
-                {"tenant": tenant, "most": most} | ({"first_id": _first_id(log_begins_at)} if what == "extra" else {}),
+                text(f"SELECT * FROM ({statement}) AS found LIMIT :limit"),  # noqa: S608 - the names are ours
+                {"tenant": tenant, "limit": limit}
+                | ({"first_id": _first_id(log_begins_at)} if what == "extra" else {}),
             )
             for row in rows.mappings():
                 key = ", ".join(f"{name} {value}" for name, value in row.items() if name != "tenant")

@@ -11,11 +11,11 @@ from uuid import UUID
 from sqlalchemy import Connection, text
 
 from ampeco.kinds import KINDS
+from storage.changes import ChangeSet, Entity, Reason
 from storage.documents import to_json
-from storage.findings import Entity, Findings, Reason
-from storage.known import whole_group
 from storage.mirrors import MIRRORS
 from storage.processes import lease_ended
+from storage.stored import snapshot_group
 from storage.version import is_provisional_sql
 
 #: How long a living process keeps what it claimed, for a thread that hangs; longer than a round of
@@ -56,19 +56,19 @@ class RefreshRequest:
     Attributes:
         generation: the marks since the last read.
         attempts: how often it was claimed, this time included.
-        marked_at: when it was first asked for since the last read.
+        requested_at: when it was first asked for since the last read.
         leased_until: when the lease ends that this claim gave; no other claim of it has the same.
         reference: what to look it up by in its listing, where its id is not known; else empty.
     """
 
     tenant: str
-    entity: str
+    kind: str
     entity_id: int
     reason: Reason
     generation: int
     attempts: int
-    marked_at: datetime
-    marked_by: UUID | None
+    requested_at: datetime
+    requested_by: UUID | None
     leased_until: datetime
     reference: str = ""
 
@@ -81,22 +81,22 @@ class RefreshRequest:
 # Index: primary key, here and of the mirrored tables. A mark while a read is under way raises
 # the generation, so that the end of that read does not remove it. The stronger reason
 # stays; see findings.Reason.
-_MARK = text("""
+_REQUEST = text("""
 INSERT INTO ingest.refresh_request AS known (
-       tenant, entity, entity_id, reference, reason, marked_by, priority, due_at)
-SELECT :tenant, entity, entity_id, reference, reason, marked_by,
+       tenant, kind, entity_id, reference, reason, requested_by, priority, due_at)
+SELECT :tenant, kind, entity_id, reference, reason, requested_by,
        CASE
-       WHEN entity = 'session' AND EXISTS (
+       WHEN kind = 'session' AND EXISTS (
             SELECT FROM charging.session
              WHERE session.tenant = :tenant
-               AND session.session_id = marked.entity_id
+               AND session.session_id = wanted.entity_id
                AND session.stopped_at IS NULL) THEN 0
-       WHEN entity = 'evse' AND EXISTS (
+       WHEN kind = 'evse' AND EXISTS (
             SELECT FROM charging.evse
              WHERE evse.tenant = :tenant
-               AND evse.evse_id = marked.entity_id
+               AND evse.evse_id = wanted.entity_id
                AND evse.hardware_status = 'faulted') THEN 0
-       ELSE marked.priority
+       ELSE wanted.priority
        END,
        now() + CASE reason
                WHEN 'provisional' THEN CAST(:provisional_delay AS interval)
@@ -104,53 +104,53 @@ SELECT :tenant, entity, entity_id, reference, reason, marked_by,
                WHEN 'gone' THEN CAST(:gone_delay AS interval)
                ELSE interval '0'
                END
-  FROM json_populate_recordset(NULL::ingest.refresh_request, CAST(:marks AS json)) AS marked
- ORDER BY entity, entity_id, reference
-    ON CONFLICT (tenant, entity, entity_id, reference) DO UPDATE SET
+  FROM json_populate_recordset(NULL::ingest.refresh_request, CAST(:wanted AS json)) AS wanted
+ ORDER BY kind, entity_id, reference
+    ON CONFLICT (tenant, kind, entity_id, reference) DO UPDATE SET
        generation = known.generation + 1,
        reason = least(known.reason, excluded.reason),
        priority = least(known.priority, excluded.priority),
-       marked_by = excluded.marked_by,
+       requested_by = excluded.requested_by,
        due_at = CASE WHEN known.attempts = 0 THEN least(known.due_at, excluded.due_at) ELSE known.due_at END
 """)
 
 
-def mark(connection: Connection, tenant: str, findings: Findings, contested: Sequence[Entity]) -> int:
+def request_refresh(connection: Connection, tenant: str, changes: ChangeSet, conflicting: Sequence[Entity]) -> int:
     """Ask for the reads that findings call for; returns how many entities were marked.
 
     Call it after the upsert, in the same transaction: an entity that is only mentioned
     is marked if its row, or a whole snapshot in it, is missing.
     """
-    reasons = _unknown(connection, tenant, findings.mentioned)
-    reasons |= findings.wanted
-    reasons |= {entity: "contested" for entity in contested if entity.entity in READABLE}
-    marks = [_marked(*entity, "", reason, findings.marked_by.get(entity)) for entity, reason in reasons.items()]
-    marks += [
-        _marked(kind, 0, reference, "changed", marked_by) for (kind, reference), marked_by in findings.referred.items()
+    reasons = _unknown(connection, tenant, changes.reads_if_unknown)
+    reasons |= changes.required_reads
+    reasons |= {entity: "conflicting" for entity in conflicting if entity.kind in READABLE}
+    wanted = [_row(*entity, "", reason, changes.requested_by.get(entity)) for entity, reason in reasons.items()]
+    wanted += [
+        _row(kind, 0, reference, "changed", requested_by) for (kind, reference), requested_by in changes.lookups.items()
     ]
-    if not marks:
+    if not wanted:
         return 0
     connection.execute(
-        _MARK,
+        _REQUEST,
         {
             "tenant": tenant,
-            "marks": to_json(marks),
+            "wanted": to_json(wanted),
             "provisional_delay": PROVISIONAL_DELAY,
             "changed_delay": CHANGED_DELAY,
             "gone_delay": GONE_DELAY,
         },
     )
-    return len(marks)
+    return len(wanted)
 
 
-def _marked(entity: str, entity_id: int, reference: str, reason: Reason, marked_by: UUID | None) -> dict[str, Any]:
+def _row(kind: str, entity_id: int, reference: str, reason: Reason, requested_by: UUID | None) -> dict[str, Any]:
     return {
-        "entity": entity,
+        "kind": kind,
         "entity_id": entity_id,
         "reference": reference,
         "reason": reason,
-        "priority": _PRIORITIES[entity],
-        "marked_by": marked_by,
+        "priority": _PRIORITIES[kind],
+        "requested_by": requested_by,
     }
 
 
@@ -164,7 +164,7 @@ def _unknown(connection: Connection, tenant: str, mentioned: set[Entity]) -> dic
     for name, entity_id in mentioned:
         by_kind.setdefault(name, []).append(entity_id)
     for name, ids in sorted(by_kind.items()):
-        mirror, whole = MIRRORS[name], whole_group(name)
+        mirror, snapshot = MIRRORS[name], snapshot_group(name)
         rows = connection.execute(
             text(f"""
                 SELECT entity_id, CASE WHEN known.deleted_at IS NULL THEN 'unknown' ELSE 'gone' END
@@ -172,8 +172,8 @@ def _unknown(connection: Connection, tenant: str, mentioned: set[Entity]) -> dic
                   LEFT JOIN charging.{mirror.name} AS known
                          ON {mirror.matches("known")}
                         AND known.{mirror.key} = mentioned.entity_id
-                 WHERE known.{whole}_version IS NULL
-                    OR {is_provisional_sql(f"known.{whole}_version")}
+                 WHERE known.{snapshot}_version IS NULL
+                    OR {is_provisional_sql(f"known.{snapshot}_version")}
                     OR known.deleted_at IS NOT NULL
             """),  # noqa: S608 - the names are ours
             {"tenant": tenant, "ids": ids},
@@ -186,10 +186,10 @@ def _unknown(connection: Connection, tenant: str, mentioned: set[Entity]) -> dic
 _CLAIMABLE = f"""
        {lease_ended("refresh_request")}
    AND NOT EXISTS (
-       SELECT FROM ingest.refusal
-        WHERE refusal.tenant = refresh_request.tenant
-          AND refusal.kind = refresh_request.entity
-          AND refusal.ask_again_at > now())
+       SELECT FROM ingest.forbidden_kind
+        WHERE forbidden_kind.tenant = refresh_request.tenant
+          AND forbidden_kind.kind = refresh_request.kind
+          AND forbidden_kind.ask_again_at > now())
 """
 
 # Indexes: refresh_request_tenant_due_at_idx, then the primary keys of the reads, of the few
@@ -199,7 +199,7 @@ _CLAIMABLE = f"""
 # registered is named as no holder: its lease would be over at once.
 _CLAIM = text(f"""
 WITH urgent AS (
-    SELECT entity
+    SELECT kind
       FROM ingest.refresh_request
      WHERE tenant = :tenant
        AND due_at <= now()
@@ -207,14 +207,14 @@ WITH urgent AS (
      ORDER BY priority, due_at
      LIMIT 1
 ), chosen AS MATERIALIZED (
-    SELECT entity, entity_id, reference
+    SELECT kind, entity_id, reference
       FROM ingest.refresh_request
-      JOIN urgent USING (entity)
+      JOIN urgent USING (kind)
      WHERE tenant = :tenant
        AND (due_at <= now() OR (attempts = 0 AND reason <> 'gone'))
        AND {_CLAIMABLE}
      ORDER BY priority, due_at
-     LIMIT :most
+     LIMIT :limit
        FOR UPDATE OF refresh_request SKIP LOCKED
 )
 UPDATE ingest.refresh_request AS request
@@ -223,22 +223,22 @@ UPDATE ingest.refresh_request AS request
        attempts = attempts + 1
   FROM chosen
  WHERE request.tenant = :tenant
-   AND request.entity = chosen.entity
+   AND request.kind = chosen.kind
    AND request.entity_id = chosen.entity_id
    AND request.reference = chosen.reference
-RETURNING request.tenant, request.entity, request.entity_id, reason, generation, attempts, marked_at, marked_by,
+RETURNING request.tenant, request.kind, request.entity_id, reason, generation, attempts, requested_at, requested_by,
           lease_expires_at, request.reference, priority, due_at
 """)  # noqa: S608 - the condition is ours
 
 
-def claim(connection: Connection, tenant: str, *, most: int, holder: UUID | None = None) -> list[RefreshRequest]:
+def claim(connection: Connection, tenant: str, *, limit: int, holder: UUID | None = None) -> list[RefreshRequest]:
     """Take in hand the reads of a tenant's most urgent kind, most urgent first; commit before reading.
 
     Parameters:
-        most: how many at most.
+        limit: how many at most.
         holder: this process, with whose end the claim ends too; None where it is not registered.
     """
-    parameters = {"tenant": tenant, "most": most, "lease": LEASE, "holder": holder}
+    parameters = {"tenant": tenant, "limit": limit, "lease": LEASE, "holder": holder}
     rows = sorted(connection.execute(_CLAIM, parameters), key=lambda row: (row.priority, row.due_at))
     return [RefreshRequest(*row[:10]) for row in rows]
 
@@ -247,7 +247,7 @@ def claim(connection: Connection, tenant: str, *, most: int, holder: UUID | None
 #: alone what another has claimed since, and what was finished and then marked once more.
 _CLAIMED = """
        request.tenant = :tenant
-   AND request.entity = claimed.entity
+   AND request.kind = claimed.kind
    AND request.entity_id = claimed.entity_id
    AND request.reference = claimed.reference
    AND request.lease_expires_at = claimed.lease_expires_at
@@ -257,11 +257,11 @@ _REQUESTS = "json_populate_recordset(NULL::ingest.refresh_request, CAST(:request
 
 # Index: primary key. In key order, as marks lock them. A mark that another transaction is making is
 # waited for here: only a statement that begins afterwards sees what it did.
-_HOLD = text(f"""
+_LOCK_ROWS = text(f"""
 SELECT
   FROM ingest.refresh_request AS request, {_REQUESTS}
  WHERE {_CLAIMED}
- ORDER BY request.entity, request.entity_id, request.reference
+ ORDER BY request.kind, request.entity_id, request.reference
    FOR UPDATE OF request
 """)  # noqa: S608 - the names are ours
 
@@ -276,7 +276,7 @@ DELETE FROM ingest.refresh_request AS request
 # Index: primary key.
 _FREE = text(f"""
 UPDATE ingest.refresh_request AS request
-   SET lease_expires_at = NULL, leased_by = NULL, attempts = 0, marked_at = now(), due_at = now(), last_error = NULL
+   SET lease_expires_at = NULL, leased_by = NULL, attempts = 0, requested_at = now(), due_at = now(), last_error = NULL
   FROM {_REQUESTS}
  WHERE {_CLAIMED}
 """)  # noqa: S608 - the names are ours
@@ -290,14 +290,14 @@ def finish(connection: Connection, tenant: str, requests: Sequence[RefreshReques
     if not requests:
         return
     parameters = {"tenant": tenant, "requests": _document(requests)}
-    for statement in (_HOLD, _FINISH, _FREE):
+    for statement in (_LOCK_ROWS, _FINISH, _FREE):
         connection.execute(statement, parameters)
 
 
 def _document(requests: Sequence[RefreshRequest]) -> str:
     claimed = [
         {
-            "entity": request.entity,
+            "kind": request.kind,
             "entity_id": request.entity_id,
             "reference": request.reference,
             "generation": request.generation,
@@ -338,7 +338,7 @@ def postpone(
         counts: whether the attempt counts; it does not where the whole tenant is paused.
     """
     parameters = {"tenant": tenant, "requests": _document(requests)}
-    connection.execute(_HOLD, parameters)
+    connection.execute(_LOCK_ROWS, parameters)
     connection.execute(_POSTPONE, parameters | {"delay": delay, "error": error, "counts": counts})
 
 
@@ -347,14 +347,14 @@ _WAITING = text("""
 SELECT entity_id
   FROM ingest.refresh_request
  WHERE tenant = :tenant
-   AND entity = :entity
+   AND kind = :kind
    AND entity_id = ANY(:ids)
 """)
 
 
-def waiting(connection: Connection, tenant: str, entity: str, ids: Collection[int]) -> set[int]:
+def waiting(connection: Connection, tenant: str, kind: str, ids: Collection[int]) -> set[int]:
     """Which of these entities wait for a read already."""
-    parameters = {"tenant": tenant, "entity": entity, "ids": sorted(ids)}
+    parameters = {"tenant": tenant, "kind": kind, "ids": sorted(ids)}
     return set(connection.execute(_WAITING, parameters).scalars())
 
 

@@ -11,7 +11,7 @@ from uuid import UUID
 from sqlalchemy import Connection, TextClause, text
 
 from storage.batches import Logged
-from storage.findings import Entity
+from storage.changes import Entity
 from storage.mirrors import MIRRORS
 from storage.retention import complete_since
 
@@ -97,7 +97,7 @@ WITH listed AS (
     SELECT notification.tenant, notification.received_at, notification.notification_id
 {source}       AND (notification.received_at, notification.notification_id) > (:received_at, :notification_id)
      ORDER BY notification.received_at, notification.notification_id
-     LIMIT :most
+     LIMIT :limit
 ), sized AS (
     SELECT batch_id,
            notification_id,
@@ -110,12 +110,12 @@ WITH listed AS (
 )
 SELECT batch_id, notification_id, received_at, body, headers ->> 'X-Timestamp'
   FROM sized
- WHERE bytes_before < :most_bytes
+ WHERE bytes_before < :max_bytes
  ORDER BY received_at, notification_id
 """
 
 
-def page(connection: Connection, scope: Scope, after: Position, *, most: int, most_bytes: int) -> list[Logged]:
+def page(connection: Connection, scope: Scope, after: Position, *, limit: int, max_bytes: int) -> list[Logged]:
     """The next notifications after a position; none at the end."""
     rows = connection.execute(
         _statement(_PAGE, scope),
@@ -125,8 +125,8 @@ def page(connection: Connection, scope: Scope, after: Position, *, most: int, mo
             "since": max(scope.since, after.received_at),
             "received_at": after.received_at,
             "notification_id": after.notification_id,
-            "most": most,
-            "most_bytes": most_bytes,
+            "limit": limit,
+            "max_bytes": max_bytes,
         },
     )
     return [Logged(*row) for row in rows]
@@ -141,13 +141,13 @@ SELECT min(received_at)
 """)
 
 
-def log_begins(connection: Connection, tenant: str, *, whole: bool = False) -> datetime | None:
+def log_begins(connection: Connection, tenant: str, *, complete: bool = False) -> datetime | None:
     """When the oldest notification of a tenant that the log still holds was received; None where it holds none.
 
     Parameters:
-        whole: leave out what failed in days that were dropped, so that from then on nothing is missing.
+        complete: leave out what failed in days that were dropped, so that from then on nothing is missing.
     """
-    since = complete_since(connection) if whole else None
+    since = complete_since(connection) if complete else None
     begins: datetime | None = connection.execute(_BEGINS, {"tenant": tenant, "since": since}).scalar()
     return begins
 
@@ -205,8 +205,8 @@ def _parameters(scope: Scope) -> dict[str, object]:
 
 # In one order, so that two replays of the same notifications do not wait for each other in a
 # circle. Index: primary key.
-_FORGET = text("""
-WITH settled AS (
+_CLEAR = text("""
+WITH cleared AS (
     SELECT tenant, notification_id
       FROM ingest.outcome
      WHERE tenant = :tenant
@@ -215,17 +215,17 @@ WITH settled AS (
        FOR UPDATE
 )
 DELETE FROM ingest.outcome
- USING settled
- WHERE outcome.tenant = settled.tenant
-   AND outcome.notification_id = settled.notification_id
+ USING cleared
+ WHERE outcome.tenant = cleared.tenant
+   AND outcome.notification_id = cleared.notification_id
 """)
 
 
-def forget_outcomes(connection: Connection, tenant: str, notification_ids: Sequence[UUID]) -> int:
+def clear_outcomes(connection: Connection, tenant: str, notification_ids: Sequence[UUID]) -> int:
     """Forget why notifications were set aside that apply now; returns how many were."""
     if not notification_ids:
         return 0
-    return connection.execute(_FORGET, {"tenant": tenant, "notification_ids": list(notification_ids)}).rowcount
+    return connection.execute(_CLEAR, {"tenant": tenant, "notification_ids": list(notification_ids)}).rowcount
 
 
 def read_since(connection: Connection, tenant: str, asked_at: Mapping[Entity, datetime]) -> set[Entity]:
@@ -234,9 +234,9 @@ def read_since(connection: Connection, tenant: str, asked_at: Mapping[Entity, da
     Index: the primary key of each mirrored table.
     """
     found: set[Entity] = set()
-    for name in sorted({entity.entity for entity in asked_at}):
+    for name in sorted({entity.kind for entity in asked_at}):
         mirror = MIRRORS[name]
-        asked = {entity.entity_id: at for entity, at in asked_at.items() if entity.entity == name}
+        asked = {entity.entity_id: at for entity, at in asked_at.items() if entity.kind == name}
         rows = connection.execute(
             text(f"""
                 SELECT entity_id

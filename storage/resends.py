@@ -15,9 +15,9 @@ from uuid import UUID
 from sqlalchemy import Connection, text
 
 from storage.ids import uuid7
-from storage.subscriptions import Claim
+from storage.subscriptions import ManagedSubscription
 
-Reason = Literal["outage", "person"]
+Reason = Literal["outage", "manual"]
 State = Literal["waiting", "asked", "failed"]
 
 #: How often AMPECO may be asked for one subscription (AMPECO API, resend); half a minute more, as
@@ -46,7 +46,7 @@ _COLUMNS = "tenant, resend_id, callback_url, reason, since_at, state, wanted_at,
 
 # Index: resend_waiting_idx. A try that is being noted is waited for here: the statement that begins
 # afterwards sees it, and so keeps its distance from it.
-_HOLD_WAITING = text("""
+_LOCK_WAITING = text("""
 SELECT
   FROM ingest.resend
  WHERE tenant = :tenant
@@ -56,7 +56,7 @@ SELECT
 """)
 
 # Indexes: resend_waiting_idx; the primary key for the last try, of which a day has few.
-_WANT = text(f"""
+_REQUEST = text(f"""
 INSERT INTO ingest.resend AS waiting (tenant, resend_id, callback_url, reason, since_at, due_at)
 SELECT :tenant, :resend_id, :callback_url, :reason, :since_at, greatest(now(), max(tried_at) + :interval)
   FROM ingest.resend
@@ -69,18 +69,20 @@ RETURNING {_COLUMNS}
 """)  # noqa: S608 - the names are ours
 
 
-def want(connection: Connection, claim: Claim, reason: Reason, since_at: datetime | None) -> Resend:
+def request_resend(
+    connection: Connection, subscription: ManagedSubscription, reason: Reason, since_at: datetime | None
+) -> Resend:
     """Ask for a request; one that waits already goes as far back as this one."""
     given = {
-        "tenant": claim.tenant,
+        "tenant": subscription.tenant,
         "resend_id": uuid7(),
-        "callback_url": claim.callback_url,
+        "callback_url": subscription.callback_url,
         "reason": reason,
         "since_at": since_at,
         "interval": INTERVAL,
     }
-    connection.execute(_HOLD_WAITING, given)
-    return Resend(*connection.execute(_WANT, given).one())
+    connection.execute(_LOCK_WAITING, given)
+    return Resend(*connection.execute(_REQUEST, given).one())
 
 
 # Index: resend_waiting_idx. Of two processes that try at once, the row lock lets one through.
@@ -165,9 +167,9 @@ def latest(connection: Connection, tenants: Collection[str]) -> Sequence[Resend]
     return [Resend(*row) for row in connection.execute(_LATEST, {"tenants": list(tenants)})]
 
 
-_FORGET = text("DELETE FROM ingest.resend WHERE state <> 'waiting' AND wanted_at < now() - :age")
+_PRUNE = text("DELETE FROM ingest.resend WHERE state <> 'waiting' AND wanted_at < now() - :age")
 
 
-def forget(connection: Connection, age: timedelta) -> None:
+def prune(connection: Connection, age: timedelta) -> None:
     """Drop requests that were settled and are older than ``age``."""
-    connection.execute(_FORGET, {"age": age})
+    connection.execute(_PRUNE, {"age": age})

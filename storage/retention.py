@@ -15,7 +15,7 @@ from sqlalchemy import Connection, text
 from storage.locks import Lock, lock_shared
 
 #: The database refuses to drop what is younger.
-LEAST_KEPT = timedelta(days=7)
+MIN_KEPT = timedelta(days=7)
 
 #: A day of millions takes its time, and holds up nobody meanwhile.
 STATEMENT_TIMEOUT = timedelta(minutes=10)

@@ -19,13 +19,13 @@ from uuid import UUID
 from sqlalchemy import Connection, text
 
 from ampeco.resources import FINAL_SESSION_STATES
-from storage.findings import SessionFact
+from storage.changes import SessionFact
 from storage.mirrors import MIRRORS
 from storage.version import is_read_sql
 
 # Index: primary key, in whose order the upsert locks the same rows next. Those that still run are locked
 # too: one that another transaction stops meanwhile is waited for here, and counts as stopped.
-_HOLD = text("""
+_LOCK_ROWS = text("""
 SELECT session_id,
        CASE WHEN status = ANY(:final_states) THEN CAST(to_jsonb(session) - 'raw' AS text) END
   FROM charging.session
@@ -36,22 +36,22 @@ SELECT session_id,
 """)
 
 
-def hold_stopped(connection: Connection, tenant: str, session_ids: Sequence[int]) -> dict[int, str]:
+def lock_stopped(connection: Connection, tenant: str, session_ids: Sequence[int]) -> dict[int, str]:
     """Lock sessions before they are written; returns the columns of those that have stopped, as JSON."""
     rows = connection.execute(
-        _HOLD, {"tenant": tenant, "session_ids": list(session_ids), "final_states": list(FINAL_SESSION_STATES)}
+        _LOCK_ROWS, {"tenant": tenant, "session_ids": list(session_ids), "final_states": list(FINAL_SESSION_STATES)}
     )
     return {session_id: columns for session_id, columns in rows if columns is not None}
 
 
 def record_revisions(
-    connection: Connection, tenant: str, stopped: Mapping[int, str], told_by: Mapping[SessionFact, UUID]
+    connection: Connection, tenant: str, stopped: Mapping[int, str], source_notifications: Mapping[SessionFact, UUID]
 ) -> None:
     """Keep what the sessions were that have changed since they were held.
 
     Parameters:
-        stopped: what :func:`hold_stopped` returned in this transaction.
-        told_by: the notifications that told the facts which were written since.
+        stopped: what :func:`lock_stopped` returned in this transaction.
+        source_notifications: the notifications that told the facts which were written since.
     """
     if not stopped:
         return
@@ -61,7 +61,9 @@ def record_revisions(
             "tenant": tenant,
             "session_ids": list(stopped),
             "columns": list(stopped.values()),
-            **tellers({fact: teller for fact, teller in told_by.items() if fact.session_id in stopped}),
+            **source_parameters(
+                {fact: source for fact, source in source_notifications.items() if fact.session_id in stopped}
+            ),
         },
     )
 
@@ -70,14 +72,14 @@ def record_revisions(
 _GIVEN = "unnest(CAST(:session_ids AS bigint[]), CAST(:columns AS jsonb[]))"
 
 
-def tellers(told_by: Mapping[SessionFact, UUID]) -> dict[str, Any]:
+def source_parameters(source_notifications: Mapping[SessionFact, UUID]) -> dict[str, Any]:
     """Who told which fact, as arrays."""
     return {
-        "told_sessions": [fact.session_id for fact in told_by],
-        "told_groups": [fact.group for fact in told_by],
-        "told_times": [fact.at for fact in told_by],
-        "told_versions": [fact.version for fact in told_by],
-        "told_by": list(told_by.values()),
+        "source_sessions": [fact.session_id for fact in source_notifications],
+        "source_groups": [fact.group for fact in source_notifications],
+        "source_times": [fact.at for fact in source_notifications],
+        "source_versions": [fact.version for fact in source_notifications],
+        "source_notifications": list(source_notifications.values()),
     }
 
 
@@ -92,7 +94,7 @@ def revision_statement(former: str) -> str:
     columns = ", ".join(f"('{name}', '{group.name}')" for group in groups for name in group.columns if name != "raw")
     return f"""
 INSERT INTO charging.session_revision (
-       tenant, session_id, column_group, told_at, told_version, changed_from, changed_to, source, notification_id)
+       tenant, session_id, column_group, fact_at, fact_version, changed_from, changed_to, source, notification_id)
 SELECT known.tenant,
        known.session_id,
        changed.column_group,
@@ -102,10 +104,10 @@ SELECT known.tenant,
        changed.changed_to,
        CASE
        WHEN {is_read_sql("told.version")} THEN 'read'
-       WHEN teller.notification_id IS NOT NULL THEN 'notification'
+       WHEN origin.notification_id IS NOT NULL THEN 'notification'
        ELSE 'rebuild'
        END,
-       teller.notification_id
+       origin.notification_id
   FROM {former} AS former (session_id, columns)
   JOIN charging.session AS known
     ON known.tenant = :tenant
@@ -122,13 +124,13 @@ SELECT known.tenant,
        SELECT CAST(stands ->> (changed.column_group || '_at') AS timestamptz),
               stands ->> (changed.column_group || '_version')) AS told (at, version)
   LEFT JOIN unnest(
-       CAST(:told_sessions AS bigint[]), CAST(:told_groups AS text[]), CAST(:told_times AS timestamptz[]),
-       CAST(:told_versions AS text[]), CAST(:told_by AS uuid[])
-       ) AS teller (session_id, column_group, at, version, notification_id)
-    ON teller.session_id = known.session_id
-   AND teller.column_group = changed.column_group
-   AND teller.at = told.at
-   AND teller.version = told.version
+       CAST(:source_sessions AS bigint[]), CAST(:source_groups AS text[]), CAST(:source_times AS timestamptz[]),
+       CAST(:source_versions AS text[]), CAST(:source_notifications AS uuid[])
+       ) AS origin (session_id, column_group, at, version, notification_id)
+    ON origin.session_id = known.session_id
+   AND origin.column_group = changed.column_group
+   AND origin.at = told.at
+   AND origin.version = told.version
  ORDER BY known.session_id, changed.column_group
     ON CONFLICT DO NOTHING
 """  # noqa: S608 - the names are ours

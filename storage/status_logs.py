@@ -26,26 +26,26 @@ class DueLog(NamedTuple):
 
 
 def due_logs(
-    connection: Connection, tenant: str, entity: str, status: str, *, looked_before: datetime, most: int
+    connection: Connection, tenant: str, kind: str, status: str, *, looked_before: datetime, limit: int
 ) -> list[DueLog]:
     """The logs of one status that hold news, most urgent first. The tenant's rows are read whole.
 
     Parameters:
-        entity: ``evse`` or ``charge_point``.
+        kind: ``evse`` or ``charge_point``.
         status: ``hardware`` or ``network``.
         looked_before: one whose last look is younger waits, by the tenant's clock.
     """
-    key, is_read = MIRRORS[entity].key, is_read_sql(f"{status}_version")
+    key, is_read = MIRRORS[kind].key, is_read_sql(f"{status}_version")
     statement = text(f"""
         SELECT NOT ({is_read} AND {status}_log_at IS NOT NULL) AS is_explained,
                {status}_log_at, {key}
-          FROM charging.{entity}
+          FROM charging.{kind}
          WHERE tenant = :tenant
            AND deleted_at IS NULL
            AND {status}_at > coalesce({status}_log_at, '-infinity')
            AND (coalesce({status}_log_at, '-infinity') < :looked_before OR {is_read})
          ORDER BY is_explained, {status}_log_at NULLS FIRST, {key}
-         LIMIT :most
+         LIMIT :limit
     """)  # noqa: S608 - the names are ours
-    rows = connection.execute(statement, {"tenant": tenant, "looked_before": looked_before, "most": most})
+    rows = connection.execute(statement, {"tenant": tenant, "looked_before": looked_before, "limit": limit})
     return [DueLog(*row) for row in rows]

@@ -1,4 +1,4 @@
-"""Which subscriptions at AMPECO are ours, and how the guardian last found them.
+"""Which subscriptions at AMPECO are ours, and how the monitor last found them.
 
 A row is a claim: ``subscribe`` makes it, ``unsubscribe`` takes it back, and nothing is ever made or
 mended at AMPECO without one.
@@ -28,13 +28,13 @@ _POLL_SECONDS = 0.2
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
+class ManagedSubscription:
     """A subscription that is ours, and how it was last found."""
 
     tenant: str
     callback_url: str
     subscription_id: int
-    claimed_at: datetime
+    managed_since_at: datetime
     checked_at: datetime
     state: State
     finding: str | None
@@ -85,7 +85,7 @@ def locked(engine: Engine, tenant: str, *, wait_seconds: float = 0) -> Iterator[
         yield SubscriptionLock(engine, holder)
 
 
-_CLAIM = text("""
+_MANAGE = text("""
 INSERT INTO ingest.subscription (tenant, callback_url, subscription_id, state)
 VALUES (:tenant, :callback_url, :subscription_id, 'sound')
     ON CONFLICT (tenant, callback_url) DO UPDATE SET
@@ -97,10 +97,10 @@ VALUES (:tenant, :callback_url, :subscription_id, 'sound')
 """)
 
 
-def claim(connection: Connection, tenant: str, callback_url: str, subscription_id: int) -> None:
+def manage(connection: Connection, tenant: str, callback_url: str, subscription_id: int) -> None:
     """Note a subscription as ours, and as sound, since it was just made so."""
     given = {"tenant": tenant, "callback_url": callback_url, "subscription_id": subscription_id}
-    connection.execute(_CLAIM, given)
+    connection.execute(_MANAGE, given)
 
 
 _RELEASE = text("DELETE FROM ingest.subscription WHERE tenant = :tenant AND callback_url = :callback_url")
@@ -112,18 +112,18 @@ def release(connection: Connection, tenant: str, callback_url: str) -> None:
 
 
 # Index: primary key.
-_CLAIMS = text("""
-SELECT tenant, callback_url, subscription_id, claimed_at, checked_at, state, finding, error,
+_MANAGED = text("""
+SELECT tenant, callback_url, subscription_id, managed_since_at, checked_at, state, finding, error,
        repairs, repaired_at, last_repair
   FROM ingest.subscription
  WHERE tenant = ANY(:tenants)
- ORDER BY tenant, claimed_at, callback_url
+ ORDER BY tenant, managed_since_at, callback_url
 """)
 
 
-def claims(connection: Connection, tenants: Collection[str]) -> Sequence[Claim]:
+def managed_subscriptions(connection: Connection, tenants: Collection[str]) -> Sequence[ManagedSubscription]:
     """The subscriptions of these tenants that are ours, oldest first."""
-    return [Claim(*row) for row in connection.execute(_CLAIMS, {"tenants": list(tenants)})]
+    return [ManagedSubscription(*row) for row in connection.execute(_MANAGED, {"tenants": list(tenants)})]
 
 
 # Index: primary key; there are few claims.
@@ -160,7 +160,7 @@ UPDATE ingest.subscription
 
 def note(
     connection: Connection,
-    claim: Claim,
+    subscription: ManagedSubscription,
     state: State,
     *,
     subscription_id: int | None = None,
@@ -172,8 +172,8 @@ def note(
     connection.execute(
         _NOTE,
         {
-            "tenant": claim.tenant,
-            "callback_url": claim.callback_url,
+            "tenant": subscription.tenant,
+            "callback_url": subscription.callback_url,
             "subscription_id": subscription_id,
             "state": state,
             "finding": finding,

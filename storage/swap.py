@@ -13,19 +13,19 @@ from functools import cache
 from sqlalchemy import Connection, text
 
 from ampeco.resources import FINAL_SESSION_STATES
-from storage.findings import Entity, Findings
+from storage.changes import ChangeSet, Entity
 from storage.history import observation_columns
-from storage.mirrors import CHILDREN, MIRRORS, Group
+from storage.mirrors import CHILDREN, MIRRORS, ColumnGroup
 from storage.rebuild import HISTORY, REBUILD
-from storage.refresh_queue import READABLE, mark
-from storage.revisions import revision_statement, tellers
+from storage.refresh_queue import READABLE, request_refresh
+from storage.revisions import revision_statement, source_parameters
 from storage.upsert import stored_columns, upsert_statement
 from storage.version import is_provisional_sql
 
-MOST_BIGINT = 2**63 - 1
+MAX_BIGINT = 2**63 - 1
 
 #: Marks that are made by one statement.
-MOST_MARKS = 2_000
+MAX_REQUESTED = 2_000
 
 #: The entity that is read in the place of one that has no read of its own, and the column that names it.
 READ_WITH = {child: (kind, MIRRORS[child].parent_key) for kind, child in CHILDREN.items()}
@@ -56,15 +56,15 @@ def swap(connection: Connection, tenant: str) -> int:
     its new fact replaced it as a whole, and is newer than the one that was compared.
     """
     changed = 0
-    for entity in MIRRORS:
-        changed += connection.execute(text(_replace(entity)), {"tenant": tenant}).rowcount
+    for kind in MIRRORS:
+        changed += connection.execute(text(_replace(kind)), {"tenant": tenant}).rowcount
         changed += connection.execute(
-            text(upsert_statement(entity, source=_missing_rows(entity))), {"tenant": tenant}
+            text(upsert_statement(kind, source=_missing_rows(kind))), {"tenant": tenant}
         ).rowcount
-        if entity == "session":
+        if kind == "session":
             connection.execute(
                 text(revision_statement(_STOPPED)),
-                {"tenant": tenant, "final_states": list(FINAL_SESSION_STATES), **tellers({})},
+                {"tenant": tenant, "final_states": list(FINAL_SESSION_STATES), **source_parameters({})},
             )
     return changed
 
@@ -73,15 +73,15 @@ def swap(connection: Connection, tenant: str) -> int:
 _STOPPED = f"""(
     SELECT entity_id, live
       FROM {REBUILD}.difference
-     WHERE entity = 'session'
+     WHERE kind = 'session'
        AND what = 'different'
        AND live ->> 'status' = ANY(:final_states))"""  # noqa: S608 - the names are ours
 
 
 @cache
-def _replace(entity: str) -> str:
+def _replace(kind: str) -> str:
     """Index: the primary keys. Rows are locked in key order first, as every writer does."""
-    mirror = MIRRORS[entity]
+    mirror = MIRRORS[kind]
     assignments = [
         f"{column} = CASE WHEN {_is_taken(group)} THEN rebuilt.{column} ELSE known.{column} END"
         for group in mirror.groups
@@ -96,7 +96,7 @@ WITH found AS (
       JOIN charging.{mirror.name} AS known
         ON {mirror.matches("known")}
        AND known.{mirror.key} = difference.entity_id
-     WHERE difference.entity = '{entity}'
+     WHERE difference.kind = '{kind}'
        AND difference.what = 'different'
      ORDER BY known.{mirror.key}
        FOR UPDATE OF known
@@ -112,7 +112,7 @@ UPDATE charging.{mirror.name} AS known
 """  # noqa: S608 - the names are ours
 
 
-def _is_taken(group: Group) -> str:
+def _is_taken(group: ColumnGroup) -> str:
     """Whether the rebuilt fact takes the place of the live one; never null."""
     at, version = group.at, group.version
     return (
@@ -124,66 +124,66 @@ def _is_taken(group: Group) -> str:
 
 
 @cache
-def _missing_rows(entity: str) -> str:
-    mirror = MIRRORS[entity]
+def _missing_rows(kind: str) -> str:
+    mirror = MIRRORS[kind]
     columns = [*mirror.keys, *(column for group in mirror.groups for column in stored_columns(group))]
     listed = ", ".join(f"rebuilt.{column}" for column in columns)
     return f"""(
         SELECT {listed}
           FROM {REBUILD}.difference
           JOIN {mirror.rows(REBUILD)} AS rebuilt ON rebuilt.{mirror.key} = difference.entity_id
-         WHERE difference.entity = '{entity}'
+         WHERE difference.kind = '{kind}'
            AND difference.what = 'missing') AS missing"""  # noqa: S608 - the names are ours
 
 
-def mark_doubts(connection: Connection, tenant: str) -> int:
+def request_doubtful(connection: Connection, tenant: str) -> int:
     """Ask for a read of what stays in doubt; returns how many entities were marked.
 
     In doubt is what neither the log nor a read accounts for, and what rests on a partial fact
     or on one of two that contradict each other.
     """
-    marked = 0
+    requested = 0
     for entities in _doubts(connection):
-        findings = Findings()
-        for entity in entities:
-            findings.want(entity.entity, entity.entity_id, "contested")
-        marked += mark(connection, tenant, findings, [])
-    return marked
+        changes = ChangeSet()
+        for one in entities:
+            changes.require_read(one.kind, one.entity_id, "conflicting")
+        requested += request_refresh(connection, tenant, changes, [])
+    return requested
 
 
 def _doubts(connection: Connection) -> Iterator[list[Entity]]:
-    for entity, mirror in MIRRORS.items():
-        read, column = READ_WITH.get(entity, (entity, mirror.key))
+    for kind, mirror in MIRRORS.items():
+        read, column = READ_WITH.get(kind, (kind, mirror.key))
         if read not in READABLE:
             continue
-        statement = text(_doubt(entity, column))
-        last = -MOST_BIGINT
-        while ids := connection.execute(statement, {"last": last, "most": MOST_MARKS}).scalars().all():
+        statement = text(_doubt(kind, column))
+        last = -MAX_BIGINT
+        while ids := connection.execute(statement, {"last": last, "limit": MAX_REQUESTED}).scalars().all():
             yield [Entity(read, entity_id) for entity_id in ids]
             last = ids[-1]
 
 
 @cache
-def _doubt(entity: str, column: str) -> str:
+def _doubt(kind: str, column: str) -> str:
     """The next entities to be read on account of the differences of one table."""
-    doubts = "\n        OR ".join(_is_in_doubt(group) for group in MIRRORS[entity].groups)
+    doubts = "\n        OR ".join(_is_in_doubt(group) for group in MIRRORS[kind].groups)
     return f"""
 SELECT DISTINCT wanted
   FROM {REBUILD}.difference
  CROSS JOIN LATERAL (SELECT CAST(coalesce(rebuilt ->> '{column}', live ->> '{column}') AS bigint)) AS named (wanted)
- WHERE entity = '{entity}'
+ WHERE kind = '{kind}'
    AND wanted > :last
    AND ({doubts})
  ORDER BY wanted
- LIMIT :most
+ LIMIT :limit
 """  # noqa: S608 - the names are ours
 
 
-def _is_in_doubt(group: Group) -> str:
-    contested = f"'{group.contested}'"
+def _is_in_doubt(group: ColumnGroup) -> str:
+    conflicting = f"'{group.conflicting}'"
     live, rebuilt = (f"{side} ->> '{group.version}'" for side in ("live", "rebuilt"))
     return (
         f"('{group.name}' = ANY(groups)"
         f" AND (coalesce({is_provisional_sql(rebuilt)}, {live} IS NOT NULL)"
-        f" OR coalesce(CAST(rebuilt ->> {contested} AS boolean), false)))"
+        f" OR coalesce(CAST(rebuilt ->> {conflicting} AS boolean), false)))"
     )

@@ -70,7 +70,7 @@ notification = Table(
         "body",
         LargeBinary,
         nullable=False,
-        comment="The request body, byte for byte; where body_sha256 is set, with values blanked",
+        comment="The request body, byte for byte; where body_sha256 is set, with values redacted",
     ),
     Column(
         "body_sha256",
@@ -113,7 +113,7 @@ batch = Table(
         comment="How often in a row an attempt failed through no fault of its notifications",
     ),
     Column(
-        "trying",
+        "probing_notification_id",
         Uuid,
         comment="The notification being tried alone, noted before the try: still set, it ended its worker",
     ),
@@ -154,7 +154,7 @@ total = Table(
     metadata,
     tenant_column(),
     Column(
-        "settled",
+        "closed",
         BigInteger,
         nullable=False,
         server_default=text("0"),
@@ -194,7 +194,7 @@ refresh_request = Table(
     "refresh_request",
     metadata,
     tenant_column(),
-    Column("entity", Text, nullable=False, comment="Kind of entity, such as session or evse"),
+    Column("kind", Text, nullable=False, comment="Kind of entity, such as session or evse"),
     Column("entity_id", BigInteger, nullable=False, comment="Id of the entity at AMPECO; 0 beside a reference"),
     Column(
         "reference",
@@ -204,7 +204,10 @@ refresh_request = Table(
         comment="What it is looked up by in a listing, where the notification does not tell its id; else empty",
     ),
     Column(
-        "reason", Text, nullable=False, comment="Why a read is wanted: changed, contested, gone, provisional or unknown"
+        "reason",
+        Text,
+        nullable=False,
+        comment="Why a read is wanted: changed, conflicting, gone, provisional or unknown",
     ),
     Column(
         "generation",
@@ -220,8 +223,8 @@ refresh_request = Table(
         server_default=text("5"),
         comment="The lower, the sooner: 0 a running session or a faulted EVSE",
     ),
-    Column("marked_by", Uuid, comment="The notification that last asked for the read"),
-    instant("marked_at", "When it was first asked for since its last read", nullable=False, default=func.now()),
+    Column("requested_by", Uuid, comment="The notification that last asked for the read"),
+    instant("requested_at", "When it was first asked for since its last read", nullable=False, default=func.now()),
     instant("due_at", "Not to be read before", nullable=False, default=func.now()),
     instant("lease_expires_at", "Until then a worker has it in hand"),
     Column("leased_by", Uuid, comment="Process that holds the lease, which ends with it"),
@@ -229,14 +232,14 @@ refresh_request = Table(
         "attempts", SmallInteger, nullable=False, server_default=text("0"), comment="Reads begun since the first mark"
     ),
     Column("last_error", Text, comment="Why the last read did not settle it"),
-    PrimaryKeyConstraint("tenant", "entity", "entity_id", "reference"),
+    PrimaryKeyConstraint("tenant", "kind", "entity_id", "reference"),
     Index(None, "tenant", "due_at"),
     schema=INGEST,
     comment="Entities that want a read of the API: one row each, however often they are marked",
 )
 
-refusal = Table(
-    "refusal",
+forbidden_kind = Table(
+    "forbidden_kind",
     metadata,
     tenant_column(),
     Column("kind", Text, nullable=False, comment="Kind of entity that the tenant's token may not read"),
@@ -253,25 +256,25 @@ sync_cursor = Table(
     "sync_cursor",
     metadata,
     tenant_column(),
-    Column("kind", Text, nullable=False, comment="Kind of entity whose listing is walked"),
+    Column("kind", Text, nullable=False, comment="Kind of entity whose listing is synced"),
     instant("changed_until", "Every change up to this time of the tenant's clock has been read"),
-    instant("whole_at", "When the last walk through the whole listing ended"),
-    instant("checked_at", "When the last walk ended", nullable=False, default=func.now()),
+    instant("full_at", "When the last sync run through the whole listing ended"),
+    instant("checked_at", "When the last sync run ended", nullable=False, default=func.now()),
     PrimaryKeyConstraint("tenant", "kind"),
     schema=INGEST,
     comment="How far each kind of entity has been reconciled with the tenant",
 )
 
-walk = Table(
-    "walk",
+sync_run = Table(
+    "sync_run",
     metadata,
     tenant_column(),
-    Column("walk_id", Uuid, nullable=False, comment="UUIDv7"),
-    Column("kind", Text, nullable=False, comment="Kind of entity whose listing is walked"),
+    Column("sync_run_id", Uuid, nullable=False, comment="UUIDv7"),
+    Column("kind", Text, nullable=False, comment="Kind of entity whose listing is synced"),
     Column("purpose", Text, nullable=False, comment="backfill or reconcile"),
     instant("changed_since", "Only what changed at this time of the tenant's clock or later; null: everything"),
     instant("began_at", "When the first page was read, by the tenant's clock"),
-    instant("started_at", "When the walk was begun", nullable=False, default=func.now()),
+    instant("started_at", "When the sync run was begun", nullable=False, default=func.now()),
     instant("moved_at", "When its last page was stored", nullable=False, default=func.now()),
     instant("finished_at", "When its last page was stored; null while there is more to read"),
     instant("requested_at", "When the backfill that it belongs to was requested; null: no command asked for it"),
@@ -304,23 +307,23 @@ walk = Table(
         comment="Age of the oldest change that was missed, by the tenant's clock, seconds",
     ),
     Column("last_error", Text, comment="Why it does not go on, while it does not"),
-    PrimaryKeyConstraint("tenant", "walk_id"),
-    Index("walk_open_idx", "tenant", "kind", unique=True, postgresql_where=text("finished_at IS NULL")),
-    Index("walk_request_idx", "tenant", "requested_at", postgresql_where=text("requested_at IS NOT NULL")),
+    PrimaryKeyConstraint("tenant", "sync_run_id"),
+    Index("sync_run_open_idx", "tenant", "kind", unique=True, postgresql_where=text("finished_at IS NULL")),
+    Index("sync_run_request_idx", "tenant", "requested_at", postgresql_where=text("requested_at IS NOT NULL")),
     schema=INGEST,
-    comment="Each walk through a listing, to compare the tenant with what we know and to heal the differences",
+    comment="Each sync run through a listing, to compare the tenant with what we know and to heal the differences",
 )
 
-walk_page = Table(
-    "walk_page",
+sync_run_page = Table(
+    "sync_run_page",
     metadata,
     tenant_column(),
-    Column("walk_id", Uuid, nullable=False, comment="The walk"),
+    Column("sync_run_id", Uuid, nullable=False, comment="The sync run"),
     Column("page", Integer, nullable=False, comment="Number of the page, from 1"),
     Column("entity_ids", ARRAY(BigInteger), nullable=False, comment="Ids of the entities that it listed"),
-    PrimaryKeyConstraint("tenant", "walk_id", "page"),
+    PrimaryKeyConstraint("tenant", "sync_run_id", "page"),
     schema=INGEST,
-    comment="What the pages of an unfinished walk through a whole listing showed; all else is read at its end",
+    comment="What the pages of an unfinished sync run through a whole listing showed; all else is read at its end",
 )
 
 api_usage = Table(
@@ -328,7 +331,12 @@ api_usage = Table(
     metadata,
     tenant_column(),
     instant("hour_at", "The hour, from its beginning", nullable=False),
-    Column("reason", Text, nullable=False, comment="refresh, reconcile, backfill, status_log, guardian or person"),
+    Column(
+        "reason",
+        Text,
+        nullable=False,
+        comment="refresh, reconcile, backfill, status_log, subscription_monitor or manual",
+    ),
     Column("calls", BigInteger, nullable=False, server_default=text("0"), comment="Calls made"),
     Column(
         "saved",
@@ -343,8 +351,8 @@ api_usage = Table(
 )
 
 
-drift = Table(
-    "drift",
+unknown_fields = Table(
+    "unknown_field",
     metadata,
     tenant_column(),
     Column("what", Text, nullable=False, comment="type: of notification; field: of a model"),
@@ -487,16 +495,16 @@ session_revision = Table(
     Column(
         "column_group", Text, nullable=False, comment="Group of columns that changed: state, detail, meter, presence"
     ),
-    instant("told_at", "Time of the new fact, by its source's clock", nullable=False),
+    instant("fact_at", "Time of the new fact, by its source's clock", nullable=False),
     Column(
-        "told_version", Text(collation="C"), nullable=False, comment="Version of the new fact; orders those of one time"
+        "fact_version", Text(collation="C"), nullable=False, comment="Version of the new fact; orders those of one time"
     ),
     Column("changed_from", JSONB, nullable=False, comment="The columns that changed, with their former values"),
     Column("changed_to", JSONB, nullable=False, comment="The same columns, with their new values"),
     Column("source", Text, nullable=False, comment="What told us: notification, read or rebuild"),
     Column("notification_id", Uuid, comment="The notification that told, where one did"),
     instant("learned_at", "When we learned it", nullable=False, default=func.now()),
-    PrimaryKeyConstraint("tenant", "session_id", "column_group", "told_at", "told_version"),
+    PrimaryKeyConstraint("tenant", "session_id", "column_group", "fact_at", "fact_version"),
     Index(None, "tenant", "learned_at"),
     schema=CHARGING,
     comment="Each change of a session that we knew to have stopped; append-only",

@@ -9,11 +9,11 @@ from uuid import UUID
 
 from sqlalchemy import Connection, text
 
+from storage.changes import Entity, SessionFact
 from storage.documents import to_json
-from storage.findings import Entity, SessionFact
 from storage.fold import Fold
-from storage.mirrors import MIRRORS, Group, Mirror
-from storage.revisions import hold_stopped, record_revisions
+from storage.mirrors import MIRRORS, ColumnGroup, Mirror
+from storage.revisions import lock_stopped, record_revisions
 from storage.tables import CHARGING
 from storage.version import conflicts_sql, is_read_sql
 
@@ -37,7 +37,7 @@ def upsert(
     fold: Fold,
     *,
     schema: str = CHARGING,
-    told_by: Mapping[SessionFact, UUID] | None = None,
+    source_notifications: Mapping[SessionFact, UUID] | None = None,
     skip_confirmed: bool = False,
 ) -> list[Entity]:
     """Write every folded fact that is newer than what is stored.
@@ -47,27 +47,27 @@ def upsert(
 
     Parameters:
         schema: where the tables are; another one than that of the state holds a rebuild.
-        told_by: the notifications that told the facts of sessions, for their revisions.
+        source_notifications: the notifications that told the facts of sessions, for their revisions.
         skip_confirmed: for reads: leave alone the rows of which everything is stored as a read shows it.
 
     Returns:
         The entities that a read has to settle.
     """
-    contested: list[Entity] = []
-    for entity in fold.entities():
-        rows = fold.rows(entity, tenant)
-        is_session = entity == "session" and schema == CHARGING
-        stopped = hold_stopped(connection, tenant, [row["session_id"] for row in rows]) if is_session else {}
-        statement = upsert_statement(entity, schema, skip_confirmed=skip_confirmed)
+    conflicting: list[Entity] = []
+    for kind in fold.entities():
+        rows = fold.rows(kind, tenant)
+        is_session = kind == "session" and schema == CHARGING
+        stopped = lock_stopped(connection, tenant, [row["session_id"] for row in rows]) if is_session else {}
+        statement = upsert_statement(kind, schema, skip_confirmed=skip_confirmed)
         written = connection.execute(text(statement), {"rows": to_json(rows)})
-        contested += [Entity(entity, entity_id) for entity_id, in_doubt in written if in_doubt]
-        record_revisions(connection, tenant, stopped, told_by or {})
-    return contested
+        conflicting += [Entity(kind, entity_id) for entity_id, in_doubt in written if in_doubt]
+        record_revisions(connection, tenant, stopped, source_notifications or {})
+    return conflicting
 
 
 @cache
 def upsert_statement(
-    entity: str, schema: str = CHARGING, source: str | None = None, *, skip_confirmed: bool = False
+    kind: str, schema: str = CHARGING, source: str | None = None, *, skip_confirmed: bool = False
 ) -> str:
     """The upsert of one mirrored table; its rows come as one JSON array, ``:rows``.
 
@@ -78,7 +78,7 @@ def upsert_statement(
         skip_confirmed: whether a row is not touched either whose newer facts are of reads and say what is
             stored by a read already (see :func:`_confirmed`).
     """
-    mirror = MIRRORS[entity]
+    mirror = MIRRORS[kind]
     columns = [*mirror.keys, *(column for group in mirror.groups for column in stored_columns(group))]
     assignments = [line for group in mirror.groups for line in _assignments(group)]
     listed = ", ".join(columns)
@@ -92,7 +92,7 @@ def upsert_statement(
                {assignments},
                updated_at = now()
          WHERE {changed}
-        RETURNING {key}, {contested}
+        RETURNING {key}, {conflicting}
         """
     ).format(
         schema=schema,
@@ -105,16 +105,16 @@ def upsert_statement(
         changed="\n            OR ".join(
             _changed(group, _is_news(mirror, group, skip_confirmed)) for group in mirror.groups
         ),
-        contested=" OR ".join(f"known.{group.contested}" for group in mirror.groups),
+        conflicting=" OR ".join(f"known.{group.conflicting}" for group in mirror.groups),
     )
 
 
-def stored_columns(group: Group) -> tuple[str, ...]:
+def stored_columns(group: ColumnGroup) -> tuple[str, ...]:
     """A group's columns, and the three of its clock."""
-    return (*group.columns, group.at, group.version, group.contested)
+    return (*group.columns, group.at, group.version, group.conflicting)
 
 
-def _newer(group: Group) -> str:
+def _newer(group: ColumnGroup) -> str:
     """True where the offered fact stands above the known one; null where none is offered."""
     return (
         f"(excluded.{group.at} IS NOT NULL AND (known.{group.at} IS NULL"
@@ -122,53 +122,53 @@ def _newer(group: Group) -> str:
     )
 
 
-def _settled(group: Group) -> str:
+def _settled(group: ColumnGroup) -> str:
     """A read no older than what is known, of the same time: whatever it says is settled."""
     return f"({is_read_sql(f'excluded.{group.version}')} AND excluded.{group.version} >= known.{group.version})"
 
 
-def _conflict(group: Group) -> str:
+def _conflict(group: ColumnGroup) -> str:
     """Whether facts of equal time contradict each other."""
     return conflicts_sql(f"excluded.{group.version}", f"known.{group.version}")
 
 
-def _assignments(group: Group) -> list[str]:
+def _assignments(group: ColumnGroup) -> list[str]:
     newer = _newer(group)
     lines = [
         f"{column} = CASE WHEN {newer} THEN excluded.{column} ELSE known.{column} END"
         for column in (*group.columns, group.at, group.version)
     ]
     lines.append(
-        f"{group.contested} = CASE"
-        f" WHEN excluded.{group.at} IS NULL OR excluded.{group.at} < known.{group.at} THEN known.{group.contested}"
-        f" WHEN known.{group.at} IS NULL OR excluded.{group.at} > known.{group.at} THEN excluded.{group.contested}"
+        f"{group.conflicting} = CASE"
+        f" WHEN excluded.{group.at} IS NULL OR excluded.{group.at} < known.{group.at} THEN known.{group.conflicting}"
+        f" WHEN known.{group.at} IS NULL OR excluded.{group.at} > known.{group.at} THEN excluded.{group.conflicting}"
         f" WHEN {_settled(group)} THEN false"
-        f" ELSE known.{group.contested} OR excluded.{group.contested} OR {_conflict(group)} END"
+        f" ELSE known.{group.conflicting} OR excluded.{group.conflicting} OR {_conflict(group)} END"
     )
     return lines
 
 
-def _changed(group: Group, is_news: str) -> str:
+def _changed(group: ColumnGroup, is_news: str) -> str:
     doubt = (
-        f"(excluded.{group.at} = known.{group.at} AND NOT known.{group.contested}"
-        f" AND (excluded.{group.contested} OR {_conflict(group)}))"
+        f"(excluded.{group.at} = known.{group.at} AND NOT known.{group.conflicting}"
+        f" AND (excluded.{group.conflicting} OR {_conflict(group)}))"
     )
-    settling = f"(excluded.{group.at} = known.{group.at} AND known.{group.contested} AND {_settled(group)})"
+    settling = f"(excluded.{group.at} = known.{group.at} AND known.{group.conflicting} AND {_settled(group)})"
     return f"{is_news} OR {doubt} OR {settling}"
 
 
-def _is_news(mirror: Mirror, group: Group, skip_confirmed: bool) -> str:
+def _is_news(mirror: Mirror, group: ColumnGroup, skip_confirmed: bool) -> str:
     """Whether the offered fact is newer, and not merely confirms what is stored where that is skipped.
 
-    A row that is contested is written all the same, and so is told to be.
+    A row that is conflicting is written all the same, and so is told to be.
     """
     if not skip_confirmed:
         return _newer(group)
-    is_contested = " OR ".join(f"known.{one.contested}" for one in mirror.groups)
-    return f"({_newer(group)} AND (({_confirmed(mirror, group)}) IS NOT TRUE OR {is_contested}))"
+    is_conflicting = " OR ".join(f"known.{one.conflicting}" for one in mirror.groups)
+    return f"({_newer(group)} AND (({_confirmed(mirror, group)}) IS NOT TRUE OR {is_conflicting}))"
 
 
-def _confirmed(mirror: Mirror, group: Group) -> str:
+def _confirmed(mirror: Mirror, group: ColumnGroup) -> str:
     """Whether a read says what a read said that is stored, so that its later begin may go unwritten.
 
     Such a begin would decide only between a fact that is older than this read, newer than the stored one, and

@@ -19,7 +19,7 @@ BEAT_INTERVAL = timedelta(seconds=10)
 
 #: A longer time without a beat is an outage. A restart takes less, and AMPECO's own retries
 #: bridge it.
-LONGEST_PAUSE = timedelta(seconds=30)
+MAX_PAUSE = timedelta(seconds=30)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +54,10 @@ def beat(connection: Connection) -> Outage | None:
 
     Of several receivers that rise at once, one is told.
     """
-    if connection.execute(_BEAT, {"pause": LONGEST_PAUSE}).first() is not None:
+    if connection.execute(_BEAT, {"pause": MAX_PAUSE}).first() is not None:
         return None
     lock(connection, Lock.UPTIME)
-    if connection.execute(_BEAT, {"pause": LONGEST_PAUSE}).first() is not None:
+    if connection.execute(_BEAT, {"pause": MAX_PAUSE}).first() is not None:
         return None
     last_beat_at, now = connection.execute(_RISE).one()
     return None if last_beat_at is None else Outage(last_beat_at, now)
@@ -78,13 +78,13 @@ def outages(connection: Connection, since: datetime) -> Sequence[Outage]:
 
 
 # Index: primary key. The last row is what the next beat is measured by.
-_FORGET = text("""
+_PRUNE = text("""
 DELETE FROM ingest.uptime
  WHERE last_beat_at < now() - :age
    AND began_at < (SELECT max(began_at) FROM ingest.uptime)
 """)
 
 
-def forget(connection: Connection, age: timedelta) -> None:
+def prune(connection: Connection, age: timedelta) -> None:
     """Drop what is known of times longer ago than ``age``."""
-    connection.execute(_FORGET, {"age": age})
+    connection.execute(_PRUNE, {"age": age})

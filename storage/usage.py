@@ -12,7 +12,7 @@ from sqlalchemy import Connection, text
 from storage.documents import to_json
 
 #: Why a call is made. ``person``: somebody typed a command.
-CallReason = Literal["refresh", "reconcile", "backfill", "status_log", "guardian", "person"]
+CallReason = Literal["refresh", "reconcile", "backfill", "status_log", "subscription_monitor", "manual"]
 
 
 @dataclass(slots=True)
@@ -64,9 +64,9 @@ def spent(connection: Connection, tenants: list[str], during: timedelta) -> dict
 
 
 # Index: primary key, read whole; an hour is a row for each tenant and reason.
-_FORGET = text("DELETE FROM ingest.api_usage WHERE hour_at < now() - :age")
+_PRUNE = text("DELETE FROM ingest.api_usage WHERE hour_at < now() - :age")
 
 
-def forget(connection: Connection, age: timedelta) -> None:
+def prune(connection: Connection, age: timedelta) -> None:
     """Drop the figures of hours longer ago than ``age``."""
-    connection.execute(_FORGET, {"age": age})
+    connection.execute(_PRUNE, {"age": age})

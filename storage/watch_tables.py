@@ -12,7 +12,7 @@ subscription = Table(
     tenant_column(),
     Column("callback_url", Text, nullable=False, comment="The address that AMPECO calls for it"),
     Column("subscription_id", BigInteger, nullable=False, comment="Its id at AMPECO, as last seen"),
-    instant("claimed_at", "When `subscribe` made it ours", nullable=False, default=func.now()),
+    instant("managed_since_at", "When `subscribe` made it ours", nullable=False, default=func.now()),
     instant(
         "checked_at", "When it was last looked at, whether AMPECO answered or not", nullable=False, default=func.now()
     ),
@@ -24,7 +24,7 @@ subscription = Table(
     Column("last_repair", Text, comment="What was mended last"),
     PrimaryKeyConstraint("tenant", "callback_url"),
     schema=INGEST,
-    comment="Subscriptions that are ours, as `subscribe` made them, and how the guardian last found them",
+    comment="Subscriptions that are ours, as `subscribe` made them, and how the monitor last found them",
 )
 
 resend = Table(
@@ -33,7 +33,7 @@ resend = Table(
     tenant_column(),
     Column("resend_id", Uuid, nullable=False, comment="UUIDv7"),
     Column("callback_url", Text, nullable=False, comment="Of the subscription whose failed notifications are wanted"),
-    Column("reason", Text, nullable=False, comment="outage, or person where somebody typed the command"),
+    Column("reason", Text, nullable=False, comment="outage, or manual where a person typed the command"),
     instant("since_at", "Failed notifications from then on, by our clock; null: from the first"),
     Column(
         "state",
@@ -86,8 +86,8 @@ process = Table(
     comment="Processes of the service: each registers when it starts, and beats every few seconds",
 )
 
-arrival = Table(
-    "arrival",
+traffic = Table(
+    "traffic",
     metadata,
     tenant_column(),
     instant("hour_at", "The hour, from its beginning", nullable=False),
@@ -97,8 +97,8 @@ arrival = Table(
     comment="Notifications by the hour; an hour without any has no row",
 )
 
-rhythm = Table(
-    "rhythm",
+traffic_baseline = Table(
+    "traffic_baseline",
     metadata,
     tenant_column(),
     instant("looked_at", "When arrivals were last counted and judged", nullable=False),
@@ -106,26 +106,28 @@ rhythm = Table(
     Column(
         "learned_hours", Integer, nullable=False, server_default=text("0"), comment="Hours that the rhythm is made of"
     ),
-    Column("telling", Numeric, comment="Where so many notifications are expected, their absence tells; null: nothing"),
+    Column(
+        "min_expected", Numeric, comment="Where so many notifications are expected, their absence tells; null: nothing"
+    ),
     Column("judged_hours", Integer, comment="Length of the stretch that was judged, hours; null: none tells anything"),
     Column("expected", Numeric, comment="Notifications expected in it"),
-    Column("came", BigInteger, comment="Notifications that came in it"),
+    Column("received", BigInteger, comment="Notifications that came in it"),
     PrimaryKeyConstraint("tenant"),
     schema=INGEST,
     comment="How each tenant was last judged against its own rhythm",
 )
 
-silence = Table(
-    "silence",
+traffic_gap = Table(
+    "traffic_gap",
     metadata,
     tenant_column(),
     instant("began_at", "From when on too little came", nullable=False),
     instant("noticed_at", "When that was noticed", nullable=False, default=func.now()),
     instant("ended_at", "When enough came again; null while it lasts"),
     Column("expected", Numeric, nullable=False, comment="Notifications expected until it was noticed"),
-    Column("came", BigInteger, nullable=False, comment="Notifications that came until it was noticed"),
+    Column("received", BigInteger, nullable=False, comment="Notifications that came until it was noticed"),
     PrimaryKeyConstraint("tenant", "began_at"),
-    Index("silence_open_idx", "tenant", unique=True, postgresql_where=text("ended_at IS NULL")),
+    Index("traffic_gap_open_idx", "tenant", unique=True, postgresql_where=text("ended_at IS NULL")),
     schema=INGEST,
     comment="When a tenant was quieter than its own rhythm",
 )

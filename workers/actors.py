@@ -20,10 +20,10 @@ from workers.context import Context
 from workers.errors import describe
 from workers.logs import Throttle, get_logger
 from workers.putting_off import PutOffError
+from workers.reconcile import run_due
 from workers.refresh import refresh_tenant
 from workers.settings import Settings
-from workers.sweep import awake_for_walks
-from workers.walk import walk_due
+from workers.sweep import awake_for_sync_runs
 
 logger = get_logger(__name__)
 
@@ -49,8 +49,8 @@ def declare_actors(broker: Broker, context: Context, settings: Settings) -> None
         refresh_tenant(context, tenant)
 
     def reconcile(tenant: str) -> None:
-        with awake_for_walks(context.redis, tenant):
-            walk_due(context, tenant, settings.reconcile_interval)
+        with awake_for_sync_runs(context.redis, tenant):
+            run_due(context, tenant, settings.reconcile_interval)
 
     dramatiq.actor(broker=broker, queue_name=APPLY_QUEUE, time_limit=APPLY_TIME_LIMIT_MS)(apply)
     dramatiq.actor(broker=broker, queue_name=REFRESH_QUEUE, time_limit=REFRESH_TIME_LIMIT_MS)(refresh)

@@ -1,7 +1,7 @@
-"""Apply: from accepted bytes to state, history and marks, a bite of batches at a time.
+"""Apply: from accepted bytes to state, history and marks, a chunk of batches at a time.
 
-A bite is one transaction: forgotten people taken out, parse, fold, one upsert a table,
-observations, marks, outcomes, the bodies' secrets blanked, and the batches closed. Whatever
+A chunk is one transaction: forgotten people taken out, parse, fold, one upsert a table,
+observations, marks, outcomes, the bodies' secrets redacted, and the batches closed. Whatever
 interrupts it leaves the batches open. A notification whose values Postgres refuses is set aside and the
 rest of its batch is applied; one that ends its worker is found by trying its batch alone, then each
 notification alone. Any other failure is recorded against no notification: the batches are put off.
@@ -29,29 +29,29 @@ from ampeco.redaction import clean
 from storage import attempts
 from storage import batches as inbox
 from storage.batches import Batch, Logged, Outcome
-from storage.blanking import blank, rewrite
+from storage.changes import ChangeSet
 from storage.clocks import bounded
-from storage.drift import record_drift
 from storage.errors import is_passing
-from storage.facts import findings_of, reads_of_unusable
-from storage.findings import Findings
-from storage.forgotten import spare, spare_again
+from storage.facts import changes_from_notification, reads_of_unusable
+from storage.rewrite import redact_bodies, rewrite
+from storage.suppression import remove_suppressed, remove_suppressed_again
+from storage.unknown_fields import record_unknown_fields
 from storage.write import write_changes
 from workers.errors import describe, frames
 from workers.logs import get_logger
-from workers.metrics import CLOCKS_AHEAD, NOTIFICATIONS_APPLIED, NOTIFICATIONS_SET_ASIDE
+from workers.metrics import CLOCKS_AHEAD, NOTIFICATIONS_APPLIED, NOTIFICATIONS_NOT_APPLIED
 from workers.putting_off import PutOffError
-from workers.share import SUSPICIOUS_SECONDS, Share
+from workers.share import POISON_THRESHOLD_SECONDS, Share
 
 logger = get_logger(__name__)
 
-#: A bite is large enough that its fixed cost, some fifteen statements, is small beside
+#: A chunk is large enough that its fixed cost, some fifteen statements, is small beside
 #: its rows, and small enough that it takes a second or two and little memory.
-MOST_BATCHES = 200
-MOST_NOTIFICATIONS = 2_000
+MAX_BATCHES = 200
+MAX_NOTIFICATIONS = 2_000
 
 #: Bodies are held in memory several times over while they are parsed.
-MOST_BYTES = 16 * 1024 * 1024
+MAX_BYTES = 16 * 1024 * 1024
 
 #: Later than this a message that found much to do leaves the rest to the next one, well
 #: within its time limit.
@@ -62,21 +62,21 @@ ATTEMPTS_AS_A_WHOLE = 2
 
 #: So many workers in a row end while they try the same notification alone until it is to blame: a single one may have
 #: been killed by chance.
-MOST_ENDED_WORKERS = 2
+MAX_ENDED_WORKERS = 2
 
 #: A batch that failed so often through no fault of what was sent has its notifications tried one by one: if our code
 #: fails at one of them, its neighbours do not wait for a release that does not.
 FAILURES_AS_A_WHOLE = 2
 
 #: When the first few notifications of a batch fail one by one, the others would, too.
-MOST_FAILURES_ALONE = 3
+MAX_FAILURES_ALONE = 3
 
 
 @dataclass(slots=True)
-class Settled:
-    """What became of the notifications of a bite; ``ahead`` counts those by clocks that are ahead."""
+class Parsed:
+    """What became of the notifications of a chunk; ``ahead`` counts those by clocks that are ahead."""
 
-    findings: Findings = field(default_factory=Findings)
+    changes: ChangeSet = field(default_factory=ChangeSet)
     outcomes: list[Outcome] = field(default_factory=list)
     applied: int = 0
     ahead: int = 0
@@ -100,9 +100,9 @@ def apply_open_batches(engine: Engine, holder: UUID | None = None) -> int:
         with engine.begin() as connection:
             claimed = inbox.claim(
                 connection,
-                most_batches=MOST_BATCHES,
-                most_notifications=MOST_NOTIFICATIONS,
-                most_bytes=MOST_BYTES,
+                max_batches=MAX_BATCHES,
+                max_notifications=MAX_NOTIFICATIONS,
+                max_bytes=MAX_BYTES,
                 holder=holder,
             )
         if not claimed:
@@ -110,16 +110,16 @@ def apply_open_batches(engine: Engine, holder: UUID | None = None) -> int:
         share.work(claimed)
     if share.failure is not None:
         raise PutOffError(describe(share.failure)) from share.failure
-    return share.settled
+    return share.resolved
 
 
 def _apply(engine: Engine, batches: Sequence[Batch]) -> int:
-    """Apply batches together, or a single one in trouble one by one; return how many notifications were settled."""
+    """Apply batches together, or a single one in trouble one by one; return how many notifications are done with."""
     batch = batches[0] if len(batches) == 1 else None
     if batch is not None and batch.attempts > ATTEMPTS_AS_A_WHOLE:
         return _apply_one_by_one(engine, batch)
     try:
-        return _apply_bite(engine, batches)
+        return _apply_chunk(engine, batches)
     except Exception as error:
         if batch is None or (is_passing(error) and batch.failures < FAILURES_AS_A_WHOLE):
             raise
@@ -127,28 +127,28 @@ def _apply(engine: Engine, batches: Sequence[Batch]) -> int:
         return _apply_one_by_one(engine, batch)
 
 
-def _apply_bite(engine: Engine, batches: Sequence[Batch]) -> int:
+def _apply_chunk(engine: Engine, batches: Sequence[Batch]) -> int:
     began = time.monotonic()
     tenant = batches[0].tenant
     with engine.begin() as connection:
-        held = inbox.hold(connection, tenant, [batch.batch_id for batch in batches])
+        held = inbox.lock_batches(connection, tenant, [batch.batch_id for batch in batches])
         batches = [batch for batch in batches if batch.batch_id in held]
         if not batches:
             return 0
-        logged = spare(connection, tenant, partial(inbox.notifications_of, connection, batches))
-        settled = settle(logged)
-        marked = write(connection, tenant, settled)
-        blank(connection, tenant, logged)
+        logged = remove_suppressed(connection, tenant, partial(inbox.notifications_of, connection, batches))
+        parsed = parse_all(logged)
+        requested = write(connection, tenant, parsed)
+        redact_bodies(connection, tenant, logged)
         inbox.close(connection, tenant, [batch.batch_id for batch in batches])
-    _report(tenant, batches, settled, marked, began)
+    _report(tenant, batches, parsed, requested, began)
     return len(logged)
 
 
-def _report(tenant: str, batches: Sequence[Batch], settled: Settled, marked: int, began: float) -> None:
-    NOTIFICATIONS_APPLIED.labels(tenant).inc(settled.applied)
-    CLOCKS_AHEAD.labels(tenant).inc(settled.ahead)
-    for outcome in settled.outcomes:
-        NOTIFICATIONS_SET_ASIDE.labels(tenant, outcome.state).inc()
+def _report(tenant: str, batches: Sequence[Batch], parsed: Parsed, requested: int, began: float) -> None:
+    NOTIFICATIONS_APPLIED.labels(tenant).inc(parsed.applied)
+    CLOCKS_AHEAD.labels(tenant).inc(parsed.ahead)
+    for outcome in parsed.outcomes:
+        NOTIFICATIONS_NOT_APPLIED.labels(tenant, outcome.state).inc()
         if outcome.state == "failed":
             logger.warning(
                 "notification failed",
@@ -162,41 +162,43 @@ def _report(tenant: str, batches: Sequence[Batch], settled: Settled, marked: int
         tenant=tenant,
         batches=len(batches),
         first_batch=str(batches[0].batch_id),
-        applied=settled.applied,
-        set_aside=len(settled.outcomes),
-        marked=marked,
+        applied=parsed.applied,
+        not_applied=len(parsed.outcomes),
+        reads_requested=requested,
         milliseconds=round((time.monotonic() - began) * 1000),
     )
 
 
-def settle(logged: Sequence[Logged]) -> Settled:
+def parse_all(logged: Sequence[Logged]) -> Parsed:
     """Parse each notification; one that cannot be applied gets its own outcome, and its read all the same."""
-    settled = Settled()
+    parsed = Parsed()
     for notification in logged:
         try:
             body = _read(notification.body)
             payload = parse(body)
-            found = findings_of(payload, body, notification.notification_id)
+            found = changes_from_notification(payload, body, notification.notification_id)
             is_ahead = _bound_clocks(found, notification)
-            found.drift.see_fields(payload, notification.received_at, notification.notification_id)
+            found.unknown_fields.see_fields(payload, notification.received_at, notification.notification_id)
         except UnknownNotification as error:
-            settled.findings.drift.see_type(error.name, body, notification.received_at, notification.notification_id)
-            settled.outcomes.append(_outcome(notification, "ignored", "unknown type"))
+            parsed.changes.unknown_fields.see_type(
+                error.name, body, notification.received_at, notification.notification_id
+            )
+            parsed.outcomes.append(_outcome(notification, "ignored", "unknown type"))
         except NoHandler:
-            settled.outcomes.append(_outcome(notification, "ignored", "no handler"))
+            parsed.outcomes.append(_outcome(notification, "ignored", "no handler"))
         except (OSError, MemoryError, ImportError):  # no body brings about what the machine lacks
             raise
         except Exception as error:  # noqa: BLE001 - whatever a body provokes is its own outcome alone
-            settled.outcomes.append(failed(notification, error))
-            settled.findings.absorb(_reads_asked_by(notification), notification.notification_id)
+            parsed.outcomes.append(failed(notification, error))
+            parsed.changes.absorb(_reads_asked_by(notification), notification.notification_id)
         else:
-            settled.findings.absorb(found, notification.notification_id)
-            settled.applied += 1
-            settled.ahead += is_ahead
-    return settled
+            parsed.changes.absorb(found, notification.notification_id)
+            parsed.applied += 1
+            parsed.ahead += is_ahead
+    return parsed
 
 
-def _bound_clocks(found: Findings, notification: Logged) -> bool:
+def _bound_clocks(found: ChangeSet, notification: Logged) -> bool:
     """Let no fact be newer than its notification; returns whether one was."""
     told = found.facts
     if bounded(told, notification.received_at) != told:  # seldom, so only now the header is read
@@ -204,12 +206,12 @@ def _bound_clocks(found: Findings, notification: Logged) -> bool:
     return found.facts != told
 
 
-def write(connection: Connection, tenant: str, settled: Settled) -> int:
-    """Write what a bite says; returns how many reads it asked for."""
-    findings = settled.findings
-    written = write_changes(connection, tenant, findings)
-    record_drift(connection, tenant, findings.drift)
-    inbox.set_aside(connection, tenant, settled.outcomes)
+def write(connection: Connection, tenant: str, parsed: Parsed) -> int:
+    """Write what a chunk says; returns how many reads it asked for."""
+    changes = parsed.changes
+    written = write_changes(connection, tenant, changes)
+    record_unknown_fields(connection, tenant, changes.unknown_fields)
+    inbox.record_outcomes(connection, tenant, parsed.outcomes)
     return written.requested
 
 
@@ -221,13 +223,13 @@ def _read(body: bytes) -> dict[str, Any]:
     return cleaned
 
 
-def _reads_asked_by(notification: Logged) -> Findings:
+def _reads_asked_by(notification: Logged) -> ChangeSet:
     """The reads that a notification asks for though it cannot be applied."""
     try:
         document = read_json(notification.body)
     except ValueError:
-        return Findings()
-    return reads_of_unusable(document) if isinstance(document, dict) else Findings()
+        return ChangeSet()
+    return reads_of_unusable(document) if isinstance(document, dict) else ChangeSet()
 
 
 def _apply_one_by_one(engine: Engine, batch: Batch) -> int:
@@ -240,68 +242,68 @@ def _apply_one_by_one(engine: Engine, batch: Batch) -> int:
         Exception: some notifications could not be applied, through no fault of what was sent; the others were.
     """
     with engine.begin() as connection:
-        if not inbox.hold(connection, batch.tenant, [batch.batch_id]):
+        if not inbox.lock_batches(connection, batch.tenant, [batch.batch_id]):
             return 0
         logged = inbox.notifications_of(connection, [batch])
-    suspect = batch.trying
-    is_guilty = batch.attempts >= ATTEMPTS_AS_A_WHOLE + 1 + MOST_ENDED_WORKERS
-    marked, total, started = 0, Settled(), time.monotonic()
+    suspect = batch.probing_notification_id
+    is_poison = batch.attempts >= ATTEMPTS_AS_A_WHOLE + 1 + MAX_ENDED_WORKERS
+    requested, total, started = 0, Parsed(), time.monotonic()
     failures: list[Exception] = []
     for notification in sorted(logged, key=lambda one: one.notification_id != suspect):
         is_suspect = notification.notification_id == suspect
         # A worker that comes this far has survived the suspect, so the count begins again.
         attempt = batch.attempts if is_suspect else min(batch.attempts, ATTEMPTS_AS_A_WHOLE + 1)
         with engine.begin() as connection:
-            attempts.note_trying(connection, batch, notification.notification_id, attempts=attempt)
+            attempts.note_probing(connection, batch, notification.notification_id, attempts=attempt)
         began_computing = time.thread_time()
         try:
-            settled, asked = _apply_alone(engine, batch, notification, is_guilty=is_suspect and is_guilty)
+            parsed, asked = _apply_alone(engine, batch, notification, is_poison=is_suspect and is_poison)
         except Exception as error:
             failures.append(error)
-            if len(failures) == MOST_FAILURES_ALONE and not total.applied and not total.outcomes:
+            if len(failures) == MAX_FAILURES_ALONE and not total.applied and not total.outcomes:
                 raise
             continue
         except BaseException:  # the worker's time is up
-            if time.thread_time() - began_computing < SUSPICIOUS_SECONDS:
+            if time.thread_time() - began_computing < POISON_THRESHOLD_SECONDS:
                 with engine.begin() as connection:
-                    attempts.forget_trying(connection, batch)
+                    attempts.clear_probing(connection, batch)
             raise
-        marked += asked
-        total.applied += settled.applied
-        total.ahead += settled.ahead
-        total.outcomes += settled.outcomes
+        requested += asked
+        total.applied += parsed.applied
+        total.ahead += parsed.ahead
+        total.outcomes += parsed.outcomes
     if failures:
         raise failures[0]
     with engine.begin() as connection:
         inbox.close(connection, batch.tenant, [batch.batch_id])
-    _report(batch.tenant, [batch], total, marked, started)
+    _report(batch.tenant, [batch], total, requested, started)
     return len(logged)
 
 
-def _apply_alone(engine: Engine, batch: Batch, notification: Logged, *, is_guilty: bool) -> tuple[Settled, int]:
+def _apply_alone(engine: Engine, batch: Batch, notification: Logged, *, is_poison: bool) -> tuple[Parsed, int]:
     """Apply one notification; returns what became of it, and how many reads it asked for."""
-    spared: Sequence[Logged] = [notification]
+    cleaned: Sequence[Logged] = [notification]
     try:
         with engine.begin() as connection:
-            if is_guilty:
-                settled = Settled(outcomes=[_outcome(notification, "failed", "its worker ended while applying it")])
+            if is_poison:
+                parsed = Parsed(outcomes=[_outcome(notification, "failed", "its worker ended while applying it")])
             else:
-                spared = spare_again(connection, batch.tenant, [notification])
-                settled = settle(spared)
-            marked = write(connection, batch.tenant, settled)
-            blank(connection, batch.tenant, spared)
-            return settled, marked
+                cleaned = remove_suppressed_again(connection, batch.tenant, [notification])
+                parsed = parse_all(cleaned)
+            requested = write(connection, batch.tenant, parsed)
+            redact_bodies(connection, batch.tenant, cleaned)
+            return parsed, requested
     except Exception as error:
         if is_passing(error):
             raise
-        settled = Settled(outcomes=[failed(notification, error)])
-        for one in spared:
-            settled.findings.absorb(_reads_asked_by(one), one.notification_id)
+        parsed = Parsed(outcomes=[failed(notification, error)])
+        for one in cleaned:
+            parsed.changes.absorb(_reads_asked_by(one), one.notification_id)
         with engine.begin() as connection:
-            marked = write(connection, batch.tenant, settled)
-            rewrite(connection, batch.tenant, [_body(one) for one in spared if one is not notification])
-            blank(connection, batch.tenant, spared)
-        return settled, marked
+            requested = write(connection, batch.tenant, parsed)
+            rewrite(connection, batch.tenant, [_body(one) for one in cleaned if one is not notification])
+            redact_bodies(connection, batch.tenant, cleaned)
+        return parsed, requested
 
 
 def _body(logged: Logged) -> tuple[datetime, UUID, bytes]:

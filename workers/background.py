@@ -15,7 +15,7 @@ logger = get_logger(__name__)
 #: One that fails is started again after this long, twice as long each time that it fails soon after, up to the
 #: longest; a stop waits no longer for it either.
 FIRST_RESTART_SECONDS = 0.1
-LONGEST_RESTART_SECONDS = 5.0
+MAX_RESTART_SECONDS = 5.0
 
 #: One that ran this long had started well.
 STARTED_WELL_SECONDS = 10.0
@@ -38,7 +38,7 @@ class _Restarts:
         """Report the exception that is being handled; returns the seconds to wait."""
         if time.monotonic() - self._began > STARTED_WELL_SECONDS:
             self._delay = FIRST_RESTART_SECONDS
-        seconds, self._delay = self._delay, min(self._delay * 2, LONGEST_RESTART_SECONDS)
+        seconds, self._delay = self._delay, min(self._delay * 2, MAX_RESTART_SECONDS)
         BACKGROUND_FAILURES.labels(self._name).inc()
         logger.exception("background task failed, starting it again", task=self._name, seconds=seconds)
         return seconds

@@ -40,7 +40,7 @@ HEARTBEAT_TIMEOUT_MS = 60_000
 #: Dead letters are wake-ups whose work the sweep finds again; a day is enough to look at them.
 DEAD_MESSAGE_TTL_MS = 86_400_000
 
-#: A bite of batches ends by itself well before; past this it hangs. Shorter than the lease
+#: A chunk of batches ends by itself well before; past this it hangs. Shorter than the lease
 #: of a batch, so that a late worker and its successor do not meet.
 APPLY_TIME_LIMIT_MS = 25_000
 
@@ -48,8 +48,8 @@ APPLY_TIME_LIMIT_MS = 25_000
 #: read takes its tries and their timeouts. Shorter than the lease of a read.
 REFRESH_TIME_LIMIT_MS = 120_000
 
-#: A share of a walk ends by itself after three quarters of a minute; its last page may need a
-#: hundred further reads, during which the walk's lease is renewed.
+#: A share of a sync run ends by itself after three quarters of a minute; its last page may need a
+#: hundred further reads, during which the sync run's lease is renewed.
 RECONCILE_TIME_LIMIT_MS = 240_000
 
 #: A wake-up whose work failed is tried again after one second, two, four, eight; then it
@@ -153,5 +153,5 @@ def refresh_message(tenant: str) -> Message[None]:
 
 
 def reconcile_message(tenant: str) -> Message[None]:
-    """The wake-up for a tenant that has walks due."""
+    """The wake-up for a tenant that has sync runs due."""
     return Message(queue_name=RECONCILE_QUEUE, actor_name="reconcile", args=(tenant,), kwargs={}, options={})

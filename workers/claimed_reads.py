@@ -31,7 +31,7 @@ GIVE_BACK_SECONDS = 60.0
 
 #: A read that did not resolve its request is tried again after about 5 s, 10 s, … up to an hour.
 FIRST_RETRY = timedelta(seconds=5)
-LONGEST_RETRY = timedelta(hours=1)
+MAX_RETRY = timedelta(hours=1)
 
 #: What so many reads did not resolve, some two days, waits for a person, or for nothing: it is tried
 #: once a day, so that it does not eat up the tenant's budget for ever.
@@ -52,10 +52,10 @@ class ClaimedReads:
     def __init__(self, context: Context, tenant: str, requests: Sequence[RefreshRequest]) -> None:
         self.context = context
         self.tenant = tenant
-        self.kind = requests[0].entity
+        self.kind = requests[0].kind
         self.open = {request.key: request for request in requests}
         self.resolved = 0
-        self.marks = 0
+        self.requests = 0
         self.were_left = False
 
     def note_resolved(self, requests: Sequence[RefreshRequest]) -> None:
@@ -63,7 +63,7 @@ class ClaimedReads:
         for request in requests:
             del self.open[request.key]
             self.resolved += 1
-            self.marks += request.generation
+            self.requests += request.generation
             logger.debug("settled", **request_labels(request), reason=request.reason)
 
     def fail(self, request: RefreshRequest, error: Exception) -> None:
@@ -127,14 +127,12 @@ def request_labels(request: RefreshRequest) -> dict[str, object]:
     """Return what names a read in the log."""
     return {
         "tenant": request.tenant,
-        "entity": request.entity,
+        "kind": request.kind,
         "entity_id": request.entity_id,
-        "request_id": str(request.marked_by) if request.marked_by else None,
+        "request_id": str(request.requested_by) if request.requested_by else None,
     }
 
 
 def _retry_delay(attempts: int) -> timedelta:
-    longest = min(
-        FIRST_RETRY * 2 ** min(attempts - 1, 20), LONGEST_RETRY if attempts < MANY_ATTEMPTS else RETRY_OF_MANY
-    )
+    longest = min(FIRST_RETRY * 2 ** min(attempts - 1, 20), MAX_RETRY if attempts < MANY_ATTEMPTS else RETRY_OF_MANY)
     return timedelta(seconds=longest.total_seconds() * random.uniform(0.75, 1.25))  # noqa: S311 - jitter, not a secret

@@ -19,7 +19,7 @@ from ampeco.faults import describe_faults
 from ampeco.values import clean_text
 
 #: Of a message so much is shown.
-LONGEST_CAUSE = 300
+MAX_CAUSE = 300
 
 #: The user and password of a URL, should a library quote one.
 _CREDENTIALS = re.compile(r"(?<=://)\S*@")
@@ -35,11 +35,11 @@ def cause(error: BaseException) -> str:
         error: what was raised, by SQLAlchemy, psycopg, redis-py or the operating system.
 
     Returns:
-        One line of at most ``LONGEST_CAUSE`` characters. Parameters of a statement are not in it.
+        One line of at most ``MAX_CAUSE`` characters. Parameters of a statement are not in it.
     """
     original = getattr(error, "orig", None) or error  # SQLAlchemy keeps what its driver raised
     first = next(_lines(original), type(original).__name__)
-    return _NOTES.sub("", _CREDENTIALS.sub("", clean_text(first)))[:LONGEST_CAUSE]
+    return _NOTES.sub("", _CREDENTIALS.sub("", clean_text(first)))[:MAX_CAUSE]
 
 
 def _lines(error: BaseException) -> Iterator[str]:
@@ -51,7 +51,7 @@ def _lines(error: BaseException) -> Iterator[str]:
 
 
 #: Of an error's text so much is kept: names in it may be the sender's.
-LONGEST_ERROR = 500
+MAX_ERROR = 500
 
 #: Innermost frames of an error that are kept.
 FRAMES_KEPT = 5
@@ -61,7 +61,7 @@ _PACKAGES = frozenset({"ampeco", "storage", "workers", "receiver"})
 
 def describe(error: BaseException) -> str:
     """Return one line about an error, without what was sent, fit for Postgres."""
-    return clean_text(_told(error))[:LONGEST_ERROR]
+    return clean_text(_told(error))[:MAX_ERROR]
 
 
 def frames(error: BaseException) -> list[str]:

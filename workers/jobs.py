@@ -8,39 +8,39 @@ from datetime import timedelta
 from dramatiq import Broker
 from sqlalchemy import Engine
 
-from storage import arrivals, processes, resends, uptime, usage, walks
+from storage import processes, resends, sync_runs, traffic, uptime, usage
 from storage.clock import clock
 from storage.partitions import make_partitions
 from storage.retention import drop_log_day
 from workers.broker import RECONCILE_QUEUE, REFRESH_QUEUE
 from workers.clock_watch import LOOK_INTERVAL, ClockWatch
 from workers.context import Context
-from workers.guardian import Guardian
-from workers.listening import listen
 from workers.logs import get_logger
 from workers.resend import resend_due
 from workers.scheduler import Scheduler
 from workers.settings import Settings
 from workers.status_logs import read_status_logs
-from workers.sweep import sweep_batches, wake_apply, wake_refreshes, wake_walks
+from workers.subscription_monitor import SubscriptionMonitor
+from workers.sweep import sweep_batches, wake_apply, wake_refreshes, wake_sync_runs
+from workers.traffic_monitor import monitor_traffic
 
 logger = get_logger(__name__)
 
 SWEEP_INTERVAL = timedelta(seconds=5)
 WAKE_INTERVAL = timedelta(seconds=1)
 PARTITION_INTERVAL = timedelta(hours=1)
-WALK_INTERVAL = timedelta(seconds=5)
+SYNC_RUN_INTERVAL = timedelta(seconds=5)
 USAGE_INTERVAL = timedelta(seconds=10)
-FORGET_INTERVAL = timedelta(hours=6)
+PRUNE_INTERVAL = timedelta(hours=6)
 
 #: How often it is looked for old days of the log; a day that somebody read is tried again then.
 DROP_INTERVAL = timedelta(hours=1)
-GUARD_INTERVAL = timedelta(seconds=10)
+SUBSCRIPTION_CHECK_INTERVAL = timedelta(seconds=10)
 RESEND_INTERVAL = timedelta(seconds=5)
-LISTEN_INTERVAL = timedelta(minutes=1)
+TRAFFIC_INTERVAL = timedelta(minutes=1)
 STATUS_LOG_INTERVAL = timedelta(seconds=10)
 
-#: Records of walks, of the API budget and of what came when are kept this long.
+#: Records of sync runs, of the API budget and of what came when are kept this long.
 RECORDS_KEPT = timedelta(days=400)
 
 #: Long enough to see which processes went away in the night.
@@ -50,14 +50,14 @@ PROCESSES_KEPT = timedelta(days=1)
 API_QUEUES = frozenset({REFRESH_QUEUE, RECONCILE_QUEUE})
 
 
-def forget_records(engine: Engine) -> None:
+def prune_records(engine: Engine) -> None:
     """Drop the records that nobody asks for any more."""
     with engine.begin() as connection:
-        walks.forget(connection, RECORDS_KEPT)
-        usage.forget(connection, RECORDS_KEPT)
-        arrivals.forget(connection, RECORDS_KEPT)
-        resends.forget(connection, RECORDS_KEPT)
-        uptime.forget(connection, RECORDS_KEPT)
+        sync_runs.prune(connection, RECORDS_KEPT)
+        usage.prune(connection, RECORDS_KEPT)
+        traffic.prune(connection, RECORDS_KEPT)
+        resends.prune(connection, RECORDS_KEPT)
+        uptime.prune(connection, RECORDS_KEPT)
         processes.prune(connection, PROCESSES_KEPT)
 
 
@@ -93,17 +93,19 @@ def create_scheduler(context: Context, broker: Broker, settings: Settings, queue
     every(SWEEP_INTERVAL, "sweep", lambda: sweep_batches(context.engine, broker, age=settings.sweep_after))
     every(WAKE_INTERVAL, "wake apply", lambda: wake_apply(context, broker))
     every(WAKE_INTERVAL, "wake", lambda: wake_refreshes(context.engine, broker, context.redis))
-    every(WALK_INTERVAL, "walks", lambda: wake_walks(context, broker, settings.reconcile_interval))
+    every(SYNC_RUN_INTERVAL, "sync runs", lambda: wake_sync_runs(context, broker, settings.reconcile_interval))
     every(LOOK_INTERVAL, "clock", lambda: look_at_clocks(context, clocks))
     every(USAGE_INTERVAL, "usage", lambda: context.usage.write(context.engine))
-    every(FORGET_INTERVAL, "forget", lambda: forget_records(context.engine))
+    every(PRUNE_INTERVAL, "prune", lambda: prune_records(context.engine))
     if (keep := settings.keep_notifications) is not None:
         every(DROP_INTERVAL, "drop log", lambda: drop_log(context.engine, keep))
     if not API_QUEUES.isdisjoint(queues):
-        guardian = Guardian(context, public_url=settings.public_url, interval=settings.guard_interval)
-        every(GUARD_INTERVAL, "guard", guardian.run)
+        monitor = SubscriptionMonitor(
+            context, public_url=settings.public_url, interval=settings.subscription_check_interval
+        )
+        every(SUBSCRIPTION_CHECK_INTERVAL, "guard", monitor.run)
         every(RESEND_INTERVAL, "resend", lambda: resend_due(context))
     if RECONCILE_QUEUE in queues:
         every(STATUS_LOG_INTERVAL, "status logs", lambda: read_status_logs(context))
-    every(LISTEN_INTERVAL, "listen", lambda: listen(context))
+    every(TRAFFIC_INTERVAL, "listen", lambda: monitor_traffic(context))
     return scheduler

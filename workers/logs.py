@@ -83,7 +83,7 @@ class Throttle:
     """
 
     #: Of more lines than this the oldest are forgotten.
-    _MOST = 1_000
+    _MAX = 1_000
 
     def __init__(self, seconds: float = 60.0) -> None:
         self._seconds = seconds
@@ -101,7 +101,7 @@ class Throttle:
             passed_at = self._passed_at.pop(line, None)
             is_new = passed_at is None or now - passed_at >= self._seconds
             self._passed_at[line] = now if passed_at is None or is_new else passed_at
-            if len(self._passed_at) > self._MOST:
+            if len(self._passed_at) > self._MAX:
                 del self._passed_at[next(iter(self._passed_at))]
         return is_new
 

@@ -7,8 +7,8 @@ from prometheus_client import Counter, Gauge
 NOTIFICATIONS_APPLIED = Counter(
     "ampeco_notifications_applied_total", "Notifications whose facts were applied", ["tenant"]
 )
-NOTIFICATIONS_SET_ASIDE = Counter(
-    "ampeco_notifications_set_aside_total", "Notifications that were ignored or failed", ["tenant", "state"]
+NOTIFICATIONS_NOT_APPLIED = Counter(
+    "ampeco_notifications_not_applied_total", "Notifications that were ignored or failed", ["tenant", "state"]
 )
 CLOCKS_AHEAD = Counter(
     "ampeco_clocks_ahead_total", "Notifications by a charge point whose clock is more than a day ahead", ["tenant"]
@@ -18,9 +18,9 @@ API_CALLS = Counter("ampeco_api_calls_total", "Calls of the tenant's API, by why
 API_CALLS_SAVED = Counter(
     "ampeco_api_calls_saved_total", "Reads that were asked for and needed no call of their own", ["tenant", "reason"]
 )
-WALKED = Counter(
+RECONCILED = Counter(
     "ampeco_reconciled_total",
-    "Entities that a walk through a listing compared, and what it found: compared, missing, stale, healed, absent",
+    "Entities that a sync run through a listing compared, and what it found: compared, missing, stale, healed, absent",
     ["tenant", "kind", "found"],
 )
 BATCHES_PUT_OFF = Counter(
@@ -39,9 +39,7 @@ JOB_AGE = Gauge("ampeco_job_age_seconds", "Time since a scheduled job of this wo
 BACKGROUND_FAILURES = Counter(
     "ampeco_background_failures_total", "Failures of what runs beside the work; each is started again", ["task"]
 )
-SUBSCRIPTION_REPAIRS = Counter(
-    "ampeco_subscription_repairs_total", "Subscriptions that the guardian mended", ["tenant"]
-)
+SUBSCRIPTION_REPAIRS = Counter("ampeco_subscription_repairs_total", "Subscriptions that the monitor mended", ["tenant"])
 RESENDS = Counter(
     "ampeco_resends_total",
     "Requests that AMPECO send failed notifications again, by what came of them: asked, waiting, failed",

@@ -69,7 +69,7 @@ def fail(
     client: redis.Redis,
     tenant: str,
     first_seconds: float,
-    longest_seconds: float,
+    max_seconds: float,
     reason: str,
     *,
     only_path: str | None = None,
@@ -95,7 +95,7 @@ def fail(
             return pause(client, tenant, PASSING_PAUSE_SECONDS, reason)
         failures = int(client.incr(_failures_key(tenant)))
         client.expire(_failures_key(tenant), FAILURES_FORGOTTEN_SECONDS)
-    return pause(client, tenant, min(first_seconds * 2 ** min(failures - 1, 20), longest_seconds), reason)
+    return pause(client, tenant, min(first_seconds * 2 ** min(failures - 1, 20), max_seconds), reason)
 
 
 def recovered(client: redis.Redis, tenant: str) -> None:

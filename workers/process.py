@@ -9,13 +9,13 @@ import time
 from dramatiq import Worker
 
 from workers.actors import declare_actors
+from workers.admin_port import serve_worker_metrics
 from workers.background import wait_while_alive
 from workers.broker import APPLY_QUEUE, RECONCILE_QUEUE, REFRESH_QUEUE, create_broker, worker_middleware
 from workers.checks import create_check_engine
 from workers.context import create_context
 from workers.jobs import create_scheduler
 from workers.logs import get_logger
-from workers.operators import serve_worker_figures
 from workers.settings import Settings
 from workers.worker_readiness import worker_readiness
 
@@ -25,7 +25,7 @@ logger = get_logger(__name__)
 #: an idle system adds between commit and apply, at twenty cheap commands a second.
 IDLE_WAIT_MS = 50
 
-#: Walks are made at a tenant's pace, so that few threads serve many tenants.
+#: Sync runs are made at a tenant's pace, so that few threads serve many tenants.
 RECONCILE_THREADS = 2
 
 
@@ -66,7 +66,7 @@ def work(settings: Settings, queues: set[str], stop: threading.Event | None = No
         needed = {*worker.workers, *worker.consumers.values(), *threading.enumerate()} - before
         scheduler.start()
         if settings.work_metrics_port is not None:
-            serve_worker_figures(settings, settings.work_metrics_port, readiness)
+            serve_worker_metrics(settings, settings.work_metrics_port, readiness)
         context.heartbeat.find_problem = readiness.problem
         logger.info("working", queues=sorted(queues), threads=threads)
         all_live = wait_while_alive(stop, {*needed, *scheduler.threads})

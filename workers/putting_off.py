@@ -23,7 +23,7 @@ logger = get_logger(__name__)
 
 #: Attempts that take long, as when one by one is tried, take at most this share of a thread, until the next one
 #: would have to wait for longer than a lease: a process that was stopped for a minute took long for no fault of theirs.
-LONGEST_SHARE = 0.1
+MAX_SHARE = 0.1
 
 _is_new = Throttle()
 
@@ -50,7 +50,7 @@ def put_off(engine: Engine, batches: Sequence[Batch], error: BaseException, *, t
             error=described,
             where=place(error),
         )
-    at_least = min(timedelta(seconds=took_seconds / LONGEST_SHARE), LEASE)
+    at_least = min(timedelta(seconds=took_seconds / MAX_SHARE), LEASE)
     ids = [batch.batch_id for batch in batches]
     _patiently(engine, tenant, lambda c: attempts.put_off(c, tenant, ids, at_least=at_least, error=described))
 

@@ -12,6 +12,7 @@ from ampeco.client import Answer, Client
 from ampeco.errors import Malformed
 from ampeco.kinds import KINDS
 from ampeco.resources import ChargePoint, Evse, Session
+from storage.changes import ChangeSet, Listed
 from storage.clocks import bounded
 from storage.facts import (
     boot_values,
@@ -19,127 +20,126 @@ from storage.facts import (
     entity_facts,
     evse_facts,
     presence,
-    reader,
+    read_fact_factory,
     session_facts,
 )
-from storage.findings import Findings, Listed
-from storage.fold import Fact, read
-from storage.known import Known, whole_group
+from storage.fold import Fact, fact_from_read
 from storage.mirrors import CHILDREN
+from storage.stored import StoredEntity, snapshot_group
 from workers.statuses import CHARGE_POINT_HARDWARE, CHARGE_POINT_NETWORK, EVSE_HARDWARE, LogReads, shown, status_facts
 
 
-class Wanted(NamedTuple):
+class EntityRead(NamedTuple):
     """One entity that is read.
 
     Attributes:
         entity_id: its id at AMPECO.
-        known: what is stored of it.
+        stored: what is stored of it.
         logs: the looks into status logs; those of a page are shared by all that it lists.
     """
 
     entity_id: int
-    known: Known
+    stored: StoredEntity
     logs: LogReads
 
 
-def findings_of_answer(kind: str, client: Client, answer: Answer[Any], wanted: Wanted) -> Findings:
+def changes_from_answer(kind: str, client: Client, answer: Answer[Any], read: EntityRead) -> ChangeSet:
     """What a read of an entity says; for statuses in doubt, further calls are made."""
-    found = Findings()
-    found.facts.append(presence(kind, wanted.entity_id, began_at=answer.tenant_time, gone=False))
-    found.drift.see_fields(answer.resource, answer.tenant_time)
-    _OF_THEIR_OWN.get(kind, partial(_entity, kind))(found, client, answer, wanted)
+    changes = ChangeSet()
+    changes.facts.append(presence(kind, read.entity_id, began_at=answer.tenant_time, gone=False))
+    changes.unknown_fields.see_fields(answer.resource, answer.tenant_time)
+    _OF_THEIR_OWN.get(kind, partial(_entity, kind))(changes, client, answer, read)
     began_at = answer.tenant_time
-    found.facts = bounded([_since_when(kind, fact, wanted, began_at) for fact in found.facts], began_at)
-    return found
+    changes.facts = bounded([_since_when(kind, fact, read, began_at) for fact in changes.facts], began_at)
+    return changes
 
 
-def findings_of_absence(kind: str, entity_id: int, began_at: datetime) -> Findings:
-    """What a read says that found no such entity: it is gone, and none of its children is there."""
-    found = Findings()
-    found.facts.append(presence(kind, entity_id, began_at=began_at, gone=True))
-    found.listed.append(Listed(kind, entity_id, frozenset(), began_at))
-    return found
+def changes_from_absence(kind: str, entity_id: int, began_at: datetime) -> ChangeSet:
+    """Return the changes of a read that finds no such entity: it is gone, and none of its children is there."""
+    changes = ChangeSet()
+    changes.facts.append(presence(kind, entity_id, began_at=began_at, gone=True))
+    changes.listed.append(Listed(kind, entity_id, frozenset(), began_at))
+    return changes
 
 
-def read_entity(kind: str, client: Client, wanted: Wanted) -> Findings:
+def read_entity(kind: str, client: Client, read: EntityRead) -> ChangeSet:
     """Read one entity, and what it calls for.
 
     Raises:
         NotFound: there is no such entity.
         ValueError: the answer is about another one.
     """
-    answer: Answer[Any] = client.read(KINDS[kind], wanted.entity_id)
-    if answer.resource.id != wanted.entity_id:
+    answer: Answer[Any] = client.read(KINDS[kind], read.entity_id)
+    if answer.resource.id != read.entity_id:
         raise ValueError(f"the answer is about {kind} {answer.resource.id}")
-    return findings_of_answer(kind, client, answer, wanted)
+    return changes_from_answer(kind, client, answer, read)
 
 
-def look_up(kind: str, client: Client, reference: str) -> Findings:
+def look_up(kind: str, client: Client, reference: str) -> ChangeSet:
     """Look entities up in their listing by a reference; there may be several, or none as yet."""
-    found = Findings()
+    changes = ChangeSet()
     name = KINDS[kind].reference_filter
     assert name is not None, f"{kind} is not known by a reference"
     try:
         for answer in client.list(KINDS[kind], **{name: reference}):
-            wanted = Wanted(answer.resource.id, Known(kind, {}), LogReads())
-            found.add(findings_of_answer(kind, client, answer, wanted))
+            read = EntityRead(answer.resource.id, StoredEntity(kind, {}), LogReads())
+            changes.add(changes_from_answer(kind, client, answer, read))
     except Malformed:
-        if not found.facts:  # one that cannot be read hides none that can
+        if not changes.facts:  # one that cannot be read hides none that can
             raise
-    return found
+    return changes
 
 
-def _entity(kind: str, found: Findings, _client: Client, answer: Answer[Any], _wanted: Wanted) -> None:
+def _entity(kind: str, changes: ChangeSet, _client: Client, answer: Answer[Any], _read: EntityRead) -> None:
     began_at = answer.tenant_time
-    entity_facts(found, kind, answer.resource, answer.raw, reader(began_at), at=began_at)
+    entity_facts(changes, kind, answer.resource, answer.raw, read_fact_factory(began_at), at=began_at)
 
 
-def _since_when(kind: str, fact: Fact, wanted: Wanted, began_at: datetime) -> Fact:
+def _since_when(kind: str, fact: Fact, read: EntityRead, began_at: datetime) -> Fact:
     """An entity without a time of its own counts from the first read that showed it as it is."""
-    group = whole_group(kind)
-    if (fact.entity, fact.entity_id, fact.group) != (kind, wanted.entity_id, group):
+    group = snapshot_group(kind)
+    if (fact.kind, fact.entity_id, fact.group) != (kind, read.entity_id, group):
         return fact
-    version = wanted.known.version(group)
+    version = read.stored.version(group)
     is_as_known = version.is_read and version.has_values_of(fact.version)
-    return replace(fact, at=wanted.known[f"{group}_at"]) if is_as_known and fact.at == began_at else fact
+    return replace(fact, at=read.stored[f"{group}_at"]) if is_as_known and fact.at == began_at else fact
 
 
-def _session(found: Findings, _client: Client, answer: Answer[Session], wanted: Wanted) -> None:
+def _session(changes: ChangeSet, _client: Client, answer: Answer[Session], read: EntityRead) -> None:
     """A session with its charging periods and its authorization."""
     session = answer.resource
-    session_facts(found, session, answer.raw, reader(answer.tenant_time))
+    session_facts(changes, session, answer.raw, read_fact_factory(answer.tenant_time))
     if session.charging_periods is not None:
         ids = [period.id for period in session.charging_periods]
         is_complete = session.was_read("charging_periods")
-        _children(found, "session", session.id, ids, answer.tenant_time, is_complete=is_complete)
+        _children(changes, "session", session.id, ids, answer.tenant_time, is_complete=is_complete)
 
 
-def _evse(found: Findings, client: Client, answer: Answer[Evse], wanted: Wanted) -> None:
+def _evse(changes: ChangeSet, client: Client, answer: Answer[Evse], read: EntityRead) -> None:
     """An EVSE with its connectors; one more call for its status where that is not the one we know."""
     evse, began_at = answer.resource, answer.tenant_time
-    evse_facts(found, evse, answer.raw, reader(began_at), at=began_at)
+    evse_facts(changes, evse, answer.raw, read_fact_factory(began_at), at=began_at)
     if evse.connectors is not None:
         ids = [connector.id for connector in evse.connectors]
-        _children(found, "evse", evse.id, ids, began_at, is_complete=evse.was_read("connectors"))
+        _children(changes, "evse", evse.id, ids, began_at, is_complete=evse.was_read("connectors"))
     if evse.was_read("hardware_status"):
         hardware = shown(evse.hardware_status, evse.last_hardware_status_update_at, began_at)
-        status_facts(found, EVSE_HARDWARE, client, wanted.entity_id, wanted.known, wanted.logs, hardware)
+        status_facts(changes, EVSE_HARDWARE, client, read.entity_id, read.stored, read.logs, hardware)
 
 
-def _charge_point(found: Findings, client: Client, answer: Answer[ChargePoint], wanted: Wanted) -> None:
+def _charge_point(changes: ChangeSet, client: Client, answer: Answer[ChargePoint], read: EntityRead) -> None:
     """A charge point; one more call for each of its two statuses that is not the one we know."""
     charge_point, began_at = answer.resource, answer.tenant_time
-    charge_point_facts(found, charge_point, answer.raw, reader(began_at), at=began_at)
+    charge_point_facts(changes, charge_point, answer.raw, read_fact_factory(began_at), at=began_at)
     boot = charge_point.last_boot_notification
     if boot is not None and boot.last_updated_at is not None:
         values = boot_values(boot)
-        found.facts.append(
-            read("charge_point", wanted.entity_id, "boot", boot.last_updated_at, values, began_at=began_at)
+        changes.facts.append(
+            fact_from_read("charge_point", read.entity_id, "boot", boot.last_updated_at, values, began_at=began_at)
         )
     if charge_point.was_read("network_status"):
         network = shown(charge_point.network_status, charge_point.last_network_status_update_at, began_at)
-        status_facts(found, CHARGE_POINT_NETWORK, client, wanted.entity_id, wanted.known, wanted.logs, network)
+        status_facts(changes, CHARGE_POINT_NETWORK, client, read.entity_id, read.stored, read.logs, network)
     if charge_point.was_read("hardware_status"):
         hardware = shown(
             charge_point.hardware_status,
@@ -147,11 +147,11 @@ def _charge_point(found: Findings, client: Client, answer: Answer[ChargePoint], 
             began_at,
             charge_point.vendor_error_code,
         )
-        status_facts(found, CHARGE_POINT_HARDWARE, client, wanted.entity_id, wanted.known, wanted.logs, hardware)
+        status_facts(changes, CHARGE_POINT_HARDWARE, client, read.entity_id, read.stored, read.logs, hardware)
 
 
 #: The kinds whose answer says more than one entity, or calls for more than one read.
-_OF_THEIR_OWN: dict[str, Callable[[Findings, Client, Answer[Any], Wanted], None]] = {
+_OF_THEIR_OWN: dict[str, Callable[[ChangeSet, Client, Answer[Any], EntityRead], None]] = {
     "session": _session,
     "evse": _evse,
     "charge_point": _charge_point,
@@ -159,14 +159,14 @@ _OF_THEIR_OWN: dict[str, Callable[[Findings, Client, Answer[Any], Wanted], None]
 
 
 def _children(
-    found: Findings, kind: str, parent_id: int, ids: list[int], began_at: datetime, *, is_complete: bool
+    changes: ChangeSet, kind: str, parent_id: int, ids: list[int], began_at: datetime, *, is_complete: bool
 ) -> None:
     """What is listed is there, whatever was thought; what is not is seen to when the read is written.
 
     Where a part of the list cannot be read, it may be any of the stored ones: then none counts as gone.
     """
     if is_complete:
-        found.listed.append(Listed(kind, parent_id, frozenset(ids), began_at))
+        changes.listed.append(Listed(kind, parent_id, frozenset(ids), began_at))
     for child_id in ids:
         there = presence(CHILDREN[kind], child_id, parent_id=parent_id, began_at=began_at, gone=False)
-        found.facts.append(there)
+        changes.facts.append(there)

@@ -12,34 +12,34 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
 from ampeco.client import Answer, Client
-from ampeco.errors import ApiError, Forbidden, NotFound, RateLimited, Unauthorised, Unavailable
+from ampeco.errors import ApiError, Forbidden, NotFound, RateLimited, Unauthorized, Unavailable
 from ampeco.kinds import KINDS
 from ampeco.listing import Params
-from storage import refresh_queue, refusals, walks
-from storage.drift import record_drift
+from storage import forbidden_kinds, refresh_queue, sync_runs
+from storage.changes import ChangeSet, Entity
 from storage.errors import is_passing
-from storage.findings import Entity, Findings
-from storage.forgotten import withhold
-from storage.known import Known, known
 from storage.refresh_queue import RefreshRequest
+from storage.stored import StoredEntity, load_stored
+from storage.suppression import remove_suppressed_from_changes
+from storage.unknown_fields import record_unknown_fields
 from storage.write import write_changes
 from workers.backoff import is_of_one
-from workers.budget import HeldBackError
 from workers.claimed_reads import ClaimedReads, request_labels
 from workers.errors import describe
 from workers.logs import get_logger
 from workers.metrics import API_READS
 from workers.pause import recovered
-from workers.reads import Wanted, findings_of_absence, findings_of_answer, look_up, read_entity
+from workers.rate_limit import CallDeferredError
+from workers.reads import EntityRead, changes_from_absence, changes_from_answer, look_up, read_entity
 from workers.statuses import LogReads
 
 logger = get_logger(__name__)
 
 #: Fewer than this are read one by one, as a page costs a call, too.
-LEAST_FOR_A_LISTING = 3
+MIN_FOR_A_LISTING = 3
 
 #: A page that settles fewer than this was not worth its call; the rest is read one by one.
-LEAST_OF_A_PAGE = 2
+MIN_OF_A_PAGE = 2
 
 #: A listing is asked for what changed this long before the first mark, as the tenant's clock
 #: is known to a second, and a notification comes a moment after its change.
@@ -47,13 +47,13 @@ LISTING_MARGIN = timedelta(seconds=30)
 
 #: The API may lag behind its own notifications; after so many reads that still show less
 #: than we know, it is right and something else is wrong.
-MOST_STALE_READS = 8
+MAX_STALE_READS = 8
 
-#: A kind that walks can list, and so may be read, is refused when so many single ones were in a row.
-MOST_REFUSED_IN_A_ROW = 3
+#: A kind that sync runs can list, and so may be read, is refused when so many single ones were in a row.
+MAX_REFUSED_IN_A_ROW = 3
 
 #: What speaks for the whole tenant, or for the whole kind.
-_OF_THE_TENANT = (Forbidden, RateLimited, Unauthorised, Unavailable)
+_OF_THE_TENANT = (Forbidden, RateLimited, Unauthorized, Unavailable)
 
 
 class RefreshReader:
@@ -78,7 +78,7 @@ class RefreshReader:
     def read_listing(self) -> None:
         """Read pages of a listing, as long as each settles more than its own cost."""
         query = self._listing_query()
-        while query and len(self._claimed.open) >= LEAST_FOR_A_LISTING and time.monotonic() < self._deadline:
+        while query and len(self._claimed.open) >= MIN_FOR_A_LISTING and time.monotonic() < self._deadline:
             self.calls += 1
             try:
                 page = self._client.page(KINDS[self._claimed.kind], query)
@@ -93,7 +93,7 @@ class RefreshReader:
                 {one.resource.id: one for one in page.answers if (one.resource.id, "") in self._claimed.open}.values()
             )
             self._take(wanted)
-            if len(wanted) < LEAST_OF_A_PAGE:
+            if len(wanted) < MIN_OF_A_PAGE:
                 return
             query = page.following
 
@@ -101,9 +101,9 @@ class RefreshReader:
         """The listing of what changed since the first mark; None where reading one by one is cheaper."""
         kind = KINDS[self._claimed.kind]
         changed = [one for one in self._claimed.open.values() if not one.reference and one.reason != "unknown"]
-        if kind.changed_since is None or len(changed) < LEAST_FOR_A_LISTING:
+        if kind.changed_since is None or len(changed) < MIN_FOR_A_LISTING:
             return None
-        since = min(request.marked_at for request in changed) - LISTING_MARGIN
+        since = min(request.requested_at for request in changed) - LISTING_MARGIN
         return self._client.first_query(kind, **{kind.changed_since: self._client.tenant_time(since)})
 
     def read_one(self, request: RefreshRequest) -> None:
@@ -118,7 +118,7 @@ class RefreshReader:
                 try:
                     found = read_entity(self._claimed.kind, self._client, wanted)
                 except NotFound as error:
-                    found, gone = findings_of_absence(self._claimed.kind, request.entity_id, error.tenant_time), True
+                    found, gone = changes_from_absence(self._claimed.kind, request.entity_id, error.tenant_time), True
         except Forbidden as error:
             if not self._is_alone_refused():
                 raise
@@ -137,7 +137,7 @@ class RefreshReader:
             API_READS.labels(self._claimed.tenant, "gone" if gone else "found").inc()
             self._store_one(request, found, gone=gone)
 
-    def _store_one(self, request: RefreshRequest, found: Findings, *, gone: bool) -> None:
+    def _store_one(self, request: RefreshRequest, found: ChangeSet, *, gone: bool) -> None:
         try:
             self._store(found, [request], gone=gone)
         except DBAPIError as error:
@@ -149,22 +149,22 @@ class RefreshReader:
     def _is_alone_refused(self) -> bool:
         """Whether a refusal speaks for one entity, and not for its kind: others were listed, and read since."""
         self._refused_in_a_row += 1
-        if self._is_trial or self._refused_in_a_row >= MOST_REFUSED_IN_A_ROW:
+        if self._is_trial or self._refused_in_a_row >= MAX_REFUSED_IN_A_ROW:
             return False
         with self._claimed.context.engine.begin() as connection:
-            return was_walked(connection, self._claimed)
+            return was_synced(connection, self._claimed)
 
     def _take(self, answers: Sequence[Answer[Any]]) -> None:
         """Store what a page said of the entities that are in hand."""
         logs = LogReads(are_optional=True)
         wanted = self._wanted([answer.resource.id for answer in answers], logs)
-        found, requests = Findings(), []
-        failure: ApiError | HeldBackError | None = None
+        found, requests = ChangeSet(), []
+        failure: ApiError | CallDeferredError | None = None
         for answer in answers:
             request = self._claimed.open[answer.resource.id, ""]
             try:
-                one = findings_of_answer(self._claimed.kind, self._client, answer, wanted[request.entity_id])
-            except (*_OF_THE_TENANT, HeldBackError) as error:
+                one = changes_from_answer(self._claimed.kind, self._client, answer, wanted[request.entity_id])
+            except (*_OF_THE_TENANT, CallDeferredError) as error:
                 if isinstance(error, ApiError) and is_of_one(error):
                     self._claimed.fail(request, error)
                 failure = error
@@ -189,27 +189,27 @@ class RefreshReader:
             raise failure
         logs.end()
 
-    def _wanted(self, ids: Sequence[int], logs: LogReads) -> dict[int, Wanted]:
+    def _wanted(self, ids: Sequence[int], logs: LogReads) -> dict[int, EntityRead]:
         with self._claimed.context.engine.begin() as connection:
-            stored = known(connection, self._claimed.tenant, self._claimed.kind, ids)
-        return {entity_id: Wanted(entity_id, stored[entity_id], logs) for entity_id in ids}
+            stored = load_stored(connection, self._claimed.tenant, self._claimed.kind, ids)
+        return {entity_id: EntityRead(entity_id, stored[entity_id], logs) for entity_id in ids}
 
-    def _store(self, found: Findings, requests: Sequence[RefreshRequest], *, gone: bool = False) -> None:
+    def _store(self, found: ChangeSet, requests: Sequence[RefreshRequest], *, gone: bool = False) -> None:
         ids = [request.entity_id for request in requests]
         with self._claimed.context.engine.begin() as connection:
             if self._is_trial:
-                refusals.lift(connection, self._claimed.tenant, self._claimed.kind)
-            withhold(connection, self._claimed.tenant, [found])
+                forbidden_kinds.clear_forbidden(connection, self._claimed.tenant, self._claimed.kind)
+            remove_suppressed_from_changes(connection, self._claimed.tenant, [found])
             reading = {Entity(self._claimed.kind, request.entity_id) for request in self._claimed.open.values()}
             write_changes(connection, self._claimed.tenant, found, skip_confirmed=True, reading=reading)
-            stored = known(connection, self._claimed.tenant, self._claimed.kind, ids)
+            stored = load_stored(connection, self._claimed.tenant, self._claimed.kind, ids)
             done = [
                 request
                 for request in requests
                 if gone or self._is_settled(request, stored[request.entity_id], was_found=bool(found.facts))
             ]
             refresh_queue.finish(connection, self._claimed.tenant, done)
-            record_drift(connection, self._claimed.tenant, found.drift)
+            record_unknown_fields(connection, self._claimed.tenant, found.unknown_fields)
         self._is_trial = False
         self._refused_in_a_row = 0
         self._claimed.note_resolved(done)
@@ -218,18 +218,18 @@ class RefreshReader:
                 why = "no listing shows it yet" if request.reference else "the API still shows an older state"
                 self._claimed.retry(request, why)
 
-    def _is_settled(self, request: RefreshRequest, stored: Known, *, was_found: bool) -> bool:
+    def _is_settled(self, request: RefreshRequest, stored: StoredEntity, *, was_found: bool) -> bool:
         if request.reference:
             return was_found
-        if stored.is_whole:
+        if stored.is_complete:
             return True
-        if request.attempts >= MOST_STALE_READS:
+        if request.attempts >= MAX_STALE_READS:
             logger.warning("the API keeps showing less than its notifications told", **request_labels(request))
             return True
         return False
 
 
-def was_walked(connection: Connection, claimed: ClaimedReads) -> bool:
-    """Whether the listing of the claimed kind was walked to its end before."""
-    cursor = walks.cursors(connection, [claimed.tenant]).get((claimed.tenant, claimed.kind))
+def was_synced(connection: Connection, claimed: ClaimedReads) -> bool:
+    """Whether the listing of the claimed kind was synced to its end before."""
+    cursor = sync_runs.cursors(connection, [claimed.tenant]).get((claimed.tenant, claimed.kind))
     return cursor is not None and cursor.changed_until is not None

@@ -8,18 +8,18 @@ from datetime import timedelta
 
 from sqlalchemy import Connection
 
-from ampeco.errors import ApiError, Conflict, RateLimited, Unauthorised, Unavailable
+from ampeco.errors import ApiError, Conflict, RateLimited, Unauthorized, Unavailable
 from storage import resends, subscriptions
 from storage.clock import clock
 from storage.resends import Resend, State
-from storage.subscriptions import Claim
+from storage.subscriptions import ManagedSubscription
 from storage.uptime import Outage
-from workers.backoff import hold_back
-from workers.budget import HeldBackError
+from workers.backoff import pause_tenant
 from workers.context import Context
 from workers.logs import get_logger
 from workers.metrics import RESENDS
 from workers.pause import recovered
+from workers.rate_limit import CallDeferredError
 
 logger = get_logger(__name__)
 
@@ -32,45 +32,50 @@ MARGIN = timedelta(minutes=5)
 GIVE_UP_AFTER = timedelta(days=1)
 
 
-def want_after(connection: Connection, tenants: Collection[str], outage: Outage) -> int:
+def request_after(connection: Connection, tenants: Collection[str], outage: Outage) -> int:
     """Want what failed during an outage, from each subscription that was ours by then; returns from how many."""
-    claims = [claim for claim in subscriptions.claims(connection, tenants) if claim.claimed_at < outage.ended_at]
-    for claim in claims:
-        resends.want(connection, claim, "outage", outage.began_at - MARGIN)
-    return len(claims)
+    managed = [
+        subscription
+        for subscription in subscriptions.managed_subscriptions(connection, tenants)
+        if subscription.managed_since_at < outage.ended_at
+    ]
+    for subscription in managed:
+        resends.request_resend(connection, subscription, "outage", outage.began_at - MARGIN)
+    return len(managed)
 
 
 def resend_due(context: Context) -> int:
     """Make the requests that are due, of every tenant; returns how many AMPECO accepted."""
     with context.engine.begin() as connection:
         waiting = resends.due(connection, context.tenants)
-        claims = {
-            (claim.tenant, claim.callback_url): claim for claim in subscriptions.claims(connection, context.tenants)
+        managed = {
+            (subscription.tenant, subscription.callback_url): subscription
+            for subscription in subscriptions.managed_subscriptions(connection, context.tenants)
         }
     accepted = 0
     for tenant, url in waiting:
-        outcome = ask(context, tenant, url, claims.get((tenant, url)))
+        outcome = ask(context, tenant, url, managed.get((tenant, url)))
         accepted += outcome is not None and outcome.state == "asked"
     return accepted
 
 
-def ask(context: Context, tenant: str, url: str, claim: Claim | None) -> Resend | None:
+def ask(context: Context, tenant: str, url: str, subscription: ManagedSubscription | None) -> Resend | None:
     """Make the request that is due for a subscription; returns what came of it, None where none is due.
 
     The try is committed before the call, so that no process makes another one for 15 minutes.
     """
     with context.engine.begin() as connection:
         taken = resends.take(connection, tenant, url)
-        if taken is not None and claim is None:
+        if taken is not None and subscription is None:
             resends.settle(connection, taken, "failed", "the subscription is no longer ours")
             return None
-    if taken is None or claim is None:
+    if taken is None or subscription is None:
         return None
-    client = context.client(tenant, "guardian")
+    client = context.client(tenant, "subscription_monitor")
     since_at = taken.since_at and client.tenant_time(taken.since_at)
     try:
-        client.resend(claim.subscription_id, context.tenants[tenant].notifications, since_at)
-    except HeldBackError as held:
+        client.resend(subscription.subscription_id, context.tenants[tenant].notifications, since_at)
+    except CallDeferredError as held:
         with context.engine.begin() as connection:
             resends.put_back(connection, taken, timedelta(seconds=held.seconds))
         return replace(taken, due_at=clock.now() + timedelta(seconds=held.seconds), error=held.why)
@@ -84,12 +89,12 @@ def ask(context: Context, tenant: str, url: str, claim: Claim | None) -> Resend 
 
 def _refused(context: Context, taken: Resend, error: ApiError) -> Resend:
     """Go on waiting after what passes; a conflict is somebody else's request, or a disabled subscription."""
-    passes = isinstance(error, Conflict | RateLimited | Unauthorised | Unavailable)
+    passes = isinstance(error, Conflict | RateLimited | Unauthorized | Unavailable)
     is_final = not passes or clock.now() - taken.wanted_at > GIVE_UP_AFTER
     settled = _settle(context, taken, "failed" if is_final else "waiting", str(error))
     logger.warning("AMPECO did not send again what failed", **_labels(taken), error=str(error), is_final=is_final)
-    if isinstance(error, RateLimited | Unauthorised | Unavailable):
-        hold_back(context, taken.tenant, error)
+    if isinstance(error, RateLimited | Unauthorized | Unavailable):
+        pause_tenant(context, taken.tenant, error)
     return settled
 
 

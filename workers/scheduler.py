@@ -27,7 +27,7 @@ NAP_SECONDS = 0.2
 
 #: A job that did not succeed for so many of its intervals is overdue, but not before a minute has passed.
 INTERVALS_UNTIL_OVERDUE = 5
-LEAST_SECONDS_UNTIL_OVERDUE = 60.0
+MIN_SECONDS_UNTIL_OVERDUE = 60.0
 
 
 @dataclass
@@ -96,7 +96,7 @@ class Scheduler:
         return [
             job.name
             for job in self._jobs
-            if job.age_seconds > max(job.seconds * INTERVALS_UNTIL_OVERDUE, LEAST_SECONDS_UNTIL_OVERDUE)
+            if job.age_seconds > max(job.seconds * INTERVALS_UNTIL_OVERDUE, MIN_SECONDS_UNTIL_OVERDUE)
         ]
 
     def _repeat(self, job: _Job) -> None:

@@ -17,7 +17,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from ampeco.faults import faults
 from ampeco.tenants import Tenant, load_tenants
 from storage.database_url import DatabaseUrlError, parse_database_url
-from storage.retention import LEAST_KEPT
+from storage.retention import MIN_KEPT
 
 _REDIS_SCHEMES = ("redis://", "rediss://", "unix://")
 
@@ -93,12 +93,12 @@ class Settings(BaseSettings):
         description="How long a connection may stay open without a request",
     )
 
-    operator_host: str = Field(default="127.0.0.1", description="Address of the operators' pages")
-    operator_port: int = Field(default=8081, ge=0, le=65535, description="Port of the operators' pages; 0: any")
-    operator_token: SecretStr | None = Field(
-        default=None, description="What the operators' pages ask for; unset, with the file unset too: nothing"
+    admin_host: str = Field(default="127.0.0.1", description="Address of the admin endpoints")
+    admin_port: int = Field(default=8081, ge=0, le=65535, description="Port of the admin endpoints; 0: any")
+    admin_token: SecretStr | None = Field(
+        default=None, description="What the admin endpoints ask for; unset, with the file unset too: nothing"
     )
-    operator_token_file: Path | None = Field(default=None, description="The file that holds the operators' token")
+    admin_token_file: Path | None = Field(default=None, description="The file that holds the admin token")
 
     apply_threads: int = Field(default=2, gt=0, le=16, description="Threads of a work process that apply")
     refresh_threads: int = Field(default=4, gt=0, le=64, description="Threads of a work process that read the API")
@@ -112,10 +112,10 @@ class Settings(BaseSettings):
     )
     keep_notifications: Duration | None = Field(
         default=None,
-        ge=LEAST_KEPT,
+        ge=MIN_KEPT,
         description="Days of the log that ended longer ago are dropped, but for what failed; unset: never",
     )
-    guard_interval: Duration = Field(
+    subscription_check_interval: Duration = Field(
         default=timedelta(minutes=5),
         ge=timedelta(seconds=1),
         description="How often each subscription that `subscribe` made is looked at",
@@ -130,7 +130,7 @@ class Settings(BaseSettings):
         default=None,
         ge=1,
         le=65535,
-        description="Port of the worker's own /metrics and /readyz, on the operators' address; unset: none",
+        description="Port of the worker's own /metrics and /readyz, on the admin address; unset: none",
     )
 
     log_format: Literal["auto", "console", "json"] = Field(
@@ -147,18 +147,18 @@ class Settings(BaseSettings):
         """
         return load_tenants(self.tenants_file)
 
-    def operator_secret(self) -> SecretStr | None:
-        """The operators' token; None where none is configured.
+    def admin_secret(self) -> SecretStr | None:
+        """The admin token; None where none is configured.
 
         Raises:
             SettingsError: it is given twice, is empty, or its file cannot be read.
         """
-        if self.operator_token_file is None:
-            given, setting = self.operator_token, "RECEIVER_OPERATOR_TOKEN"
-        elif self.operator_token is not None:
-            raise SettingsError("RECEIVER_OPERATOR_TOKEN and RECEIVER_OPERATOR_TOKEN_FILE are both set: unset one.")
+        if self.admin_token_file is None:
+            given, setting = self.admin_token, "RECEIVER_ADMIN_TOKEN"
+        elif self.admin_token is not None:
+            raise SettingsError("RECEIVER_ADMIN_TOKEN and RECEIVER_ADMIN_TOKEN_FILE are both set: unset one.")
         else:
-            given, setting = _read_secret(self.operator_token_file), "RECEIVER_OPERATOR_TOKEN_FILE"
+            given, setting = _read_secret(self.admin_token_file), "RECEIVER_ADMIN_TOKEN_FILE"
         if given is None:
             return None
         if not given.get_secret_value().strip():
@@ -181,7 +181,7 @@ def _read_secret(path: Path) -> SecretStr:
         return SecretStr(path.read_text(encoding="utf-8-sig"))  # a byte order mark is no part of it
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not text"
-        raise SettingsError(f"RECEIVER_OPERATOR_TOKEN_FILE: {path} cannot be read: {reason}.") from None
+        raise SettingsError(f"RECEIVER_ADMIN_TOKEN_FILE: {path} cannot be read: {reason}.") from None
 
 
 def environment_name(field: str) -> str:
@@ -203,7 +203,7 @@ def load_settings() -> Settings:
         raise SettingsError(f"{name}: {first.message}.") from None
     _check_database_url(settings.database_url)
     _check_redis_url(settings.redis_url)
-    settings.operator_secret()
+    settings.admin_secret()
     return settings
 
 

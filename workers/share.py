@@ -22,23 +22,23 @@ from workers.putting_off import give_back, hand_back, put_off
 ATTEMPTS_TOGETHER = 1
 
 #: After so many failures in a row the rest would fail, too.
-MOST_FAILURES_IN_A_ROW = 5
+MAX_FAILURES_IN_A_ROW = 5
 
 #: A worker that computed for this long until its time was up was held up by what it had in hand, and not by Postgres or
 #: the machine.
-SUSPICIOUS_SECONDS = 5.0
+POISON_THRESHOLD_SECONDS = 5.0
 
 
 class Share:
     """What one worker tries of the open batches, until its time is over or too much fails.
 
     Parameters:
-        try_chunk: applies batches of one tenant together and returns how many notifications were settled. Whatever it
+        try_chunk: applies batches of one tenant together and returns how many notifications are done with. Whatever it
             raises, the batches are still open.
         seconds: how long new chunks are begun.
 
     Attributes:
-        settled: how many notifications were settled.
+        resolved: how many notifications were applied or got an outcome.
         failure: what failed first, through no fault of what was sent; None where nothing did.
     """
 
@@ -48,12 +48,12 @@ class Share:
         self._deadline = time.monotonic() + seconds
         self._failures_in_a_row = 0
         self._failed: dict[UUID, Exception] = {}
-        self.settled = 0
+        self.resolved = 0
         self.failure: Exception | None = None
 
     @property
     def is_over(self) -> bool:
-        return time.monotonic() >= self._deadline or self._failures_in_a_row >= MOST_FAILURES_IN_A_ROW
+        return time.monotonic() >= self._deadline or self._failures_in_a_row >= MAX_FAILURES_IN_A_ROW
 
     def work(self, claimed: Sequence[Batch]) -> None:
         """Try the claimed batches; those that cannot be applied now are put off, those that were not tried are freed.
@@ -78,7 +78,7 @@ class Share:
         """Try a chunk; a single batch that fails is put off."""
         began, began_computing = time.monotonic(), time.thread_time()
         try:
-            self.settled += self._try_chunk(chunk)
+            self.resolved += self._try_chunk(chunk)
         except Exception as error:  # noqa: BLE001 - it is recorded with the batches
             if is_passing(error):
                 self.failure = self.failure or error
@@ -89,7 +89,7 @@ class Share:
             return False
         except BaseException as error:
             # The worker's time is up.
-            if time.thread_time() - began_computing >= SUSPICIOUS_SECONDS:
+            if time.thread_time() - began_computing >= POISON_THRESHOLD_SECONDS:
                 give_back(self._engine, chunk, error)
             else:
                 put_off(self._engine, chunk, error, took_seconds=time.monotonic() - began)

@@ -12,19 +12,19 @@ import time
 from datetime import timedelta
 
 from ampeco.client import Client
-from ampeco.errors import ApiError, RateLimited, Unauthorised, Unavailable
+from ampeco.errors import ApiError, RateLimited, Unauthorized, Unavailable
+from storage.changes import ChangeSet
 from storage.clock import clock
-from storage.findings import Findings
-from storage.forgotten import withhold
-from storage.known import known
 from storage.status_logs import DueLog, due_logs
+from storage.stored import load_stored
+from storage.suppression import remove_suppressed_from_changes
 from storage.write import write_changes
-from workers.backoff import hold_back, is_of_one
-from workers.budget import HeldBackError
+from workers.backoff import is_of_one, pause_tenant
 from workers.context import Context
 from workers.logs import get_logger
 from workers.pause import paused_for
-from workers.statuses import LOGS, StatusLog, log_findings, nothing_found
+from workers.rate_limit import CallDeferredError
+from workers.statuses import LOGS, StatusLog, changes_from_log, changes_without_log
 
 logger = get_logger(__name__)
 
@@ -32,7 +32,7 @@ logger = get_logger(__name__)
 LOOK_EVERY = timedelta(hours=1)
 
 #: Logs that one round reads at most, so that every tenant has its turn.
-MOST_LOGS = 20
+MAX_LOGS = 20
 
 #: A round at a slow tenant ends then, so that the others have their turn.
 TIME_BUDGET_SECONDS = 5.0
@@ -63,10 +63,10 @@ def _read_logs(context: Context, tenant: str) -> int:
             break
         try:
             _read_log(context, client, tenant, log, due.entity_id)
-        except HeldBackError:
+        except CallDeferredError:
             break
-        except (RateLimited, Unauthorised, Unavailable) as error:
-            hold_back(context, tenant, error)
+        except (RateLimited, Unauthorized, Unavailable) as error:
+            pause_tenant(context, tenant, error)
             break
         looked += 1
     return looked
@@ -77,9 +77,9 @@ def _due(context: Context, client: Client, tenant: str) -> list[tuple[StatusLog,
     found = []
     with context.engine.begin() as connection:
         for log in LOGS:
-            due = due_logs(connection, tenant, log.entity, log.status, looked_before=looked_before, most=MOST_LOGS)
+            due = due_logs(connection, tenant, log.kind, log.status, looked_before=looked_before, limit=MAX_LOGS)
             found += [(log, one) for one in due]
-    return heapq.nsmallest(MOST_LOGS, found, key=_urgency)
+    return heapq.nsmallest(MAX_LOGS, found, key=_urgency)
 
 
 def _urgency(found: tuple[StatusLog, DueLog]) -> tuple[bool, float]:
@@ -89,21 +89,19 @@ def _urgency(found: tuple[StatusLog, DueLog]) -> tuple[bool, float]:
 
 def _read_log(context: Context, client: Client, tenant: str, log: StatusLog, entity_id: int) -> None:
     with context.engine.begin() as connection:
-        stored = known(connection, tenant, log.entity, [entity_id])[entity_id]
+        stored = load_stored(connection, tenant, log.kind, [entity_id])[entity_id]
     try:
-        found = log_findings(log, client, entity_id, stored)
+        found = changes_from_log(log, client, entity_id, stored)
     except ApiError as error:
-        if isinstance(error, RateLimited | Unauthorised | Unavailable) and not is_of_one(error):
+        if isinstance(error, RateLimited | Unauthorized | Unavailable) and not is_of_one(error):
             raise
         # It is not to be asked for all the time: what it would have told stays uncovered.
-        logger.warning(
-            "status log cannot be read", tenant=tenant, entity=log.entity, entity_id=entity_id, error=str(error)
-        )
-        found = nothing_found(log, client, entity_id, stored)
+        logger.warning("status log cannot be read", tenant=tenant, kind=log.kind, entity_id=entity_id, error=str(error))
+        found = changes_without_log(log, client, entity_id, stored)
     _store(context, tenant, found)
 
 
-def _store(context: Context, tenant: str, found: Findings) -> None:
+def _store(context: Context, tenant: str, found: ChangeSet) -> None:
     with context.engine.begin() as connection:
-        withhold(connection, tenant, [found])
+        remove_suppressed_from_changes(connection, tenant, [found])
         write_changes(connection, tenant, found, skip_confirmed=True)

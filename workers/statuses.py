@@ -17,15 +17,15 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 from ampeco.client import Answer, Client
-from ampeco.errors import ApiError, Forbidden, Malformed, NotFound, RateLimited, Unauthorised, Unavailable
+from ampeco.errors import ApiError, Forbidden, Malformed, NotFound, RateLimited, Unauthorized, Unavailable
 from ampeco.resources import StatusLogEntry
+from storage.changes import ChangeSet
 from storage.clock import clock
 from storage.clocks import bounded, is_ahead
 from storage.facts import status_log_values
-from storage.findings import Findings
-from storage.fold import BEGINNING, Fact, read
-from storage.known import Known
-from workers.budget import HeldBackError
+from storage.fold import BEGINNING, Fact, fact_from_read
+from storage.stored import StoredEntity
+from workers.rate_limit import CallDeferredError
 
 #: The API may show a state for this long after a notification told of a newer one. What it
 #: shows later than that is so, whatever clock the charge point went by.
@@ -33,7 +33,7 @@ API_LAG = timedelta(minutes=2)
 
 #: Entries of a status log that are taken up at once: ten pages. A charge point that
 #: flaps more often than that between two looks has its newest state all the same.
-MOST_LOG_ENTRIES = 1_000
+MAX_LOG_ENTRIES = 1_000
 
 #: A look begins this long before the last one ended, as an entry may become visible a moment after its time.
 OVERLAP = timedelta(minutes=5)
@@ -46,13 +46,13 @@ class StatusLog(NamedTuple):
     """One of AMPECO's status logs.
 
     Attributes:
-        entity: the kind that it belongs to.
+        kind: what it belongs to.
         status: ``hardware`` or ``network``, the group of its columns.
         table: the history that its entries are added to.
         entries, latest: the client's methods that list it, and that read its latest entry.
     """
 
-    entity: str
+    kind: str
     status: str
     table: str
     entries: Callable[..., Any]
@@ -105,16 +105,16 @@ def shown(status: str | None, changed_at: datetime | None, began_at: datetime, v
     return Shown(entry, began_at, has_error=status == "faulted" or vendor_error_code is not None)
 
 
-class KnownStatus:
+class StoredStatus:
     """What is stored of one status of one entity."""
 
-    def __init__(self, known: Known, status: str) -> None:
-        self.status = known.get(f"{status}_status")
-        self.at: datetime | None = known.get(f"{status}_at")
-        self.is_of_read = known.version(status).is_read
-        self.is_contested: bool = known.get(f"{status}_contested") or False
-        self.covered_from: datetime | None = known.get(f"{status}_covered_from_at")
-        self.covered_until: datetime | None = known.get(f"{status}_log_at")
+    def __init__(self, stored: StoredEntity, status: str) -> None:
+        self.status = stored.get(f"{status}_status")
+        self.at: datetime | None = stored.get(f"{status}_at")
+        self.is_of_read = stored.version(status).is_read
+        self.is_conflicting: bool = stored.get(f"{status}_conflicting") or False
+        self.covered_from: datetime | None = stored.get(f"{status}_covered_from_at")
+        self.covered_until: datetime | None = stored.get(f"{status}_log_at")
 
     @property
     def is_unexplained(self) -> bool:
@@ -135,7 +135,7 @@ class KnownStatus:
         changed_at = None if shown.entry.timestamp == shown.began_at else shown.entry.timestamp
         if changed_at is not None and is_ahead(changed_at, shown.began_at):
             changed_at = None  # it will be later than whatever we know, and says nothing
-        if self.is_contested or self.is_unexplained:
+        if self.is_conflicting or self.is_unexplained:
             return True
         if changed_at is not None and self.at is not None and changed_at > max(self.at, self.covered_until or self.at):
             return True
@@ -158,17 +158,17 @@ class LogReads:
         self.stopped_by: ApiError | None = None
         self._is_stopped = False
 
-    def look(self, log: StatusLog, client: Client, entity_id: int, known: KnownStatus) -> Looked | None:
+    def look(self, log: StatusLog, client: Client, entity_id: int, stored: StoredStatus) -> Looked | None:
         """Look into a log; None where it may not be read now."""
         if not self.are_optional:
-            return look(log, client, entity_id, known)
+            return look(log, client, entity_id, stored)
         if self._is_stopped:
             return None
         try:
-            return look(log, client, entity_id, known)
-        except HeldBackError:
+            return look(log, client, entity_id, stored)
+        except CallDeferredError:
             self._is_stopped = True
-        except (RateLimited, Unauthorised, Unavailable) as error:
+        except (RateLimited, Unauthorized, Unavailable) as error:
             if error.status != HTTPStatus.INTERNAL_SERVER_ERROR:  # else it may be about this log alone
                 self._is_stopped, self.stopped_by = True, error
         except (ApiError, ValueError):
@@ -189,7 +189,7 @@ class Looked(NamedTuple):
     covered_until: datetime
 
 
-def look(log: StatusLog, client: Client, entity_id: int, known: KnownStatus) -> Looked:
+def look(log: StatusLog, client: Client, entity_id: int, stored: StoredStatus) -> Looked:
     """Read a log from where the last look ended; where nothing is known, its latest entry.
 
     Where the tenant offers no log, it holds nothing, for no time at all. An entry that cannot be read is left out,
@@ -198,36 +198,42 @@ def look(log: StatusLog, client: Client, entity_id: int, known: KnownStatus) -> 
     began_at = clock.now()
     entries: list[Answer[StatusLogEntry]] = []
     covered_from = None
-    is_whole = True
-    if (look_from := known.look_from) is not None:
+    is_complete = True
+    if (look_from := stored.look_from) is not None:
         try:
-            for entry in islice(log.entries(client, entity_id, created_after=look_from), MOST_LOG_ENTRIES):
+            for entry in islice(log.entries(client, entity_id, created_after=look_from), MAX_LOG_ENTRIES):
                 entries.append(entry)  # each for itself: those before one that fails count
-            covered_from = known.covered_from or look_from
+            covered_from = stored.covered_from or look_from
         except Malformed:
-            is_whole = False
+            is_complete = False
         except (NotFound, Forbidden):
             pass
     if not entries:
         with contextlib.suppress(NotFound, Forbidden, Malformed):
             entries = [log.latest(client, entity_id)]
-            if is_whole:
+            if is_complete:
                 covered_from = covered_from or entries[0].resource.timestamp
     entries.sort(key=lambda entry: entry.resource.timestamp)
-    if len(entries) == MOST_LOG_ENTRIES:  # there are more, before them or after them
+    if len(entries) == MAX_LOG_ENTRIES:  # there are more, before them or after them
         return Looked(entries, entries[0].resource.timestamp, entries[-1].resource.timestamp)
     read_at = client.tenant_time(began_at)  # known by now, even if these were the first answers
     # By the charge point's clock, too, which may be some hours ahead: all that it told is covered.
     told = [entry.resource.timestamp for entry in entries if not is_ahead(entry.resource.timestamp, read_at)]
-    covered_until = max(read_at, *told, known.at or read_at)
+    covered_until = max(read_at, *told, stored.at or read_at)
     return Looked(entries, min(covered_from or read_at, covered_until), covered_until)
 
 
 def status_facts(
-    found: Findings, log: StatusLog, client: Client, entity_id: int, known: Known, logs: LogReads, shown: Shown
+    changes: ChangeSet,
+    log: StatusLog,
+    client: Client,
+    entity_id: int,
+    entity: StoredEntity,
+    logs: LogReads,
+    shown: Shown,
 ) -> None:
-    """Add what a read tells of a status to what it found: by the log, where there is a reason to look into it."""
-    stored = KnownStatus(known, log.status)
+    """Add what a read tells of a status to what it changes: by the log, where there is a reason to look into it."""
+    stored = StoredStatus(entity, log.status)
     if not stored.is_doubted_by(shown):
         return
     if logs.are_optional and stored.at is None and not shown.has_error:
@@ -237,42 +243,42 @@ def status_facts(
         looked = logs.look(log, client, entity_id, stored)
     if looked is None:
         if shown.entry.status != stored.status:
-            _add(found, log, entity_id, stored, [_as_shown(shown)], shown)
+            _add(changes, log, entity_id, stored, [_as_shown(shown)], shown)
             if stored.covered_until is None:
                 # Nothing was looked for: what is covered ends before what is shown.
                 ends_at = stored.at or max(shown.entry.timestamp, BEGINNING) - timedelta(seconds=1)
-                found.facts.append(covered(log, entity_id, ends_at, ends_at, shown.began_at))
+                changes.facts.append(covered(log, entity_id, ends_at, ends_at, shown.began_at))
         return
     told = _logged(looked)
-    if not told and (shown.entry.status != stored.status or stored.is_contested):
+    if not told and (shown.entry.status != stored.status or stored.is_conflicting):
         told = [_as_shown(shown)]
-    _add(found, log, entity_id, stored, told, shown)
-    found.facts.append(covered(log, entity_id, looked.covered_from, looked.covered_until, shown.began_at))
+    _add(changes, log, entity_id, stored, told, shown)
+    changes.facts.append(covered(log, entity_id, looked.covered_from, looked.covered_until, shown.began_at))
 
 
-def log_findings(log: StatusLog, client: Client, entity_id: int, known: Known) -> Findings:
+def changes_from_log(log: StatusLog, client: Client, entity_id: int, entity: StoredEntity) -> ChangeSet:
     """What a log tells of an entity since the last look at it."""
-    found, stored = Findings(), KnownStatus(known, log.status)
+    changes, stored = ChangeSet(), StoredStatus(entity, log.status)
     looked = look(log, client, entity_id, stored)
     read_at = client.tenant_time(clock.now())
-    as_known = Shown(StatusLogEntry(status=stored.status, timestamp=stored.at or read_at), read_at)
-    _add(found, log, entity_id, stored, _logged(looked), as_known)
-    found.facts.append(covered(log, entity_id, looked.covered_from, looked.covered_until, read_at))
-    found.facts = bounded(found.facts, read_at)
-    return found
+    as_stored = Shown(StatusLogEntry(status=stored.status, timestamp=stored.at or read_at), read_at)
+    _add(changes, log, entity_id, stored, _logged(looked), as_stored)
+    changes.facts.append(covered(log, entity_id, looked.covered_from, looked.covered_until, read_at))
+    changes.facts = bounded(changes.facts, read_at)
+    return changes
 
 
-def nothing_found(log: StatusLog, client: Client, entity_id: int, known: Known) -> Findings:
-    """What a log that cannot be read tells: nothing, up to now."""
+def changes_without_log(log: StatusLog, client: Client, entity_id: int, entity: StoredEntity) -> ChangeSet:
+    """Return the changes where a log cannot be read: nothing is covered, up to now."""
     read_at = client.tenant_time(clock.now())
-    ends_at = max(read_at, KnownStatus(known, log.status).at or read_at)
-    return Findings(facts=[covered(log, entity_id, ends_at, ends_at, read_at)])
+    ends_at = max(read_at, StoredStatus(entity, log.status).at or read_at)
+    return ChangeSet(facts=[covered(log, entity_id, ends_at, ends_at, read_at)])
 
 
 def covered(log: StatusLog, entity_id: int, since: datetime, until: datetime, began_at: datetime) -> Fact:
     """For how long a log was read."""
     values = {f"{log.status}_covered_from_at": since}
-    return read(log.entity, entity_id, f"{log.status}_log", until, values, began_at=began_at)
+    return fact_from_read(log.kind, entity_id, f"{log.status}_log", until, values, began_at=began_at)
 
 
 class _Told(NamedTuple):
@@ -292,7 +298,9 @@ def _as_shown(shown: Shown) -> _Told:
     return _Told(shown.entry, "read", shown.began_at, shown.entry.timestamp)
 
 
-def _add(found: Findings, log: StatusLog, entity_id: int, stored: KnownStatus, told: list[_Told], shown: Shown) -> None:
+def _add(
+    changes: ChangeSet, log: StatusLog, entity_id: int, stored: StoredStatus, told: list[_Told], shown: Shown
+) -> None:
     """Add statuses, oldest first, as facts and as observations.
 
     Where the tenant goes on showing another status than the one we know, and has none that is
@@ -308,6 +316,8 @@ def _add(found: Findings, log: StatusLog, entity_id: int, stored: KnownStatus, t
                 told = [*told[:-1], newest._replace(counts_from=stored.at)]
     for one in told:
         values = log.values(one.entry)
-        found.facts.append(read(log.entity, entity_id, log.status, one.counts_from, values, began_at=one.began_at))
-        seen = {f"{log.entity}_id": entity_id, "observed_at": one.entry.timestamp, "source": one.source}
-        found.observe(log.table, values | seen)
+        changes.facts.append(
+            fact_from_read(log.kind, entity_id, log.status, one.counts_from, values, began_at=one.began_at)
+        )
+        seen = {f"{log.kind}_id": entity_id, "observed_at": one.entry.timestamp, "source": one.source}
+        changes.observe(log.table, values | seen)

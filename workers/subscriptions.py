@@ -57,7 +57,7 @@ def callback_url(public_url: str, tenant: str) -> str:
     return f"{public_url.rstrip('/')}/notifications/{tenant}"
 
 
-def ours(client: Client, url: str, claimed_id: int | None = None) -> list[Subscription]:
+def ours(client: Client, url: str, managed_id: int | None = None) -> list[Subscription]:
     """The tenant's subscriptions that call this URL: the claimed one first, then by age.
 
     Where none does, the claimed one is ours whatever it calls: AMPECO may spell an address in its own
@@ -66,11 +66,11 @@ def ours(client: Client, url: str, claimed_id: int | None = None) -> list[Subscr
     listed = client.subscriptions()
     found = [one for one in listed if one.webhook is not None and one.webhook.callback_url == url]
     if not found:
-        return [one for one in listed if one.id == claimed_id]
-    return sorted(found, key=lambda one: (one.id != claimed_id, one.id))
+        return [one for one in listed if one.id == managed_id]
+    return sorted(found, key=lambda one: (one.id != managed_id, one.id))
 
 
-def look(client: Client, tenant: Tenant, url: str, claimed_id: int | None = None) -> Finding:
+def look(client: Client, tenant: Tenant, url: str, managed_id: int | None = None) -> Finding:
     """Compare what AMPECO has with what should be; nothing is changed.
 
     Parameters:
@@ -79,7 +79,7 @@ def look(client: Client, tenant: Tenant, url: str, claimed_id: int | None = None
     Raises:
         ampeco.errors.ApiError: AMPECO refused, or could not be reached.
     """
-    existing = ours(client, url, claimed_id)
+    existing = ours(client, url, managed_id)
     if not existing:
         return Finding(None)
     kept, *further = existing
@@ -96,7 +96,7 @@ def look(client: Client, tenant: Tenant, url: str, claimed_id: int | None = None
     return Finding(kept, tuple(differs), tuple(one.id for one in further))
 
 
-def mend(
+def repair(
     client: Client, tenant: Tenant, url: str, finding: Finding, *, before_create: Callable[[], None] | None = None
 ) -> Result:
     """Make the subscription what it should be.
@@ -123,7 +123,7 @@ def subscribe(
     client: Client,
     tenant: Tenant,
     url: str,
-    claimed_id: int | None = None,
+    managed_id: int | None = None,
     *,
     before_create: Callable[[], None] | None = None,
 ) -> Result:
@@ -132,7 +132,7 @@ def subscribe(
     Raises:
         ampeco.errors.ApiError: AMPECO refused, or could not be reached.
     """
-    return mend(client, tenant, url, look(client, tenant, url, claimed_id), before_create=before_create)
+    return repair(client, tenant, url, look(client, tenant, url, managed_id), before_create=before_create)
 
 
 def replace(client: Client, tenant: Tenant, url: str, *, created: Callable[[int], None]) -> Result:
@@ -155,9 +155,9 @@ def replace(client: Client, tenant: Tenant, url: str, *, created: Callable[[int]
     return Result(new.id, "created", older)
 
 
-def unsubscribe(client: Client, url: str, claimed_id: int | None = None) -> list[int]:
+def unsubscribe(client: Client, url: str, managed_id: int | None = None) -> list[int]:
     """Remove every subscription that calls ``url``; returns their ids."""
-    removed = [subscription.id for subscription in ours(client, url, claimed_id)]
+    removed = [subscription.id for subscription in ours(client, url, managed_id)]
     for subscription_id in removed:
         client.unsubscribe(subscription_id)
     return removed

@@ -22,30 +22,30 @@ from workers.leases import renewed
 from workers.logs import get_logger
 from workers.metrics import SWEPT
 from workers.pause import paused_for
-from workers.walk_schedule import due_walks
+from workers.sync_schedule import due_sync_runs
 
 logger = get_logger(__name__)
 
 #: Each message takes up far more than one batch, so few messages clear a large backlog.
-MOST_BATCHES = 50
+MAX_BATCHES = 50
 
 #: A tenant with reads due is woken at most this often by all processes together, so that
 #: wake-ups do not pile up behind a slow API.
 WAKE_INTERVAL_MS = 1_500
 
-#: A tenant with walks due is woken at most this often while its wake-up waits for a thread: each thread
+#: A tenant with sync runs due is woken at most this often while its wake-up waits for a thread: each thread
 #: may be at work for another tenant for about this long.
-WALK_WAKE_INTERVAL_MS = 45_000
+SYNC_RUN_WAKE_INTERVAL_MS = 45_000
 
-#: While a process works on the walks of a tenant, it keeps further wake-ups away, for so long at a time: if
+#: While a process works on the sync runs of a tenant, it keeps further wake-ups away, for so long at a time: if
 #: it is killed, another one is woken this soon.
-WALK_AWAKE_MS = 15_000
+SYNC_RUN_AWAKE_MS = 15_000
 
 
 def sweep_batches(engine: Engine, broker: Broker, *, age: timedelta) -> int:
     """Send open batches older than ``age`` again; returns how many."""
     with engine.begin() as connection:
-        overdue = inbox.overdue(connection, age=age, most=MOST_BATCHES)
+        overdue = inbox.overdue(connection, age=age, limit=MAX_BATCHES)
         for batch_id in overdue:
             broker.enqueue(apply_message(batch_id))
     if overdue:
@@ -81,30 +81,30 @@ def wake_refreshes(engine: Engine, broker: Broker, client: redis.Redis) -> int:
     return woken
 
 
-def wake_walks(context: Context, broker: Broker, interval: timedelta) -> int:
-    """Wake somebody for each tenant that has walks due and is not paused; returns how many tenants.
+def wake_sync_runs(context: Context, broker: Broker, interval: timedelta) -> int:
+    """Wake somebody for each tenant that has sync runs due and is not paused; returns how many tenants.
 
     Parameters:
         interval: how often what changed is reconciled.
     """
-    tenants = sorted({due.tenant for due in due_walks(context, interval)})
+    tenants = sorted({due.tenant for due in due_sync_runs(context, interval)})
     woken = 0
     for tenant in tenants:
         if paused_for(context.redis, tenant):
             continue
-        if context.redis.set(_walk_woken_key(tenant), 1, nx=True, px=WALK_WAKE_INTERVAL_MS):
+        if context.redis.set(_sync_run_woken_key(tenant), 1, nx=True, px=SYNC_RUN_WAKE_INTERVAL_MS):
             broker.enqueue(reconcile_message(tenant))
             woken += 1
     return woken
 
 
 @contextlib.contextmanager
-def awake_for_walks(client: redis.Redis, tenant: str) -> Iterator[None]:
-    """Keep other wake-ups for a tenant's walks away while the block runs; after it, the next sweep may wake again."""
-    key = _walk_woken_key(tenant)
+def awake_for_sync_runs(client: redis.Redis, tenant: str) -> Iterator[None]:
+    """Keep other wake-ups for a tenant's sync runs away while the block runs."""
+    key = _sync_run_woken_key(tenant)
 
     def keep_away() -> None:
-        client.set(key, 1, px=WALK_AWAKE_MS)
+        client.set(key, 1, px=SYNC_RUN_AWAKE_MS)
 
     keep_away()
     try:
@@ -114,5 +114,5 @@ def awake_for_walks(client: redis.Redis, tenant: str) -> Iterator[None]:
         client.delete(key)
 
 
-def _walk_woken_key(tenant: str) -> str:
-    return f"ampeco-receiver:walk-woken:{tenant}"
+def _sync_run_woken_key(tenant: str) -> str:
+    return f"ampeco-receiver:sync-run-woken:{tenant}"

@@ -20,10 +20,10 @@ from ampeco.catalogue import CATALOGUE, DEFAULT_SUBSCRIPTION, SUBSCRIBABLE
 from ampeco.commercial import Resource
 from ampeco.documented import UNREAD
 from ampeco.errors import NoHandler
-from ampeco.kinds import KINDS, MARKS, Kind, named_ids
+from ampeco.kinds import KINDS, READ_RULES, Kind, named_ids
 from ampeco.model import Model
 from ampeco.redaction import is_secret
-from ampeco.unknown import unknown_fields
+from ampeco.unknown_fields import unknown_fields
 from tests.contract.generation import values_of
 from tests.contract.openapi import (
     JsonSchema,
@@ -180,15 +180,15 @@ def test_the_documented_example_of_a_kind_is_one_that_would_work() -> None:
     test_every_kind_is_asked_for_as_the_document_says(kind)
 
 
-@pytest.mark.parametrize("mark", MARKS)
-def test_every_notification_that_marks_a_kind_holds_its_id(mark: str) -> None:
-    body = sample(next(name for name in NOTIFICATIONS if sample(name)["notification"] == mark))
+@pytest.mark.parametrize("mark", READ_RULES)
+def test_every_notification_that_marks_a_kind_holds_its_id(rule: str) -> None:
+    body = sample(next(name for name in NOTIFICATIONS if sample(name)["notification"] == rule))
     payload = payloads.parse(body)
 
-    for kind, named in MARKS[mark]:
+    for kind, named in READ_RULES[rule]:
         ids = named_ids(payload, named)
         if named.urgency == "changed":
-            assert ids, f"{mark} names no {kind.name}"
+            assert ids, f"{rule} names no {kind.name}"
         assert all(isinstance(one, str if kind.reference_filter else int) for one in ids)
 
 

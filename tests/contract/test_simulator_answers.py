@@ -1,4 +1,4 @@
-"""Every answer of the stand-in tenant is one that AMPECO could give."""
+"""Every answer of the simulator is one that AMPECO could give."""
 
 from __future__ import annotations
 
@@ -163,11 +163,11 @@ def test_an_evse_of_a_charge_point_fits_its_schema(simulator: Simulator) -> None
 def test_every_refusal_of_a_read_fits_its_schema(simulator: Simulator, read: str, status: int) -> None:
     path = f"{RESOURCES}/{read}"
     documented = load_document()["paths"][path]["get"]["responses"]
-    simulator.mishaps.faults = Faults(api_429=1 if status == 429 else 0)
+    simulator.fault_injector.faults = Faults(api_429=1 if status == 429 else 0)
     try:
         answer = call(simulator, "GET", re.sub(r"{\w+}", "1", path), token="wrong" if status == 401 else "token")
     finally:
-        simulator.mishaps.faults = Faults()
+        simulator.fault_injector.faults = Faults()
     assert answer.status_code == status
     if str(status) in documented:
         fits(answer, response_schema(path, "get", status))
@@ -180,7 +180,7 @@ def test_every_refusal_fits_its_schema(simulator: Simulator, status: int) -> Non
     path, method, request = f"{SUBSCRIPTIONS}/{{notification}}", "PUT", {"json": SUBSCRIBE}
     faults = {403: Faults(api_forbidden=frozenset({"notifications"})), 429: Faults(api_429=1)}
     made = call(simulator, "POST", SUBSCRIPTIONS, json=SUBSCRIBE).json()["data"]["id"]
-    simulator.mishaps.faults = faults.get(status, Faults())
+    simulator.fault_injector.faults = faults.get(status, Faults())
     try:
         answer = call(
             simulator,
@@ -190,6 +190,6 @@ def test_every_refusal_fits_its_schema(simulator: Simulator, status: int) -> Non
             **({"json": {}} if status == 422 else request),
         )
     finally:
-        simulator.mishaps.faults = Faults()
+        simulator.fault_injector.faults = Faults()
     assert answer.status_code == status
     fits(answer, response_schema(path, method, status))

@@ -1,4 +1,4 @@
-"""Every notification that the stand-in tenant sends is one that AMPECO could send."""
+"""Every notification that the simulator sends is one that AMPECO could send."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.contract.openapi import payload_schema
 START = datetime(2026, 3, 4, tzinfo=UTC)
 
 #: Of thousands of one kind, so many are checked, from the first to the last.
-MOST_CHECKED = 600
+MAX_CHECKED = 600
 
 Bodies = dict[str, list[bytes]]
 
@@ -54,7 +54,7 @@ def test_every_body_fits_its_schema(told: Bodies, name: str) -> None:
     validator = jsonschema.Draft202012Validator(payload_schema(name))
     known = set(payload_schema(name)["properties"])
     assert told[name]
-    for body in told[name][:: -(-len(told[name]) // MOST_CHECKED)]:
+    for body in told[name][:: -(-len(told[name]) // MAX_CHECKED)]:
         held = orjson.loads(body)
         validator.validate(held)
         assert held["notification"] == name

@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.long, pytest.mark.timeout(400)]
 
 @pytest.fixture
 def chaotic(ground: Ground, tmp_path: Path) -> Ground:
-    """The service with a tenant whose place the stand-in takes, and with workers for every queue."""
+    """The service with a tenant whose place the simulator takes, and with workers for every queue."""
     tenants = Path(ground.service.environment["TENANTS_FILE"])
     entry = f'[tenants.chaos]\nbase_url = "http://127.0.0.1:{free_port()}"\ntoken = "opens-nothing"\n'
     tenants.write_text(tenants.read_text() + entry)

@@ -24,7 +24,7 @@ from tests.support.service import TOKEN, eventually
 
 MIB = 1024 * 1024
 
-MOST_CONNECTIONS = 300
+MAX_CONNECTIONS = 300
 REQUEST_SECONDS = 2
 
 pytestmark = pytest.mark.timeout(180)
@@ -33,7 +33,7 @@ pytestmark = pytest.mark.timeout(180)
 @pytest.fixture(scope="module")
 def service(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Processes]:
     settings = {
-        "RECEIVER_CONNECTIONS": str(MOST_CONNECTIONS),
+        "RECEIVER_CONNECTIONS": str(MAX_CONNECTIONS),
         "RECEIVER_REQUEST_TIMEOUT": str(REQUEST_SECONDS),
         "RECEIVER_WAITING_BYTES": str(4 * MIB),
     }
@@ -61,7 +61,7 @@ def is_accepted(service: Processes, body: bytes | None = None) -> bool:
 
 
 def cut(service: Processes, reason: str) -> float:
-    for line in httpx.get(f"{service.operator_url}/metrics", timeout=30).text.splitlines():
+    for line in httpx.get(f"{service.admin_url}/metrics", timeout=30).text.splitlines():
         if line.startswith(f'ampeco_connections_cut_total{{reason="{reason}"}}'):
             return float(line.rpartition(" ")[2])
     return 0
@@ -80,15 +80,15 @@ def test_a_body_that_comes_too_slowly_is_given_up_with_a_408(service: Processes)
     assert is_accepted(service)
 
 
-def trickle(connection: socket.socket, most_bytes: int) -> int:
+def trickle(connection: socket.socket, max_bytes: int) -> int:
     """Send a byte a moment; returns how many were sent before the other side closed."""
-    for sent in range(most_bytes):
+    for sent in range(max_bytes):
         try:
             connection.sendall(b"x")
         except ConnectionError:
             return sent
         time.sleep(0.25)
-    return most_bytes
+    return max_bytes
 
 
 def test_a_head_that_comes_too_slowly_is_given_up(service: Processes) -> None:
@@ -148,10 +148,10 @@ def test_requests_that_are_sent_ahead_without_end_are_cut(service: Processes, re
 
 
 def test_silent_connections_make_room_for_ampeco(service: Processes, receiver: Process) -> None:
-    with connections(service.url, 3 * MOST_CONNECTIONS):
+    with connections(service.url, 3 * MAX_CONNECTIONS):
         for _ in range(10):
             assert is_accepted(service)
-        eventually(lambda: open_sockets(receiver.pid) <= MOST_CONNECTIONS + 50)
+        eventually(lambda: open_sockets(receiver.pid) <= MAX_CONNECTIONS + 50)
         assert cut(service, "crowded") > 0
 
 

@@ -41,7 +41,7 @@ def filled(tmp_path: Path, database_url: str, redis_url: str, engine: Engine) ->
     apply_open_batches(engine)
     execute(
         engine,
-        "INSERT INTO ingest.forgotten (tenant, digest, forgetting_id) VALUES ('demo', '\\x01', :id)",
+        "INSERT INTO ingest.suppression (tenant, digest, erasure_id) VALUES ('demo', '\\x01', :id)",
         id=uuid4(),
     )
     return {"DATABASE_URL": database_url, "REDIS_URL": redis_url}
@@ -56,7 +56,7 @@ def test_going_back_says_what_is_lost_and_needs_a_yes(tmp_path: Path, filled: di
     asked = run(tmp_path, "migrate", "base", **filled)
     assert "--yes" in refusal(asked)
     told = rows_told(asked.stdout)
-    assert (told["ingest.notification"], told["charging.evse"], told["ingest.forgotten"]) == ("7", "7", "1")
+    assert (told["ingest.notification"], told["charging.evse"], told["ingest.suppression"]) == ("7", "7", "1")
     # One step back drops less
     before = migrations.revisions()[-2]
     fewer = run(tmp_path, "migrate", before, **filled)
@@ -64,7 +64,7 @@ def test_going_back_says_what_is_lost_and_needs_a_yes(tmp_path: Path, filled: di
     assert "ingest.notification" not in fewer.stdout
     # And nothing was changed by asking
     assert query(engine, "SELECT count(*) AS n FROM ingest.notification") == [{"n": len(NOTIFICATIONS)}]
-    assert query(engine, "SELECT count(*) AS n FROM ingest.forgotten") == [{"n": 1}]
+    assert query(engine, "SELECT count(*) AS n FROM ingest.suppression") == [{"n": 1}]
     went = run(tmp_path, "migrate", "base", "--yes", **filled)
     assert went.returncode == 0, went.stderr
     assert "Migrated back" in went.stdout
@@ -118,7 +118,7 @@ def test_nobody_goes_back_while_the_service_is_connected(
         pytest.param(["work"], marks=pytest.mark.long),
         pytest.param(["up"], marks=pytest.mark.long),
         pytest.param(["backfill"], marks=pytest.mark.long),
-        pytest.param(["truth"], marks=pytest.mark.long),
+        pytest.param(["completeness"], marks=pytest.mark.long),
         pytest.param(["resend"], marks=pytest.mark.long),
         pytest.param(["replay", "--failed"], marks=pytest.mark.long),
         pytest.param(["rebuild", "--tenant", "demo"], marks=pytest.mark.long),

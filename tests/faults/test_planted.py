@@ -52,7 +52,7 @@ def test_neither_does_the_service_with_all_its_processes(
         with service.log.open("ab") as log:
             process = subprocess.Popen(
                 [PROGRAM, *arguments],
-                env=os.environ | service.environment | {"RECEIVER_PORT": port, "RECEIVER_OPERATOR_PORT": "0"},
+                env=os.environ | service.environment | {"RECEIVER_PORT": port, "RECEIVER_ADMIN_PORT": "0"},
                 stdout=log,
                 stderr=log,
             )

@@ -17,7 +17,7 @@ MINUTES = float(os.environ.get("SOAK_MINUTES", "10"))
 #: Fixed, so that a run that failed can be run again; what the processes do meanwhile is theirs.
 SEED = int(os.environ.get("SOAK_SEED", "20260304"))
 
-SHORTEST_PEACE_SECONDS, LONGEST_PEACE_SECONDS = 0.5, 8.0
+MIN_PEACE_SECONDS, MAX_PEACE_SECONDS = 0.5, 8.0
 
 
 @pytest.mark.soak
@@ -31,7 +31,7 @@ def test_random_kills_lose_nothing(ground: Ground) -> None:
     with ground.load(f"soak: random kills for {MINUTES:g} min"):
         ends_at = time.monotonic() + 60 * MINUTES
         while time.monotonic() < ends_at:
-            time.sleep(chance.uniform(SHORTEST_PEACE_SECONDS, LONGEST_PEACE_SECONDS))
+            time.sleep(chance.uniform(MIN_PEACE_SECONDS, MAX_PEACE_SECONDS))
             match chance.choice(["receiver", "worker", "worker", "worker", "Redis", "Postgres"]):
                 case "receiver":
                     url = chance.choice(list(receivers))

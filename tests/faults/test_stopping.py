@@ -92,7 +92,7 @@ SELECT 1
         pytest.param(["up"], marks=pytest.mark.long),
         pytest.param(["serve"], marks=pytest.mark.long),
         pytest.param(["work"], marks=pytest.mark.long),
-        pytest.param(["truth"], marks=pytest.mark.long),
+        pytest.param(["completeness"], marks=pytest.mark.long),
         pytest.param(["subscribe"], marks=pytest.mark.long),
         pytest.param(["unsubscribe"], marks=pytest.mark.long),
         pytest.param(["resend"], marks=pytest.mark.long),
@@ -116,7 +116,7 @@ def test_a_command_that_is_the_first_process_ends_on_sigterm(
         eventually(lambda: not query(engine, WAITING))
 
 
-def test_a_backfill_that_is_stopped_leaves_what_it_walked_to_the_next(
+def test_a_backfill_that_is_stopped_leaves_what_it_synced_to_the_next(
     start: Callable[..., Command], engine: Engine, tmp_path: Path
 ) -> None:
     # Given a backfill that waits for an answer of the tenant
@@ -125,8 +125,8 @@ def test_a_backfill_that_is_stopped_leaves_what_it_walked_to_the_next(
         write_tenants(tmp_path, api_url=f"http://127.0.0.1:{tenant.getsockname()[1]}")
         command = start("backfill", "--tenant", "demo", RECEIVER_API_TIMEOUT="60")
         with tenant.accept()[0]:
-            assert query(engine, "SELECT 1 FROM ingest.walk WHERE lease_expires_at > now()")
+            assert query(engine, "SELECT 1 FROM ingest.sync_run WHERE lease_expires_at > now()")
             # When it is told to stop
             assert command.stop() == (128 + signal.SIGTERM, SAID)
     # Then no lease of it holds up whatever goes on with it
-    assert not query(engine, "SELECT 1 FROM ingest.walk WHERE lease_expires_at > now()")
+    assert not query(engine, "SELECT 1 FROM ingest.sync_run WHERE lease_expires_at > now()")

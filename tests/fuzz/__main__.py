@@ -41,7 +41,7 @@ with atheris.instrument_imports(include=["ampeco", "storage", "workers"]):
     from storage.documents import to_json
     from storage.fold import Fold
     from storage.inbox import Entry
-    from workers.apply import settle
+    from workers.apply import parse_all
 
 ROOT = Path(__file__).parents[2]
 FINDINGS = ROOT / "fuzz-findings"
@@ -67,9 +67,9 @@ def accept(data: bytes) -> None:
 
 def notification(data: bytes) -> None:
     """Whatever a body holds, it is settled: applied, ignored or failed."""
-    settled = settle([Logged(NOBODY, NOBODY, NOW, data)])
+    settled = parse_all([Logged(NOBODY, NOBODY, NOW, data)])
     assert settled.applied + len(settled.outcomes) == 1
-    fold = Fold(settled.findings.facts)
+    fold = Fold(settled.changes.facts)
     for entity in fold.entities():
         to_json(fold.rows(entity, "t"))
 
@@ -92,9 +92,9 @@ def resource(data: bytes) -> None:
 def person(data: bytes) -> None:
     """Whatever a body holds, it goes on without everybody whom it names, and names them no more."""
     named = identities(data)
-    spared = without(data, named.__contains__)
-    assert not identities(spared) & named
-    assert without(spared, named.__contains__) == spared
+    cleaned = without(data, named.__contains__)
+    assert not identities(cleaned) & named
+    assert without(cleaned, named.__contains__) == cleaned
 
 
 def page(data: bytes) -> None:

@@ -52,7 +52,7 @@ def test_whatever_does_not_verify_is_refused_alike_and_leaves_nothing(
     headers = {} if signature is None else {"X-Signature": signature.encode("latin-1")}
     answer = service.client.post(f"/notifications/{tenant}", content=BODY, headers=headers)
     assert answer.status_code == 401
-    assert answer.json() == {"error": "unauthorised", "message": "The signature does not verify."}
+    assert answer.json() == {"error": "unauthorized", "message": "The signature does not verify."}
     assert service.count("ingest.notification") == 0
     assert service.count("ingest.batch") == 0
 
@@ -258,7 +258,7 @@ def test_those_who_wait_together_are_committed_together(service: Service) -> Non
             connection.execute(text("LOCK TABLE ingest.notification IN ACCESS EXCLUSIVE MODE"))
             # When many notifications come meanwhile
             answers = [pool.submit(service.post, BODY) for _ in range(32)]
-            eventually(lambda: "ampeco_notifications_waiting 32.0" in service.operators.get("/metrics").text)
+            eventually(lambda: "ampeco_notifications_waiting 32.0" in service.admin.get("/metrics").text)
         assert {answer.result().status_code for answer in answers} == {202}
     # Then the one that came first had its own batch at most, and the others shared
     assert service.count("ingest.notification") == 32
@@ -312,7 +312,7 @@ def test_the_log_is_as_long_as_the_notifications_and_no_repetition_is_lost(servi
 def test_readiness_names_what_is_amiss(empty_database_url: str, redis_url: str, tmp_path: Path) -> None:
     with serving(empty_database_url, redis_url, tmp_path) as service:
         assert service.client.get("/healthz").json() == {"status": "alive"}
-        answer = service.operators.get("/readyz")
+        answer = service.admin.get("/readyz")
         assert answer.status_code == 503
         checks = answer.json()["checks"]
         assert checks["redis"]["ok"] is True
@@ -326,10 +326,10 @@ def test_readiness_names_what_is_amiss(empty_database_url: str, redis_url: str, 
 def test_readiness_and_metrics_of_a_healthy_receiver(service: Service) -> None:
     service.post(BODY)
     service.client.post("/notifications/demo", content=BODY)
-    assert service.operators.get("/readyz").json()["status"] == "ready"
-    figures = service.operators.get("/metrics").text
+    assert service.admin.get("/readyz").json()["status"] == "ready"
+    figures = service.admin.get("/metrics").text
     assert 'ampeco_notifications_accepted_total{tenant="demo"}' in figures
-    assert 'ampeco_notifications_refused_total{reason="unauthorised"}' in figures
+    assert 'ampeco_notifications_refused_total{reason="unauthorized"}' in figures
     assert 'ampeco_notifications_pending{tenant="demo"} 1.0' in figures
     assert "ampeco_postgres_up 1.0" in figures
 
@@ -341,7 +341,7 @@ def test_no_token_and_no_signature_is_kept_or_shown(service: Service, capfd: pyt
     kept = ""
     for table in ("notification", "batch", "outcome", "refresh_request"):
         kept += repr(service.query(f"SELECT * FROM ingest.{table}"))
-    kept += service.operators.get("/metrics").text + service.operators.get("/readyz").text + "".join(capfd.readouterr())
+    kept += service.admin.get("/metrics").text + service.admin.get("/readyz").text + "".join(capfd.readouterr())
     kept += repr(service.settings) + repr(service.settings.tenants)
     assert TOKEN not in kept
     assert sign(b"nonsense", TOKEN) not in kept

@@ -1,4 +1,4 @@
-"""The processes that walk, as real ones: they may be killed, refused and run again."""
+"""The processes that sync run, as real ones: they may be killed, refused and run again."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from tests.support.comparison import SHOWN
 from tests.support.processes import Processes, end, processes
 from tests.support.service import eventually
 from tests.support.tenant import Tenant, tenant
-from workers.walk import walk_due
-from workers.walk_schedule import listed
+from workers.reconcile import run_due
+from workers.sync_schedule import listed
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -60,12 +60,12 @@ def pages_read(fleet: Tenant) -> Counter[str]:
     return Counter({kind: calls[shape] for kind, shape in shapes.items() if calls[shape]})
 
 
-def walks_of(fleet: Tenant) -> dict[str, int]:
+def sync_runs_of(fleet: Tenant) -> dict[str, int]:
     """The pages of each kind's one walk, which has to be finished where AMPECO lists the kind."""
-    rows = fleet.service.query("SELECT kind, pages, finished_at FROM ingest.walk ORDER BY walk_id")
+    rows = fleet.service.query("SELECT kind, pages, finished_at FROM ingest.sync_run ORDER BY sync_run_id")
     assert {row["kind"] for row in rows if row["finished_at"] is not None} == set(SHOWN)
     found = {row["kind"]: row["pages"] for row in rows}
-    assert len(found) == len(rows), "a kind was walked twice"
+    assert len(found) == len(rows), "a kind was synced twice"
     return found
 
 
@@ -80,20 +80,20 @@ def test_a_backfill_that_was_killed_continues_at_the_page_under_way(fleet: Tenan
     # Given a backfill that is killed amid the sessions, with whole kinds behind it
     fleet.set_faults(api_latency_ms=300)
     process = commands.start("-m", "receiver", "backfill", "--tenant", "demo")
-    under_way = "SELECT pages FROM ingest.walk WHERE kind = 'session' AND pages >= 1 AND finished_at IS NULL"
+    under_way = "SELECT pages FROM ingest.sync_run WHERE kind = 'session' AND pages >= 1 AND finished_at IS NULL"
     eventually(lambda: fleet.service.query(under_way), seconds=PATIENCE_SECONDS)
     end(process)
     fleet.set_faults()
-    finished_before = fleet.service.count("ingest.walk WHERE finished_at IS NOT NULL")
+    finished_before = fleet.service.count("ingest.sync_run WHERE finished_at IS NOT NULL")
     assert finished_before >= 3
-    assert fleet.service.count("ingest.walk WHERE finished_at IS NULL") == 1
+    assert fleet.service.count("ingest.sync_run WHERE finished_at IS NULL") == 1
     # When it is run again
     _, shown = backfill(commands)
-    # Then it ends, each kind was walked once, and no page was read twice but the one under way
+    # Then it ends, each kind was synced once, and no page was read twice but the one under way
     assert unread(shown) == UNLISTED
-    walked = walks_of(fleet)
-    assert walked["session"] >= 2
-    repeated = pages_read(fleet) - Counter(walked)
+    synced = sync_runs_of(fleet)
+    assert synced["session"] >= 2
+    repeated = pages_read(fleet) - Counter(synced)
     assert repeated.total() <= 1, repeated
     assert f"demo: {finished_before} of {len(listed())} kinds were read before" in shown
     # And run once more, it has nothing left to read
@@ -104,17 +104,17 @@ def test_a_backfill_that_was_killed_continues_at_the_page_under_way(fleet: Tenan
 
 
 @pytest.mark.parametrize("fleet", [60], indirect=True)
-def test_what_a_killed_worker_was_walking_is_continued_by_the_next(fleet: Tenant, commands: Processes) -> None:
+def test_what_a_killed_worker_was_syncing_is_continued_by_the_next(fleet: Tenant, commands: Processes) -> None:
     # Given a worker that is killed amid the EVSEs
     fleet.set_faults(api_latency_ms=300)
     worker = commands.work("reconcile")
-    amid = "ingest.walk WHERE kind = 'evse' AND pages = 1 AND finished_at IS NULL"
+    amid = "ingest.sync_run WHERE kind = 'evse' AND pages = 1 AND finished_at IS NULL"
     eventually(lambda: fleet.service.count(amid), seconds=PATIENCE_SECONDS)
     end(worker)
     fleet.set_faults()
     # When the next one runs, then it reads on, and no page twice but the one under way
     commands.work("reconcile")
-    ended = "SELECT pages FROM ingest.walk WHERE kind = 'evse' AND finished_at IS NOT NULL"
+    ended = "SELECT pages FROM ingest.sync_run WHERE kind = 'evse' AND finished_at IS NOT NULL"
     assert eventually(lambda: fleet.service.query(ended), seconds=PATIENCE_SECONDS) == [{"pages": 2}]
     assert pages_read(fleet)["evse"] <= 3
 
@@ -122,15 +122,15 @@ def test_what_a_killed_worker_was_walking_is_continued_by_the_next(fleet: Tenant
 def test_a_kind_that_is_refused_holds_up_no_backfill_and_is_named(fleet: Tenant, commands: Processes) -> None:
     # Given a kind that AMPECO refuses, whose walk a worker has put off for an hour
     fleet.set_faults(api_forbidden=["users"])
-    while walk_due(fleet.context, "demo", timedelta(hours=1)):
+    while run_due(fleet.context, "demo", timedelta(hours=1)):
         pass
-    assert fleet.service.count("ingest.walk WHERE kind = 'user' AND retry_at > now() + interval '50 minutes'") == 1
+    assert fleet.service.count("ingest.sync_run WHERE kind = 'user' AND retry_at > now() + interval '50 minutes'") == 1
     # When a person reads everything, then the others are read at once, and the refusal is named with its reason
     code, shown = backfill(commands)
     assert code == 1
     assert unread(shown) == UNLISTED | {"user"}
     assert "user of demo (GET /public-api/resources/users/v1.0 answered 403" in shown
-    read = "SELECT kind FROM ingest.walk WHERE requested_at IS NOT NULL AND finished_at IS NOT NULL"
+    read = "SELECT kind FROM ingest.sync_run WHERE requested_at IS NOT NULL AND finished_at IS NOT NULL"
     assert {row["kind"] for row in fleet.service.query(read)} == set(SHOWN) - {"user"}
     # And once it may be read, the command reads it alone
     fleet.set_faults()

@@ -12,13 +12,13 @@ from sqlalchemy import text
 
 import migrations
 from ampeco.kinds import KINDS
-from storage import walks
+from storage import sync_runs
 from storage.database import create_database_engine
 from storage.mirrors import CHILDREN, MIRRORS
 from tests.support.ampeco import shown
 from tests.support.facts import sample
 from tests.support.whole import Whole
-from workers.walk import steps
+from workers.reconcile import steps
 
 #: A later change than that of any other parent here.
 LATE, EARLY = "2026-03-04T09:00:00+00:00", "2026-03-04T08:00:00+00:00"
@@ -68,10 +68,10 @@ def show(whole: Whole, family: Family, *parents: dict[str, Any]) -> None:
     whole.ampeco.everything[kind.path] = list(parents)
 
 
-def walk(whole: Whole, kind: str) -> None:
+def sync_run(whole: Whole, kind: str) -> None:
     """Reconcile a kind, and read what that asks for."""
     with whole.service.engine.begin() as connection:
-        begun = walks.begin(connection, "demo", kind, "reconcile", None)
+        begun = sync_runs.begin(connection, "demo", kind, "reconcile", None)
         connection.execute(text(f"UPDATE charging.{kind} SET first_seen_at = first_seen_at - interval '1 hour'"))
     assert begun is not None
     list(steps(whole.context, begun, reason="reconcile"))
@@ -84,7 +84,7 @@ def read(whole: Whole, kind: str, *ids: int) -> None:
         with whole.service.engine.begin() as connection:
             connection.execute(
                 text(
-                    "INSERT INTO ingest.refresh_request (tenant, entity, entity_id, reason)"
+                    "INSERT INTO ingest.refresh_request (tenant, kind, entity_id, reason)"
                     f" VALUES ('demo', '{kind}', {entity_id}, 'changed')"
                 )
             )
@@ -99,19 +99,19 @@ def child(whole: Whole, family: Family) -> tuple[int, bool]:
 
 @pytest.mark.parametrize("changed_at", [(LATE, EARLY), (EARLY, LATE)], ids=["to an older", "to a younger"])
 @pytest.mark.parametrize("way", [(0, 1), (1, 0)], ids=["up", "down"])
-def test_a_child_that_moves_is_there_and_stays_there_at_every_walk(
+def test_a_child_that_moves_is_there_and_stays_there_at_every_sync_run(
     whole: Whole, family: Family, way: tuple[int, int], changed_at: tuple[str, str]
 ) -> None:
     # Given two parents, and a child of the one
     source, target = family.ids[way[0]], family.ids[way[1]]
     show(whole, family, family.parent(source, changed_at[0], family.one_child), family.parent(target, changed_at[1]))
-    walk(whole, family.kind)
+    sync_run(whole, family.kind)
     assert child(whole, family) == (source, True)
     # When it moves to the other, whichever of the two changed last
     show(whole, family, family.parent(source, changed_at[0]), family.parent(target, changed_at[1], family.one_child))
     # Then it is there after every walk
     for _ in range(3):
-        walk(whole, family.kind)
+        sync_run(whole, family.kind)
         assert child(whole, family) == (target, True)
 
 
@@ -121,7 +121,7 @@ def test_of_two_parents_the_later_read_wins_whichever_changed_last(
 ) -> None:
     source, target = family.ids
     show(whole, family, family.parent(source, LATE, family.one_child), family.parent(target, EARLY))
-    walk(whole, family.kind)
+    sync_run(whole, family.kind)
     show(whole, family, family.parent(source, LATE), family.parent(target, EARLY, family.one_child))
     for _ in range(2):
         read(whole, family.kind, *(family.ids[one] for one in order))
@@ -155,7 +155,7 @@ def test_children_are_gone_with_their_parent_and_there_again_with_it(whole: Whol
 def test_a_child_that_moved_before_its_parent_went_stays(whole: Whole, family: Family) -> None:
     source, target = family.ids
     show(whole, family, family.parent(source, LATE, family.one_child), family.parent(target, EARLY))
-    walk(whole, family.kind)
+    sync_run(whole, family.kind)
     # When the child moves, and then its former parent is gone, in whichever order the two are read
     show(whole, family, family.parent(target, EARLY, family.one_child))
     read(whole, family.kind, source, target)
@@ -176,7 +176,7 @@ def test_a_reconcile_buries_the_children_that_outlived_their_parent(whole: Whole
             text(f"UPDATE charging.{family.kind} SET deleted_at = :at, presence_at = now()"), {"at": gone_at}
         )
     # When the kind is reconciled
-    walk(whole, family.kind)
+    sync_run(whole, family.kind)
     # Then it is gone, too, and since its parent is
     assert child(whole, family) == (parent_id, False)
     assert whole.row(family.child)["deleted_at"] == gone_at
@@ -191,7 +191,7 @@ def test_a_child_that_a_late_notification_tells_of_is_buried_as_well(whole: Whol
     whole.tell(sample("SessionUpdateNotification.active"))
     assert child(whole, family) == (77120, True)
     # When sessions are reconciled, then its period is gone
-    walk(whole, "session")
+    sync_run(whole, "session")
     assert child(whole, family) == (77120, False)
 
 

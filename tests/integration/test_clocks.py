@@ -88,7 +88,7 @@ def test_a_replay_ends_in_the_same_rows(service: Service) -> None:
     service.apply()
     stood = service.query("SELECT * FROM charging.evse")
     scope = Scope("demo", datetime.now(UTC) - timedelta(days=1), datetime.now(UTC) + timedelta(minutes=1))
-    assert sum(bite.seen for bite in replay(service.engine, scope)) == 2
+    assert sum(chunk.seen for chunk in replay(service.engine, scope)) == 2
     assert service.query("SELECT * FROM charging.evse") == stood
 
 

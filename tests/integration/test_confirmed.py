@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from storage import walks
+from storage import sync_runs
 from storage.mirrors import MIRRORS
 from tests.support.ampeco import shown
 from tests.support.facts import sample
 from tests.support.tenant import Tenant, tenant
 from tests.support.whole import Whole
-from workers.walk import steps
+from workers.reconcile import steps
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def written(service: Any) -> dict[tuple[str, Any], tuple[Any, Any]]:
 
 def test_a_reconcile_writes_the_rows_that_changed_and_no_other(living: Tenant) -> None:
     # Given a tenant that is known whole
-    living.walk(whole=True)
+    living.sync_run(full=True)
     living.settle()
     living.live(1)
     living.deliver(1.0, Random(1), in_order=True)
@@ -58,8 +58,8 @@ def test_a_reconcile_writes_the_rows_that_changed_and_no_other(living: Tenant) -
     assert living.differences()[1] == []
     # And nothing was taken for deleted
     assert living.service.count("ingest.refresh_request") == 0
-    assert living.service.query("SELECT sum(absent) AS absent FROM ingest.walk") == [{"absent": 0}]
-    assert living.service.count("ingest.walk_page") == 0
+    assert living.service.query("SELECT sum(absent) AS absent FROM ingest.sync_run") == [{"absent": 0}]
+    assert living.service.count("ingest.sync_run_page") == 0
 
 
 def test_a_status_that_moved_since_is_no_news_of_the_rest(whole: Whole) -> None:
@@ -94,7 +94,7 @@ def test_what_has_no_time_of_its_own_is_as_old_as_the_first_read_that_showed_it_
         with whole.service.engine.begin() as connection:
             connection.execute(
                 text(
-                    "INSERT INTO ingest.refresh_request (tenant, entity, entity_id, reason)"
+                    "INSERT INTO ingest.refresh_request (tenant, kind, entity_id, reason)"
                     " VALUES ('demo', 'circuit', 9, 'changed'), ('demo', 'tariff', 12, 'changed')"
                 )
             )
@@ -125,7 +125,7 @@ def test_a_read_that_only_confirms_a_notification_still_settles_it(whole: Whole)
     assert whole.waiting() == 0
 
 
-def test_a_whole_walk_looks_for_what_none_of_its_pages_showed(whole: Whole) -> None:
+def test_a_whole_sync_run_looks_for_what_none_of_its_pages_showed(whole: Whole) -> None:
     # Given four users, of which a whole listing, in two pages, shows three
     for user_id in range(1, 5):
         whole.ampeco.resources[f"users/v1.0/{user_id}"] = {"id": user_id, "lastUpdatedAt": "2026-03-04T07:00:00Z"}
@@ -137,10 +137,10 @@ def test_a_whole_walk_looks_for_what_none_of_its_pages_showed(whole: Whole) -> N
         shown_ones = [whole.ampeco.resources[f"users/v1.0/{user_id}"] for user_id in (1, 2, 4)]
         whole.ampeco.everything["users/v1.0"] = shown_ones
         with whole.service.engine.begin() as connection:
-            walk = walks.begin(connection, "demo", "user", "reconcile", None)
-        assert walk is not None
-        list(steps(whole.context, walk, reason="reconcile"))
+            sync_run = sync_runs.begin(connection, "demo", "user", "reconcile", None)
+        assert sync_run is not None
+        list(steps(whole.context, sync_run, reason="reconcile"))
         # Then that one is asked for, and no other
         assert whole.service.query("SELECT entity_id FROM ingest.refresh_request") == [{"entity_id": 3}]
-        assert whole.service.count("ingest.walk_page") == 0
+        assert whole.service.count("ingest.sync_run_page") == 0
         whole.refresh()

@@ -9,21 +9,21 @@ import pytest
 from sqlalchemy import Engine
 
 from ampeco.client import Answer
-from ampeco.kinds import KINDS, Mark, named_ids
+from ampeco.kinds import KINDS, ReadRule, named_ids
 from ampeco.payloads import parse
 from ampeco.redaction import redact
-from storage.forgotten import withhold
-from storage.known import Known
 from storage.mirrors import MIRRORS
+from storage.stored import StoredEntity
+from storage.suppression import remove_suppressed_from_changes
 from storage.write import write_state
 from tests.integration.test_rebuild import compared, told
 from tests.integration.test_replay import replayed
+from tests.support.erasing import CARD, EMAIL, NAME, TAG, USER, erase, in_their_place, left
 from tests.support.facts import sample
-from tests.support.forgetting import CARD, EMAIL, NAME, TAG, USER, forget, in_their_place, left
 from tests.support.hostile import NAMES
 from tests.support.log import accept, everything, execute, query
 from workers.apply import apply_open_batches
-from workers.reads import Wanted, findings_of_answer
+from workers.reads import EntityRead, changes_from_answer
 from workers.rebuild import swap
 
 #: What a read shows beside the id and the clock, of kinds that it tells in parts.
@@ -48,12 +48,12 @@ PERSON = {
 
 def notification_of(kind: str) -> dict[str, Any]:
     """A notification that asks for the read of a kind."""
-    mark = mark_of(kind)
-    return next(sample(name) for name in NAMES if sample(name)["notification"] == mark.notification)
+    rule = mark_of(kind)
+    return next(sample(name) for name in NAMES if sample(name)["notification"] == rule.notification)
 
 
-def mark_of(kind: str) -> Mark:
-    return next(mark for mark in KINDS[kind].marks if mark.urgency != "unusable")
+def mark_of(kind: str) -> ReadRule:
+    return next(rule for rule in KINDS[kind].read_rules if rule.urgency != "unusable")
 
 
 def id_in(kind: str, body: dict[str, Any]) -> int:
@@ -68,9 +68,9 @@ def store_read(engine: Engine, kind: str, entity_id: int, **fields: Any) -> None
     began_at = datetime.now(UTC)
     raw = {"id": entity_id, "lastUpdatedAt": "2026-03-04T09:00:00+00:00", **PARTS.get(kind, {}), **fields}
     answer = Answer(KINDS[kind].model.model_validate(raw), redact(raw), began_at)
-    found = findings_of_answer(kind, None, answer, Wanted(entity_id, Known(kind, {}), set()))  # type: ignore[arg-type]
+    found = changes_from_answer(kind, None, answer, EntityRead(entity_id, StoredEntity(kind, {}), set()))  # type: ignore[arg-type]
     with engine.begin() as connection:
-        withhold(connection, "t", [found])
+        remove_suppressed_from_changes(connection, "t", [found])
         write_state(connection, "t", found)
 
 
@@ -115,7 +115,7 @@ def test_a_replayed_notification_is_still_applied_and_changes_nothing(engine: En
         assert state(engine) == before
         # And it asks for no read that was made since
         if mark_of(kind).urgency != "unknown" and KINDS[kind].reference_filter is None:
-            asked = query(engine, "SELECT * FROM ingest.refresh_request WHERE entity = :kind", kind=kind)
+            asked = query(engine, "SELECT * FROM ingest.refresh_request WHERE kind = :kind", kind=kind)
             assert bool(asked) == (not later)
         execute(engine, "DELETE FROM ingest.refresh_request")
 
@@ -150,7 +150,7 @@ def test_nothing_is_left_of_a_forgotten_person_in_any_kind(engine: Engine) -> No
     for kind in KINDS:
         assert any(str(USER) in str(row) or PERSON["email"] in str(row) for row in rows_of(engine, kind)), kind
     # When the person is forgotten
-    forget(engine, "t")
+    erase(engine, "t")
     # Then nothing is left, and neither a replay nor a read brings the person back
     assert left(engine) == []
     after = state(engine, own_times=False)

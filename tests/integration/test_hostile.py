@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 
 from ampeco.redaction import clean
-from storage.findings import Findings
+from storage.changes import ChangeSet
 from tests.support.facts import sample
 from tests.support.hostile import LONG
 from tests.support.service import Service, eventually
 from workers import apply
-from workers.errors import LONGEST_ERROR
+from workers.errors import MAX_ERROR
 from workers.putting_off import PutOffError
 
 GOOD = sample("NetworkStatusNotification.available")
@@ -43,7 +43,7 @@ def test_a_word_too_long_for_an_index_costs_that_word_alone_and_in_one_chunk(
     assert service.count("ingest.outcome") == 0
     assert service.count("charging.charge_point WHERE network_status = 'available'") == 1
     assert service.count("charging.evse WHERE hardware_status IS NOT NULL") == 0
-    assert service.count("ingest.drift") > 0
+    assert service.count("ingest.unknown_field") > 0
     assert open_batches(service) == 0
 
 
@@ -67,15 +67,15 @@ def test_what_is_beyond_a_limit_of_postgres_fails_and_is_not_tried_for_ever(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given a release that lets a word through that no index holds
-    lenient = apply.findings_of
+    lenient = apply.changes_from_notification
 
-    def findings_of(payload: Any, body: Any, notification_id: Any) -> Findings:
+    def changes_from_notification(payload: Any, body: Any, notification_id: Any) -> ChangeSet:
         found = lenient(payload, body, notification_id)
         for row in found.observations.get("evse_status_observation", ()):
             row["hardware_status"] = LONG
         return found
 
-    monkeypatch.setattr(apply, "findings_of", findings_of)
+    monkeypatch.setattr(apply, "findings_of", changes_from_notification)
     service.post(sample("HardwareStatusNotification.evse"))
     service.post(GOOD)
     # When both are applied, then the one fails, visibly, and the other is applied
@@ -90,9 +90,9 @@ def test_what_our_code_cannot_write_waits_alone_for_a_release_that_can(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given a release that finds a value for which there is no JSON
-    lenient = apply.findings_of
+    lenient = apply.changes_from_notification
 
-    def findings_of(payload: Any, body: Any, notification_id: Any) -> Findings:
+    def changes_from_notification(payload: Any, body: Any, notification_id: Any) -> ChangeSet:
         found = lenient(payload, body, notification_id)
         for row in found.observations.get("evse_status_observation", ()):
             row["hardware_status"] = object()
@@ -101,7 +101,7 @@ def test_what_our_code_cannot_write_waits_alone_for_a_release_that_can(
     service.post(sample("HardwareStatusNotification.evse"))
     service.post(GOOD)
     with monkeypatch.context() as patched:
-        patched.setattr(apply, "findings_of", findings_of)
+        patched.setattr(apply, "findings_of", changes_from_notification)
         with pytest.raises(PutOffError, match="Type is not JSON serializable: object"):
             service.apply()
     # Then its neighbour does not wait, and it did not fail
@@ -122,6 +122,6 @@ def test_the_error_of_a_hostile_name_is_short_and_storable(service: Service, mon
     service.apply()
     (failed,) = service.query("SELECT error FROM ingest.outcome")
     assert failed["error"].startswith("ValueError: no such key: \ufffd\ufffdx")
-    assert len(failed["error"]) == LONGEST_ERROR
+    assert len(failed["error"]) == MAX_ERROR
     assert clean(failed["error"]) == failed["error"]
     assert open_batches(service) == 0

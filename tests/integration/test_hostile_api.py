@@ -16,16 +16,16 @@ from sqlalchemy import text
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response, StreamingResponse
 
-from ampeco.transport import MOST_ANSWER_BYTES
-from storage import walks
+from ampeco.transport import MAX_ANSWER_BYTES
+from storage import sync_runs
 from tests.support.ampeco import FakeAmpeco, shown
 from tests.support.facts import sample
 from tests.support.service import eventually, running, serving
 from tests.support.whole import Whole
-from workers.budget import HeldBackError
 from workers.context import create_context
 from workers.pause import paused_for
-from workers.walk import steps
+from workers.rate_limit import CallDeferredError
+from workers.reconcile import steps
 
 EVSE = "evses/v2.1/902"
 CHARGE_POINT = "charge-points/v2.0/418"
@@ -43,7 +43,7 @@ async def without_end() -> AsyncIterator[bytes]:
         await asyncio.sleep(0)
 
 
-BOMB = gzip.compress(b"[" + b" " * (4 * MOST_ANSWER_BYTES))
+BOMB = gzip.compress(b"[" + b" " * (4 * MAX_ANSWER_BYTES))
 
 #: Answers about one EVSE that are none, and what is told of each.
 HOSTILE: dict[str, tuple[Answers, str]] = {
@@ -75,12 +75,12 @@ def test_an_answer_that_is_none_costs_its_own_entity_alone(whole: Whole, name: s
     tracemalloc.stop()
     # Then the charge point is known, and the EVSE waits with what was wrong
     assert whole.row("charge_point")["name"] == "Quayside 1"
-    (waiting,) = whole.service.query("SELECT * FROM ingest.refresh_request WHERE entity = 'evse'")
+    (waiting,) = whole.service.query("SELECT * FROM ingest.refresh_request WHERE kind = 'evse'")
     assert told in waiting["last_error"]
     assert len(waiting["last_error"]) < 500
     assert waiting["attempts"] >= 1
     assert whole.service.count("charging.evse WHERE evse_id = 903") == 0
-    assert peak < 5 * MOST_ANSWER_BYTES
+    assert peak < 5 * MAX_ANSWER_BYTES
     # And once it is answered soundly, all is settled
     del whole.ampeco.answers[EVSE]
     while whole.refresh():
@@ -162,26 +162,26 @@ def page(number: int, following: str | None, *users: int) -> dict[str, Any]:
 def test_a_listing_without_end_ends(whole: Whole, pages: list[dict[str, Any]], told: str | None) -> None:
     whole.ampeco.answers["users/v1.0"] = listing(*pages)
     with whole.service.engine.begin() as connection:
-        walk = walks.begin(connection, "demo", "user", "backfill", None)
-    assert walk is not None
+        sync_run = sync_runs.begin(connection, "demo", "user", "backfill", None)
+    assert sync_run is not None
     if told is None:
-        list(steps(whole.context, walk, reason="backfill"))
+        list(steps(whole.context, sync_run, reason="backfill"))
         return
-    with pytest.raises(HeldBackError, match=told):
-        list(steps(whole.context, walk, reason="backfill"))
+    with pytest.raises(CallDeferredError, match=told):
+        list(steps(whole.context, sync_run, reason="backfill"))
     assert whole.ampeco.calls["users/v1.0"] < 10
     assert paused_for(whole.context.redis, "demo") == 0
-    (left,) = whole.service.query("SELECT last_error FROM ingest.walk")
+    (left,) = whole.service.query("SELECT last_error FROM ingest.sync_run")
     assert told in left["last_error"]
 
 
 def test_a_listing_that_fails_holds_up_no_other_kind(whole: Whole) -> None:
     whole.ampeco.answers["users/v1.0"] = lambda _: JSONResponse({"message": "Server Error"}, 500)
     with whole.service.engine.begin() as connection:
-        walk = walks.begin(connection, "demo", "user", "backfill", None)
-    assert walk is not None
-    with pytest.raises(HeldBackError) as held:
-        list(steps(whole.context, walk, reason="backfill"))
+        sync_run = sync_runs.begin(connection, "demo", "user", "backfill", None)
+    assert sync_run is not None
+    with pytest.raises(CallDeferredError) as held:
+        list(steps(whole.context, sync_run, reason="backfill"))
     assert held.value.is_final
     assert paused_for(whole.context.redis, "demo") == 0
 
@@ -195,15 +195,15 @@ def test_a_listing_that_shows_nothing_asks_for_a_few_and_deletes_nobody(
         whole.ampeco.resources[f"users/v1.0/{user_id}"] = page(1, None, user_id)["data"][0]
     whole.refresh()
     # When their whole listing shows none of them
-    monkeypatch.setattr(walks, "MOST_ABSENT", 2)
+    monkeypatch.setattr(sync_runs, "MAX_ABSENT", 2)
     whole.ampeco.answers["users/v1.0"] = listing(page(1, None))
     with whole.service.engine.begin() as connection:
-        walk = walks.begin(connection, "demo", "user", "reconcile", None)
+        sync_run = sync_runs.begin(connection, "demo", "user", "reconcile", None)
         connection.execute(text("UPDATE charging.resource SET first_seen_at = first_seen_at - interval '1 hour'"))
         for group in ("presence", "master"):
             connection.execute(text(f"UPDATE charging.resource SET {group}_at = {group}_at - interval '1 hour'"))
-    assert walk is not None
-    list(steps(whole.context, walk, reason="reconcile"))
+    assert sync_run is not None
+    list(steps(whole.context, sync_run, reason="reconcile"))
     # Then a few are asked for by themselves, and as they are there, they stay
     assert whole.waiting() == 2
     del whole.ampeco.answers["users/v1.0"]

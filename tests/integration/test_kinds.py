@@ -8,15 +8,15 @@ import pytest
 from sqlalchemy import text
 
 from ampeco.kinds import KINDS
-from storage import refusals, walks
+from storage import forbidden_kinds, sync_runs
 from storage.mirrors import MIRRORS
 from tests.support.facts import sample
 from tests.support.whole import Whole
 from workers.broker import create_broker
-from workers.budget import HeldBackError
-from workers.refresh_reader import MOST_REFUSED_IN_A_ROW
+from workers.rate_limit import CallDeferredError
+from workers.reconcile import steps
+from workers.refresh_reader import MAX_REFUSED_IN_A_ROW
 from workers.sweep import wake_refreshes
-from workers.walk import steps
 
 LATER = {"lastUpdatedAt": "2026-03-04T09:00:00+00:00"}
 
@@ -174,9 +174,9 @@ class TestForbidden:
         assert self.asked(refused) == 1
         assert refused.service.count("ingest.refresh_request") == 5
         with refused.service.engine.connect() as connection:
-            (refusal,) = refusals.refusals(connection)
-        assert (refusal.tenant, refusal.kind, refusal.waiting) == ("demo", "user", 5)
-        assert "403" in refusal.error
+            (forbidden,) = forbidden_kinds.forbidden_kinds(connection)
+        assert (forbidden.tenant, forbidden.kind, forbidden.waiting) == ("demo", "user", 5)
+        assert "403" in forbidden.error
 
     def test_nobody_is_woken_for_what_waits(self, refused: Whole) -> None:
         broker = create_broker(refused.context.redis)
@@ -193,8 +193,8 @@ class TestForbidden:
         refused.refresh()
         assert self.asked(refused) == 2
         with refused.service.engine.connect() as connection:
-            (refusal,) = refusals.refusals(connection)
-        assert refusal.first_refused_at < refusal.last_refused_at
+            (forbidden,) = forbidden_kinds.forbidden_kinds(connection)
+        assert forbidden.first_refused_at < forbidden.last_refused_at
         assert refused.service.count("ingest.refresh_request") == 5
 
     def test_once_it_is_allowed_everything_is_read_and_the_refusal_is_gone(self, refused: Whole) -> None:
@@ -206,47 +206,47 @@ class TestForbidden:
             pass
         assert len(shown(refused, "user")) == 5
         assert refused.service.count("ingest.refresh_request") == 0
-        assert refused.service.count("ingest.refusal") == 0
+        assert refused.service.count("ingest.forbidden_kind") == 0
 
-    def test_a_walk_asks_no_sooner_than_a_read_and_lifts_the_refusal_as_well(self, refused: Whole) -> None:
+    def test_a_sync_run_asks_no_sooner_than_a_read_and_lifts_the_refusal_as_well(self, refused: Whole) -> None:
         # Given a kind that a read found refused
         with refused.service.engine.begin() as connection:
-            walk = walks.begin(connection, "demo", "user", "reconcile", None)
-        assert walk is not None
-        # When a walk comes to it within the hour, then it asks nothing
-        with pytest.raises(HeldBackError):
-            list(steps(refused.context, walk, reason="reconcile"))
+            sync_run = sync_runs.begin(connection, "demo", "user", "reconcile", None)
+        assert sync_run is not None
+        # When a sync run comes to it within the hour, then it asks nothing
+        with pytest.raises(CallDeferredError):
+            list(steps(refused.context, sync_run, reason="reconcile"))
         assert self.asked(refused) == 1
         # And when it comes after the hour and may read it, then the refusal is gone
         refused.ampeco.forbidden = set()
         self.an_hour_later(refused)
-        list(steps(refused.context, walk, reason="reconcile"))
-        assert refused.service.count("ingest.refusal") == 0
+        list(steps(refused.context, sync_run, reason="reconcile"))
+        assert refused.service.count("ingest.forbidden_kind") == 0
 
     def test_status_shows_it(self, refused: Whole) -> None:
-        from receiver.status_tables import refusal_table
+        from receiver.status_tables import forbidden_table
         from receiver.terminal import console
 
         with refused.service.engine.connect() as connection, console.capture() as shown:
-            console.print(refusal_table(refusals.refusals(connection)))
+            console.print(forbidden_table(forbidden_kinds.forbidden_kinds(connection)))
         assert "user" in shown.get()
         assert "403" in shown.get()
 
     @staticmethod
     def an_hour_later(whole: Whole) -> None:
         with whole.service.engine.begin() as connection:
-            connection.execute(text("UPDATE ingest.refusal SET ask_again_at = now()"))
+            connection.execute(text("UPDATE ingest.forbidden_kind SET ask_again_at = now()"))
 
 
 class TestOneForbidden:
     """A kind that is listed may be read: what is refused of it is refused for itself."""
 
     @pytest.fixture
-    def walked(self, whole: Whole) -> Whole:
+    def synced(self, whole: Whole) -> Whole:
         with whole.service.engine.begin() as connection:
-            walk = walks.begin(connection, "demo", "user", "backfill", None)
-        assert walk is not None
-        list(steps(whole.context, walk, reason="backfill"))
+            sync_run = sync_runs.begin(connection, "demo", "user", "backfill", None)
+        assert sync_run is not None
+        list(steps(whole.context, sync_run, reason="backfill"))
         for user_id in range(1, 6):
             answer(whole, "user", user_id, status="enabled")
         return whole
@@ -257,18 +257,18 @@ class TestOneForbidden:
             whole.tell(sample("userBalance.changed") | {"userId": user_id, "transactionId": None})
         whole.refresh()
 
-    def test_its_neighbours_are_read_and_it_is_tried_again_later(self, walked: Whole) -> None:
-        walked.ampeco.forbidden = {"users/v1.0/1", "users/v1.0/3"}
-        self.tell(walked)
-        assert [row[MIRRORS["user"].key] for row in shown(walked, "user")] == [2, 4, 5]
-        assert walked.service.count("ingest.refusal") == 0
-        left = walked.service.query("SELECT entity_id, attempts, last_error FROM ingest.refresh_request ORDER BY 1")
+    def test_its_neighbours_are_read_and_it_is_tried_again_later(self, synced: Whole) -> None:
+        synced.ampeco.forbidden = {"users/v1.0/1", "users/v1.0/3"}
+        self.tell(synced)
+        assert [row[MIRRORS["user"].key] for row in shown(synced, "user")] == [2, 4, 5]
+        assert synced.service.count("ingest.forbidden_kind") == 0
+        left = synced.service.query("SELECT entity_id, attempts, last_error FROM ingest.refresh_request ORDER BY 1")
         assert [(row["entity_id"], row["attempts"]) for row in left] == [(1, 1), (3, 1)]
         assert all("403" in row["last_error"] for row in left)
 
-    def test_several_in_a_row_speak_for_the_kind_all_the_same(self, walked: Whole) -> None:
+    def test_several_in_a_row_speak_for_the_kind_all_the_same(self, synced: Whole) -> None:
         single = {f"users/v1.0/{user_id}" for user_id in range(1, 6)}
-        walked.ampeco.forbidden = single
-        self.tell(walked)
-        assert sum(walked.ampeco.calls[path] for path in single) == MOST_REFUSED_IN_A_ROW
-        assert walked.service.count("ingest.refusal") == 1
+        synced.ampeco.forbidden = single
+        self.tell(synced)
+        assert sum(synced.ampeco.calls[path] for path in single) == MAX_REFUSED_IN_A_ROW
+        assert synced.service.count("ingest.forbidden_kind") == 1

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Engine, text
 from sqlalchemy.schema import SchemaItem
 
 import migrations
-from storage import forgotten_tables, mirrors, watch_tables  # noqa: F401 - fill the metadata
+from storage import erasure_tables, mirrors, watch_tables  # noqa: F401 - fill the metadata
 from storage.database import create_database_engine
 from storage.partitions import DAYS_AHEAD, make_partitions
 from storage.tables import metadata

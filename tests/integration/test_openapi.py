@@ -24,12 +24,12 @@ from schemathesis.checks import (
 
 from ampeco.signature import sign
 from receiver import app, connections, notifications
-from receiver.operators import create_operator_app
+from receiver.admin_app import create_admin_app
 from tests.support.service import TOKEN, Service, running
 
 DOCS = Path(__file__).parents[2] / "docs"
 PUBLIC = schemathesis.openapi.from_path(DOCS / "openapi.yaml")
-OPERATORS = schemathesis.openapi.from_path(DOCS / "openapi-operators.yaml")
+ADMIN = schemathesis.openapi.from_path(DOCS / "openapi-admin.yaml")
 
 CHECKS = [
     not_a_server_error,
@@ -39,7 +39,7 @@ CHECKS = [
     response_schema_conformance,
 ]
 
-OPERATOR_TOKEN = "an-operators-token-of-some-length"
+ADMIN_TOKEN = "an-operators-token-of-some-length"
 
 
 def operations(schema: Any) -> dict[str, Any]:
@@ -107,16 +107,16 @@ def test_a_public_page_is_answered_as_documented(service: Service, label: str) -
     drawn(operations(PUBLIC)[label].as_strategy(), 5, lambda case, _: send(case, service.url))
 
 
-@pytest.mark.parametrize("label", operations(OPERATORS))
-def test_an_operators_page_is_answered_as_documented(service: Service, label: str) -> None:
-    settings_with_token = service.settings.model_copy(update={"operator_token": SecretStr(OPERATOR_TOKEN)})
-    with running(create_operator_app(settings_with_token)) as url:
+@pytest.mark.parametrize("label", operations(ADMIN))
+def test_an_admin_endpoint_is_answered_as_documented(service: Service, label: str) -> None:
+    settings_with_token = service.settings.model_copy(update={"admin_token": SecretStr(ADMIN_TOKEN)})
+    with running(create_admin_app(settings_with_token)) as url:
 
-        def judge(case: Any, is_operator: bool) -> None:
-            headers = {"Authorization": f"Bearer {OPERATOR_TOKEN}"} if is_operator else {"Authorization": "Bearer no"}
-            assert send(case, url, **headers).status_code == (200 if is_operator else 401)
+        def judge(case: Any, is_admin: bool) -> None:
+            headers = {"Authorization": f"Bearer {ADMIN_TOKEN}"} if is_admin else {"Authorization": "Bearer no"}
+            assert send(case, url, **headers).status_code == (200 if is_admin else 401)
 
-        drawn(operations(OPERATORS)[label].as_strategy(), 6, judge)
+        drawn(operations(ADMIN)[label].as_strategy(), 6, judge)
 
 
 @pytest.mark.parametrize("label", operations(PUBLIC))

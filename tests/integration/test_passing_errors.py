@@ -37,7 +37,9 @@ def retry_now(service: Service) -> None:
 
 
 def batch(service: Service) -> dict[str, Any]:
-    (row,) = service.query("SELECT attempts, failures, trying, applied_at, last_error FROM ingest.batch")
+    (row,) = service.query(
+        "SELECT attempts, failures, probing_notification_id, applied_at, last_error FROM ingest.batch"
+    )
     return row
 
 
@@ -126,7 +128,9 @@ def test_what_is_wrong_with_the_database_is_waited_for(service: Service, trouble
     assert service.count("ingest.outcome") == 0
     open_ones = service.query("SELECT attempts, failures, trying FROM ingest.batch WHERE applied_at IS NULL")
     assert open_ones
-    assert all((one["attempts"], one["trying"]) == (0, None) and one["failures"] >= 2 for one in open_ones)
+    assert all(
+        (one["attempts"], one["probing_notification_id"]) == (0, None) and one["failures"] >= 2 for one in open_ones
+    )
     with service.engine.connect() as connection:
         pending = oldest_pending(connection)
     assert (pending.reason or "").startswith(reason)
@@ -161,7 +165,7 @@ def test_an_attempt_that_was_interrupted_for_long_is_made_again_within_a_lease(
     # Given a batch in the hands of a process that is stopped, and goes on later
     service.post(EVSE)
     with service.engine.begin() as connection:
-        batches = claim(connection, most_batches=1, most_notifications=10, most_bytes=10_000)
+        batches = claim(connection, max_batches=1, max_notifications=10, max_bytes=10_000)
     # When its attempt ends in vain
     put_off(service.engine, batches, TimeoutError("stopped"), took_seconds=took_seconds)
     # Then the next one is due as soon as if the process had died
@@ -186,7 +190,7 @@ def broken_code(monkeypatch: pytest.MonkeyPatch, fail: Callable[[Any], None]) ->
 def test_code_that_fails_at_one_notification_holds_up_no_other(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(observations: Any) -> None:
+    def fail(observations: Any, **options: Any) -> None:
         if any(row["evse_id"] == 902 for row in observations.get("evse_status_observation", ())):
             raise TypeError("'NoneType' object is not subscriptable")
 
@@ -228,7 +232,7 @@ def together(service: Service, *, number: int) -> None:
 
 
 def test_a_few_batches_that_fail_for_good_hold_up_no_other(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(observations: Any) -> None:
+    def fail(observations: Any, **options: Any) -> None:
         if any(row["evse_id"] < 910 for row in observations.get("evse_status_observation", ())):
             raise RuntimeError("a release that fails")
 
@@ -255,9 +259,9 @@ def test_a_machine_without_memory_fails_no_notification(service: Service, monkey
 
 def test_what_postgres_refuses_fails_alone_as_before(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     # Given a release that lets a number through that no column holds
-    sound = apply.findings_of
+    sound = apply.changes_from_notification
 
-    def findings_of(payload: Any, body: Any, notification_id: UUID) -> Any:
+    def changes_from_notification(payload: Any, body: Any, notification_id: UUID) -> Any:
         found = sound(payload, body, notification_id)
         for row in found.observations.get("evse_status_observation", ()):
             row["evse_id"] = 2**63 if row["evse_id"] == 902 else row["evse_id"]
@@ -266,7 +270,7 @@ def test_what_postgres_refuses_fails_alone_as_before(service: Service, monkeypat
     for number in range(900, 905):
         service.post(EVSE | {"evseId": number})
     with monkeypatch.context() as patched:
-        patched.setattr(apply, "findings_of", findings_of)
+        patched.setattr(apply, "findings_of", changes_from_notification)
         service.apply()
     (failed,) = service.query("SELECT reason FROM ingest.outcome")
     assert failed["reason"] == "refused by Postgres"
@@ -291,10 +295,10 @@ def test_a_worker_that_waited_for_postgres_is_held_up_by_no_notification(
             retry_now(service)
             with pytest.raises(TimeLimitExceeded):
                 apply_open_batches(service.engine)
-        assert batch(service)["trying"] is None
+        assert batch(service)["probing_notification_id"] is None
         # But one that computed all the time was
-        patched.setattr(share, "SUSPICIOUS_SECONDS", 0.0)
-        patched.setattr(apply, "SUSPICIOUS_SECONDS", 0.0)
+        patched.setattr(share, "POISON_THRESHOLD_SECONDS", 0.0)
+        patched.setattr(apply, "POISON_THRESHOLD_SECONDS", 0.0)
         for _ in range(2):
             retry_now(service)
             with pytest.raises(TimeLimitExceeded):
@@ -310,7 +314,7 @@ def test_a_worker_that_was_killed_once_blames_no_notification(service: Service) 
     together(service, number=2)
     execute(
         service,
-        "UPDATE ingest.batch SET attempts = 3, trying = (SELECT max(notification_id::text)::uuid FROM ingest.notification)",
+        "UPDATE ingest.batch SET attempts = 3, probing_notification_id = (SELECT max(notification_id::text)::uuid FROM ingest.notification)",
     )
     # When the next worker tries it, then it is applied
     assert attempt(service) is None

@@ -22,7 +22,7 @@ def execute(whole: Whole, statement: str) -> None:
 def wanted(whole: Whole) -> list[dict[str, Any]]:
     return whole.service.query(
         "SELECT entity_id, attempts, lease_expires_at, last_error, due_at < now() + interval '10 seconds' AS is_soon"
-        "  FROM ingest.refresh_request WHERE entity = 'evse' ORDER BY entity_id"
+        "  FROM ingest.refresh_request WHERE kind = 'evse' ORDER BY entity_id"
     )
 
 

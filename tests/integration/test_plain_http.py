@@ -9,11 +9,11 @@ import httpx
 import pytest
 
 from ampeco.signature import sign
-from receiver.operators import create_operator_app
+from receiver.admin_app import create_admin_app
 from tests.support.clients import connect
 from tests.support.facts import sample
 from tests.support.service import TOKEN, Service, running
-from workers.operators import serve_worker_figures
+from workers.admin_port import serve_worker_metrics
 from workers.readiness import Readiness
 
 BODY = json.dumps(sample("HardwareStatusNotification.evse")).encode()
@@ -89,9 +89,9 @@ def test_a_slash_at_the_end_of_a_callback_url_is_the_same_path(service: Service)
 
 @pytest.mark.parametrize("path", ["/healthz", "/readyz", "/metrics", "/notifications/demo", "/nowhere"])
 def test_no_page_redirects(service: Service, path: str) -> None:
-    figures = httpx.Client(base_url=f"http://127.0.0.1:{serve_worker_figures(service.settings, 0, Readiness())}")
-    with running(create_operator_app(service.settings)) as url, httpx.Client(base_url=url) as operators, figures:
-        for client in (service.client, operators, figures):
+    figures = httpx.Client(base_url=f"http://127.0.0.1:{serve_worker_metrics(service.settings, 0, Readiness())}")
+    with running(create_admin_app(service.settings)) as url, httpx.Client(base_url=url) as admin, figures:
+        for client in (service.client, admin, figures):
             plain = client.get(path).status_code
             assert plain < 300 or plain in (404, 405)
             assert client.get(f"{path}/").status_code == plain

@@ -53,7 +53,7 @@ def test_what_a_killed_reader_had_in_hand_is_read_by_another_once_it_is_not_seen
         write_tenants(tmp_path, api_url=api_url)
         execute(
             engine,
-            "INSERT INTO ingest.refresh_request (tenant, entity, entity_id, reason)"
+            "INSERT INTO ingest.refresh_request (tenant, kind, entity_id, reason)"
             " VALUES ('demo', 'evse', 902, 'changed')",
         )
         reader = service.work("refresh")
@@ -66,5 +66,5 @@ def test_what_a_killed_reader_had_in_hand_is_read_by_another_once_it_is_not_seen
         del ampeco.answers[evse]
         service.work("refresh")
         # Then that one reads what the dead one had in hand, long before its lease would have run out
-        eventually(lambda: not query(engine, "SELECT FROM ingest.refresh_request WHERE entity = 'evse'"), seconds=60)
+        eventually(lambda: not query(engine, "SELECT FROM ingest.refresh_request WHERE kind = 'evse'"), seconds=60)
     assert query(engine, "SELECT physical_reference FROM charging.evse") == [{"physical_reference": "QC-418-1"}]

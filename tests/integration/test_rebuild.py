@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from sqlalchemy import Engine
 
 from storage import facts
-from storage.fold import Fold, read
+from storage.fold import Fold, fact_from_read
 from storage.upsert import upsert
 from tests.integration.test_command_line import run
 from tests.integration.test_replay import at
@@ -27,13 +27,13 @@ from workers.rebuild import Comparison, RebuildError, alone, began_at, compare, 
 NOW = datetime(2026, 3, 4, 12, tzinfo=UTC)
 
 
-def compared(engine: Engine, *, most: int = 3, meanwhile: Any = lambda: None) -> Comparison:
+def compared(engine: Engine, *, limit: int = 3, meanwhile: Any = lambda: None) -> Comparison:
     """Rebuild and compare; ``meanwhile`` happens between the folding and the comparison."""
     scope, since = scope_of(engine, "t"), began_at(engine)
-    for _ in fold_log(engine, scope, most=most):
+    for _ in fold_log(engine, scope, limit=limit):
         pass
     meanwhile()
-    return compare(engine, scope, since, most=most)
+    return compare(engine, scope, since, limit=limit)
 
 
 def told(found: Comparison) -> dict[str, tuple[int, int, int]]:
@@ -60,10 +60,10 @@ def whole_fleet(engine: Engine) -> None:
     apply_open_batches(engine)
     store(
         engine,
-        read("evse", 902, "master", NOW, {"label": "read"}, began_at=NOW),
-        read("evse", 1, "master", NOW, {"label": "known by a read alone"}, began_at=NOW),
-        read("location", 1, "presence", NOW, {"deleted_at": NOW}, began_at=NOW),
-        read("charge_point", 418, "network", NOW, {"network_status": "available"}, began_at=NOW),
+        fact_from_read("evse", 902, "master", NOW, {"label": "read"}, began_at=NOW),
+        fact_from_read("evse", 1, "master", NOW, {"label": "known by a read alone"}, began_at=NOW),
+        fact_from_read("location", 1, "presence", NOW, {"deleted_at": NOW}, began_at=NOW),
+        fact_from_read("charge_point", 418, "network", NOW, {"network_status": "available"}, began_at=NOW),
     )
 
 
@@ -96,7 +96,7 @@ def test_whatever_was_told_in_whatever_order_rebuilds_to_what_stands(
     for body in data.draw(st.permutations(told_by)):
         accept(shared_database, body)
     apply_open_batches(shared_database)
-    assert told(compared(shared_database, most=2)) == {}
+    assert told(compared(shared_database, limit=2)) == {}
     for table in ("ingest.notification", "ingest.batch", "charging.session", "charging.evse", "charging.charge_point"):
         execute(shared_database, f"DELETE FROM {table}")
     execute(
@@ -162,11 +162,11 @@ def test_a_fact_that_mended_code_reads_otherwise_takes_the_place_of_the_old_one(
         accept(engine, sample("session.start.stop.notification.start"))
         apply_open_batches(engine)
     assert query(engine, "SELECT meter_start_wh FROM charging.session") == [{"meter_start_wh": 0}]
-    # Then the rebuilt ones differ, and stand after the swap, with nothing contested
+    # Then the rebuilt ones differ, and stand after the swap, with nothing conflicting
     assert told(compared(engine)) == {"session": (0, 0, 1)}
     swap(engine, "t")
-    (row,) = query(engine, "SELECT meter_start_wh, meter_contested FROM charging.session")
-    assert (row["meter_start_wh"], row["meter_contested"]) == (1_199_320, False)
+    (row,) = query(engine, "SELECT meter_start_wh, meter_conflicting FROM charging.session")
+    assert (row["meter_start_wh"], row["meter_conflicting"]) == (1_199_320, False)
 
 
 def test_a_swap_that_corrects_a_stopped_session_leaves_one_revision(engine: Engine) -> None:
@@ -264,8 +264,8 @@ def test_what_nothing_accounts_for_is_told_kept_and_marked_for_a_read(engine: En
     assert query(engine, "SELECT hardware_status FROM charging.evse WHERE evse_id = 5") == [
         {"hardware_status": "charging"}
     ]
-    assert query(engine, "SELECT entity, entity_id, reason FROM ingest.refresh_request") == [
-        {"entity": "evse", "entity_id": 5, "reason": "contested"}
+    assert query(engine, "SELECT kind, entity_id, reason FROM ingest.refresh_request") == [
+        {"kind": "evse", "entity_id": 5, "reason": "conflicting"}
     ]
 
 

@@ -29,7 +29,7 @@ def test_an_evse_that_nobody_told_of_is_read(whole: Whole) -> None:
     assert (evse["physical_reference"], evse["max_power_w"], evse["charge_point_id"]) == ("QC-418-1", 50_000, 418)
     assert (charge_point["name"], charge_point["network_status"]) == ("Quayside 1", "available")
     assert whole.row("connector")["type"] == "ccs2"
-    assert whole.service.query("SELECT entity FROM ingest.refresh_request") == []
+    assert whole.service.query("SELECT kind FROM ingest.refresh_request") == []
     assert whole.row("location")["deleted_at"] is not None  # this AMPECO has none
 
 
@@ -94,7 +94,7 @@ def test_a_read_that_shows_less_than_was_told_is_repeated_later(whole: Whole) ->
     whole.refresh()
     # Then what was told stands, and the read is still wanted
     assert whole.row("session")["status"] == "finished"
-    (request,) = whole.service.query("SELECT * FROM ingest.refresh_request WHERE entity = 'session'")
+    (request,) = whole.service.query("SELECT * FROM ingest.refresh_request WHERE kind = 'session'")
     assert request["last_error"] == "the API still shows an older state"
 
 
@@ -172,7 +172,7 @@ def test_an_unreadable_entity_is_left_for_later_and_the_rest_is_read(whole: Whol
     whole.refresh()
     assert whole.row("evse")["physical_reference"] == "QC-418-1"
     (request,) = whole.service.query("SELECT * FROM ingest.refresh_request")
-    assert (request["entity"], request["attempts"]) == ("charge_point", 1)
+    assert (request["kind"], request["attempts"]) == ("charge_point", 1)
     assert request["last_error"]
 
 
@@ -182,12 +182,10 @@ def test_what_cannot_be_read_is_tried_hourly_and_in_the_end_daily(whole: Whole, 
     whole.ampeco.resources["evses/v2.1/902"] = {"id": "no number"}
     whole.tell(sample("HardwareStatusNotification.evse"))
     with whole.service.engine.begin() as connection:
-        connection.execute(
-            text("UPDATE ingest.refresh_request SET attempts = :n WHERE entity = 'evse'"), {"n": attempts}
-        )
+        connection.execute(text("UPDATE ingest.refresh_request SET attempts = :n WHERE kind = 'evse'"), {"n": attempts})
     whole.refresh()
     (left,) = whole.service.query(
-        "SELECT extract(epoch FROM due_at - now()) / 3600 AS hours FROM ingest.refresh_request WHERE entity = 'evse'"
+        "SELECT extract(epoch FROM due_at - now()) / 3600 AS hours FROM ingest.refresh_request WHERE kind = 'evse'"
     )
     assert 0.7 * hours < left["hours"] < 1.3 * hours
 
@@ -229,7 +227,7 @@ def waiting_evses(whole: Whole) -> dict[int, tuple[bool, str | None]]:
     """The EVSEs that are still to be read: whether no process has them in hand, and why they were not read."""
     found = whole.service.query(
         "SELECT entity_id, lease_expires_at IS NULL AS is_free, last_error FROM ingest.refresh_request"
-        " WHERE entity = 'evse' ORDER BY entity_id"
+        " WHERE kind = 'evse' ORDER BY entity_id"
     )
     return {row["entity_id"]: (row["is_free"], row["last_error"]) for row in found}
 

@@ -37,10 +37,10 @@ def scope(**changes: Any) -> Scope:
     return Scope(**{"tenant": "t", "since": LONG_AGO, "until": datetime.now(UTC) + timedelta(minutes=1), **changes})
 
 
-def replayed(engine: Engine, *, most: int = 3, **changes: Any) -> Replayed:
+def replayed(engine: Engine, *, limit: int = 3, **changes: Any) -> Replayed:
     total = Replayed()
-    for bite in replay(engine, scope(**changes), most=most):
-        total.add(bite)
+    for chunk in replay(engine, scope(**changes), limit=limit):
+        total.add(chunk)
     return total
 
 
@@ -78,7 +78,7 @@ def test_a_notification_that_failed_and_now_applies_loses_its_outcome(
     # When the code is mended, and what failed is applied again
     result = replayed(engine, only_failed=True)
     # Then the one is in the state, and the other is still in its place
-    assert (result.applied, result.failed, result.mended) == (1, 1, 1)
+    assert (result.applied, result.failed, result.repaired) == (1, 1, 1)
     assert query(engine, "SELECT hardware_status FROM charging.evse") == [{"hardware_status": "faulted"}]
     assert query(engine, "SELECT reason FROM ingest.outcome") == [{"reason": "not JSON"}]
 
@@ -113,7 +113,7 @@ def test_what_an_older_release_ignored_is_applied_once_it_is_known(
         accept(engine, at(1))
         apply_open_batches(engine)
     assert query(engine, "SELECT reason FROM ingest.outcome") == [{"reason": "unknown type"}]
-    assert replayed(engine, notification_type="HardwareStatusNotification").mended == 1
+    assert replayed(engine, notification_type="HardwareStatusNotification").repaired == 1
     assert query(engine, "SELECT count(*) AS n FROM ingest.outcome") == [{"n": 0}]
     assert query(engine, "SELECT hardware_status FROM charging.evse") == [{"hardware_status": "faulted"}]
 
@@ -144,18 +144,18 @@ def test_a_span_a_type_and_a_tenant_choose_what_is_replayed(engine: Engine) -> N
         (scope(tenant="other"), 1),
         (scope(tenant="nobody"), 0),
     ):
-        assert sum(bite.seen for bite in replay(engine, chosen, most=1)) == number, chosen
+        assert sum(chunk.seen for chunk in replay(engine, chosen, limit=1)) == number, chosen
         with engine.begin() as connection:
             assert count(connection, chosen) == number, chosen
     assert third.notification_type == "BootNotification"
 
 
-def test_a_bite_is_bounded_by_notifications_and_by_bytes(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_chunk_is_bounded_by_notifications_and_by_bytes(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     accept(engine, *(at(second) for second in range(7)))
     apply_open_batches(engine)
-    assert [bite.seen for bite in replay(engine, scope(), most=3)] == [3, 3, 1]
-    monkeypatch.setattr("workers.replay.MOST_BYTES", 1)
-    assert [bite.seen for bite in replay(engine, scope(), most=3)] == [1] * 7
+    assert [chunk.seen for chunk in replay(engine, scope(), limit=3)] == [3, 3, 1]
+    monkeypatch.setattr("workers.replay.MAX_BYTES", 1)
+    assert [chunk.seen for chunk in replay(engine, scope(), limit=3)] == [1] * 7
 
 
 def test_what_is_still_open_is_left_to_apply(engine: Engine) -> None:
@@ -175,7 +175,7 @@ def test_one_that_postgres_refuses_holds_up_no_other(engine: Engine, monkeypatch
             found.facts[0].values["hardware_status"] = "\0"
 
     monkeypatch.setattr(facts, "_hardware_status", spoiled)
-    result = replayed(engine, most=5)
+    result = replayed(engine, limit=5)
     assert (result.applied, result.failed) == (4, 1)
     assert query(engine, "SELECT reason FROM ingest.outcome") == [{"reason": "refused by Postgres"}]
     assert query(engine, "SELECT count(*) AS n FROM charging.evse_status_observation") == [{"n": 4}]
@@ -185,9 +185,7 @@ def test_a_read_that_was_made_since_is_not_asked_for_again(engine: Engine) -> No
     # Given an EVSE that changed, and was read after that
     accept(engine, sample("evse.changed"))
     apply_open_batches(engine)
-    assert query(engine, "SELECT entity, reason FROM ingest.refresh_request") == [
-        {"entity": "evse", "reason": "changed"}
-    ]
+    assert query(engine, "SELECT kind, reason FROM ingest.refresh_request") == [{"kind": "evse", "reason": "changed"}]
     execute(engine, "DELETE FROM ingest.refresh_request")
     execute(
         engine,
@@ -237,10 +235,10 @@ def test_a_dry_run_counts_and_changes_nothing(
     assert query(engine, "SELECT count(*) AS n FROM charging.evse") == [{"n": 0}]
 
 
-def test_ctrl_c_ends_after_the_bite_in_hand_and_says_how_far_it_came(
+def test_ctrl_c_ends_after_the_chunk_in_hand_and_says_how_far_it_came(
     tmp_path: Path, database_url: str, redis_url: str, engine: Engine
 ) -> None:
-    # Given a log of several bites, and a lock that holds the first of them up
+    # Given a log of several chunks, and a lock that holds the first of them up
     write_tenants(tmp_path)
     for _ in range(3):
         accept(engine, *(at(second % 60) for second in range(2000)), tenant="demo")
@@ -261,7 +259,7 @@ def test_ctrl_c_ends_after_the_bite_in_hand_and_says_how_far_it_came(
         process.send_signal(signal.SIGINT)
         time.sleep(0.2)
         assert process.poll() is None
-    # Then it finishes that bite, and leaves the rest
+    # Then it finishes that chunk, and leaves the rest
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "demo: 2,000 applied" in output

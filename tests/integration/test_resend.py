@@ -69,7 +69,7 @@ def test_what_the_tenant_told_while_we_were_down_is_there_in_the_end(watch: Watc
         eventually(lambda: len(stored(watch)) > 20)
     # When it is down while the tenant lives on, for longer than the tenant tries
     eventually(lambda: deliveries(watch)["failed"] > 20)
-    watch.pass_time(LONG, "uptime.began_at", "uptime.last_beat_at", "subscription.claimed_at")
+    watch.pass_time(LONG, "uptime.began_at", "uptime.last_beat_at", "subscription.managed_since_at")
     with running(create_app(watch.service.settings), port):
         # And up again
         eventually(lambda: watch.service.count("ingest.resend") == 1)
@@ -90,14 +90,14 @@ def test_what_the_tenant_told_while_we_were_down_is_there_in_the_end(watch: Watc
 
 def wanted(watch: Watch, *, since: datetime | None = None) -> resends.Resend:
     with watch.service.engine.begin() as connection:
-        (claim,) = subscriptions.claims(connection, ["demo"])
-        return resends.want(connection, claim, "person", since)
+        (subscription,) = subscriptions.managed_subscriptions(connection, ["demo"])
+        return resends.request_resend(connection, subscription, "manual", since)
 
 
 def asked(watch: Watch) -> resends.Resend | None:
     with watch.service.engine.connect() as connection:
-        (claim,) = subscriptions.claims(connection, ["demo"])
-    return ask(watch.context, "demo", claim.callback_url, claim)
+        (subscription,) = subscriptions.managed_subscriptions(connection, ["demo"])
+    return ask(watch.context, "demo", subscription.callback_url, subscription)
 
 
 def test_ampeco_is_asked_once_in_fifteen_minutes_by_all_processes_together(watch: Watch) -> None:
@@ -180,7 +180,7 @@ def test_an_outage_is_found_once_however_many_receivers_rise(watch: Watch) -> No
     # The fixture's receiver beats, too: its beats do not count as an outage's end.
     eventually(lambda: watch.service.count("ingest.uptime"))
     assert [heartbeat.beat() for heartbeat in heartbeats] == [None] * 4
-    watch.pass_time(LONG, "uptime.began_at", "uptime.last_beat_at", "subscription.claimed_at")
+    watch.pass_time(LONG, "uptime.began_at", "uptime.last_beat_at", "subscription.managed_since_at")
     with ThreadPoolExecutor(4) as pool:
         found = [one for one in pool.map(lambda heartbeat: heartbeat.beat(), heartbeats) if one is not None]
     assert len(found) == 1
@@ -206,7 +206,7 @@ def test_a_restart_is_no_outage_and_the_first_start_is_none(database_url: str, e
     with engine.begin() as connection:
         found = beat(connection)
         assert isinstance(found, Outage)
-        uptime.forget(connection, timedelta(0))
+        uptime.prune(connection, timedelta(0))
         assert connection.execute(text("SELECT count(*) FROM ingest.uptime")).scalar_one() == 1
 
 

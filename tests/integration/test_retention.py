@@ -12,16 +12,16 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from migrations import roles
-from storage.arrivals import first_and_last, note
 from storage.batches import Logged
 from storage.overview import overview
 from storage.replay import Scope, log_begins
-from storage.retention import LEAST_KEPT, complete_since
+from storage.retention import MIN_KEPT, complete_since
+from storage.traffic import first_and_last, note
 from tests.integration.test_command_line import run
 from tests.support.facts import sample
 from tests.support.service import Service, eventually
 from workers import replay as replaying
-from workers.apply import Settled
+from workers.apply import Parsed
 from workers.jobs import drop_log
 from workers.replay import replay
 from workers.settings import Settings, SettingsError, load_settings
@@ -143,7 +143,7 @@ def test_what_failed_can_be_replayed_and_then_goes_with_its_day(service: Service
         connection.execute(text("UPDATE ingest.notification SET body = :body"), {"body": body})
     # When it is replayed
     scope = Scope("demo", datetime(1970, 1, 1, tzinfo=UTC), datetime.now(UTC), only_failed=True)
-    assert sum(bite.seen for bite in replay(service.engine, scope)) == 1
+    assert sum(chunk.seen for chunk in replay(service.engine, scope)) == 1
     # Then it counts as applied, and its day goes altogether
     assert counts(service) == (1, 0, 0, 0)
     drop_log(service.engine, KEEP)
@@ -238,14 +238,14 @@ def test_when_a_tenant_was_last_heard_outlives_the_log(service: Service, age: Ag
     age(40)
     with service.engine.begin() as connection:
         _, last = first_and_last(connection, "demo")
-        connection.execute(text("INSERT INTO ingest.rhythm (tenant, looked_at) VALUES ('demo', now())"))
-        note(connection, "demo", last_received_at=last, learned_hours=0, telling=1.0, judged=None)
+        connection.execute(text("INSERT INTO ingest.traffic_baseline (tenant, looked_at) VALUES ('demo', now())"))
+        note(connection, "demo", last_received_at=last, learned_hours=0, min_expected=1.0, judged=None)
     drop_log(service.engine, KEEP)
     with service.engine.begin() as connection:
         _, left = first_and_last(connection, "demo")
-        note(connection, "demo", last_received_at=left, learned_hours=0, telling=1.0, judged=None)
+        note(connection, "demo", last_received_at=left, learned_hours=0, min_expected=1.0, judged=None)
     assert left is None
-    assert service.query("SELECT last_received_at FROM ingest.rhythm WHERE tenant = 'demo'") == [
+    assert service.query("SELECT last_received_at FROM ingest.traffic_baseline WHERE tenant = 'demo'") == [
         {"last_received_at": last}
     ]
 
@@ -259,7 +259,7 @@ def test_the_log_says_from_when_on_it_is_whole(service: Service, age: Age, tmp_p
         complete = complete_since(connection)
         assert complete is not None
         assert complete.date() == datetime.now(UTC).date() - timedelta(days=39)
-        begins, whole = log_begins(connection, "demo"), log_begins(connection, "demo", whole=True)
+        begins, whole = log_begins(connection, "demo"), log_begins(connection, "demo", complete=True)
     assert begins is not None
     assert whole is not None
     assert begins < complete < whole
@@ -290,7 +290,7 @@ def test_too_short_a_time_is_refused_with_the_settings_name(keep: str, monkeypat
 def test_days_are_kept_unless_told_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
     assert Settings().keep_notifications is None
     monkeypatch.setenv("RECEIVER_KEEP_NOTIFICATIONS", "P90D")
-    assert load_settings().keep_notifications == timedelta(days=90) > LEAST_KEPT
+    assert load_settings().keep_notifications == timedelta(days=90) > MIN_KEPT
 
 
 def test_no_day_goes_while_a_replay_changes_its_bodies(
@@ -299,16 +299,16 @@ def test_no_day_goes_while_a_replay_changes_its_bodies(
     # Given an old day whose failed notification is being replayed
     send(service)
     age(40)
-    settled = replaying.settle
+    parse = replaying.parse_all
 
-    def settle(logged: Sequence[Logged]) -> Settled:
+    def parse_all(logged: Sequence[Logged]) -> Parsed:
         # When the day would be dropped in the midst of that
         drop_log(service.engine, KEEP)
-        return settled(logged)
+        return parse(logged)
 
-    monkeypatch.setattr(replaying, "settle", settle)
+    monkeypatch.setattr(replaying, "parse_all", parse_all)
     scope = Scope("demo", datetime(1970, 1, 1, tzinfo=UTC), datetime.now(UTC), only_failed=True)
-    assert sum(bite.seen for bite in replay(service.engine, scope)) == 1
+    assert sum(chunk.seen for chunk in replay(service.engine, scope)) == 1
     # Then it stays until the next time
     assert service.count("ingest.notification") == 4
     drop_log(service.engine, KEEP)

@@ -97,7 +97,7 @@ def test_the_whole_service_works_with_the_rights_of_the_service(
         create_context(service.settings, process="tests") as context,
     ):
         whole = Whole(service, context, ampeco)
-        # When every sample is sent, applied, refused, blanked, read and reconciled
+        # When every sample is sent, applied, refused, redacted, read and reconciled
         for path in sorted(SAMPLES.glob("*.json")):
             if not path.name.startswith("_"):
                 assert service.post(path.read_bytes()).status_code == 202
@@ -112,20 +112,20 @@ def test_the_whole_service_works_with_the_rights_of_the_service(
         wake_refreshes(service.engine, broker, context)
         make_partitions(service.engine)
         scope = Scope("demo", datetime.now(UTC) - timedelta(days=1), datetime.now(UTC) + timedelta(minutes=1))
-        assert sum(bite.seen for bite in replay(service.engine, scope)) > 40
+        assert sum(chunk.seen for chunk in replay(service.engine, scope)) > 40
         # Then all is settled, and the pages and commands show it
         assert service.count("ingest.batch WHERE applied_at IS NULL") == 0
         assert service.count("ingest.notification WHERE body_sha256 IS NOT NULL") > 0
         assert service.count("charging.session") > 0
-        assert service.operators.get("/readyz").json()["status"] == "ready"
-        assert "ampeco_postgres_up 1.0" in service.operators.get("/metrics").text
+        assert service.admin.get("/readyz").json()["status"] == "ready"
+        assert "ampeco_postgres_up 1.0" in service.admin.get("/metrics").text
         settings = {"DATABASE_URL": service_url, "REDIS_URL": redis_url, "TENANTS_FILE": str(tmp_path / "tenants.toml")}
-        for command in (["status"], ["truth"], ["replay", "--failed"]):
+        for command in (["status"], ["completeness"], ["replay", "--failed"]):
             ended = run(tmp_path, *command, **settings)
             assert ended.returncode == 0, ended.stderr
 
 
-def test_processes_with_the_rights_of_the_service_walk_and_settle(
+def test_processes_with_the_rights_of_the_service_sync_run_and_settle(
     service_url: str, redis_url: str, tmp_path: Path, engine: Engine
 ) -> None:
     with running(FakeAmpeco().app) as api_url, processes(service_url, redis_url, tmp_path) as service:
@@ -135,14 +135,14 @@ def test_processes_with_the_rights_of_the_service_walk_and_settle(
         for queue in QUEUES:
             service.work(queue)
 
-        def walked() -> int:
+        def synced() -> int:
             with engine.connect() as connection:
                 found = connection.execute(
-                    text("SELECT count(*) FROM ingest.walk WHERE last_error IS NOT NULL OR calls > 0")
+                    text("SELECT count(*) FROM ingest.sync_run WHERE last_error IS NOT NULL OR calls > 0")
                 )
                 return int(found.scalar_one())
 
-        eventually(walked, seconds=60)
+        eventually(synced, seconds=60)
     assert "permission denied" not in service.log.read_text()
     assert "InsufficientPrivilege" not in service.log.read_text()
 

@@ -14,15 +14,15 @@ from sqlalchemy import text
 
 from ampeco.client import Client
 from receiver.app import create_app
-from receiver.subscribing import subscribe_and_claim
+from receiver.subscribing import subscribe_and_manage
 from receiver.watching import Token, watched
 from storage.subscriptions import locked
 from tests.support.service import TOKEN, eventually, free_port, running
 from tests.support.watched import Watch, watching
 from workers.context import create_context
-from workers.listening import listen
 from workers.settings import Settings
 from workers.subscriptions import callback_url
+from workers.traffic_monitor import monitor_traffic
 
 NEW = "the-new-token-93b1"
 
@@ -55,11 +55,11 @@ class Deployment:
             self.watch.simulator.runner.pause()
             eventually(lambda: self.watch.simulator.delivery.waiting == 0)
 
-    def subscribe(self, settings: Settings, token: str, *, anew: bool = False) -> None:
+    def subscribe(self, settings: Settings, token: str, *, replace_existing: bool = False) -> None:
         tenant = settings.tenants["demo"]
         with Client(tenant.url, SecretStr(token)) as client, locked(self.watch.service.engine, "demo") as lock:
             assert lock is not None
-            subscribe_and_claim(lock, client, tenant, self.url, anew=anew)
+            subscribe_and_manage(lock, client, tenant, self.url, replace_existing=replace_existing)
 
     def hear(self) -> None:
         """Wait until more notifications have come."""
@@ -69,7 +69,7 @@ class Deployment:
     def tokens(self, settings: Settings) -> dict[str, Token]:
         """What `status` says of the tokens: of the API's, and of the old one."""
         with create_context(settings, process="tests") as context:
-            listen(context, timedelta(0))
+            monitor_traffic(context, timedelta(0))
             with context.engine.connect() as connection:
                 found = watched(connection, settings.tenants).tokens
         return {"api" if token.is_api_token else "old": token for token in found}
@@ -101,7 +101,7 @@ def test_old_and_new_verify_until_the_old_one_is_unused_for_a_day(
             assert found["api"].last_used_at is None
             assert not found["old"].may_be_removed
             # 4: the subscription is made anew.
-            deployment.subscribe(settings, NEW, anew=True)
+            deployment.subscribe(settings, NEW, replace_existing=True)
             assert [one.token for one in watch.simulator.subscriptions.by_id.values()] == [NEW]
             deployment.hear()
             assert not deployment.tokens(settings)["old"].may_be_removed

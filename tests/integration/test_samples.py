@@ -202,8 +202,8 @@ EXPECTED: dict[str, list[tuple[str, dict[str, Any], dict[str, Any]]]] = {
                 "tariff_group_id": 12,
             },
         ),
-        ("refresh_request", {"entity": "charge_point", "entity_id": 418}, {"reason": "changed"}),
-        ("refresh_request", {"entity": "evse", "entity_id": 902}, {"reason": "changed"}),
+        ("refresh_request", {"kind": "charge_point", "entity_id": 418}, {"reason": "changed"}),
+        ("refresh_request", {"kind": "evse", "entity_id": 902}, {"reason": "changed"}),
     ],
     "LocationChangedNotification": [
         (
@@ -222,15 +222,15 @@ EXPECTED: dict[str, list[tuple[str, dict[str, Any], dict[str, Any]]]] = {
         )
     ],
     "chargePoint.changed": [
-        ("refresh_request", {"entity": "charge_point", "entity_id": 418}, {"reason": "changed"}),
+        ("refresh_request", {"kind": "charge_point", "entity_id": 418}, {"reason": "changed"}),
     ],
-    "evse.changed": [("refresh_request", {"entity": "evse", "entity_id": 902}, {"reason": "changed"})],
+    "evse.changed": [("refresh_request", {"kind": "evse", "entity_id": 902}, {"reason": "changed"})],
 }
 
 
 def marks(*entities: tuple[str, int, str]) -> list[tuple[str, dict[str, Any], dict[str, Any]]]:
     return [
-        ("refresh_request", {"entity": entity, "entity_id": entity_id}, {"reason": reason})
+        ("refresh_request", {"kind": entity, "entity_id": entity_id}, {"reason": reason})
         for entity, entity_id, reason in entities
     ]
 
@@ -247,7 +247,7 @@ EXPECTED |= {
     "cdr.received": [
         (
             "refresh_request",
-            {"entity": "cdr", "entity_id": 0},
+            {"kind": "cdr", "entity_id": 0},
             {"reference": "8f0e5a0e-6d3c-4f9d-9d8f-1f8f0a2b7711", "reason": "changed"},
         )
     ],
@@ -365,7 +365,7 @@ def test_a_session_told_by_all_its_notifications_is_one_row(service: Service) ->
     (row,) = service.query("SELECT * FROM charging.session")
     assert (row["status"], row["energy_wh"], row["payment_status"]) == ("finished", 23_410, "paid")
     assert (row["meter_start_wh"], row["meter_stop_wh"]) == (1_199_320, 1_222_730)
-    assert row["state_contested"] is False
+    assert row["state_conflicting"] is False
 
 
 def test_a_notice_that_is_told_twice_is_one_row(service: Service) -> None:

@@ -24,7 +24,7 @@ from starlette.responses import JSONResponse, Response
 from typer.core import TyperGroup
 from typer.testing import CliRunner
 
-from ampeco.blanking import BLANK
+from ampeco.body_redaction import REDACTED
 from ampeco.signature import sign
 from receiver.cli import app
 from storage.database_url import conninfo
@@ -35,7 +35,7 @@ from tests.support.processes import Processes, processes
 from tests.support.service import OTHER_TOKEN, TOKEN, Service, eventually, free_port, running, write_tenants
 from workers.replay import replay
 
-OPERATOR_TOKEN = "operators-passphrase-9c1d"
+ADMIN_TOKEN = "operators-passphrase-9c1d"
 DATABASE_PASSWORD = "database-passphrase-b7e2"
 
 #: What the payloads carry.
@@ -149,7 +149,7 @@ def test_a_full_run_writes_no_secret_anywhere(login: str, redis_url: str, tmp_pa
         write_tenants(tmp_path, api_url=api_url, signing_tokens=[OTHER_TOKEN])
         service.environment |= {
             "RECEIVER_LOG_LEVEL": "debug",
-            "RECEIVER_OPERATOR_TOKEN": OPERATOR_TOKEN,
+            "RECEIVER_ADMIN_TOKEN": ADMIN_TOKEN,
             "RECEIVER_WORK_METRICS_PORT": str(worker_port := free_port()),
         }
         # Given a receiver that took in secrets of every kind, and what it does not accept
@@ -165,8 +165,8 @@ def test_a_full_run_writes_no_secret_anywhere(login: str, redis_url: str, tmp_pa
         eventually(lambda: not _count(engine, "ingest.batch WHERE applied_at IS NULL"), seconds=60)
         eventually(lambda: _count(engine, "ingest.refresh_request WHERE last_error IS NOT NULL"), seconds=60)
         # When everything that was written is looked at
-        bearer = {"Authorization": f"Bearer {OPERATOR_TOKEN}"}
-        pages = [f"{service.operator_url}/{page}" for page in ("metrics", "readyz")]
+        bearer = {"Authorization": f"Bearer {ADMIN_TOKEN}"}
+        pages = [f"{service.admin_url}/{page}" for page in ("metrics", "readyz")]
         pages.append(f"http://127.0.0.1:{worker_port}/metrics")
         seen["pages"] = "".join(httpx.get(page, headers=bearer).text for page in pages)
         seen["rows"] = every_row(login)
@@ -176,14 +176,14 @@ def test_a_full_run_writes_no_secret_anywhere(login: str, redis_url: str, tmp_pa
         seen["status"] = run(service.environment, "status")
         nowhere = make_url(login).set(host="127.0.0.1", port=1, query={}).render_as_string(hide_password=False)
         seen["errors"] = run(service.environment | {"DATABASE_URL": nowhere}, "status")
-        seen["errors"] += run(service.environment | {"RECEIVER_OPERATOR_TOKEN_FILE": "/nowhere"}, "status")
+        seen["errors"] += run(service.environment | {"RECEIVER_ADMIN_TOKEN_FILE": "/nowhere"}, "status")
         seen["errors"] += run(service.environment, "subscriptions")
     seen["logs"] = service.log.read_text()
     # Then each place was written to, and none holds a secret
     assert all(seen.values())
     assert "notification failed" in seen["logs"]
     for place, content in seen.items():
-        for secret in (TOKEN, OTHER_TOKEN, OPERATOR_TOKEN, DATABASE_PASSWORD, *CARRIED, *signatures):
+        for secret in (TOKEN, OTHER_TOKEN, ADMIN_TOKEN, DATABASE_PASSWORD, *CARRIED, *signatures):
             for spelling in spellings(secret):
                 assert spelling not in content, f"{secret} is in the {place}"
 
@@ -193,7 +193,7 @@ def _count(engine: Engine, what: str) -> int:
         return int(connection.execute(text(f"SELECT count(*) FROM {what}")).scalar_one())
 
 
-def test_a_settled_body_has_its_secrets_blanked_and_the_digest_of_what_came(service: Service) -> None:
+def test_a_settled_body_has_its_secrets_redacted_and_the_digest_of_what_came(service: Service) -> None:
     sent = {str(json_id(service, body)): body for body in bodies()}
     service.apply()
     for found in service.query("SELECT notification_id, body, body_sha256 FROM ingest.notification"):
@@ -202,7 +202,7 @@ def test_a_settled_body_has_its_secrets_blanked_and_the_digest_of_what_came(serv
             assert found["body"] == body
         else:
             assert found["body_sha256"] == hashlib.sha256(body).digest()
-            assert BLANK in found["body"]
+            assert REDACTED in found["body"]
     states = [state for state, _ in service.states().values()]
     assert {"applied", "ignored", "failed"} <= set(states)
     assert service.count("ingest.notification WHERE body_sha256 IS NOT NULL") == 5
@@ -212,7 +212,7 @@ def json_id(service: Service, body: bytes) -> Any:
     return service.post(body).json()["id"]
 
 
-def test_a_replay_of_blanked_bodies_ends_as_before_and_keeps_the_first_digest(service: Service) -> None:
+def test_a_replay_of_redacted_bodies_ends_as_before_and_keeps_the_first_digest(service: Service) -> None:
     for body in bodies():
         service.post(body)
     service.apply()
@@ -231,7 +231,7 @@ def test_a_replay_of_blanked_bodies_ends_as_before_and_keeps_the_first_digest(se
     assert seen() == before
 
 
-def test_a_replay_blanks_what_an_older_release_left(service: Service) -> None:
+def test_a_replay_redacts_what_an_older_release_left(service: Service) -> None:
     for body in bodies():
         service.post(body)
     service.apply()
@@ -243,11 +243,11 @@ def test_a_replay_blanks_what_an_older_release_left(service: Service) -> None:
             {"body": bodies()[0]},
         )
     scope = Scope("demo", datetime.now(UTC) - timedelta(hours=1), datetime.now(UTC) + timedelta(minutes=1))
-    assert sum(bite.seen for bite in replay(service.engine, scope)) == len(bodies())
+    assert sum(chunk.seen for chunk in replay(service.engine, scope)) == len(bodies())
     assert not any(one in every_row(str(service.settings.database_url)) for one in CARRIED)
 
 
-def test_a_notification_that_is_tried_alone_is_blanked_as_well(service: Service) -> None:
+def test_a_notification_that_is_tried_alone_is_redacted_as_well(service: Service) -> None:
     for body in bodies():
         service.post(body)
     with service.engine.begin() as connection:

@@ -75,7 +75,7 @@ def test_a_receiver_answers_where_it_was_told_to_and_a_container_finds_it(
 
 @pytest.mark.parametrize("host", [pytest.param("::", marks=needs_ipv6), "127.0.0.1"])
 def test_a_worker_is_found_alive_where_its_figures_are(service: AbstractContextManager[Processes], host: str) -> None:
-    settings = {"RECEIVER_OPERATOR_HOST": host, "RECEIVER_WORK_METRICS_PORT": str(free_port())}
+    settings = {"RECEIVER_ADMIN_HOST": host, "RECEIVER_WORK_METRICS_PORT": str(free_port())}
     with service as running:
         worker = running.start("-m", "receiver", "work", "--queue", "apply", **settings)
         eventually(lambda: probe("work", **settings) == 0, seconds=60)
@@ -86,7 +86,7 @@ def test_a_worker_is_found_alive_where_its_figures_are(service: AbstractContextM
 def test_a_port_that_is_taken_is_named_in_one_sentence(service: AbstractContextManager[Processes]) -> None:
     with service as running, socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
-        refused = running.start("-m", "receiver", "serve", RECEIVER_PORT=port, RECEIVER_OPERATOR_PORT="0")
+        refused = running.start("-m", "receiver", "serve", RECEIVER_PORT=port, RECEIVER_ADMIN_PORT="0")
         assert refused.wait(60) == 2
         (said,) = [line for line in running.log.read_text().splitlines() if line.startswith("ampeco-receiver: ")]
         assert said.startswith(f"ampeco-receiver: RECEIVER_PORT: 127.0.0.1:{port} cannot be listened on")

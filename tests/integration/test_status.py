@@ -53,7 +53,7 @@ def test_what_came_a_moment_ago_is_shown_before_any_worker_looked(
         table = run(tmp_path, "status", **servers_of(service, tmp_path)).stdout
         assert "learning: 0 of" in table
         # And the figures agree
-        figures = service.operators.get("/metrics").text
+        figures = service.admin.get("/metrics").text
         assert 'ampeco_last_notification_age_seconds{tenant="demo"}' in figures
 
 
@@ -103,7 +103,7 @@ def test_every_process_is_listed_and_one_that_went_away_is_marked(service: Proce
     table = service.command("status").stdout
     assert "went away" in table
     assert str(worker.pid) in table
-    figures = httpx.get(f"{service.operator_url}/metrics", timeout=30).text
+    figures = httpx.get(f"{service.admin_url}/metrics", timeout=30).text
     assert 'ampeco_processes{name="work apply",state="lost"} 1.0' in figures
     # One that stops in order is none of them
     second = service.work()

@@ -14,15 +14,15 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from ampeco.client import Client
-from storage import walks
+from storage import sync_runs
 from tests.support.ampeco import shown
 from tests.support.facts import sample
 from tests.support.tenant import Tenant, tenant
 from tests.support.whole import Whole
-from workers.budget import HeldBackError
 from workers.pause import paused_for
+from workers.rate_limit import CallDeferredError
+from workers.reconcile import steps
 from workers.status_logs import read_status_logs
-from workers.walk import steps
 
 EVSE, EVSE_LOG, EVSE_LATEST = (
     "evses/v2.1/902",
@@ -66,9 +66,9 @@ def list_evses(whole: Whole, *statuses: str) -> None:
     whole.ampeco.resources |= {f"evses/v2.1/{one['id']}": one for one in listed}
 
 
-def walk(whole: Whole, kind: str = "evse") -> None:
+def sync_run(whole: Whole, kind: str = "evse") -> None:
     with whole.service.engine.begin() as connection:
-        begun = walks.begin(connection, "demo", kind, "reconcile", None)
+        begun = sync_runs.begin(connection, "demo", kind, "reconcile", None)
     assert begun is not None
     list(steps(whole.context, begun, reason="reconcile"))
 
@@ -106,10 +106,10 @@ def allow(whole: Whole, calls: int) -> None:
 
     def spend() -> None:
         if not left[0]:
-            raise HeldBackError(0.25, "6 calls a minute are used up")
+            raise CallDeferredError(0.25, "6 calls a minute are used up")
         left[0] -= 1
 
-    whole.context.make_client = lambda tenant, _gate: Client(tenant.url, tenant.api_token(), before_call=spend)
+    whole.context.make_client = lambda tenant, _rate_limiter: Client(tenant.url, tenant.api_token(), before_call=spend)
 
 
 def execute(whole: Whole | Tenant, statement: str) -> None:
@@ -120,11 +120,11 @@ def execute(whole: Whole | Tenant, statement: str) -> None:
 class TestFirstListed:
     """What a listing shows of an EVSE of which nothing is known."""
 
-    @pytest.fixture(params=["walk", "refresh"])
+    @pytest.fixture(params=["sync run", "refresh"])
     def read(self, request: pytest.FixtureRequest, whole: Whole) -> Callable[[], None]:
-        """Read a page of the listing, for a walk or for notifications."""
-        if request.param == "walk":
-            return lambda: walk(whole)
+        """Read a page of the listing, for a sync run or for notifications."""
+        if request.param == "sync run":
+            return lambda: sync_run(whole)
 
         def refresh() -> None:
             for evse_id in (902, 903, 904):
@@ -179,7 +179,7 @@ def test_a_charge_point_that_is_first_listed_with_an_error_has_all_of_it(whole: 
     ]
     latest = "charge-points/v2.0/418/latest-hardware-status-log"
     whole.ampeco.resources[latest] = entry(ago(30), **FAULT | {"status": "unavailable"})
-    walk(whole, "charge_point")
+    sync_run(whole, "charge_point")
     row = whole.row("charge_point")
     assert (row["hardware_status"], row["error_code"], row["vendor_error_code"]) == (
         "unavailable",
@@ -191,7 +191,7 @@ def test_a_charge_point_that_is_first_listed_with_an_error_has_all_of_it(whole: 
 def test_one_look_brings_back_all_that_was_lost_since_the_last(whole: Whole) -> None:
     # Given an EVSE that was looked at, and a visit of which two of four statuses are lost
     list_evses(whole, "available")
-    walk(whole)
+    sync_run(whole)
     before = evse(whole)["hardware_at"]
     times = [before + timedelta(seconds=number) for number in range(1, 5)]
     visit = list(zip(times, ("preparing", "charging", "suspendedEV", "finishing"), strict=True))
@@ -203,7 +203,7 @@ def test_one_look_brings_back_all_that_was_lost_since_the_last(whole: Whole) -> 
     list_evses(whole, "available")
     latest = entry(times[3] + timedelta(seconds=1), "available")
     asked = keep_log(whole, *(entry(at, status) for at, status in visit), latest)
-    walk(whole)
+    sync_run(whole)
     # Then one call tells of it, and of those before what we knew last
     assert history(whole) == ["available", "preparing", "charging", "suspendedEV", "finishing", "available"]
     assert len(asked) == log_calls(whole) == 1
@@ -220,7 +220,7 @@ def test_what_nothing_shows_to_be_lost_is_looked_for_within_the_hour(whole: Whol
     keep_log(whole, *(entry(at, status) for at, status in visit))
     tell_status(whole, *visit[0])
     tell_status(whole, *visit[3])
-    walk(whole)
+    sync_run(whole)
     assert log_calls(whole) == 0
     # When its log is looked into
     assert read_status_logs(whole.context) == 1
@@ -242,7 +242,7 @@ def test_statuses_beyond_the_calls_of_a_page_are_taken_as_shown_and_looked_for_l
     # Given EVSEs of which each changed without a word, and a listing of them all
     known, now_shown = ["available"] * 6, ["charging", "faulted", "preparing", "charging", "faulted", "finishing"]
     list_evses(whole, *known)
-    walk(whole)
+    sync_run(whole)
     before = evse(whole)["hardware_at"]
     for number, status in enumerate(now_shown):
         at = before + timedelta(seconds=1)
@@ -251,11 +251,11 @@ def test_statuses_beyond_the_calls_of_a_page_are_taken_as_shown_and_looked_for_l
     # When there are calls for the page and for two of their logs
     allow(whole, 3)
     list_evses(whole, *now_shown)
-    walk(whole)
-    # Then the page is written, every status stands, and the walk came to its end
+    sync_run(whole)
+    # Then the page is written, every status stands, and the sync run came to its end
     rows = whole.service.query("SELECT * FROM charging.evse ORDER BY evse_id")
     assert [row["hardware_status"] for row in rows] == now_shown
-    assert whole.service.count("ingest.walk WHERE finished_at IS NULL") == 0
+    assert whole.service.count("ingest.sync_run WHERE finished_at IS NULL") == 0
     assert [row["hardware_log_at"] >= row["hardware_at"] for row in rows] == [True, True, *[False] * 4]
     # And what was not looked for is, once there are calls
     allow(whole, 3)
@@ -272,11 +272,11 @@ def test_statuses_beyond_the_calls_of_a_page_are_taken_as_shown_and_looked_for_l
 
 def test_a_refusal_in_the_midst_of_a_page_loses_no_page_and_pauses_the_tenant(whole: Whole) -> None:
     list_evses(whole, "available", "available")
-    walk(whole)
+    sync_run(whole)
     list_evses(whole, "charging", "charging")
     whole.ampeco.answers[EVSE_LOG] = lambda _: JSONResponse({"message": "no"}, 429, headers={"Retry-After": "7"})
-    with pytest.raises(HeldBackError):
-        walk(whole)
+    with pytest.raises(CallDeferredError):
+        sync_run(whole)
     assert {evse(whole, one)["hardware_status"] for one in (902, 903)} == {"charging"}
     assert paused_for(whole.context.redis, "demo") > 5
     assert read_status_logs(whole.context) == 0
@@ -289,12 +289,12 @@ def test_a_refusal_in_the_midst_of_a_page_loses_no_page_and_pauses_the_tenant(wh
 )
 def test_one_log_that_fails_holds_up_no_other_status(whole: Whole, answer: Response) -> None:
     list_evses(whole, "available", "available")
-    walk(whole)
+    sync_run(whole)
     at = evse(whole)["hardware_at"] + timedelta(seconds=1)
     keep_log(whole, entry(at, "preparing"), entry(at + timedelta(seconds=1), "charging"), evse_id=903)
     list_evses(whole, "charging", "charging")
     whole.ampeco.answers[EVSE_LOG] = lambda _: answer
-    walk(whole)
+    sync_run(whole)
     assert {evse(whole, one)["hardware_status"] for one in (902, 903)} == {"charging"}
     assert history(whole, 903, "status_log") == ["preparing", "charging"]
     # And it is tried once more, not for ever
@@ -309,28 +309,28 @@ def test_a_tenant_without_logs_is_asked_once_and_nothing_is_covered(whole: Whole
     del whole.ampeco.resources[EVSE_LATEST]
     whole.ampeco.answers[EVSE_LOG] = lambda _: JSONResponse({"message": "This action is unauthorized."}, 403)
     list_evses(whole, "available")
-    walk(whole)
+    sync_run(whole)
     list_evses(whole, "charging")
-    walk(whole)
+    sync_run(whole)
     row = evse(whole)
     assert (row["hardware_status"], row["error_code"]) == ("charging", None)
     assert row["hardware_covered_from_at"] == row["hardware_log_at"]
     calls = log_calls(whole)
-    walk(whole)
+    sync_run(whole)
     assert read_status_logs(whole.context) == 0
     assert log_calls(whole) == calls
 
 
 def test_where_ampeco_tells_when_a_status_changed_the_log_is_read_once_for_each_change(whole: Whole) -> None:
     # Given a release of AMPECO that tells the time, a little later than the charge point did
-    told_at, changed_at = ago(20), ago(10)
-    tell_status(whole, told_at, "available")
+    fact_at, changed_at = ago(20), ago(10)
+    tell_status(whole, fact_at, "available")
     list_evses(whole, "available")
     whole.ampeco.everything["evses/v2.1"][0]["lastHardwareStatusUpdateAt"] = changed_at.isoformat()
-    keep_log(whole, entry(told_at, "available"), entry(ago(15), **FAULT), entry(changed_at, "available"))
-    # When it is walked again and again
+    keep_log(whole, entry(fact_at, "available"), entry(ago(15), **FAULT), entry(changed_at, "available"))
+    # When it is synced again and again
     for _ in range(3):
-        walk(whole)
+        sync_run(whole)
     # Then the status that came and went unseen is in the history, for one call
     assert history(whole) == ["available", "faulted", "available"]
     assert log_calls(whole) == 1
@@ -344,7 +344,7 @@ def test_a_fault_that_a_notification_told_keeps_its_error_where_only_its_time_di
     del whole.ampeco.resources[EVSE_LATEST]
     list_evses(whole, "faulted")
     whole.ampeco.everything["evses/v2.1"][0]["lastHardwareStatusUpdateAt"] = ago(19).isoformat()
-    walk(whole)
+    sync_run(whole)
     row = evse(whole)
     assert (row["hardware_status"], row["error_code"], row["vendor_error_code"]) == (
         "faulted",
@@ -354,7 +354,7 @@ def test_a_fault_that_a_notification_told_keeps_its_error_where_only_its_time_di
 
 
 def test_a_long_log_covers_what_was_read_of_it(whole: Whole, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("workers.statuses.MOST_LOG_ENTRIES", 3)
+    monkeypatch.setattr("workers.statuses.MAX_LOG_ENTRIES", 3)
     times = [ago(30 - number) for number in range(5)]
     tell_status(whole, ago(40), "available")
     keep_log(whole, *(entry(at, "charging" if number % 2 else "preparing") for number, at in enumerate(times)))
@@ -376,7 +376,7 @@ def living(database_url: str, redis_url: str, tmp_path: Path) -> Iterator[Tenant
 
 def test_every_lost_status_of_a_living_tenant_comes_back(living: Tenant) -> None:
     # Given a tenant that is known whole, and hours of which a fifth of the notifications is lost
-    living.walk(whole=True)
+    living.sync_run(full=True)
     living.settle()
     began_at, chance = living.now, Random(3)
     for _ in range(4):
@@ -384,7 +384,7 @@ def test_every_lost_status_of_a_living_tenant_comes_back(living: Tenant) -> None
         living.lose(0.2, chance)
         living.deliver(1.0, chance, in_order=True)
         living.service.apply()
-        living.walk(whole=False)
+        living.sync_run(full=False)
     # When the logs of all that changed are looked into, as an hour later
     execute(living, "UPDATE charging.evse SET hardware_log_at = hardware_covered_from_at")
     while read_status_logs(living.context):

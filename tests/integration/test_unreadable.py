@@ -9,15 +9,15 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, Engine
 
-from storage import walks
+from storage import sync_runs
 from tests.integration.test_command_line import run
 from tests.support.facts import apply, row, rows, sample, wanted
 from tests.support.log import accept, query
 from tests.support.service import write_tenants
 from tests.support.whole import Whole
 from workers.apply import apply_open_batches
+from workers.reconcile import steps
 from workers.statuses import FIRST_LOOK
-from workers.walk import steps
 
 ZERO_DATE = "-0001-11-30T00:00:00Z"
 JUNK = [ZERO_DATE, "", "+02", {}, [[]], 10**30, True]
@@ -42,7 +42,7 @@ def test_a_session_is_stored_without_the_value_that_cannot_be_read(engine: Engin
     # And the value is null, kept as it came, and counted
     assert session["payment_status_updated_at"] is None
     assert session["raw"]["paymentStatusUpdatedAt"] == junk
-    (drift,) = query(engine, "SELECT what, model, name, times, shape FROM ingest.drift")
+    (drift,) = query(engine, "SELECT what, model, name, times, shape FROM ingest.unknown_field")
     assert (drift["what"], drift["model"], drift["name"]) == ("value", "Session", "paymentStatusUpdatedAt")
     assert drift["times"] == 1
 
@@ -136,10 +136,10 @@ class TestReads:
             session | {"id": 3},
         ]
         with whole.service.engine.begin() as connection:
-            walk = walks.begin(connection, "demo", "session", "backfill", None)
-        assert walk is not None
-        # When it is walked
-        list(steps(whole.context, walk, reason="backfill"))
+            sync_run = sync_runs.begin(connection, "demo", "session", "backfill", None)
+        assert sync_run is not None
+        # When it is synced
+        list(steps(whole.context, sync_run, reason="backfill"))
         # Then all are stored but the one that nothing orders, which is counted
         stored = whole.service.query("SELECT session_id, status, stopped_at FROM charging.session ORDER BY 1")
         assert [(one["session_id"], one["status"]) for one in stored] == [
@@ -147,8 +147,8 @@ class TestReads:
             (3, session["status"]),
         ]
         assert stored[0]["stopped_at"] is None
-        assert walk.found.unreadable == 1
-        drift = whole.service.query("SELECT name FROM ingest.drift WHERE what = 'value' ORDER BY 1")
+        assert sync_run.stats.unreadable == 1
+        drift = whole.service.query("SELECT name FROM ingest.unknown_field WHERE what = 'value' ORDER BY 1")
         assert [one["name"] for one in drift] == ["chargingPeriods", "stoppedAt"]
 
     @pytest.mark.parametrize("broken", [{}, [{"energy": 5}, {"id": 2}], "none"])
@@ -199,7 +199,7 @@ class TestReads:
         # Then the rest of the log counts
         assert whole.row("evse")["hardware_status"] == "charging"
         assert whole.row("evse")["hardware_at"].isoformat() == "2026-03-04T09:30:00+00:00"
-        assert whole.service.query("SELECT * FROM ingest.refresh_request WHERE entity = 'evse'") == []
+        assert whole.service.query("SELECT * FROM ingest.refresh_request WHERE kind = 'evse'") == []
 
     def test_a_charge_point_without_a_time_counts_from_its_read(self, whole: Whole) -> None:
         whole.ampeco.resources["charge-points/v2.0/418"] |= {"lastUpdatedAt": ZERO_DATE, "name": "Quay"}

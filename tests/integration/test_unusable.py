@@ -11,13 +11,13 @@ import pytest
 from sqlalchemy import Connection, Engine
 
 from ampeco.catalogue import CATALOGUE
-from ampeco.kinds import KINDS, MARKS
+from ampeco.kinds import KINDS, READ_RULES
 from storage import facts
 from storage.batches import Logged, Outcome
 from tests.support.facts import sample, wanted
 from tests.support.hostile import NAMES
 from tests.support.log import accept, query
-from workers.apply import apply_open_batches, settle, write
+from workers.apply import apply_open_batches, parse_all, write
 
 NOW = datetime(2026, 3, 4, 8, tzinfo=UTC)
 HANDLED = [known.name for known in CATALOGUE if known.handler is not None]
@@ -103,7 +103,7 @@ def spoiled(body: dict[str, Any], kept: set[tuple[str, ...]], junk: Any, at: tup
 def settled(connection: Connection, body: Any) -> list[Outcome]:
     """Apply one notification; returns why it was set aside, where it was."""
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
-    found = settle([Logged(uuid4(), uuid4(), NOW, raw)])
+    found = parse_all([Logged(uuid4(), uuid4(), NOW, raw)])
     outcomes, found.outcomes = found.outcomes, []  # their batches do not exist
     write(connection, "t", found)
     return outcomes
@@ -115,7 +115,7 @@ def asked(connection: Connection) -> set[tuple[str, Any]]:
 
 
 def query_references(connection: Connection) -> dict[tuple[str, int], str]:
-    rows = connection.exec_driver_sql("SELECT entity, entity_id, reference FROM ingest.refresh_request")
+    rows = connection.exec_driver_sql("SELECT kind, entity_id, reference FROM ingest.refresh_request")
     return {(entity, entity_id): reference for entity, entity_id, reference in rows}
 
 
@@ -123,7 +123,7 @@ def test_every_notification_of_the_catalogue_is_tried() -> None:
     named = {name for places in NAMED.values() for name in places}
     assert set(NAMED) == set(KINDS)
     assert named | NAMELESS == set(HANDLED)
-    assert named == set(MARKS)
+    assert named == set(READ_RULES)
 
 
 @pytest.mark.parametrize("junk", [None, {}, "", "-0001-11-30T00:00:00Z", True, 1e30], ids=repr)
@@ -227,7 +227,9 @@ def test_a_body_without_readable_ids_asks_for_nothing(connection: Connection, bo
 
 def test_one_that_postgres_refuses_asks_for_its_read(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     def spoil(found: Any, payload: Any, *_: Any) -> None:
-        found.facts.append(facts.notified("evse", payload.evse_id, "hardware", NOW, {"hardware_status": "\0"}))
+        found.facts.append(
+            facts.fact_from_notification("evse", payload.evse_id, "hardware", NOW, {"hardware_status": "\0"})
+        )
 
     monkeypatch.setattr(facts, "_hardware_status", spoil)
     accept(engine, sample("HardwareStatusNotification.evse"), sample("BootNotification"))
@@ -235,6 +237,6 @@ def test_one_that_postgres_refuses_asks_for_its_read(engine: Engine, monkeypatch
     assert query(engine, "SELECT state, reason FROM ingest.outcome") == [
         {"state": "failed", "reason": "refused by Postgres"}
     ]
-    assert {"entity": "evse", "entity_id": 902, "reason": "changed"} in query(
-        engine, "SELECT entity, entity_id, reason FROM ingest.refresh_request"
+    assert {"kind": "evse", "entity_id": 902, "reason": "changed"} in query(
+        engine, "SELECT kind, entity_id, reason FROM ingest.refresh_request"
     )

@@ -1,4 +1,4 @@
-"""Who may take up a walk, and when: leases that are renewed, walks that are put off, pauses, wake-ups."""
+"""Who may take up a sync run, and when: leases that are renewed, sync runs that are put off, pauses, wake-ups."""
 
 from __future__ import annotations
 
@@ -13,35 +13,35 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 import migrations
-from storage import backfills, walks
+from storage import backfills, sync_runs
 from storage.database import create_database_engine
-from storage.walks import Found, Walk
+from storage.sync_runs import SyncRun, SyncRunStats
 from tests.support.service import eventually
 from tests.support.whole import Whole
 from workers import leases
 from workers.broker import create_broker
-from workers.sweep import WALK_AWAKE_MS, awake_for_walks, wake_walks
-from workers.walk import steps, walk_due
-from workers.walk_schedule import due_walks
+from workers.reconcile import run_due, steps
+from workers.sweep import SYNC_RUN_AWAKE_MS, awake_for_sync_runs, wake_sync_runs
+from workers.sync_schedule import due_sync_runs
 
 INTERVAL = timedelta(minutes=15)
 USERS = "users/v1.0"
 SOME_TIME = datetime.fromisoformat("2026-03-04T00:00:00Z")
 
 
-def take(whole: Whole, kind: str = "user", **options: Any) -> Walk | None:
+def take(whole: Whole, kind: str = "user", **options: Any) -> SyncRun | None:
     with whole.service.engine.begin() as connection:
-        return walks.begin(connection, "demo", kind, "backfill", None, **options)
+        return sync_runs.begin(connection, "demo", kind, "backfill", None, **options)
 
 
-def must_take(whole: Whole, **options: Any) -> Walk:
-    walk = take(whole, **options)
-    assert walk is not None
-    return walk
+def must_take(whole: Whole, **options: Any) -> SyncRun:
+    sync_run = take(whole, **options)
+    assert sync_run is not None
+    return sync_run
 
 
 def is_due(whole: Whole, kind: str = "user") -> bool:
-    return any((one.tenant, one.kind) == ("demo", kind) for one in due_walks(whole.context, INTERVAL))
+    return any((one.tenant, one.kind) == ("demo", kind) for one in due_sync_runs(whole.context, INTERVAL))
 
 
 def empty_page(_request: Request) -> Response:
@@ -73,75 +73,75 @@ def test_a_lease_is_short_and_renewed_while_a_page_takes_long(whole: Whole, monk
         return empty_page(request)
 
     whole.ampeco.answers[USERS] = slowly
-    walk = must_take(whole)
-    (first,) = whole.service.query("SELECT lease_expires_at, lease_expires_at - now() AS left FROM ingest.walk")
+    sync_run = must_take(whole)
+    (first,) = whole.service.query("SELECT lease_expires_at, lease_expires_at - now() AS left FROM ingest.sync_run")
     assert first["left"] <= timedelta(seconds=15)
     with ThreadPoolExecutor(1) as pool:
-        walking = pool.submit(lambda: list(steps(whole.context, walk, reason="backfill")))
+        syncing = pool.submit(lambda: list(steps(whole.context, sync_run, reason="backfill")))
         assert asked.wait(30)
         # While it is read, the lease is renewed
-        renewed = "ingest.walk WHERE lease_expires_at > :first"
+        renewed = "ingest.sync_run WHERE lease_expires_at > :first"
         eventually(lambda: whole.service.query(f"SELECT 1 FROM {renewed}", first=first["lease_expires_at"]))
         assert take(whole) is None
         may_answer.set()
-        walking.result(30)
+        syncing.result(30)
     # And once it is finished, no lease is left, and none comes back
-    (row,) = whole.service.query("SELECT finished_at, lease_expires_at FROM ingest.walk")
+    (row,) = whole.service.query("SELECT finished_at, lease_expires_at FROM ingest.sync_run")
     assert row["finished_at"] is not None
     assert row["lease_expires_at"] is None
     with whole.service.engine.begin() as connection:
-        walks.renew(connection, walk)
-    assert whole.service.count("ingest.walk WHERE lease_expires_at IS NOT NULL") == 0
+        sync_runs.renew(connection, sync_run)
+    assert whole.service.count("ingest.sync_run WHERE lease_expires_at IS NOT NULL") == 0
 
 
-def test_a_walk_that_was_put_off_is_not_held(whole: Whole) -> None:
-    # Given a walk that is put off for an hour
-    walk = must_take(whole)
+def test_a_sync_run_that_was_put_off_is_not_held(whole: Whole) -> None:
+    # Given a sync run that is put off for an hour
+    sync_run = must_take(whole)
     with whole.service.engine.begin() as connection:
-        walks.leave(connection, walk, delay=timedelta(hours=1), error="refused")
-    assert whole.service.count("ingest.walk WHERE lease_expires_at IS NOT NULL") == 0
+        sync_runs.leave(connection, sync_run, delay=timedelta(hours=1), error="refused")
+    assert whole.service.count("ingest.sync_run WHERE lease_expires_at IS NOT NULL") == 0
     # Then it is not due, and workers leave it alone
     assert not is_due(whole)
     assert take(whole) is None
     # And a person who asks for it gets it at once, and nothing is left of the delay
     again = must_take(whole, at_once=True)
-    assert again.walk_id == walk.walk_id
-    assert whole.service.query("SELECT retry_at, last_error FROM ingest.walk") == [
+    assert again.sync_run_id == sync_run.sync_run_id
+    assert whole.service.query("SELECT retry_at, last_error FROM ingest.sync_run") == [
         {"retry_at": None, "last_error": None}
     ]
     # And what another process has in hand, not even a person gets
     assert take(whole, at_once=True) is None
 
 
-def test_a_walk_that_was_put_off_is_due_when_its_time_comes(whole: Whole) -> None:
-    walk = must_take(whole)
+def test_a_sync_run_that_was_put_off_is_due_when_its_time_comes(whole: Whole) -> None:
+    sync_run = must_take(whole)
     with whole.service.engine.begin() as connection:
-        walks.leave(connection, walk, delay=timedelta(0), error="refused")
+        sync_runs.leave(connection, sync_run, delay=timedelta(0), error="refused")
     assert is_due(whole)
-    assert must_take(whole).walk_id == walk.walk_id
+    assert must_take(whole).sync_run_id == sync_run.sync_run_id
 
 
-def test_a_walk_waits_for_a_short_pause_with_the_walk_in_hand(whole: Whole) -> None:
+def test_a_sync_run_waits_for_a_short_pause_with_the_sync_run_in_hand(whole: Whole) -> None:
     # Given a listing that is throttled for a second
     whole.ampeco.answers[USERS] = throttled(2, retry_after=1)
     must_take(whole)
     with whole.service.engine.begin() as connection:
-        connection.execute(text("UPDATE ingest.walk SET lease_expires_at = NULL"))
-    # When a worker walks what is due, then one share is enough for all of it
-    walk_due(whole.context, "demo", INTERVAL)
+        connection.execute(text("UPDATE ingest.sync_run SET lease_expires_at = NULL"))
+    # When a worker sync runs what is due, then one share is enough for all of it
+    run_due(whole.context, "demo", INTERVAL)
     assert whole.ampeco.calls[USERS] == 3
-    assert due_walks(whole.context, INTERVAL, ["demo"]) == []
-    assert whole.service.count("ingest.walk WHERE finished_at IS NULL AND retry_at IS NULL") == 0
-    assert whole.service.count("ingest.walk WHERE kind = 'user' AND finished_at IS NOT NULL") == 1
+    assert due_sync_runs(whole.context, INTERVAL, ["demo"]) == []
+    assert whole.service.count("ingest.sync_run WHERE finished_at IS NULL AND retry_at IS NULL") == 0
+    assert whole.service.count("ingest.sync_run WHERE kind = 'user' AND finished_at IS NOT NULL") == 1
 
 
-def test_a_walk_is_put_off_for_a_long_pause_and_for_no_longer(whole: Whole) -> None:
+def test_a_sync_run_is_put_off_for_a_long_pause_and_for_no_longer(whole: Whole) -> None:
     whole.ampeco.answers[USERS] = throttled(1, retry_after=100)
     must_take(whole)
     with whole.service.engine.begin() as connection:
-        connection.execute(text("UPDATE ingest.walk SET lease_expires_at = NULL"))
-    walk_due(whole.context, "demo", INTERVAL)
-    (row,) = whole.service.query("SELECT *, retry_at - now() AS left FROM ingest.walk WHERE kind = 'user'")
+        connection.execute(text("UPDATE ingest.sync_run SET lease_expires_at = NULL"))
+    run_due(whole.context, "demo", INTERVAL)
+    (row,) = whole.service.query("SELECT *, retry_at - now() AS left FROM ingest.sync_run WHERE kind = 'user'")
     assert (row["pages"], row["finished_at"], row["lease_expires_at"]) == (0, None, None)
     assert timedelta(seconds=30) < row["left"] <= timedelta(seconds=100)
     assert "429" in row["last_error"]
@@ -156,8 +156,8 @@ def test_a_command_waits_for_any_pause_in_place(whole: Whole) -> None:
         assert take(whole, at_once=True) is None  # it stays in hand
         whole.context.redis.flushdb()  # as if the pause were over
 
-    walk = must_take(whole)
-    assert [one.pages for one in steps(whole.context, walk, reason="backfill", wait=wait)] == [1]
+    sync_run = must_take(whole)
+    assert [one.pages for one in steps(whole.context, sync_run, reason="backfill", wait=wait)] == [1]
     assert waits == [100.0]
 
 
@@ -165,20 +165,20 @@ def test_a_tenant_is_woken_again_once_its_worker_is_done_or_dead(whole: Whole) -
     broker = create_broker(whole.context.redis)
 
     def wake() -> int:
-        return wake_walks(whole.context, broker, INTERVAL)
+        return wake_sync_runs(whole.context, broker, INTERVAL)
 
-    # Given two tenants with walks due, which are woken once
+    # Given two tenants with sync runs due, which are woken once
     assert wake() == 2
     assert wake() == 0
     # While a worker is at it, nobody is woken, nor for long after it was killed
-    with awake_for_walks(whole.context.redis, "demo"):
+    with awake_for_sync_runs(whole.context.redis, "demo"):
         assert wake() == 0
-        assert 0 < int(whole.context.redis.pttl("ampeco-receiver:walk-woken:demo")) <= WALK_AWAKE_MS
+        assert 0 < int(whole.context.redis.pttl("ampeco-receiver:sync-run-woken:demo")) <= SYNC_RUN_AWAKE_MS
     # And once it is done, what is still due is woken by the next sweep
     assert wake() == 1
 
 
-def test_the_walks_of_one_tenant_are_looked_up_for_that_tenant_alone(whole: Whole) -> None:
+def test_the_sync_runs_of_one_tenant_are_looked_up_for_that_tenant_alone(whole: Whole) -> None:
     looked_up: list[list[str]] = []
 
     def note(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_: object) -> None:
@@ -188,29 +188,29 @@ def test_the_walks_of_one_tenant_are_looked_up_for_that_tenant_alone(whole: Whol
     event.listen(whole.context.engine, "before_cursor_execute", note)
     for kind in ("location", "charge_point", "evse"):
         whole.ampeco.answers[f"{kind}s"] = empty_page
-    walk_due(whole.context, "demo", INTERVAL)
+    run_due(whole.context, "demo", INTERVAL)
     assert looked_up
     assert all(tenants == ["demo"] for tenants in looked_up)
-    assert due_walks(whole.context, INTERVAL, ["no longer configured"]) == []
+    assert due_sync_runs(whole.context, INTERVAL, ["no longer configured"]) == []
 
 
-def test_what_another_process_walked_since_is_not_walked_again(whole: Whole) -> None:
-    # Given a worker that comes to the users after another process has walked them
-    walked: list[str] = []
+def test_what_another_process_synced_since_is_not_synced_again(whole: Whole) -> None:
+    # Given a worker that comes to the users after another process has synced them
+    synced: list[str] = []
 
     def locations(request: Request) -> Response:
-        if not walked:
-            walked.append("user")
-            walk = must_take(whole)
+        if not synced:
+            synced.append("user")
+            sync_run = must_take(whole)
             with whole.service.engine.begin() as connection:
-                assert walks.move(connection, walk, Found(), began_at=datetime.now(UTC), following=None)
+                assert sync_runs.move(connection, sync_run, SyncRunStats(), began_at=datetime.now(UTC), following=None)
         return empty_page(request)
 
     whole.ampeco.answers["locations/v2.0"] = locations
     whole.ampeco.answers[USERS] = empty_page
-    walk_due(whole.context, "demo", INTERVAL)
-    assert walked
-    assert whole.service.count("ingest.walk WHERE kind = 'user'") == 1
+    run_due(whole.context, "demo", INTERVAL)
+    assert synced
+    assert whole.service.count("ingest.sync_run WHERE kind = 'user'") == 1
 
 
 class TestRequests:
@@ -229,10 +229,10 @@ class TestRequests:
     def test_it_is_the_same_after_a_kill_and_after_its_end(self, whole: Whole) -> None:
         whole.ampeco.answers[USERS] = empty_page
         first = self.request(whole)
-        walk = must_take(whole, requested_at=first)
+        sync_run = must_take(whole, requested_at=first)
         assert self.request(whole) == first
         assert not self.is_finished(whole, first)
-        list(steps(whole.context, walk, reason="backfill"))
+        list(steps(whole.context, sync_run, reason="backfill"))
         assert self.request(whole) == first
         assert self.is_finished(whole, first)
         # And another one where another extent, or everything again, is asked for
@@ -241,36 +241,36 @@ class TestRequests:
         assert again > first
         assert not self.is_finished(whole, again)
 
-    def test_a_walk_that_a_worker_began_counts_where_it_reads_the_same(self, whole: Whole) -> None:
-        walk = must_take(whole)
+    def test_a_sync_run_that_a_worker_began_counts_where_it_reads_the_same(self, whole: Whole) -> None:
+        sync_run = must_take(whole)
         with whole.service.engine.begin() as connection:
-            walks.leave(connection, walk)
+            sync_runs.leave(connection, sync_run)
         first = self.request(whole)
         assert must_take(whole, requested_at=first).requested_at == first
         # But it stays with the request that it came to first
         with whole.service.engine.begin() as connection:
-            walks.leave(connection, walk)
+            sync_runs.leave(connection, sync_run)
         assert must_take(whole, requested_at=self.request(whole, again=True)).requested_at == first
 
-    def test_a_walk_of_another_extent_does_not_count(self, whole: Whole) -> None:
+    def test_a_sync_run_of_another_extent_does_not_count(self, whole: Whole) -> None:
         with whole.service.engine.begin() as connection:
-            walk = walks.begin(connection, "demo", "user", "reconcile", None)
-            assert walk is not None
-            walks.leave(connection, walk)
+            sync_run = sync_runs.begin(connection, "demo", "user", "reconcile", None)
+            assert sync_run is not None
+            sync_runs.leave(connection, sync_run)
         taken = must_take(whole, requested_at=self.request(whole))
-        assert (taken.walk_id, taken.requested_at) == (walk.walk_id, None)
+        assert (taken.sync_run_id, taken.requested_at) == (sync_run.sync_run_id, None)
 
 
-def test_walks_of_an_older_release_that_were_put_off_stay_put_off(empty_database_url: str) -> None:
+def test_sync_runs_of_an_older_release_that_were_put_off_stay_put_off(empty_database_url: str) -> None:
     engine = create_database_engine(empty_database_url, application_name="tests", pool_size=1)
     migrations.upgrade(engine, "0009")
     rows = text(
-        "SELECT kind, lease_expires_at > now() AS held, retry_at > now() AS put_off FROM ingest.walk ORDER BY kind"
+        "SELECT kind, lease_expires_at > now() AS held, retry_at > now() AS put_off FROM ingest.sync_run ORDER BY kind"
     )
     with engine.begin() as connection:
         connection.execute(
             text("""
-                INSERT INTO ingest.walk (tenant, walk_id, kind, purpose, lease_expires_at, last_error)
+                INSERT INTO ingest.sync_run (tenant, sync_run_id, kind, purpose, lease_expires_at, last_error)
                 VALUES ('demo', gen_random_uuid(), 'evse', 'reconcile', now() + interval '5 minutes', NULL),
                        ('demo', gen_random_uuid(), 'user', 'reconcile', now() + interval '1 hour', '403')
             """)
@@ -280,6 +280,8 @@ def test_walks_of_an_older_release_that_were_put_off_stay_put_off(empty_database
         assert connection.execute(rows).all() == [("evse", True, None), ("user", None, True)]
     migrations.downgrade(engine, "0009")
     with engine.begin() as connection:
-        held = connection.execute(text("SELECT count(*) FROM ingest.walk WHERE lease_expires_at > now()")).scalar_one()
+        held = connection.execute(
+            text("SELECT count(*) FROM ingest.sync_run WHERE lease_expires_at > now()")
+        ).scalar_one()
     assert held == 2
     engine.dispose()

@@ -1,4 +1,4 @@
-"""Walks through AMPECO's listings: what was missed is found and healed, and a walk is never begun twice."""
+"""Sync runs through AMPECO's listings: what was missed is found and healed, and a sync run is never begun twice."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from random import Random
 import pytest
 from sqlalchemy import text
 
-from storage import walks
-from storage.truth import KindTruth, truth
+from storage import sync_runs
+from storage.completeness import KindCompleteness, completeness
+from storage.sync_runs import SyncRunStats
 from storage.usage import spent
-from storage.walks import Found
 from tests.support.tenant import Tenant, tenant
-from workers.budget import HeldBackError
-from workers.walk import steps, walk_due
-from workers.walk_schedule import due_walks
+from workers.rate_limit import CallDeferredError
+from workers.reconcile import run_due, steps
+from workers.sync_schedule import due_sync_runs
 
 CHANCE = Random(1)
 
@@ -29,9 +29,9 @@ def living(database_url: str, redis_url: str, tmp_path: Path) -> Iterator[Tenant
         yield made
 
 
-def report(living: Tenant) -> dict[str, KindTruth]:
+def report(living: Tenant) -> dict[str, KindCompleteness]:
     with living.service.engine.connect() as connection:
-        return {row.kind: row for row in truth(connection, ["demo"], timedelta(days=1))}
+        return {row.kind: row for row in completeness(connection, ["demo"], timedelta(days=1))}
 
 
 def calls(living: Tenant) -> int:
@@ -40,20 +40,20 @@ def calls(living: Tenant) -> int:
 
 def due(living: Tenant, interval: timedelta = timedelta(minutes=15)) -> dict[str, datetime | None]:
     """The kinds whose walk is due, with what they are asked for."""
-    found = due_walks(living.context, interval)
+    found = due_sync_runs(living.context, interval)
     return {one.kind: one.changed_since for one in found if one.tenant == "demo"}
 
 
 def test_what_nobody_told_is_found_healed_and_reported(living: Tenant) -> None:
     # Given a tenant that is known whole, and hours of which every notification is lost
-    living.walk(whole=True)
+    living.sync_run(full=True)
     living.settle()
     assert living.differences()[1] == []
     living.live(minutes=240)
     living.lose(1.0, CHANCE)
     assert living.differences()[1] != []
     # When what changed is reconciled
-    living.walk(whole=False)
+    living.sync_run(full=False)
     living.settle()
     # Then nothing differs, and the report says what was missed and how long
     assert living.differences()[1] == []
@@ -65,7 +65,7 @@ def test_what_nobody_told_is_found_healed_and_reported(living: Tenant) -> None:
     assert 1_800 < session.behind_seconds <= 4 * 3_600
     # And a second look finds nothing
     before = session.missing + session.stale
-    living.walk(whole=False)
+    living.sync_run(full=False)
     after = report(living)["session"]
     assert after.missing + after.stale == before
     assert after.compared > session.compared
@@ -73,22 +73,22 @@ def test_what_nobody_told_is_found_healed_and_reported(living: Tenant) -> None:
 
 def test_what_is_told_and_still_under_way_is_not_missed(living: Tenant) -> None:
     # Given a tenant that is known whole, and an hour whose notifications were accepted, and not applied yet
-    living.walk(whole=True)
+    living.sync_run(full=True)
     found = report(living)["session"]
     living.live(minutes=60)
     living.deliver(1.0, CHANCE, in_order=True)
     with living.service.engine.begin() as connection:  # as if they had come while the tenant's hour passed
         connection.execute(text("UPDATE ingest.batch SET first_received_at = '2026-03-04T08:00:00Z'"))
     # When what changed is reconciled, then it is healed, and nobody calls it missed
-    living.walk(whole=False)
+    living.sync_run(full=False)
     again = report(living)["session"]
-    assert again.walks > found.walks
+    assert again.sync_runs > found.sync_runs
     assert (again.missing, again.stale) == (found.missing, found.stale)
 
 
 def test_what_was_deleted_without_a_word_gets_its_tombstone(living: Tenant) -> None:
     # Given a tenant that is known whole, and EVSEs that were taken down, of which nothing was heard
-    living.walk(whole=True)
+    living.sync_run(full=True)
     gone = living.simulator.fleet.tenant.live_evses()[:3]
     for evse in gone:
         evse.is_deleted = True
@@ -103,26 +103,26 @@ def test_what_was_deleted_without_a_word_gets_its_tombstone(living: Tenant) -> N
     assert living.differences()[1] == []
 
 
-def test_a_walk_that_was_killed_goes_on_from_its_last_page(living: Tenant) -> None:
+def test_a_sync_run_that_was_killed_goes_on_from_its_last_page(living: Tenant) -> None:
     # Given a backfill of several pages that ended after the first one
     engine = living.service.engine
     with engine.begin() as connection:
-        walk = walks.begin(connection, "demo", "session", "backfill", None)
-    assert walk is not None
-    next(iter(steps(living.context, walk, reason="backfill")))
-    (row,) = living.service.query("SELECT * FROM ingest.walk")
+        sync_run = sync_runs.begin(connection, "demo", "session", "backfill", None)
+    assert sync_run is not None
+    next(iter(steps(living.context, sync_run, reason="backfill")))
+    (row,) = living.service.query("SELECT * FROM ingest.sync_run")
     assert (row["pages"], row["finished_at"], row["compared"]) == (1, None, 10)
     # When another process takes it up
     living.hasten()
     with engine.begin() as connection:
-        again = walks.begin(connection, "demo", "session", "reconcile", None)
+        again = sync_runs.begin(connection, "demo", "session", "reconcile", None)
     assert again is not None
-    assert again.walk_id == walk.walk_id
+    assert again.sync_run_id == sync_run.sync_run_id
     before = calls(living)
     for _ in steps(living.context, again, reason="backfill"):
         pass
     # Then it reads the other pages alone, and knows every session
-    (row,) = living.service.query("SELECT * FROM ingest.walk")
+    (row,) = living.service.query("SELECT * FROM ingest.sync_run")
     shown = len(list(living.client.sessions()))
     assert row["compared"] == shown > 10
     assert living.service.count("charging.session") == shown
@@ -130,67 +130,67 @@ def test_a_walk_that_was_killed_goes_on_from_its_last_page(living: Tenant) -> No
     assert calls(living) - before == row["pages"] - 1 + 1  # this test listed them, too
 
 
-def test_two_processes_never_walk_one_listing(living: Tenant) -> None:
+def test_two_processes_never_sync_run_one_listing(living: Tenant) -> None:
     engine = living.service.engine
     with engine.begin() as connection:
-        one = walks.begin(connection, "demo", "session", "reconcile", None)
+        one = sync_runs.begin(connection, "demo", "session", "reconcile", None)
     assert one is not None
     # While one has it in hand, it is nobody else's
     with engine.begin() as connection:
-        assert walks.begin(connection, "demo", "session", "reconcile", None) is None
+        assert sync_runs.begin(connection, "demo", "session", "reconcile", None) is None
     # Once its lease is over another goes on, and the first one finds out at its next page
     living.hasten()
     with engine.begin() as connection:
-        other = walks.begin(connection, "demo", "session", "reconcile", None)
+        other = sync_runs.begin(connection, "demo", "session", "reconcile", None)
     assert other is not None
     following = [("cursor", "x")]
     with engine.begin() as connection:
-        assert walks.move(connection, other, Found(compared=100), began_at=living.now, following=following)
+        assert sync_runs.move(connection, other, SyncRunStats(compared=100), began_at=living.now, following=following)
     with engine.begin() as connection:
-        assert not walks.move(connection, one, Found(compared=100), began_at=living.now, following=following)
-    (row,) = living.service.query("SELECT * FROM ingest.walk")
+        assert not sync_runs.move(connection, one, SyncRunStats(compared=100), began_at=living.now, following=following)
+    (row,) = living.service.query("SELECT * FROM ingest.sync_run")
     assert (row["pages"], row["compared"]) == (1, 100)
 
 
-def test_a_throttled_walk_is_no_success_and_goes_on_later(living: Tenant) -> None:
+def test_a_throttled_sync_run_is_no_success_and_goes_on_later(living: Tenant) -> None:
     with living.service.engine.begin() as connection:
-        walk = walks.begin(connection, "demo", "session", "backfill", None)
-    assert walk is not None
-    walking = steps(living.context, walk, reason="backfill")
-    next(walking)
+        sync_run = sync_runs.begin(connection, "demo", "session", "backfill", None)
+    assert sync_run is not None
+    syncing = steps(living.context, sync_run, reason="backfill")
+    next(syncing)
     living.set_faults(api_429=1.0)
-    with pytest.raises(HeldBackError):
-        next(walking)
-    (row,) = living.service.query("SELECT * FROM ingest.walk")
+    with pytest.raises(CallDeferredError):
+        next(syncing)
+    (row,) = living.service.query("SELECT * FROM ingest.sync_run")
     assert (row["pages"], row["finished_at"]) == (1, None)
     assert "429" in row["last_error"]
     assert living.service.query("SELECT * FROM ingest.sync_cursor") == []
     # And it is due again once the tenant's pause is over
     living.set_faults()
     living.hasten()
-    while walk_due(living.context, "demo", timedelta(hours=1)):
+    while run_due(living.context, "demo", timedelta(hours=1)):
         pass
-    assert living.service.query("SELECT * FROM ingest.walk WHERE kind = 'session' AND finished_at IS NULL") == []
+    assert living.service.query("SELECT * FROM ingest.sync_run WHERE kind = 'session' AND finished_at IS NULL") == []
     assert living.service.count("charging.session") == len(list(living.client.sessions()))
 
 
-def test_a_kind_that_may_not_be_read_holds_up_no_other_walk(living: Tenant) -> None:
+def test_a_kind_that_may_not_be_read_holds_up_no_other_sync_run(living: Tenant) -> None:
     living.set_faults(api_forbidden=["sessions"])
-    walk_due(living.context, "demo", timedelta(hours=1))
+    run_due(living.context, "demo", timedelta(hours=1))
     assert living.service.count("charging.session") == 0
     assert living.service.count("charging.evse") == len(living.simulator.fleet.tenant.live_evses()) > 0
-    assert living.service.query("SELECT kind FROM ingest.refusal") == [{"kind": "session"}]
+    assert living.service.query("SELECT kind FROM ingest.forbidden_kind") == [{"kind": "session"}]
     # And it is not asked for again at once
     assert "session" not in due(living, timedelta(seconds=1))
 
 
-def test_walks_are_due_by_the_clock_and_not_before(living: Tenant) -> None:
+def test_sync_runs_are_due_by_the_clock_and_not_before(living: Tenant) -> None:
     # Given a tenant that nobody has looked at, everything but what can only be read whole is due
     first = due(living)
     assert {"location", "charge_point", "evse", "session", "transaction"} <= first.keys()
     assert "cdr" not in first
     # And once that was done, nothing is until the interval is over
-    while walk_due(living.context, "demo", timedelta(minutes=15)):
+    while run_due(living.context, "demo", timedelta(minutes=15)):
         pass
     assert due(living) == {}
     with living.service.engine.begin() as connection:
@@ -202,7 +202,7 @@ def test_walks_are_due_by_the_clock_and_not_before(living: Tenant) -> None:
 
 def test_many_changes_cost_one_listing_and_the_calls_are_counted(living: Tenant) -> None:
     # Given a tenant that is known whole, and ten EVSEs that somebody edits
-    living.walk(whole=True)
+    living.sync_run(full=True)
     living.settle()
     for evse in living.simulator.fleet.tenant.live_evses():
         evse.label += " (new)"
@@ -210,7 +210,7 @@ def test_many_changes_cost_one_listing_and_the_calls_are_counted(living: Tenant)
     with living.service.engine.begin() as connection:
         connection.execute(
             text(
-                "INSERT INTO ingest.refresh_request (tenant, entity, entity_id, reason, generation, marked_at)"
+                "INSERT INTO ingest.refresh_request (tenant, kind, entity_id, reason, generation, requested_at)"
                 " SELECT tenant, 'evse', evse_id, 'changed', 3, '2026-03-04T08:00:00Z' FROM charging.evse "
             )
         )
@@ -230,11 +230,11 @@ def test_many_changes_cost_one_listing_and_the_calls_are_counted(living: Tenant)
 
 def test_statuses_missed_while_we_were_down_are_in_the_history(living: Tenant) -> None:
     # Given a tenant that is known whole, and hours in which nothing was heard
-    living.walk(whole=True)
+    living.sync_run(full=True)
     living.live(minutes=300)
     living.lose(1.0, CHANCE)
     # When it is reconciled
-    living.walk(whole=True)
+    living.sync_run(full=True)
     # Then each status that the log of a changed EVSE holds since then was observed, and says by whom
     changed = [evse for evse in living.simulator.fleet.tenant.live_evses() if len(evse.hardware) > 1]
     row = {one["evse_id"]: one["hardware_status"] for one in living.service.query("SELECT * FROM charging.evse")}

@@ -52,11 +52,11 @@ def test_a_tenants_sessions_and_evses_end_as_its_api_shows_them(
         service.apply()
         while service.count("ingest.refresh_request"):
             with service.engine.begin() as connection:
-                # Whatever waits has waited long: nobody walks here.
+                # Whatever waits has waited long: nobody sync runs here.
                 connection.execute(
                     text(
                         "UPDATE ingest.refresh_request SET due_at = now(), lease_expires_at = NULL,"
-                        " marked_at = now() - interval '1 hour'"
+                        " requested_at = now() - interval '1 hour'"
                     )
                 )
             refresh_tenant(context, "demo")

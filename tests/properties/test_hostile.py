@@ -14,7 +14,7 @@ from sqlalchemy import Connection, text
 from storage.batches import Logged
 from tests.support.facts import sample
 from tests.support.hostile import NAMES, VALUES, hostile_bodies, places, replaced
-from workers.apply import settle, write
+from workers.apply import parse_all, write
 
 NOW = datetime(2026, 3, 4, 8, tzinfo=UTC)
 
@@ -28,8 +28,8 @@ def logged(body: Any) -> Logged:
 
 
 def apply_together(connection: Connection, *bodies: Any) -> list[str]:
-    """Apply bodies in one bite that Postgres must take; returns the states of those that were set aside."""
-    settled = settle([logged(body) for body in bodies])
+    """Apply bodies in one chunk that Postgres must take; returns the states of those that were set aside."""
+    settled = parse_all([logged(body) for body in bodies])
     settled_outcomes = [outcome.state for outcome in settled.outcomes]
     settled.outcomes.clear()  # their batches do not exist
     with connection.begin_nested():
@@ -41,10 +41,10 @@ def apply_together(connection: Connection, *bodies: Any) -> list[str]:
 @settings(max_examples=300)
 @example(body={"notification": "SessionUpdateNotification"})
 def test_a_hostile_body_is_applied_or_fails_alone(connection: Connection, body: dict[str, Any]) -> None:
-    # Given a hostile body and a good one in one bite, when the bite is written, then Postgres takes it
-    set_aside = apply_together(connection, body, GOOD)
+    # Given a hostile body and a good one in one chunk, when the chunk is written, then Postgres takes it
+    not_applied = apply_together(connection, body, GOOD)
     # And the neighbour is applied
-    assert len(set_aside) <= 1
+    assert len(not_applied) <= 1
     stored = connection.execute(text("SELECT network_status FROM charging.charge_point WHERE tenant = 't'")).scalars()
     assert "available" in list(stored)
 

@@ -56,7 +56,7 @@ class Histories(RuleBasedStateMachine):
         self.chance = Random(seed)
         self.tenant.begin_anew(seed)
         if backfilled:
-            self.tenant.walk(whole=True)
+            self.tenant.sync_run(full=True)
 
     @rule(minutes=st.sampled_from((1, 10, 60, 240)))
     def live(self, minutes: int) -> None:
@@ -84,7 +84,7 @@ class Histories(RuleBasedStateMachine):
 
     @rule(pages=st.sampled_from((1, 2, None)))
     def reconcile(self, pages: int | None) -> None:
-        self.tenant.walk(whole=False, pages=pages)
+        self.tenant.sync_run(full=False, pages=pages)
 
     @rule()
     def kill_worker(self) -> None:
@@ -113,7 +113,7 @@ class Histories(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         global compared_in_all
-        self.tenant.live(1)  # a walk begins later than the one before it
+        self.tenant.live(1)  # a sync run begins later than the one before it
         self.tenant.settle()
         self.tenant.reconcile()
         compared, found = self.tenant.differences()

@@ -57,7 +57,7 @@ def committer_of(url: str) -> GroupCommitter:
 
 
 #: What differs from run to run.
-OWN = {*OWN_TIMES, "tenant", "told_version", "notified_at"}
+OWN = {*OWN_TIMES, "tenant", "fact_version", "notified_at"}
 
 
 def stored(engine: Engine, tenant: str) -> dict[str, list[str]]:

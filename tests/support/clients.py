@@ -31,11 +31,11 @@ def connections(url: str, count: int) -> Iterator[list[socket.socket]]:
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
-def send_until_refused(connection: socket.socket, part: bytes, most_bytes: int) -> int:
+def send_until_refused(connection: socket.socket, part: bytes, max_bytes: int) -> int:
     """Send the same again and again; returns how many bytes were taken before the other side closed."""
     sent = 0
     with contextlib.suppress(ConnectionError):
-        while sent < most_bytes:
+        while sent < max_bytes:
             sent += connection.send(part)
     return sent
 

@@ -13,11 +13,11 @@ from sqlalchemy import Connection, text
 
 from ampeco.client import Answer, Client
 from ampeco.kinds import KINDS
-from storage.facts import charge_point_facts, entity_facts, evse_facts, reader, session_facts
-from storage.findings import Findings
+from storage.changes import ChangeSet
+from storage.facts import charge_point_facts, entity_facts, evse_facts, read_fact_factory, session_facts
 from storage.mirrors import CHILDREN, MIRRORS
 
-#: What the stand-in tenant lists.
+#: What the simulator lists.
 SHOWN = (
     "location",
     "charge_point",
@@ -56,19 +56,19 @@ def differences(connection: Connection, tenant: str, client: Client) -> tuple[in
 
 def _children(connection: Connection, tenant: str, kind: str, parents: Collection[Answer[Any]]) -> list[str]:
     """What differs of the connectors of EVSEs, or the charging periods of sessions: those that are listed are there."""
-    child, said = CHILDREN[kind], Findings()
+    child, said = CHILDREN[kind], ChangeSet()
     mirror = MIRRORS[child]
     shown: dict[int, dict[str, Any]] = {}
     for answer in parents:
         if kind == "evse":
             parts = answer.resource.connectors
-            evse_facts(said, answer.resource, answer.raw, reader(answer.tenant_time))
+            evse_facts(said, answer.resource, answer.raw, read_fact_factory(answer.tenant_time))
         else:
             parts = answer.resource.charging_periods
-            session_facts(said, answer.resource, answer.raw, reader(answer.tenant_time))
+            session_facts(said, answer.resource, answer.raw, read_fact_factory(answer.tenant_time))
         shown |= {one.id: {mirror.parent_key: answer.resource.id} for one in parts}
     for fact in said.facts:
-        if (fact.entity, fact.group) == (child, "master"):
+        if (fact.kind, fact.group) == (child, "master"):
             shown[fact.entity_id] |= fact.values
     statement = text(f"SELECT * FROM charging.{child} WHERE tenant = :tenant AND deleted_at IS NULL")
     kept = {row[mirror.key]: row for row in connection.execute(statement, {"tenant": tenant}).mappings()}
@@ -83,8 +83,8 @@ def _children(connection: Connection, tenant: str, kind: str, parents: Collectio
 
 def _row(kind: str, row: Any, answer: Answer[Any]) -> list[str]:
     expected: dict[str, Any] = {name: getattr(answer.resource, name) for name in _STATUSES.get(kind, ())}
-    said = Findings()
-    tell = reader(answer.tenant_time)
+    said = ChangeSet()
+    tell = read_fact_factory(answer.tenant_time)
     match kind:
         case "session":
             session_facts(said, answer.resource, answer.raw, tell)
@@ -95,7 +95,7 @@ def _row(kind: str, row: Any, answer: Answer[Any]) -> list[str]:
         case _:
             entity_facts(said, kind, answer.resource, answer.raw, tell, at=answer.tenant_time)
     for fact in said.facts:
-        if (fact.entity, fact.entity_id) == (kind, answer.resource.id):
+        if (fact.kind, fact.entity_id) == (kind, answer.resource.id):
             expected |= fact.values
     # An EVSE's status is in its raw JSON, too, as it was when the rest last changed.
     moving = {"hardwareStatus", "networkStatus", "charging"} if kind in _STATUSES else set()

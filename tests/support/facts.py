@@ -11,8 +11,8 @@ from sqlalchemy import Connection, text
 
 from ampeco.payloads import parse
 from ampeco.redaction import clean
-from storage.facts import findings_of
-from storage.findings import Findings
+from storage.changes import ChangeSet
+from storage.facts import changes_from_notification
 from storage.write import write_changes
 
 SAMPLES = Path(__file__).parent.parent / "samples"
@@ -24,19 +24,19 @@ def sample(name: str) -> dict[str, Any]:
     return body
 
 
-def findings(*bodies: dict[str, Any], marked_by: UUID | None = None) -> Findings:
+def changes(*bodies: dict[str, Any], requested_by: UUID | None = None) -> ChangeSet:
     """What notifications say together."""
-    found = Findings()
+    found = ChangeSet()
     for body in bodies:
         cleaned = clean(body)
-        notification_id = marked_by or uuid4()
-        found.absorb(findings_of(parse(cleaned), cleaned, notification_id), notification_id)
+        notification_id = requested_by or uuid4()
+        found.absorb(changes_from_notification(parse(cleaned), cleaned, notification_id), notification_id)
     return found
 
 
-def apply(connection: Connection, *bodies: dict[str, Any], tenant: str = "t") -> Findings:
-    """Write what notifications say as one bite does."""
-    found = findings(*bodies)
+def apply(connection: Connection, *bodies: dict[str, Any], tenant: str = "t") -> ChangeSet:
+    """Write what notifications say as one chunk does."""
+    found = changes(*bodies)
     write_changes(connection, tenant, found)
     return found
 
@@ -60,7 +60,7 @@ def row(connection: Connection, table: str, *, tenant: str = "t") -> dict[str, A
 def wanted(connection: Connection, *, tenant: str = "t") -> dict[tuple[str, int], str]:
     """The reads that are asked for, with their reasons."""
     found = connection.execute(
-        text("SELECT entity, entity_id, reason FROM ingest.refresh_request WHERE tenant = :tenant"),
+        text("SELECT kind, entity_id, reason FROM ingest.refresh_request WHERE tenant = :tenant"),
         {"tenant": tenant},
     )
     return {(entity, entity_id): reason for entity, entity_id, reason in found}

@@ -9,7 +9,7 @@ from typing import Any
 import psycopg
 from sqlalchemy import Engine, text
 
-from storage.inbox import Entry, Group, commit_groups
+from storage.inbox import CommitGroup, Entry, commit_groups
 from storage.tables import metadata
 from tests.support.facts import OWN_TIMES
 from tests.support.service import url_of
@@ -22,7 +22,7 @@ def accept(engine: Engine, *bodies: dict[str, Any] | bytes, tenant: str = "t") -
 
     async def run() -> None:
         async with await psycopg.AsyncConnection.connect(url_of(engine), autocommit=True) as connection:
-            await commit_groups(connection, [Group(tenant, entries)])
+            await commit_groups(connection, [CommitGroup(tenant, entries)])
 
     asyncio.run(run())
     return entries

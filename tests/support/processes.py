@@ -27,7 +27,7 @@ class Processes:
     started: list[Process] = field(default_factory=list)
     urls: list[str] = field(default_factory=list)
     #: Of the receiver that was started last.
-    operator_url: str = ""
+    admin_url: str = ""
 
     @property
     def url(self) -> str:
@@ -48,9 +48,9 @@ class Processes:
         url = url or (self.urls[0] if self.urls else None) or f"http://127.0.0.1:{free_port()}"
         if url not in self.urls:
             self.urls.append(url)
-        operator_port = free_port()
-        self.operator_url = f"http://127.0.0.1:{operator_port}"
-        ports = {"RECEIVER_PORT": url.rpartition(":")[2], "RECEIVER_OPERATOR_PORT": str(operator_port)}
+        admin_port = free_port()
+        self.admin_url = f"http://127.0.0.1:{admin_port}"
+        ports = {"RECEIVER_PORT": url.rpartition(":")[2], "RECEIVER_ADMIN_PORT": str(admin_port)}
         process = self.start("-m", "receiver", "serve", *options, **ports)
         eventually(lambda: is_ready(url), seconds=60)
         return process

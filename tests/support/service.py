@@ -21,9 +21,9 @@ from starlette.types import ASGIApp
 
 from ampeco.signature import sign
 from ampeco.transport import tls_context
+from receiver.admin_app import create_admin_app
 from receiver.app import create_app
 from receiver.connections import GuardedProtocol
-from receiver.operators import create_operator_app
 from storage.database import create_database_engine
 from workers.apply import apply_open_batches
 from workers.settings import Settings
@@ -100,7 +100,7 @@ class Service:
     settings: Settings
     engine: Engine
     client: httpx.Client
-    operators: httpx.Client
+    admin: httpx.Client
 
     def post(
         self, body: bytes | dict[str, Any], *, tenant: str = "demo", token: str = TOKEN, **headers: str
@@ -142,10 +142,10 @@ def serving(database_url: str, redis_url: str, directory: Path, **changes: Any) 
     try:
         with (
             running(create_app(settings), http=GuardedProtocol) as url,
-            running(create_operator_app(settings)) as operators_url,
+            running(create_admin_app(settings)) as admin_url,
             httpx.Client(base_url=url, timeout=30, verify=tls_context()) as client,
-            httpx.Client(base_url=operators_url, timeout=30, verify=tls_context()) as operators,
+            httpx.Client(base_url=admin_url, timeout=30, verify=tls_context()) as admin,
         ):
-            yield Service(url, settings, engine, client, operators)
+            yield Service(url, settings, engine, client, admin)
     finally:
         engine.dispose()

@@ -1,4 +1,4 @@
-"""A stand-in tenant whose life, and whose notifications' fate, a test holds in its hands."""
+"""A simulated tenant whose life, and whose notifications' fate, a test holds in its hands."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from ampeco.client import Client
 from ampeco.signature import sign
 from simulator.app import Simulator
 from simulator.settings import Faults, TenantSettings
-from storage import batches, refresh_queue, walks
+from storage import batches, refresh_queue, sync_runs
 from storage.tables import metadata
 from tests.support.comparison import SHOWN, differences
 from tests.support.service import TOKEN, Service, running, serving
-from workers.budget import HeldBackError
 from workers.context import Context, create_context
 from workers.pause import recovered
+from workers.rate_limit import CallDeferredError
+from workers.reconcile import steps
 from workers.refresh import refresh_tenant
-from workers.walk import steps
-from workers.walk_schedule import listed, since
+from workers.sync_schedule import listed, since
 
 OTHER_TOKEN = "the-token-after-the-rotation"
 
@@ -121,7 +121,7 @@ class Tenant:
         assert answer.status_code == 202, answer.text
 
     def set_faults(self, **faults: Any) -> None:
-        self.simulator.mishaps.faults = Faults(**faults)
+        self.simulator.fault_injector.faults = Faults(**faults)
 
     def refuse_token(self, refused: bool) -> None:
         """Let the API refuse the token, as after a rotation that nobody told us of."""
@@ -135,23 +135,23 @@ class Tenant:
     def kill_worker(self) -> None:
         """Leave what a worker leaves that is killed with its hands full: leases, and nothing else."""
         with self.service.engine.begin() as connection:
-            batches.claim(connection, most_batches=3, most_notifications=50, most_bytes=1_000_000)
+            batches.claim(connection, max_batches=3, max_notifications=50, max_bytes=1_000_000)
         with self.service.engine.begin() as connection:
-            refresh_queue.claim(connection, "demo", most=10)
+            refresh_queue.claim(connection, "demo", limit=10)
         with self.service.engine.begin() as connection:
-            walks.begin(connection, "demo", "session", "reconcile", self.now - timedelta(hours=1))
+            sync_runs.begin(connection, "demo", "session", "reconcile", self.now - timedelta(hours=1))
 
-    def walk(self, *, whole: bool, pages: int | None = None) -> None:
+    def sync_run(self, *, full: bool, pages: int | None = None) -> None:
         """Reconcile every kind that the tenant lists; stop in the midst after so many pages."""
         self.hasten()
         for kind in (kind for kind in listed() if kind in SHOWN):
             with self.service.engine.begin() as connection:
-                cursor = walks.cursors(connection, ["demo"]).get(("demo", kind))
-                changed_since = None if whole else since(kind, cursor)
-                walk = walks.begin(connection, "demo", kind, "reconcile", changed_since)
-            assert walk is not None
-            with contextlib.suppress(HeldBackError):  # an API that is down, or refuses the token
-                for done, _ in enumerate(steps(self.context, walk, reason="reconcile"), start=1):
+                cursor = sync_runs.cursors(connection, ["demo"]).get(("demo", kind))
+                changed_since = None if full else since(kind, cursor)
+                sync_run = sync_runs.begin(connection, "demo", kind, "reconcile", changed_since)
+            assert sync_run is not None
+            with contextlib.suppress(CallDeferredError):  # an API that is down, or refuses the token
+                for done, _ in enumerate(steps(self.context, sync_run, reason="reconcile"), start=1):
                     if pages is not None and done >= pages:
                         return
 
@@ -169,13 +169,13 @@ class Tenant:
 
     def reconcile(self) -> None:
         """One whole reconcile, and the reads that it asks for."""
-        self.finish_walks()
-        self.walk(whole=True)
+        self.finish_sync_runs()
+        self.sync_run(full=True)
         self.settle()
 
-    def finish_walks(self) -> None:
-        """Take unfinished walks to their ends, as whoever comes next would."""
-        self.walk(whole=False)
+    def finish_sync_runs(self) -> None:
+        """Take unfinished sync runs to their ends, as whoever comes next would."""
+        self.sync_run(full=False)
 
     def differences(self) -> tuple[int, list[str]]:
         with self.service.engine.connect() as connection:
@@ -193,9 +193,9 @@ class Tenant:
         with self.service.engine.begin() as connection:
             connection.execute(text("UPDATE ingest.batch SET lease_expires_at = NULL WHERE applied_at IS NULL"))
             connection.execute(text("UPDATE ingest.refresh_request SET lease_expires_at = NULL, due_at = now()"))
-            free = "UPDATE ingest.walk SET lease_expires_at = NULL, retry_at = NULL WHERE finished_at IS NULL"
+            free = "UPDATE ingest.sync_run SET lease_expires_at = NULL, retry_at = NULL WHERE finished_at IS NULL"
             connection.execute(text(free))
-            connection.execute(text("DELETE FROM ingest.refusal"))
+            connection.execute(text("DELETE FROM ingest.forbidden_kind"))
         for key in self.context.redis.scan_iter("ampeco-receiver:*"):
             self.context.redis.delete(key)
         recovered(self.context.redis, "demo")
@@ -211,7 +211,9 @@ def tenant(database_url: str, redis_url: str, directory: Path, *, start: datetim
         create_context(service.settings, process="tests") as context,
     ):
         # Small pages, so that a small tenant has many.
-        context.make_client = lambda tenant, gate: Client(tenant.url, tenant.api_token(), per_page=10, before_call=gate)
+        context.make_client = lambda tenant, rate_limiter: Client(
+            tenant.url, tenant.api_token(), per_page=10, before_call=rate_limiter
+        )
         made = Tenant(stage, api_url, service, context)
         with made.client:
             yield made

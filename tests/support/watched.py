@@ -14,13 +14,13 @@ from sqlalchemy import text
 from starlette.types import Message, Receive, Scope, Send
 
 from ampeco.client import Client
-from receiver.subscribing import subscribe_and_claim
+from receiver.subscribing import subscribe_and_manage
 from simulator.app import Simulator
 from simulator.settings import TenantSettings
 from storage.subscriptions import locked
 from tests.support.service import TOKEN, Service, running, serving
 from workers.context import Context, create_context
-from workers.guardian import Guardian
+from workers.subscription_monitor import SubscriptionMonitor
 from workers.subscriptions import Result, callback_url
 
 PUBLIC_URL = "https://receiver.example.com"
@@ -32,7 +32,7 @@ AT_ONCE = timedelta(0)
 
 @dataclass
 class Api:
-    """The stand-in tenant's API, which a test can listen to and disturb.
+    """The simulator's API, which a test can listen to and disturb.
 
     Attributes:
         calls: method and path of each call, in order.
@@ -79,14 +79,14 @@ class Watch:
     def simulator(self) -> Simulator:
         return self.api.simulator
 
-    def subscribe(self, *, url: str = URL, anew: bool = False) -> Result:
+    def subscribe(self, *, url: str = URL, replace_existing: bool = False) -> Result:
         tenant = self.service.settings.tenants["demo"]
         with locked(self.service.engine, "demo") as lock:
             assert lock is not None
-            return subscribe_and_claim(lock, self.client, tenant, url, anew=anew)
+            return subscribe_and_manage(lock, self.client, tenant, url, replace_existing=replace_existing)
 
-    def guardian(self, public_url: str | None = PUBLIC_URL) -> Guardian:
-        return Guardian(self.context, public_url=public_url, interval=AT_ONCE)
+    def monitor(self, public_url: str | None = PUBLIC_URL) -> SubscriptionMonitor:
+        return SubscriptionMonitor(self.context, public_url=public_url, interval=AT_ONCE)
 
     def names(self) -> set[str]:
         return set(self.service.settings.tenants["demo"].notifications)
@@ -109,7 +109,7 @@ def watching(
     database_url: str, redis_url: str, directory: Path, *, speed: float = 60, settings: dict[str, Any] | None = None
 ) -> Iterator[Watch]:
     tenant = TenantSettings(start=datetime.now(UTC), charge_points=4, evses=8, locations=2, sessions_a_day=40)
-    api = Api(Simulator(tenant, token=TOKEN, speed=speed, most_tries=2, first_retry_seconds=0.05))
+    api = Api(Simulator(tenant, token=TOKEN, speed=speed, max_tries=2, first_retry_seconds=0.05))
     with (
         running(api) as api_url,
         serving(database_url, redis_url, directory, api_url=api_url, **(settings or {})) as service,

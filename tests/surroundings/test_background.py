@@ -18,15 +18,15 @@ import pytest
 from sqlalchemy import make_url, text
 
 import migrations
+from receiver.admin_app import _Pages
 from receiver.committer import GroupCommitter
-from receiver.operators import _Pages
 from storage.database import DatabaseEncodingError, create_database_engine
 from storage.database_url import conninfo
-from storage.inbox import Entry, Group
+from storage.inbox import CommitGroup, Entry
 from storage.partitions import make_partitions
 from tests.support.service import eventually, write_tenants
+from workers.admin_port import open_admin_listener
 from workers.background import supervised_task, supervised_thread, wait_while_alive
-from workers.operators import listen
 from workers.settings import Settings
 
 #: Letters that LATIN1 has no place for.
@@ -116,11 +116,11 @@ def test_a_work_process_whose_thread_ended_leaves_to_be_started_again(
     assert "a thread ended" in ended.stdout
 
 
-def test_the_operators_pages_come_back_when_their_server_ends(
+def test_the_admin_endpoints_come_back_when_their_server_ends(
     database_url: str, redis_url: str, tmp_path: Path
 ) -> None:
     settings = Settings(database_url=database_url, redis_url=redis_url, tenants_file=write_tenants(tmp_path))
-    listeners = listen(settings, 0, setting="RECEIVER_OPERATOR_PORT")
+    listeners = open_admin_listener(settings, 0, setting="RECEIVER_ADMIN_PORT")
     url = f"http://127.0.0.1:{listeners[0].getsockname()[1]}/healthz"
     pages, before = _Pages(settings, listeners), failures("operators")
     thread = supervised_thread("operators", pages.run)
@@ -156,7 +156,7 @@ def committer(url: str, on_commit: object = None) -> GroupCommitter:
 def test_the_committer_goes_on_after_a_failure_that_nobody_thought_of(database_url: str) -> None:
     told: list[int] = []
 
-    def tell(groups: Sequence[Group]) -> None:
+    def tell(groups: Sequence[CommitGroup]) -> None:
         told.append(len(groups))
         if len(told) == 1:
             raise RuntimeError("a defect")

@@ -75,7 +75,7 @@ def test_a_receiver_whose_clock_is_wrong_dates_by_postgres_and_names_the_clock(
                 post(service)
         eventually(lambda: "by which the service goes: set it right" in service.log.read_text())
         shown = json.loads(service.command("status", "--json").stdout)
-        metrics = httpx.get(f"{service.operator_url}/metrics").text
+        metrics = httpx.get(f"{service.admin_url}/metrics").text
         log = service.log.read_text()
     # Then all is dated by Postgres, nothing was refused, and the clock is named: in the log, in status and as a metric
     assert_dated_by_postgres(database_url)

@@ -45,7 +45,7 @@ def status_of(service: Service) -> int:
 
 
 def check(service: Service, name: str) -> dict[str, Any]:
-    found: dict[str, Any] = service.operators.get("/readyz").json()["checks"][name]
+    found: dict[str, Any] = service.admin.get("/readyz").json()["checks"][name]
     return found
 
 
@@ -56,7 +56,7 @@ def execute(engine: Engine, statement: str) -> None:
 
 def test_a_redis_that_is_down_is_shown_and_keeps_nothing_from_being_accepted(database_url: str, tmp_path: Path) -> None:
     with serving(database_url, "redis://127.0.0.1:1/0", tmp_path) as service:
-        shown = service.operators.get("/readyz")
+        shown = service.admin.get("/readyz")
         assert (shown.status_code, shown.json()["status"]) == (200, "ready")
         redis_check = shown.json()["checks"]["redis"]
         assert (redis_check["ok"], redis_check["required"]) == (False, False)

@@ -23,9 +23,9 @@ from tests.support.needs import needs
 from tests.support.servers import RedisServer, embedded_redis_executable, own_redis
 from tests.support.service import eventually, free_port
 from workers.broker import APPLY_QUEUE, apply_message, create_broker, create_redis
-from workers.budget import Gate, Usage
 from workers.errors import cause
 from workers.pause import pause
+from workers.rate_limit import RateLimiter, Usage
 from workers.reconnect import RefusedError
 
 TENANT = Tenant(name="t", base_url=HttpUrl("http://127.0.0.1"), token=SecretStr("x"), calls_per_minute=6_000)
@@ -95,22 +95,22 @@ def test_every_use_of_a_redis_that_refuses_says_why_and_works_again_at_once(
 ) -> None:
     with own_redis(executable=executable()) as server, create_redis(server.url) as client:
         broker = create_broker(client)
-        gate = Gate(client, Usage(), TENANT, "refresh", sleep=lambda _seconds: None)
+        rate_limiter = RateLimiter(client, Usage(), TENANT, "refresh", sleep=lambda _seconds: None)
 
         def wake() -> None:
             broker.enqueue(apply_message(uuid7()))
 
         wake()
-        gate()
+        rate_limiter()
         with refuse(server):
             causes = [_refused(use) for use in (wake, lambda: client.set("key", 1), lambda: client.get("key"))]
             assert all(causes[:2]), "what writes is refused, by a script as well"
             assert code in {why.partition(" ")[0] for why in causes}
             # What holds back calls and pauses tenants does without Redis
-            gate()
+            rate_limiter()
             assert pause(client, "t", 5, "GET /x answered 429") == 5
         wake()
-        gate()
+        rate_limiter()
         client.set("key", 1)
         assert broker.do_qsize(APPLY_QUEUE) == 2
 

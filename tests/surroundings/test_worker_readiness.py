@@ -74,7 +74,7 @@ def test_what_was_tried_in_vain_for_a_while_is_a_reason(engine: Engine, seconds:
     assert look_at_pending(engine).ok
     # When the batch was tried in vain
     with engine.begin() as connection:
-        (batch,) = inbox.claim(connection, most_batches=1, most_notifications=1, most_bytes=10_000)
+        (batch,) = inbox.claim(connection, max_batches=1, max_notifications=1, max_bytes=10_000)
         attempts.give_back(connection, "t", [batch.batch_id], after=inbox.LEASE, error="DiskFull: no space left")
         statement = text("UPDATE ingest.batch SET committed_at = now() - make_interval(secs => :seconds)")
         connection.execute(statement, {"seconds": seconds})

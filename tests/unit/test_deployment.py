@@ -36,7 +36,7 @@ PROBE = ["python", "-P", "-m", "receiver.probe"]
 SUPERVISOR_MARGIN = timedelta(seconds=5)
 
 #: Findings that do not hold, with the reason.
-UNIT_FINDINGS_SET_ASIDE = {
+UNIT_FINDINGS_RECORD_OUTCOMES = {
     "Security.Delegate": "nothing of ours manages control groups",
     "Security.UMaskOW": "the linter takes the mask for the permissions: 0077 leaves others none",
 }
@@ -195,11 +195,11 @@ def test_only_the_receiver_publishes_a_port(compose: dict[str, Any]) -> None:
     assert [name for name, service in compose["services"].items() if "ports" in service] == ["receiver"]
 
 
-def test_the_operators_pages_ask_for_a_token_where_containers_share_a_network(compose: dict[str, Any]) -> None:
+def test_the_admin_endpoints_ask_for_a_token_where_containers_share_a_network(compose: dict[str, Any]) -> None:
     for service in ("receiver", "apply", "refresh"):
         described = compose["services"][service]
-        assert described["environment"]["RECEIVER_OPERATOR_TOKEN_FILE"] == "/run/secrets/operator_token"
-        assert "operator_token" in described["secrets"]
+        assert described["environment"]["RECEIVER_ADMIN_TOKEN_FILE"] == "/run/secrets/operator_token"
+        assert "admin_token" in described["secrets"]
 
 
 def test_only_migrate_logs_in_as_the_owner_of_the_tables(compose: dict[str, Any]) -> None:
@@ -284,8 +284,8 @@ def arguments_of(path: Path) -> list[str]:
 @pytest.mark.parametrize("path", UNITS, ids=lambda path: path.name)
 def test_the_linter_of_units_has_nothing_to_say(path: Path) -> None:
     found = lint("systemdlint", "--norootfs", path)
-    findings = [line for line in (found.stdout + found.stderr).splitlines() if line.strip()]
-    assert [line for line in findings if not any(f"[{known}]" in line for known in UNIT_FINDINGS_SET_ASIDE)] == []
+    changes = [line for line in (found.stdout + found.stderr).splitlines() if line.strip()]
+    assert [line for line in changes if not any(f"[{known}]" in line for known in UNIT_FINDINGS_RECORD_OUTCOMES)] == []
 
 
 def test_there_is_a_unit_for_each_kind_of_process() -> None:

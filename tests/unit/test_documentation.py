@@ -22,7 +22,7 @@ import workers.metrics  # noqa: F401 - registers its metrics
 from ampeco.catalogue import CATALOGUE
 from ampeco.tenants import Tenant
 from receiver.metrics_page import MetricsPage
-from storage import forgotten_tables, mirrors, watch_tables  # noqa: F401 - they fill the metadata
+from storage import erasure_tables, mirrors, watch_tables  # noqa: F401 - they fill the metadata
 from storage.tables import metadata
 from workers.settings import Settings, environment_name
 
@@ -176,7 +176,7 @@ def test_every_table_is_described_with_every_column(table: str) -> None:
     columns = {column.name for column in metadata.tables[table].columns}
     mirror = next((known for known in mirrors.MIRRORS.values() if known.table is metadata.tables[table]), None)
     if mirror is not None:  # these are described once for all of them
-        columns -= {name for group in mirror.groups for name in (group.at, group.version, group.contested)}
+        columns -= {name for group in mirror.groups for name in (group.at, group.version, group.conflicting)}
         columns -= {"first_seen_at", "updated_at"}
         assert {group.name for group in mirror.groups} <= described(table)
     assert columns <= described(table)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ampeco.blanking import BLANK, blank_secrets
+from ampeco.body_redaction import REDACTED, redact_secrets
 from ampeco.redaction import SECRET_ENDING, SECRET_KEYS, clean, is_secret
 from tests.support.facts import SAMPLES
 
@@ -58,11 +58,11 @@ def secrets(value: Any) -> list[Any]:
 @given(document=JSON, ascii_only=st.booleans(), indent=st.none() | st.integers(0, 3))
 def test_no_secret_is_left_and_what_is_read_stays_the_same(document: Any, ascii_only: bool, indent: int | None) -> None:
     body = json.dumps(document, ensure_ascii=ascii_only, indent=indent).encode()
-    blanked = blank_secrets(body)
-    read = orjson.loads(blanked)
+    redacted = redact_secrets(body)
+    read = orjson.loads(redacted)
     assert clean(read) == clean(orjson.loads(body))
-    assert all(left in (None, "", orjson.loads(BLANK)) for left in secrets(read))
-    assert blank_secrets(blanked) == blanked
+    assert all(left in (None, "", orjson.loads(REDACTED)) for left in secrets(read))
+    assert redact_secrets(redacted) == redacted
 
 
 @given(key=spelled(), is_escaped=st.booleans(), at=st.integers(0, 30))
@@ -77,17 +77,17 @@ def test_a_secret_of_any_kind_is_found_where_it_stands_alone(key: str, is_escape
         f'{{"configuration":[{{"key":{spelling},"readonly":false,"value":"{SECRET}"}}]}}',
         f'{{"configuration":[{{"value" : "{SECRET}", "key" : {spelling}}},{{"key":"other","value":"kept"}}]}}',
     ):
-        blanked = blank_secrets(body.encode())
-        assert SECRET.encode() not in blanked, body
-        assert blanked.count(BLANK) == 1
-        assert (b"kept" in blanked) == ("kept" in body)
+        redacted = redact_secrets(body.encode())
+        assert SECRET.encode() not in redacted, body
+        assert redacted.count(REDACTED) == 1
+        assert (b"kept" in redacted) == ("kept" in body)
 
 
 def test_every_other_byte_stays_as_it_came() -> None:
     body = b'{ "a":1.50e+1,\n\t"PIN" : 1234 ,"net\\u0077orkPassword":"x\\"y" , "o": {"sharingCode":{"b":["]}"]},"z":"\\/"}}'
-    assert blank_secrets(body) == (
-        b'{ "a":1.50e+1,\n\t"PIN" : "[blanked]" ,"net\\u0077orkPassword":"[blanked]" ,'
-        b' "o": {"sharingCode":"[blanked]","z":"\\/"}}'
+    assert redact_secrets(body) == (
+        b'{ "a":1.50e+1,\n\t"PIN" : "[redacted]" ,"net\\u0077orkPassword":"[redacted]" ,'
+        b' "o": {"sharingCode":"[redacted]","z":"\\/"}}'
     )
 
 
@@ -95,18 +95,18 @@ def test_every_other_byte_stays_as_it_came() -> None:
     "body", [b'{"pin":null}', b'{"pin":""}', b'{"x":"pin"}', b'{"pinned":1}', b'{"x":"\\"pin\\":1"}']
 )
 def test_a_body_without_a_secret_is_the_very_same(body: bytes) -> None:
-    assert blank_secrets(body) is body
+    assert redact_secrets(body) is body
 
 
 @pytest.mark.parametrize("path", sorted(SAMPLES.glob("*.json")), ids=lambda path: path.stem)
 def test_the_samples_read_as_before(path: Any) -> None:
     body = path.read_bytes()
-    assert clean(orjson.loads(blank_secrets(body))) == clean(orjson.loads(body))
+    assert clean(orjson.loads(redact_secrets(body))) == clean(orjson.loads(body))
 
 
 @pytest.mark.parametrize("body", [b'{"pin":"1234', b'{"pin":"12\\', b'{"pin":{"a":[1234', b'{"pin":1234', b'{"pin":'])
 def test_a_body_that_is_cut_off_keeps_no_secret_either(body: bytes) -> None:
-    assert b"12" not in blank_secrets(body)
+    assert b"12" not in redact_secrets(body)
 
 
 @pytest.mark.parametrize(
@@ -115,6 +115,6 @@ def test_a_body_that_is_cut_off_keeps_no_secret_either(body: bytes) -> None:
 def test_nothing_that_is_sent_takes_long(filling: bytes) -> None:
     body = (b'{"pin":' + filling * (1024 * 1024))[: 1024 * 1024]
     began = time.process_time()
-    blank_secrets(body)
+    redact_secrets(body)
     # A time that grows with the square of the length would be hours.
     assert time.process_time() - began < 20

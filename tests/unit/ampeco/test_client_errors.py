@@ -17,7 +17,7 @@ class TestErrors:
         ("status", "kind", "message"),
         [
             (400, errors.Invalid, "Bad filter."),
-            (401, errors.Unauthorised, "Unauthenticated."),
+            (401, errors.Unauthorized, "Unauthenticated."),
             (403, errors.Forbidden, "This action is unauthorized."),
             (404, errors.NotFound, "The record is not found"),
             (405, errors.Invalid, "Not that way."),

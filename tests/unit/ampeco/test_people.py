@@ -50,14 +50,14 @@ JSON = st.recursive(
 @given(document=JSON, ascii_only=st.booleans(), indent=st.none() | st.integers(0, 3))
 def test_nobody_is_named_afterwards_and_once_is_enough(document: Any, ascii_only: bool, indent: int | None) -> None:
     body = json.dumps(document, ensure_ascii=ascii_only, indent=indent).encode()
-    spared = without(body, theirs)
-    orjson.loads(spared)
-    assert user(7) not in identities(spared)
-    assert email(EMAIL) not in identities(spared)
-    assert without(spared, theirs) == spared
+    cleaned = without(body, theirs)
+    orjson.loads(cleaned)
+    assert user(7) not in identities(cleaned)
+    assert email(EMAIL) not in identities(cleaned)
+    assert without(cleaned, theirs) == cleaned
     # Where nobody of theirs is named, it is the very same.
     if not identities(body) & KNOWN:
-        assert spared is body
+        assert cleaned is body
 
 
 @given(document=JSON)

@@ -8,7 +8,7 @@ import pytest
 
 from ampeco.catalogue import CATALOGUE
 from ampeco.payloads import parse
-from ampeco.unknown import OTHERS, is_known_field, shape, shown_name, unknown_fields
+from ampeco.unknown_fields import OTHERS, is_known_field, shape, shown_name, unknown_fields
 from tests.unit.ampeco.samples import NOTIFICATIONS, sample
 
 

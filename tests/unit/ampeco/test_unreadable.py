@@ -21,7 +21,7 @@ from ampeco.catalogue import CATALOGUE
 from ampeco.kinds import KINDS
 from ampeco.model import DECISIVE, Model, Unreadable
 from ampeco.payloads import ChargePointSnapshotChanged, SessionUpdate
-from ampeco.unknown import unknown_fields
+from ampeco.unknown_fields import unknown_fields
 from tests.unit.ampeco.samples import sample
 
 #: What AMPECO's values were seen to be, and what no column can hold.

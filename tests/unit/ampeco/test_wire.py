@@ -1,4 +1,4 @@
-"""The client over a real connection: what a stand-in for the network could not show."""
+"""The client over a real connection: what a simulator for the network could not show."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ LISTINGS = ["sessions/v1.0", "charge-points/v2.0", "evses/v2.1", "locations/v2.0
 LISTINGS += ["authorizations/v2.1", "transactions/v1.0"]
 
 
-def walk(simulator: Simulator, path: str, query: dict[str, Any]) -> list[Any]:
+def sync_run(simulator: Simulator, path: str, query: dict[str, Any]) -> list[Any]:
     """Every id of a listing, by ``links.next``."""
     answer = call(simulator, "GET", path, params=query).json()
     ids = [row["id"] for row in answer["data"]]
@@ -32,7 +32,7 @@ def walk(simulator: Simulator, path: str, query: dict[str, Any]) -> list[Any]:
 
 @pytest.mark.parametrize("listing", LISTINGS)
 @pytest.mark.parametrize("first", [{"cursor": ""}, {"cursor": "null"}, {}], ids=["empty", "null", "none"])
-def test_a_walk_meets_every_entity_exactly_once(simulator: Simulator, listing: str, first: dict[str, str]) -> None:
+def test_a_sync_run_meets_every_entity_exactly_once(simulator: Simulator, listing: str, first: dict[str, str]) -> None:
     tenant = simulator.fleet.tenant
     by_name: dict[str, dict[int, Any]] = {
         "sessions": tenant.sessions,
@@ -43,32 +43,32 @@ def test_a_walk_meets_every_entity_exactly_once(simulator: Simulator, listing: s
         "transactions": tenant.transactions,
     }
     entities = by_name[listing.partition("/")[0]]
-    walked = walk(simulator, f"{RESOURCES}/{listing}", {"per_page": "3", **first})
+    synced = sync_run(simulator, f"{RESOURCES}/{listing}", {"per_page": "3", **first})
     expected = [entity.id for entity in entities.values() if not getattr(entity, "is_deleted", False)]
-    assert sorted(int(one) for one in walked) == sorted(expected)
+    assert sorted(int(one) for one in synced) == sorted(expected)
 
 
-def test_a_walk_meets_once_what_changes_and_appears_meanwhile(simulator: Simulator) -> None:
+def test_a_sync_run_meets_once_what_changes_and_appears_meanwhile(simulator: Simulator) -> None:
     before = set(simulator.fleet.tenant.sessions)
     answer = call(simulator, "GET", SESSIONS, params={"cursor": "", "per_page": 5}).json()
-    walked = [int(row["id"]) for row in answer["data"]]
+    synced = [int(row["id"]) for row in answer["data"]]
     while (following := answer["links"]["next"]) is not None:
         simulator.fleet.advance(simulator.fleet.now + timedelta(minutes=20))
         answer = call(simulator, "GET", following).json()
-        walked += [int(row["id"]) for row in answer["data"]]
-    assert len(walked) == len(set(walked))
-    assert before <= set(walked)
+        synced += [int(row["id"]) for row in answer["data"]]
+    assert len(synced) == len(set(synced))
+    assert before <= set(synced)
 
 
-def test_a_walk_by_number_meets_once_what_appears_meanwhile(simulator: Simulator) -> None:
-    before, walked, page, last = set(simulator.fleet.tenant.sessions), [], 1, 1
+def test_a_sync_run_by_number_meets_once_what_appears_meanwhile(simulator: Simulator) -> None:
+    before, synced, page, last = set(simulator.fleet.tenant.sessions), [], 1, 1
     while page <= last:
         answer = call(simulator, "GET", SESSIONS, params={"page": page, "per_page": 5}).json()
-        walked += [int(row["id"]) for row in answer["data"]]
+        synced += [int(row["id"]) for row in answer["data"]]
         simulator.fleet.advance(simulator.fleet.now + timedelta(minutes=30))
         page, last = page + 1, answer["meta"]["last_page"]
-    assert len(walked) == len(set(walked))
-    assert before < set(walked)
+    assert len(synced) == len(set(synced))
+    assert before < set(synced)
 
 
 def test_a_page_holds_as_many_as_were_asked_for(simulator: Simulator) -> None:
@@ -214,14 +214,14 @@ def test_what_cannot_be_asked_is_422_and_names_the_parameter(simulator: Simulato
 
 
 def test_a_forbidden_resource_is_403_and_others_are_not(simulator: Simulator) -> None:
-    simulator.mishaps.faults = Faults(api_forbidden=frozenset({"sessions"}))
+    simulator.fault_injector.faults = Faults(api_forbidden=frozenset({"sessions"}))
     answer = call(simulator, "GET", SESSIONS)
     assert (answer.status_code, answer.json()) == (403, {"message": "This action is unauthorized."})
     assert call(simulator, "GET", f"{RESOURCES}/evses/v2.1").status_code == 200
 
 
 def test_a_limit_on_calls_is_kept_and_told(simulator: Simulator) -> None:
-    simulator.mishaps.faults = Faults(api_calls_a_minute=3)
+    simulator.fault_injector.faults = Faults(api_calls_a_minute=3)
     answers = [call(simulator, "GET", SESSIONS) for _ in range(5)]
     assert [answer.status_code for answer in answers] == [200, 200, 200, 429, 429]
     assert [answer.headers["X-RateLimit-Remaining"] for answer in answers] == ["2", "1", "0", "0", "0"]
@@ -231,14 +231,14 @@ def test_a_limit_on_calls_is_kept_and_told(simulator: Simulator) -> None:
 
 @pytest.mark.parametrize(("fault", "status"), [("api_429", 429), ("api_500", 500)])
 def test_a_share_of_one_fails_every_call(simulator: Simulator, fault: str, status: int) -> None:
-    simulator.mishaps.faults = Faults.model_validate({fault: 1})
+    simulator.fault_injector.faults = Faults.model_validate({fault: 1})
     answer = call(simulator, "GET", SESSIONS)
     assert answer.status_code == status
     assert ("Retry-After" in answer.headers) == (status == 429)
 
 
 def test_latency_is_added_to_each_answer(simulator: Simulator) -> None:
-    simulator.mishaps.faults = Faults(api_latency_ms=120)
+    simulator.fault_injector.faults = Faults(api_latency_ms=120)
     started = datetime.now(UTC)
     call(simulator, "GET", SESSIONS)
     assert datetime.now(UTC) - started >= timedelta(milliseconds=120)

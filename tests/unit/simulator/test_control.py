@@ -48,7 +48,7 @@ def test_a_fault_that_makes_no_sense_is_422_and_changes_nothing(simulator: Simul
     answer = call(simulator, "PATCH", "/control/faults", json=body)
     assert answer.status_code == 422
     assert list(answer.json()["errors"]) == [field]
-    assert simulator.mishaps.faults == Faults()
+    assert simulator.fault_injector.faults == Faults()
 
 
 def test_after_a_rotation_the_old_token_is_refused(simulator: Simulator) -> None:
@@ -83,9 +83,9 @@ def test_a_paused_tenant_stands_still_and_lets_go_of_what_it_held() -> None:
 
     async def scene() -> None:
         running = asyncio.create_task(simulator.runner.run())
-        await until(lambda: simulator.mishaps.held > 0)
+        await until(lambda: simulator.fault_injector.held > 0)
         simulator.runner.pause()
-        assert simulator.mishaps.held == 0
+        assert simulator.fault_injector.held == 0
         stood = simulator.fleet.now
         await asyncio.sleep(0.15)
         assert simulator.fleet.now == stood

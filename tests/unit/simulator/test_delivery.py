@@ -105,7 +105,7 @@ def test_what_keeps_failing_is_listed_and_a_resend_sends_it_once_more() -> None:
         assert len(receiver.received) == 2
         assert simulator.delivery.state()["failed_by_subscription"] == {"21": 1}
 
-    delivered(scene, most_tries=3)
+    delivered(scene, max_tries=3)
 
 
 def test_a_resend_is_limited_to_names_and_times() -> None:
@@ -121,7 +121,7 @@ def test_a_resend_is_limited_to_names_and_times() -> None:
         assert [one.body for one in receiver.received] == [notification(2).body]
         assert simulator.delivery.state()["failed_by_subscription"] == {"21": 2}
 
-    delivered(scene, most_tries=1)
+    delivered(scene, max_tries=1)
 
 
 def test_an_unreachable_subscriber_fails_its_own_deliveries_alone() -> None:
@@ -130,7 +130,7 @@ def test_an_unreachable_subscriber_fails_its_own_deliveries_alone() -> None:
         simulator.delivery.post([notification(1)], START)
         await settled(simulator)
 
-    simulator, receiver = delivered(scene, most_tries=2)
+    simulator, receiver = delivered(scene, max_tries=2)
     assert len(receiver.received) == 1
     state = simulator.delivery.state()
     assert (state["unreachable"], state["failed_by_subscription"]) == (2, {"22": 1})
@@ -143,13 +143,13 @@ def test_a_name_that_cannot_be_looked_up_is_unreachable_and_nothing_worse(host: 
         simulator.delivery.post([notification(1)], START)
         await settled(simulator)
 
-    simulator, receiver = delivered(scene, most_tries=1)
+    simulator, receiver = delivered(scene, max_tries=1)
     assert len(receiver.received) == 1
     assert simulator.delivery.state()["failed_by_subscription"] == {"22": 1}
 
 
 def test_a_full_queue_fails_what_finds_no_room_and_holds_nobody_up() -> None:
-    simulator = Simulator(small(), token=TOKEN, most_waiting=10)
+    simulator = Simulator(small(), token=TOKEN, max_waiting=10)
     subscribe(simulator, "http://127.0.0.1:9/nobody")
     simulator.delivery.post([notification(number) for number in range(25)], START)
     state = simulator.delivery.state()

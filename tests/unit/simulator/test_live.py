@@ -125,7 +125,7 @@ def test_after_a_rotation_deliveries_are_signed_with_the_new_or_the_old_token(re
 
 
 def test_given_up_deliveries_are_resent_once_and_refused_again_within_fifteen_minutes() -> None:
-    simulator = Simulator(small(), token=TOKEN, most_tries=2, first_retry_seconds=0.01)
+    simulator = Simulator(small(), token=TOKEN, max_tries=2, first_retry_seconds=0.01)
     simulator.runner.is_paused = True
 
     async def scene() -> None:
@@ -177,7 +177,7 @@ def test_a_subscriber_that_never_answers_holds_up_neither_the_clock_nor_the_api(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("simulator.app.LEAVE_SECONDS", 0.05)
-    simulator = Simulator(small(), token=TOKEN, speed=14_400, most_waiting=20)
+    simulator = Simulator(small(), token=TOKEN, speed=14_400, max_waiting=20)
 
     async def scene(address: str) -> None:
         async with serving(simulator) as client:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+from simulator.fault_injector import FaultInjector
 from simulator.fleet import Fleet, Notification
-from simulator.mishaps import Mishaps
 from simulator.settings import Faults
 from tests.unit.simulator.support import START, small
 
@@ -16,33 +16,33 @@ def told() -> list[Notification]:
     return Fleet(small()).advance(NOW)
 
 
-def mishaps(**faults: float) -> Mishaps:
-    made = Mishaps(seed=1)
+def fault_injector(**faults: float) -> FaultInjector:
+    made = FaultInjector(seed=1)
     made.faults = Faults.model_validate(faults)
     return made
 
 
 def test_without_faults_everything_passes_as_it_came() -> None:
-    assert mishaps().pass_on(told(), NOW) == told()
+    assert fault_injector().pass_on(told(), NOW) == told()
 
 
 def test_drop_of_one_lets_nothing_pass() -> None:
-    dropping = mishaps(drop=1)
+    dropping = fault_injector(drop=1)
     assert dropping.pass_on(told(), NOW) == []
     assert dropping.counts["dropped"] == len(told())
 
 
 def test_duplicate_of_one_sends_everything_twice() -> None:
-    assert mishaps(duplicate=1).pass_on(told(), NOW) == [one for one in told() for _ in range(2)]
+    assert fault_injector(duplicate=1).pass_on(told(), NOW) == [one for one in told() for _ in range(2)]
 
 
 def test_a_share_is_about_that_share() -> None:
-    passed = len(mishaps(drop=0.25).pass_on(told(), NOW))
+    passed = len(fault_injector(drop=0.25).pass_on(told(), NOW))
     assert 0.65 < passed / len(told()) < 0.85
 
 
 def test_reorder_of_one_shuffles_within_its_window() -> None:
-    shuffling = mishaps(reorder=1, reorder_seconds=60)
+    shuffling = fault_injector(reorder=1, reorder_seconds=60)
     passed = shuffling.pass_on(told(), NOW + timedelta(seconds=60))
     assert sorted(passed, key=lambda one: (one.at, one.body)) == sorted(told(), key=lambda one: (one.at, one.body))
     assert passed != told()
@@ -53,7 +53,7 @@ def test_reorder_of_one_shuffles_within_its_window() -> None:
 
 
 def test_delay_holds_back_for_its_time_by_the_tenants_clock() -> None:
-    delaying = mishaps(delay=1, delay_min_seconds=600, delay_max_seconds=900)
+    delaying = fault_injector(delay=1, delay_min_seconds=600, delay_max_seconds=900)
     (one, *_) = told()
     assert delaying.pass_on([one], one.at) == []
     assert delaying.pass_on([], one.at + timedelta(seconds=599)) == []
@@ -61,12 +61,12 @@ def test_delay_holds_back_for_its_time_by_the_tenants_clock() -> None:
 
 
 def test_what_is_held_back_can_be_let_go_at_once() -> None:
-    delaying = mishaps(delay=1, delay_min_seconds=600)
+    delaying = fault_injector(delay=1, delay_min_seconds=600)
     delaying.pass_on(told(), START)
     assert len(delaying.let_go()) == len(told())
     assert delaying.held == 0
 
 
-def test_the_same_seed_meets_the_same_mishaps() -> None:
+def test_the_same_seed_meets_the_same_faults() -> None:
     faults = {"drop": 0.3, "duplicate": 0.3, "reorder": 0.3}
-    assert mishaps(**faults).pass_on(told(), NOW) == mishaps(**faults).pass_on(told(), NOW)
+    assert fault_injector(**faults).pass_on(told(), NOW) == fault_injector(**faults).pass_on(told(), NOW)

@@ -197,7 +197,7 @@ def test_faults_and_calls_do_not_change_the_history() -> None:
         call(troubled, "GET", f"{RESOURCES}/sessions/v1.0")
         call(troubled, "PATCH", "/control/faults", json={"drop": minutes / 1_000})
     # Then both tell the same
-    assert troubled.mishaps.counts["dropped"] > 100
+    assert troubled.fault_injector.counts["dropped"] > 100
     assert told == alone.advance(START + timedelta(hours=12))
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from simulator.posting import MOST_ANSWER_BYTES, Answer, Poster, UnreachableError
+from simulator.posting import MAX_ANSWER_BYTES, Answer, Poster, UnreachableError
 
 
 def posted(
@@ -68,7 +68,7 @@ def test_a_connection_that_the_answer_closes_is_not_used_again() -> None:
     [
         (b"HTTP/1.1 200 X\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n", b"ok"),
         (b"HTTP/1.1 103 Early\r\nlink: x\r\n\r\n" + with_length(200, b"ok"), b"ok"),
-        (with_length(200, b"x" * 100_000), b"x" * MOST_ANSWER_BYTES),
+        (with_length(200, b"x" * 100_000), b"x" * MAX_ANSWER_BYTES),
     ],
     ids=["chunked", "interim", "long"],
 )

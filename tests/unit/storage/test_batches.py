@@ -14,13 +14,13 @@ from storage import attempts, processes
 from storage import batches as inbox
 from storage.database_url import conninfo
 from storage.ids import uuid7
-from storage.inbox import Entry, Group, commit_groups
+from storage.inbox import CommitGroup, Entry, commit_groups
 from storage.processes import LOST_AFTER, Process
 
-PLENTY = {"most_batches": 100, "most_notifications": 1000, "most_bytes": 10**9}
+PLENTY = {"max_batches": 100, "max_notifications": 1000, "max_bytes": 10**9}
 
 
-def commit(url: str, *groups: Group) -> None:
+def commit(url: str, *groups: CommitGroup) -> None:
     async def run() -> None:
         async with await psycopg.AsyncConnection.connect(conninfo(url), autocommit=True) as connection:
             await commit_groups(connection, groups)
@@ -28,13 +28,13 @@ def commit(url: str, *groups: Group) -> None:
     asyncio.run(run())
 
 
-def group(tenant: str, *bodies: bytes) -> Group:
-    return Group(tenant, [Entry(tenant, body, {"X-Tenant": "1"}, "token", "hex") for body in bodies])
+def group(tenant: str, *bodies: bytes) -> CommitGroup:
+    return CommitGroup(tenant, [Entry(tenant, body, {"X-Tenant": "1"}, "token", "hex") for body in bodies])
 
 
-def claim(engine: Engine, **most: int) -> list[inbox.Batch]:
+def claim(engine: Engine, **limits: int) -> list[inbox.Batch]:
     with engine.begin() as connection:
-        return inbox.claim(connection, **{**PLENTY, **most})
+        return inbox.claim(connection, **{**PLENTY, **limits})
 
 
 def test_committing_the_same_group_twice_adds_nothing(database_url: str, engine: Engine) -> None:
@@ -65,18 +65,18 @@ def test_the_oldest_open_batches_of_one_tenant_are_claimed_and_the_attempt_count
     assert claim(engine) == []
 
 
-def test_a_bite_is_bounded_by_batches_by_notifications_and_by_bytes(database_url: str, engine: Engine) -> None:
+def test_a_chunk_is_bounded_by_batches_by_notifications_and_by_bytes(database_url: str, engine: Engine) -> None:
     for _ in range(4):
         commit(database_url, group("a", b"12345", b"67890"))
-    assert len(claim(engine, most_batches=1)) == 1
-    assert len(claim(engine, most_notifications=2)) == 1
-    assert len(claim(engine, most_bytes=10)) == 1
+    assert len(claim(engine, max_batches=1)) == 1
+    assert len(claim(engine, max_notifications=2)) == 1
+    assert len(claim(engine, max_bytes=10)) == 1
     assert len(claim(engine)) == 1
 
 
 def test_a_batch_larger_than_the_bound_is_claimed_all_the_same(database_url: str, engine: Engine) -> None:
     commit(database_url, group("a", *[b"x" * 100] * 50))
-    assert len(claim(engine, most_notifications=10, most_bytes=10)) == 1
+    assert len(claim(engine, max_notifications=10, max_bytes=10)) == 1
 
 
 def test_a_lease_that_ran_out_lets_another_worker_in(database_url: str, engine: Engine) -> None:
@@ -107,7 +107,7 @@ def test_the_batches_of_a_process_that_went_away_are_free_and_sent_again(databas
         )
     # Then the sweep sends what it held, another takes it up, and the delay of the other batch stays
     with engine.begin() as connection:
-        assert len(inbox.overdue(connection, age=timedelta(0), most=10)) == 1
+        assert len(inbox.overdue(connection, age=timedelta(0), limit=10)) == 1
     assert [(batch.tenant, batch.attempts) for batch in claim(engine)] == [("a", 2)]
 
 
@@ -123,7 +123,7 @@ def test_what_is_dated_ahead_since_postgres_clock_was_set_back_waits_for_nothing
             text("UPDATE ingest.batch SET lease_expires_at = now() + '2 hours', committed_at = now() + '2 hours'")
         )
         # Then the sweep finds it, and it can be claimed
-        assert inbox.overdue(connection, age=timedelta(seconds=30), most=10) == [one.batch_id]
+        assert inbox.overdue(connection, age=timedelta(seconds=30), limit=10) == [one.batch_id]
     assert len(claim(engine)) == 1
 
 
@@ -137,7 +137,7 @@ def test_a_batch_that_was_put_off_is_sent_again_before_others(database_url: str,
         connection.execute(
             text("UPDATE ingest.batch SET committed_at = now() - interval '10 s', lease_expires_at = NULL")
         )
-        assert inbox.overdue(connection, age=timedelta(seconds=30), most=10) == [put_off.batch_id]
+        assert inbox.overdue(connection, age=timedelta(seconds=30), limit=10) == [put_off.batch_id]
         row = connection.execute(text("SELECT attempts, failures, last_error FROM ingest.batch WHERE failures > 0"))
         assert row.one() == (0, 1, "DiskFull: no space left")
 
@@ -159,17 +159,17 @@ def test_a_batch_that_was_closed_meanwhile_is_left_alone(database_url: str, engi
     commit(database_url, one)
     with ThreadPoolExecutor(1) as pool:
         with engine.begin() as holder:
-            assert inbox.hold(holder, "a", [one.batch_id]) == {one.batch_id}
+            assert inbox.lock_batches(holder, "a", [one.batch_id]) == {one.batch_id}
             # When another wants it, which waits, and the first closes it
-            late = pool.submit(hold, engine, one.batch_id)
+            late = pool.submit(lock_batches, engine, one.batch_id)
             inbox.close(holder, "a", [one.batch_id])
         # Then there is nothing left to do
         assert late.result() == set()
 
 
-def hold(engine: Engine, batch_id: UUID) -> set[UUID]:
+def lock_batches(engine: Engine, batch_id: UUID) -> set[UUID]:
     with engine.begin() as connection:
-        return inbox.hold(connection, "a", [batch_id])
+        return inbox.lock_batches(connection, "a", [batch_id])
 
 
 def test_a_batch_that_somebody_looks_at_is_waited_for_and_not_skipped(database_url: str, engine: Engine) -> None:
@@ -178,7 +178,7 @@ def test_a_batch_that_somebody_looks_at_is_waited_for_and_not_skipped(database_u
     with ThreadPoolExecutor(1) as pool:
         with engine.begin() as looker:
             looker.execute(text("SELECT FROM ingest.batch FOR UPDATE"))
-            mine = pool.submit(hold, engine, one.batch_id)
+            mine = pool.submit(lock_batches, engine, one.batch_id)
         assert mine.result() == {one.batch_id}
 
 
@@ -198,7 +198,7 @@ def test_an_overdue_batch_is_sent_again_once_by_all_sweeps_together(database_url
 
     def sweep() -> list[UUID]:
         with engine.begin() as connection:
-            return inbox.overdue(connection, age=timedelta(seconds=30), most=10)
+            return inbox.overdue(connection, age=timedelta(seconds=30), limit=10)
 
     assert sweep() == [one.batch_id]
     assert sweep() == []
@@ -214,7 +214,7 @@ def test_a_notification_ends_applied_ignored_or_failed(database_url: str, engine
             "pending"
         }
         logged = inbox.notifications_of(connection, [batch])
-        inbox.set_aside(
+        inbox.record_outcomes(
             connection,
             "a",
             [

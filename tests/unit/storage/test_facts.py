@@ -7,8 +7,8 @@ from datetime import datetime
 from sqlalchemy import Connection, text
 
 from ampeco.resources import Evse
-from storage.facts import evse_facts, reader
-from storage.findings import Findings
+from storage.changes import ChangeSet
+from storage.facts import evse_facts, read_fact_factory
 from storage.fold import Fold
 from storage.upsert import upsert
 from tests.support.ampeco import shown
@@ -23,9 +23,9 @@ def test_an_evse_told_of_by_its_charge_point_gives_way_to_its_own_read(connectio
     # When its own read comes
     raw = shown("evse_read")
     raw["lastUpdatedAt"] = "2020-01-01T00:00:00Z"
-    found = Findings()
+    found = ChangeSet()
     began_at = datetime.fromisoformat("2026-03-04T08:00:00Z")
-    evse_facts(found, Evse.model_validate(raw), raw, reader(began_at))
+    evse_facts(found, Evse.model_validate(raw), raw, read_fact_factory(began_at))
     upsert(connection, "t", Fold(found.facts))
     # Then what the read shows stands
     reference = connection.execute(

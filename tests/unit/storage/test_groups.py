@@ -7,9 +7,9 @@ from datetime import UTC, datetime, timedelta
 from sqlalchemy import Connection
 
 from ampeco.resources import Session
-from storage.facts import reader, session_facts
-from storage.findings import Findings
-from storage.fold import Fold, notified, read
+from storage.changes import ChangeSet
+from storage.facts import read_fact_factory, session_facts
+from storage.fold import Fold, fact_from_notification, fact_from_read
 from storage.upsert import upsert
 from tests.support.facts import apply, row, sample
 
@@ -48,7 +48,7 @@ def test_master_data_and_hardware_status_do_not_outdate_each_other(connection: C
     # Given an EVSE whose status is much newer than its master data
     apply(connection, sample("HardwareStatusNotification.faulted"))
     old = AT - timedelta(days=300)
-    upsert(connection, "t", Fold([read("evse", 902, "master", old, {"label": "A"}, began_at=AT)]))
+    upsert(connection, "t", Fold([fact_from_read("evse", 902, "master", old, {"label": "A"}, began_at=AT)]))
     # Then both stand
     evse = row(connection, "evse")
     assert (evse["label"], evse["hardware_status"]) == ("A", "faulted")
@@ -70,8 +70,8 @@ def test_a_null_in_a_newer_snapshot_replaces_a_value(connection: Connection) -> 
 
 
 def test_a_read_outranks_a_notification_of_the_same_time(connection: Connection) -> None:
-    told = notified("location", 1, "master", AT, location("told"))
-    shown = read("location", 1, "master", AT, location("shown"), began_at=AT)
+    told = fact_from_notification("location", 1, "master", AT, location("told"))
+    shown = fact_from_read("location", 1, "master", AT, location("shown"), began_at=AT)
     for order in ((told, shown), (shown, told)):
         for fact in order:
             upsert(connection, "t", Fold([fact]))
@@ -79,43 +79,45 @@ def test_a_read_outranks_a_notification_of_the_same_time(connection: Connection)
 
 
 def test_of_two_reads_of_the_same_time_the_later_begun_stands(connection: Connection) -> None:
-    early = read("location", 1, "master", AT, location("early"), began_at=AT)
-    late = read("location", 1, "master", AT, location("late"), began_at=AT + timedelta(seconds=1))
+    early = fact_from_read("location", 1, "master", AT, location("early"), began_at=AT)
+    late = fact_from_read("location", 1, "master", AT, location("late"), began_at=AT + timedelta(seconds=1))
     for fact in (late, early):
         upsert(connection, "t", Fold([fact]))
     assert row(connection, "location")["name"] == "late"
-    assert row(connection, "location")["master_contested"] is False
+    assert row(connection, "location")["master_conflicting"] is False
 
 
-def test_a_notification_that_contradicts_a_read_of_its_second_is_contested_until_a_later_read(
+def test_a_notification_that_contradicts_a_read_of_its_second_is_conflicting_until_a_later_read(
     connection: Connection,
 ) -> None:
-    shown = read("location", 1, "master", AT, location("shown"), began_at=AT)
-    told = notified("location", 1, "master", AT, location("told"))
+    shown = fact_from_read("location", 1, "master", AT, location("shown"), began_at=AT)
+    told = fact_from_notification("location", 1, "master", AT, location("told"))
     assert upsert(connection, "t", Fold([shown])) == []
     assert [one.entity_id for one in upsert(connection, "t", Fold([told]))] == [1]
-    later = read("location", 1, "master", AT, location("told"), began_at=AT + timedelta(seconds=2))
+    later = fact_from_read("location", 1, "master", AT, location("told"), began_at=AT + timedelta(seconds=2))
     assert upsert(connection, "t", Fold([later])) == []
-    assert row(connection, "location")["master_contested"] is False
+    assert row(connection, "location")["master_conflicting"] is False
     assert row(connection, "location")["name"] == "told"
 
 
-def test_a_notification_that_repeats_what_was_read_is_not_contested(connection: Connection) -> None:
+def test_a_notification_that_repeats_what_was_read_is_not_conflicting(connection: Connection) -> None:
     # Given a session as the API shows it
     body = sample("SessionUpdateNotification.finished")
-    found = Findings()
-    session_facts(found, Session.model_validate(body["session"]), body["session"], reader(AT + timedelta(hours=1)))
+    found = ChangeSet()
+    session_facts(
+        found, Session.model_validate(body["session"]), body["session"], read_fact_factory(AT + timedelta(hours=1))
+    )
     upsert(connection, "t", Fold(found.facts))
     # When its notification comes late
     apply(connection, body)
     # Then nothing is in doubt
     session = row(connection, "session")
-    assert not any(session[f"{group}_contested"] for group in ("state", "detail", "meter", "presence"))
+    assert not any(session[f"{group}_conflicting"] for group in ("state", "detail", "meter", "presence"))
 
 
 def test_a_row_of_which_nothing_is_newer_is_not_written(connection: Connection) -> None:
     apply(connection, sample("SessionUpdateNotification.active"))
-    fold = Fold(notified("location", 1, "master", AT, location("one")) for _ in range(2))
+    fold = Fold(fact_from_notification("location", 1, "master", AT, location("one")) for _ in range(2))
     upsert(connection, "t", fold)
     assert upsert(connection, "t", fold) == []
     from sqlalchemy import text

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from sqlalchemy import Engine
 
 from storage.facts import presence
-from storage.fold import Fold, notified, read
+from storage.fold import Fold, fact_from_notification, fact_from_read
 from storage.upsert import upsert
-from tests.support.facts import apply, findings, rows, sample
+from tests.support.facts import apply, changes, rows, sample
 
 BEGAN = datetime(2026, 3, 4, 7, tzinfo=UTC)
 TABLES = (
@@ -93,10 +93,10 @@ def fleet_notifications(draw: st.DrawFn) -> dict[str, Any]:
 
 
 def everything(engine: Engine, arrivals: list[list[dict[str, Any]]]) -> dict[str, Any]:
-    """The state after bites of notifications, one after the other."""
+    """The state after chunks of notifications, one after the other."""
     with engine.connect() as connection, connection.begin() as transaction:
-        for bite in arrivals:
-            apply(connection, *bite)
+        for chunk in arrivals:
+            apply(connection, *chunk)
         state = {table: rows(connection, table) for table in TABLES}
         transaction.rollback()
     return state
@@ -106,14 +106,14 @@ def everything(engine: Engine, arrivals: list[list[dict[str, Any]]]) -> dict[str
 def two_arrivals(
     draw: st.DrawFn, notifications: st.SearchStrategy[dict[str, Any]]
 ) -> tuple[list[list[dict[str, Any]]], list[list[dict[str, Any]]]]:
-    """The same notifications twice: one by one in one order, and in bites, repeated, in another."""
+    """The same notifications twice: one by one in one order, and in chunks, repeated, in another."""
     told = draw(st.lists(notifications, min_size=1, max_size=7))
     repeated = told + draw(st.lists(st.sampled_from(told), max_size=3))
     shuffled = draw(st.permutations(repeated))
     cuts = sorted(draw(st.lists(st.integers(0, len(shuffled)), max_size=3)))
     edges = [0, *cuts, len(shuffled)]
-    bites = [shuffled[low:high] for low, high in itertools.pairwise(edges) if low < high]
-    return [[one] for one in told], bites
+    chunks = [shuffled[low:high] for low, high in itertools.pairwise(edges) if low < high]
+    return [[one] for one in told], chunks
 
 
 @settings(max_examples=60)
@@ -121,8 +121,8 @@ def two_arrivals(
 def test_any_order_and_repetition_of_a_sessions_notifications_ends_in_the_same_rows(
     shared_engine: Engine, arrivals: tuple[list[list[dict[str, Any]]], list[list[dict[str, Any]]]]
 ) -> None:
-    one_by_one, in_bites = arrivals
-    assert everything(shared_engine, one_by_one) == everything(shared_engine, in_bites)
+    one_by_one, in_chunks = arrivals
+    assert everything(shared_engine, one_by_one) == everything(shared_engine, in_chunks)
 
 
 @settings(max_examples=60)
@@ -130,8 +130,8 @@ def test_any_order_and_repetition_of_a_sessions_notifications_ends_in_the_same_r
 def test_any_order_and_repetition_of_a_fleets_notifications_ends_in_the_same_rows(
     shared_engine: Engine, arrivals: tuple[list[list[dict[str, Any]]], list[list[dict[str, Any]]]]
 ) -> None:
-    one_by_one, in_bites = arrivals
-    assert everything(shared_engine, one_by_one) == everything(shared_engine, in_bites)
+    one_by_one, in_chunks = arrivals
+    assert everything(shared_engine, one_by_one) == everything(shared_engine, in_chunks)
 
 
 @st.composite
@@ -140,13 +140,15 @@ def facts(draw: st.DrawFn) -> Any:
     values = {"name": draw(st.sampled_from(["a", "b"])), "status": None}
     if draw(st.booleans()):
         began_at = BEGAN + timedelta(seconds=draw(times))
-        return read("location", 1, "master", moment, values, began_at=began_at)
-    return notified("location", 1, "master", moment, values, final=draw(st.booleans()), partial=draw(st.booleans()))
+        return fact_from_read("location", 1, "master", moment, values, began_at=began_at)
+    return fact_from_notification(
+        "location", 1, "master", moment, values, final=draw(st.booleans()), partial=draw(st.booleans())
+    )
 
 
 def standing(row: dict[str, Any]) -> dict[str, Any]:
-    """What stands; whether it is contested may depend on whether a read came before or after the doubt."""
-    return {name: value for name, value in row.items() if not name.endswith("_contested")}
+    """What stands; whether it is conflicting may depend on whether a read came before or after the doubt."""
+    return {name: value for name, value in row.items() if not name.endswith("_conflicting")}
 
 
 @given(told=st.lists(facts(), min_size=1, max_size=6), data=st.data())
@@ -180,10 +182,10 @@ def reads_and_notifications(draw: st.DrawFn) -> list[Any]:
         moment, name = BEGAN + timedelta(seconds=draw(times)), draw(st.sampled_from(["a", "b"]))
         values = {"name": name, "status": None, "raw": {"name": name, "number": draw(st.integers(0, 1))}}
         if draw(st.booleans()):
-            told.append(notified("location", 1, "master", moment, values, partial=draw(st.booleans())))
+            told.append(fact_from_notification("location", 1, "master", moment, values, partial=draw(st.booleans())))
             continue
         began += timedelta(seconds=draw(st.integers(0, 1)))
-        told.append(read("location", 1, "master", moment, values, began_at=began))
+        told.append(fact_from_read("location", 1, "master", moment, values, began_at=began))
         told.append(presence("location", 1, began_at=began, gone=draw(st.booleans())))
     return told
 
@@ -217,6 +219,6 @@ def test_what_reads_leave_unwritten_as_it_is_stored_decides_nothing(shared_engin
 def test_findings_of_a_snapshot_hold_no_secret() -> None:
     body = sample("ChargePointChangedNotification")
     body["chargePoint"] |= {"networkPassword": "hush", "pin": "1234", "sharingCode": "abcd"}
-    assert "hush" not in repr(findings(body))
-    assert "1234" not in repr(findings(body))
-    assert "abcd" not in repr(findings(body))
+    assert "hush" not in repr(changes(body))
+    assert "1234" not in repr(changes(body))
+    assert "abcd" not in repr(changes(body))

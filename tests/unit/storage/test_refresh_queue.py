@@ -11,38 +11,38 @@ import pytest
 from sqlalchemy import Connection, text
 
 from storage import processes, refresh_queue
+from storage.changes import ChangeSet, Entity
 from storage.facts import presence
-from storage.findings import Entity, Findings
 from storage.fold import Fold
 from storage.ids import uuid7
-from storage.known import known
 from storage.processes import LOST_AFTER, Process
 from storage.refresh_queue import RefreshRequest
+from storage.stored import load_stored
 from storage.upsert import upsert
 from tests.support.facts import apply, row, sample, wanted
 
 NOW = datetime(2026, 3, 4, 8, tzinfo=UTC)
 
 
-def want(connection: Connection, entity: str, entity_id: int, reason: str = "changed") -> None:
-    found = Findings()
-    found.wanted[Entity(entity, entity_id)] = reason  # type: ignore[assignment]
-    refresh_queue.mark(connection, "t", found, [])
+def want(connection: Connection, kind: str, entity_id: int, reason: str = "changed") -> None:
+    found = ChangeSet()
+    found.required_reads[Entity(kind, entity_id)] = reason  # type: ignore[assignment]
+    refresh_queue.request_refresh(connection, "t", found, [])
 
 
-def claim(connection: Connection, most: int = 10) -> list[RefreshRequest]:
+def claim(connection: Connection, limit: int = 10) -> list[RefreshRequest]:
     """Claim the most urgent kind, as if what was marked had waited."""
     connection.execute(
         text("UPDATE ingest.refresh_request SET due_at = now() WHERE attempts = 0 AND reason = 'changed'")
     )
-    return refresh_queue.claim(connection, "t", most=most)
+    return refresh_queue.claim(connection, "t", limit=limit)
 
 
 def test_marking_an_entity_often_is_one_read(connection: Connection) -> None:
     for _ in range(50):
         want(connection, "evse", 902)
     (request,) = claim(connection)
-    assert (request.entity, request.entity_id, request.generation) == ("evse", 902, 50)
+    assert (request.kind, request.entity_id, request.generation) == ("evse", 902, 50)
 
 
 def test_the_stronger_reason_stays(connection: Connection) -> None:
@@ -97,31 +97,31 @@ def test_what_a_process_had_in_hand_is_free_at_once(
     # Given a read in the hands of a process that lives
     holder = registered(connection)
     want(connection, "evse", 902, "unknown")
-    assert len(refresh_queue.claim(connection, "t", most=10, holder=holder)) == 1
+    assert len(refresh_queue.claim(connection, "t", limit=10, holder=holder)) == 1
     assert refresh_queue.due_tenants(connection) == []
-    assert refresh_queue.claim(connection, "t", most=10, holder=registered(connection)) == []
+    assert refresh_queue.claim(connection, "t", limit=10, holder=registered(connection)) == []
     # When it lives no more
     end(connection, holder)
     # Then another is woken for the read, and has it in hand
     assert refresh_queue.due_tenants(connection) == ["t"]
-    assert len(refresh_queue.claim(connection, "t", most=10, holder=registered(connection))) == 1
+    assert len(refresh_queue.claim(connection, "t", limit=10, holder=registered(connection))) == 1
 
 
 def test_a_process_that_is_not_registered_keeps_its_claim_for_the_lease(connection: Connection) -> None:
     want(connection, "evse", 902, "unknown")
-    assert len(refresh_queue.claim(connection, "t", most=10, holder=uuid7())) == 1
-    assert refresh_queue.claim(connection, "t", most=10) == []
+    assert len(refresh_queue.claim(connection, "t", limit=10, holder=uuid7())) == 1
+    assert refresh_queue.claim(connection, "t", limit=10) == []
 
 
 def taken_over(connection: Connection) -> tuple[RefreshRequest, RefreshRequest]:
     """One read in the hands of two: of a process that lost its lease, and of the one that has it now."""
     want(connection, "evse", 902, "unknown")
-    (late,) = refresh_queue.claim(connection, "t", most=10)
+    (late,) = refresh_queue.claim(connection, "t", limit=10)
     # All of a test is one transaction, in which time stands still.
     connection.execute(
-        text("UPDATE ingest.refresh_request SET lease_expires_at = now() - interval '1 s', marked_at = now()")
+        text("UPDATE ingest.refresh_request SET lease_expires_at = now() - interval '1 s', requested_at = now()")
     )
-    (now,) = refresh_queue.claim(connection, "t", most=10)
+    (now,) = refresh_queue.claim(connection, "t", limit=10)
     return replace(late, leased_until=late.leased_until - timedelta(seconds=1)), now
 
 
@@ -153,7 +153,7 @@ def test_statuses_are_read_before_all_else(connection: Connection) -> None:
         want(connection, kind, 1, "unknown")
     want(connection, "session", 7, "unknown")
     # When they are claimed one after another
-    order = [claim(connection)[0].entity for _ in range(6)]
+    order = [claim(connection)[0].kind for _ in range(6)]
     # Then a running session goes before EVSEs, these before charge points, and these before the rest
     assert order == ["session", "evse", "charge_point", "location", "transaction", "tariff"]
 
@@ -166,7 +166,7 @@ def test_a_postponed_read_waits_and_says_why(connection: Connection) -> None:
         text("SELECT attempts, last_error, due_at > now() + interval '50 minutes' FROM ingest.refresh_request")
     ).one()
     assert found == (0, "down", True)
-    assert refresh_queue.claim(connection, "t", most=10) == []
+    assert refresh_queue.claim(connection, "t", limit=10) == []
 
 
 def test_a_mark_does_not_shorten_the_wait_after_a_failure(connection: Connection) -> None:
@@ -184,8 +184,8 @@ def test_a_start_notice_wants_the_session_after_a_while_and_its_evse_at_once(con
         ("evse", 902): "unknown",
         ("charge_point", 418): "unknown",
     }
-    assert {request.entity for request in claim(connection)} == {"evse"}
-    assert {request.entity for request in claim(connection)} == {"charge_point"}
+    assert {request.kind for request in claim(connection)} == {"evse"}
+    assert {request.kind for request in claim(connection)} == {"charge_point"}
     assert claim(connection) == []
 
 
@@ -195,10 +195,10 @@ def test_what_waits_of_the_most_urgent_kind_comes_along(connection: Connection) 
     want(connection, "evse", 2, "changed")
     want(connection, "location", 66, "unknown")
     # When reads are claimed
-    claimed = refresh_queue.claim(connection, "t", most=10)
+    claimed = refresh_queue.claim(connection, "t", limit=10)
     # Then both EVSEs are in hand, as one listing may read both, and nothing else
-    assert [(request.entity, request.entity_id) for request in claimed] == [("evse", 1), ("evse", 2)]
-    assert [request.entity for request in refresh_queue.claim(connection, "t", most=10)] == ["location"]
+    assert [(request.kind, request.entity_id) for request in claimed] == [("evse", 1), ("evse", 2)]
+    assert [request.kind for request in refresh_queue.claim(connection, "t", limit=10)] == ["location"]
 
 
 def test_a_running_session_goes_before_one_that_stopped_and_a_faulted_evse_before_a_session(
@@ -215,16 +215,16 @@ def test_a_running_session_goes_before_one_that_stopped_and_a_faulted_evse_befor
     for entity, entity_id in (("session", 1), ("evse", 3), ("session", 2), ("evse", 4)):
         want(connection, entity, entity_id)
     # When reads are claimed, two at a time
-    order = [[(one.entity, one.entity_id) for one in claim(connection, most=2)] for _ in range(2)]
+    order = [[(one.kind, one.entity_id) for one in claim(connection, limit=2)] for _ in range(2)]
     # Then the urgent one of each kind goes before its like
     assert sorted(order) == [[("evse", 4), ("evse", 3)], [("session", 2), ("session", 1)]]
 
 
 def test_a_session_that_a_snapshot_made_whole_needs_no_read(connection: Connection) -> None:
     apply(connection, sample("session.start.stop.notification.start"))
-    assert not known(connection, "t", "session", [77120])[77120].is_whole
+    assert not load_stored(connection, "t", "session", [77120])[77120].is_complete
     apply(connection, sample("SessionUpdateNotification.active"))
-    assert known(connection, "t", "session", [77120])[77120].is_whole
+    assert load_stored(connection, "t", "session", [77120])[77120].is_complete
 
 
 def test_a_whole_session_wants_no_read_when_it_is_mentioned_again(connection: Connection) -> None:
@@ -239,17 +239,17 @@ def test_meter_values_of_a_session_nobody_told_of_want_it_read(connection: Conne
     assert wanted(connection) == {("session", 77120): "unknown"}
 
 
-def test_different_statuses_of_one_second_are_contested_and_read(connection: Connection) -> None:
+def test_different_statuses_of_one_second_are_conflicting_and_read(connection: Connection) -> None:
     # Given two statuses of an EVSE that carry the same time
     one, other = sample("HardwareStatusNotification.evse"), sample("HardwareStatusNotification.evse")
     other["hardwareStatus"] = "charging"
-    # When both come, in two bites
+    # When both come, in two chunks
     apply(connection, one)
     assert wanted(connection)[("evse", 902)] == "unknown"
     apply(connection, other)
     # Then a read is to settle it, and both are in the history
-    assert row(connection, "evse")["hardware_contested"] is True
-    assert wanted(connection)[("evse", 902)] == "contested"
+    assert row(connection, "evse")["hardware_conflicting"] is True
+    assert wanted(connection)[("evse", 902)] == "conflicting"
     assert connection.execute(text("SELECT count(*) FROM charging.evse_status_observation")).scalar() == 2
 
 

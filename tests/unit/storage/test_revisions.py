@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from sqlalchemy import Connection, Engine, text
 
 from ampeco.resources import Session
-from storage.facts import reader, session_facts
-from storage.findings import Findings
+from storage.changes import ChangeSet
+from storage.facts import read_fact_factory, session_facts
 from storage.fold import Fold
 from storage.upsert import upsert
-from tests.support.facts import apply, findings, row, sample
+from tests.support.facts import apply, changes, row, sample
 
 BEGAN = datetime(2026, 3, 4, 8, tzinfo=UTC)
 
@@ -29,7 +29,7 @@ def finished(minute: int, **changes: Any) -> dict[str, Any]:
 
 
 def revisions(connection: Connection) -> list[dict[str, Any]]:
-    found = connection.execute(text("SELECT * FROM charging.session_revision ORDER BY told_at, column_group"))
+    found = connection.execute(text("SELECT * FROM charging.session_revision ORDER BY fact_at, column_group"))
     return [dict(one._mapping) for one in found]
 
 
@@ -38,8 +38,11 @@ def test_a_correction_of_a_stopped_session_is_kept_with_what_it_was_and_who_told
     told = apply(connection, finished(5, billingStatus="completed", totalAmount={"withTax": 12.5, "withoutTax": 10}))
     (revision,) = revisions(connection)
     assert revision["column_group"] == "detail"
-    assert revision["told_at"] == BEGAN + timedelta(minutes=5)
-    assert (revision["source"], revision["notification_id"]) == ("notification", next(iter(told.told_by.values())))
+    assert revision["fact_at"] == BEGAN + timedelta(minutes=5)
+    assert (revision["source"], revision["notification_id"]) == (
+        "notification",
+        next(iter(told.source_notifications.values())),
+    )
     assert revision["changed_from"].keys() == revision["changed_to"].keys()
     assert revision["changed_from"]["billing_status"] == "pending"
     assert revision["changed_to"]["billing_status"] == "completed"
@@ -73,7 +76,7 @@ def test_repeating_every_notification_in_any_order_adds_no_revision(connection: 
     assert revisions(connection) == before
 
 
-def test_what_one_bite_changes_is_one_revision(connection: Connection) -> None:
+def test_what_one_chunk_changes_is_one_revision(connection: Connection) -> None:
     apply(connection, finished(0, receiptId=1))
     apply(connection, finished(1, receiptId=2), finished(2, receiptId=3))
     (revision,) = revisions(connection)
@@ -83,8 +86,8 @@ def test_what_one_bite_changes_is_one_revision(connection: Connection) -> None:
 def test_a_read_that_corrects_says_that_it_was_one(connection: Connection) -> None:
     apply(connection, finished(0))
     shown = Session.model_validate(finished(9, status="failed")["session"])
-    found = Findings()
-    session_facts(found, shown, {}, reader(BEGAN + timedelta(hours=1)))
+    found = ChangeSet()
+    session_facts(found, shown, {}, read_fact_factory(BEGAN + timedelta(hours=1)))
     upsert(connection, "t", Fold(found.facts))
     (revision,) = revisions(connection)
     assert (revision["column_group"], revision["source"], revision["notification_id"]) == ("state", "read", None)
@@ -104,14 +107,14 @@ def test_no_digit_of_an_amount_is_lost_on_the_way(connection: Connection) -> Non
 def test_a_session_is_shown_as_it_was_known_at_every_moment(
     shared_engine: Engine, amounts: list[int], data: st.DataObject
 ) -> None:
-    # Given corrections, in bites, each learned a day after the other
+    # Given corrections, in chunks, each learned a day after the other
     cuts = sorted(set(data.draw(st.lists(st.integers(1, len(amounts)), max_size=3))) | {len(amounts)})
-    bites = [amounts[low:high] for low, high in itertools.pairwise([0, *cuts]) if low < high]
+    chunks = [amounts[low:high] for low, high in itertools.pairwise([0, *cuts]) if low < high]
     known, minute = [], 0
     with shared_engine.connect() as connection, connection.begin() as transaction:
-        for day, bite in enumerate(bites):
+        for day, chunk in enumerate(chunks):
             bodies = []
-            for amount in bite:
+            for amount in chunk:
                 minute += 1
                 bodies.append(finished(minute, receiptId=amount, totalAmount={"withTax": amount}))
             apply(connection, *bodies)
@@ -137,6 +140,6 @@ def test_a_session_is_shown_as_it_was_known_at_every_moment(
 
 
 def test_findings_remember_the_first_who_told_a_fact() -> None:
-    found = findings(finished(0), finished(0))
-    first = {fact: teller for fact, teller in found.told_by.items() if fact.group == "state"}
+    found = changes(finished(0), finished(0))
+    first = {fact: teller for fact, teller in found.source_notifications.items() if fact.group == "state"}
     assert len(first) == 1

@@ -13,16 +13,16 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, text
 
-from storage import arrivals, batches, refresh_queue, refusals, replay, resends, swap, uptime, walks
-from storage.drift import Drift, record_drift
-from storage.findings import Entity, Findings
+from storage import batches, forbidden_kinds, refresh_queue, replay, resends, swap, sync_runs, traffic, uptime
+from storage.changes import ChangeSet, Entity
 from storage.fold import Fold
 from storage.refresh_queue import RefreshRequest
-from storage.subscriptions import Claim
+from storage.subscriptions import ManagedSubscription
+from storage.sync_runs import SyncRun, SyncRunStats
+from storage.unknown_fields import UnknownFields, record_unknown_fields
 from storage.upsert import upsert
-from storage.walks import Found, Walk
 from tests.integration.test_rebuild import compared
-from tests.support.facts import apply, findings, sample
+from tests.support.facts import apply, changes, sample
 from tests.support.locks import after_waiting
 from tests.support.log import accept, execute, query
 from tests.unit.storage.test_revisions import finished
@@ -32,25 +32,25 @@ NOW = datetime(2026, 3, 4, 8, tzinfo=UTC)
 HOUR = timedelta(hours=1)
 
 
-def mark(connection: Connection, *entities: tuple[str, int]) -> None:
-    found = Findings()
-    found.wanted |= {Entity(*entity): "contested" for entity in entities}
-    refresh_queue.mark(connection, "t", found, [])
+def request_reads(connection: Connection, *entities: tuple[str, int]) -> None:
+    found = ChangeSet()
+    found.required_reads |= {Entity(*entity): "conflicting" for entity in entities}
+    refresh_queue.request_refresh(connection, "t", found, [])
 
 
 def claimed(engine: Engine, *entities: tuple[str, int]) -> list[RefreshRequest]:
     """Reads that were marked, and are in hand."""
     with engine.begin() as connection:
-        mark(connection, *entities)
+        request_reads(connection, *entities)
     with engine.begin() as connection:
-        return refresh_queue.claim(connection, "t", most=10)
+        return refresh_queue.claim(connection, "t", limit=10)
 
 
 def requests(engine: Engine) -> list[dict[str, Any]]:
     return query(
         engine,
         "SELECT entity_id, generation, lease_expires_at IS NULL AS is_free, due_at <= now() AS is_due"
-        " FROM ingest.refresh_request ORDER BY entity, entity_id",
+        " FROM ingest.refresh_request ORDER BY kind, entity_id",
     )
 
 
@@ -60,7 +60,7 @@ def test_a_read_that_is_marked_while_its_end_waits_is_due_at_once(engine: Engine
     # When one of them is marked by a transaction that commits while the end of both waits for it
     after_waiting(
         engine,
-        lambda connection: mark(connection, ("evse", 1)),
+        lambda connection: request_reads(connection, ("evse", 1)),
         lambda connection: refresh_queue.finish(connection, "t", held),
     )
     # Then that one is in no process's hands and due, and the other is done
@@ -71,7 +71,7 @@ def test_a_read_that_is_marked_while_it_is_being_put_off_is_put_off_and_free(eng
     held = claimed(engine, ("evse", 1))
     after_waiting(
         engine,
-        lambda connection: mark(connection, ("evse", 1)),
+        lambda connection: request_reads(connection, ("evse", 1)),
         lambda connection: refresh_queue.postpone(connection, "t", held, delay=HOUR, error="down", counts=True),
     )
     assert requests(engine) == [{"entity_id": 1, "generation": 2, "is_free": True, "is_due": False}]
@@ -80,12 +80,12 @@ def test_a_read_that_is_marked_while_it_is_being_put_off_is_put_off_and_free(eng
 def test_a_mark_that_waits_for_a_claim_survives_the_end_of_that_read(engine: Engine) -> None:
     # Given a mark that waits for a claim
     with engine.begin() as connection:
-        mark(connection, ("evse", 1))
+        request_reads(connection, ("evse", 1))
     held: list[RefreshRequest] = []
     after_waiting(
         engine,
-        lambda connection: held.extend(refresh_queue.claim(connection, "t", most=10)),
-        lambda connection: mark(connection, ("evse", 1)),
+        lambda connection: held.extend(refresh_queue.claim(connection, "t", limit=10)),
+        lambda connection: request_reads(connection, ("evse", 1)),
     )
     # When the read ends, then the entity is to be read again
     with engine.begin() as connection:
@@ -98,43 +98,43 @@ def test_a_mark_that_waits_for_the_end_of_a_read_is_a_new_request(engine: Engine
     after_waiting(
         engine,
         lambda connection: refresh_queue.finish(connection, "t", held),
-        lambda connection: mark(connection, ("evse", 1)),
+        lambda connection: request_reads(connection, ("evse", 1)),
     )
     assert requests(engine) == [{"entity_id": 1, "generation": 1, "is_free": True, "is_due": True}]
 
 
 def test_a_claim_waits_for_no_mark_and_takes_what_is_free(engine: Engine) -> None:
     with engine.begin() as connection:
-        mark(connection, ("evse", 1), ("evse", 2))
+        request_reads(connection, ("evse", 1), ("evse", 2))
     with engine.begin() as marking, engine.begin() as claiming:
-        mark(marking, ("evse", 1))
-        assert [one.entity_id for one in refresh_queue.claim(claiming, "t", most=10)] == [2]
+        request_reads(marking, ("evse", 1))
+        assert [one.entity_id for one in refresh_queue.claim(claiming, "t", limit=10)] == [2]
     with engine.begin() as connection:
-        assert [one.generation for one in refresh_queue.claim(connection, "t", most=10)] == [2]
+        assert [one.generation for one in refresh_queue.claim(connection, "t", limit=10)] == [2]
 
 
 def test_a_refusal_that_is_lifted_while_a_reader_waits_for_it_refuses_nothing(engine: Engine) -> None:
     # Given a refusal whose hour is over
     with engine.begin() as connection:
-        refusals.note(connection, "t", "user", "403")
-        connection.execute(text("UPDATE ingest.refusal SET ask_again_at = now() - interval '1 s'"))
+        forbidden_kinds.record_forbidden(connection, "t", "user", "403")
+        connection.execute(text("UPDATE ingest.forbidden_kind SET ask_again_at = now() - interval '1 s'"))
     # When a reader asks while another lifts it, then the kind may be read
     permission = after_waiting(
         engine,
-        lambda connection: refusals.lift(connection, "t", "user"),
-        lambda connection: refusals.may_ask(connection, "t", "user"),
+        lambda connection: forbidden_kinds.clear_forbidden(connection, "t", "user"),
+        lambda connection: forbidden_kinds.permission_to_read(connection, "t", "user"),
     )
     assert permission == "open"
 
 
 def test_of_two_readers_one_tries_whether_a_kind_may_be_read_again(engine: Engine) -> None:
     with engine.begin() as connection:
-        refusals.note(connection, "t", "user", "403")
-        connection.execute(text("UPDATE ingest.refusal SET ask_again_at = now() - interval '1 s'"))
+        forbidden_kinds.record_forbidden(connection, "t", "user", "403")
+        connection.execute(text("UPDATE ingest.forbidden_kind SET ask_again_at = now() - interval '1 s'"))
     permissions: list[str] = []
 
     def ask(connection: Connection) -> str:
-        permissions.append(refusals.may_ask(connection, "t", "user"))
+        permissions.append(forbidden_kinds.permission_to_read(connection, "t", "user"))
         return permissions[-1]
 
     assert after_waiting(engine, ask, ask) == "refused"
@@ -144,7 +144,7 @@ def test_of_two_readers_one_tries_whether_a_kind_may_be_read_again(engine: Engin
 def test_batches_that_two_close_at_once_are_counted_once(engine: Engine) -> None:
     accept(engine, sample("HardwareStatusNotification.evse"), sample("BootNotification"))
     with engine.begin() as connection:
-        (batch,) = batches.claim(connection, most_batches=9, most_notifications=9, most_bytes=10**6)
+        (batch,) = batches.claim(connection, max_batches=9, max_notifications=9, max_bytes=10**6)
     close = partial(batches.close, tenant="t", batch_ids=[batch.batch_id])
     after_waiting(engine, close, close)
     assert query(engine, "SELECT settled FROM ingest.total") == [{"settled": 2}]
@@ -152,9 +152,9 @@ def test_batches_that_two_close_at_once_are_counted_once(engine: Engine) -> None
 
 def tell_session(connection: Connection, body: dict[str, Any]) -> None:
     """Write what a notification says of its session, and nothing else that two would wait for first."""
-    found = findings(body)
-    facts = [fact for fact in found.facts if fact.entity == "session"]
-    upsert(connection, "t", Fold(facts), told_by=found.told_by)
+    found = changes(body)
+    facts = [fact for fact in found.facts if fact.kind == "session"]
+    upsert(connection, "t", Fold(facts), source_notifications=found.source_notifications)
 
 
 def test_a_session_that_another_stops_while_a_correction_waits_leaves_a_revision(engine: Engine) -> None:
@@ -180,19 +180,19 @@ def test_an_older_fact_that_waits_for_a_newer_one_does_not_replace_it(engine: En
     assert query(engine, "SELECT hardware_status FROM charging.evse") == [{"hardware_status": "charging"}]
 
 
-CLAIM = Claim("t", "https://us.example/t", 1, NOW, NOW, "sound", None, None, 0, None, None)
+CLAIM = ManagedSubscription("t", "https://us.example/t", 1, NOW, NOW, "sound", None, None, 0, None, None)
 
 
 def test_a_resend_that_is_wanted_while_ampeco_is_being_asked_waits_its_quarter_of_an_hour(engine: Engine) -> None:
     with engine.begin() as connection:
-        resends.want(connection, CLAIM, "person", None)
+        resends.request_resend(connection, CLAIM, "manual", None)
 
     def ask(connection: Connection) -> None:
         taken = resends.take(connection, "t", CLAIM.callback_url)
         assert taken is not None
         resends.settle(connection, taken, "asked")
 
-    wanted = after_waiting(engine, ask, lambda connection: resends.want(connection, CLAIM, "outage", NOW))
+    wanted = after_waiting(engine, ask, lambda connection: resends.request_resend(connection, CLAIM, "outage", NOW))
     assert wanted.state == "waiting"
     (row,) = query(engine, "SELECT max(tried_at) AS tried_at FROM ingest.resend")
     assert wanted.due_at == row["tried_at"] + resends.INTERVAL
@@ -200,7 +200,7 @@ def test_a_resend_that_is_wanted_while_ampeco_is_being_asked_waits_its_quarter_o
 
 def test_of_two_processes_one_takes_a_resend(engine: Engine) -> None:
     with engine.begin() as connection:
-        resends.want(connection, CLAIM, "person", None)
+        resends.request_resend(connection, CLAIM, "manual", None)
     take = partial(resends.take, tenant="t", callback_url=CLAIM.callback_url)
     assert after_waiting(engine, take, take) is None
 
@@ -215,11 +215,11 @@ def test_an_outcome_that_changes_while_it_is_forgotten_is_gone_and_counted(engin
         outcome = batches.Outcome(
             failed["batch_id"], entry.notification_id, failed["received_at"], "ignored", "unknown type"
         )
-        batches.set_aside(connection, "t", [outcome])
+        batches.record_outcomes(connection, "t", [outcome])
 
     # When one replay ignores it, and another that applies it waits for that
     forgotten = after_waiting(
-        engine, ignore, lambda connection: replay.forget_outcomes(connection, "t", [entry.notification_id])
+        engine, ignore, lambda connection: replay.clear_outcomes(connection, "t", [entry.notification_id])
     )
     # Then it is neither, and counted as neither
     assert forgotten == 1
@@ -242,57 +242,59 @@ def test_a_swap_that_waits_for_a_newer_fact_leaves_it(engine: Engine) -> None:
     assert query(engine, "SELECT hardware_status FROM charging.evse") == [{"hardware_status": "charging"}]
 
 
-def begun(engine: Engine, kind: str = "evse") -> Walk:
+def begun(engine: Engine, kind: str = "evse") -> SyncRun:
     with engine.begin() as connection:
-        walk = walks.begin(connection, "t", kind, "reconcile", None)
-        assert walk is not None
-        return walk
+        sync_run = sync_runs.begin(connection, "t", kind, "reconcile", None)
+        assert sync_run is not None
+        return sync_run
 
 
-def move(connection: Connection, walk: Walk, following: Sequence[tuple[str, str]] | None) -> bool:
-    return walks.move(connection, walk, Found(), began_at=NOW, following=None if following is None else [*following])
+def move(connection: Connection, sync_run: SyncRun, following: Sequence[tuple[str, str]] | None) -> bool:
+    return sync_runs.move(
+        connection, sync_run, SyncRunStats(), began_at=NOW, following=None if following is None else [*following]
+    )
 
 
-def test_of_two_processes_one_begins_a_walk(engine: Engine) -> None:
-    begin = partial(walks.begin, tenant="t", kind="evse", purpose="reconcile", changed_since=None)
+def test_of_two_processes_one_begins_a_sync_run(engine: Engine) -> None:
+    begin = partial(sync_runs.begin, tenant="t", kind="evse", purpose="reconcile", changed_since=None)
     assert after_waiting(engine, begin, begin) is None
 
 
-def test_a_walk_that_begins_while_the_one_before_ends_is_a_new_one(engine: Engine) -> None:
-    walk = begun(engine)
+def test_a_sync_run_that_begins_while_the_one_before_ends_is_a_new_one(engine: Engine) -> None:
+    sync_run = begun(engine)
     another = after_waiting(
         engine,
-        lambda connection: move(connection, walk, None),
-        lambda connection: walks.begin(connection, "t", "evse", "reconcile", None),
+        lambda connection: move(connection, sync_run, None),
+        lambda connection: sync_runs.begin(connection, "t", "evse", "reconcile", None),
     )
     assert another is not None
-    assert another.walk_id != walk.walk_id
+    assert another.sync_run_id != sync_run.sync_run_id
 
 
 def test_a_page_that_another_process_stores_first_is_stored_once(engine: Engine) -> None:
-    walk = begun(engine)
-    late = Walk(**{name: getattr(walk, name) for name in Walk.__slots__})
+    sync_run = begun(engine)
+    late = SyncRun(**{name: getattr(sync_run, name) for name in SyncRun.__slots__})
     assert not after_waiting(
         engine,
-        lambda connection: move(connection, walk, [("cursor", "a")]),
+        lambda connection: move(connection, sync_run, [("cursor", "a")]),
         lambda connection: move(connection, late, [("cursor", "a")]),
     )
-    assert query(engine, "SELECT pages FROM ingest.walk") == [{"pages": 1}]
+    assert query(engine, "SELECT pages FROM ingest.sync_run") == [{"pages": 1}]
 
 
 def test_an_absent_entity_that_is_being_marked_is_marked_once(engine: Engine) -> None:
-    # Given an EVSE that a walk through everything did not show
+    # Given an EVSE that a sync run through everything did not show
     with engine.begin() as connection:
         apply(connection, sample("HardwareStatusNotification.evse"))
         connection.execute(text("DELETE FROM ingest.refresh_request"))
-    walk = begun(engine)
+    sync_run = begun(engine)
     with engine.begin() as connection:
-        walks.move(connection, walk, Found(), began_at=datetime.now(UTC), following=None)
+        sync_runs.move(connection, sync_run, SyncRunStats(), began_at=datetime.now(UTC), following=None)
     # When its mark waits for another one
     absent = after_waiting(
         engine,
-        lambda connection: mark(connection, ("evse", 902)),
-        lambda connection: walks.note_absent(connection, walk),
+        lambda connection: request_reads(connection, ("evse", 902)),
+        lambda connection: sync_runs.note_absent(connection, sync_run),
     )
     # Then that one stands
     assert absent == 0
@@ -306,7 +308,7 @@ def test_an_outage_is_found_by_one_of_two_that_rise(engine: Engine) -> None:
 
 
 def test_one_of_two_processes_counts_arrivals(engine: Engine) -> None:
-    take = partial(arrivals.take, tenant="t", interval=HOUR)
+    take = partial(traffic.take, tenant="t", interval=HOUR)
     assert after_waiting(engine, take, take) is None
 
 
@@ -314,9 +316,9 @@ def test_what_two_see_of_one_unknown_type_is_added_up(engine: Engine) -> None:
     (entry,) = accept(engine, b"{}")
 
     def see(connection: Connection) -> None:
-        seen = Drift()
+        seen = UnknownFields()
         seen.see_type("aNewType", {}, NOW, entry.notification_id)
-        record_drift(connection, "t", seen)
+        record_unknown_fields(connection, "t", seen)
 
     after_waiting(engine, see, see)
-    assert query(engine, "SELECT name, times FROM ingest.drift") == [{"name": "aNewType", "times": 2}]
+    assert query(engine, "SELECT name, times FROM ingest.unknown_field") == [{"name": "aNewType", "times": 2}]

@@ -14,8 +14,8 @@ from sqlalchemy import Engine
 from ampeco.tenants import Tenant
 from storage.usage import CallReason, Calls, spent
 from workers.broker import create_redis
-from workers.budget import Gate, HeldBackError, Usage
 from workers.pause import fail, pause, pause_reason, paused_for, recovered
+from workers.rate_limit import CallDeferredError, RateLimiter, Usage
 
 #: Ten in a window of ten seconds.
 PACE = 60
@@ -33,29 +33,29 @@ def tenant(name: str = "t") -> Tenant:
 
 def passed(client: redis.Redis, reason: CallReason, tries: int, name: str = "t", usage: Usage | None = None) -> int:
     """How many of so many calls go out at once."""
-    gate = Gate(client, usage or Usage(), tenant(name), reason, longest_wait_seconds=0)
+    rate_limiter = RateLimiter(client, usage or Usage(), tenant(name), reason, max_wait_seconds=0)
     out = 0
     for _ in range(tries):
         try:
-            gate()
-        except HeldBackError:
+            rate_limiter()
+        except CallDeferredError:
             continue
         out += 1
     return out
 
 
 def test_all_processes_together_keep_the_pace(client: redis.Redis) -> None:
-    assert passed(client, "person", 6) + passed(client, "guardian", 20) == 10
-    assert passed(client, "person", 5) == 0
+    assert passed(client, "manual", 6) + passed(client, "subscription_monitor", 20) == 10
+    assert passed(client, "manual", 5) == 0
     assert passed(client, "refresh", 5, name="other") == 5
 
 
 def test_processes_whose_wall_clocks_differ_keep_the_pace_together(
     client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert passed(client, "person", 6) == 6
+    assert passed(client, "manual", 6) == 6
     monkeypatch.setattr("time.time", lambda: 1_700_000_000.0)
-    assert passed(client, "person", 20) == 4
+    assert passed(client, "manual", 20) == 4
 
 
 def test_neither_the_background_nor_the_reads_take_all_of_it(client: redis.Redis) -> None:
@@ -69,9 +69,9 @@ def test_neither_the_background_nor_the_reads_take_all_of_it(client: redis.Redis
 
 def test_a_pause_holds_every_call_back_and_says_why(client: redis.Redis) -> None:
     pause(client, "t", 30, "GET /x answered 429")
-    gate = Gate(client, Usage(), tenant(), "refresh")
-    with pytest.raises(HeldBackError, match="429") as held:
-        gate()
+    rate_limiter = RateLimiter(client, Usage(), tenant(), "refresh")
+    with pytest.raises(CallDeferredError, match="429") as held:
+        rate_limiter()
     assert 25 < held.value.seconds <= 30
 
 
@@ -82,15 +82,15 @@ def test_a_call_waits_for_its_turn_where_that_is_soon(client: redis.Redis) -> No
         slept.append(seconds)
         client.flushdb()  # the window is over
 
-    passed(client, "person", 10)
-    Gate(client, Usage(), tenant(), "person", sleep=sleep)()
+    passed(client, "manual", 10)
+    RateLimiter(client, Usage(), tenant(), "manual", sleep=sleep)()
     assert len(slept) == 1
 
 
 def test_without_redis_calls_go_out_at_this_processs_own_pace() -> None:
     slept: list[float] = []
     with create_redis("redis://127.0.0.1:1") as nowhere:
-        Gate(nowhere, Usage(), tenant(), "refresh", sleep=slept.append)()
+        RateLimiter(nowhere, Usage(), tenant(), "refresh", sleep=slept.append)()
     assert slept == [1.0]
 
 

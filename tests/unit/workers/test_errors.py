@@ -12,7 +12,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from storage.database import create_database_engine
 from tests.support.servers import own_redis
 from workers.broker import create_redis
-from workers.errors import LONGEST_CAUSE, cause
+from workers.errors import MAX_CAUSE, cause
 
 
 def test_of_a_database_that_refuses_a_connection_the_first_line_is_shown(tmp_path: Path) -> None:
@@ -58,4 +58,4 @@ def test_a_url_that_a_library_quotes_is_shown_without_its_password() -> None:
 
 def test_a_cause_is_never_empty_and_never_long() -> None:
     assert cause(ValueError()) == "ValueError"
-    assert len(cause(ValueError("x" * 10_000))) == LONGEST_CAUSE
+    assert len(cause(ValueError("x" * 10_000))) == MAX_CAUSE

@@ -8,7 +8,7 @@ from random import Random
 
 import pytest
 
-from workers.rhythm import HOURS_OF_WEEK, LEAST_LEARNED_HOURS, Rhythm, learn
+from workers.baseline import HOURS_OF_WEEK, MIN_LEARNED_HOURS, Baseline, learn
 
 #: A Monday at midnight, as a number of hours.
 MONDAY = 4 * 24 + 2_900 * HOURS_OF_WEEK
@@ -45,36 +45,36 @@ def _poisson(chance: Random, mean: float) -> int:
     return count
 
 
-def silent_after(rhythm: Rhythm, counts: list[int], hours: int) -> int | None:
+def silent_after(baseline: Baseline, counts: list[int], hours: int) -> int | None:
     """After how many hours in which nothing comes it is noticed; None where it is not."""
     for passed in range(hours):
         end = MONDAY + len(counts) + passed
-        judgement = rhythm.judge([*counts, *[0] * passed, 0], end, 0.0)
-        if judgement is not None and judgement.is_silent:
+        judgement = baseline.judge([*counts, *[0] * passed, 0], end, 0.0)
+        if judgement is not None and judgement.is_gap:
             return passed
     return None
 
 
 def alarms(counts: list[int], begin_week: int) -> list[int]:
     """The hours in which somebody would have been told of a silence."""
-    found, rhythm = [], learn([], MONDAY)
+    found, baseline = [], learn([], MONDAY)
     for hour in range(begin_week * HOURS_OF_WEEK, len(counts)):
         if hour % 24 == 0:
             first = max(hour - 8 * HOURS_OF_WEEK, 0)
-            rhythm = learn(counts[first:hour], MONDAY + first)
+            baseline = learn(counts[first:hour], MONDAY + first)
         for share in (0.0, 0.5):
             now = round(counts[hour] * share)
-            judgement = rhythm.judge([*counts[max(hour - 400, 0) : hour], now], MONDAY + hour, share)
-            if judgement is not None and judgement.is_silent:
+            judgement = baseline.judge([*counts[max(hour - 400, 0) : hour], now], MONDAY + hour, share)
+            if judgement is not None and judgement.is_gap:
                 found.append(hour)
     return found
 
 
 def test_nothing_is_judged_before_three_weeks_are_learned() -> None:
-    counts = [1_000] * (LEAST_LEARNED_HOURS - 1)
-    rhythm = learn(counts, MONDAY)
-    assert rhythm.telling is None
-    assert silent_after(rhythm, counts, 400) is None
+    counts = [1_000] * (MIN_LEARNED_HOURS - 1)
+    baseline = learn(counts, MONDAY)
+    assert baseline.min_expected is None
+    assert silent_after(baseline, counts, 400) is None
     assert silent_after(learn([*counts, 1_000], MONDAY), counts, 400) is not None
 
 
@@ -85,14 +85,14 @@ def test_a_busy_tenant_is_noticed_within_three_hours() -> None:
 
 def test_less_than_a_twentieth_is_silence_too() -> None:
     counts = lived(Random(1), 4, 40, 20, always)
-    rhythm = learn(counts, MONDAY)
+    baseline = learn(counts, MONDAY)
     hour = MONDAY + len(counts)
-    usual = round(sum(rhythm.rates) / HOURS_OF_WEEK)
-    few, half = (rhythm.judge([*counts, *[share] * 3, 0], hour + 3, 0.0) for share in (usual // 30, usual // 2))
+    usual = round(sum(baseline.rates) / HOURS_OF_WEEK)
+    few, half = (baseline.judge([*counts, *[share] * 3, 0], hour + 3, 0.0) for share in (usual // 30, usual // 2))
     assert few is not None
-    assert few.is_silent
+    assert few.is_gap
     assert half is not None
-    assert not half.is_silent
+    assert not half.is_gap
 
 
 @pytest.mark.parametrize("sessions_an_hour", [1, 5, 50])
@@ -117,31 +117,31 @@ def test_people_who_change_their_clocks_are_not_silent() -> None:
         assert alarms([*counts, *moved], 8) == []
 
 
-@pytest.mark.parametrize(("sessions_a_day", "most_days"), [(1_000, 0.5), (100, 1), (30, 3), (10, 12)])
-def test_the_silence_of_a_smaller_tenant_is_noticed_later_but_is(sessions_a_day: float, most_days: float) -> None:
+@pytest.mark.parametrize(("sessions_a_day", "max_days"), [(1_000, 0.5), (100, 1), (30, 3), (10, 12)])
+def test_the_silence_of_a_smaller_tenant_is_noticed_later_but_is(sessions_a_day: float, max_days: float) -> None:
     counts = lived(Random(8), 8, sessions_a_day / 24, 20, always)
     noticed = silent_after(learn(counts, MONDAY), counts, 14 * 24)
     assert noticed is not None
-    assert noticed <= most_days * 24
+    assert noticed <= max_days * 24
 
 
 def test_a_tenant_that_was_silent_all_day_is_silent_all_night() -> None:
     counts = lived(Random(9), 8, 50, 20, by_day)
-    rhythm = learn(counts, MONDAY)
+    baseline = learn(counts, MONDAY)
     for passed in range(24, 48):
-        judgement = rhythm.judge([*counts, *[0] * passed, 0], MONDAY + len(counts) + passed, 0.0)
+        judgement = baseline.judge([*counts, *[0] * passed, 0], MONDAY + len(counts) + passed, 0.0)
         assert judgement is not None
-        assert judgement.is_silent
+        assert judgement.is_gap
 
 
 def test_an_hour_in_which_we_were_down_is_no_silence() -> None:
     counts: list[int | None] = [*lived(Random(10), 8, 50, 20, always)]
-    rhythm = learn(counts, MONDAY)
+    baseline = learn(counts, MONDAY)
     hour = MONDAY + len(counts) + 3
-    judgement = rhythm.judge([*counts, None, None, None, None], hour, 0.9)
+    judgement = baseline.judge([*counts, None, None, None, None], hour, 0.9)
     assert judgement is not None
-    assert not judgement.is_silent
+    assert not judgement.is_gap
     # And what we did not hear is not learned.
     gap: list[int | None] = [*counts[:-100], *[None] * 100]
     assert learn(gap, MONDAY).learned_hours == len(counts) - 100
-    assert learn(gap, MONDAY).telling == pytest.approx(rhythm.telling, rel=0.6)
+    assert learn(gap, MONDAY).min_expected == pytest.approx(baseline.min_expected, rel=0.6)

@@ -75,7 +75,7 @@ def test_a_job_runs_at_once_and_never_beside_itself(scheduler: Scheduler) -> Non
 def test_a_job_that_does_not_succeed_any_more_is_overdue_and_its_age_a_metric(
     scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "LEAST_SECONDS_UNTIL_OVERDUE", 0.05)
+    monkeypatch.setattr(module, "MIN_SECONDS_UNTIL_OVERDUE", 0.05)
     is_broken = threading.Event()
 
     def job() -> None:

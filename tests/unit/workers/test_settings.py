@@ -38,7 +38,7 @@ def test_a_byte_order_mark_is_part_of_no_token_and_of_no_table(directory: Path) 
     plain = tenant.model_copy(update={"token_file": directory / "plain", "signing_tokens_file": None})
     assert tenant.signing_keys()[0] == plain.signing_keys()[0]
     assert len(tenant.signing_keys()) == 3
-    secret = Settings(operator_token_file=directory / "operator").operator_secret()
+    secret = Settings(admin_token_file=directory / "operator").admin_secret()
     assert secret is not None
     assert secret.get_secret_value() == "token-of-operators"
 

@@ -1,0 +1,123 @@
+"""Blanks single values in a body's bytes, and leaves every other byte as it came.
+
+The log is to stay what AMPECO sent, so the bytes themselves are gone through. This
+takes broken JSON as it takes sound JSON, and its time grows with the body's length alone.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+
+from ampeco.json_nodes import Node, parsed, spelt
+from ampeco.redaction import SECRET_ENDING, SECRET_KEYS, folded, is_secret
+
+#: What stands in the log where a secret stood.
+REDACTED = b'"[redacted]"'
+
+# Both also take a string that the end of the body cuts off.
+_STRING = re.compile(rb'"(?:[^"\\]++|\\.?)*+(?:"|\Z)', re.DOTALL)
+_KEY = re.compile(_STRING.pattern + rb"\s*+(:?+)\s*+", re.DOTALL)
+_STRING_OR_BRACKET = re.compile(_STRING.pattern + rb"|[{}\[\]]", re.DOTALL)
+_LITERAL = re.compile(rb"[^\s,\]}]*+")
+
+#: Values that hold nothing to hide.
+_EMPTY = frozenset({b"null", b'""', REDACTED})
+
+#: One of these is in every folded body with a secret, unless the key is spelt with escapes.
+_TRACES = (*(b'"%s"' % key for key in sorted(SECRET_KEYS)), SECRET_ENDING + b'"')
+_ESCAPED_ASCII = re.compile(rb"\\u00[2-7]")
+
+#: A charge point's configuration is a list of objects, each with the name of a key and its value.
+_NAME, _VALUE = "key", "value"
+_NAMED = re.compile(rb'"key"\s*+:\s*+(' + _STRING.pattern + rb")", re.DOTALL)
+
+
+def redact_secrets(body: bytes) -> bytes:
+    """Return ``body`` with the value of every key that names a secret redacted.
+
+    What :func:`ampeco.redaction.clean` makes of it stays the same, as it drops those keys. A body
+    without secrets is returned as it is.
+    """
+    if not _may_hold_secret(body):
+        return body
+    return _redact_configuration(redact_bodies(body, _names_secret, REDACTED))
+
+
+def redact_bodies(body: bytes, is_redacted: Callable[[bytes], bool], replacement: bytes) -> bytes:
+    """Return ``body`` with the value of each chosen key replaced, whatever is nested in it.
+
+    Parameters:
+        is_blanked: decides by the key as it is spelt, with its quotes.
+        replacement: JSON; a value that is empty already is left as it is.
+    """
+    parts: list[bytes] = []
+    copied = position = 0
+    while (key := _KEY.search(body, position)) is not None:
+        position = key.end()
+        if not key[1] or not is_redacted(key[0][: key[0].rindex(b'"') + 1]):
+            continue
+        end = _end_of_value(body, position)
+        value = body[position:end]
+        if value not in _EMPTY and value != replacement:
+            parts += body[copied:position], replacement
+            copied = end
+        position = end
+    return b"".join([*parts, body[copied:]]) if parts else body
+
+
+@lru_cache(maxsize=4096)  # the few hundred keys that AMPECO uses, over and over
+def _names_secret(key: bytes) -> bool:
+    return is_secret(spelt(key))
+
+
+def _may_hold_secret(body: bytes) -> bool:
+    """A cheap look, which errs on the safe side: nearly every body holds no secret."""
+    plain = folded(body)
+    return any(trace in plain for trace in _TRACES) or (b"\\u00" in plain and _ESCAPED_ASCII.search(plain) is not None)
+
+
+def _redact_configuration(body: bytes) -> bytes:
+    """Blank the values of those configuration keys that name a secret."""
+    if b"\\u00" not in body and not any(is_secret(spelt(found[1])) for found in _NAMED.finditer(body)):
+        return body  # nearly always; what follows takes several times as long
+    parts: list[bytes] = []
+    copied = 0
+    for start, end in sorted((value.start, value.end) for value in _secret_values(body)):
+        if start >= copied and body[start:end] not in _EMPTY:
+            parts += body[copied:start], REDACTED
+            copied = end
+    return b"".join([*parts, body[copied:]]) if parts else body
+
+
+def _secret_values(body: bytes) -> Iterator[Node]:
+    waiting = [parsed(body)]
+    while waiting:
+        node = waiting.pop()
+        members = [(spelt(body[slice(*value.key)]), value) for _, value in node.members or () if node.is_object]
+        names = [value for key, value in members if key == _NAME]
+        if names and is_secret(spelt(body[names[-1].start : names[-1].end])):
+            yield from (value for key, value in members if key == _VALUE)
+        waiting += [value for _, value in node.members or () if value.members is not None]
+
+
+def _end_of_value(body: bytes, start: int) -> int:
+    first = body[start : start + 1]
+    if first == b'"':
+        found = _STRING.match(body, start)
+        assert found is not None
+        return found.end()
+    if first not in (b"{", b"["):
+        literal = _LITERAL.match(body, start)
+        assert literal is not None
+        return literal.end()
+    depth = 0
+    for token in _STRING_OR_BRACKET.finditer(body, start):
+        if token[0] in (b"{", b"["):
+            depth += 1
+        elif token[0] in (b"}", b"]"):
+            depth -= 1
+        if depth == 0:
+            return token.end()
+    return len(body)

@@ -1,0 +1,124 @@
+"""The operators' listener: readiness with its reasons, and the figures for Prometheus.
+
+It is beside the public one, on an address and port of its own, so that nothing but
+notifications and a bare yes or no can ever be reached from outside. One thread of
+``serve`` answers it, whatever the number of processes that accept.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from collections.abc import AsyncIterator, Iterator, Sequence
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from receiver.health import Health
+from receiver.metrics_page import MetricsPage, counters
+from receiver.paths import ignore_trailing_slash
+from receiver.readiness import admin_readiness
+from storage.database import create_database_engine
+from workers.admin_port import Guard, open_admin_listener
+from workers.background import supervised_thread
+from workers.broker import create_redis
+from workers.checks import create_check_engine
+from workers.logs import get_logger
+from workers.settings import Settings
+from workers.sockets import address_of
+
+logger = get_logger(__name__)
+
+
+def create_admin_app(settings: Settings) -> ASGIApp:
+    """Make the app of the admin endpoints, behind their token where there is one."""
+    database_url = settings.required_database_url()
+    engine = create_database_engine(database_url, application_name="ampeco-receiver operators", pool_size=1)
+    check_engine = create_check_engine(database_url, process="operators' readiness")
+    redis_client = create_redis(settings.required_redis_url())
+    health = Health(admin_readiness(check_engine, redis_client, counters, settings.waiting_room))
+    metrics = MetricsPage(engine, settings.tenants)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+        yield
+        redis_client.close()
+        check_engine.dispose()
+        engine.dispose()
+
+    pages = Starlette(
+        routes=[
+            Route("/healthz", health.alive),
+            Route("/readyz", health.ready_in_detail),
+            Route("/metrics", metrics.show),
+        ],
+        lifespan=lifespan,
+    )
+    return AdminOnly(ignore_trailing_slash(pages), Guard(settings.admin_secret()))
+
+
+class AdminOnly:
+    """Answers 401 to every request without the admin token."""
+
+    def __init__(self, app: ASGIApp, guard: Guard) -> None:
+        self._app = app
+        self._guard = guard
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            shown = dict(scope["headers"]).get(b"authorization", b"").decode("latin-1")
+            if not self._guard.admits(shown):
+                body = {"error": "unauthorized", "message": "The admin token is needed."}
+                await JSONResponse(body, 401, headers={"WWW-Authenticate": "Bearer"})(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
+
+
+@contextlib.contextmanager
+def admin_listening(settings: Settings) -> Iterator[str]:
+    """Answer operators from a thread meanwhile; yields the URL.
+
+    Raises:
+        SettingsError: the address or the port cannot be had.
+    """
+    listeners = open_admin_listener(settings, settings.admin_port, setting="RECEIVER_ADMIN_PORT")
+    url = f"http://{address_of(settings.admin_host, listeners[0].getsockname()[1])}"
+    pages = _Pages(settings, listeners)
+    thread = supervised_thread("operators", pages.run)
+    thread.start()
+    logger.info("admin endpoints", url=url, token_needed=settings.admin_secret() is not None)
+    try:
+        yield url
+    finally:
+        pages.stop()
+        thread.join()
+        for listener in listeners:
+            listener.close()
+
+
+class _Pages:
+    """Serves the admin endpoints until told to stop."""
+
+    def __init__(self, settings: Settings, listeners: Sequence[socket.socket]) -> None:
+        self._settings = settings
+        self._listeners = listeners
+        self._server: uvicorn.Server | None = None
+        self._stopping = False
+
+    def run(self) -> None:
+        if self._stopping:
+            return
+        app = create_admin_app(self._settings)
+        self._server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, server_header=False))
+        self._server.should_exit = self._stopping
+        self._server.run([listener.dup() for listener in self._listeners])  # it closes what it is given
+        if not self._stopping:
+            raise RuntimeError("the admin endpoints ended unasked")
+
+    def stop(self) -> None:
+        self._stopping = True
+        if self._server is not None:
+            self._server.should_exit = True

@@ -1,0 +1,137 @@
+"""The command that takes a person out of everything: ``erase``."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator
+from typing import Annotated
+
+import typer
+from rich.table import Table
+from sqlalchemy import Engine
+
+from ampeco import people
+from receiver.invocation import chosen_tenants, database, require_migrated, running
+from receiver.progress import LogProgress, until_told_to_stop
+from receiver.replaying import BEFORE_ANY
+from receiver.terminal import console, errors
+from storage.clock import clock
+from storage.erasure import Chunk, Erasure
+from storage.person import Person
+from storage.replay import Scope, count
+from workers.erase import EraseError, begin, finish, go_through_log, is_listed, look_up, require_owner
+from workers.rebuild import alone
+
+
+def erase(
+    tenant: Annotated[str, typer.Option("--tenant", help="The tenant whose user it is.")],
+    user: Annotated[int, typer.Option("--user", min=1, help="The user's id at AMPECO.")],
+    id_tag: Annotated[
+        list[str] | None,
+        typer.Option("--id-tag", help="A further tag of the person; those in the database are found. Repeatable."),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show where the person occurs.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """Take a person out of the log, the state and its history, for good; needs the owner of the tables.
+
+    Sessions, energies and amounts stay. What AMPECO tells of the person later is kept without them.
+    """
+    person = _person(user, id_tag or [])
+    with running("erase") as settings:
+        require_migrated(settings)
+        (name,) = chosen_tenants(settings, tenant)
+        with contextlib.ExitStack() as stack:
+            engine = stack.enter_context(database(settings, pool_size=2, process="erase"))
+            if not dry_run:
+                require_owner(engine)
+                # A rebuild folds the log as it was; neither begins while the other is under way.
+                stack.enter_context(alone(engine))
+            with errors.status(f"{name}: looking for user {user}"):
+                found = dict(look_up(engine, name, person))
+            is_known = is_listed(engine, name, person)
+            if dry_run or (not found and not is_known):
+                found |= _in_log(engine, name, person)
+                if not found and not is_known:
+                    raise EraseError(
+                        f"--user: user {user} of {name} occurs nowhere in the database, so there is nothing to forget."
+                    )
+            if dry_run:
+                _tell(name, person, found, "would change", as_json=as_json)
+                return
+            _confirm(name, person, found, yes=yes)
+            under_way = begin(engine, name, person)
+            for _ in _steps(engine, name, person, under_way):
+                pass
+            with errors.status(f"{name}: the state and its history"):
+                changed = finish(engine, name, person, under_way)
+        _tell(name, person, changed, "changed", as_json=as_json)
+
+
+def _person(user: int, tags: list[str]) -> Person:
+    person = Person(user)
+    for tag in tags:
+        identity = people.id_tag(tag)
+        if identity is None:
+            raise typer.BadParameter(f"{tag!r} is no id tag", param_hint="--id-tag")
+        person.learn({identity: {tag.strip()}})
+    return person
+
+
+def _in_log(engine: Engine, tenant: str, person: Person) -> dict[str, int]:
+    naming = sum(chunk.naming for chunk in _steps(engine, tenant, person, None))
+    return {"ingest.notification": naming} if naming else {}
+
+
+def _steps(engine: Engine, tenant: str, person: Person, under_way: Erasure | None) -> Iterator[Chunk]:
+    """The chunks of the log, shown as they are done.
+
+    Raises:
+        typer.Exit: it was told to stop.
+    """
+    since = under_way.reached.received_at if under_way is not None and under_way.reached is not None else BEFORE_ANY
+    with engine.begin() as connection:
+        total = count(connection, Scope(tenant, since, clock.now()))
+    done = 0
+    with LogProgress(tenant, total) as shown, until_told_to_stop() as stop:
+        for chunk in go_through_log(engine, tenant, person, under_way):
+            done += chunk.notifications
+            shown.advance(done, chunk.last.received_at)
+            yield chunk
+            if stop.is_set():
+                errors.print(
+                    f"{tenant}: stopped. Nothing was changed."
+                    if under_way is None
+                    else f"{tenant}: stopped before the end. Run the same command again to go on.",
+                    soft_wrap=True,
+                )
+                raise typer.Exit(stop.exit_code)
+
+
+def _confirm(tenant: str, person: Person, found: dict[str, int], *, yes: bool) -> None:
+    if yes:
+        return
+    if not console.is_terminal:
+        raise EraseError("forgetting cannot be undone: say --yes, or --dry-run to see what it would change.")
+    _tell(tenant, person, found, "would change", as_json=False)
+    typer.confirm(f"{tenant}: forget user {person.user_id} for good?", abort=True)
+
+
+def _tell(tenant: str, person: Person, rows: dict[str, int], verb: str, *, as_json: bool) -> None:
+    tags = sum(identity.what == "id_tag" for identity in person.known_by)
+    addresses = len(person.known_by) - tags
+    if as_json:
+        document = {"tenant": tenant, "id_tags": tags, "addresses": addresses, "rows": dict(sorted(rows.items()))}
+        console.print_json(json.dumps(document))
+        return
+    if not rows:
+        console.print(f"{tenant}: nothing was left of user {person.user_id}.", highlight=False, soft_wrap=True)
+        return
+    title = f"{tenant}: user {person.user_id}; id tags: {tags}, e-mail addresses: {addresses}"
+    table = Table("Table", title=title, title_justify="left")
+    table.add_column(f"Rows {verb}", justify="right")
+    for name, number in sorted(rows.items()):
+        table.add_row(name, f"{number:,}")
+    console.print(table)

@@ -1,0 +1,51 @@
+"""What is stored of entities: what a read is compared with."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+from sqlalchemy import Connection, text
+
+from storage.mirrors import MIRRORS
+from storage.version import Version
+
+
+def snapshot_group(kind: str) -> str:
+    """The group of a readable entity that a whole snapshot fills."""
+    return "detail" if kind == "session" else "master"
+
+
+class StoredEntity(dict[str, Any]):
+    """The row of one entity; empty where there is none."""
+
+    def __init__(self, kind: str, row: dict[str, Any]) -> None:
+        super().__init__(row)
+        self._mirror = MIRRORS[kind]
+        self._snapshot = snapshot_group(kind)
+
+    def version(self, group: str) -> Version:
+        """The version of the fact that stands in a group; empty where there is none."""
+        return Version(self.get(f"{group}_version") or "")
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every group rests on a whole snapshot, nothing is conflicting and the entity is there."""
+        if self.get(f"{self._snapshot}_version") is None or self.get("deleted_at") is not None:
+            return False
+        return not any(
+            self[group.conflicting] or self.version(group.name).is_provisional for group in self._mirror.groups
+        )
+
+
+def load_stored(connection: Connection, tenant: str, kind: str, ids: Collection[int]) -> dict[int, StoredEntity]:
+    """The rows of entities by id, without ``raw``; an empty one where there is none. Index: primary key."""
+    mirror = MIRRORS[kind]
+    columns = ", ".join(str(column.name) for column in mirror.table.columns if column.name != "raw")
+    statement = text(
+        f"SELECT {columns} FROM charging.{mirror.name} AS known"  # noqa: S608 - the names are ours
+        f" WHERE {mirror.matches('known')} AND {mirror.key} = ANY(:ids)"
+    )
+    rows = connection.execute(statement, {"tenant": tenant, "ids": sorted(ids)}).mappings()
+    found = {row[mirror.key]: StoredEntity(kind, dict(row)) for row in rows}
+    return {entity_id: found.get(entity_id) or StoredEntity(kind, {}) for entity_id in ids}

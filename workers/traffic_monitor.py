@@ -1,0 +1,105 @@
+"""Listening: what came from each tenant is counted, judged by its own rhythm, and told of its tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+
+from sqlalchemy import Connection
+
+from ampeco.tenants import Tenant
+from storage import token_use, traffic
+from storage.uptime import outages
+from workers.baseline import MAX_STRETCH, WEEKS_LEARNED, Judgement, learn
+from workers.context import Context
+from workers.logs import get_logger
+
+logger = get_logger(__name__)
+
+#: How often; a silence is noticed so much later.
+INTERVAL = timedelta(minutes=5)
+
+_LEARNED = timedelta(weeks=WEEKS_LEARNED)
+
+
+def monitor_traffic(context: Context, interval: timedelta = INTERVAL) -> int:
+    """Look at every tenant that no process looked at within the interval; returns at how many."""
+    looked = 0
+    for tenant in context.tenants.values():
+        try:
+            with context.engine.begin() as connection:
+                now = traffic.take(connection, tenant.name, interval)
+                if now is not None:
+                    _look(connection, tenant, now)
+                    looked += 1
+        except Exception:  # it holds up no other tenant
+            logger.exception("listening failed", tenant=tenant.name)
+    return looked
+
+
+def _look(connection: Connection, tenant: Tenant, now: datetime) -> None:
+    name = tenant.name
+    token_use.look(connection, name, [token.token_id for token in tenant.signing_keys()])
+    traffic.count(connection, name, now - _LEARNED)
+    first, last_received_at = traffic.first_and_last(connection, name)
+    if first is None:
+        return
+    known = traffic.gaps(connection, name, now - 2 * _LEARNED)
+    gap_since = next((began_at for began_at, ended_at in known if ended_at is None), None)
+    # What came before a silence is what should come now; the first hour is a part of one.
+    until = gap_since or now
+    begin = max(_hour(until - _LEARNED), _hour(first) + 1)
+    received = {_hour(hour_at): number for hour_at, number in traffic.hours(connection, name, _start(begin))}
+    down = _hours((outage.began_at, outage.ended_at) for outage in outages(connection, _start(begin)))
+    silent = _hours((began_at, ended_at or now) for began_at, ended_at in known)
+    to_learn = [
+        None if hour in down or hour in silent else received.get(hour, 0) for hour in range(begin, _hour(until))
+    ]
+    baseline = learn(to_learn, begin)
+    to_judge = range(max(begin, _hour(now) - MAX_STRETCH), _hour(now) + 1)
+    judgement = baseline.judge(
+        [None if hour in down else received.get(hour, 0) for hour in to_judge],
+        _hour(now),
+        now.timestamp() % 3600 / 3600,
+    )
+    traffic.note(
+        connection,
+        name,
+        last_received_at=last_received_at,
+        learned_hours=baseline.learned_hours,
+        min_expected=baseline.min_expected,
+        judged=None if judgement is None else (judgement.hours, judgement.expected, judgement.received),
+    )
+    if judgement is not None:
+        _tell(connection, name, judgement, gap_since, now)
+
+
+def _tell(connection: Connection, tenant: str, judgement: Judgement, gap_since: datetime | None, now: datetime) -> None:
+    """Note and log what has changed."""
+    told = {
+        "tenant": tenant,
+        "hours": judgement.hours,
+        "expected": round(judgement.expected),
+        "received": judgement.received,
+    }
+    if judgement.is_gap and gap_since is None:
+        began_at = _start(_hour(now) - judgement.hours)
+        traffic.begin_gap(connection, tenant, began_at, judgement.expected, judgement.received)
+        logger.warning("tenant silent", **told)
+    elif not judgement.is_gap and gap_since is not None:
+        traffic.end_gap(connection, tenant)
+        logger.warning("tenant heard again", gap_since=gap_since.isoformat(), **told)
+
+
+def _hour(moment: datetime) -> int:
+    """The number of a moment's hour, since 1970."""
+    return int(moment.timestamp()) // 3600
+
+
+def _start(hour: int) -> datetime:
+    return datetime.fromtimestamp(hour * 3600, UTC)
+
+
+def _hours(stretches: Iterable[tuple[datetime, datetime]]) -> set[int]:
+    """Every hour of which a part is in one of the stretches."""
+    return {hour for began_at, ended_at in stretches for hour in range(_hour(began_at), _hour(ended_at) + 1)}
