@@ -16,10 +16,11 @@ demo: $(READY) ## Show the whole path at work; Ctrl-C stops it
 test: $(READY) ## Run every test, some at a time: they wait more than they work
 	$(BIN)/pytest --numprocesses $(WORKERS) --dist worksteal $(TESTS)
 
-lint: $(READY) ## Check style, types and the rooms' walls
+lint: $(READY) ## Check style, types, spelling and import contracts
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/codespell
 	$(BIN)/bandit --quiet --severity-level medium --configfile pyproject.toml --recursive $(PACKAGES)
 	$(BIN)/lint-imports
 	$(BIN)/uv lock --check --quiet

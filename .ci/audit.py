@@ -1,8 +1,8 @@
 """Ask the advisory database about every dependency in uv.lock.
 
-Ends with 0 where none is known to be vulnerable, with 1 where one is, and with 3 where the
-database could not be asked about all of them: no bad news, and no good news either. With
-``--if-reachable`` that is told, and is no failure.
+The exit code is 0 if no dependency has a known vulnerability, 1 if one has, and 3 if the database
+could not be asked about all of them, so that the result is unknown. With ``--if-reachable`` the
+last case is only printed, and the exit code is 0.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ NOT_ASKED = 3
 
 
 def locked(directory: Path) -> Path:
-    """Every dependency of uv.lock with its hashes, as a file of requirements."""
+    """Write every dependency of uv.lock with its hashes to a requirements file, and return its path."""
     requirements = directory / "requirements.txt"
     command = [BIN / "uv", "export", "--quiet", "--frozen", "--all-extras", "--all-groups", "--no-emit-project"]
     subprocess.run([*command, "--output-file", requirements], check=True, stdout=subprocess.DEVNULL)
@@ -29,7 +29,7 @@ def locked(directory: Path) -> Path:
 
 
 def advised(requirements: Path) -> tuple[list[dict[str, Any]], str]:
-    """What pip-audit found for each dependency; or nothing, and why."""
+    """Return what pip-audit reports for each dependency; or an empty list and the reason."""
     command = [BIN / "pip-audit", "--requirement", requirements, "--require-hashes", "--disable-pip"]
     ended = subprocess.run(
         [*command, "--progress-spinner=off", "--format=json"], capture_output=True, text=True, check=False
@@ -37,24 +37,26 @@ def advised(requirements: Path) -> tuple[list[dict[str, Any]], str]:
     try:
         return json.loads(ended.stdout)["dependencies"], ""
     except (ValueError, KeyError):
-        return [], (ended.stderr.strip().splitlines() or ["it said nothing"])[-1]
+        return [], (ended.stderr.strip().splitlines() or ["pip-audit printed nothing"])[-1]
 
 
 def main() -> int:
+    """Print the known vulnerabilities, and return the exit code."""
     with tempfile.TemporaryDirectory() as directory:
-        found, why = advised(locked(Path(directory)))
-    asked = [one for one in found if "skip_reason" not in one]
-    vulnerable = [(one, weakness) for one in asked for weakness in one["vulns"]]
-    for one, weakness in vulnerable:
-        mended = ", ".join(weakness["fix_versions"]) or "no version"
-        print(f"{one['name']} {one['version']}: {weakness['id']}, mended in {mended}")
+        dependencies, error = advised(locked(Path(directory)))
+    audited = [dependency for dependency in dependencies if "skip_reason" not in dependency]
+    vulnerable = [(dependency, advisory) for dependency in audited for advisory in dependency["vulns"]]
+    for dependency, advisory in vulnerable:
+        fixed = ", ".join(advisory["fix_versions"]) or "no version"
+        print(f"{dependency['name']} {dependency['version']}: {advisory['id']}, fixed in {fixed}")
     if vulnerable:
         return VULNERABLE
-    if not asked or len(asked) < len(found):
-        skipped = next((one["skip_reason"] for one in found if "skip_reason" in one), why)
-        print(f"NOT AUDITED: {len(found) - len(asked) or 'all'} dependencies could not be asked about: {skipped}")
+    if not audited or len(audited) < len(dependencies):
+        reasons = (dependency["skip_reason"] for dependency in dependencies if "skip_reason" in dependency)
+        count = len(dependencies) - len(audited) or "all"
+        print(f"NOT AUDITED: {count} dependencies could not be asked about: {next(reasons, error)}")
         return 0 if "--if-reachable" in sys.argv else NOT_ASKED
-    print(f"{len(asked)} dependencies, none with a known vulnerability.")
+    print(f"{len(audited)} dependencies, none with a known vulnerability.")
     return 0
 
 

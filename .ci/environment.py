@@ -1,7 +1,7 @@
 """Build the virtual environment from uv.lock: ``python3 .ci/environment.py .venv [options of uv sync]``.
 
-It needs nothing but Python and its venv module, which Debian and Ubuntu package apart. What stands in its way is said
-in one sentence. An old Python reads this file too, to say that it is too old, so its syntax is that of Python 3.6.
+It needs only Python and its venv module, which is a separate package in Debian and Ubuntu. It reports an obstacle in
+one sentence. An old Python runs this file too, and reports that it is too old, so the syntax is that of Python 3.6.
 """
 
 import getpass
@@ -16,7 +16,7 @@ import sys
 
 OLDEST_PYTHON = (3, 11)
 
-#: Where systems keep the certificates that they trust, in one file.
+#: The files in which systems keep the certificates that they trust.
 BUNDLES = (
     "/etc/ssl/certs/ca-certificates.crt",  # Debian, Ubuntu, Arch, Alpine
     "/etc/pki/tls/certs/ca-bundle.crt",  # Fedora, Red Hat
@@ -26,12 +26,12 @@ BUNDLES = (
 
 
 def fail(message):
-    """Say in one sentence what is in the way, and end."""
+    """Print one sentence that names the obstacle, and exit."""
     sys.exit(f"make: {message}")
 
 
 def check(folder):
-    """Fail where no environment can be made."""
+    """Fail if no environment can be made."""
     if sys.version_info < OLDEST_PYTHON:
         fail(
             f"{sys.executable} is Python {sys.version_info[0]}.{sys.version_info[1]}, and 3.11 or later is needed:"
@@ -49,17 +49,17 @@ def check(folder):
 
 
 def user():
-    """The name of who runs this."""
+    """Return the name of the user of this process."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):
         return f"user {os.geteuid()}"
 
 
-def run(command, environment, system_store, what):
-    """Run a command that downloads; where it does not trust the index, once more with the certificates of the system.
+def run(command, environment, system_store, program):
+    """Run a command that downloads; if it does not trust the index, retry with the certificates of the system.
 
-    pip before 24.2 and uv bring lists of their own, which lack those of a company's proxy.
+    pip before 24.2 and uv have lists of their own, which lack those of a company's proxy.
     """
     done = subprocess.run(command, env=environment, stderr=subprocess.PIPE)
     if done.returncode and b"certificate" in done.stderr.lower():
@@ -70,25 +70,25 @@ def run(command, environment, system_store, what):
         return
     if b"certificate" in done.stderr.lower():
         fail(
-            f"{what} does not trust the certificate of the package index: add it to those that this machine trusts, or"
-            " name a file that holds it in SSL_CERT_FILE and PIP_CERT."
+            f"{program} does not trust the certificate of the package index: add it to those that this machine trusts,"
+            " or name a file that contains it in SSL_CERT_FILE and PIP_CERT."
         )
-    fail(f"{what} could not install the packages, for the reason above; where only a proxy leads out, set HTTPS_PROXY.")
+    fail(f"{program} could not install the packages, for the reason above; behind a proxy, set HTTPS_PROXY.")
 
 
 def bundle():
-    """The file of certificates that this system trusts; None where there is none."""
-    found = ssl.get_default_verify_paths().cafile
-    return next((path for path in (found, *BUNDLES) if path and os.path.exists(path)), None)
+    """Return the file of certificates that this system trusts, or None."""
+    default = ssl.get_default_verify_paths().cafile
+    return next((path for path in (default, *BUNDLES) if path and os.path.exists(path)), None)
 
 
 def main(folder, options):
-    """Make the environment where it is missing, and bring it to the locked versions."""
+    """Make the environment if it is missing, and install the locked versions."""
     check(folder)
     python, uv = os.path.join(folder, "bin", "python"), os.path.join(folder, "bin", "uv")
     environment = dict(os.environ, UV_PROJECT_ENVIRONMENT=folder)
     if "utf" not in locale.setlocale(locale.LC_CTYPE).lower():
-        environment["LC_ALL"] = "C.UTF-8"  # until the path below is relative
+        environment["LC_ALL"] = "C.UTF-8"  # needed until `make_path_relative` ran
     if not os.access(os.path.expanduser("~"), os.W_OK):
         environment.setdefault("UV_NO_CACHE", "1")
         environment.setdefault("PIP_NO_CACHE_DIR", "1")
@@ -103,7 +103,7 @@ def main(folder, options):
             "pip",
         )
     version = subprocess.run([uv, "--version"], stdout=subprocess.PIPE).stdout.decode()
-    # The variable was renamed in 0.11.
+    # uv renamed the variable in 0.11.
     is_old = tuple(int(number) for number in re.findall(r"\d+", version)[:2]) < (0, 11)
     run(
         [uv, "sync", "--quiet", "--frozen", "--compile-bytecode", "--all-extras", *options],
@@ -115,9 +115,9 @@ def main(folder, options):
 
 
 def make_path_relative(folder):
-    """Let Python find the project by a path relative to the environment.
+    """Replace the path by which Python finds the project with one relative to the environment.
 
-    Python before 3.13 reads the path in the encoding of the locale, and with LC_ALL=C it would not even start where the
+    Python before 3.13 decodes the path in the encoding of the locale, and with LC_ALL=C it does not even start if the
     path is not ASCII.
     """
     for file in glob.glob(os.path.join(glob.escape(folder), "lib", "python*", "site-packages", "*.pth")):
@@ -128,7 +128,7 @@ def make_path_relative(folder):
             relative = os.fsencode(os.path.relpath(os.getcwd(), os.path.dirname(os.path.abspath(file))))
             with open(f"{file}.new", "wb") as opened:
                 opened.write(b"\n".join(relative if line == project else line for line in lines))
-            os.replace(f"{file}.new", file)  # not written in place: the file may be uv's cache as well
+            os.replace(f"{file}.new", file)  # not written in place, because the file may be a hard link into uv's cache
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""From the JSON of an answer to the resources in it."""
+"""Turn the JSON of an API answer into the resources in it."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ M_co = TypeVar("M_co", bound=Model, covariant=True)
 
 @dataclass(frozen=True, slots=True)
 class Answer(Generic[M_co]):
-    """One resource as the tenant answered it.
+    """One resource of an answer.
 
     ``raw`` is its JSON without secrets, ready to be stored. ``tenant_time`` is the tenant's
-    clock when the read began, for facts that carry no time of their own: the resource is at
+    clock when the read began. It dates facts that carry no time of their own: the resource is at
     least as new as that.
     """
 
@@ -33,15 +33,15 @@ class Answer(Generic[M_co]):
 
 
 def unwrapped(body: Any) -> Any:
-    """Return what ``{"data": ...}`` holds; some answers come without that wrapper."""
+    """Return the content of ``{"data": ...}``, or the body itself, because some answers have no such wrapper."""
     return body["data"] if isinstance(body, dict) and "data" in body else body
 
 
 def read_answer(model: type[M], item: Any, exchange: Exchange) -> Answer[M]:
-    """Read one resource out of an exchange.
+    """Parse one resource of an exchange.
 
     Raises:
-        Malformed: it is not that resource. The error names the faulty fields, not their values.
+        Malformed: the item is not such a resource. The error names the faulty fields, not their values.
     """
     if not isinstance(item, dict):
         raise errors.Malformed(*exchange.call, f"a {model.__name__} that is not an object")
@@ -49,8 +49,8 @@ def read_answer(model: type[M], item: Any, exchange: Exchange) -> Answer[M]:
         raw = redact(item)
         return Answer(model.model_validate(raw), raw, exchange.tenant_time)
     except ValidationError as error:
-        what = describe_faults(error)
+        reason = describe_faults(error)
     except ValueError as error:
-        what = str(error)
-    # Raised here, as a cause or context would hold the resource, and with it a driver's data.
-    raise errors.Malformed(*exchange.call, f"{model.__name__} {str(item.get('id'))[:40]}: {what}")
+        reason = str(error)
+    # Raised outside the except blocks: a cause or context would contain the resource, and with it a driver's data.
+    raise errors.Malformed(*exchange.call, f"{model.__name__} {str(item.get('id'))[:40]}: {reason}")

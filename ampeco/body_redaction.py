@@ -1,7 +1,7 @@
-"""Blanks single values in a body's bytes, and leaves every other byte as it came.
+"""Redact single values in a body's bytes, and keep every other byte.
 
-The log is to stay what AMPECO sent, so the bytes themselves are gone through. This
-takes broken JSON as it takes sound JSON, and its time grows with the body's length alone.
+The log must stay what AMPECO sent, so this works on the bytes themselves. It accepts invalid
+JSON as well as valid JSON, and its time grows only with the body's length.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ from functools import lru_cache
 from ampeco.json_nodes import Node, parsed, spelt
 from ampeco.redaction import SECRET_ENDING, SECRET_KEYS, folded, is_secret
 
-#: What stands in the log where a secret stood.
+#: The text that replaces a secret in the log.
 REDACTED = b'"[redacted]"'
 
-# Both also take a string that the end of the body cuts off.
+# Both also match a string that the end of the body cuts off.
 _STRING = re.compile(rb'"(?:[^"\\]++|\\.?)*+(?:"|\Z)', re.DOTALL)
 _KEY = re.compile(_STRING.pattern + rb"\s*+(:?+)\s*+", re.DOTALL)
 _STRING_OR_BRACKET = re.compile(_STRING.pattern + rb"|[{}\[\]]", re.DOTALL)
 _LITERAL = re.compile(rb"[^\s,\]}]*+")
 
-#: Values that hold nothing to hide.
+#: Values that contain nothing to redact.
 _EMPTY = frozenset({b"null", b'""', REDACTED})
 
-#: One of these is in every folded body with a secret, unless the key is spelt with escapes.
+#: One of these is in every folded body with a secret, unless the key is written with escapes.
 _TRACES = (*(b'"%s"' % key for key in sorted(SECRET_KEYS)), SECRET_ENDING + b'"')
 _ESCAPED_ASCII = re.compile(rb"\\u00[2-7]")
 
@@ -37,8 +37,8 @@ _NAMED = re.compile(rb'"key"\s*+:\s*+(' + _STRING.pattern + rb")", re.DOTALL)
 def redact_secrets(body: bytes) -> bytes:
     """Return ``body`` with the value of every key that names a secret redacted.
 
-    What :func:`ampeco.redaction.clean` makes of it stays the same, as it drops those keys. A body
-    without secrets is returned as it is.
+    :func:`ampeco.redaction.clean` drops those keys, so it returns the same for the body before and
+    after. A body without secrets is returned unchanged.
     """
     if not _may_hold_secret(body):
         return body
@@ -49,8 +49,8 @@ def redact_bodies(body: bytes, is_redacted: Callable[[bytes], bool], replacement
     """Return ``body`` with the value of each chosen key replaced, whatever is nested in it.
 
     Parameters:
-        is_blanked: decides by the key as it is spelt, with its quotes.
-        replacement: JSON; a value that is empty already is left as it is.
+        is_redacted: decides by the key's bytes in the body, with its quotes.
+        replacement: JSON; an empty value is not replaced.
     """
     parts: list[bytes] = []
     copied = position = 0
@@ -67,21 +67,24 @@ def redact_bodies(body: bytes, is_redacted: Callable[[bytes], bool], replacement
     return b"".join([*parts, body[copied:]]) if parts else body
 
 
-@lru_cache(maxsize=4096)  # the few hundred keys that AMPECO uses, over and over
+@lru_cache(maxsize=4096)  # AMPECO uses the same few hundred keys in every body
 def _names_secret(key: bytes) -> bool:
     return is_secret(spelt(key))
 
 
 def _may_hold_secret(body: bytes) -> bool:
-    """A cheap look, which errs on the safe side: nearly every body holds no secret."""
+    """Tell cheaply whether a body may contain a secret; nearly every body contains none.
+
+    It may return True for a body without secrets, but never False for one with a secret.
+    """
     plain = folded(body)
     return any(trace in plain for trace in _TRACES) or (b"\\u00" in plain and _ESCAPED_ASCII.search(plain) is not None)
 
 
 def _redact_configuration(body: bytes) -> bytes:
-    """Blank the values of those configuration keys that name a secret."""
-    if b"\\u00" not in body and not any(is_secret(spelt(found[1])) for found in _NAMED.finditer(body)):
-        return body  # nearly always; what follows takes several times as long
+    """Redact the values of those configuration keys that name a secret."""
+    if b"\\u00" not in body and not any(is_secret(spelt(match[1])) for match in _NAMED.finditer(body)):
+        return body  # nearly always; the code below takes several times as long
     parts: list[bytes] = []
     copied = 0
     for start, end in sorted((value.start, value.end) for value in _secret_values(body)):
@@ -105,9 +108,9 @@ def _secret_values(body: bytes) -> Iterator[Node]:
 def _end_of_value(body: bytes, start: int) -> int:
     first = body[start : start + 1]
     if first == b'"':
-        found = _STRING.match(body, start)
-        assert found is not None
-        return found.end()
+        string = _STRING.match(body, start)
+        assert string is not None
+        return string.end()
     if first not in (b"{", b"["):
         literal = _LITERAL.match(body, start)
         assert literal is not None

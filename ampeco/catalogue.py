@@ -1,8 +1,7 @@
-"""Every notification that AMPECO can send, and what we do with it.
+"""Every notification type that AMPECO can send, and the model that parses it.
 
 The names are those of the subscribe call's enumeration and of the documented callbacks, which
-differ by one (AMPECO API 3.110.0, notifications v2.0). ``docs/ampeco.md`` shows the table to
-people.
+differ by one (AMPECO API 3.110.0, notifications v2.0). ``docs/ampeco.md`` shows the same table.
 """
 
 from __future__ import annotations
@@ -19,11 +18,11 @@ Status = Literal["current", "deprecated", "undocumented"]
 
 @dataclass(frozen=True, slots=True)
 class NotificationType:
-    """A notification by its name.
+    """A notification type.
 
-    ``successor`` names what replaces it, ``handler`` is the model that reads its payload, or
-    None where we keep no state of it, ``subscribable`` tells whether AMPECO accepts the name
-    in a subscription.
+    ``successor`` names the type that replaces it. ``handler`` is the model that parses its payload,
+    or None if we keep no state of it. ``subscribable`` is whether AMPECO accepts the name in a
+    subscription.
     """
 
     name: str
@@ -78,7 +77,7 @@ CATALOGUE: tuple[NotificationType, ...] = (
     NotificationType("settlementReport.created", handler=hints.SettlementReportCreated),
     NotificationType("SubOperatorChangedNotification", handler=hints.SubOperatorChanged),
     NotificationType("UserChangedNotification", handler=hints.UserChanged),
-    # Facts of their own.
+    # Notices: facts of their own.
     NotificationType("chargePoint.dataTransferReceived", handler=notices.DataTransfer),
     NotificationType("ChargePointSyncConfigurationNotification", handler=notices.ConfigurationSynced),
     NotificationType("chargingProfile.applied", handler=notices.ChargingProfileApplied),
@@ -95,12 +94,12 @@ CATALOGUE: tuple[NotificationType, ...] = (
         handler=notices.UserSubscriptionChanged,
     ),
     NotificationType("userBalance.changed", handler=notices.UserBalanceChanged),
-    # Nobody says what these carry; their successors do.
+    # AMPECO does not document the payloads of these, only those of their successors.
     NotificationType("PartnerInviteChangedNotification", "undocumented", "partnerInvite.changed"),
     NotificationType("PaymentMethodChangedNotification", "undocumented", "user.paymentMethod.changed"),
     NotificationType("ReservationChangedNotification", "undocumented", "reservation.changed"),
     NotificationType("subscriptionPlan.changed", "undocumented"),
-    # It names a user where it means a partner, and tells no time: it says nothing to rely on.
+    # It names a user where it means a partner, and has no time, so nothing in it is reliable.
     NotificationType("PartnerChangedNotification", "deprecated", "partner.changed", subscribable=False),
 )
 
@@ -109,13 +108,13 @@ _BY_NAME = {known.name: known for known in CATALOGUE}
 #: The names that AMPECO accepts in a subscription.
 SUBSCRIBABLE: tuple[str, ...] = tuple(known.name for known in CATALOGUE if known.subscribable)
 
-#: What a tenant is subscribed to unless its operator chooses: all that we keep state from,
-#: without the deprecated names, which would say the same things twice.
+#: The types that a tenant is subscribed to unless `tenants.toml` names others: all that we keep
+#: state of, without the deprecated ones, which would repeat the same facts.
 DEFAULT_SUBSCRIPTION: tuple[str, ...] = tuple(
     known.name for known in CATALOGUE if known.handler is not None and known.status == "current"
 )
 
 
 def lookup(name: str) -> NotificationType | None:
-    """Return the notification of that name, or None where the catalogue does not hold it."""
+    """Return the notification type of that name, or None if the catalogue does not contain it."""
     return _BY_NAME.get(name)

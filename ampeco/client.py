@@ -1,8 +1,8 @@
-"""The client of AMPECO's API: the reads that heal our state, and the subscriptions.
+"""The client of AMPECO's API: reads of entities, and calls that manage subscriptions.
 
-It is synchronous, for workers. It asks for whole resources, follows cursors, repeats what may
-be repeated after a short failure, and leaves rate limits to its caller, who shares them
-between processes (AMPECO API, resources and notifications v2.0).
+It is synchronous, for workers. It requests full resources, follows cursors and retries idempotent
+calls after a short failure. Rate limits are left to the caller, because all processes share them
+(AMPECO API, resources and notifications v2.0).
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ _RESOURCES = "/public-api/resources"
 _SUBSCRIPTIONS = "/public-api/notifications/v2.0"
 _SUBSCRIPTION_ACTIONS = "/public-api/actions/notifications/v1.0"
 
-#: Waits before a repetition: a random part of 0.5 s, then of 1 s, at most of 4 s, so that
-#: many workers do not come back at once.
+#: The wait before a retry: a random part of 0.5 s, then of 1 s, at most of 4 s, so that many
+#: workers do not retry at the same time.
 _FIRST_WAIT_SECONDS = 0.5
 _MAX_WAIT_SECONDS = 4.0
 
@@ -50,19 +50,18 @@ _MAX_WAIT_SECONDS = 4.0
 class Client:
     """AMPECO's API for one tenant; a context manager, safe to share between threads.
 
-    Every method raises an ``ampeco.errors.ApiError``: see there for what each means. A
-    listing's filters are AMPECO's own in snake_case (``last_updated_after``), a None is left
-    out, and times must be aware. For how a listing deals with failures, see
-    ``ampeco.listing.Listing``.
+    Every method raises an ``ampeco.errors.ApiError`` if its call fails. A listing's filters are
+    AMPECO's own in snake_case (``last_updated_after``). A filter of None is left out, and times
+    must be aware. ``ampeco.listing.Listing`` describes how a listing deals with failures.
 
     Parameters:
         base_url: the tenant's address, such as ``https://tenant.eu.charge.ampeco.tech``.
         token: an API access token. It is in no text form of this object and in no error.
-        timeout_seconds: for connecting, and for each wait on the answer.
+        timeout_seconds: for connecting, and for each wait for a part of the answer.
         per_page: resources in one page of a listing, 1 to 100.
-        max_attempts: how often a repeatable call is tried while the tenant is unavailable.
-        before_call: called before each call goes out, to count it, hold it back, or refuse it by raising.
-        now: our time, aware; the tenant's clock is measured against it.
+        max_attempts: how often an idempotent call is tried while the tenant is unavailable.
+        before_call: called before each call, to count it, to delay it, or to refuse it by raising.
+        now: returns our time, aware; the tenant's clock is measured against it.
         transport: replaces the network, for tests.
     """
 
@@ -100,32 +99,32 @@ class Client:
         self._transport.close()
 
     def tenant_time(self, moment: datetime) -> datetime:
-        """The tenant's time at a moment of ours, as far as its answers told; see ``ampeco.clock``."""
+        """Return the tenant's time at a moment of our clock, estimated from its answers; see ``ampeco.clock``."""
         return self._transport.clock.at(moment)
 
     @property
     def clock_offset(self) -> timedelta | None:
-        """How far the tenant's clock is ahead of ours, to a second; None where it never told."""
+        """How far the tenant's clock is ahead of ours, to a second; None before the first answer with a ``Date``."""
         return self._transport.clock.offset
 
     def read(self, kind: Kind[M], entity_id: int) -> Answer[M]:
-        """Read one entity, whole."""
+        """Read one entity in full."""
         return self._read(kind.model, f"{_RESOURCES}/{kind.path_of(entity_id)}", [*kind.parts])
 
     def list(self, kind: Kind[M], **filters: Filter) -> Iterator[Answer[M]]:
-        """List the entities of a kind, each as whole as ``read`` reads one."""
+        """List the entities of a kind, each with the same parts as from ``read``."""
         return self._list(kind.model, f"{_RESOURCES}/{kind.path}", self.first_query(kind, **filters))
 
     def page(self, kind: Kind[M], query: Params) -> Page[M]:
         """Read one page of a listing.
 
         Parameters:
-            query: ``first_query``'s of the listing, or the ``following`` of the page before.
+            query: the result of ``first_query``, or ``following`` of the page before.
         """
         return read_page(self._get(f"{_RESOURCES}/{kind.path}", query), kind.model, query)
 
     def first_query(self, kind: Kind[Any], **filters: Filter) -> Params:
-        """The query of a listing's first page."""
+        """Return the query of a listing's first page."""
         return [*self._paged, *_filters(filters), *kind.listing_parameters]
 
     def session(self, session_id: int) -> Answer[Session]:
@@ -133,7 +132,7 @@ class Client:
         return self.read(kinds.SESSION, session_id)
 
     def charge_point(self, charge_point_id: int) -> Answer[ChargePoint]:
-        """Read a charge point with its last boot notification. Its EVSEs are read by ``evses``."""
+        """Read a charge point with its last boot notification; ``evses`` lists its EVSEs."""
         return self.read(kinds.CHARGE_POINT, charge_point_id)
 
     def evse(self, evse_id: int) -> Answer[Evse]:
@@ -159,7 +158,7 @@ class Client:
         return self._latest(NetworkStatusLogEntry, path)
 
     def evse_hardware_log(self, evse_id: int, **filters: Filter) -> Iterator[Answer[StatusLogEntry]]:
-        """List the hardware statuses of an EVSE, with their times, as ``created_after`` and ``created_before`` say."""
+        """List the hardware statuses of an EVSE; the filters are ``created_after`` and ``created_before``."""
         return self._log(StatusLogEntry, f"evses/v2.0/{evse_id}/hardware-status-logs", filters)
 
     def charge_point_hardware_log(self, charge_point_id: int, **filters: Filter) -> Iterator[Answer[StatusLogEntry]]:
@@ -193,14 +192,14 @@ class Client:
         return self.list(kinds.AUTHORIZATION, **filters)
 
     def subscriptions(self) -> tuple[Subscription, ...]:
-        """List the tenant's subscriptions to notifications, ours and others'."""
+        """List all subscriptions of the tenant, not only those that we manage."""
         return tuple(answer.resource for answer in self._list(Subscription, _SUBSCRIPTIONS, self._paged))
 
     def subscribe(self, callback_url: str, notifications: Sequence[str]) -> Subscription:
-        """Make a subscription. AMPECO keys its signatures with this client's token.
+        """Create a subscription; AMPECO signs its notifications with this client's token.
 
-        It is tried once: every success adds a subscription, and with it a copy of every
-        notification. After an ``Unavailable``, look at ``subscriptions`` before trying again.
+        The call is not retried: every success adds a subscription, and with it a copy of every
+        notification. After an ``Unavailable``, check ``subscriptions`` before the next attempt.
         """
         body = _subscription_body(callback_url, notifications)
         return self._write("POST", _SUBSCRIPTIONS, body, attempts=1)
@@ -208,7 +207,7 @@ class Client:
     def update_subscription(
         self, subscription_id: int, callback_url: str, notifications: Sequence[str]
     ) -> Subscription:
-        """Replace a subscription's address and names."""
+        """Replace a subscription's callback URL and notification types."""
         body = _subscription_body(callback_url, notifications)
         return self._write("PUT", f"{_SUBSCRIPTIONS}/{subscription_id}", body, self._max_attempts)
 
@@ -218,7 +217,7 @@ class Client:
         try:
             retrying(self._transport.exchange, "DELETE", f"{_SUBSCRIPTIONS}/{subscription_id}")
         except errors.NotFound:
-            # On a repetition it is gone because the first try removed it, and only its answer was lost.
+            # On a retry the subscription is gone because the first attempt removed it, and only the answer was lost.
             if retrying.statistics["attempt_number"] == 1:
                 raise
 
@@ -229,20 +228,20 @@ class Client:
         start_time: datetime | None = None,
         end_time: datetime | None = None,
     ) -> None:
-        """Ask AMPECO to send again what it could not deliver (AMPECO API, resend).
+        """Request that AMPECO send again the notifications that it could not deliver (AMPECO API, resend).
 
-        AMPECO takes this once in 15 minutes for a subscription, and sends each failed notification
-        once; what fails again is on its list again. It is tried once, as a repetition would be
-        refused.
+        AMPECO accepts this once in 15 minutes for a subscription, and sends each failed notification
+        once; one that fails again returns to its list of failures. The call is not retried, because
+        AMPECO would refuse the second one.
 
         Parameters:
-            notifications: the names of those wanted.
+            notifications: the notification types to send again.
             start_time, end_time: by the tenant's clock, aware; None sets no limit.
 
         Raises:
             errors.Conflict: 409, within the 15 minutes, or the subscription is disabled.
-            errors.Invalid: 422, AMPECO does not understand it.
-            errors.NotFound: there is no such subscription, and its list is gone with it.
+            errors.Invalid: 422, AMPECO does not understand the request.
+            errors.NotFound: the subscription does not exist, so its list of failures does not either.
         """
         body: dict[str, Any] = {"notifications": list(notifications)}
         for name, moment in (("startTime", start_time), ("endTime", end_time)):
@@ -285,7 +284,7 @@ class Client:
 
 
 def _worth_repeating(error: BaseException) -> bool:
-    """Tell a short failure from one for which the tenant named its own, longer delay."""
+    """Tell whether a failure is short, and not one for which the tenant requested a longer delay."""
     return isinstance(error, errors.Unavailable) and error.retry_after_seconds is None
 
 
@@ -300,7 +299,7 @@ def _spelled(value: str | int | datetime) -> str:
         return str(value)
     if value.tzinfo is None:
         raise ValueError("a filter's time needs a zone")
-    # Whole seconds, as AMPECO's own examples: an `after` becomes at most a second wider.
+    # Full seconds, as in AMPECO's own examples: an `after` includes at most one second more.
     return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 

@@ -1,23 +1,22 @@
-"""The tenant's clock, as far as the ``Date`` headers of its answers tell."""
+"""The tenant's clock, estimated from the ``Date`` headers of its answers."""
 
 from __future__ import annotations
 
 from datetime import datetime, timedelta
 from threading import Lock
 
-#: HTTP's dates are cut to whole seconds, so an answer shows the clock up to a second behind.
-#: One that shows it further behind, beyond the time the answer took, means that it was set back.
+#: HTTP dates are truncated to seconds, so an answer shows the clock up to a second behind. If an
+#: answer shows it further behind, beyond the time that the answer took, the clock was set back.
 _CUT = timedelta(seconds=1)
 _SLACK = timedelta(seconds=1)
 
 
 class TenantClock:
-    """Tells what the tenant's clock showed at a moment of ours.
+    """An estimate of the offset between the tenant's clock and ours.
 
-    Each answer gives a lower bound of the offset between the two clocks, and the greatest
-    bound is the best estimate. One offset for all answers also keeps the order of reads:
-    of two that began one after the other, the later one has the later time, though both
-    may have been answered in one second.
+    Each answer gives a lower bound of the offset, and the greatest bound is the best estimate. One
+    offset for all answers also keeps the order of reads: of two reads, the one that began later has
+    the later time, even if both were answered within one second.
     """
 
     def __init__(self) -> None:
@@ -25,7 +24,12 @@ class TenantClock:
         self._lock = Lock()
 
     def observe(self, date: datetime, began_at: datetime, answered_at: datetime) -> None:
-        """Learn from an answer's ``Date``; the other two are by our own clock."""
+        """Update the offset from an answer.
+
+        Parameters:
+            date: the answer's ``Date`` header.
+            began_at, answered_at: when the call began and ended, by our own clock.
+        """
         bound = date - answered_at
         with self._lock:
             behind = timedelta(0) if self._offset is None else self._offset - bound
@@ -34,9 +38,9 @@ class TenantClock:
 
     @property
     def offset(self) -> timedelta | None:
-        """How far the tenant's clock is ahead of ours, to a second; None where it never told."""
+        """How far the tenant's clock is ahead of ours, to a second; None before the first answer with a ``Date``."""
         return self._offset
 
     def at(self, moment: datetime) -> datetime:
-        """The tenant's time at a moment of ours; ours, where it never told."""
+        """Return the tenant's time at a moment of our clock; the moment itself if the offset is not known."""
         return moment if self._offset is None else moment + self._offset

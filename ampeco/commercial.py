@@ -1,7 +1,7 @@
-"""AMPECO's commercial resources: what was paid, reserved, roamed and priced.
+"""AMPECO's commercial resources: transactions, reservations, roaming CDRs and tariffs.
 
-Conventions are those of ``ampeco.resources`` (AMPECO API, transactions v1.0, reservations v1.0,
-cdrs v2.0, tariffs v1.0).
+Units and conventions are those of ``ampeco.resources`` (AMPECO API, transactions v1.0, reservations
+v1.0, cdrs v2.0, tariffs v1.0).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _WH_OF_A_KWH = 1000
 
 
 class Resource(Model):
-    """Any entity of which no more is read than its id and its clock; the rest is kept as JSON."""
+    """An entity of which only the id and the time are parsed; the rest is kept as JSON."""
 
     id: BigInt
     last_updated_at: Instant | None = None
@@ -50,7 +50,7 @@ class Transaction(Resource):
 
 
 class Reservation(Resource):
-    """An EVSE kept free for a user, from ``reserved_at`` for ``duration`` minutes."""
+    """An EVSE that is kept free for a user, from ``reserved_at`` for ``duration_minutes``."""
 
     charge_point_id: BigInt | None = None
     evse_id: BigInt | None = None
@@ -62,7 +62,7 @@ class Reservation(Resource):
 
 
 class OcpiData(Model):
-    """The parts of an OCPI CDR that we name: energy in kWh, cost without tax."""
+    """The parts of an OCPI CDR that have columns: energy in kWh, cost without tax."""
 
     currency: Text | None = None
     total_cost: Number | None = None
@@ -70,7 +70,7 @@ class OcpiData(Model):
 
 
 class OicpData(Model):
-    """The part of a Hubject CDR that we name: energy in kWh."""
+    """The part of a Hubject CDR that has a column: energy in kWh."""
 
     consumed_energy: Number | None = None
 
@@ -80,9 +80,9 @@ def _none_if_empty(value: object) -> object:
 
 
 class Cdr(Resource):
-    """A charge detail record of roaming: sent by us (``is_local``), or received.
+    """A charge detail record of roaming, sent by the tenant (``is_local``) or received.
 
-    ``roaming_id`` is what the charge point operator calls it, and all that a notification names.
+    ``roaming_id`` is the charge point operator's id of it, and the only id in a notification.
     """
 
     operator_id: BigInt | None = None
@@ -102,24 +102,24 @@ class Cdr(Resource):
 
     @property
     def energy_wh(self) -> Decimal | None:
-        """Energy in Wh, whichever protocol tells it."""
-        told = (self.ocpi_data and self.ocpi_data.total_energy, self.oicp_data and self.oicp_data.consumed_energy)
-        energy_kwh = next((one for one in told if isinstance(one, Decimal)), None)
+        """Energy in Wh, from OCPI or else from OICP."""
+        energies = (self.ocpi_data and self.ocpi_data.total_energy, self.oicp_data and self.oicp_data.consumed_energy)
+        energy_kwh = next((energy for energy in energies if isinstance(energy, Decimal)), None)
         return None if energy_kwh is None else energy_kwh * _WH_OF_A_KWH
 
     @property
     def amount_without_tax(self) -> Decimal | None:
-        """The cost without tax, in ``currency``; OICP tells none."""
+        """The cost without tax, in ``currency``; OICP has none."""
         return self.ocpi_data.total_cost if self.ocpi_data else None
 
     @property
     def currency(self) -> str | None:
-        """ISO 4217."""
+        """The currency of the cost, as in ISO 4217."""
         return self.ocpi_data.currency if self.ocpi_data else None
 
 
 class Pricing(Model):
-    """The prices that a plain tariff has; what a finer one adds is kept as JSON."""
+    """The prices of a plain tariff; the other ones of a more detailed tariff are kept as JSON."""
 
     price_per_kwh: Number | None = None
     price_per_session: Number | None = None
@@ -129,7 +129,7 @@ class Pricing(Model):
 
 
 class Tariff(Resource):
-    """How charging is priced, in ``currency``."""
+    """The prices of charging, in ``currency``."""
 
     name: Text | None = None
     type: Text | None = None
@@ -141,24 +141,30 @@ class Tariff(Resource):
 
     @property
     def partner_id(self) -> int | None:
+        """The partner that the tariff belongs to."""
         return self.partner.id if self.partner else None
 
     @property
     def price_per_kwh(self) -> Decimal | None:
+        """The price of a kWh, in ``currency``."""
         return self.pricing.price_per_kwh if self.pricing else None
 
     @property
     def price_per_session(self) -> Decimal | None:
+        """The price of a session, in ``currency``."""
         return self.pricing.price_per_session if self.pricing else None
 
     @property
     def connection_fee(self) -> Decimal | None:
+        """The price of connecting, in ``currency``."""
         return self.pricing.connection_fee if self.pricing else None
 
     @property
     def idle_fee_per_minute(self) -> Decimal | None:
+        """The price of a minute without charging, in ``currency``."""
         return self.pricing.idle_fee_per_minute if self.pricing else None
 
     @property
     def min_price(self) -> Decimal | None:
+        """The lowest price of a session, in ``currency``."""
         return self.pricing.min_price if self.pricing else None

@@ -1,8 +1,8 @@
 """The fields that AMPECO documents and our models do not read, by model.
 
-They are no news: what is neither here nor in the model is (AMPECO API 3.110.0, callbacks of
-notifications v2.0, resources). Secrets are left out, as they are gone before a model sees
-them. A contract test holds this list against AMPECO's own document.
+A field that is neither here nor in its model is an unknown field (AMPECO API 3.110.0, callbacks of
+notifications v2.0, resources). Secrets are not listed, because they are removed before a model
+parses the JSON. A contract test compares this list with AMPECO's own document.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""Everything that can go wrong at the edge to AMPECO.
+"""The errors of this package.
 
-``AmpecoError`` is the root. Below it stand the two reasons for which a notification has
-no payload model, and ``ApiError``, the tree of answers that the API client gives.
+``AmpecoError`` is the root. Below it are the two reasons why a notification has no payload model,
+and ``ApiError``, the root of the errors of the API client.
 """
 
-# ruff: noqa: N818 - each name is the answer itself, as HTTP calls it, and reads so after `except`
+# ruff: noqa: N818 - the names are those of HTTP's answers, and read well after `except`
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ class AmpecoError(Exception):
 
 
 class UnknownNotification(AmpecoError):
-    """A notification whose name the catalogue does not hold.
+    """A notification whose type the catalogue does not contain.
 
-    AMPECO adds names without notice, so this is a reason to keep the notification
-    aside, never to refuse it.
+    AMPECO adds types without notice, so this is a reason to ignore the notification, never to
+    refuse it.
     """
 
     def __init__(self, name: object) -> None:
@@ -30,7 +30,7 @@ class UnknownNotification(AmpecoError):
 
 
 class NoHandler(AmpecoError):
-    """A notification whose name is known and of which we keep no state."""
+    """A notification of a known type of which we keep no state."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -38,11 +38,10 @@ class NoHandler(AmpecoError):
 
 
 class ApiError(AmpecoError):
-    """A call to AMPECO's API that did not end in the wanted answer.
+    """A call to AMPECO's API that failed.
 
-    ``method`` and ``path`` name the call, without its query. ``status`` is the HTTP
-    status, or None where no answer came. Neither the token nor a body is ever part of
-    it.
+    ``method`` and ``path`` name the call, without its query. ``status`` is the HTTP status, or None
+    without an answer. The error contains neither the token nor a body.
     """
 
     def __init__(self, method: str, path: str, status: int | None, reason: str) -> None:
@@ -55,18 +54,18 @@ class ApiError(AmpecoError):
 
 
 class Unauthorized(ApiError):
-    """401: the token is wrong or revoked. Asking again does not help, a new token does."""
+    """401: the token is wrong or revoked; only a new token helps, not another attempt."""
 
 
 class Forbidden(ApiError):
-    """403: the token's owner may not see this. An AMPECO administrator has to grant it."""
+    """403: the token has no permission for this; an AMPECO administrator has to grant it."""
 
 
 class NotFound(ApiError):
-    """404 or 410, in AMPECO's own JSON: there is no such record, or there is none any more.
+    """404 or 410, in AMPECO's own JSON: the record does not exist, or no longer.
 
-    ``tenant_time`` is the tenant's clock when the call began: the record was gone by then,
-    or went since.
+    ``tenant_time`` is the tenant's clock when the call began: the record was gone by then, or was
+    removed during the call.
     """
 
     def __init__(self, method: str, path: str, status: int | None, reason: str, tenant_time: datetime) -> None:
@@ -79,7 +78,7 @@ class Conflict(ApiError):
 
 
 class Invalid(ApiError):
-    """400, 422 or another 4xx: this request can never succeed as it stands.
+    """400, 422 or another 4xx: the same request can never succeed.
 
     ``errors`` maps each refused field to AMPECO's sentences about it.
     """
@@ -97,7 +96,7 @@ class Invalid(ApiError):
 
 
 class RateLimited(ApiError):
-    """429: the tenant wants no further call for ``retry_after_seconds``."""
+    """429: the tenant accepts no further call for ``retry_after_seconds``."""
 
     def __init__(self, method: str, path: str, status: int | None, reason: str, retry_after_seconds: float) -> None:
         self.retry_after_seconds = retry_after_seconds
@@ -107,8 +106,8 @@ class RateLimited(ApiError):
 class Unavailable(ApiError):
     """No usable answer: a 5xx, a timeout, a broken connection, a redirect, a success or a 404 that is not JSON.
 
-    ``retry_after_seconds`` holds the delay that the tenant asked for, where it asked
-    for one, as a tenant under maintenance does.
+    ``retry_after_seconds`` is the delay that the tenant requested, or None. A tenant under
+    maintenance requests one.
     """
 
     def __init__(
@@ -124,8 +123,8 @@ class Unavailable(ApiError):
 
 
 class Malformed(ApiError):
-    """A success whose JSON is not the resource that was asked for.
+    """A success whose JSON is not the requested resource.
 
-    Reading it again gives the same, so it wants a person: AMPECO changed a shape that
-    its compatibility policy says it does not change, or we misread it.
+    Another read gives the same, so a person has to look: AMPECO changed a shape that its
+    compatibility policy says it does not change, or our model is wrong.
     """

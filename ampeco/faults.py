@@ -1,4 +1,4 @@
-"""What is wrong with a value that pydantic refuses, in words and without the value, which may be a secret."""
+"""Describe why pydantic refuses a value, without the value, which may be a secret."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from pydantic import ValidationError
 
-#: Faults that a text names: the first tell what the matter is.
+#: Faults that a text names: the first ones show the cause.
 MAX_NAMED = 5
 
 
@@ -21,11 +21,11 @@ class Fault(NamedTuple):
 
 
 def faults(error: ValidationError) -> list[Fault]:
-    """Return what is wrong, field by field."""
-    found = error.errors(include_input=False, include_url=False, include_context=False)
+    """Return the faults that a validation error reports, field by field."""
+    details = error.errors(include_input=False, include_url=False, include_context=False)
     return [
-        Fault(".".join(str(part) for part in fault["loc"]), fault["msg"].removeprefix("Value error, "))
-        for fault in found
+        Fault(".".join(str(part) for part in detail["loc"]), detail["msg"].removeprefix("Value error, "))
+        for detail in details
     ]
 
 

@@ -1,7 +1,8 @@
-"""What the notifications carry that say: this entity changed.
+"""The payloads of hints: notifications which only say that an entity changed.
 
-Few say more than that. What each makes us read is in ``ampeco.kinds``; the two that carry the
-whole entity are kept until it was read (AMPECO API, callbacks of notifications v2.0).
+Few carry more than an id. ``ampeco.kinds`` lists the read that each one requests. The snapshots in
+two of them, tariff and user, are kept until the entity is read (AMPECO API, callbacks of
+notifications v2.0).
 """
 
 from __future__ import annotations
@@ -14,14 +15,14 @@ from ampeco.values import BigInt, Instant, Number, Text, Word
 
 
 class Hint(Payload):
-    """An entity changed. ``action`` is ``created``, ``updated``, ``deleted``, or a word that AMPECO adds."""
+    """A hint; ``action`` is ``created``, ``updated``, ``deleted``, or a word that AMPECO adds."""
 
     action: Text | None = None
     last_updated_at: Instant | None = None
 
 
 class AuthorizationChanged(Hint):
-    """authorization.changed; AuthorizationNotification, deprecated, has ``status`` in OCPP's words."""
+    """authorization.changed, or the deprecated AuthorizationNotification, whose ``status`` is a word of OCPP."""
 
     authorization_id: BigInt
     charge_point_id: BigInt | None = None
@@ -30,26 +31,26 @@ class AuthorizationChanged(Hint):
 
 
 class CdrReceived(Hint):
-    """A CDR came in: cdr.received. ``id`` is the sender's, in text, not AMPECO's."""
+    """cdr.received, for a new CDR; ``id`` is the sender's, which is text, not AMPECO's."""
 
     id: Word
     created_at: Instant | None = None
 
 
 class CircuitChanged(Hint):
-    """circuit.changed"""
+    """circuit.changed."""
 
     circuit_id: BigInt
 
 
 class IdTagChanged(Hint):
-    """idTag.changed; ``id_tags_id`` is one id, whatever its name says."""
+    """idTag.changed; ``id_tags_id`` is a single id, despite its name."""
 
     id_tags_id: BigInt
 
 
 class InstallerJobChanged(Hint):
-    """installerJob.changed"""
+    """installerJob.changed."""
 
     id: BigInt
     status: Text | None = None
@@ -62,14 +63,14 @@ class InstallerJobChanged(Hint):
 
 
 class ParkingSpaceOccupied(Hint):
-    """parkingSpace.occupancyStatus.changed: ``available`` or ``occupied``."""
+    """parkingSpace.occupancyStatus.changed; the status is ``available`` or ``occupied``."""
 
     parking_space_id: BigInt
     occupancy_status: Text | None = None
 
 
 class PartnerChanged(Hint):
-    """partner.changed; all but the id comes with ``deleted`` alone."""
+    """partner.changed; only ``deleted`` comes with more than the id."""
 
     partner_id: BigInt
     external_id: Text | None = None
@@ -81,7 +82,7 @@ class PartnerChanged(Hint):
 
 
 class PartnerInviteChanged(Hint):
-    """partnerInvite.changed"""
+    """partnerInvite.changed."""
 
     partner_invite_id: BigInt
     user_id: BigInt | None = None
@@ -92,14 +93,14 @@ class PartnerInviteChanged(Hint):
 
 
 class ReservationChanged(Hint):
-    """reservation.changed"""
+    """reservation.changed."""
 
     reservation_id: BigInt
     status: Text | None = None
 
 
 class RoamingPlatformChanged(Hint):
-    """roamingPlatform.changed"""
+    """roamingPlatform.changed."""
 
     roaming_platform_id: BigInt
 
@@ -125,24 +126,24 @@ class SettlementReportCreated(Hint):
 
 
 class SubOperatorChanged(Hint):
-    """SubOperatorChangedNotification"""
+    """SubOperatorChangedNotification."""
 
     sub_operator: Resource
 
 
 class TransactionChanged(Hint):
-    """transaction.changed"""
+    """transaction.changed."""
 
     transaction_id: BigInt
 
 
 class TariffChanged(Hint):
-    """A tariff as a whole: TariffChangedNotification."""
+    """TariffChangedNotification, with a snapshot of the tariff."""
 
     tariff: Tariff
 
 
 class UserChanged(Hint):
-    """A user as a whole, without secrets: UserChangedNotification."""
+    """UserChangedNotification, with a snapshot of the user, without secrets."""
 
     user: Resource

@@ -1,7 +1,7 @@
-"""What stands where in the bytes of a JSON document, sound or broken.
+"""Find the values of a JSON document in its bytes, even if the document is invalid.
 
-Reading a body and writing it again would change its spelling: spaces, escapes, the digits of
-numbers. Where every other byte is to stay as it came, values are found and replaced in place.
+To parse a body and write it again would change its text: spaces, escapes, the digits of numbers.
+With the positions, a value can be replaced in place, and every other byte stays.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ _TOKEN = re.compile(rb'"(?:[^"\\]++|\\.?)*+(?:"|\Z)|[{}\[\],:]|[^\s"{}\[\],:]++'
 
 
 class Node:
-    """A value of a document: where it stands in the bytes, and what is in it.
+    """A value of a document: its position in the bytes, and its members.
 
-    ``members`` are the keys and values of an object; an array's have no keys. None: a single value.
-    ``key`` is where its own key stands.
+    ``members`` are the keys and values of an object, each key without case, ``_`` and ``-``; in an
+    array the keys are empty. A scalar has None. ``key`` is the position of the value's own key.
     """
 
     __slots__ = ("end", "is_object", "key", "members", "start")
@@ -43,7 +43,7 @@ class Node:
 
 
 def spelt(key: bytes) -> str:
-    """The text of a key as it is spelt in JSON, with its quotes; empty where there is none."""
+    """Return the text of a JSON string, such as a key, from its bytes with the quotes; empty for no bytes."""
     if not key:
         return ""
     try:
@@ -52,13 +52,13 @@ def spelt(key: bytes) -> str:
         return key[1:-1].decode("utf-8", "replace")
 
 
-@lru_cache(maxsize=4096)  # the few hundred keys that AMPECO uses, over and over
+@lru_cache(maxsize=4096)  # AMPECO uses the same few hundred keys in every body
 def _plain(key: bytes) -> str:
     return spelt(key).replace("_", "").replace("-", "").lower()
 
 
 def parsed(document: bytes) -> Node:
-    """What stands where, in sound JSON and, as far as it goes, in broken."""
+    """Return the root node of a document; invalid JSON is parsed as far as possible."""
     root = Node(0, len(document), [])
     open_, key, key_at = [root], "", (0, 0)
     for token in _TOKEN.finditer(document):

@@ -1,8 +1,8 @@
-"""From bytes to a JSON document.
+"""Parse bytes as a JSON document.
 
-orjson reads nearly every document. It refuses a whole one for one number that no double can
-hold and for one half of a surrogate pair, both of which JSON's grammar allows: such a document is
-read by the slower reader of the standard library.
+orjson parses nearly every document. It refuses a document for one number that no double can hold
+and for one half of a surrogate pair, although JSON's grammar allows both. The slower parser of the
+standard library parses such a document.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ _SURE_DIGITS = 18
 
 
 def read_json(content: bytes) -> Any:
-    """Return the document that ``content`` spells.
+    """Parse ``content`` as JSON.
 
     A number that no double can hold is returned as its text.
 
     Raises:
-        orjson.JSONDecodeError: it is not JSON, or nested too deep to be read.
+        orjson.JSONDecodeError: it is not JSON, or nested too deep to be parsed.
     """
     try:
         return orjson.loads(content)
@@ -35,17 +35,17 @@ def read_json(content: bytes) -> Any:
         raise
 
 
-def _integer(spelled: str) -> int | float | str:
-    if len(spelled) <= _SURE_DIGITS:
-        return int(spelled)
-    number: int | float | str = orjson.loads(spelled) if not math.isinf(float(spelled)) else spelled
+def _integer(text: str) -> int | float | str:
+    if len(text) <= _SURE_DIGITS:
+        return int(text)
+    number: int | float | str = orjson.loads(text) if not math.isinf(float(text)) else text
     return number
 
 
-def _float(spelled: str) -> float | str:
-    number = float(spelled)
-    return spelled if math.isinf(number) else number
+def _float(text: str) -> float | str:
+    number = float(text)
+    return text if math.isinf(number) else number
 
 
-def _refuse(spelled: str) -> NoReturn:
-    raise ValueError(f"{spelled} is not JSON")
+def _refuse(text: str) -> NoReturn:
+    raise ValueError(f"{text} is not JSON")

@@ -1,9 +1,9 @@
-"""Every kind of entity that AMPECO's API shows and we keep: the one place that says how each is read.
+"""Every kind of entity that we keep, and how it is read from AMPECO's API.
 
-An entry makes a kind readable, listable and requestable everywhere: the client reads and lists by
-it, a notification that it names asks for its read, and what is read is kept. Where it is kept is
-storage's to say: a table of its own where ``storage.mirrors`` has one of that name, else
-``charging.resource``. ``docs/data-model.md`` shows how to add a kind (AMPECO API, resources).
+An entry here is enough to read, list and store a kind: the client reads and lists it, the
+notifications in its read rules request its reads, and the storage keeps it. ``storage.mirrors``
+defines where: in a table of its own, or else in ``charging.resource``. ``docs/data-model.md`` shows
+how to add a kind (AMPECO API, resources).
 """
 
 from __future__ import annotations
@@ -25,24 +25,23 @@ from ampeco.values import BigInt, Word
 
 M_co = TypeVar("M_co", bound=Model, covariant=True)
 
-#: How a listing goes on from page to page. ``cursor``: by cursor alone. ``empty cursor``: by
-#: number, unless a cursor is given, an empty one to begin with. ``page``: by number alone.
+#: How a listing is paged. ``cursor``: by cursor only. ``empty cursor``: by number, unless the query
+#: has a cursor, which is empty for the first page. ``page``: by number only.
 Paging = Literal["cursor", "empty cursor", "page"]
 
-#: How strongly a notification asks for a read. ``changed``: read it. ``provisional``: read it
-#: unless a whole snapshot follows by itself. ``unknown``: read it if nothing is known of it.
-#: ``unusable``: read it only where the notification itself cannot be used.
+#: When a notification requests a read. ``changed``: always. ``provisional``: unless a snapshot
+#: follows by itself. ``unknown``: if nothing is stored of the entity. ``unusable``: only if the
+#: notification itself cannot be applied.
 Urgency = Literal["changed", "provisional", "unknown", "unusable"]
 
 
 @dataclass(frozen=True, slots=True)
 class ReadRule:
-    """A notification that names an entity of the kind.
+    """A notification type that names an entity of the kind.
 
-    ``field`` is where its payload model holds the id, with dots into sub-objects; of a kind with a
-    ``reference_filter``, it holds the reference instead. What a whole
-    snapshot refers to, as a session to its EVSE, is followed by ``storage.facts``, for
-    notifications and reads alike.
+    ``field`` is the field of its payload model that holds the id, with dots into sub-objects. For a
+    kind with a ``reference_filter`` it holds the reference instead. ``storage.facts`` requests the
+    reads of entities that a snapshot refers to, such as a session's EVSE.
     """
 
     notification: str
@@ -52,19 +51,19 @@ class ReadRule:
 
 @dataclass(frozen=True, slots=True)
 class Kind(Generic[M_co]):
-    """A kind of entity: how it is read and listed, and which notifications ask for its read.
+    """A kind of entity: how it is read and listed, and which notifications request its read.
 
     Parameters:
         name: in the singular; the name of its table or, in ``charging.resource``, its ``kind``.
-        model: reads one resource; its ``id`` is the key.
-        path: of the listing, below ``/public-api/resources/``; one entity's adds ``/<id>``.
-        parts: what makes a resource whole: without these parameters AMPECO leaves sub-objects out.
-        paging: how the listing pages.
-        changed_since: the listing's filter for what changed at a time or later; None where there
-            is none, so that only a sync run through the whole listing finds changes.
-        reference_filter: the listing's filter by which its notifications name it, where they do
-            not tell its id; it is then read by that listing.
-        read_rules: the notifications that name it.
+        model: parses one resource; its ``id`` is the key.
+        path: of the listing, below ``/public-api/resources/``; the path of one entity adds ``/<id>``.
+        parts: query parameters without which AMPECO leaves sub-objects out.
+        paging: how the listing is paged.
+        changed_since: the listing's filter for what changed at a time or later; None if it has
+            none, so that only a full sync run finds changes.
+        reference_filter: the listing's filter for the reference in its notifications, if they do
+            not contain its id; a lookup then reads the entity by that listing.
+        read_rules: the notification types that name it.
     """
 
     name: str
@@ -77,12 +76,12 @@ class Kind(Generic[M_co]):
     read_rules: tuple[ReadRule, ...] = ()
 
     def path_of(self, entity_id: int) -> str:
-        """The path of one entity, below ``/public-api/resources/``."""
+        """Return the path of one entity, below ``/public-api/resources/``."""
         return f"{self.path}/{entity_id}"
 
     @property
     def listing_parameters(self) -> list[tuple[str, str]]:
-        """What a listing is asked with, beside its filters and the size of its pages."""
+        """The query of a listing, without its filters and its page size."""
         return [*self.parts, ("cursor", "")] if self.paging == "empty cursor" else [*self.parts]
 
 
@@ -172,7 +171,7 @@ CDR = Kind(
     "cdr",
     commercial.Cdr,
     "cdrs/v2.0",
-    changed_since=None,  # its filters by time see only those received, or only those sent
+    changed_since=None,  # its time filters match only received CDRs, or only sent ones
     reference_filter="roaming_id",
     read_rules=(ReadRule("cdr.received", "id"),),
 )
@@ -186,7 +185,7 @@ TARIFF = Kind(
     read_rules=(ReadRule("TariffChangedNotification", "tariff.id"),),
 )
 
-#: These need no more than their entry: they are kept as JSON in ``charging.resource``.
+#: The kinds that have no table of their own: they are kept as JSON in ``charging.resource``.
 _PLAIN = (
     Kind(
         "user",
@@ -301,24 +300,24 @@ KINDS: Mapping[str, Kind[Any]] = MappingProxyType({kind.name: kind for kind in _
 
 
 def _read_rules_by_notification() -> Mapping[str, tuple[tuple[Kind[Any], ReadRule], ...]]:
-    found: dict[str, list[tuple[Kind[Any], ReadRule]]] = defaultdict(list)
+    by_notification: dict[str, list[tuple[Kind[Any], ReadRule]]] = defaultdict(list)
     for kind in _ALL:
         for rule in kind.read_rules:
-            found[rule.notification].append((kind, rule))
-    return {name: tuple(read_rules) for name, read_rules in found.items()}
+            by_notification[rule.notification].append((kind, rule))
+    return {name: tuple(read_rules) for name, read_rules in by_notification.items()}
 
 
-#: The kinds that a notification speaks of, by its name.
+#: The kinds that a notification type names, each with its rule, by the type's name.
 READ_RULES = _read_rules_by_notification()
 
 
 def named_ids(payload: Model, rule: ReadRule) -> list[Any]:
-    """The ids that a payload holds where ``mark`` says; none where it names no entity."""
-    found: list[Any] = [payload]
+    """Return the ids in the field of a payload that ``rule`` names; none if the payload names no entity."""
+    values: list[Any] = [payload]
     for name in rule.field.split("."):
-        held = [getattr(one, name) for one in found if one is not None]
-        found = [inner for one in held for inner in (one if isinstance(one, tuple) else (one,))]
-    return [one for one in found if one is not None]
+        nested = [getattr(value, name) for value in values if value is not None]
+        values = [item for value in nested for item in (value if isinstance(value, tuple) else (value,))]
+    return [value for value in values if value is not None]
 
 
 _ID: TypeAdapter[Any] = TypeAdapter(BigInt)
@@ -326,10 +325,10 @@ _REFERENCE: TypeAdapter[Any] = TypeAdapter(Word)
 
 
 def readable_ids(body: dict[str, Any]) -> list[tuple[Kind[Any], ReadRule, Any]]:
-    """Return the ids that can be read in a notification whose model cannot read it, each with what it names.
+    """Return the ids in a notification that its model cannot parse, each with its kind and rule.
 
     Parameters:
-        body: of the notification.
+        body: the notification's JSON.
     """
     name = body.get("notification")
     known = lookup(name) if isinstance(name, str) else None
@@ -337,21 +336,21 @@ def readable_ids(body: dict[str, Any]) -> list[tuple[Kind[Any], ReadRule, Any]]:
         return []
     body = known.handler.in_present_words(body)
     return [
-        (kind, rule, one)
+        (kind, rule, entity_id)
         for kind, rule in READ_RULES.get(known.name, ())
-        for one in _read_ids(body, rule.field, _ID if kind.reference_filter is None else _REFERENCE)
+        for entity_id in _read_ids(body, rule.field, _ID if kind.reference_filter is None else _REFERENCE)
     ]
 
 
 def _read_ids(body: dict[str, Any], field: str, of: TypeAdapter[Any]) -> list[Any]:
-    held: list[Any] = [body]
+    values: list[Any] = [body]
     for name in field.split("."):
-        inner = [one.get(to_camel(name), one.get(name)) for one in held if isinstance(one, dict)]
-        held = [one for each in inner for one in (each if isinstance(each, list) else [each])]
-    found = []
-    for one in held:
+        nested = [value.get(to_camel(name), value.get(name)) for value in values if isinstance(value, dict)]
+        values = [item for value in nested for item in (value if isinstance(value, list) else [value])]
+    ids = []
+    for value in values:
         try:
-            found.append(of.validate_python(one))
+            ids.append(of.validate_python(value))
         except ValidationError:
             continue  # null, or no id
-    return found
+    return ids

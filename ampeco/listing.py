@@ -1,8 +1,8 @@
-"""A listing, page after page.
+"""Read a listing page by page.
 
-AMPECO's listings go by cursor, and it advises to follow ``links.next`` (AMPECO API, pagination).
-Of that address only the query is taken, for a call to the listing's own path: the token never
-leaves for another host, and a link that forgot our filters keeps them.
+AMPECO's listings are paged by cursor, and it recommends to follow ``links.next`` (AMPECO API,
+pagination). Only the query of that address is used, for a call to the listing's own path: the token
+is never sent to another host, and filters that are missing from the link are kept.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ampeco.transport import Exchange
 
 Params = list[tuple[str, str]]
 
-#: Pages in a row without anything in them; a listing with more of them has no end.
+#: The number of empty pages in a row at which a listing counts as endless.
 MAX_EMPTY_PAGES = 10
 
 
@@ -28,9 +28,9 @@ MAX_EMPTY_PAGES = 10
 class Page(Generic[M]):
     """One page of a listing.
 
-    ``following`` is the query of the next page, which a sync run may store and go on from later;
-    None after the last. ``unreadable`` says what is wrong with each resource that is not among
-    ``answers``. ``tenant_time`` is the tenant's clock when the read began.
+    ``following`` is the query of the next page, or None after the last. A sync run may store it and
+    continue later. ``unreadable`` has an error for each resource that is not among ``answers``.
+    ``tenant_time`` is the tenant's clock when the read began.
     """
 
     answers: tuple[Answer[M], ...]
@@ -40,10 +40,10 @@ class Page(Generic[M]):
 
 
 def read_page(exchange: Exchange, model: type[M], first_query: Params) -> Page[M]:
-    """Read a page out of an exchange; ``first_query`` is what the listing began with.
+    """Parse a page of a listing; ``first_query`` is the query of the first page.
 
     Raises:
-        Malformed: it is not a page of a listing.
+        Malformed: the body is not a page of a listing.
     """
     items = unwrapped(exchange.body)
     if not isinstance(items, list):
@@ -61,12 +61,12 @@ def read_page(exchange: Exchange, model: type[M], first_query: Params) -> Page[M
 class Listing(Generic[M]):
     """An iterator over every resource of a listing.
 
-    It fetches a page when it is needed. Where a fetch raises, as at a rate limit, the
-    iterator stays where it was, so that after a pause ``next`` goes on with that very page:
-    a listing longer than a tenant's quota still comes to its end.
+    It fetches a page when it is needed. If a fetch raises, such as at the rate limit, the iterator
+    keeps its position, and ``next`` fetches the same page after a pause. So a listing that is longer
+    than a tenant's rate limit still completes.
 
-    A resource that cannot be read does not hide those after it: all others are yielded
-    first, then ``Malformed`` is raised, once.
+    A resource that cannot be parsed does not hide those after it: all others are yielded first,
+    then ``Malformed`` is raised once.
     """
 
     def __init__(self, fetch: Callable[[Params], Exchange], model: type[M], query: Params) -> None:
@@ -87,10 +87,10 @@ class Listing(Generic[M]):
             if self._query is None:
                 self._end()
             else:
-                self._turn_to(self._query)
+                self._fetch_page(self._query)
         return answer
 
-    def _turn_to(self, query: Params) -> None:
+    def _fetch_page(self, query: Params) -> None:
         exchange = self._fetch(query)
         page = read_page(exchange, self._model, self._first_query)
         self._fetched.add(frozenset(query))
@@ -119,15 +119,15 @@ def _next_query(first_query: Params, body: Any) -> Params | None:
     links, meta = body.get("links"), body.get("meta")
     if isinstance(links, dict) and "next" in links:
         link = links["next"]
-        given = parse_qsl(link.partition("?")[2], keep_blank_values=True) if isinstance(link, str) else []
+        changes = parse_qsl(link.partition("?")[2], keep_blank_values=True) if isinstance(link, str) else []
     else:
         # The documentation's prose names the key `cursor`, its schema `next_cursor`.
         cursor = (meta.get("next_cursor") or meta.get("cursor")) if isinstance(meta, dict) else None
-        given = [("cursor", str(cursor))] if cursor else []
-    if not given:
+        changes = [("cursor", str(cursor))] if cursor else []
+    if not changes:
         return None
-    names = {_plain(name) for name, _ in given} | {"cursor"}
-    return [*((name, value) for name, value in first_query if _plain(name) not in names), *given]
+    names = {_plain(name) for name, _ in changes} | {"cursor"}
+    return [*((name, value) for name, value in first_query if _plain(name) not in names), *changes]
 
 
 def _plain(name: str) -> str:

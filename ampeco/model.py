@@ -1,4 +1,4 @@
-"""What every model of AMPECO's JSON has in common."""
+"""The base class of every model of AMPECO's JSON."""
 
 from __future__ import annotations
 
@@ -10,33 +10,33 @@ from pydantic.alias_generators import to_camel
 
 from ampeco.redaction import CleanObject, redact
 
-#: Annotates a field that may be absent, but without which the object would say something else. An
-#: unreadable value of it fails the object, as an unreadable value of a field without a default does.
+#: Annotates a field that may be absent, but whose absence changes the meaning of the object. An
+#: unreadable value of it fails the object, like an unreadable value of a required field.
 DECISIVE = "decisive"
 
-#: The faults of an object by key. Each has its place in a list or a map, or None or a key for a whole value.
+#: The faults of an object by key: places in a list or a map, or None or a key for the value as a whole.
 Faults = dict[str, set[int | str | None]]
 
 
 class Unreadable(NamedTuple):
-    """A value that cannot be read, as it was sent; of a list or a map, the parts that cannot be read."""
+    """A value that cannot be parsed, as it was sent; for a list or a map, its parts that cannot be parsed."""
 
     value: Any
 
 
 class Model(BaseModel):
-    """A JSON object of AMPECO's, read leniently.
+    """A JSON object of AMPECO's, parsed leniently.
 
-    - Fields carry AMPECO's own names in snake_case; both spellings of a key are read, as
+    - Fields have AMPECO's own names in snake_case. Both spellings of a key are accepted, because
       AMPECO writes camelCase almost everywhere and snake_case in a few places.
     - An absent key and a null are the same: AMPECO omits what it does not know. Only what
       identifies the entity and orders the fact is required, whatever the schema says.
-    - A value that cannot be read counts as absent, unless its field is required or ``DECISIVE``.
-      Of a list or a map, only the unreadable parts are left out, unless no part can be read.
-      ``model_extra`` keeps under the field's key what was left out, as ``Unreadable``.
-    - Unknown keys are kept (``model_extra``) and words beyond the documented ones are
-      accepted, as AMPECO adds both without notice.
-    - Secrets are gone before anything is read, so no attribute and no dump holds one.
+    - A value that cannot be parsed counts as absent, unless its field is required or ``DECISIVE``.
+      In a list or a map, only the unreadable parts are left out, unless no part can be parsed.
+      ``model_extra`` keeps what was left out as ``Unreadable``, under the field's key.
+    - Unknown keys are kept (``model_extra``) and words beyond the documented ones are accepted,
+      because AMPECO adds both without notice.
+    - Secrets are removed before anything is parsed, so no attribute and no dump contains one.
     """
 
     model_config = ConfigDict(
@@ -51,11 +51,11 @@ class Model(BaseModel):
 
     @classmethod
     def in_present_words(cls, sent: dict[str, Any]) -> dict[str, Any]:
-        """Return the object under the keys that the model reads; a model of an older shape renames them."""
+        """Return the object with the keys that the model has; a model of an older shape renames them."""
         return sent
 
     def was_read(self, name: str) -> bool:
-        """Return whether everything that was sent for a field could be read.
+        """Tell whether everything that was sent for a field could be parsed.
 
         Parameters:
             name: of the field, in snake_case.
@@ -68,7 +68,7 @@ class Model(BaseModel):
     @classmethod
     def _read(cls, value: Any, read: ModelWrapValidatorHandler[Self]) -> Self:
         if not isinstance(value, dict):
-            # PHP spells an empty object as an empty array.
+            # PHP writes an empty object as an empty array.
             return read({} if value == [] else value)
         sent = cls.in_present_words(value if isinstance(value, CleanObject) else redact(value))
         try:
@@ -80,10 +80,10 @@ class Model(BaseModel):
 
     @classmethod
     def _read_the_rest(cls, sent: dict[str, Any], faults: Faults, read: ModelWrapValidatorHandler[Self]) -> Self:
-        """Read an object without the values that cannot be read and that it need not have.
+        """Parse an object without those unreadable values that it does not need.
 
         Raises:
-            ValidationError: others cannot be read either.
+            ValidationError: a value that it needs cannot be parsed either.
         """
         rest = CleanObject(sent)
         unreadable: dict[str, Unreadable] = {}
@@ -94,7 +94,7 @@ class Model(BaseModel):
                     rest[key] = kept
                     before = unreadable.get(key)
                     unreadable[key] = Unreadable([*(before.value if before else ()), *lost])
-                elif sent[key] is not None:  # a null is as good as absent
+                elif sent[key] is not None:  # a null counts as absent
                     unreadable[key] = Unreadable(sent[key])
             try:
                 model = read(rest)
@@ -109,7 +109,7 @@ class Model(BaseModel):
 
 @cache
 def _dispensable_keys(model: type[Model]) -> frozenset[str]:
-    """Return the keys, in either spelling, that an object need not have."""
+    """Return the keys, in both spellings, that an object does not need."""
     return frozenset(
         key
         for name, field in model.model_fields.items()
@@ -119,20 +119,20 @@ def _dispensable_keys(model: type[Model]) -> frozenset[str]:
 
 
 def _dispensable_faults(model: type[Model], error: ValidationError) -> Faults:
-    """Return the faults of those values of an object that it need not have."""
+    """Return the faults of those values of an object that it does not need."""
     keys = _dispensable_keys(model)
-    found: Faults = {}
+    faults: Faults = {}
     for fault in error.errors(include_url=False, include_context=False, include_input=False):
         place = fault["loc"]
         if place and place[0] in keys:
-            found.setdefault(str(place[0]), set()).add(place[1] if len(place) > 1 else None)
-    return found
+            faults.setdefault(str(place[0]), set()).add(place[1] if len(place) > 1 else None)
+    return faults
 
 
 def _split(value: Any, places: set[int | str | None]) -> tuple[Any, list[Any]]:
-    """Return a list or a map without the parts at some places, and those parts.
+    """Split a list or a map into the other parts and the parts at some places.
 
-    Where the places are no places in it, nothing is kept.
+    If one of the places is not in it, nothing is kept.
     """
     if not isinstance(value, list | dict) or not places <= set(range(len(value))):
         return None, [value]
@@ -140,5 +140,5 @@ def _split(value: Any, places: set[int | str | None]) -> tuple[Any, list[Any]]:
     kept = [part for place, part in enumerate(parts) if place not in places]
     lost = [part for place, part in enumerate(parts) if place in places]
     if isinstance(value, dict):
-        return dict(kept), [held for _, held in lost]
+        return dict(kept), [item for _, item in lost]
     return kept, lost

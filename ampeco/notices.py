@@ -1,7 +1,7 @@
-"""What the notifications carry that are facts of their own.
+"""The payloads of notices: notifications with a fact of their own.
 
-No read of the API gives them again by the ids that they name, or none gives them at all, so
-each is kept as it was told (AMPECO API, callbacks of notifications v2.0).
+No read of the API returns these facts again, or at least not by the ids that they name, so each is
+stored as it was sent (AMPECO API, callbacks of notifications v2.0).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ def _latest(times: Iterable[datetime | None]) -> datetime | None:
 
 
 class Notice(Payload):
-    """A fact that stands for itself. ``subject`` says what it is about, in one word."""
+    """A notice; ``subject`` is one word for what it is about."""
 
     subject: ClassVar[str]
 
@@ -32,12 +32,12 @@ class Notice(Payload):
 
     @property
     def observed_at(self) -> datetime | None:
-        """When it was so, by its source's clock; None where nothing tells."""
+        """The time of the fact by its source's clock, or None if the payload has none."""
         return None
 
 
 class SecurityEvent(Notice):
-    """A charge point's security event: SecurityEventNotification. ``type`` is OCPP's word."""
+    """A security event of a charge point, SecurityEventNotification; ``type`` is OCPP's word."""
 
     subject = "security_event"
 
@@ -49,11 +49,12 @@ class SecurityEvent(Notice):
 
     @property
     def observed_at(self) -> datetime:
+        """The time of the event."""
         return self.timestamp
 
 
 class Diagnostics(Notice):
-    """How an upload of diagnostics goes: DiagnosticsStatusNotification."""
+    """The progress of an upload of diagnostics, DiagnosticsStatusNotification."""
 
     subject = "diagnostics"
 
@@ -64,11 +65,12 @@ class Diagnostics(Notice):
 
     @property
     def observed_at(self) -> datetime:
+        """The time of the status."""
         return self.last_updated_at
 
 
 class DataTransfer(Notice):
-    """A vendor's own message: chargePoint.dataTransferReceived. It carries no time."""
+    """A vendor's own message, chargePoint.dataTransferReceived, which carries no time."""
 
     subject = "data_transfer"
 
@@ -85,7 +87,7 @@ class ConfigurationKey(Model):
 
 
 class ConfigurationSynced(Notice):
-    """A charge point's configuration as it reported it: ChargePointSyncConfigurationNotification."""
+    """A charge point's configuration as it reported it, ChargePointSyncConfigurationNotification."""
 
     subject = "configuration"
 
@@ -101,7 +103,7 @@ class ConfigurationSynced(Notice):
 
 
 class ChargingProfileApplied(Notice):
-    """A limit was set: chargingProfile.applied."""
+    """A charging profile that was applied, chargingProfile.applied."""
 
     subject = "charging_profile"
 
@@ -111,17 +113,18 @@ class ChargingProfileApplied(Notice):
 
     @property
     def observed_at(self) -> datetime:
+        """The time at which it was applied."""
         return self.applied_at
 
 
 class PhaseConsumption(Model):
-    """What one phase of a circuit draws, with its time."""
+    """The consumption of one phase of a circuit, of which only the time is parsed."""
 
     last_updated_at: Instant | None = None
 
 
 class CircuitConsumption(Notice):
-    """What a circuit draws, in A: CircuitConsumptionNotification."""
+    """The consumption of a circuit in A, CircuitConsumptionNotification."""
 
     subject = "circuit_consumption"
 
@@ -143,11 +146,12 @@ class UserNotice(Notice):
 
     @property
     def observed_at(self) -> datetime:
+        """The time of the fact."""
         return self.last_updated_at
 
 
 class UserBalanceChanged(UserNotice):
-    """Money came to a user's balance, or went: userBalance.changed."""
+    """A debit or credit of a user's balance, userBalance.changed."""
 
     subject = "user_balance"
 
@@ -161,11 +165,12 @@ class UserBalanceChanged(UserNotice):
 
     @property
     def observed_at(self) -> datetime:
+        """The time of the debit or credit."""
         return self.timestamp or self.last_updated_at
 
 
 class UserSubscriptionChanged(UserNotice):
-    """A user's plan: user.subscription.changed, and user.subscriptionChanged, deprecated."""
+    """A user's plan, user.subscription.changed or the deprecated user.subscriptionChanged."""
 
     subject = "user_subscription"
 
@@ -176,7 +181,7 @@ class UserSubscriptionChanged(UserNotice):
 
 
 class PaymentMethodChanged(UserNotice):
-    """A user's payment method: user.paymentMethod.changed."""
+    """A user's payment method, user.paymentMethod.changed."""
 
     subject = "payment_method"
 
@@ -185,7 +190,7 @@ class PaymentMethodChanged(UserNotice):
 
 
 class InvoiceDetailsChanged(UserNotice):
-    """A user's details for invoices: user.invoiceDetails.changed."""
+    """A user's details for invoices, user.invoiceDetails.changed."""
 
     subject = "invoice_details"
 

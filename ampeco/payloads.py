@@ -1,8 +1,7 @@
-"""What each notification that we keep state from carries.
+"""The payloads of the notification types that change stored state.
 
-``parse`` is the way in: it finds the model by the ``notification`` key, which every body
-carries, and reads the body with it (AMPECO API, callbacks of notifications v2.0). Field names
-are AMPECO's own in snake_case; units are those of ``ampeco.resources``.
+Field names are AMPECO's own in snake_case; units are those of ``ampeco.resources`` (AMPECO API,
+callbacks of notifications v2.0).
 """
 
 from __future__ import annotations
@@ -10,7 +9,6 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from ampeco import v1
-from ampeco.errors import NoHandler, UnknownNotification
 from ampeco.model import DECISIVE, Model
 from ampeco.resources import BootDetails, ChargePoint, Evse, Location, Session
 from ampeco.values import BigInt, Instant, JsonObject, NetworkStatus, Number, Text, Word
@@ -23,11 +21,11 @@ class Payload(Model):
 
 
 class SessionStartStop(Payload):
-    """A session started or stopped: session.start.stop.notification, SessionStartStopNotification.
+    """The start or stop of a session, session.start.stop.notification or SessionStartStopNotification.
 
-    ``meter_start`` and ``meter_stop`` are register readings in Wh, ``energy_consumed`` is in
-    Wh. ``meter_stop`` means nothing on a start. ``last_updated_at`` orders the fact. Without a
-    known ``action`` it says no more than that the session changed.
+    ``meter_start`` and ``meter_stop`` are register readings in Wh, ``energy_consumed`` is in Wh.
+    ``meter_stop`` has no meaning on a start. ``last_updated_at`` orders the fact. Without a known
+    ``action`` it is only a hint that the session changed.
     """
 
     session_id: BigInt
@@ -48,15 +46,15 @@ class SessionStartStop(Payload):
 
 
 class SessionUpdate(Payload):
-    """A session as a whole: SessionUpdateNotification. Ordered by the session's own time."""
+    """A snapshot of a session, SessionUpdateNotification, ordered by the session's own time."""
 
     session: Session
 
 
 class MeterValue(Model):
-    """One sample of one quantity. Its ``measurand`` and ``unit`` are open vocabularies.
+    """One sample of one quantity; ``measurand`` and ``unit`` are open vocabularies.
 
-    A sample whose ``measurand`` cannot be read would pass for one of another quantity.
+    ``measurand`` is decisive: without it, a sample would count as one of another quantity.
     """
 
     timestamp: Instant
@@ -67,7 +65,7 @@ class MeterValue(Model):
 
 
 class SessionMeterValues(Payload):
-    """A session's meter samples: SessionMeterValuesNotification. Each sample has its own time."""
+    """The meter samples of a session, SessionMeterValuesNotification; each sample has its own time."""
 
     session_id: BigInt
     charge_point_id: BigInt | None = None
@@ -77,10 +75,10 @@ class SessionMeterValues(Payload):
 
 
 class HardwareStatus(Payload):
-    """What an EVSE reports of itself: HardwareStatusNotification. Ordered by ``timestamp``.
+    """A status that an EVSE reports, HardwareStatusNotification, ordered by ``timestamp``.
 
-    Without an ``evse_id`` it is about the charge point as a whole. A ``hardware_status`` of
-    None was never reported, unless it could not be read.
+    Without an ``evse_id`` it is about the charge point as a whole. A ``hardware_status`` of None
+    means that it was never reported, or that it could not be parsed.
     """
 
     charge_point_id: BigInt
@@ -94,7 +92,7 @@ class HardwareStatus(Payload):
 
 
 class NetworkStatusChanged(Payload):
-    """A charge point came or went: NetworkStatusNotification. Ordered by ``timestamp``."""
+    """A change of a charge point's connection, NetworkStatusNotification, ordered by ``timestamp``."""
 
     charge_point_id: BigInt
     timestamp: Instant
@@ -102,9 +100,9 @@ class NetworkStatusChanged(Payload):
 
 
 class Boot(Payload):
-    """A charge point started: BootNotification. Ordered by ``timestamp``.
+    """The boot of a charge point, BootNotification, ordered by ``timestamp``.
 
-    The schema marks nothing as required; without a charge point and a time it says nothing.
+    The schema marks no field as required, but without a charge point and a time it has no use.
     """
 
     charge_point_id: BigInt
@@ -113,7 +111,7 @@ class Boot(Payload):
 
 
 class ChargePointChanged(Payload):
-    """A hint that a charge point's master data changed: chargePoint.changed."""
+    """A hint that a charge point's master data changed, chargePoint.changed."""
 
     charge_point_id: BigInt
     action: Text | None = None
@@ -121,7 +119,7 @@ class ChargePointChanged(Payload):
 
 
 class EvseChanged(Payload):
-    """A hint that an EVSE's or its connectors' master data changed: evse.changed."""
+    """A hint that the master data of an EVSE or its connectors changed, evse.changed."""
 
     evse_id: BigInt
     action: Text | None = None
@@ -129,10 +127,10 @@ class EvseChanged(Payload):
 
 
 class ChargePointSnapshotChanged(Payload):
-    """A charge point as a whole, with its EVSEs: ChargePointChangedNotification, deprecated.
+    """A snapshot of a charge point with its EVSEs, the deprecated ChargePointChangedNotification.
 
-    It speaks the first API's vocabulary, and comes out in the present one. The key is
-    ``chargePoint``, or ``charge-point`` as the schema's list of required keys has it.
+    It has the keys of AMPECO's first API, which ``ampeco.v1`` renames. The charge point's key is
+    ``chargePoint``, or ``charge-point`` as in the schema's list of required keys.
     """
 
     charge_point: ChargePoint
@@ -151,31 +149,11 @@ class ChargePointSnapshotChanged(Payload):
 
 
 class LocationChanged(Payload):
-    """A location as a whole, in its older shape: LocationChangedNotification.
+    """A snapshot of a location in its older shape, LocationChangedNotification.
 
-    Without a time it only says that the location changed, as all whole entities do.
+    Without a time it is only a hint that the location changed, like any snapshot without a time.
     """
 
     location: Location
     action: Text | None = None
     last_updated_at: Instant | None = None
-
-
-def parse(body: dict[str, Any]) -> Payload:
-    """Read a notification's body with the model of its name.
-
-    Raises:
-        UnknownNotification: the catalogue does not hold its name.
-        NoHandler: its name is known, but we keep no state of it.
-        pydantic.ValidationError: what identifies its entity or orders its fact is missing or
-            cannot be read.
-    """
-    from ampeco.catalogue import lookup  # here, as the catalogue names the models above
-
-    name = body.get("notification")
-    known = lookup(name) if isinstance(name, str) else None
-    if known is None:
-        raise UnknownNotification(name)
-    if known.handler is None:
-        raise NoHandler(known.name)
-    return known.handler.model_validate(body)

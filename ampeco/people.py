@@ -1,12 +1,12 @@
-"""Who is named in AMPECO's JSON, and how a document goes on without them.
+"""Find the people that AMPECO's JSON names, and remove an erased person from a document.
 
-A person is known here by the id of a user, by id tags and by e-mail addresses. An object that
-names one of them is about that person, with all that is in it, unless it names another
-user: then it is left alone. What goes is listed below; times, energies, amounts and the ids of
-sessions, charge points and payments stay, so that sums stay right.
+A person is identified by a user id, by id tags and by e-mail addresses. An object that names one of
+them is about that person, with everything in it, unless it names another user: then it is not
+changed. The keys whose values are removed are listed below. Times, energies, amounts and the ids of
+sessions, charge points and payments stay, so that sums stay correct.
 
-The bytes themselves are gone through, so that every other byte stays as it came
-(AMPECO API, sessions, authorizations, transactions, id tags and users, and the callbacks).
+This works on the bytes themselves, so every other byte stays (AMPECO API, sessions, authorizations,
+transactions, id tags and users, and the callbacks).
 """
 
 from __future__ import annotations
@@ -18,22 +18,23 @@ import orjson
 
 from ampeco.json_nodes import Node, parsed, spelt
 
-#: Stands for a forgotten user, as AMPECO's own authorizations have 0 for an anonymous one. It is the
-#: same for everybody, so nothing leads back, and a number, so every document still reads.
+#: The user id that replaces an erased user's, as AMPECO's own authorizations have 0 for an anonymous
+#: user. It is the same for all erased people, so it identifies none, and it is a number, so every
+#: document can still be parsed.
 NOBODY = 0
 
 What = Literal["user", "id_tag", "email"]
 
-# Keys are compared without case, `_` and `-`, so that a column is as good as AMPECO's own spelling.
+# Keys are compared without case, `_` and `-`, so that the names of columns match as well.
 _USERS = frozenset({"userid", "user"})
 
-#: These refer to users without being about them: a charge point's owner, the members of a group.
+#: Keys that refer to users in an object that is not about them: a charge point's owner, the members of a group.
 _REFERENCES = frozenset({"owneruserid", "userids"})
 
 _TAGS = frozenset({"idtag", "idtaguid", "rfidtaguid", "uid", "evcoid", "contractid"})
 _EMAILS = frozenset({"email", "useremail"})
 
-#: What else is about a person, in an object that names one.
+#: The other keys with personal data, in an object that is about a person.
 _ABOUT = frozenset(
     {"idtaglabel", "idlabel", "externalid", "externalappdata", "personalid", "vehicleno", "vehicleid", "licenseplate"}
     | {"name", "firstname", "middlename", "lastname", "fullname", "username", "contactperson", "phone", "macaddress"}
@@ -41,37 +42,37 @@ _ABOUT = frozenset(
     | {"paymentmethod", "paymentmethodid", "carddetails", "bankdetails", "bankmessage"}
 )
 
-#: A remote start has no tag: AMPECO sends `*` and the session's id in its place.
+#: A remote start has no tag: AMPECO sends `*` and the session's id instead.
 _NO_TAG = "*"
 
-#: What a careless reader or program puts in a tag's place; so is one character many times.
+#: Placeholders that readers and programs send instead of a tag; one character repeated is another.
 _SHARED = frozenset({"NULL", "NONE", "UNKNOWN", "UNDEFINED", "ANONYMOUS"})
 
-#: A text and a number begin so; null and true name nobody.
-_TELLING = frozenset(bytes([first]) for first in b'"-0123456789')
+#: The first bytes of texts and numbers; null and true name no person.
+_TEXT_OR_NUMBER = frozenset(bytes([first]) for first in b'"-0123456789')
 
-#: A shorter one is no tag that a reader would report, and may be anything.
+#: The length of the shortest text that counts as a tag; readers report no shorter one.
 _MIN_TAG = 4
 
-#: One of these is in every document that names somebody, without case, `_` and `-`.
+#: One of these is in every document that names a person, without case, `_` and `-`.
 _TRACES = (b"user", b'tag"', b'uid"', b'mail"', b'evcoid"', b'contractid"', b"\\u00")
 _FOLDED = bytes.maketrans(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ", b"abcdefghijklmnopqrstuvwxyz")
 
 
 class Identity(NamedTuple):
-    """One thing that a person is known by, in one spelling."""
+    """A user id, an id tag or an e-mail address of a person, in its normal form."""
 
     what: What
     value: str
 
 
 def user(user_id: int) -> Identity:
-    """The identity of a user."""
+    """Return the identity of a user."""
     return Identity("user", str(user_id))
 
 
 def id_tag(uid: str) -> Identity | None:
-    """The identity of an id tag; None for what is none, and for what many have instead of one."""
+    """Return the identity of an id tag; None for a text that is no tag, or a placeholder that many share."""
     plain = uid.strip().upper()
     is_shared = plain in _SHARED or len(set(plain)) == 1
     if is_shared or plain.startswith(_NO_TAG) or len(plain) < _MIN_TAG:
@@ -80,44 +81,47 @@ def id_tag(uid: str) -> Identity | None:
 
 
 def email(address: str) -> Identity | None:
-    """The identity of an e-mail address; None for what is none."""
+    """Return the identity of an e-mail address; None for a text that is no address."""
     plain = address.strip().lower()
     return Identity("email", plain) if "@" in plain else None
 
 
-#: Tells whether an identity is that of the person in question.
+#: Decides whether an identity is that of the person in question.
 Theirs = Callable[[Identity], bool]
 
 About = Literal["them", "another", "nobody"]
 
 _NOBODY_AS_OBJECT = b'{"id":%d}' % NOBODY
 
-#: Stands for a key that is data, such as an address.
-_FORGOTTEN_KEY = b'"[forgotten]"'
+#: Replaces a key that is personal data, such as an address.
+_ERASED_KEY = b'"[forgotten]"'
 
 
 def may_name(document: bytes) -> bool:
-    """A cheap look, which errs on the safe side: most documents name nobody."""
+    """Tell cheaply whether a document may name a person; most name none.
+
+    It may return True for a document without people, but never False for one with a person.
+    """
     folded = document.translate(_FOLDED, b"_-")
     return any(trace in folded for trace in _TRACES)
 
 
 def identities(document: bytes) -> set[Identity]:
-    """Every identity that a document names where AMPECO names people."""
+    """Return every identity that a document names under the keys that AMPECO has for people."""
     if not may_name(document):
         return set()
     return {identity for name, node in _objects(document) for identity in _mentioned(document, name, node)}
 
 
 def belongings(document: bytes, is_theirs: Theirs) -> dict[Identity, set[str]]:
-    """The id tags and addresses in the objects that are about a person, each with its spellings."""
-    found: dict[Identity, set[str]] = {}
+    """Return the id tags and addresses in the objects that are about a person, each with its spellings."""
+    by_identity: dict[Identity, set[str]] = {}
     for _, node, about in _judged(document, is_theirs):
         for key, value in node.members or () if about == "them" and node.is_object else ():
             for identity in _named(document, key, value):
                 if identity.what != "user":
-                    found.setdefault(identity, set()).add(_text(document, value))
-    return found
+                    by_identity.setdefault(identity, set()).add(_text(document, value))
+    return by_identity
 
 
 def without(
@@ -128,13 +132,13 @@ def without(
     tags: Sequence[str] = (),
     is_about: bool = False,
 ) -> bytes:
-    """Return the document without a person; the same object where it does not name them.
+    """Return the document without a person; the same object if it does not name the person.
 
     Parameters:
         is_theirs: decides whether an identity is the person's.
-        addresses: e-mail addresses in lower case: any text with one of them in it goes, whatever its key.
-        tags: id tags in lower case: likewise, unless the text is a number, or is about another user.
-        is_about: whether it is known to be about the person, even where it does not name them.
+        addresses: e-mail addresses in lower case; any text that contains one is removed, whatever its key.
+        tags: id tags in lower case; the same, unless the text is a number or in an object about another user.
+        is_about: whether the document is known to be about the person, even if it does not name the person.
     """
     words = (*addresses, *tags)
     if not words and not is_about and not may_name(document):
@@ -146,14 +150,15 @@ def without(
             continue
         sought = addresses if about == "another" else words
         for key, value in node.members or ():
-            for one in _singles(value) if key in _USERS | _REFERENCES else ():
-                if (number := _id(document, one)) and is_theirs(user(number)):
-                    cuts[one.start] = one.end, b"%d" % NOBODY
-            if (about == "them" and key in _TAGS | _EMAILS | _ABOUT) or _tells(document, key, value, is_theirs, sought):
+            for scalar in _scalars(value) if key in _USERS | _REFERENCES else ():
+                if (number := _id(document, scalar)) and is_theirs(user(number)):
+                    cuts[scalar.start] = scalar.end, b"%d" % NOBODY
+            is_personal = about == "them" and key in _TAGS | _EMAILS | _ABOUT
+            if is_personal or _identifies(document, key, value, is_theirs, sought):
                 cuts[value.start] = value.end, b"null"
             if sought and _has_word(spelt(document[slice(*value.key)]), sought):
                 start, end = value.key
-                cuts[start] = end, _FORGOTTEN_KEY
+                cuts[start] = end, _ERASED_KEY
     return _cut(document, cuts)
 
 
@@ -162,14 +167,14 @@ def _cut(document: bytes, cuts: dict[int, tuple[int, bytes]]) -> bytes:
     copied = 0
     for start, (end, replacement) in sorted(cuts.items()):
         if start < copied or document[start:end] in (replacement, b"null", b'""'):
-            continue  # within what is gone already, or nothing
+            continue  # inside a value that is cut already, or empty
         parts += document[copied:start], replacement
         copied = end
     return b"".join([*parts, document[copied:]]) if parts else document
 
 
 def _judged(document: bytes, is_theirs: Theirs, *, is_about: bool = False) -> Iterator[tuple[str, Node, About]]:
-    """Every object and array, with the key that it stands under, and whom it is about."""
+    """Yield every object and array, with its key, and whether it is about the person, another user or neither."""
     waiting: list[tuple[str, Node, About]] = [("", parsed(document), "them" if is_about else "nobody")]
     while waiting:
         name, node, about = waiting.pop()
@@ -180,13 +185,13 @@ def _judged(document: bytes, is_theirs: Theirs, *, is_about: bool = False) -> It
                 about = "them" if any(map(is_theirs, users)) else "another"
             elif any(map(is_theirs, named)):
                 about = "them"
-            # else it is about whomever the object is about that it is in
+            # Else it is about the same person as the object that contains it.
         yield name, node, about
         waiting += [(key or name, value, about) for key, value in node.members or () if value.members is not None]
 
 
 def _objects(document: bytes) -> Iterator[tuple[str, Node]]:
-    """Every object, with the key that it stands under."""
+    """Yield every object, with its key."""
     waiting: list[tuple[str, Node]] = [("", parsed(document))]
     while waiting:
         name, node = waiting.pop()
@@ -196,45 +201,45 @@ def _objects(document: bytes) -> Iterator[tuple[str, Node]]:
 
 
 def _mentioned(document: bytes, name: str, node: Node) -> Iterator[Identity]:
-    """Everybody whom an object names, those included whom it is not about."""
+    """Yield every identity that an object names, including those of people whom it is not about."""
     yield from _own(document, name, node)
     for key, value in node.members or ():
         yield from _named(document, key, value)
-        for one in _singles(value) if key in _USERS | _REFERENCES else ():
-            if number := _id(document, one):
+        for scalar in _scalars(value) if key in _USERS | _REFERENCES else ():
+            if number := _id(document, scalar):
                 yield user(number)
 
 
 def _named(document: bytes, key: str, value: Node) -> Iterator[Identity]:
-    """Whom an object names by one of its members."""
+    """Yield the identity that a member of an object names, if any."""
     if value.members is not None:
         return
     if key in _USERS:
         if number := _id(document, value):
             yield user(number)
-    elif (key in _TAGS or key in _EMAILS) and document[value.start : value.start + 1] in _TELLING:
+    elif (key in _TAGS or key in _EMAILS) and document[value.start : value.start + 1] in _TEXT_OR_NUMBER:
         identity = (id_tag if key in _TAGS else email)(_text(document, value))
         if identity is not None:
             yield identity
 
 
 def _own(document: bytes, name: str, node: Node) -> Iterator[Identity]:
-    """The user whom an object shows, as it stands under a user's key."""
+    """Yield the user that an object shows, if its key is one for users."""
     if name in _USERS:
         for key, value in node.members or ():
             if key == "id" and (number := _id(document, value)):
                 yield user(number)
 
 
-def _singles(value: Node) -> list[Node]:
-    """A single value, or those of an array."""
+def _scalars(value: Node) -> list[Node]:
+    """Return a scalar itself, or the scalars of an array."""
     if value.members is None:
         return [value]
-    return [] if value.is_object else [one for _, one in value.members if one.members is None]
+    return [] if value.is_object else [item for _, item in value.members if item.members is None]
 
 
-def _tells(document: bytes, key: str, value: Node, is_theirs: Theirs, sought: Sequence[str]) -> bool:
-    """Whether a single value tells of a person by itself, whomever its object is about."""
+def _identifies(document: bytes, key: str, value: Node, is_theirs: Theirs, sought: Sequence[str]) -> bool:
+    """Tell whether a scalar identifies the person by itself, whatever its object is about."""
     if value.members is not None:
         return False
     is_address = key in _EMAILS and any(map(is_theirs, _named(document, key, value)))
@@ -249,7 +254,7 @@ def _has_word(text: str, words: Sequence[str]) -> bool:
 
 
 def _id(document: bytes, node: Node) -> int | None:
-    """A user's id, from a number or the text that spells one; None where there is none, or nobody's."""
+    """Return a user's id, from a number or the text of one; None for anything else and for 0."""
     if node.members is not None:
         return None
     text = _text(document, node)
@@ -270,10 +275,10 @@ def _text(document: bytes, node: Node) -> str:
 
 
 def spellings(text: str) -> set[bytes]:
-    """How a text may stand in a body: in either case, plain, escaped, or escaped as PHP does."""
+    """Return the forms that a text may have in a body: in each case, plain, escaped, or escaped as by PHP."""
     cases = {text, text.upper(), text.lower()}
-    escaped = {orjson.dumps(one)[1:-1] for one in cases} | {_ascii(one) for one in cases}
-    return escaped | {one.replace(b"/", rb"\/") for one in escaped}
+    escaped = {orjson.dumps(variant)[1:-1] for variant in cases} | {_ascii(variant) for variant in cases}
+    return escaped | {variant.replace(b"/", rb"\/") for variant in escaped}
 
 
 def _ascii(text: str) -> bytes:

@@ -1,10 +1,10 @@
-"""Takes secrets, and what Postgres cannot hold, out of AMPECO's JSON.
+"""Remove secrets, and characters that Postgres cannot hold, from AMPECO's JSON.
 
-A charge point carries its OCPP password, its PIN and its sharing code, and reports its
-authorization key among its configuration; a user may carry a password hash, a bank account and
-a number of an identity card, a payment and a roaming connection a token, an invitation and a
-report an address that opens them (AMPECO API, charge points v2.0 and the callbacks). None of
-them is needed here, so none is kept: whatever is stored or modelled goes through here first.
+A charge point has its OCPP password, its PIN and its sharing code, and reports its authorization
+key with its configuration. A user may have a password hash, a bank account and the number of an
+identity card. A payment and a roaming connection have a token. An invitation and a report have an
+address that opens them (AMPECO API, charge points v2.0 and the callbacks). We need none of these,
+so none is kept: all JSON is cleaned here before it is stored or parsed by a model.
 """
 
 from __future__ import annotations
@@ -14,53 +14,55 @@ from typing import Any
 
 from ampeco.values import clean_text
 
-#: Deep enough for anything AMPECO documents (nine levels), and shallow enough for every
-#: JSON writer that has to store it again.
+#: Deep enough for everything that AMPECO documents (nine levels), and shallow enough for every
+#: JSON encoder that has to write it again.
 MAX_DEPTH = 100
 
-#: The keys whose values are secrets, folded, and how others of them end. This is the one list: what looks
-#: for secrets in bytes, `ampeco.body_redaction`, is made from it.
+#: The folded keys whose values are secrets. `ampeco.body_redaction`, which finds secrets in bytes, derives its
+#: pattern from this list.
 SECRET_KEYS = frozenset(
     {b"pin", b"sharingcode", b"token", b"authorizationkey", b"accepturl", b"downloadurl"}
     | {b"bankdetails", b"bankiban", b"bankaccountnumber", b"personalid"}
 )
-SECRET_ENDING = b"password"  # `password`, `networkPassword`, `saslPassword`
+
+#: A key with this ending is secret too: `password`, `networkPassword`, `saslPassword`.
+SECRET_ENDING = b"password"
 
 _LOWER = bytes.maketrans(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ", b"abcdefghijklmnopqrstuvwxyz")
 
 
 def folded(text: bytes) -> bytes:
-    """Return text without case, ``_`` and ``-``, so that a key is the same in each of its spellings."""
+    """Return text in lower case without ``_`` and ``-``, so that all spellings of a key are equal."""
     return text.translate(_LOWER, b"_-")
 
 
 class CleanObject(dict[str, Any]):
-    """A JSON object that was cleaned, with all below it, so that it need not be cleaned again."""
+    """A JSON object that is cleaned, with everything in it, so that it is not cleaned again."""
 
     __slots__ = ()
 
 
-@lru_cache(maxsize=4096)  # the few hundred keys that AMPECO uses, over and over
+@lru_cache(maxsize=4096)  # AMPECO uses the same few hundred keys in every body
 def is_secret(key: str) -> bool:
-    """Tell whether the value under ``key`` is a secret, in whichever case the key is written."""
+    """Tell whether the value under ``key`` is a secret, whatever the spelling of the key."""
     plain = folded(key.encode("utf-8", "surrogatepass"))
     return plain in SECRET_KEYS or plain.endswith(SECRET_ENDING)
 
 
 def clean(value: Any) -> Any:
-    """Return a copy of a JSON value without secrets, its text fit for Postgres.
+    """Return a copy of a JSON value without secrets and without characters that Postgres cannot hold.
 
     Raises:
-        ValueError: where it is nested deeper than ``MAX_DEPTH``.
+        ValueError: the value is nested deeper than ``MAX_DEPTH``.
     """
     return _clean(value, MAX_DEPTH)
 
 
 def redact(value: dict[str, Any]) -> CleanObject:
-    """Return a copy of a JSON object, cleaned as ``clean`` does, to be kept as raw JSON.
+    """Return a cleaned copy of a JSON object, as ``clean`` does, to be stored as raw JSON.
 
     Raises:
-        ValueError: where it is nested deeper than ``MAX_DEPTH``.
+        ValueError: the object is nested deeper than ``MAX_DEPTH``.
     """
     cleaned: CleanObject = _clean(value, MAX_DEPTH)
     return cleaned
@@ -75,10 +77,10 @@ def _clean(value: Any, depth_left: int) -> Any:
         raise ValueError(f"nested deeper than {MAX_DEPTH} levels")
     if isinstance(value, dict):
         cleaned = CleanObject(
-            {clean_text(key): _clean(held, depth_left - 1) for key, held in value.items() if not is_secret(key)}
+            {clean_text(key): _clean(member, depth_left - 1) for key, member in value.items() if not is_secret(key)}
         )
-        # A charge point's configuration is a list of keys and values, each an object of both.
+        # A charge point's configuration is a list of objects, each with the name of a key and its value.
         if "value" in cleaned and isinstance(name := cleaned.get("key"), str) and is_secret(name):
             del cleaned["value"]
         return cleaned
-    return [_clean(held, depth_left - 1) for held in value]
+    return [_clean(item, depth_left - 1) for item in value]

@@ -1,7 +1,7 @@
-"""AMPECO's resources, as its API answers them and some notifications carry them.
+"""AMPECO's resources, as in the answers of its API and in some notifications.
 
 Energies are in Wh, powers in W, currents in A, times in UTC, money is in major units of the
-currency beside it. Where AMPECO has both a deprecated field and its successor, both are here
+object's currency. Where AMPECO has both a deprecated field and its successor, the model has both
 under their own names, and a property chooses (AMPECO API, sessions v1.0, charge points v2.0,
 EVSEs v2.1, locations v2.0, authorizations v2.1, notifications v2.0).
 """
@@ -31,7 +31,7 @@ from ampeco.values import (
 
 
 def _first(value: object) -> object:
-    """Take the only element of a list: an authorization's charge point was seen to arrive in one."""
+    """Return the only element of a list: AMPECO was seen to send an authorization's charge point in one."""
     if isinstance(value, list):
         return value[0] if value else None
     return value
@@ -41,19 +41,21 @@ IdOrList = Annotated[BigInt | None, BeforeValidator(_first)]
 
 
 class Amount(Model):
-    """An amount of money, in the currency that stands beside it."""
+    """An amount of money, in the currency of the object that contains it."""
 
     with_tax: Number | None = None
     without_tax: Number | None = None
 
 
 class Tax(Model):
+    """The tax on a session's price."""
+
     tax_id: BigInt | None = None
     tax_percentage: Number | None = None
 
 
 class EnergyConsumption(Model):
-    """Energy in Wh: delivered in all, of which generated locally, of which from the grid."""
+    """Energy in Wh: in total, the part that was generated locally, the part from the grid."""
 
     total: Number | None = None
     local: Number | None = None
@@ -69,6 +71,8 @@ class Power(Model):
 
 
 class AuthorizationRoaming(Model):
+    """The roaming data of an authorization."""
+
     platform_id: BigInt | None = None
     platform_role_id: BigInt | None = None
     platform_role: Text | None = None
@@ -81,11 +85,11 @@ def _present_method(value: object) -> object:
 
 
 class Authorization(Model):
-    """Who was allowed to charge: a session's sub-object, or a resource of its own.
+    """A permission to charge: a session's sub-object, or a resource of its own.
 
-    The sub-object has an older word for a ``method``, ``rfid_tag``, which reads ``id_tag``, and
-    names the tag ``rfid_tag_uid`` where the resource names it ``id_tag_uid``. ``user_id`` is 0
-    for an anonymous driver in the resource.
+    The sub-object has an older word for a ``method``, ``rfid_tag``, which is parsed as ``id_tag``,
+    and the key ``rfid_tag_uid`` for the resource's ``id_tag_uid``. In the resource, ``user_id`` is 0
+    for an anonymous driver.
     """
 
     id: BigInt
@@ -105,12 +109,12 @@ class Authorization(Model):
 
     @property
     def tag_uid(self) -> str | None:
-        """The RFID tag's uid, whichever of the two names it came under."""
+        """The RFID tag's uid, from ``id_tag_uid`` or else from ``rfid_tag_uid``."""
         return self.rfid_tag_uid if self.id_tag_uid is None else self.id_tag_uid
 
 
 class ChargingPeriod(Model):
-    """A part of a session in one state and at one price. ``energy`` is in Wh."""
+    """A part of a session in one state and at one price; ``energy`` is in Wh."""
 
     id: BigInt
     energy: Number | None = None
@@ -122,22 +126,24 @@ class ChargingPeriod(Model):
 
 
 class SessionRoaming(Model):
+    """The roaming data of a session."""
+
     cdr_ids: tuple[BigInt, ...] | None = None
     session_id: Text | None = None
     roaming_operator_cpo_id: BigInt | None = None
     cpo_last_updated_at: Instant | None = None
 
 
-#: States of a session that AMPECO does not leave again.
+#: States of a session that do not change any more.
 FINAL_SESSION_STATES = ("finished", "failed", "expired")
 
 
 class Session(Model):
     """A charging session (AMPECO API, sessions v1.0).
 
-    ``last_updated_at`` is required, although the schema does not mark it: without it a
-    session cannot be ordered against what is already known. ``charging_periods`` and
-    ``authorization`` are None where the answer left them out.
+    ``last_updated_at`` is required, although the schema does not mark it: without it a session
+    cannot be ordered against the stored state. ``charging_periods`` and ``authorization`` are None
+    if the answer does not contain them.
     """
 
     id: BigInt
@@ -197,12 +203,12 @@ class Session(Model):
 
     @property
     def amount_without_tax(self) -> Decimal | None:
-        """The price without tax: ``totalAmount.withoutTax``, and nothing else tells it."""
+        """The price without tax: ``totalAmount.withoutTax``, the only field that has it."""
         return None if self.total_amount is None else self.total_amount.without_tax
 
 
 class BootDetails(Model):
-    """What a charge point said of itself when it last started."""
+    """What a charge point reported of itself in its latest boot notification."""
 
     model: Text | None = None
     vendor: Text | None = None
@@ -225,7 +231,7 @@ class Network(Model):
 
 
 class Owner(Model):
-    """The partner, or the user, that a charge point belongs to."""
+    """The partner or the user to which a charge point belongs."""
 
     id: BigInt | None = None
 
@@ -233,8 +239,8 @@ class Owner(Model):
 class ChargePoint(Model):
     """A charge point's master data and its latest statuses (AMPECO API, charge points v2.0).
 
-    ``last_updated_at`` dates the master data; without it, a read counts from when it began.
-    The two status times are sent by newer versions of AMPECO only.
+    ``last_updated_at`` dates the master data; without it, the time at which the read began does.
+    Only newer versions of AMPECO send the two status times.
     """
 
     id: BigInt
@@ -265,6 +271,8 @@ class ChargePoint(Model):
 
 
 class Connector(Model):
+    """A connector of an EVSE."""
+
     id: BigInt
     type: Text | None = None
     format: Text | None = None
@@ -272,9 +280,9 @@ class Connector(Model):
 
 
 class PowerOptions(Model):
-    """What an EVSE can give: ``max_power`` in W (the schema's "Wh" is a slip), ``max_amperage`` in A.
+    """The limits of an EVSE: ``max_power`` in W (the schema's "Wh" is an error), ``max_amperage`` in A.
 
-    ``max_voltage`` is text, as it may be a range such as ``220-240``.
+    ``max_voltage`` is text, because it may be a range such as ``220-240``.
     """
 
     max_power: WholeNumber | None = None
@@ -286,6 +294,8 @@ class PowerOptions(Model):
 
 
 class EvseRoaming(Model):
+    """The roaming data of an EVSE."""
+
     evse_id: Text | None = None
     physical_reference: Text | None = None
     status: Text | None = None
@@ -294,9 +304,9 @@ class EvseRoaming(Model):
 class Evse(Model):
     """An EVSE's master data, its hardware status and its connectors (AMPECO API, EVSEs v2.1).
 
-    ``charge_point_id`` is None where the EVSE is nested in its charge point's own answer,
-    ``last_updated_at`` where it comes from ChargePointChangedNotification. ``connectors`` is
-    None where they were not asked for.
+    ``charge_point_id`` is None if the EVSE is nested in its charge point's own answer,
+    ``last_updated_at`` is None in ChargePointChangedNotification, and ``connectors`` is None if the
+    query did not include them.
     """
 
     id: BigInt
@@ -321,7 +331,7 @@ class Evse(Model):
 
 
 class Geoposition(Model):
-    """Degrees, WGS 84."""
+    """A position in degrees, WGS 84."""
 
     latitude: Number | None = None
     longitude: Number | None = None
@@ -330,8 +340,8 @@ class Geoposition(Model):
 class Location(Model):
     """A site (AMPECO API, locations v2.0; LocationChangedNotification in its older shape).
 
-    The older shape writes snake_case keys and translations as one object; both shapes end
-    in the same fields.
+    The older shape has snake_case keys, and translations as one object. Both shapes are parsed into
+    the same fields.
     """
 
     id: BigInt
@@ -362,12 +372,12 @@ class Location(Model):
 
     @property
     def latitude(self) -> Decimal | None:
-        """Degrees, WGS 84."""
+        """The latitude in degrees, WGS 84."""
         return self.geoposition.latitude if self.geoposition else None
 
     @property
     def longitude(self) -> Decimal | None:
-        """Degrees, WGS 84."""
+        """The longitude in degrees, WGS 84."""
         return self.geoposition.longitude if self.geoposition else None
 
 
@@ -393,16 +403,18 @@ class NetworkStatusLogEntry(StatusLogEntry):
 
 
 class Webhook(Model):
+    """The address to which a subscription delivers."""
+
     callback_url: Annotated[Text | None, DECISIVE] = None
 
 
 class Subscription(Model):
     """A subscription to notifications (AMPECO API, notifications v2.0).
 
-    ``via`` is ``webhook`` or ``kafka``; ``webhook`` is None on the latter. AMPECO can disable a
-    subscription; how it tells is not published, so ``enabled`` and ``status`` are guesses, and
-    absent where it does not tell. Whose it is and what it covers must be read, as a subscription
-    is changed by what is found there.
+    ``via`` is ``webhook`` or ``kafka``; ``webhook`` is None for the latter. AMPECO can disable a
+    subscription, but does not document the field that shows it, so ``enabled`` and ``status`` are
+    guesses and may be absent. The callback URL and the notification types are decisive, because the
+    subscription monitor repairs a subscription that differs in them.
     """
 
     id: BigInt
@@ -414,5 +426,5 @@ class Subscription(Model):
 
     @property
     def is_disabled(self) -> bool:
-        """Whether AMPECO says that it sends nothing."""
+        """Whether AMPECO shows that the subscription is disabled."""
         return self.enabled is False or self.status in ("disabled", "inactive")

@@ -1,9 +1,9 @@
 """How AMPECO signs a notification, and how to verify it.
 
-``X-Signature`` is HMAC-SHA256 over the raw request body, keyed with the API access
-token that created the subscription. The digest's encoding is not published, so hex (in
-either case) and standard base64 are both understood, with an optional ``sha256=``
-prefix; what matched is reported, so that an operator can later pin it.
+``X-Signature`` is HMAC-SHA256 over the raw request body, keyed with the API access token that
+created the subscription. The digest's encoding is not published, so both hex (in either case) and
+standard base64 are accepted, with an optional ``sha256=`` prefix. The encoding that matched is
+reported, so that an operator can pin it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Encoding = Literal["hex", "base64"]
 
 PREFIX = "sha256="
 
-#: Both encodings of a 32-byte digest have one length only, so the length tells them apart.
+#: Each encoding of a 32-byte digest has a fixed length, so the length identifies the encoding.
 _ENCODING_BY_LENGTH: dict[int, Encoding] = {64: "hex", 44: "base64"}
 
 
@@ -27,8 +27,8 @@ _ENCODING_BY_LENGTH: dict[int, Encoding] = {64: "hex", 44: "base64"}
 class SigningToken:
     """An API access token in its role as a signing key.
 
-    ``token_id`` names the token in logs and rows without revealing it: the first eight
-    hex digits of a hash made for this one purpose.
+    ``token_id`` names the token in logs and rows without revealing it: it is the first eight hex
+    digits of a hash that has no other use.
     """
 
     secret: bytes = field(repr=False)
@@ -36,6 +36,7 @@ class SigningToken:
 
     @classmethod
     def from_secret(cls, secret: str) -> SigningToken:
+        """Return the signing key of an API access token."""
         raw = secret.encode()
         return cls(raw, hashlib.sha256(b"token id:" + raw).hexdigest()[:8])
 
@@ -72,33 +73,33 @@ def verify(
 ) -> Match | None:
     """Find the token that signed ``body``.
 
-    Every token is tried and every comparison takes constant time, so the time taken
-    tells nothing about which token, or how much of a signature, was right.
+    Every token is tried and every comparison takes constant time, so the duration does not reveal
+    which token, or how much of a signature, was right.
 
     Parameters:
         body: the raw request body, before any parsing.
-        signature: the ``X-Signature`` header, or None where it was absent.
+        signature: the ``X-Signature`` header, or None if it is absent.
         tokens: the tenant's tokens; several, so that tokens can rotate without a gap.
         encodings: the encodings to accept.
 
     Returns:
-        The match, or None where nothing matched.
+        The match, or None if no token matches.
     """
     claimed = (signature or "").strip()
     if claimed[: len(PREFIX)].lower() == PREFIX:
         claimed = claimed[len(PREFIX) :]
     encoding = _ENCODING_BY_LENGTH.get(len(claimed))
-    # A signature of no known form still costs one comparison a token: the answer to a
-    # malformed one takes as long as the answer to a wrong one.
+    # A malformed signature is compared with every token too, so that its answer takes as long as
+    # the answer to a wrong one.
     readable = encoding in encodings and claimed.isascii()
     offered = claimed if readable else "-"
     if encoding == "hex":
         offered = offered.lower()
-    found: Match | None = None
+    match: Match | None = None
     covered = signed_bytes(body)
     for token in tokens:
         digest = hmac.digest(token.secret, covered, "sha256")
         expected = base64.b64encode(digest).decode() if encoding == "base64" else digest.hex()
-        if hmac.compare_digest(expected, offered) and found is None and encoding is not None:
-            found = Match(token.token_id, encoding)
-    return found
+        if hmac.compare_digest(expected, offered) and match is None and encoding is not None:
+            match = Match(token.token_id, encoding)
+    return match

@@ -1,4 +1,4 @@
-"""The tenants of this deployment: where their API is, and which tokens they sign with."""
+"""The tenants of this deployment: the address of each one's API, and the tokens that sign its notifications."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ampeco.catalogue import DEFAULT_SUBSCRIPTION, lookup
 from ampeco.faults import faults
 from ampeco.signature import Encoding, SigningToken
 
-#: UTF-8, whatever the locale says; editors on Windows put a byte order mark before it.
+#: UTF-8 in every locale; editors on Windows put a byte order mark before it.
 _ENCODING = "utf-8-sig"
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
@@ -27,12 +27,11 @@ class TenantsError(Exception):
 class Tenant(BaseModel):
     """One tenant of AMPECO.
 
-    The token comes by exactly one of ``token``, ``token_env`` and ``token_file``. It
-    signs the notifications of the subscriptions that it created; ``signing_tokens`` (or
-    ``signing_tokens_file``, one a line) lists further ones that also verify, so that a
-    token can be rotated without a gap. ``calls_per_minute`` is the most calls of the API
-    that all processes together make; AMPECO's quotas are not published, and a minute's 60 is
-    the platform's custom.
+    Exactly one of ``token``, ``token_env`` and ``token_file`` gives the token. It signs the
+    notifications of the subscriptions that it created. ``signing_tokens`` (or
+    ``signing_tokens_file``, with one in each line) lists further tokens that are accepted, so that a
+    token can be rotated without a gap. ``calls_per_minute`` is the rate limit for the API calls of
+    all processes together; AMPECO does not publish its limits, and 60 a minute is customary.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -50,17 +49,18 @@ class Tenant(BaseModel):
 
     @model_validator(mode="after")
     def _check(self) -> Tenant:
-        given = [name for name in ("token", "token_env", "token_file") if getattr(self, name) is not None]
-        if len(given) != 1:
-            found = " and ".join(given) or "none of them"
-            raise ValueError(f"needs exactly one of token, token_env and token_file, and has {found}")
+        sources = [name for name in ("token", "token_env", "token_file") if getattr(self, name) is not None]
+        if len(sources) != 1:
+            has = " and ".join(sources) or "none of them"
+            raise ValueError(f"needs exactly one of token, token_env and token_file, and has {has}")
         unknown = [name for name in self.notifications if (known := lookup(name)) is None or not known.subscribable]
         if unknown:
-            raise ValueError(f"notifications names what AMPECO does not offer: {', '.join(unknown)}")
+            raise ValueError(f"notifications contains types that AMPECO does not offer: {', '.join(unknown)}")
         return self
 
     @property
     def url(self) -> str:
+        """The base URL without a slash at the end."""
         return str(self.base_url).rstrip("/")
 
     @property
@@ -69,10 +69,10 @@ class Tenant(BaseModel):
         return ("hex", "base64") if self.signature_encoding == "auto" else (self.signature_encoding,)
 
     def api_token(self) -> SecretStr:
-        """The token for the API.
+        """Return the token for the API.
 
         Raises:
-            TenantsError: the variable or file that should hold it does not.
+            TenantsError: the variable or file that should contain it does not.
         """
         if self.token is not None:
             return self._present(self.token.get_secret_value(), "token")
@@ -82,7 +82,7 @@ class Tenant(BaseModel):
         return self._present(self._read(self.token_file, "token_file"), f"token_file ({self.token_file})")
 
     def signing_keys(self) -> tuple[SigningToken, ...]:
-        """Every token that may have signed a notification, the API's own first."""
+        """Return every token that may have signed a notification, the API's own first."""
         secrets = [self.api_token().get_secret_value()]
         secrets += [token.get_secret_value() for token in self.signing_tokens]
         if self.signing_tokens_file is not None:
@@ -131,7 +131,7 @@ def _tenant(name: str, table: object) -> Tenant:
     try:
         tenant = Tenant(name=name, **{key: value for key, value in table.items() if key != "name"})
     except ValidationError as error:
-        # Only the first, and without the value: it may be a token.
+        # Only the first fault, and without the value, which may be a token.
         first = faults(error)[0]
         where = ".".join(filter(None, ("tenants", name, first.field)))
         raise TenantsError(f"{where}: {first.message}.") from None

@@ -1,8 +1,8 @@
-"""One HTTP exchange with AMPECO: the token, the answer's meaning, the tenant's clock.
+"""One HTTP exchange with AMPECO: the token, the meaning of the answer, the tenant's clock.
 
-``Transport.exchange`` sends one request and either returns the JSON that a success carries, or
-raises the ``ApiError`` that the answer means (AMPECO API, errors and rate limits). It never
-retries: ``ampeco.client`` decides what may be repeated.
+``Transport.exchange`` sends one request and either returns the JSON of a success, or raises the
+``ApiError`` that the answer stands for (AMPECO API, errors and rate limits). It never retries:
+``ampeco.client`` decides which calls may be retried.
 """
 
 from __future__ import annotations
@@ -29,29 +29,29 @@ from ampeco.redaction import redact
 
 Query = Sequence[tuple[str, str]]
 
-#: How long to leave a tenant alone that answers 429 without saying for how long. Its quotas
-#: are not published; per-minute windows are the platform's custom, and this is half of one.
+#: The delay after a 429 that requests none. AMPECO does not publish its limits; windows of a minute
+#: are customary, and this is half of one.
 DEFAULT_RETRY_AFTER_SECONDS = 30.0
 
-#: The longest delay that is believed, so that a nonsensical header cannot silence a tenant for good.
+#: The longest delay that is accepted, so that a wrong header cannot stop all calls to a tenant forever.
 MAX_RETRY_AFTER_SECONDS = 3600.0
 
-#: The shortest: HTTP's times are whole seconds, so a nearer one may already have passed.
+#: The shortest delay: HTTP's times have no fractions of a second, so a nearer one may already have passed.
 MIN_RETRY_AFTER_SECONDS = 1.0
 
-#: The longest answer that is read, unpacked. A page of a hundred whole resources has some 1 MB.
+#: The longest answer that is read, after decompression. A page of a hundred full resources has about 1 MB.
 MAX_ANSWER_BYTES = 32 * 1024 * 1024
 
-#: An answer may take this many timeouts altogether, as each of its parts may take one.
+#: An answer may take this many timeouts in total, because each of its parts may take one.
 PATIENCE = 3
 
-#: A date further from ours tells no clock.
+#: A ``Date`` further from our time is not taken for the tenant's clock.
 MAX_CLOCK_DIFFERENCE = timedelta(days=36_500)
 
-#: How much of AMPECO's own sentence goes into an error.
+#: The number of characters of AMPECO's own message in an error.
 _MAX_REASON = 200
 
-#: Epochs are beyond this, delays in seconds below it.
+#: A larger number in a header is a Unix time, a smaller one is a delay in seconds.
 _OLDEST_EPOCH = 1_000_000_000
 
 _SECONDS = re.compile(r"[0-9]{1,12}(\.[0-9]{1,9})?")
@@ -59,23 +59,22 @@ _HEADER_TOKEN = re.compile(r"[\x21-\x7e]+")
 
 
 class _TooLongError(Exception):
-    pass
+    """An answer exceeds ``MAX_ANSWER_BYTES``."""
 
 
 class _PackedTwiceError(Exception):
-    """A few bytes would unpack to gigabytes before a part of them can be measured."""
+    """An answer is compressed more than once: a few bytes could expand to gigabytes before they are counted."""
 
 
 class _TooSlowError(Exception):
-    pass
+    """An answer takes longer than ``PATIENCE`` timeouts."""
 
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """A success: its call, its status, its JSON (None where it has no body), and when it began.
+    """A successful call: its method and path, its status and its JSON (None without a body).
 
-    ``tenant_time`` is the tenant's clock at the moment the request began, in UTC; see
-    ``ampeco.clock``.
+    ``tenant_time`` is the tenant's clock when the request began, in UTC; see ``ampeco.clock``.
     """
 
     method: str
@@ -86,13 +85,13 @@ class Exchange:
 
     @property
     def call(self) -> tuple[str, str, int]:
-        """What an error about this exchange begins with."""
+        """The first arguments of an ``ApiError`` about this exchange."""
         return self.method, self.path, self.status
 
 
 @cache
 def tls_context() -> ssl.SSLContext:
-    """Return what the process trusts, read once: reading the authorities for each tenant takes longer than a call."""
+    """Return the TLS context of the process, loaded once: to load it for each tenant would take longer than a call."""
     return httpx.create_ssl_context()
 
 
@@ -113,7 +112,7 @@ class Transport:
         address = httpx.URL(self.base_url)
         if address.scheme not in {"http", "https"} or not address.host or address.userinfo:
             raise ValueError("a tenant's base URL is https:// (or http://) and a host, without a user")
-        # Checked here, as an HTTP library's complaint about a header quotes the header.
+        # Checked here because the HTTP library's error about an invalid header would quote the token.
         if not _HEADER_TOKEN.fullmatch(token.get_secret_value()):
             raise ValueError("an API token is one word of printable ASCII: look for a space or a line end in it")
         self._token = token
@@ -139,16 +138,17 @@ class Transport:
         self.close()
 
     def close(self) -> None:
+        """Close the connections."""
         self._http.close()
 
     def exchange(self, method: str, path: str, query: Query = (), body: Mapping[str, Any] | None = None) -> Exchange:
-        """Send one request and return the success.
+        """Send one request and return the successful exchange.
 
         Parameters:
             path: below the base URL, starting with a slash.
 
         Raises:
-            ApiError: the answer was anything but a success with JSON.
+            ApiError: there was no answer, or it is not a success with JSON.
         """
         if self._before_call is not None:
             self._before_call()
@@ -159,25 +159,29 @@ class Transport:
         except httpx.RequestError as error:
             failure = self._safe(f"{type(error).__name__}: {error}")
         except _TooLongError:
-            raise errors.Malformed(method, path, response.status_code, "an answer without end") from None
+            reason = f"an answer of more than {MAX_ANSWER_BYTES // 1024**2} MiB"
+            raise errors.Malformed(method, path, response.status_code, reason) from None
         except _PackedTwiceError:
-            raise errors.Malformed(method, path, response.status_code, "an answer packed more than once") from None
+            raise errors.Malformed(method, path, response.status_code, "an answer compressed more than once") from None
         except _TooSlowError:
-            failure = f"an answer that had not come after {self._patience_seconds:.0f} s"
+            failure = f"no complete answer within {self._patience_seconds:.0f} s"
         else:
             date = _http_date(response.headers.get("Date"))
             if date is not None and abs(date - began_at) < MAX_CLOCK_DIFFERENCE:
                 self.clock.observe(date, began_at, self._now())
             tenant_time = self.clock.at(began_at)
             if not response.is_success:
-                raise self._refusal(method, path, response, content, tenant_time)
+                raise self._error(method, path, response, content, tenant_time)
             document = self._json(method, path, response, content)
             return Exchange(method, path, response.status_code, document, tenant_time)
-        # Raised here, as a cause or context would hold the request, and with it the token.
+        # Raised outside the except blocks: a cause or context would contain the request, and with it the token.
         raise errors.Unavailable(method, path, None, failure)
 
     def _content(self, response: httpx.Response) -> bytes:
-        """The whole body, unpacked. Each wait for a part of it is bounded; here its sum is, and its length."""
+        """Return the full, decompressed body.
+
+        httpx limits each wait for a part of it. This limits their sum, and the length of the body.
+        """
         deadline = time.monotonic() + self._patience_seconds
         if len(response.headers.get_list("Content-Encoding", split_commas=True)) > 1:
             raise _PackedTwiceError
@@ -201,11 +205,11 @@ class Transport:
             pass
         call = method, path, response.status_code
         if "json" in response.headers.get("Content-Type", "").lower():
-            # AMPECO's own, of this one thing: whatever else it is asked may be sound.
+            # It is from AMPECO and concerns this resource alone: answers to other calls may be valid.
             raise errors.Malformed(*call, "a success whose body should be JSON, and is not")
-        raise errors.Unavailable(*call, "a success whose body is not JSON, as from a proxy's page")
+        raise errors.Unavailable(*call, "a success whose body is not JSON, such as a proxy's page")
 
-    def _refusal(
+    def _error(
         self, method: str, path: str, response: httpx.Response, content: bytes, tenant_time: datetime
     ) -> errors.ApiError:
         status = response.status_code
@@ -217,16 +221,16 @@ class Transport:
             case 403:
                 return errors.Forbidden(*call)
             case 404 | 410 if body is None:
-                # AMPECO's own is JSON. A parked domain or a proxy must not make everything look deleted.
-                reason = "not AMPECO's own answer, as from a proxy or a wrong base URL"
+                # AMPECO's own answer is JSON. A parked domain or a proxy must not make all entities look deleted.
+                reason = "not AMPECO's own answer, but one from a proxy or a wrong base URL"
                 return errors.Unavailable(method, path, status, reason)
             case 404 | 410:
                 return errors.NotFound(*call, tenant_time)
             case 409:
                 return errors.Conflict(*call)
             case 429:
-                asked = _retry_after(response, self._now)
-                return errors.RateLimited(*call, DEFAULT_RETRY_AFTER_SECONDS if asked is None else asked)
+                delay = _retry_after(response, self._now)
+                return errors.RateLimited(*call, DEFAULT_RETRY_AFTER_SECONDS if delay is None else delay)
             case 408:
                 return errors.Unavailable(*call)
             case _ if 400 <= status < 500:
@@ -248,12 +252,12 @@ class Transport:
         }
 
     def _safe(self, text: str) -> str:
-        """Shorten a foreign text, and take the token out of it in case it was echoed."""
+        """Shorten a text from outside, and remove the token from it in case the tenant echoed it."""
         return text.replace(self._token.get_secret_value(), "[token]")[:_MAX_REASON]
 
 
 def _json_object(content: bytes) -> dict[str, Any] | None:
-    """Return the JSON object of a refusal, without secrets; None where there is none, as in a proxy's page."""
+    """Return the JSON object of an error answer, without secrets; None if it has none, such as a proxy's page."""
     try:
         body = orjson.loads(content)
         return redact(body) if isinstance(body, dict) else None
@@ -262,14 +266,14 @@ def _json_object(content: bytes) -> dict[str, Any] | None:
 
 
 def _retry_after(response: httpx.Response, clock: Callable[[], datetime]) -> float | None:
-    """Return the delay that an answer asks for, in seconds within our bounds, or None."""
+    """Return the delay that an answer requests, in seconds within our limits, or None."""
     now = _http_date(response.headers.get("Date")) or clock()
-    asked = response.headers.get("Retry-After", "").strip()
+    retry_after = response.headers.get("Retry-After", "").strip()
     reset = response.headers.get("X-RateLimit-Reset", "").strip()
     seconds: float
-    if _SECONDS.fullmatch(asked):
-        seconds = float(asked)
-    elif (date := _http_date(asked)) is not None:
+    if _SECONDS.fullmatch(retry_after):
+        seconds = float(retry_after)
+    elif (date := _http_date(retry_after)) is not None:
         seconds = (date - now).total_seconds()
     elif _SECONDS.fullmatch(reset):
         seconds = float(reset) - (now.timestamp() if float(reset) >= _OLDEST_EPOCH else 0)
@@ -279,11 +283,11 @@ def _retry_after(response: httpx.Response, clock: Callable[[], datetime]) -> flo
 
 
 def _http_date(value: str | None) -> datetime | None:
-    """Read an HTTP date; None where there is none, or none that can be reckoned with."""
+    """Parse an HTTP date; None if there is none, or none that we can calculate with."""
     try:
         date = parsedate_to_datetime(value or "")
         date = date.replace(tzinfo=UTC) if date.tzinfo is None else date.astimezone(UTC)
-        # Room to add and subtract a delay or a request's duration.
+        # Raises if there is no room to add or subtract a delay or the duration of a request.
         _ = date - timedelta(days=1), date + timedelta(days=1)
     except (ValueError, TypeError, OverflowError):
         return None

@@ -1,9 +1,8 @@
-"""What AMPECO sends that this release does not know: fields that no model has and no document names, and
-values that the models cannot read.
+"""Find unknown fields: fields that this release does not know, and values that its models cannot parse.
 
-Of a value only its shape is told, never the value: the JSON types, and the names of an object's
-keys. A name counts as one only if it looks like AMPECO's names do, as a key may be data, such as
-an e-mail address or a token.
+A field is known if a model has it or AMPECO documents it. Of a value only its shape is shown, never
+the value: the JSON types, and the names of an object's keys. A name is shown only if it looks like
+AMPECO's names, because a key may be data, such as an e-mail address or a token.
 """
 
 from __future__ import annotations
@@ -19,21 +18,21 @@ from ampeco.documented import UNREAD
 from ampeco.model import Model, Unreadable
 from ampeco.values import Instant
 
-#: Stands for every name that cannot be shown, or is one too many.
+#: Replaces every name that cannot be shown, or that exceeds the limit of names.
 OTHERS = "*"
 
 _NAME = re.compile(r"(?=.{1,64}$)(?!(?:.*\d){6})[A-Za-z_][A-Za-z0-9_.-]*", re.DOTALL)
 
-#: Keys of an object whose types are told.
+#: The number of keys of an object whose types are shown.
 _MAX_KEYS = 20
 
 _INSTANT: TypeAdapter[Any] = TypeAdapter(Instant)
 
 
 class UnknownField(NamedTuple):
-    """A field that this release does not know, or one whose value it cannot read.
+    """A field that this release does not know, or one whose value it cannot parse.
 
-    ``model`` is the name of the model that it came with.
+    ``model`` is the name of the model whose JSON contains it.
     """
 
     what: Literal["field", "value"]
@@ -43,7 +42,7 @@ class UnknownField(NamedTuple):
 
 
 def unknown_fields(model: Model) -> Iterator[UnknownField]:
-    """What a model, and all below it, was sent beside what is documented, and what it cannot read."""
+    """Yield the unknown fields of a model and of all models in it."""
     kind = type(model)
     if model.model_extra:
         known = UNREAD.get(kind.__name__, frozenset())
@@ -53,14 +52,14 @@ def unknown_fields(model: Model) -> Iterator[UnknownField]:
             elif name not in known and not _is_local_twin(kind, name):
                 yield UnknownField("field", kind.__name__, shown_name(name), value)
     for name in _nested(kind):
-        held = getattr(model, name)
-        for one in held if isinstance(held, tuple) else (held,):
-            if isinstance(one, Model):
-                yield from unknown_fields(one)
+        value = getattr(model, name)
+        for item in value if isinstance(value, tuple) else (value,):
+            if isinstance(item, Model):
+                yield from unknown_fields(item)
 
 
 def is_known_field(model: str, name: str) -> bool:
-    """Whether this release knows a field by now."""
+    """Tell whether this release knows a field, which an earlier release may have recorded as unknown."""
     if name in UNREAD.get(model, ()):
         return True
     kind = _models().get(model)
@@ -68,12 +67,12 @@ def is_known_field(model: str, name: str) -> bool:
 
 
 def shown_name(name: str) -> str:
-    """The name as it may be shown: AMPECO's spell words in letters, with few digits and no space or ``@``."""
+    """Return the name if it can be shown, else ``OTHERS``: AMPECO's names have few digits and no space or ``@``."""
     return name if _NAME.fullmatch(name) else OTHERS
 
 
 def shape(value: Any, *, depth: int = 2) -> str:
-    """The shape of a JSON value, such as ``object {amount: number, currency: text}``."""
+    """Return the shape of a JSON value, such as ``object {amount: number, currency: text}``."""
     match value:
         case None:
             return "null"
@@ -86,7 +85,7 @@ def shape(value: Any, *, depth: int = 2) -> str:
         case list() | tuple():
             return f"array of {shape(value[0], depth=depth - 1)}" if value and depth else "array"
         case dict() if value and depth:
-            keys = [f"{shown_name(key)}: {shape(held, depth=depth - 1)}" for key, held in value.items()]
+            keys = [f"{shown_name(key)}: {shape(member, depth=depth - 1)}" for key, member in value.items()]
             more = ["…"] if len(keys) > _MAX_KEYS else []
             return f"object {{{', '.join(keys[:_MAX_KEYS] + more)}}}"
         case _:
@@ -102,19 +101,19 @@ def _is_time(value: str) -> bool:
 
 
 def _is_local_twin(kind: type[Model], name: str) -> bool:
-    """Whether it repeats a time that is read in the tenant's own zone, as an option of AMPECO's makes it."""
+    """Tell whether a field repeats a known time in the tenant's own zone, which is an option of AMPECO."""
     return name.endswith("Local") and name.removesuffix("Local") in _names(kind)
 
 
 @cache
 def _names(kind: type[Model]) -> frozenset[str]:
-    """The keys that a model reads, in either spelling."""
+    """Return the keys that a model has, in both spellings."""
     return frozenset(kind.model_fields) | {field.alias for field in kind.model_fields.values() if field.alias}
 
 
 @cache
 def _nested(kind: type[Model]) -> tuple[str, ...]:
-    """The fields of a model that hold models."""
+    """Return the fields of a model that contain models."""
     return tuple(name for name, field in kind.model_fields.items() if _holds_model(field.annotation))
 
 
@@ -126,11 +125,11 @@ def _holds_model(annotation: Any) -> bool:
 
 @cache
 def _models() -> dict[str, type[Model]]:
-    """Every model by its name."""
-    found: dict[str, type[Model]] = {}
+    """Return every model by its name."""
+    by_name: dict[str, type[Model]] = {}
     kinds: list[type[Model]] = [Model]
     while kinds:
         kind = kinds.pop()
-        found[kind.__name__] = kind
+        by_name[kind.__name__] = kind
         kinds += kind.__subclasses__()
-    return found
+    return by_name

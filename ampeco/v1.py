@@ -1,9 +1,9 @@
-"""The vocabulary of AMPECO's first API, rewritten as the present one.
+"""Rename the keys of AMPECO's first API to those of the present one.
 
-ChargePointChangedNotification still carries a whole charge point with its EVSEs in the words
-of charge points v1.0. Here its keys take their v2.0 names, so that one model reads both. A
-key that is absent stays absent, one without a successor keeps its name. Words that differ
-only as values (``active`` for ``enabled``) are settled by ``ampeco.values``.
+ChargePointChangedNotification still has a charge point and its EVSEs with the keys of charge
+points v1.0. Here the keys get their v2.0 names, so that one model parses both. An absent key stays
+absent, and a key without a successor keeps its name. ``ampeco.values`` translates words that differ
+as values (``active`` for ``enabled``).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 JsonObject = dict[str, Any]
 Places = dict[str, tuple[str, ...]]
 
-#: Old key -> where it went: a key, or an object's name and the key in it.
+#: Old key -> its new place: a key, or an object's name and the key in it.
 _CHARGE_POINT: Places = {
     "networkId": ("network", "id"),
     "networkProtocol": ("network", "protocol"),
@@ -42,10 +42,10 @@ _EVSE: Places = {
 
 
 def charge_point(old: JsonObject) -> tuple[JsonObject, list[Any]]:
-    """Return a v1.0 charge point in v2.0's keys, and its EVSEs, which v2.0 keeps apart.
+    """Return a v1.0 charge point with v2.0's keys, and its EVSEs, which v2.0 keeps apart.
 
-    Each EVSE takes its v2.1 keys and its charge point's id. Values are not judged here: what
-    is not an object is handed on for the model to refuse.
+    Each EVSE gets its v2.1 keys and its charge point's id. Values are not checked here: an EVSE
+    that is not an object is returned as it is, and the model refuses it.
     """
     new = _renamed(old, _CHARGE_POINT)
     if isinstance(capabilities := new.get("capabilities"), list):
@@ -68,8 +68,8 @@ def _renamed(old: JsonObject, places: Places) -> JsonObject:
         if key not in old:
             continue
         if inner:
-            held = new.get(outer)
-            new[outer] = {**(held if isinstance(held, dict) else {}), inner[0]: old[key]}
+            present = new.get(outer)
+            new[outer] = {**(present if isinstance(present, dict) else {}), inner[0]: old[key]}
         else:
             new[outer] = old[key]
     return new

@@ -1,9 +1,9 @@
-"""The small types that AMPECO's JSON is made of.
+"""The types of the values in AMPECO's JSON.
 
-Each is an annotated pydantic type: it accepts every spelling that AMPECO documents or is
-seen to send, refuses what Postgres could not hold, and gives one canonical Python value.
-Whatever they refuse is a ``ValueError``, which pydantic reports with the field's place;
-``ampeco.model`` says what becomes of the object.
+Each is an annotated pydantic type: it accepts every form that AMPECO documents or was seen to send,
+refuses what Postgres cannot hold, and gives one canonical Python value. A refusal is a
+``ValueError``, which pydantic reports with the field's place; ``ampeco.model`` decides whether the
+object is still usable.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 MIN_BIGINT = -(2**63)
 MAX_BIGINT = 2**63 - 1
 
-#: Above this a JSON parser's float no longer holds every integer, so it may be another id.
+#: Above this a float cannot represent every integer, so a parsed id may be another id.
 _MAX_EXACT_FLOAT = 2**53
 
-#: Far beyond any real quantity, and well inside Postgres's numeric (131072 digits before the
+#: Far more than any real quantity has, and well within Postgres's numeric (131072 digits before the
 #: point, 16383 after it).
 _MAX_DIGITS = 1000
 
 #: Postgres indexes at most 2704 bytes of a row. Two such words, a number and the ids fit, whatever
-#: their characters; AMPECO's longest word has some 30.
+#: their characters; AMPECO's longest word has about 30.
 MAX_CHARACTERS = 200
 
 _INTEGER = re.compile(r"[+-]?[0-9]{1,19}")
@@ -37,7 +37,7 @@ _INSTANT = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]+)?)?(Z|[+-][0-9]{2}:?[0-9]{2})?"
 )
 
-#: NUL, and halves of surrogate pairs: legal in a JSON string, and refused by Postgres's text.
+#: NUL, and halves of surrogate pairs: valid in a JSON string, but refused by Postgres's text.
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 _REPLACEMENT = "\ufffd"
 
@@ -45,7 +45,7 @@ _REPLACEMENT = "\ufffd"
 def clean_text(value: str) -> str:
     """Return ``value`` with every character that Postgres cannot hold replaced by U+FFFD."""
     if value.isascii() and "\x00" not in value:
-        return value  # nearly always, and several times faster than looking for what to replace
+        return value  # nearly always, and several times faster than the search
     return _UNSTORABLE.sub(_REPLACEMENT, value)
 
 
@@ -58,7 +58,7 @@ def _big_int(value: object) -> int:
         case int() if not isinstance(value, bool):
             number = value
         case _:
-            raise ValueError("not an integer, nor a string that spells one")
+            raise ValueError("not an integer, nor a string that contains one")
     if not MIN_BIGINT <= number <= MAX_BIGINT:
         raise ValueError("an integer beyond 64 bits")
     return number
@@ -69,11 +69,11 @@ def _number(value: object) -> Decimal:
         case str() if len(value) <= _MAX_DIGITS and _NUMBER.fullmatch(value):
             number = Decimal(value)
         case float():
-            number = Decimal(repr(value))  # the shortest spelling: 0.1 is 0.1, not its 55 binary digits
+            number = Decimal(repr(value))  # the shortest text: 0.1 is 0.1, not its 55 binary digits
         case int() | Decimal() if not isinstance(value, bool):
             number = Decimal(value)
         case _:
-            raise ValueError("not a number, nor a string that spells one")
+            raise ValueError("not a number, nor a string that contains one")
     if not number.is_finite():
         raise ValueError("not a finite number")
     if abs(number.adjusted()) >= _MAX_DIGITS or len(number.as_tuple().digits) > _MAX_DIGITS:
@@ -91,10 +91,10 @@ def _instant(value: object) -> datetime:
         if moment.tzinfo is None:
             raise ValueError("a datetime without a zone")
     else:
-        spelled = value.strip().upper() if isinstance(value, str) else ""
-        if not _INSTANT.fullmatch(spelled):
+        text = value.strip().upper() if isinstance(value, str) else ""
+        if not _INSTANT.fullmatch(text):
             raise ValueError("not a time: ISO 8601 text such as 2026-03-04T07:04:00Z is expected")
-        moment = datetime.fromisoformat(spelled)
+        moment = datetime.fromisoformat(text)
         if moment.tzinfo is None:
             moment = moment.replace(tzinfo=UTC)
     try:
@@ -142,7 +142,7 @@ def _localised(value: object) -> dict[str, str]:
     if isinstance(value, dict):
         pairs = list(value.items())
     elif isinstance(value, list | tuple):
-        pairs = [(one.get("locale"), one.get("translation")) if isinstance(one, dict) else None for one in value]
+        pairs = [(item.get("locale"), item.get("translation")) if isinstance(item, dict) else None for item in value]
     elif value is None:
         pairs = []
     else:
@@ -169,44 +169,44 @@ def _empty_object(value: object) -> object:
 
 
 BigInt = Annotated[int, BeforeValidator(_big_int)]
-"""A signed 64-bit integer, from a JSON number or the string that spells one: AMPECO gives the
-same session's id as either (AMPECO API, sessions v1.0)."""
+"""A signed 64-bit integer, from a JSON number or from a string: AMPECO sends the same session's id
+in both forms (AMPECO API, sessions v1.0)."""
 
 WholeNumber = Annotated[int, BeforeValidator(_whole_number)]
-"""A quantity kept to the unit, from any JSON number, rounded half to even."""
+"""A quantity in full units, from any JSON number, rounded half to even."""
 
 Number = Annotated[Decimal, BeforeValidator(_number)]
-"""A finite decimal of at most 1000 digits, from a JSON number or the string that spells one."""
+"""A finite decimal of at most 1000 digits, from a JSON number or from a string."""
 
 Instant = Annotated[datetime, BeforeValidator(_instant)]
 """An aware UTC time, from ISO 8601 text or ``YYYY-MM-DD hh:mm:ss``; text without a zone is UTC
-(AMPECO API, date formats). A number is refused: no unit of an epoch is documented."""
+(AMPECO API, date formats). A number is refused, because AMPECO documents no Unix times."""
 
 InstantOrDay = Annotated[datetime, BeforeValidator(_instant_or_day)]
-"""An ``Instant``, or a bare ``YYYY-MM-DD`` as that day's first moment in UTC."""
+"""An ``Instant``, or a ``YYYY-MM-DD`` as the beginning of that day in UTC."""
 
 Text = Annotated[str, BeforeValidator(_text)]
-"""Text that Postgres can hold. A JSON number is taken as its spelling."""
+"""Text that Postgres can hold. A JSON number becomes its text."""
 
 Word = Annotated[str, BeforeValidator(_word)]
-"""Text of at most 200 characters: a word of an open vocabulary, or a reference. What tells rows
-apart, and so stands in an index, is one."""
+"""Text of at most 200 characters: a word of an open vocabulary, or a reference. Text that is part
+of a key, and so of an index, has this type."""
 
 NetworkStatus = Annotated[str, BeforeValidator(_network_status)]
 """A charge point's connection: ``available``, ``never_connected``, ``temporarily_unavailable``,
-``long_term_unavailable``, or a word that AMPECO adds. Notifications spell it with spaces, the
-API with underscores and a hyphen; here it has one spelling."""
+``long_term_unavailable``, or a word that AMPECO adds. Notifications write it with spaces, the API
+with underscores and a hyphen; this type has one spelling."""
 
 SystemStatus = Annotated[str, BeforeValidator(_system_status)]
-"""What the operator decided: ``enabled``, ``disabled``, ``out_of_order``, ``demo``, or a word
-that AMPECO adds. The first API's ``active`` reads ``enabled``."""
+"""A status that the operator sets: ``enabled``, ``disabled``, ``out_of_order``, ``demo``, or a word
+that AMPECO adds. The first API's ``active`` becomes ``enabled``."""
 
 SettledText = Annotated[str | None, BeforeValidator(_settled_text)]
 """Text or None, where the string ``"null"`` means None, as in a session's payment status."""
 
 Localised = Annotated[dict[str, str], BeforeValidator(_localised)]
 """Translations by locale, from ``[{"locale", "translation"}]`` or ``{"en": ...}``; those without
-a text are dropped. One that cannot be read is a fault of its place alone."""
+a text are left out. One that cannot be parsed is a fault of its place alone."""
 
 JsonObject = Annotated[dict[str, Any], BeforeValidator(_empty_object)]
-"""A free-form object. An empty one may arrive as ``[]``, as PHP spells an empty array."""
+"""A free-form object. An empty one may arrive as ``[]``, which is how PHP writes it."""

@@ -1,4 +1,4 @@
-"""``python -m bench``: one table, measured in one run on one machine."""
+"""``python -m bench``: measure everything in one run on one machine, and print one table."""
 
 from __future__ import annotations
 
@@ -27,25 +27,26 @@ from bench.table import create_console, environment, render
 from bench.timing import measure
 from workers.settings import SettingsError
 
-#: Accepting costs the same for a body seen before, so this many are sent round and round.
+#: A repeated body costs the same to accept, so the measurements of accepting send this many again and again.
 ACCEPTED_REQUESTS = 2_000
 
-#: Applying does not, so a measurement that applies gets more requests than it can send.
+#: A repeated body costs less to apply, so a measurement that applies gets this many times the requests
+#: that the receiver accepted before.
 SPARE = 1.3
 
-#: What each server gets before the first measurement, seconds.
+#: The load of each server before the first measurement, in seconds.
 WARM_UP_SECONDS = 1
 
-#: What new workers get before a measurement: it ends when they have applied it.
+#: The requests that new workers apply before a measurement begins.
 WARM_UP_REQUESTS = 500
 
-#: The steady rate of (e), notifications a second, and for how long.
+#: The steady rate of (e) in notifications a second, and its duration.
 RATE = 500
 STEADY_SECONDS = 10
 
 
 class Steps:
-    """Tells how far a run is: a bar on a terminal, else a line for each step; both to stderr."""
+    """The progress of a run on standard error: a bar on a terminal, else a line for each step."""
 
     def __init__(self, total: int) -> None:
         self._console = Console(stderr=True)
@@ -69,17 +70,17 @@ class Steps:
     def __exit__(self, *_: object) -> None:
         self._progress.stop()
 
-    def begin(self, what: str) -> None:
-        """End the step before and begin this one."""
+    def begin(self, description: str) -> None:
+        """End the previous step and begin a new one."""
         self._done += 1
-        self._progress.update(self._task, completed=self._done, description=what)
+        self._progress.update(self._task, completed=self._done, description=description)
         if not self._console.is_terminal:
             spent = time.monotonic() - self._began
-            self._console.print(f"{spent:4.0f} s  {self._done + 1}/{self._total}  {what}", highlight=False)
+            self._console.print(f"{spent:4.0f} s  {self._done + 1}/{self._total}  {description}", highlight=False)
 
 
 class Run:
-    """One run: its servers, its fleet, its generator."""
+    """One run with its servers, its fleet and its load generator."""
 
     def __init__(self, ground: Surroundings, generator: Generator, fleet: Fleet, steps: Steps, seconds: int) -> None:
         self._ground = ground
@@ -95,7 +96,7 @@ class Run:
         return path
 
     def warm_up(self) -> None:
-        """Let every server compile, connect and plan what it will."""
+        """Send load to every server, so that it has compiled, connected and planned before the measurements."""
         self._steps.begin("warming up")
         for name in ("baseline", "ours", "one-insert"):
             self._generator.full_speed(self._ground.ports[name], self._cycled, WARM_UP_SECONDS)
@@ -141,15 +142,15 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 @app.callback(invoke_without_command=True)
 def main(
     context: typer.Context,
-    connections: Annotated[int, typer.Option(min=1, help="Connections of the load generator, alike for all.")] = 64,
+    connections: Annotated[int, typer.Option(min=1, help="Connections of the generator, the same for all.")] = 64,
     seconds: Annotated[int, typer.Option(min=1, help="Length of each measurement under full load.")] = 4,
-    rounds: Annotated[int, typer.Option(min=1, help="Times that (a) to (d) are measured in turn.")] = 3,
+    rounds: Annotated[int, typer.Option(min=1, help="Number of rounds that measure (a) to (d).")] = 3,
     generator: Annotated[
-        str, typer.Option(help="Load generator: wrk, python, or auto for wrk where it is installed.")
+        str, typer.Option(help="Load generator: wrk, python, or auto for wrk if it is installed.")
     ] = "auto",
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write every figure to this file.")] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write every measurement to this file.")] = None,
 ) -> None:
-    """Measure accepting and applying beside what they can be compared with, and print one table."""
+    """Measure accepting and applying, compare them with simpler endpoints, and print one table."""
     if context.invoked_subcommand is not None:
         return
     with tempfile.TemporaryDirectory(prefix="ampeco-bench-") as made, Steps(rounds * 4 + 3) as steps:
@@ -174,17 +175,17 @@ def main(
 def timing(
     calls: Annotated[int, typer.Option(min=1_000, help="Verifications of each kind of wrong signature.")] = 300_000,
 ) -> None:
-    """Tell whether a wrong signature's time says how much of it was right."""
+    """Measure whether the time to reject a wrong signature reveals how much of it was right."""
     print(measure(calls).told())
 
 
 @app.command()
 def disk(
     notifications: Annotated[
-        int, typer.Option(min=10_000, help="How many are loaded; more of them tell more exactly.")
+        int, typer.Option(min=10_000, help="Number of notifications to load; more give a more precise result.")
     ] = 200_000,
 ) -> None:
-    """Tell what a million notifications take on the disk, by table."""
+    """Measure the disk space of a million notifications, by table."""
     console = create_console()
     console.print(render_growth(measure_growth(notifications), console))
 

@@ -1,8 +1,8 @@
-"""``python -m bench.api_calls``: what following a tenant costs in calls of its API, by the size of its fleet.
+"""``python -m bench.api_calls``: count the API calls that it takes to follow a tenant, by the size of its fleet.
 
-For each size a simulated tenant lives in real time beside a whole service of its own, all of
-them at once. Once everything is known, the calls of some minutes are counted, and how long
-the reads that notifications ask for had to wait.
+For each size a simulator runs in real time beside a complete service of its own, all of them at the
+same time. When all entities are stored, this counts the calls of several minutes, and measures how
+long the reads that notifications request have to wait.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ from workers.settings import Settings, load_settings
 TENANT = "bench"
 TOKEN = "bench-token-that-opens-nothing"
 
-#: The most that is waited for everything to be known.
+#: The longest wait until all entities are stored, in seconds.
 KNOWN_SECONDS = 900
 
-#: A busy day: vehicles that come to an EVSE.
+#: Vehicles that arrive at an EVSE on a busy day.
 SESSIONS_A_DAY = 12
 
 POLL_SECONDS = 1.0
 
-#: What the simulator lists.
+#: The kinds that the simulator lists.
 SHOWN = ("location", "charge_point", "evse", "session", "authorization", "transaction", "user", "partner", "id_tag")
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -49,7 +49,7 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 @dataclass
 class Stand:
-    """A tenant and its service; what was counted when the measuring began, and since."""
+    """A running tenant and its service, with the counts at the beginning of the measurement."""
 
     evses: int
     connection: psycopg.Connection[Any]
@@ -57,13 +57,14 @@ class Stand:
     max_wait_seconds: float = 0.0
 
     def one(self, query: str) -> Any:
+        """Return the only value that a query selects."""
         row = self.connection.execute(query).fetchone()
         return None if row is None else row[0]
 
     def is_known(self) -> bool:
-        """Whether everything was listed once and the reads that this asked for are made."""
+        """Tell whether every listing was read once, and the reads that this requested are done."""
         listed = self.one("SELECT count(*) FROM ingest.sync_cursor")
-        # What the simulator has no listing of is left for an hour.
+        # Sync runs of kinds that the simulator does not list end with 404 and are postponed for an hour.
         syncing = self.one(
             "SELECT count(*) FROM ingest.sync_run WHERE finished_at IS NULL AND last_error NOT LIKE '%404%'"
         )
@@ -73,6 +74,7 @@ class Stand:
         return bool(listed >= len(SHOWN) and syncing == 0 and waiting == 0)
 
     def count(self) -> dict[str, int]:
+        """Return the notifications, the calls by their reason, and the saved calls since the start."""
         rows = self.connection.execute("SELECT reason, sum(calls), sum(saved) FROM ingest.api_usage GROUP BY reason")
         counted = {"notifications": int(self.one("SELECT coalesce(sum(notifications), 0) FROM ingest.batch"))}
         for reason, calls, saved in rows:
@@ -81,7 +83,7 @@ class Stand:
         return counted
 
     def look(self) -> None:
-        """See how long the oldest wanted read has waited; what was gone is looked for later on purpose."""
+        """Measure the wait of the oldest requested read, except those of missing entities, which wait on purpose."""
         waited = self.one(
             "SELECT extract(epoch FROM now() - min(requested_at)) FROM ingest.refresh_request WHERE reason <> 'gone'"
         )
@@ -90,7 +92,7 @@ class Stand:
 
 @contextlib.contextmanager
 def stand(evses: int, folder: Path, calls_per_minute: int, reconcile_seconds: int) -> Any:
-    """Everything for one size, running."""
+    """Run a tenant of one size and its service, and yield a ``Stand``."""
     folder.mkdir()
     log = folder / "bench.log"
     ports = {name: free_port() for name in ("tenant", "receiver")}
@@ -135,31 +137,33 @@ def stand(evses: int, folder: Path, calls_per_minute: int, reconcile_seconds: in
 
 @app.command()
 def main(
-    evses: Annotated[list[int] | None, typer.Option(help="Sizes of the fleet; left out, 100, 500 and 2000.")] = None,
-    minutes: Annotated[float, typer.Option(min=0.5, help="For how long calls are counted.")] = 5,
-    calls_per_minute: Annotated[int, typer.Option(min=6, help="The pace of each tenant.")] = 60,
-    reconcile_seconds: Annotated[int, typer.Option(min=10, help="How often it is reconciled.")] = 300,
+    evses: Annotated[
+        list[int] | None, typer.Option(help="Sizes of the fleet; the default is 100, 500 and 2000.")
+    ] = None,
+    minutes: Annotated[float, typer.Option(min=0.5, help="Duration of the count.")] = 5,
+    calls_per_minute: Annotated[int, typer.Option(min=6, help="Rate limit of each tenant.")] = 60,
+    reconcile_seconds: Annotated[int, typer.Option(min=10, help="Interval of reconciling.")] = 300,
 ) -> None:
     """Count the calls of the API for each thousand notifications, and print one table."""
-    tell = Console(stderr=True, highlight=False)
+    progress = Console(stderr=True, highlight=False)
     with tempfile.TemporaryDirectory(prefix="ampeco-calls-") as made, contextlib.ExitStack() as stack:
         stands: list[Stand] = [
             stack.enter_context(stand(size, Path(made) / str(size), calls_per_minute, reconcile_seconds))
             for size in evses or (100, 500, 2_000)
         ]
-        tell.print("waiting until everything is known")
+        progress.print("waiting until all entities are stored")
         deadline = time.monotonic() + KNOWN_SECONDS
-        while not all(one.is_known() for one in stands):
+        while not all(running_stand.is_known() for running_stand in stands):
             if time.monotonic() > deadline:
-                raise BenchError(f"not everything was known within {KNOWN_SECONDS} s")
+                raise BenchError(f"not all entities were stored within {KNOWN_SECONDS} s")
             time.sleep(POLL_SECONDS)
-        for one in stands:
-            one.began = one.count()
-        tell.print(f"counting for {minutes:g} minutes")
+        for running_stand in stands:
+            running_stand.began = running_stand.count()
+        progress.print(f"counting for {minutes:g} minutes")
         ends_at = time.monotonic() + minutes * 60
         while time.monotonic() < ends_at:
-            for one in stands:
-                one.look()
+            for running_stand in stands:
+                running_stand.look()
             time.sleep(POLL_SECONDS)
         table = _table(stands)
     Console(width=110).print(table)
@@ -169,19 +173,19 @@ def _table(stands: list[Stand]) -> Table:
     table = Table(title="Calls of the API for each 1,000 notifications", title_justify="left")
     for heading in ("EVSEs", "Notifications", "Refresh", "Reconcile", "Saved", "Calls / 1,000", "Longest wait"):
         table.add_column(heading, justify="right")
-    for one in stands:
-        ended = one.count()
-        spent = {name: ended.get(name, 0) - one.began.get(name, 0) for name in ended}
+    for running_stand in stands:
+        ended = running_stand.count()
+        spent = {name: ended.get(name, 0) - running_stand.began.get(name, 0) for name in ended}
         refresh, reconcile = spent.get("refresh", 0), spent.get("reconcile", 0) + spent.get("backfill", 0)
         notifications = max(spent["notifications"], 1)
         table.add_row(
-            f"{one.evses:,}",
+            f"{running_stand.evses:,}",
             f"{notifications:,}",
             f"{refresh:,}",
             f"{reconcile:,}",
             f"{spent.get('saved', 0):,}",
             f"{1_000 * (refresh + reconcile) / notifications:.1f}",
-            f"{one.max_wait_seconds:.0f} s",
+            f"{running_stand.max_wait_seconds:.0f} s",
         )
     return table
 

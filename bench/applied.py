@@ -1,4 +1,4 @@
-"""The two measurements that need workers: how much is applied, and how soon."""
+"""The two measurements with workers: the rate of applying, and the time until a notification is visible."""
 
 from __future__ import annotations
 
@@ -19,11 +19,10 @@ from bench.generator import Figures, Generator
 from bench.processes import BenchError, tail
 from bench.surroundings import Surroundings
 
-#: More than this between the last 202 and the last batch applied is not a result.
+#: The longest wait between the last 202 and the last closed batch; beyond it a run fails.
 SETTLE_TIMEOUT_SECONDS = 120.0
 
-#: How often it is looked whether everything is settled, and what has become visible: the
-#: most that looking adds to a time.
+#: The interval at which open batches are polled, which is the largest error that polling adds to a time.
 LOOK_SECONDS = 0.005
 
 _OPEN = "SELECT batch_id FROM ingest.batch WHERE applied_at IS NULL"
@@ -41,7 +40,7 @@ _FAILED = "SELECT reason, error FROM ingest.outcome WHERE state = 'failed' LIMIT
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """Notifications accepted in a measurement, and the time until the last was settled."""
+    """The notifications accepted in a measurement, and the time until the last batch was closed."""
 
     sent: Figures
     accepted: int
@@ -50,12 +49,13 @@ class Applied:
 
     @property
     def per_second(self) -> float:
+        """Notifications accepted and applied in a second."""
         return self.accepted / self.seconds
 
 
 @dataclass(frozen=True, slots=True)
 class Visible:
-    """Times from a 202 to the state that it led to."""
+    """The times from a notification's 202 until its batch is visibly applied."""
 
     notifications: int
     rate: int
@@ -64,12 +64,12 @@ class Visible:
 
 
 def accepted_and_applied(ground: Surroundings, generator: Generator, requests: Path, seconds: int) -> Applied:
-    """Send at full speed, then wait until everything accepted is settled."""
+    """Send at full speed, then wait until every accepted batch is closed."""
     with ground.connect() as connection:
         began = connection.execute("SELECT clock_timestamp()").fetchone()
         sent = generator.full_speed(ground.ports["ours"], requests, seconds)
         wait_until_settled(connection, ground)
-        # Postgres's clock alone counts, from the start of the first commit.
+        # Measured by Postgres's clock alone, from the start of the first commit.
         row = connection.execute(_STORED, began).fetchone()
     assert row is not None
     applied = Applied(sent, *row)
@@ -79,18 +79,18 @@ def accepted_and_applied(ground: Surroundings, generator: Generator, requests: P
 
 
 def until_visible(ground: Surroundings, generator: Generator, requests: Path, seconds: int, rate: int) -> Visible:
-    """Send at a steady rate, and see for each notification when its batch was applied for all to see."""
+    """Send at a steady rate, and measure for each notification when another connection sees its batch applied."""
     ledger = ground.folder / "ledger.json"
     with ground.connect() as connection:
         with _watching(ground) as looks:
             generator.steady(ground.ports["ours"], requests, seconds, rate, ledger)
             wait_until_settled(connection, ground)
         acknowledged = {UUID(name): at for name, at in json.loads(ledger.read_text())}
-        found = connection.execute(
+        rows = connection.execute(
             "SELECT notification_id, batch_id FROM ingest.notification_state WHERE notification_id = ANY(%s)",
             (list(acknowledged),),
         )
-        batch_of = dict(found.fetchall())
+        batch_of = dict(rows.fetchall())
     if lost := len(acknowledged) - len(batch_of):
         raise BenchError(f"{lost} notifications were acknowledged and are not stored.")
     waits = sorted(looks.visible_at(batch_of[name], at) - at for name, at in acknowledged.items())
@@ -101,19 +101,19 @@ def wait_until_settled(connection: psycopg.Connection[tuple[Any, ...]], ground: 
     """Wait until no batch is open.
 
     Raises:
-        BenchError: it takes too long, or a notification failed.
+        BenchError: the wait takes too long, or a notification failed.
     """
     deadline = time.monotonic() + SETTLE_TIMEOUT_SECONDS
     while connection.execute(_OPEN + " LIMIT 1").fetchone():
         if time.monotonic() > deadline:
-            raise BenchError(f"Not settled after {SETTLE_TIMEOUT_SECONDS:g} s:\n{tail(ground.log)}")
+            raise BenchError(f"A batch is still open after {SETTLE_TIMEOUT_SECONDS:g} s:\n{tail(ground.log)}")
         time.sleep(LOOK_SECONDS)
     if failed := connection.execute(_FAILED).fetchone():
         raise BenchError(f"A notification of the load failed: {failed[0]}: {failed[1]}")
 
 
 class _Looks:
-    """Which batches were open, look by look."""
+    """The open batches at each poll."""
 
     def __init__(self) -> None:
         self._began: list[float] = []
@@ -128,9 +128,9 @@ class _Looks:
         self._open.append(still_open)
 
     def visible_at(self, batch_id: UUID, acknowledged_at: float) -> float:
-        """The end of the first look, begun after the 202, that found the batch closed.
+        """Return the end of the first poll that began after the 202 and found the batch closed.
 
-        Before its 202 a batch may not be committed yet, so not being open says nothing.
+        Before the 202 the batch may not be committed, so its absence among the open ones proves nothing.
         """
         position = bisect.bisect_left(self._began, acknowledged_at)
         while batch_id in self._open[position]:

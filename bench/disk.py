@@ -1,8 +1,8 @@
-"""What a million notifications take on the disk: in the log, in the state, and in its history.
+"""Measure the disk space of a million notifications: in the log, in the state and in the history.
 
-The load of the benchmark is committed and applied as the service does it, without the
-HTTP in between, and the tables are measured before and after. Tables that hold as many rows as
-the fleet has entities do not grow with it, and are left out of what is reckoned.
+The load of the benchmark is committed and applied as in the service, but without HTTP, and the
+tables are measured before and after. Tables with one row for each entity of the fleet do not grow
+with the load, so they have little weight in the result.
 """
 
 from __future__ import annotations
@@ -34,31 +34,31 @@ from workers.logs import configure_logging
 
 MILLION = 1_000_000
 
-#: Notifications of a commit under load; a quiet receiver commits each by itself, which adds a row of
-#: `ingest.batch` for each.
+#: Notifications of a commit under load. A receiver with little load commits each one by itself, which adds a
+#: row of `ingest.batch` for each.
 TOGETHER = 25
 
-#: Commits between two rounds of applying.
+#: Commits before each round of applying.
 COMMITS = 40
 
 _SIZES = """
-SELECT coalesce(parent.oid, found.oid)::regclass::text,
-       sum(pg_relation_size(found.oid)),
-       sum(pg_indexes_size(found.oid)),
-       sum(pg_table_size(found.oid) - pg_relation_size(found.oid))
-  FROM pg_class AS found
-  JOIN pg_namespace ON pg_namespace.oid = found.relnamespace
-  LEFT JOIN pg_inherits ON pg_inherits.inhrelid = found.oid
+SELECT coalesce(parent.oid, relation.oid)::regclass::text,
+       sum(pg_relation_size(relation.oid)),
+       sum(pg_indexes_size(relation.oid)),
+       sum(pg_table_size(relation.oid) - pg_relation_size(relation.oid))
+  FROM pg_class AS relation
+  JOIN pg_namespace ON pg_namespace.oid = relation.relnamespace
+  LEFT JOIN pg_inherits ON pg_inherits.inhrelid = relation.oid
   LEFT JOIN pg_class AS parent ON parent.oid = pg_inherits.inhparent
  WHERE nspname IN ('ingest', 'charging')
-   AND found.relkind = 'r'
+   AND relation.relkind = 'r'
  GROUP BY 1
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """Bytes of one table: its rows, its indexes, and what is kept beside (long values, maps)."""
+    """The bytes of one table: its rows, its indexes, and the rest (``beside``: long values, maps)."""
 
     rows: int = 0
     indexes: int = 0
@@ -66,26 +66,29 @@ class Size:
 
     @property
     def total(self) -> int:
+        """All bytes of the table."""
         return self.rows + self.indexes + self.beside
 
     def less(self, other: Size) -> Size:
+        """Subtract another size from this one."""
         return Size(self.rows - other.rows, self.indexes - other.indexes, self.beside - other.beside)
 
 
 @dataclass(frozen=True, slots=True)
 class Growth:
-    """What ``notifications`` with so many bytes of bodies added, by table."""
+    """The growth of each table by ``notifications`` with ``body_bytes`` of bodies in total."""
 
     notifications: int
     body_bytes: int
     tables: dict[str, Size]
 
     def per_million(self, size: int) -> float:
+        """Scale a size to a million notifications."""
         return size * MILLION / self.notifications
 
 
 def measure(notifications: int) -> Growth:
-    """Load so many notifications into a database of their own, and look how it grew."""
+    """Load notifications into a new database, and measure the growth of its tables."""
     configure_logging("console", "warning", process="bench disk")
     with (
         tempfile.TemporaryDirectory(prefix="ampeco-bench-") as made,
@@ -107,14 +110,14 @@ async def _load(url: str, notifications: int) -> int:
     arguments = connection_arguments(url, "bench disk")
     with _bar(notifications) as advance:
         async with await open_async_connection(arguments) as connection:
-            while together := list(islice(bodies, TOGETHER * COMMITS)):
-                for first in range(0, len(together), TOGETHER):
-                    entries = [_entry(body) for body in together[first : first + TOGETHER]]
+            while chunk := list(islice(bodies, TOGETHER * COMMITS)):
+                for first in range(0, len(chunk), TOGETHER):
+                    entries = [_entry(body) for body in chunk[first : first + TOGETHER]]
                     await commit_groups(connection, [CommitGroup(TENANT, entries)])
-                size += sum(map(len, together))
+                size += sum(map(len, chunk))
                 while apply_open_batches(engine):
                     pass
-                advance(len(together))
+                advance(len(chunk))
     engine.dispose()
     return size
 
@@ -137,7 +140,7 @@ def _sizes(connection: psycopg.Connection[Any]) -> dict[str, Size]:
 
 
 def render(growth: Growth, console: Console) -> Table:
-    """The table for people, largest first; what takes less than a MB a million is one line."""
+    """Return the table to print, largest first; all tables below one MB a million share one line."""
     table = Table(
         box=box.ROUNDED if console.is_terminal else box.ASCII,
         title=f"MB for a million notifications, measured with {growth.notifications:,}"
@@ -149,8 +152,8 @@ def render(growth: Growth, console: Console) -> Table:
         table.add_column(heading, justify="right", no_wrap=True)
 
     def add(name: str, size: Size) -> None:
-        figures = (size.rows, size.indexes, size.beside, size.total)
-        table.add_row(name, *(f"{growth.per_million(one) / MILLION:,.0f}" for one in figures))
+        parts = (size.rows, size.indexes, size.beside, size.total)
+        table.add_row(name, *(f"{growth.per_million(part) / MILLION:,.0f}" for part in parts))
 
     small, total = Size(), Size()
     for name, size in sorted(growth.tables.items(), key=lambda item: -item[1].total):

@@ -1,4 +1,4 @@
-"""One measurement: a load generator in its own process, and the figures that it hands back."""
+"""Run the load generator in a process of its own, and read its measurements."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from bench.signed import PATH
 
 _SCRIPT = Path(__file__).with_name("wrk.lua")
 
-#: A generator that is not back this long after its time is stuck.
+#: The time that a generator may take beyond its duration, after which it counts as stuck.
 PATIENCE_SECONDS = 30.0
 
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """What a generator saw.
+    """The measurements of a generator.
 
     ``refused`` counts answers other than 202, ``broken`` requests without an answer.
     """
@@ -34,16 +34,17 @@ class Figures:
 
     @property
     def per_second(self) -> float:
+        """Answers in a second."""
         return self.answers / self.seconds
 
 
 class Generator:
-    """Sends requests to a port of this machine, each connection with one under way at a time.
+    """A load generator for a port of this machine, with one unanswered request for each connection at most.
 
     Parameters:
-        connections: how many at once.
-        folder: where the figures are handed over.
-        prefer: ``wrk``, ``python``, or ``auto`` for wrk where it is installed.
+        connections: the number of connections.
+        folder: where the generator writes its measurements.
+        prefer: ``wrk``, ``python``, or ``auto`` for wrk if it is installed.
     """
 
     def __init__(self, connections: int, folder: Path, prefer: str = "auto") -> None:
@@ -55,10 +56,11 @@ class Generator:
 
     @property
     def name(self) -> str:
+        """The name of the generator in the output."""
         return "wrk" if self._wrk else "bundled, in Python"
 
     def full_speed(self, port: int, requests: Path, seconds: int) -> Figures:
-        """Send as fast as the answers come."""
+        """Send the next request on each connection as soon as the last one is answered."""
         if self._wrk is None:
             return self._run(self._sender(port, requests, seconds), seconds)
         command = [
@@ -90,11 +92,11 @@ class Generator:
             stop(process)
         if process.returncode or not self._figures.exists():
             raise BenchError(f"The load generator ({self.name}) failed:\n{output.decode(errors='replace')}")
-        found = json.loads(self._figures.read_text())
-        figures = Figures(**{field.name: found[field.name] for field in fields(Figures)})
+        measured = json.loads(self._figures.read_text())
+        figures = Figures(**{field.name: measured[field.name] for field in fields(Figures)})
         if figures.refused or figures.broken:
             raise BenchError(
-                f"Of {figures.answers} requests {figures.refused} were refused and {figures.broken} broke off:"
-                " the figures would mean nothing."
+                f"Of {figures.answers} requests {figures.refused} were refused and {figures.broken} broke off,"
+                " so the measurements are not valid."
             )
         return figures

@@ -1,7 +1,7 @@
-"""The load: notifications of a fleet at work, shaped like the samples, each one distinct.
+"""The load: notifications of an active fleet, shaped like the samples, each one distinct.
 
-Every entity has a clock of its own that goes on with each notification about it, so that
-each is news: a body sent twice would be refused as known, and cost less than a real one.
+Every entity has a clock of its own that advances with each notification about it, so that each one
+changes its entity: to apply a repeated body changes nothing, and costs less than a real one.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ EVSES = 200
 EVSES_OF_A_CHARGE_POINT = 2
 CHARGE_POINTS = EVSES // EVSES_OF_A_CHARGE_POINT
 
-#: Parts in a hundred of what a tenant with running sessions sends.
+#: The percentages of notifications that a tenant with running sessions sends.
 MIX = {"meter values": 40, "session update": 30, "hardware status": 20, "network status": 5, "start or stop": 5}
 
-#: How far an entity's clock goes on with each notification about it. AMPECO writes whole
-#: seconds, and two different snapshots of one second would ask for a read to settle them.
+#: The step of an entity's clock with each notification about it. AMPECO's times have no fractions of a second,
+#: and two different snapshots of the same second would be conflicting and request a read.
 STEP = timedelta(seconds=10)
 
-#: The load lies this far in the past, so that its clocks never overtake ours.
+#: How far the load is in the past, so that its clocks never overtake ours.
 PAST = timedelta(days=2)
 
 HARDWARE_STATUSES = ("available", "preparing", "charging", "suspendedEV", "finishing", "faulted")
@@ -41,7 +41,7 @@ SEED = 20260304
 
 
 def began_at() -> datetime:
-    """Where the fleet's clocks start."""
+    """Return the time at which the fleet's clocks start."""
     return (datetime.now(UTC) - PAST).replace(microsecond=0)
 
 
@@ -60,10 +60,10 @@ class _Session:
 
 
 class Fleet:
-    """A tenant's fleet; each body that it gives goes on where the last one ended."""
+    """A tenant's fleet; each body continues the history of its entity."""
 
     def __init__(self, begins_at: datetime) -> None:
-        # Where chance is seeded, the mix is the same on every machine and in every run.
+        # With a fixed seed the mix is the same on every machine and in every run.
         self._random = random.Random(SEED)
         self._next_session_id = 1_000_000
         self._evse_at = [begins_at] * EVSES
@@ -90,7 +90,7 @@ class Fleet:
         }
 
     def bodies(self, count: int) -> Iterator[bytes]:
-        """The next ``count`` bodies."""
+        """Generate the next ``count`` bodies."""
         for kind in self._random.choices(list(MIX), list(MIX.values()), k=count):
             yield orjson.dumps(self._makers[kind]())
 
@@ -157,7 +157,7 @@ class Fleet:
         return body
 
     def _start_or_stop(self) -> dict[str, Any]:
-        """A running session stops; the next time that its place is drawn, a new one starts there."""
+        """Stop a running session; the next time that its place is drawn, start a new one there."""
         place = self._random.randrange(SESSIONS)
         starts = place in self._pending_start
         if starts:
@@ -184,5 +184,5 @@ def _place(evse_id: int) -> dict[str, int]:
 
 
 def charge_point_of(evse_id: int) -> int:
-    """The charge point that an EVSE belongs to."""
+    """Return the charge point to which an EVSE belongs."""
     return (evse_id - 1) // EVSES_OF_A_CHARGE_POINT + 1

@@ -1,4 +1,4 @@
-"""The processes of a run: started when wanted, and stopped whatever happens."""
+"""Start and stop the processes of a run; they are stopped on errors and signals too."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ STOP_TIMEOUT_SECONDS = 15.0
 
 
 class BenchError(Exception):
-    """The benchmark cannot go on; the message is one sentence that says why."""
+    """The benchmark cannot continue; the message is one sentence with the reason."""
 
 
 @contextlib.contextmanager
 def running(name: str, arguments: Sequence[str], environment: Mapping[str, str], log: Path) -> Iterator[None]:
-    """Run ``python -m ARGUMENTS`` meanwhile; what it writes goes to the end of ``log``."""
+    """Run ``python -m ARGUMENTS`` in the context; its output is appended to ``log``."""
     with log.open("ab") as output:
-        # A process group of its own: Ctrl-C reaches us alone, and we stop it.
+        # It has a process group of its own, so that Ctrl-C reaches only this process, which stops it.
         process = subprocess.Popen(
             [sys.executable, "-m", *arguments],
             env=os.environ | dict(environment),
@@ -44,7 +44,7 @@ def running(name: str, arguments: Sequence[str], environment: Mapping[str, str],
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:
-    """Ask a process to stop, and kill it if it does not."""
+    """Send SIGTERM to a process, and kill it if it does not end in time."""
     if process.poll() is None:
         process.send_signal(signal.SIGTERM)
         try:
@@ -57,7 +57,11 @@ def stop(process: subprocess.Popen[bytes]) -> None:
 
 
 def wait_until_answers(name: str, port: int, log: Path, path: str = "/healthz") -> None:
-    """Wait for a server to answer."""
+    """Wait until a server answers with a success.
+
+    Raises:
+        BenchError: it does not within ``START_TIMEOUT_SECONDS``.
+    """
     deadline = time.monotonic() + START_TIMEOUT_SECONDS
     while time.monotonic() < deadline:
         with contextlib.suppress(httpx.TransportError):
@@ -68,12 +72,12 @@ def wait_until_answers(name: str, port: int, log: Path, path: str = "/healthz") 
 
 
 def tail(log: Path, lines: int = 10, width: int = 300) -> str:
-    """The end of a log, its long lines cut short."""
+    """Return the last lines of a log, each cut to ``width``."""
     return "\n".join(line[:width] for line in log.read_text(errors="replace").splitlines()[-lines:])
 
 
 def free_port() -> int:
-    """A port of the loopback interface that nobody listens on."""
+    """Return a port of the loopback interface on which no process listens."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -81,7 +85,7 @@ def free_port() -> int:
 
 
 def leave_in_order() -> None:
-    """From now on, stop on a signal as on an error: every process that was started is stopped on the way out."""
+    """Turn later signals into ``SystemExit``, so that every started process is stopped before this one exits."""
     _on_signals(_leave)
 
 

@@ -1,4 +1,4 @@
-"""From the rounds to figures: medians, ratios with their spread, and whether the goals are met."""
+"""Compute the results of the rounds: medians, ratios with their spread, and whether the goals are met."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bench.generator import Figures
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """One measurement of each, taken one after the other."""
+    """One measurement of each subject, made one after the other."""
 
     baseline: Figures
     ours: Figures
@@ -23,7 +23,7 @@ class Round:
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """A figure over the rounds."""
+    """The median, lowest and highest value over the rounds."""
 
     median: float
     least: float
@@ -31,15 +31,16 @@ class Spread:
 
     @classmethod
     def of(cls, values: Sequence[float]) -> Spread:
+        """Return the spread of values."""
         return cls(median(values), min(values), max(values))
 
 
 @dataclass(frozen=True, slots=True)
 class Ratio:
-    """A ratio that a goal is set for.
+    """A ratio with a goal.
 
-    It is taken within each round, as what slows the machine down for a while slows both
-    of its sides; the median of the rounds counts.
+    It is taken within each round, because whatever slows the machine down for a while slows down both
+    sides of the ratio. The median of the rounds counts.
     """
 
     name: str
@@ -48,35 +49,36 @@ class Ratio:
 
 
 RATIOS = (
-    Ratio("b/a", 0.7, lambda one: one.ours.per_second / one.baseline.per_second),
-    Ratio("b/c", 2.5, lambda one: one.ours.per_second / one.one_insert.per_second),
-    Ratio("d/a", 0.25, lambda one: one.applied.per_second / one.baseline.per_second),
+    Ratio("b/a", 0.7, lambda measured: measured.ours.per_second / measured.baseline.per_second),
+    Ratio("b/c", 2.5, lambda measured: measured.ours.per_second / measured.one_insert.per_second),
+    Ratio("d/a", 0.25, lambda measured: measured.applied.per_second / measured.baseline.per_second),
 )
 
 
 @dataclass(slots=True)
 class Results:
-    """Everything that a run found."""
+    """All results of a run."""
 
     environment: dict[str, str]
     rounds: list[Round] = field(default_factory=list)
     visible: Visible | None = None
 
     def spread(self, figure: Callable[[Round], float]) -> Spread:
-        return Spread.of([figure(one) for one in self.rounds])
+        """Return the spread of a value over the rounds."""
+        return Spread.of([figure(measured) for measured in self.rounds])
 
     def as_json(self) -> dict[str, Any]:
-        """Everything, as JSON takes it."""
+        """Return all results in a form that can be encoded as JSON."""
         return {
             "environment": self.environment,
             "rounds": [
                 {
-                    "a": _figures(one.baseline),
-                    "b": _figures(one.ours),
-                    "c": _figures(one.one_insert),
-                    "d": asdict(one.applied) | {"per_second": one.applied.per_second},
+                    "a": _figures(measured.baseline),
+                    "b": _figures(measured.ours),
+                    "c": _figures(measured.one_insert),
+                    "d": asdict(measured.applied) | {"per_second": measured.applied.per_second},
                 }
-                for one in self.rounds
+                for measured in self.rounds
             ],
             "ratios": {
                 ratio.name: asdict(spread) | {"goal": ratio.goal, "met": spread.median >= ratio.goal}

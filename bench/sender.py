@@ -1,8 +1,8 @@
 """A load generator in Python, in a process of its own: ``python -m bench.sender``.
 
-It stands in for wrk where wrk is not installed, and sends at a steady rate, which wrk
-cannot. Each connection has one request under way at a time. At a steady rate a request's
-time counts from when it was due, so that a slow answer is not hidden by the wait for it.
+It replaces wrk if wrk is not installed, and it can send at a steady rate, which wrk cannot. Each
+connection has one unanswered request at most. At a steady rate the time of a request counts from
+when it was due, so that a slow answer also shows in the times of the requests that wait for it.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ import uvloop
 
 from bench.signed import read_requests
 
-#: Longer than the service itself waits before it answers 503.
+#: The longest wait for the last answers; the service answers 503 earlier than that.
 LAST_ANSWER_SECONDS = 10.0
 
 
 class _Run:
-    """What the connections of one run share."""
+    """The state that the connections of one run share."""
 
     def __init__(self, requests: list[bytes]) -> None:
         self._requests = requests
@@ -53,13 +53,13 @@ class _Run:
                 self.ledger.append((orjson.loads(answer[-length:])["id"], time.time()))
         else:
             self.refused += 1
-            # A sender that is to send again is told so, and when.
+            # The only valid refusal is a 503 that asks for a retry with Retry-After.
             self.dishonest += not (answer.startswith(b"HTTP/1.1 503 ") and b"\r\nretry-after: " in answer)
         if len(self.milliseconds) == self._wanted:
             self._complete.set()
 
     async def all_answered(self, total: int) -> None:
-        """Return once so many requests were answered."""
+        """Wait until ``total`` requests are answered."""
         self._wanted = total
         if len(self.milliseconds) < total:
             await self._complete.wait()
@@ -69,7 +69,7 @@ class _Connection(asyncio.Protocol):
     """One keep-alive connection.
 
     Parameters:
-        again: called when it is free; where None, it sends the next request at once.
+        again: gets the connection when it is free; with None, it sends the next request at once.
     """
 
     def __init__(self, run: _Run, again: deque[_Connection] | None) -> None:
@@ -80,7 +80,7 @@ class _Connection(asyncio.Protocol):
         self.backlog: deque[float] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)  # uvloop's is one in all but name
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's has the same methods, but another base class
         if self._idle is not None:
             self._idle.append(self)
         else:
@@ -145,7 +145,7 @@ async def _send_all(run: _Run, port: int, connections: int, seconds: float, rate
         else:
             backlog.append(due)
     took = time.perf_counter() - began
-    # What is under way is waited for: its answer belongs to the ledger.
+    # Wait for the unanswered requests, because their answers belong to the ledger.
     with contextlib.suppress(TimeoutError):
         await asyncio.wait_for(run.all_answered(total), LAST_ANSWER_SECONDS)
     run.broken += total - len(run.milliseconds)
@@ -166,7 +166,7 @@ def main(
     rate: Annotated[float | None, typer.Option()] = None,
     ledger: Annotated[Path | None, typer.Option()] = None,
 ) -> None:
-    """Send the requests in turn, and write the figures."""
+    """Send the requests in turn, and write the measurements."""
     run = _Run(read_requests(requests))
     took = uvloop.run(_send_all(run, port, connections, seconds, rate))
     run.milliseconds.sort()

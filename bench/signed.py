@@ -1,6 +1,6 @@
-"""Signed requests in a file: made before the measuring, so that the generator only sends.
+"""Signed requests in a file, made before the measurement, so that the generator only sends.
 
-The file holds each request as one line with its length in bytes, then its bytes.
+For each request the file has one line with the request's length in bytes, then its bytes.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ PATH = f"/notifications/{TENANT}"
 
 
 def write_requests(path: Path, bodies: Iterable[bytes]) -> int:
-    """Sign the bodies and write the file; returns how many requests it holds."""
+    """Sign the bodies and write the file; return the number of requests."""
     count = 0
     timestamp = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
     with path.open("wb") as file:
@@ -40,7 +40,7 @@ def write_requests(path: Path, bodies: Iterable[bytes]) -> int:
 
 
 def read_requests(path: Path) -> list[bytes]:
-    """The requests of a file."""
+    """Read the requests of a file."""
     requests = []
     with path.open("rb") as file:
         while line := file.readline():

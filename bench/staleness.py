@@ -1,9 +1,9 @@
-"""``python -m bench.staleness``: how long a row is behind its tenant while everything goes wrong at once.
+"""``python -m bench.staleness``: measure how long a row is behind its tenant under all faults at once.
 
-A simulated tenant lives in real time beside a whole service. Once the fleet is known, a share of its
-notifications is lost, its API answers a share of the calls with 429 or 500, and the process that reads the
-API is killed again and again. Meanwhile each EVSE's status at the tenant is compared with the stored one,
-several times a second, and each read that was asked for is timed until it is done.
+A simulator runs in real time beside a complete service. When the fleet is stored, a share of its
+notifications is lost, its API answers a share of the calls with 429 or 500, and the processes that read the
+API are killed again and again. During that time, each EVSE's status at the tenant is compared with the stored
+one several times a second, and each requested read is timed until it is done.
 """
 
 from __future__ import annotations
@@ -48,22 +48,22 @@ from workers.settings import Settings, load_settings
 TENANT = "bench"
 TOKEN = "bench-token-that-opens-nothing"
 
-#: The most that is waited for the rest to be known.
+#: The longest wait until the fleet is stored, in seconds.
 KNOWN_SECONDS = 600
 
-#: So few reads that wait are those of the moment.
+#: Fewer waiting reads than this are normal, and count as none.
 MAX_WAITING = 20
 
-#: How often the stored statuses are compared with the tenant's.
+#: The interval at which the stored statuses are compared with the tenant's.
 POLL_SECONDS = 0.25
 
-#: The longest that a row may be behind its tenant, seconds.
+#: The goal for the longest time that a row is behind its tenant, in seconds.
 GOAL_SECONDS = 60
 
-#: At this hour (UTC) most vehicles come: the tenant's clock starts at the last one that has been.
+#: The hour (UTC) at which most vehicles arrive. The tenant's clock starts at its latest beginning.
 BUSY_HOUR = 17
 
-#: The most sessions that the simulator can have: every vehicle changes its EVSE's status four times.
+#: The maximum of the simulator; every vehicle changes its EVSE's status four times.
 SESSIONS_A_DAY = 48
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -71,23 +71,24 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 @dataclass
 class Waits:
-    """How long something took, each time; ``open`` counts those that were not over at the end."""
+    """The durations of something; ``open`` counts those that were not over at the end."""
 
     seconds: list[float] = field(default_factory=list)
     open: int = 0
 
     def row(self, name: str) -> list[str]:
+        """Return the cells of the table."""
         if not self.seconds:
             return [name, "0", "0", "", "", "", ""]
         ordered = sorted(self.seconds)
-        late = sum(one > GOAL_SECONDS for one in ordered)
+        late = sum(seconds > GOAL_SECONDS for seconds in ordered)
         p99 = ordered[min(int(len(ordered) * 0.99), len(ordered) - 1)]
-        figures = [statistics.median(ordered), p99, ordered[-1]]
-        return [name, f"{len(ordered):,}", str(self.open), *(f"{one:.1f}" for one in figures), f"{late:,}"]
+        shown = [statistics.median(ordered), p99, ordered[-1]]
+        return [name, f"{len(ordered):,}", str(self.open), *(f"{seconds:.1f}" for seconds in shown), f"{late:,}"]
 
 
 class Tenant:
-    """The simulator, in a thread of this process so that its truth can be read without its API."""
+    """The simulator, in a thread of this process so that its state can be read without its API."""
 
     def __init__(self, evses: int, port: int) -> None:
         now = datetime.now(UTC)
@@ -100,7 +101,7 @@ class Tenant:
             sessions_a_day=SESSIONS_A_DAY,
         )
         self.simulator = Simulator(settings, token=TOKEN, speed=1, max_tries=8)
-        #: EVSE and time of the statuses whose notification was lost.
+        #: The EVSE and the time of each status whose notification was lost.
         self.lost: set[tuple[int, datetime]] = set()
         self._watch_losses()
         config = uvicorn.Config(
@@ -114,19 +115,19 @@ class Tenant:
         pass_on = fault_injector.pass_on
 
         def watched(notifications: Iterable[Notification], now: datetime) -> list[Notification]:
-            told = list(notifications)
+            generated = list(notifications)
             if not fault_injector.faults.drop:
-                return pass_on(told, now)
-            sent = pass_on(told, now)
-            went = {id(one) for one in sent}
-            for one in told:
-                if one.name == "HardwareStatusNotification" and id(one) not in went:
-                    body = orjson.loads(one.body)
+                return pass_on(generated, now)
+            sent = pass_on(generated, now)
+            sent_ids = {id(notification) for notification in sent}
+            for notification in generated:
+                if notification.name == "HardwareStatusNotification" and id(notification) not in sent_ids:
+                    body = orjson.loads(notification.body)
                     if "evseId" in body:
                         self.lost.add((body["evseId"], datetime.fromisoformat(body["timestamp"])))
             return sent
 
-        fault_injector.pass_on = watched  # type: ignore[method-assign] # the one place that all pass through
+        fault_injector.pass_on = watched  # type: ignore[method-assign] # every notification passes through it
 
     def __enter__(self) -> Tenant:
         self._thread.start()
@@ -138,9 +139,10 @@ class Tenant:
 
 
 class Readers:
-    """The processes that read the API, of which one after another is killed and started again.
+    """The processes that read the API; they are killed and started again one after another.
 
-    The next is killed once the last one works, so that however slow the machine is one of them does.
+    The next one is killed only when the previous one works again, so that one of them works even on a
+    slow machine.
     """
 
     def __init__(self, count: int, environment: Mapping[str, str], log: Path, every_seconds: float) -> None:
@@ -164,6 +166,7 @@ class Readers:
         return self._log.read_bytes().count(b'"event": "working"') >= self._started
 
     def begin(self) -> None:
+        """Start to kill processes, unless the interval is 0."""
         if self._every:
             self._thread.start()
 
@@ -178,6 +181,7 @@ class Readers:
                 pass
 
     def end(self) -> None:
+        """Stop killing, and stop the processes."""
         self._ended.set()
         if self._thread.is_alive():
             self._thread.join(30)
@@ -186,7 +190,7 @@ class Readers:
 
 
 class Watch:
-    """Compares the tenant with the database, look by look."""
+    """The repeated comparison of the tenant with the database."""
 
     def __init__(self, tenant: Tenant, connection: psycopg.Connection[Any]) -> None:
         self._tenant = tenant
@@ -194,11 +198,12 @@ class Watch:
         self._seen = {evse.id: len(evse.hardware) for evse in tenant.simulator.fleet.tenant.live_evses()}
         #: EVSEs whose status is not stored yet: since when by our clock, and whether its notification was lost.
         self._behind: dict[int, tuple[float, bool]] = {}
-        #: Reads that are not done: since when by our clock.
-        self._asked: dict[tuple[str, int, datetime], float] = {}
-        self.told, self.lost, self.reads, self.urgent = Waits(), Waits(), Waits(), Waits()
+        #: Requested reads that are not done: since when by our clock.
+        self._requested: dict[tuple[str, int, datetime], float] = {}
+        self.sent, self.lost, self.reads, self.urgent = Waits(), Waits(), Waits(), Waits()
 
     def look(self) -> None:
+        """Compare the statuses and the requested reads once."""
         now = time.monotonic()
         self._look_at_statuses(now)
         self._look_at_reads(now)
@@ -216,7 +221,7 @@ class Watch:
                 self._behind[evse.id] = (now - POLL_SECONDS / 2, was_lost)
             if evse.id in self._behind and stored.get(evse.id) == evse.status:
                 since, was_lost = self._behind.pop(evse.id)
-                (self.lost if was_lost else self.told).seconds.append(now - since)
+                (self.lost if was_lost else self.sent).seconds.append(now - since)
 
     def _look_at_reads(self, now: float) -> None:
         rows = self._connection.execute(
@@ -224,29 +229,29 @@ class Watch:
             " AND NOT EXISTS (SELECT FROM ingest.forbidden_kind WHERE forbidden_kind.kind = refresh_request.kind)"
         )
         waiting = {(kind, entity_id, requested_at) for kind, entity_id, requested_at in rows}
-        for one in self._asked.keys() - waiting:
-            self._waits(one).seconds.append(now - self._asked.pop(one))
-        for one in waiting - self._asked.keys():
-            self._asked[one] = now
+        for read in self._requested.keys() - waiting:
+            self._waits(read).seconds.append(now - self._requested.pop(read))
+        for read in waiting - self._requested.keys():
+            self._requested[read] = now
 
     def _waits(self, read: tuple[str, int, datetime]) -> Waits:
         return self.urgent if read[0] in ("evse", "charge_point", "session") else self.reads
 
     def end(self) -> None:
-        """Count what is not over by its age."""
+        """Count the statuses and reads that are not over, each by its age."""
         now = time.monotonic()
         for since, was_lost in self._behind.values():
-            waits = self.lost if was_lost else self.told
+            waits = self.lost if was_lost else self.sent
             waits.seconds.append(now - since)
             waits.open += 1
-        for read, since in self._asked.items():
+        for read, since in self._requested.items():
             self._waits(read).seconds.append(now - since)
             self._waits(read).open += 1
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is set up, and how often one of the readers is killed."""
+    """The sizes and intervals of a run."""
 
     evses: int
     calls_per_minute: int
@@ -257,7 +262,7 @@ class Plan:
 
 @contextlib.contextmanager
 def stand(plan: Plan, folder: Path) -> Iterator[tuple[Tenant, Readers, psycopg.Connection[Any]]]:
-    """A tenant, its service and the processes that will be killed, running."""
+    """Run a tenant, its service and the processes that will be killed."""
     log = folder / "bench.log"
     ports = {name: free_port() for name in ("tenant", "receiver")}
     tenants_file = folder / "tenants.toml"
@@ -298,7 +303,7 @@ def stand(plan: Plan, folder: Path) -> Iterator[tuple[Tenant, Readers, psycopg.C
 
 
 def _is_known(connection: psycopg.Connection[Any]) -> bool:
-    """Whether everything was listed once, and the reads that this asked for are made."""
+    """Tell whether every listing was read once, and the reads that this requested are done."""
     row = connection.execute(
         "SELECT (SELECT count(*) FROM ingest.sync_cursor),"
         " (SELECT count(*) FROM ingest.refresh_request"
@@ -310,31 +315,31 @@ def _is_known(connection: psycopg.Connection[Any]) -> bool:
 @app.command()
 def main(
     evses: Annotated[int, typer.Option(min=1, help="Size of the fleet.")] = 2_000,
-    minutes: Annotated[float, typer.Option(min=0.1, help="For how long it goes wrong.")] = 3,
+    minutes: Annotated[float, typer.Option(min=0.1, help="Duration of the faults.")] = 3,
     drop: Annotated[float, typer.Option(min=0, max=1, help="Share of notifications that are lost.")] = 0.2,
     api_429: Annotated[float, typer.Option("--api-429", min=0, max=1, help="Share of answers that are 429.")] = 0.1,
     api_500: Annotated[float, typer.Option("--api-500", min=0, max=1, help="Share of answers that are 500.")] = 0.1,
     readers: Annotated[int, typer.Option(min=1, help="Processes that read the API.")] = 2,
-    kill_seconds: Annotated[float, typer.Option(min=0, help="A kill after so long on average; 0: never.")] = 15,
-    calls_per_minute: Annotated[int, typer.Option(min=6, help="The tenant's pace.")] = 1_200,
-    reconcile_seconds: Annotated[int, typer.Option(min=10, help="How often it is reconciled.")] = 30,
+    kill_seconds: Annotated[float, typer.Option(min=0, help="Average time between two kills; 0: no kills.")] = 15,
+    calls_per_minute: Annotated[int, typer.Option(min=6, help="Rate limit of the tenant.")] = 1_200,
+    reconcile_seconds: Annotated[int, typer.Option(min=10, help="Interval of reconciling.")] = 30,
 ) -> None:
-    """Measure how long statuses and reads are behind while everything goes wrong, and print one table."""
-    tell = Console(stderr=True, highlight=False)
+    """Measure how long statuses and reads are behind under all faults at once, and print one table."""
+    progress = Console(stderr=True, highlight=False)
     plan = Plan(evses, calls_per_minute, reconcile_seconds, readers, kill_seconds)
     with (
         tempfile.TemporaryDirectory(prefix="ampeco-stale-") as made,
         stand(plan, Path(made)) as (tenant, killed, connection),
     ):
-        tell.print("waiting until everything is known")
+        progress.print("waiting until the fleet is stored")
         deadline = time.monotonic() + KNOWN_SECONDS
         began = time.monotonic()
         while not _is_known(connection):
             if time.monotonic() > deadline:
-                raise BenchError(f"not everything was known within {KNOWN_SECONDS} s")
+                raise BenchError(f"the fleet was not stored within {KNOWN_SECONDS} s")
             time.sleep(1)
-        tell.print(f"known after {time.monotonic() - began:.0f} s")
-        tell.print(f"everything goes wrong for {minutes:g} minutes")
+        progress.print(f"stored after {time.monotonic() - began:.0f} s")
+        progress.print(f"injecting faults for {minutes:g} minutes")
         tenant.simulator.fault_injector.faults = Faults(drop=drop, api_429=api_429, api_500=api_500)
         watch = Watch(tenant, connection)
         killed.begin()
@@ -347,9 +352,9 @@ def main(
         table = Table(title=f"Seconds behind the tenant, {evses:,} EVSEs", title_justify="left")
         for heading in ("", "Times", "Open", "p50", "p99", "Longest", f"Over {GOAL_SECONDS} s"):
             table.add_column(heading, justify="left" if not heading else "right")
-        together = Waits(watch.told.seconds + watch.lost.seconds, watch.told.open + watch.lost.open)
+        together = Waits(watch.sent.seconds + watch.lost.seconds, watch.sent.open + watch.lost.open)
         table.add_row(*together.row("EVSE statuses"))
-        table.add_row(*watch.told.row("… whose notification was sent"))
+        table.add_row(*watch.sent.row("… whose notification was sent"))
         table.add_row(*watch.lost.row("… whose notification was lost"))
         table.add_row(*watch.urgent.row("reads of EVSEs, charge points, sessions"))
         table.add_row(*watch.reads.row("reads of other kinds"))

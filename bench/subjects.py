@@ -1,8 +1,10 @@
-"""What ours is compared with: ``python -m bench.subjects NAME``, served exactly as ours is.
+"""The endpoints that the receiver is compared with: ``python -m bench.subjects NAME``.
+
+They are served exactly like the receiver.
 
 - ``baseline`` reads the body, checks the signature and answers.
-- ``one-insert`` checks the signature and inserts one row, committed by itself, for each
-  request, over a pool of connections.
+- ``one-insert`` checks the signature and inserts one row for each request, with a commit of its own,
+  over a pool of connections.
 """
 
 from __future__ import annotations
@@ -29,10 +31,10 @@ from storage.ids import uuid7
 from storage.inbox import Entry
 from workers.settings import load_settings
 
-#: Where ``one-insert`` writes: a table as the log is, with the same indexes, unpartitioned.
+#: The table of ``one-insert``: it has the columns and indexes of the log, but no partitions.
 TABLE = "bench_notification"
 
-#: Enough to keep Postgres busy from one process; more of them only wait for each other.
+#: Enough connections to keep Postgres busy from one process; more would only wait for each other.
 POOL_SIZE = 10
 
 _INSERT = f"""
@@ -44,18 +46,18 @@ VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %b)
 
 
 def baseline() -> Starlette:
-    """Read, verify, answer."""
+    """Return the app that reads, verifies and answers."""
     match = _verifier()
 
     async def accept(request: Request) -> Response:
-        found = match(await request.body(), request.headers.get(SIGNATURE_HEADER))
-        return _unauthorized() if found is None else _accepted("nowhere")
+        matched = match(await request.body(), request.headers.get(SIGNATURE_HEADER))
+        return _unauthorized() if matched is None else _accepted("nowhere")
 
     return Starlette(routes=[Route("/notifications/{tenant}", accept, methods=["POST"]), Route("/healthz", _alive)])
 
 
 def one_insert() -> Starlette:
-    """Read, verify, insert one row, answer."""
+    """Return the app that reads, verifies, inserts one row and answers."""
     match = _verifier()
     pool = AsyncConnectionPool(
         min_size=POOL_SIZE,
@@ -72,11 +74,11 @@ def one_insert() -> Starlette:
 
     async def accept(request: Request) -> Response:
         body = await request.body()
-        found = match(body, request.headers.get(SIGNATURE_HEADER))
-        if found is None:
+        matched = match(body, request.headers.get(SIGNATURE_HEADER))
+        if matched is None:
             return _unauthorized()
         headers = {name: request.headers[key] for key, name in KEPT_HEADERS.items() if key in request.headers}
-        entry = Entry(TENANT, body, headers, found.token_id, found.encoding)
+        entry = Entry(TENANT, body, headers, matched.token_id, matched.encoding)
         async with pool.connection() as connection:
             await connection.execute(_INSERT, _row(entry))
         return _accepted(str(entry.notification_id))
@@ -122,7 +124,7 @@ async def _alive(_request: Request) -> Response:
 
 
 def main(name: str) -> None:
-    """Serve a subject through our own ``serve``, so that uvicorn is set up the same, now and later."""
+    """Serve a subject by the receiver's ``serve``, so that uvicorn always has the same settings."""
     factory = {"baseline": "bench.subjects:baseline", "one-insert": "bench.subjects:one_insert"}[name]
     serve(load_settings(), factory=factory)
 

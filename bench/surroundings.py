@@ -1,9 +1,8 @@
-"""What a run stands on: a database of its own, a Redis of its own, and the servers compared.
+"""The servers of a run: a database and a Redis of its own, and the servers that are compared.
 
-Where ``DATABASE_URL`` and ``REDIS_URL`` are unset, embedded servers are started with data
-in the run's temporary folder. Where they are set, those servers are used: in a database
-that is made for the run and dropped after it, and in a logical Redis database that is
-empty, and emptied after.
+If ``DATABASE_URL`` and ``REDIS_URL`` are unset, embedded servers start with data in the run's
+temporary folder. If they are set, the run uses those servers: a database that it makes and drops
+afterwards, and an empty logical Redis database, which it empties afterwards.
 """
 
 from __future__ import annotations
@@ -30,13 +29,13 @@ from storage.database_url import conninfo
 from workers.broker import QUEUES
 from workers.settings import Settings, load_settings
 
-#: Logical Redis databases that are tried, the least likely to be anybody's first.
+#: The logical Redis databases to try, beginning with the least likely to be in use.
 REDIS_DATABASES = range(15, 0, -1)
 
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """A run's servers and where they are found."""
+    """The servers of a run and their addresses."""
 
     folder: Path
     database_url: str
@@ -46,26 +45,27 @@ class Surroundings:
 
     @property
     def log(self) -> Path:
+        """The file with the output of all processes."""
         return self.folder / "bench.log"
 
     def connect(self) -> psycopg.Connection[tuple[Any, ...]]:
-        """A connection in autocommit."""
+        """Return a connection in autocommit mode."""
         return psycopg.connect(conninfo(self.database_url), autocommit=True, application_name="bench")
 
     def forget(self) -> None:
-        """Empty the log, the inserted rows and the queues: what one measurement left is no burden on the next."""
+        """Empty the log, the inserted rows and the queues, so that a measurement does not affect the next one."""
         with self.connect() as connection:
             connection.execute(
                 f"TRUNCATE ingest.notification, ingest.batch, ingest.outcome, ingest.refresh_request, {TABLE}"
             )
-            # Else the next one pays for writing out what this one changed.
+            # Otherwise the next measurement would include writing out the pages that this one changed.
             connection.execute("CHECKPOINT")
         with redis.Redis.from_url(self.redis_url) as client:
             client.flushdb()
 
     @contextlib.contextmanager
     def workers(self) -> Iterator[None]:
-        """Workers meanwhile: a process for each queue, as ``up`` runs them."""
+        """Run workers in the context: a process for each queue, as in ``up``."""
         with contextlib.ExitStack() as stack:
             for queue in QUEUES:
                 arguments = ["receiver", "work", "--queue", queue]
@@ -75,10 +75,10 @@ class Surroundings:
 
 @contextlib.contextmanager
 def surroundings(folder: Path, shown_at: str) -> Iterator[Surroundings]:
-    """Start everything that runs throughout; ``shown_at`` is the time that the tenant's API shows.
+    """Start the servers that run all the time; ``shown_at`` is the time that the tenant's API shows.
 
     Raises:
-        BenchError: a server of ours did not start, or yours refused.
+        BenchError: a server of the run did not start, or a server of the user refused a database.
         SettingsError: a URL is wrong, or an embedded server did not start.
     """
     settings = load_settings().model_copy(update={"data_dir": folder})
@@ -118,7 +118,7 @@ def surroundings(folder: Path, shown_at: str) -> Iterator[Surroundings]:
 
 @contextlib.contextmanager
 def database_alone(folder: Path) -> Iterator[str]:
-    """A database with the tables and nothing else; yields its URL.
+    """Make a database with the tables and without any other server; yield its URL.
 
     Raises:
         BenchError, SettingsError: as :func:`surroundings`.

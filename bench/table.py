@@ -1,4 +1,4 @@
-"""The table, and the line that says on what it was measured."""
+"""The table, and the line with the environment in which it was measured."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from bench.generator import Figures
 from bench.results import RATIOS, Results, Round, Spread
 from bench.surroundings import Surroundings
 
-#: Where the output is not a terminal there is no width to fit in.
+#: The width of output that does not go to a terminal.
 PLAIN_WIDTH = 130
 
 _SHOWN = ("server_version", "fsync", "synchronous_commit")
@@ -25,16 +25,16 @@ _RATIO = {ratio.name: ratio for ratio in RATIOS}
 
 
 def create_console() -> Console:
-    """A console that writes plain text where the output is not a terminal."""
+    """Return a console that writes plain text if the output is not a terminal."""
     console = Console()
     return console if console.is_terminal else Console(width=PLAIN_WIDTH)
 
 
 def environment(ground: Surroundings, generator: str, connections: int, seconds: int, busy: float) -> dict[str, str]:
-    """On what, and with what, the figures were measured; ``busy`` is the load before anything was started."""
+    """Return the environment of the measurements; ``busy`` is the load average before anything was started."""
     with ground.connect() as connection:
-        found = connection.execute("SELECT name, setting FROM pg_settings WHERE name = ANY(%s)", (list(_SHOWN),))
-        shown = dict(found.fetchall())
+        rows = connection.execute("SELECT name, setting FROM pg_settings WHERE name = ANY(%s)", (list(_SHOWN),))
+        shown = dict(rows.fetchall())
     return {
         "CPUs": f"{os.cpu_count()} (load average at the start {busy:.1f})",
         "Python": platform.python_version(),
@@ -46,36 +46,36 @@ def environment(ground: Surroundings, generator: str, connections: int, seconds:
 
 
 def render(results: Results, console: Console) -> Group:
-    """What a run found, for people."""
+    """Return the results of a run in the form to print."""
     table = Table(box=box.ROUNDED if console.is_terminal else box.ASCII, title=None)
     table.add_column("", no_wrap=console.is_terminal is False)
     for heading in ("per second", "p50 ms", "p99 ms", "ratio", "goal"):
         table.add_column(heading, justify="right", no_wrap=True)
-    _row(table, results, "(a) signature only", lambda one: one.baseline)
-    _row(table, results, "(b) ours: accepted", lambda one: one.ours, "b/a")
-    _row(table, results, "(c) one INSERT each", lambda one: one.one_insert, "b/c")
+    _row(table, results, "(a) signature only", lambda measured: measured.baseline)
+    _row(table, results, "(b) ours: accepted", lambda measured: measured.ours, "b/a")
+    _row(table, results, "(c) one INSERT each", lambda measured: measured.one_insert, "b/c")
     table.add_row(
         "(d) ours: accepted and applied",
-        _spread(results.spread(lambda one: one.applied.per_second), ",.0f"),
-        _figure(results, lambda one: one.applied.sent.p50_ms),
-        _figure(results, lambda one: one.applied.sent.p99_ms),
+        _spread(results.spread(lambda measured: measured.applied.per_second), ",.0f"),
+        _figure(results, lambda measured: measured.applied.sent.p50_ms),
+        _figure(results, lambda measured: measured.applied.sent.p99_ms),
         *_ratio(results, "d/a"),
     )
     if results.visible:
         seen = results.visible
         table.add_row("(e) 202 to visible, steady", f"{seen.rate:,}", f"{seen.p50_ms:.1f}", f"{seen.p99_ms:.1f}")
     rounds = len(results.rounds)
-    told = f"Medians of {rounds} rounds, in brackets least and most." if rounds > 1 else "One round."
+    note = f"Medians of {rounds} rounds, in brackets lowest and highest." if rounds > 1 else "One round."
     machine = " · ".join(f"{name} {value}" for name, value in results.environment.items())
-    return Group(table, Text(told), Text(machine))
+    return Group(table, Text(note), Text(machine))
 
 
 def _row(table: Table, results: Results, name: str, of: Callable[[Round], Figures], ratio: str | None = None) -> None:
     table.add_row(
         name,
-        _spread(results.spread(lambda one: of(one).per_second), ",.0f"),
-        _figure(results, lambda one: of(one).p50_ms),
-        _figure(results, lambda one: of(one).p99_ms),
+        _spread(results.spread(lambda measured: of(measured).per_second), ",.0f"),
+        _figure(results, lambda measured: of(measured).p50_ms),
+        _figure(results, lambda measured: of(measured).p99_ms),
         *(_ratio(results, ratio) if ratio else ("", "")),
     )
 

@@ -1,7 +1,7 @@
-"""The least that answers as the tenant's API, for the reads that applying asks for.
+"""A minimal server of the tenant's API, for the reads that applying requests.
 
-It shows every entity as it stood before the load began, at once and without limits, so
-that the reads cost what they cost us, and nothing waits for the tenant.
+It shows every entity in its state before the load began, at once and without limits, so that the
+measurements include our own cost of the reads, but no wait for the tenant.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _RESOURCES = "/public-api/resources"
 
 
 def app() -> Starlette:
-    """The reads of sessions, charge points, EVSEs and locations, and the status logs."""
+    """Return the app, with reads of sessions, charge points, EVSEs, locations and the latest log entries."""
     at = os.environ[SHOWN_AT]
     shapes = {
         name: orjson.loads((SAMPLES / "rest" / f"{name}.json").read_bytes())["data"]

@@ -1,9 +1,9 @@
-"""Whether the time that a wrong signature takes tells how much of it was right.
+"""Measure whether the time to reject a wrong signature reveals how much of it was right.
 
-Two wrong signatures are compared: one whose first half is right, and one of which nothing is.
-They are verified in turn, in a random order, so that whatever else the machine does falls on
-both alike; what is left is told with its uncertainty. Nobody fails here: a machine's noise is
-no verdict. That every token is compared, in constant time, is a test of its own.
+Two wrong signatures are compared: one whose first half is right, and one that is wrong throughout.
+They are verified in a random order, so that other work of the machine affects both equally. The
+difference is printed with its uncertainty. This is a report that cannot fail, because the noise of a
+machine is no evidence. A separate test verifies that every token is compared in constant time.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from ampeco.signature import SigningToken, sign, verify
 BODY = b'{"notification": "evse.changed"}'
 TOKENS = ("current-token", "previous-token")
 
-#: The slowest calls were interrupted; they say nothing about what was compared.
+#: The share of the fastest calls that count; the slowest were interrupted and show nothing about the comparison.
 KEPT_SHARE = 0.9
 
-#: Parts of a run that are compared each by itself: a machine's mood lasts longer than a call, so
-#: single calls are no independent measurements.
+#: Parts of a run that are compared separately. Disturbances of a machine last longer than a call, so
+#: single calls are not independent measurements.
 BLOCKS = 50
 
-#: Student's t at which a difference is held to be real: one run in some twenty thousand would say so by chance.
+#: Student's t at which a difference counts as real; by chance, about one run in twenty thousand exceeds it.
 TELLING_T = 4.5
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """What the two kinds of wrong signature took, nanoseconds."""
+    """The mean times of the two kinds of wrong signature, in nanoseconds."""
 
     prefix_right_ns: float
     nothing_right_ns: float
@@ -41,9 +41,11 @@ class Difference:
 
     @property
     def t(self) -> float:
+        """Student's t of the difference."""
         return self.difference_ns / self.error_ns
 
     def told(self) -> str:
+        """Return the report."""
         verdict = "no usable difference" if abs(self.t) < TELLING_T else "A DIFFERENCE THAT CAN BE MEASURED"
         return (
             f"wrong, first half right: {self.prefix_right_ns:8.1f} ns\n"
@@ -60,7 +62,7 @@ def measure(calls: int) -> Difference:
     wrong = "".join("0" if digit != "0" else "1" for digit in right)
     means: list[tuple[float, float]] = []
     for block in range(BLOCKS):
-        # Fresh texts, as where they lie in memory is worth some nanoseconds, too.
+        # New strings for each block, because their place in memory changes the time by some nanoseconds.
         offered = {"prefix": "".join([right[:32], wrong[32:]]), "nothing": "".join([wrong[:32], wrong[32:]])}
         order = list(offered) * (calls // BLOCKS)
         random.Random(block).shuffle(order)

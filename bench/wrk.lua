@@ -1,9 +1,9 @@
--- For wrk: sends the requests of a file in turn, and writes the figures to another.
--- Arguments: the requests (see bench/signed.py), the file for the figures.
+-- A script for wrk: send the requests of a file in turn, and write the measurements to another file.
+-- Arguments: the file with the requests (see bench/signed.py), the file for the measurements.
 
 local requests = {}
 local sent = 0
-figures_path = nil -- global: `done` asks for it
+figures_path = nil -- global, because `done` reads it
 
 function init(args)
    figures_path = args[2]
@@ -21,8 +21,8 @@ function request()
    return requests[(sent - 1) % #requests + 1]
 end
 
--- Called in wrk's main thread, whose Lua state is not the sending one's: it learns the
--- path from the thread.
+-- wrk calls `setup` and `done` in its main thread, which has a Lua state of its own: `done` reads
+-- the path from the sending thread.
 function setup(thread)
    sender = thread
 end

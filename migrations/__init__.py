@@ -1,4 +1,4 @@
-"""Alembic migrations of both schemas, and the few calls that the service makes of them."""
+"""Migrate both schemas with Alembic, and compare the database's revision with that of this release."""
 
 from __future__ import annotations
 
@@ -24,21 +24,26 @@ _DEADLOCK = "40P01"
 
 _MAX_ATTEMPTS = 10
 
-#: Where Alembic notes the revision: beside the tables that it is about.
+#: The schema in which Alembic records the revision: that of the tables that the revision describes.
 VERSION_TABLE_SCHEMA = "ingest"
 
 
-#: Where nothing of ours is left: the revision before the first.
+#: The revision before the first, at which the database has none of our tables.
 BASE = "base"
 
 
 class MigrationError(Exception):
-    """The database cannot be migrated; the message is one sentence that says why, and what to do."""
+    """The database cannot be migrated; the message is one sentence with the reason and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
 class Losses:
-    """What going back drops: whole tables, and columns of tables that stay, both as ``schema.name``."""
+    """What a downgrade drops.
+
+    Attributes:
+        tables: the names of dropped tables, as ``schema.table``.
+        columns: the names of dropped columns of tables that stay, as ``schema.table.column``.
+    """
 
     tables: list[str]
     columns: list[str]
@@ -51,44 +56,48 @@ def _config() -> Config:
 
 
 def head() -> str:
-    """The revision that this release needs."""
+    """Return the revision that this release needs."""
     return revisions()[-1]
 
 
 def revisions() -> list[str]:
-    """Every revision that this release knows, oldest first."""
+    """Return all revisions that this release knows, oldest first."""
     scripts = ScriptDirectory.from_config(_config())
     return [script.revision for script in scripts.walk_revisions()][::-1]
 
 
 def current(connection: Connection) -> str | None:
-    """The revision of the database; None where nothing was migrated yet."""
+    """Return the revision of the database; None if it was never migrated."""
     context = MigrationContext.configure(connection, opts={"version_table_schema": VERSION_TABLE_SCHEMA})
     return context.get_current_revision()
 
 
 def is_later(revision: str | None) -> bool:
-    """Return whether a revision is of a later release: it is one, and this release does not know it."""
+    """Return whether a revision belongs to a later release, because this release does not know it."""
     return revision is not None and revision not in revisions()
 
 
-def mismatch(found: str | None) -> str | None:
-    """Say in one sentence why this release cannot use a database at a revision; None where it can."""
-    if found == head():
+def mismatch(revision: str | None) -> str | None:
+    """Return one sentence why this release cannot use a database at a revision; None if it can."""
+    if revision == head():
         return None
-    if not is_later(found):
-        return f"the database is at revision {found}, and {head()} is needed; run `ampeco-receiver migrate`."
+    if not is_later(revision):
+        return f"the database is at revision {revision}, and {head()} is needed; run `ampeco-receiver migrate`."
     return (
-        f"the database is at revision {found}, which this release does not know; use the release that made it, or go"
+        f"the database is at revision {revision}, which this release does not know; use the release that made it, or go"
         f" back with that release's `ampeco-receiver migrate {head()}`."
     )
 
 
 def upgrade(engine: Engine, revision: str = "head") -> list[str]:
-    """Bring the database to a revision, in one transaction; waits while another process does.
+    """Upgrade the database to a revision, in one transaction; wait while another process migrates.
+
+    Parameters:
+        engine: an engine of the user that owns the tables.
+        revision: the revision, or ``head`` for the one that this release needs.
 
     Returns:
-        The groups of users that are missing and could not be made; see :mod:`migrations.roles`.
+        The roles that are missing because this user may not create them; see :mod:`migrations.roles`.
 
     Raises:
         MigrationError: the database is at a revision that this release does not know.
@@ -96,9 +105,9 @@ def upgrade(engine: Engine, revision: str = "head") -> list[str]:
     missing: list[str] = []
 
     def migrate(config: Config, connection: Connection) -> None:
-        found = current(connection)
-        if found is not None and found not in revisions():
-            raise MigrationError(f"DATABASE_URL: {mismatch(found)}")
+        present = current(connection)
+        if present is not None and present not in revisions():
+            raise MigrationError(f"DATABASE_URL: {mismatch(present)}")
         command.upgrade(config, revision)
         if revision in ("head", head()):
             missing[:] = roles.establish(connection)
@@ -108,7 +117,7 @@ def upgrade(engine: Engine, revision: str = "head") -> list[str]:
 
 
 def downgrade(engine: Engine, revision: str) -> None:
-    """Take the database back to a revision, in one transaction.
+    """Downgrade the database to a revision, in one transaction.
 
     Raises:
         MigrationError: processes of the service are connected.
@@ -122,7 +131,7 @@ def downgrade(engine: Engine, revision: str) -> None:
 
 
 def losses(engine: Engine, revision: str) -> Losses:
-    """What going back to a revision would drop: it is done in a transaction, looked at, and rolled back."""
+    """Return what a downgrade to a revision would drop, by doing it in a transaction that is rolled back."""
     with engine.connect() as connection, connection.begin() as transaction:
         before = _columns(connection)
         config = _config()
@@ -138,7 +147,7 @@ def losses(engine: Engine, revision: str) -> Losses:
 
 
 def _columns(connection: Connection) -> set[tuple[str, str]]:
-    """Each column of each table of ours, those of partitions left out."""
+    """Return all columns of all tables, without system tables and partitions, as pairs of table and column."""
     rows = connection.execute(
         text("""
             SELECT format('%s.%s', namespace.nspname, relation.relname), attribute.attname
@@ -156,10 +165,10 @@ def _columns(connection: Connection) -> set[tuple[str, str]]:
 
 
 def require_alone(connection: Connection) -> None:
-    """Return if no process of the service but this one is connected to the database.
+    """Check that no process of the service but this one is connected to the database.
 
     Raises:
-        MigrationError: some are; the message says which.
+        MigrationError: other processes are connected; the message names them.
     """
     names = connection.execute(
         text("""
@@ -170,9 +179,9 @@ def require_alone(connection: Connection) -> None:
                AND pid <> pg_backend_pid()
         """)
     ).scalars()
-    found = Counter(name.removeprefix("ampeco-receiver ") for name in names)
-    if found:
-        shown = ", ".join(f"{name} ({count})" for name, count in sorted(found.items()))
+    connections = Counter(name.removeprefix("ampeco-receiver ") for name in names)
+    if connections:
+        shown = ", ".join(f"{name} ({count})" for name, count in sorted(connections.items()))
         raise MigrationError(
             f"processes of the service are connected to this database, with so many connections: {shown}; stop them"
             " before you go back."
@@ -183,8 +192,8 @@ def _is_deadlock(error: BaseException) -> bool:
     return isinstance(error, DBAPIError) and getattr(error.orig, "sqlstate", None) == _DEADLOCK
 
 
-# The service runs meanwhile, and may hold a table that a migration comes to later while it waits for one that
-# the migration has. Postgres ends one of the two; nothing is left of it.
+# The service may run at the same time. It may lock a table that the migration needs later, and wait for another one
+# that the migration has locked. Postgres then aborts one of the two transactions; an aborted migration is repeated.
 @retry(
     retry=retry_if_exception(_is_deadlock),
     wait=wait_random_exponential(multiplier=0.5, max=5),
@@ -193,7 +202,7 @@ def _is_deadlock(error: BaseException) -> bool:
 )
 def _run(engine: Engine, migrate: Callable[[Config, Connection], None]) -> None:
     with engine.begin() as connection:
-        # A migration may rewrite a table, and may wait for another process's: no limits.
+        # A migration may rewrite a table, and may wait for the migration of another process, so it has no timeouts.
         connection.execute(text("SET LOCAL statement_timeout = 0"))
         connection.execute(text("SET LOCAL lock_timeout = 0"))
         lock(connection, Lock.MIGRATE)

@@ -1,4 +1,4 @@
-"""Run by Alembic: migrates over the connection that :mod:`migrations` hands it."""
+"""Migrate over the connection that :mod:`migrations` passes; Alembic runs this module."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from storage.tables import metadata
 
 
 def migrate(connection: Connection) -> None:
-    # Alembic makes its own table before the first migration runs.
+    """Run the migrations that Alembic has chosen over a connection."""
+    # Alembic makes its own table in this schema before the first migration runs.
     connection.execute(text(f"CREATE SCHEMA IF NOT EXISTS {VERSION_TABLE_SCHEMA}"))
     context.configure(
         connection=connection,
@@ -26,10 +27,10 @@ def migrate(connection: Connection) -> None:
         context.run_migrations()
 
 
-given = context.config.attributes.get("connection")
-if given is not None:
-    migrate(given)
-else:  # the `alembic` command, for those who write a migration
+passed_connection = context.config.attributes.get("connection")
+if passed_connection is not None:
+    migrate(passed_connection)
+else:  # the `alembic` command, which developers use to write a migration
     engine = create_database_engine(os.environ["DATABASE_URL"], application_name="alembic", pool_size=1)
     with engine.begin() as connection:
         migrate(connection)

@@ -1,9 +1,8 @@
-"""Who may do what in the database: the service, and those who only read.
+"""Grant privileges in the database to two roles: one for the service, one for readers of the data.
 
-Whoever migrates owns everything. Two groups without a login of their own stand beside them; an
-operator grants each to the users that log in. Roles belong to the whole cluster and tables
-to one database, so the groups are made where they are missing, and what they may do is
-said anew, in full, after each migration.
+The user that migrates owns everything. The two roles cannot log in; an operator grants them to the users that can.
+Roles belong to the whole cluster and tables to one database. So the roles are created if they are missing, and all
+their privileges are granted again after each migration.
 """
 
 from __future__ import annotations
@@ -14,14 +13,14 @@ from storage import erasure_tables, watch_tables  # noqa: F401 - fill the metada
 from storage.mirrors import MIRRORS
 from storage.tables import CHARGING, metadata
 
-#: For the users under which ``serve`` and ``work`` log in.
+#: The role of the users as which ``serve`` and ``work`` log in.
 SERVICE = "ampeco_receiver_service"
 
-#: For analysts and their tools: the state, its history and the views, and no body of the log.
+#: The role of analysts and their tools: it may read the state, its history and the views, but no bodies of the log.
 READ = "ampeco_receiver_read"
 
-#: What the service may do with its own tables. Of the log it may change what redaction changes, and
-#: it can take nothing out of it.
+#: The service's privileges on its own tables. In the log it may update only the columns that redaction changes, and
+#: it cannot delete rows.
 INGEST_PRIVILEGES = {
     "alembic_version": "SELECT",
     "api_usage": "SELECT, INSERT, UPDATE, DELETE",
@@ -50,35 +49,35 @@ INGEST_PRIVILEGES = {
     "sync_run_page": "SELECT, INSERT, DELETE",
 }
 
-#: Rows of the state change and are never deleted; history is only ever added to.
+#: The service updates rows of the state and never deletes them; it only adds rows to the history.
 STATE_PRIVILEGES = "SELECT, INSERT, UPDATE"
 HISTORY_PRIVILEGES = "SELECT, INSERT"
 
-#: Functions that do, as their owner, the little that needs more.
+#: Functions that run with their owner's privileges, for the tasks that need more than the service's own.
 SERVICE_FUNCTIONS = ("ingest.make_log_partitions(integer)", "ingest.drop_log_day(date)")
 
-#: Whole schemas that analysts may read, where they are there, and the views beside them.
+#: Schemas in which analysts may read all tables, if they exist, and the views in other schemas that they may read.
 READ_SCHEMAS = (CHARGING, "analytics")
 READ_VIEWS = ("ingest.notification_state",)
 
 
 def service_privileges() -> dict[str, str]:
-    """What the service may do, by table or view."""
+    """Return the privileges of the service, by table or view."""
     state = {mirror.name for mirror in MIRRORS.values()}
     charging = {
         table.name: STATE_PRIVILEGES if table.name in state else HISTORY_PRIVILEGES
         for table in metadata.tables.values()
         if table.schema == CHARGING
     }
-    found = {f"ingest.{name}": may for name, may in INGEST_PRIVILEGES.items()}
-    return found | {f"{CHARGING}.{name}": may for name, may in charging.items()}
+    ingest = {f"ingest.{name}": privileges for name, privileges in INGEST_PRIVILEGES.items()}
+    return ingest | {f"{CHARGING}.{name}": privileges for name, privileges in charging.items()}
 
 
 def establish(connection: Connection) -> list[str]:
-    """Make the groups where that is permitted, and say what each may do.
+    """Create the missing roles, if this user may, and grant the privileges of each role.
 
     Returns:
-        The groups that are missing, because this user may make none.
+        The roles that are missing, because this user may not create roles.
     """
     missing = [role for role in (SERVICE, READ) if not _make(connection, role)]
     if SERVICE not in missing:
@@ -89,16 +88,16 @@ def establish(connection: Connection) -> list[str]:
 
 
 def advice(missing: list[str]) -> str:
-    """What an operator does about missing groups, in one sentence."""
+    """Return what an operator should do about missing roles, in two sentences."""
     statements = " ".join(f"CREATE ROLE {role} NOLOGIN;" for role in missing)
     return (
-        f"This database user may make no roles, so there is no {' and no '.join(missing)}: everything works for the"
-        f" owner of the tables alone. To have them, let an administrator run `{statements}`, then migrate again."
+        f"This database user may not create roles, so {' and '.join(missing)} cannot be granted, and only the owner of"
+        f" the tables can use them. To get the roles, let an administrator run `{statements}`, then migrate again."
     )
 
 
 def _make(connection: Connection, role: str) -> bool:
-    """Whether the role is there, made now if need be; another database's migration may be making it, too."""
+    """Return whether the role exists; create it if necessary, even while the migration of another database does so."""
     if connection.execute(text("SELECT FROM pg_roles WHERE rolname = :role"), {"role": role}).first() is not None:
         return True
     may = text("SELECT rolsuper OR rolcreaterole FROM pg_roles WHERE rolname = current_user")
@@ -121,8 +120,8 @@ def _make(connection: Connection, role: str) -> bool:
 def _grant_to_service(connection: Connection) -> None:
     _forbid_everything(connection, SERVICE, ("ingest", CHARGING))
     _run(connection, f"GRANT USAGE ON SCHEMA ingest, {CHARGING} TO {SERVICE}")
-    for table, may in service_privileges().items():
-        _run(connection, f"GRANT {may} ON {table} TO {SERVICE}")
+    for table, privileges in service_privileges().items():
+        _run(connection, f"GRANT {privileges} ON {table} TO {SERVICE}")
     for function in SERVICE_FUNCTIONS:
         _run(connection, f"GRANT EXECUTE ON FUNCTION {function} TO {SERVICE}")
 
@@ -140,7 +139,7 @@ def _grant_to_analysts(connection: Connection) -> None:
 
 
 def _forbid_everything(connection: Connection, role: str, schemas: tuple[str, ...]) -> None:
-    """Take back what an older release granted, so that no privilege outlives its reason."""
+    """Revoke all privileges, so that none that an older release granted remains."""
     for schema in schemas:
         _run(connection, f"REVOKE ALL ON ALL TABLES IN SCHEMA {schema} FROM {role}")
         _run(connection, f"REVOKE ALL ON ALL FUNCTIONS IN SCHEMA {schema} FROM {role}")

@@ -1,5 +1,5 @@
-"""The service: the ASGI app with its accept path, the command line, and the processes it starts.
+"""The receiver: the ASGI app with its accept path, the command line, and the processes that it starts.
 
-The accept path in the order of a request: ``notifications`` (HTTP), ``accept`` (bytes in,
-log row out), ``committer`` (one commit for all who wait), ``notifier`` (wakes a worker).
+The modules of the accept path, in the order of a request: ``notifications`` (HTTP), ``accept`` (verify the bytes),
+``committer`` (one commit for all waiting notifications), ``notifier`` (wake a worker).
 """

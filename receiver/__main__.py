@@ -1,4 +1,5 @@
-"""``python -m receiver`` is ``ampeco-receiver``."""
+"""Run ``ampeco-receiver`` as ``python -m receiver``."""
+from __future__ import annotations
 
 from receiver.cli import main
 

@@ -1,6 +1,6 @@
-"""Accept: bytes in, log row out.
+"""Accept: verify a notification and commit it to the log.
 
-This knows no HTTP: any transport that carries the same bytes and headers may call it.
+This module does not depend on HTTP: any transport with the same bytes and headers may call it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from ampeco.tenants import Tenant
 from receiver.committer import GroupCommitter
 from storage.inbox import Entry
 
-#: Delivery headers that are kept, by their lower-case name. The signature is not one of them.
+#: Delivery headers that are stored, by their lower-case name. The signature is not one of them.
 KEPT_HEADERS = {
     "x-timestamp": "X-Timestamp",
     "x-tenant": "X-Tenant",
@@ -24,12 +24,12 @@ KEPT_HEADERS = {
 
 SIGNATURE_HEADER = "x-signature"
 
-#: Stands in for a tenant that does not exist, so that its refusal takes as long as a wrong signature's.
-_NOBODY = SigningToken.from_secret("no tenant has this token")
+#: Replaces the tokens of a tenant that does not exist, so that its 401 takes as long as that of a wrong signature.
+_DUMMY_TOKEN = SigningToken.from_secret("no tenant has this token")
 
 
 class UnverifiedError(Exception):
-    """The tenant is unknown, or the signature is missing or wrong. Nobody is told which."""
+    """The tenant is unknown, or the signature is missing or wrong; the sender does not learn which."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,38 +43,38 @@ class Acceptor:
 
     Parameters:
         tenants: the tenants by name.
-        committer: what makes them durable.
+        committer: commits the notifications.
     """
 
     def __init__(self, tenants: Mapping[str, Tenant], committer: GroupCommitter) -> None:
         self._keys = {name: _Keys(tenant.signing_keys(), tenant.encodings) for name, tenant in tenants.items()}
-        self._nobody = _Keys((_NOBODY,), ("hex",))
+        self._dummy_keys = _Keys((_DUMMY_TOKEN,), ("hex",))
         self._committer = committer
 
     @property
     def is_full(self) -> bool:
-        """Whether so many notifications wait that the next would be refused."""
+        """Whether the waiting room is full, so that the next notification would be refused."""
         return self._committer.is_full
 
     async def accept(self, tenant: str, headers: Mapping[str, str], body: bytes) -> UUID:
-        """Make a notification durable.
+        """Verify a notification and commit it.
 
         Parameters:
-            tenant: as named in the callback URL.
-            headers: by lower-case name.
-            body: as it came; whatever a verified body holds is accepted.
+            tenant: the tenant in the callback URL.
+            headers: the headers by lower-case name.
+            body: the unchanged body; a verified body is accepted whatever it contains.
 
         Returns:
-            The id of its log row, committed.
+            The id of its committed row in the log.
 
         Raises:
-            UnverifiedError: nothing was stored.
-            NotCommittedError: it was not committed in time; the sender should repeat it.
+            UnverifiedError: it does not verify, and nothing was stored.
+            NotCommittedError: it was not committed in time; the sender should send it again.
         """
-        keys = self._keys.get(tenant)
-        known = keys or self._nobody
-        match = verify(body, headers.get(SIGNATURE_HEADER), known.tokens, known.encodings)
-        if keys is None or match is None:
+        tenant_keys = self._keys.get(tenant)
+        keys = tenant_keys or self._dummy_keys
+        match = verify(body, headers.get(SIGNATURE_HEADER), keys.tokens, keys.encodings)
+        if tenant_keys is None or match is None:
             raise UnverifiedError
         kept = {name: headers[key] for key, name in KEPT_HEADERS.items() if key in headers}
         entry = Entry(tenant, body, kept, match.token_id, match.encoding)

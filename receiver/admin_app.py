@@ -1,8 +1,7 @@
-"""The operators' listener: readiness with its reasons, and the figures for Prometheus.
+"""The admin endpoints of ``serve``: readiness with details, and the metrics for Prometheus.
 
-It is beside the public one, on an address and port of its own, so that nothing but
-notifications and a bare yes or no can ever be reached from outside. One thread of
-``serve`` answers it, whatever the number of processes that accept.
+They have an address and port of their own, so that the public port offers nothing but notifications and a plain yes or
+no. One thread of ``serve`` answers them, however many processes accept.
 """
 
 from __future__ import annotations
@@ -34,10 +33,10 @@ logger = get_logger(__name__)
 
 
 def create_admin_app(settings: Settings) -> ASGIApp:
-    """Make the app of the admin endpoints, behind their token where there is one."""
+    """Create the app of the admin endpoints, which requires the admin token if one is configured."""
     database_url = settings.required_database_url()
-    engine = create_database_engine(database_url, application_name="ampeco-receiver operators", pool_size=1)
-    check_engine = create_check_engine(database_url, process="operators' readiness")
+    engine = create_database_engine(database_url, application_name="ampeco-receiver admin", pool_size=1)
+    check_engine = create_check_engine(database_url, process="admin readiness")
     redis_client = create_redis(settings.required_redis_url())
     health = Health(admin_readiness(check_engine, redis_client, counters, settings.waiting_room))
     metrics = MetricsPage(engine, settings.tenants)
@@ -61,17 +60,18 @@ def create_admin_app(settings: Settings) -> ASGIApp:
 
 
 class AdminOnly:
-    """Answers 401 to every request without the admin token."""
+    """An app that answers 401 to every request without the admin token."""
 
     def __init__(self, app: ASGIApp, guard: Guard) -> None:
         self._app = app
         self._guard = guard
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request, or pass it on."""
         if scope["type"] == "http":
-            shown = dict(scope["headers"]).get(b"authorization", b"").decode("latin-1")
-            if not self._guard.admits(shown):
-                body = {"error": "unauthorized", "message": "The admin token is needed."}
+            authorization = dict(scope["headers"]).get(b"authorization", b"").decode("latin-1")
+            if not self._guard.admits(authorization):
+                body = {"error": "unauthorized", "message": "The admin token is required."}
                 await JSONResponse(body, 401, headers={"WWW-Authenticate": "Bearer"})(scope, receive, send)
                 return
         await self._app(scope, receive, send)
@@ -79,17 +79,17 @@ class AdminOnly:
 
 @contextlib.contextmanager
 def admin_listening(settings: Settings) -> Iterator[str]:
-    """Answer operators from a thread meanwhile; yields the URL.
+    """Serve the admin endpoints from a thread during the block; yield their URL.
 
     Raises:
-        SettingsError: the address or the port cannot be had.
+        SettingsError: the address or the port is not available.
     """
     listeners = open_admin_listener(settings, settings.admin_port, setting="RECEIVER_ADMIN_PORT")
     url = f"http://{address_of(settings.admin_host, listeners[0].getsockname()[1])}"
     pages = _Pages(settings, listeners)
-    thread = supervised_thread("operators", pages.run)
+    thread = supervised_thread("admin endpoints", pages.run)
     thread.start()
-    logger.info("admin endpoints", url=url, token_needed=settings.admin_secret() is not None)
+    logger.info("serving admin endpoints", url=url, token_required=settings.admin_secret() is not None)
     try:
         yield url
     finally:
@@ -100,7 +100,7 @@ def admin_listening(settings: Settings) -> Iterator[str]:
 
 
 class _Pages:
-    """Serves the admin endpoints until told to stop."""
+    """A server of the admin endpoints."""
 
     def __init__(self, settings: Settings, listeners: Sequence[socket.socket]) -> None:
         self._settings = settings
@@ -109,16 +109,18 @@ class _Pages:
         self._stopping = False
 
     def run(self) -> None:
+        """Serve until :meth:`stop` is called."""
         if self._stopping:
             return
         app = create_admin_app(self._settings)
         self._server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, server_header=False))
         self._server.should_exit = self._stopping
-        self._server.run([listener.dup() for listener in self._listeners])  # it closes what it is given
+        self._server.run([listener.dup() for listener in self._listeners])  # duplicates, because it closes them
         if not self._stopping:
-            raise RuntimeError("the admin endpoints ended unasked")
+            raise RuntimeError("the server of the admin endpoints ended unexpectedly")
 
     def stop(self) -> None:
+        """Stop serving."""
         self._stopping = True
         if self._server is not None:
             self._server.should_exit = True

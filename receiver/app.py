@@ -1,4 +1,4 @@
-"""The ASGI app: its routes, and what it holds between start and stop."""
+"""The ASGI app of the receiver: its routes, and the objects that it creates, starts and stops."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ NOTIFICATIONS_PATH = "/notifications/"
 
 
 def create_app(settings: Settings) -> ASGIApp:
-    """Make the app of one process; engines and connections are made when it starts, after any fork."""
+    """Create the app of one process; call it after any fork, because engines and clients must not be shared."""
     database_url = settings.required_database_url()
     redis_client = create_redis(settings.required_redis_url())
     engine = create_database_engine(database_url, application_name="ampeco-receiver serve", pool_size=1)
@@ -88,10 +88,10 @@ def create_app(settings: Settings) -> ASGIApp:
 
 
 class NotificationsFirst:
-    """Hands a notification to its endpoint, and every other request to Starlette.
+    """An app that passes notifications to their endpoint, and every other request to Starlette.
 
-    Routing and the error middleware cost as much as verifying a notification does, and a
-    notification needs neither: its path is one prefix, and a failure is answered here.
+    Starlette's routing and error handling cost as much as verifying a notification, and a notification needs neither:
+    its path is a fixed prefix, and its endpoint answers failures itself.
     """
 
     def __init__(self, notifications: Notifications, rest: ASGIApp) -> None:
@@ -99,6 +99,7 @@ class NotificationsFirst:
         self._rest = rest
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
         if scope["type"] == "http" and scope["method"] == "POST":
             before, prefix, tenant = scope["path"].partition(NOTIFICATIONS_PATH)
             tenant = tenant.removesuffix("/")
@@ -117,6 +118,6 @@ async def _http_error(_request: Request, error: Exception) -> Response:
 
 
 async def _server_error(_request: Request, _error: Exception) -> Response:
-    # A failure of ours is never the sender's fault: it should send again.
-    body = {"error": "unavailable", "message": "Something failed here; send it again."}
+    # Our failure is never the sender's fault, so it should send again.
+    body = {"error": "unavailable", "message": "The receiver failed; send the request again."}
     return JSONResponse(body, 503, headers={"Retry-After": "5"})

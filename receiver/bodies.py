@@ -1,16 +1,16 @@
-"""Reading a request's body: each bounded, and all that are under way bounded together."""
+"""Read request bodies, with a limit for each, and for all bodies that are being read together."""
 
 from __future__ import annotations
 
 from starlette.types import Receive
 
-#: A body of AMPECO's has a few KiB. One this short is read however much others are
-#: sending, so that strangers with long ones do not keep it out.
+#: Bodies of AMPECO have a few KiB. A body up to this length is read however much other clients are sending, so that
+#: strangers with long bodies cannot exclude it.
 SHORT_BYTES = 64 * 1024
 
 
 class TooLongError(Exception):
-    """The body is longer than any may be; it was not read to its end."""
+    """The body is longer than the limit; it was not read to its end."""
 
 
 class TooManyError(Exception):
@@ -18,15 +18,15 @@ class TooManyError(Exception):
 
 
 class ClientLeftError(Exception):
-    """The client is gone."""
+    """The client closed the connection."""
 
 
 class Bodies:
-    """Reads bodies.
+    """Reads bodies within limits.
 
     Parameters:
-        max_bytes: of one body.
-        max_total_bytes: of all bodies together that are being read and are not short.
+        max_bytes: longest body, bytes.
+        max_total_bytes: most bytes of all bodies that are being read, beyond which only short bodies are read.
     """
 
     def __init__(self, max_bytes: int, max_total_bytes: int) -> None:
@@ -35,10 +35,12 @@ class Bodies:
         self._held_bytes = 0
 
     async def read(self, receive: Receive) -> bytes:
-        """The whole body.
+        """Return the whole body of a request.
 
         Raises:
-            TooLongError, TooManyError, ClientLeftError: there is none.
+            TooLongError: the body is longer than the limit.
+            TooManyError: too many long bodies are being read.
+            ClientLeftError: the client closed the connection before the end.
         """
         message = await receive()
         body: bytes = message.get("body", b"")

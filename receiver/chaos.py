@@ -1,8 +1,8 @@
-"""Chaos: a simulated tenant against a deployment, and every promise held against the database.
+"""Chaos: run the simulator with faults against a deployment, and check every promise in the database.
 
-The simulator sends twice, late and out of order, and its API fails; whoever runs this kills,
-stops and fills meanwhile what they like. In the end every 2xx must be in the log as
-sent and settled, and the state must be the tenant's.
+The simulator sends notifications twice, late and out of order, and its API fails. During the run the operator may
+kill processes, stop servers and fill disks. In the end every notification that was answered with 2xx must be in the log
+as it was sent, and be applied, and the state must be that of the tenant.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from storage import verification
 from workers import subscriptions
 from workers.errors import cause
 
-#: What goes wrong, for some seconds at a time; each is a set of the simulator's faults.
+#: The fault profiles: faults of the simulator that are set together for some seconds.
 FAULT_PROFILE: dict[str, dict[str, float]] = {
     "calm": {},
     "everything twice": {"duplicate": 1},
@@ -50,10 +50,10 @@ MIN_FAULTS_SECONDS, MAX_FAULTS_SECONDS = 5.0, 20.0
 
 POLL_SECONDS = 1.0
 
-#: Ids that one query asks the log for.
+#: Most ids in one query of the log.
 IDS_TOGETHER = 2_000
 
-#: The simulator lives six hours before anybody looks; all of that must be news.
+#: The simulator runs through six hours at its start; all of their facts must be newer than those that are stored.
 WARM_UP = timedelta(hours=7)
 
 EXAMPLES = 5
@@ -61,7 +61,17 @@ EXAMPLES = 5
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is to be done; ``against`` is the receiver as the simulator reaches it."""
+    """The parameters of a run.
+
+    Attributes:
+        tenant: the tenant that the simulator replaces.
+        against: the URL at which the simulator reaches the receiver.
+        seconds: how long faults are injected.
+        settle_seconds: longest wait until everything is delivered, applied and read.
+        host: the address that the simulator listens on.
+        seed: the seed for the choice of the fault profiles.
+        options: further options of the simulator.
+    """
 
     tenant: Tenant
     against: str
@@ -74,20 +84,27 @@ class Plan:
 
 @dataclass
 class Verdict:
-    """What became of it: one line a promise, with how often it was kept and how often not."""
+    """The result of a run.
+
+    Attributes:
+        lines: each promise, how often it was checked, and a text for each time that it was broken.
+        sent: the number of deliveries by result.
+    """
 
     lines: list[tuple[str, int, list[str]]] = field(default_factory=list)
     sent: dict[str, int] = field(default_factory=dict)
 
     def add(self, promise: str, checked: int, broken: list[str]) -> None:
+        """Add the result of one promise."""
         self.lines.append((promise, checked, broken))
 
     @property
     def is_kept(self) -> bool:
+        """Whether no promise was broken."""
         return not any(broken for _, _, broken in self.lines)
 
     def table(self) -> Table:
-        """For people."""
+        """Return the result as a table."""
         table = Table("Promise", title="Chaos", title_justify="left")
         for heading in ("Checked", "Broken"):
             table.add_column(heading, justify="right")
@@ -100,15 +117,18 @@ class Verdict:
 
 
 def run(plan: Plan, engine: Engine, *, pace: Callable[[float], None] = time.sleep) -> Verdict:
-    """Let the simulator live against the deployment, then compare.
+    """Run the simulator against the deployment, then check the promises.
+
+    Parameters:
+        pace: waits for some seconds; replaced in tests.
 
     Raises:
-        ampeco.errors.ApiError: the simulator refused to be subscribed to.
-        DBAPIError: Postgres could not be read, even when all was over.
+        ampeco.errors.ApiError: the simulator rejected the subscription.
+        DBAPIError: Postgres could not be read, even after the faults.
     """
     with engine.connect() as connection:
         newest_at, began_at = verification.newest_fact(connection, plan.tenant.name)
-    # An earlier run may have left facts from ahead of our clock, which stand until newer ones come.
+    # An earlier run may have left facts with a time ahead of our clock, which only newer facts replace.
     start = max(began_at, newest_at + WARM_UP) if newest_at else began_at
     with (
         SimulatorProcess(
@@ -123,9 +143,9 @@ def run(plan: Plan, engine: Engine, *, pace: Callable[[float], None] = time.slee
             ledger.extend(simulator.acknowledged(after=len(ledger)))
 
         _inject_faults(plan, simulator, collect, pace)
-        _let_it_end(plan, simulator, subscription_id, pace)
+        _finish_deliveries(plan, simulator, subscription_id, pace)
         collect()
-        _settle(plan, engine, pace)
+        _wait_until_applied(plan, engine, pace)
         verdict = Verdict()
         deliveries = simulator.deliveries()
         verdict.sent = {
@@ -133,7 +153,7 @@ def run(plan: Plan, engine: Engine, *, pace: Callable[[float], None] = time.slee
         }
         _check_log(plan, engine, ledger, verdict)
         failed = int(deliveries["failed_by_subscription"].get(str(subscription_id), 0))
-        verdict.add("Taken in the end", len(ledger), ["given up by its sender"] * failed)
+        verdict.add("Every notification is acknowledged", len(ledger), ["given up by its sender"] * failed)
         _check_state(plan, engine, client, began_at, verdict)
     return verdict
 
@@ -147,7 +167,7 @@ def _subscribed(client: Client, plan: Plan) -> Iterator[int]:
 def _inject_faults(
     plan: Plan, simulator: SimulatorProcess, collect: Callable[[], None], pace: Callable[[float], None]
 ) -> None:
-    chance = random.Random(plan.seed)  # noqa: S311 - weather, not a secret
+    chance = random.Random(plan.seed)  # noqa: S311 - faults, not a secret
     ends_at = time.monotonic() + plan.seconds
     while (left := ends_at - time.monotonic()) > 0:
         fault_profile = chance.choice(list(FAULT_PROFILE))
@@ -156,19 +176,21 @@ def _inject_faults(
         while time.monotonic() < lasts_until:
             pace(POLL_SECONDS)
             collect()
-        told = simulator.deliveries()
+        counts = simulator.deliveries()
         console.print(
-            f"{max(ends_at - time.monotonic(), 0):5.0f} s to go, was: {fault_profile}."
-            f" Acknowledged {told['acknowledged']:,}, refused {told['refused']:,}, unreachable {told['unreachable']:,},"
-            f" waiting {told['queued']:,}",
+            f"{max(ends_at - time.monotonic(), 0):5.0f} s left; faults until now: {fault_profile}."
+            f" Deliveries: {counts['acknowledged']:,} acknowledged, {counts['refused']:,} refused,"
+            f" {counts['unreachable']:,} unreachable, {counts['queued']:,} waiting",
             highlight=False,
             soft_wrap=True,
         )
     simulator.set_faults(**NO_FAULTS)
 
 
-def _let_it_end(plan: Plan, simulator: SimulatorProcess, subscription_id: int, pace: Callable[[float], None]) -> None:
-    """Stop the tenant's clock, and wait until all is delivered; what was given up is sent once more."""
+def _finish_deliveries(
+    plan: Plan, simulator: SimulatorProcess, subscription_id: int, pace: Callable[[float], None]
+) -> None:
+    """Stop the simulator's clock, and wait until everything is delivered; resend once what the simulator gave up."""
     simulator.pause()
     _wait_until_sent(plan, simulator, pace)
     if simulator.deliveries()["failed_by_subscription"].get(str(subscription_id)):
@@ -185,73 +207,71 @@ def _wait_until_sent(plan: Plan, simulator: SimulatorProcess, pace: Callable[[fl
         pace(POLL_SECONDS)
 
 
-def _settle(plan: Plan, engine: Engine, pace: Callable[[float], None]) -> None:
-    """Wait until nothing is pending and nothing is to be read; Postgres may still be coming back."""
+def _wait_until_applied(plan: Plan, engine: Engine, pace: Callable[[float], None]) -> None:
+    """Wait until no notification is pending and no read is requested; Postgres may still be restarting."""
     deadline = time.monotonic() + plan.settle_seconds
-    told = ""
+    last_line = ""
     while time.monotonic() < deadline:
         try:
             with engine.connect() as connection:
-                unsettled, unread = verification.unfinished(connection, plan.tenant.name)
+                pending, unread = verification.unfinished(connection, plan.tenant.name)
         except DBAPIError as error:
-            now = f"Postgres does not answer: {cause(error)}"
+            line = f"Postgres does not answer: {cause(error)}"
         else:
-            if not unsettled and not unread:
+            if not pending and not unread:
                 return
-            now = f"Settling: {unsettled:,} notifications pending, {unread:,} entities to read"
-        if now != told:
-            console.print(now, highlight=False)
-            told = now
+            line = f"Waiting for {pending:,} pending notifications and {unread:,} requested reads"
+        if line != last_line:
+            console.print(line, highlight=False)
+            last_line = line
         pace(POLL_SECONDS)
 
 
 def _check_log(plan: Plan, engine: Engine, ledger: list[Acknowledged], verdict: Verdict) -> None:
-    lost, changed, unsettled, failed = [], [], [], []
+    lost, changed, pending, failed = [], [], [], []
     nameless = [entry.sha256 for entry in ledger if entry.notification_id is None]
     named = {entry.notification_id: entry.sha256 for entry in ledger if entry.notification_id is not None}
     ids = sorted(named)
     for first in range(0, len(ids), IDS_TOGETHER):
-        asked = ids[first : first + IDS_TOGETHER]
+        some_ids = ids[first : first + IDS_TOGETHER]
         with engine.connect() as connection:
-            found = verification.kept(connection, plan.tenant.name, asked)
-        for one in asked:
-            entry = found.get(one)
-            if entry is None:
-                lost.append(str(one))
-            elif entry.sha256 != named[one]:
-                changed.append(str(one))
-            elif entry.state == "pending":
-                unsettled.append(str(one))
-            elif entry.state == "failed":
-                failed.append(f"{one}: {entry.reason}")
-    verdict.add("Every 2xx gave an id", len(ledger), nameless)
+            rows = verification.kept(connection, plan.tenant.name, some_ids)
+        for notification_id in some_ids:
+            row = rows.get(notification_id)
+            if row is None:
+                lost.append(str(notification_id))
+            elif row.sha256 != named[notification_id]:
+                changed.append(str(notification_id))
+            elif row.state == "pending":
+                pending.append(str(notification_id))
+            elif row.state == "failed":
+                failed.append(f"{notification_id}: {row.reason}")
+    verdict.add("Every 2xx has an id", len(ledger), nameless)
     verdict.add("Every 2xx is in the log", len(ids), lost)
     verdict.add("… exactly as it was sent", len(ids), changed)
-    verdict.add("… and settled", len(ids), unsettled)
-    verdict.add("… without failing", len(ids), failed)
+    verdict.add("… and applied or ignored", len(ids), pending)
+    verdict.add("… and did not fail", len(ids), failed)
     with engine.connect() as connection:
         _, unread = verification.unfinished(connection, plan.tenant.name)
-    verdict.add(
-        "Everything was read that was to be", 1, [f"{unread} entities are unread; see status"] if unread else []
-    )
+    verdict.add("Every requested read was made", 1, [f"{unread} entities are unread; see status"] if unread else [])
 
 
 def _check_state(plan: Plan, engine: Engine, client: Client, since: datetime, verdict: Verdict) -> None:
-    """Hold what we show against what the tenant's API shows, of everything that it told of."""
+    """Compare the stored entities that the notifications were about with what the tenant's API shows."""
     with engine.connect() as connection:
         sessions, evses, charge_points = (
             verification.shown(connection, plan.tenant.name, kind, since=since)
             for kind in ("session", "evse", "charge_point")
         )
-    # An energy that moved without a notification is not ours to know; all else is told.
+    # The energy is compared only at equal times, because it changes without notifications; everything else is sent.
     verdict.add(
         "Sessions are as the tenant shows them",
         len(sessions),
         _differences(
             "session",
             {
-                one: (row["status"], row["stopped_at"], row["state_at"] and row["energy_wh"])
-                for one, row in sessions.items()
+                session_id: (row["status"], row["stopped_at"], row["state_at"] and row["energy_wh"])
+                for session_id, row in sessions.items()
             },
             {
                 answer.resource.id: (
@@ -270,7 +290,7 @@ def _check_state(plan: Plan, engine: Engine, client: Client, since: datetime, ve
         len(evses),
         _differences(
             "EVSE",
-            {one: (row["hardware_status"],) for one, row in evses.items()},
+            {evse_id: (row["hardware_status"],) for evse_id, row in evses.items()},
             {answer.resource.id: (answer.resource.hardware_status,) for answer in client.evses()},
         ),
     )
@@ -279,7 +299,7 @@ def _check_state(plan: Plan, engine: Engine, client: Client, since: datetime, ve
         len(charge_points),
         _differences(
             "charge point",
-            {one: (row["network_status"],) for one, row in charge_points.items()},
+            {charge_point_id: (row["network_status"],) for charge_point_id, row in charge_points.items()},
             {answer.resource.id: (answer.resource.network_status,) for answer in client.charge_points()},
         ),
     )
@@ -287,11 +307,11 @@ def _check_state(plan: Plan, engine: Engine, client: Client, since: datetime, ve
 
 def _differences(kind: str, ours: dict[int, tuple[object, ...]], theirs: dict[int, tuple[object, ...]]) -> list[str]:
     return [
-        f"{kind} {one}: {_told(values)}, the tenant shows {_told(theirs.get(one, ('nothing',)))}"
-        for one, values in sorted(ours.items())
-        if values != theirs.get(one)
+        f"{kind} {entity_id}: {_joined(values)}, the tenant shows {_joined(theirs.get(entity_id, ('nothing',)))}"
+        for entity_id, values in sorted(ours.items())
+        if values != theirs.get(entity_id)
     ]
 
 
-def _told(values: tuple[object, ...]) -> str:
+def _joined(values: tuple[object, ...]) -> str:
     return ", ".join(str(value) for value in values)

@@ -13,17 +13,19 @@ from workers.settings import load_settings
 
 
 def chaos(
-    against: Annotated[str, typer.Option(help="The receiver to send to, such as http://receiver:8080.")],
-    tenant: Annotated[str, typer.Option(help="The tenant whose place the simulator takes.")] = "chaos",
-    minutes: Annotated[float, typer.Option(min=0.05, help="How long it sends.")] = 10,
-    settle_minutes: Annotated[float, typer.Option(min=0.1, help="Longest wait for things to settle.")] = 10,
+    against: Annotated[str, typer.Option(help="URL of the receiver, such as http://receiver:8080.")],
+    tenant: Annotated[str, typer.Option(help="The tenant that the simulator replaces.")] = "chaos",
+    minutes: Annotated[float, typer.Option(min=0.05, help="How long the simulator sends, minutes.")] = 10,
+    settle_minutes: Annotated[
+        float, typer.Option(min=0.1, help="Longest wait until everything is applied and read, minutes.")
+    ] = 10,
     host: Annotated[str, typer.Option(help="Address that the simulator listens on.")] = "127.0.0.1",
-    speed: Annotated[float, typer.Option(min=1, help="Times real time that the simulator lives.")] = 300,
-    charge_points: Annotated[int, typer.Option(min=1, help="Its charge points.")] = 40,
-    evses: Annotated[int, typer.Option(min=1, help="Its EVSEs.")] = 80,
-    seed: Annotated[int, typer.Option(help="The same seed draws the same faults.")] = 1,
+    speed: Annotated[float, typer.Option(min=1, help="How much faster than real time the simulator runs.")] = 300,
+    charge_points: Annotated[int, typer.Option(min=1, help="Number of simulated charge points.")] = 40,
+    evses: Annotated[int, typer.Option(min=1, help="Number of simulated EVSEs.")] = 80,
+    seed: Annotated[int, typer.Option(help="Seed of the fleet and the faults; the same seed repeats them.")] = 1,
 ) -> None:
-    """Send a simulated tenant's troubles to a deployment, and prove that nothing was lost; exit code 1 if it was."""
+    """Run the simulator with faults against a deployment, and check that nothing was lost; exit code 1 if it was."""
     from receiver.chaos import Plan, run
 
     settings = load_settings()

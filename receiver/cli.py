@@ -1,4 +1,4 @@
-"""``ampeco-receiver``: the command line."""
+"""The command line ``ampeco-receiver``."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ app = typer.Typer(
 
 
 def main() -> None:
-    """Run the command line; what an operator can put right is said in one sentence, with exit code 2."""
+    """Run the command line; print an error that an operator can correct as one sentence, with exit code 2."""
     with ending_on_sigterm():
         try:
             app()
@@ -58,13 +58,13 @@ def main() -> None:
             fail(f"Postgres: {cause(error)} (DATABASE_URL)")
         except RedisError as error:
             fail(f"Redis: {cause(error)} (REDIS_URL)")
-        except Exception as error:  # noqa: BLE001 - the last resort: a traceback tells an operator nothing
+        except Exception as error:  # noqa: BLE001 - the last resort: a traceback does not help an operator
             fail_unexpectedly(error)
 
 
 @app.command()
 def up() -> None:
-    """Run everything in this terminal: servers if embedded, migrations, receiver, workers. Ctrl-C stops it."""
+    """Run everything in this terminal: embedded servers if needed, migrations, receiver, workers. Ctrl-C stops it."""
     with running("up") as settings:
         bring_up_to_date(settings)
         supervisor = Supervisor(
@@ -78,9 +78,9 @@ def up() -> None:
 
 @app.command()
 def serve(
-    processes: Annotated[int, typer.Option(min=1, help="Processes that share the port.")] = 1,
+    processes: Annotated[int, typer.Option(min=1, help="Number of processes that share the port.")] = 1,
 ) -> None:
-    """Run the receiver: verify, commit, acknowledge."""
+    """Run the receiver: verify, commit and acknowledge notifications."""
     from receiver.serve import serve as run
     from storage.partitions import make_partitions
 
@@ -98,15 +98,15 @@ def work(
     queue: Annotated[
         str | None,
         typer.Option(
-            help="Serve one queue (apply, refresh or reconcile) in this process; left out, a process for each."
+            help="Serve one queue (apply, refresh or reconcile) in this process; by default, one process for each."
         ),
     ] = None,
 ) -> None:
-    """Run the workers: apply what was accepted, refresh what is known only in part, reconcile with the tenant."""
+    """Run the workers: apply accepted notifications, refresh requested entities, reconcile with AMPECO."""
     from workers.process import work as run
 
     if queue is not None and queue not in QUEUES:
-        raise typer.BadParameter(f"there is no queue {queue}; there are {', '.join(QUEUES)}", param_hint="--queue")
+        raise typer.BadParameter(f"{queue} is not a queue; choose one of {', '.join(QUEUES)}", param_hint="--queue")
     with running(f"work {queue or ''}".strip()) as settings:
         require_migrated(settings)
         leave_with_parent()
@@ -123,11 +123,11 @@ def work(
 
 @app.command()
 def demo(
-    seconds: Annotated[float | None, typer.Option(help="Stop by itself after this long; left out, at Ctrl-C.")] = None,
-    speed: Annotated[float, typer.Option(min=1, help="How much faster than real time the simulator lives.")] = 60,
-    data_dir: Annotated[Path | None, typer.Option(help="Where the embedded servers keep their data.")] = None,
+    seconds: Annotated[float | None, typer.Option(help="Stop after so many seconds; by default, at Ctrl-C.")] = None,
+    speed: Annotated[float, typer.Option(min=1, help="How much faster than real time the simulator runs.")] = 60,
+    data_dir: Annotated[Path | None, typer.Option(help="Folder for the data of the embedded servers.")] = None,
 ) -> None:
-    """Show the whole path at work: a simulated tenant, the service, and a live view of the database."""
+    """Run the simulator and the whole service, and show a live view of the database."""
     from receiver.demo import run_demo
 
     run_demo(seconds=seconds, speed=speed, data_dir=data_dir)

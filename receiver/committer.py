@@ -1,7 +1,7 @@
-"""Group commit: notifications that wait together are committed together.
+"""Group commit: notifications that wait at the same time are committed together.
 
-An idle committer commits at once; a busy one takes whatever has gathered while the last
-commit was under way. Either way a commit is one statement and one round trip.
+An idle committer commits at once; a busy one then commits everything that arrived during the last commit. Either way a
+commit is one statement and one round trip.
 """
 
 from __future__ import annotations
@@ -30,24 +30,26 @@ from workers.logs import get_logger
 
 logger = get_logger(__name__)
 
-#: Most notifications of one commit: enough to spread its cost, few enough that the
-#: statement stays small and the next group does not wait long.
+#: Most notifications of one commit: enough to spread its cost, few enough that the statement stays small and the next
+#: group does not wait long.
 MAX_ENTRIES = 500
 
 #: Most body bytes of one commit, so that 500 bodies of a megabyte are not one statement.
 MAX_BYTES = 16 * 1024 * 1024
 
-#: Waits between two tries while Postgres is away: soon at first, then once a second.
+#: Delays between two attempts while Postgres is down: short at first, then one second.
 FIRST_RETRY_SECONDS = 0.05
 MAX_RETRY_SECONDS = 1.0
 
-#: For so long after a failed commit, without one that succeeded since, this process says that it cannot commit.
-#: Nothing may be left to try it with: a sender that was refused comes back later.
+#: How long this process reports that it cannot commit after a failed commit, unless one succeeds. Nothing may be left
+#: to commit in that time, because a sender that was refused sends again later.
 FAILURE_COUNTS_SECONDS = 5.0
-#: A notification that has no partition and is dated so far from now was dated by a clock that was set since.
+
+#: If a notification has no partition and its time differs from now by this much, it was dated by a clock that was set
+#: since then.
 FAR_FROM_NOW = timedelta(hours=1)
 
-#: How often waiting notifications are counted, and checked for having waited too long.
+#: How often waiting notifications are counted, and those that waited too long are refused.
 EXPIRY_INTERVAL_SECONDS = 0.25
 
 
@@ -56,7 +58,7 @@ class NotCommittedError(Exception):
 
 
 class OverloadedError(NotCommittedError):
-    """Too many notifications wait already."""
+    """The waiting room is full."""
 
 
 @dataclass(slots=True)
@@ -70,10 +72,10 @@ class GroupCommitter:
     """Commits entries in groups over one connection of its own.
 
     Parameters:
-        database_url: Postgres; the connection is made when it is first needed.
+        database_url: the URL of Postgres; the connection is made when it is first needed.
         on_commit: called with the groups of each commit.
         commit_timeout: longest wait of an entry.
-        waiting_room: most entries that wait, those in hand included.
+        waiting_room: most entries that wait, including those of the running commit.
         waiting_bytes: most bytes of bodies that wait.
     """
 
@@ -89,7 +91,7 @@ class GroupCommitter:
         self._on_commit = on_commit
         self._timeout = commit_timeout.total_seconds()
         milliseconds = str(int(self._timeout * 1000))
-        # It is the only connection: nothing may hold it for longer than a commit may take.
+        # It is the only connection, so nothing may block it for longer than a commit may take.
         self._arguments = connection_arguments(database_url, "ampeco-receiver accept")
         self._arguments["tcp_user_timeout"] = milliseconds
         self._settings = {"statement_timeout": f"'{milliseconds}'"}
@@ -97,19 +99,20 @@ class GroupCommitter:
         self._room_bytes = waiting_bytes
         self._bytes = 0
         self._waiting: deque[_Pending] = deque()
-        self._in_hand: list[_Pending] = []
+        self._committing: list[_Pending] = []
         self._wake = asyncio.Event()
         self._stopping = False
         self._tasks: list[asyncio.Task[None]] = []
         self._connection: psycopg.AsyncConnection[Any] | None = None
-        #: Why the last commit failed, and until when that counts.
+        #: Why the last commit failed, and until when that is reported.
         self._failure: tuple[str, float] | None = None
 
     def start(self) -> None:
+        """Start the tasks that commit and refuse entries."""
         self._tasks = [supervised_task("committer", self._run), supervised_task("expiry", self._expire)]
 
     async def stop(self) -> None:
-        """Commit what waits, then leave."""
+        """Commit the waiting entries, then end the tasks."""
         self._stopping = True
         self._wake.set()
         runner, expiry = self._tasks
@@ -120,12 +123,12 @@ class GroupCommitter:
         await self._disconnect()
 
     async def commit(self, entry: Entry) -> None:
-        """Return once the entry is committed.
+        """Add an entry to the waiting room, and return after it is committed.
 
         Raises:
             OverloadedError: the waiting room is full.
-            NotCommittedError: Postgres could not commit in time. The entry may still be committed
-                later; the sender will repeat it, which changes nothing.
+            NotCommittedError: Postgres could not commit in time. The entry may still be committed later; the sender
+                will send it again, which changes nothing.
         """
         size = len(entry.body)
         if self.is_full or self._bytes + size > self._room_bytes:
@@ -142,25 +145,25 @@ class GroupCommitter:
 
     @property
     def is_full(self) -> bool:
-        """Whether the waiting room has no place left."""
+        """Whether the waiting room has no space left."""
         return self.waiting >= self._room
 
     @property
     def waiting(self) -> int:
-        """How many entries wait for a commit."""
-        return len(self._waiting) + len(self._in_hand)
+        """The number of entries that wait for a commit."""
+        return len(self._waiting) + len(self._committing)
 
     @property
     def trouble(self) -> str | None:
-        """Why the next notification would not be committed, as far as is known; None where nothing speaks against it.
+        """Why the next notification would probably not be committed; None if nothing is known to prevent it.
 
-        Any thread may ask.
+        It may be read from any thread.
         """
         failure = self._failure
         if any(task.done() for task in self._tasks):
             return "the task that commits has ended"
         if self.is_full or self._bytes >= self._room_bytes:
-            return f"{self.waiting:,} notifications of {self._bytes:,} bytes wait for a commit, as many as may"
+            return f"the waiting room is full: {self.waiting:,} notifications of {self._bytes:,} bytes"
         if failure is not None and time.monotonic() < failure[1]:
             return f"the last commit failed: {failure[0]}"
         return None
@@ -171,33 +174,32 @@ class GroupCommitter:
                 self._wake.clear()
                 await self._wake.wait()
                 continue
-            self._in_hand = self._take()
+            self._committing = self._next_entries()
             try:
-                await self._commit_in_hand()
+                await self._commit_entries()
             finally:
-                for pending in self._in_hand:
+                for pending in self._committing:
                     if not pending.committed.done():
                         pending.committed.set_exception(NotCommittedError("committing failed"))
-                self._in_hand = []
+                self._committing = []
 
-    def _take(self) -> list[_Pending]:
-        taken: list[_Pending] = []
+    def _next_entries(self) -> list[_Pending]:
+        entries: list[_Pending] = []
         size = 0
-        while self._waiting and len(taken) < MAX_ENTRIES and size < MAX_BYTES:
+        while self._waiting and len(entries) < MAX_ENTRIES and size < MAX_BYTES:
             pending = self._waiting.popleft()
             if not pending.committed.done():  # its time may have run out
-                taken.append(pending)
+                entries.append(pending)
                 size += len(pending.entry.body)
-        return taken
+        return entries
 
-    async def _commit_in_hand(self) -> None:
-        groups = _group_by_tenant([pending.entry for pending in self._in_hand])
+    async def _commit_entries(self) -> None:
+        groups = _group_by_tenant([pending.entry for pending in self._committing])
         if not groups:
             return
         delay = FIRST_RETRY_SECONDS
-        # The groups keep their ids over every try, so that one whose answer was lost is
-        # not committed twice.
-        while not all(pending.committed.done() for pending in self._in_hand):
+        # The groups keep their ids over every attempt, so that a commit whose answer was lost is not made twice.
+        while not all(pending.committed.done() for pending in self._committing):
             try:
                 with COMMIT_SECONDS.time():
                     connection = await self._connected()
@@ -210,7 +212,7 @@ class GroupCommitter:
                 self._failure = cause(error), time.monotonic() + FAILURE_COUNTS_SECONDS
                 if is_ours or is_lost_connection(error):
                     await self._disconnect()
-                if not await self._mend(error, groups):
+                if not await self._repair(error, groups):
                     await asyncio.sleep(delay)
                     delay = min(delay * 2, MAX_RETRY_SECONDS)
             else:
@@ -218,7 +220,7 @@ class GroupCommitter:
                 break
         else:
             return
-        COMMITTED_TOGETHER.observe(len(self._in_hand))
+        COMMITTED_TOGETHER.observe(len(self._committing))
         for group in groups if logger.is_enabled_for(logging.DEBUG) else ():
             for entry in group.entries:
                 logger.debug(
@@ -228,26 +230,27 @@ class GroupCommitter:
                     batch_id=group.batch_id,
                     notification_type=entry.notification_type,
                 )
-        for pending in self._in_hand:
+        for pending in self._committing:
             if not pending.committed.done():
                 pending.committed.set_result(None)
         self._on_commit(groups)
 
-    async def _mend(self, error: Exception, groups: Sequence[CommitGroup]) -> bool:
-        """Remove the cause where it is ours to remove; returns whether to try again at once."""
+    async def _repair(self, error: Exception, groups: Sequence[CommitGroup]) -> bool:
+        """Remove the cause of a failed commit if we can; return whether to try again at once."""
         if isinstance(error, psycopg.errors.CheckViolation):
-            return await self._find_partitions(groups)
+            return await self._provide_partitions(groups)
         if isinstance(error, psycopg.DataError) or not isinstance(error, psycopg.Error | OSError):
-            # What we read beside the body is a help, not a duty; the body itself always fits.
+            # The search columns are useful, but not necessary; the body itself always fits.
             for group in groups:
                 for entry in group.entries:
                     entry.drop_search_columns()
         return False
 
-    async def _find_partitions(self, groups: Sequence[CommitGroup]) -> bool:
-        """Make the partitions that are missing, and date again what is far from now; return whether to try at once.
+    async def _provide_partitions(self, groups: Sequence[CommitGroup]) -> bool:
+        """Make missing partitions, and date notifications far from now again; return whether any was dated again.
 
-        Everything that makes partitions ahead of time was down for a week, or Postgres's clock was set.
+        It is needed if all processes that make partitions ahead of time were down for a week, or if Postgres's clock
+        was set.
         """
         try:
             connection = await self._connected()
@@ -255,31 +258,31 @@ class GroupCommitter:
             async with one_transaction(connection, self._settings):
                 await make_partitions_async(connection)
         except (psycopg.Error, OSError) as error:
-            logger.warning("partitions not made", error=cause(error))
+            logger.warning("partitions could not be made", error=cause(error))
             return False
-        # Nothing of these groups was committed, or else their partitions would be there: they may have other ids.
-        astray = [group for group in groups if not all(map(_is_dated_now, group.entries))]
-        for group in astray:
+        # No entry of these groups was committed, because their partition is missing, so they may get other ids.
+        misdated = [group for group in groups if not all(map(_is_dated_now, group.entries))]
+        for group in misdated:
             group.stamp()
-        if astray:
+        if misdated:
             logger.warning(
-                "notifications dated by Postgres's clock, as a clock was set",
-                notifications=sum(len(group.entries) for group in astray),
+                "a clock was set: notifications dated again by Postgres's clock",
+                notifications=sum(len(group.entries) for group in misdated),
                 wall_clock_ahead_seconds=round(clock.wall_offset_seconds()),
             )
-        return bool(astray)
+        return bool(misdated)
 
     async def _connected(self) -> psycopg.AsyncConnection[Any]:
         if self._connection is None or self._connection.closed:
             self._connection = await open_async_connection(self._arguments, self._settings)
             await clock.measure_async(self._connection)
-            for pending in (*self._in_hand, *self._waiting):
-                if not pending.entry.is_timed:  # nor committed, as there was no connection
+            for pending in (*self._committing, *self._waiting):
+                if not pending.entry.is_timed:  # nor committed, because there was no connection
                     pending.entry.stamp()
         return self._connection
 
     async def _disconnect(self) -> None:
-        """Let the next commit open a connection, where one is open."""
+        """Close the connection, so that the next commit opens a new one."""
         connection, self._connection = self._connection, None
         if connection is not None:
             await connection.close()
@@ -290,9 +293,9 @@ class GroupCommitter:
             await asyncio.sleep(EXPIRY_INTERVAL_SECONDS)
             WAITING.set(self.waiting)
             now = loop.time()
-            # Those that wait leave the room, in the order in which they came; a commit that
-            # hangs would else leave no room for what comes once it ends.
-            late = [pending for pending in self._in_hand if pending.deadline <= now]
+            # Waiting entries whose time is over leave the waiting room, oldest first. Otherwise, after a commit that
+            # hung, there would be no room for new ones.
+            late = [pending for pending in self._committing if pending.deadline <= now]
             while self._waiting and self._waiting[0].deadline <= now:
                 late.append(self._waiting.popleft())
             for pending in late:

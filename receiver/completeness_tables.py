@@ -1,4 +1,4 @@
-"""The completeness report as tables."""
+"""The tables and lines of the completeness report."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from storage.usage import CallReason, Calls
 
 
 def headline(tenant: str, rows: Sequence[KindCompleteness], during: timedelta) -> str:
-    """The report of one tenant in a sentence or two."""
+    """Return the result of one tenant in a sentence or two, as Rich markup."""
     compared = sum(row.compared for row in rows)
     if not compared:
-        return f"[bold]{tenant}[/]: nothing was compared with AMPECO yet; `ampeco-receiver reconcile` does it now."
+        return f"[bold]{tenant}[/]: nothing was compared with AMPECO yet; run `ampeco-receiver reconcile` to do it now."
     missing, stale, healed = (sum(getattr(row, name) for row in rows) for name in ("missing", "stale", "healed"))
     share = 1 - (missing + stale) / compared
     behind = max((row.behind_seconds for row in rows if row.behind_seconds is not None), default=None)
-    told = (
+    line = (
         f"[bold]{tenant}[/]: of {compared:,} entities compared in {age(during.total_seconds())}, {_percent(share)} were"
+        f" as AMPECO shows them; {missing:,} were missing, {stale:,} were stale, and {healed:,} of these were healed."
     )
-    told += f" as AMPECO shows them; {missing:,} missing and {stale:,} stale ones were found, and {healed:,} healed."
     if behind is not None:
-        told += f" The oldest missed change was {age(behind)} old."
-    return told
+        line += f" The oldest missed change was {age(behind)} old."
+    return line
 
 
 def completeness_table(rows: Sequence[KindCompleteness]) -> Table:
-    """A row for each tenant and kind."""
+    """Return the table with a row for each tenant and kind."""
     table = Table(title="Compared with AMPECO", title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for heading in ("Tenant", "Kind"):
         table.add_column(heading, overflow="fold")
@@ -53,15 +53,13 @@ def completeness_table(rows: Sequence[KindCompleteness]) -> Table:
 
 
 def trouble_lines(rows: Sequence[KindCompleteness]) -> list[str]:
-    """A line for each sync run that does not go on, with the reason."""
-    return [
-        f"{row.tenant}: the sync run through {row.kind} does not go on: {row.trouble}" for row in rows if row.trouble
-    ]
+    """Return a line for each sync run that cannot continue, with the reason."""
+    return [f"{row.tenant}: the sync run of {row.kind} cannot continue: {row.trouble}" for row in rows if row.trouble]
 
 
 def call_quota_table(calls: Mapping[str, Mapping[CallReason, Calls]]) -> Table:
-    """Calls of the API, a row for each tenant and reason."""
-    table = Table(title="Calls of the API", title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    """Return the table of the API calls, with a row for each tenant and reason."""
+    table = Table(title="API calls", title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("Tenant", overflow="fold")
     table.add_column("Reason")
     table.add_column("Calls", justify="right")
@@ -73,5 +71,5 @@ def call_quota_table(calls: Mapping[str, Mapping[CallReason, Calls]]) -> Table:
 
 
 def _percent(share: float) -> str:
-    """Rounded down, so that 100 % means all of them."""
+    """Format a share rounded down, so that 100 % means all of them."""
     return f"{int(share * 10_000) / 100:g} %"

@@ -1,4 +1,4 @@
-"""``ampeco-receiver demo``: a simulated tenant, the whole service, and a live view of the database."""
+"""The command ``demo``: the simulator, the whole service, and a live view of the database."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ START_TIMEOUT_SECONDS = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """Where everything of one demo is found."""
+    """The tenant, the addresses and the log file of one demo."""
 
     tenant: str
     api_url: str
@@ -40,10 +40,9 @@ class Scene:
 
 
 def run_demo(*, seconds: float | None, speed: float, data_dir: Path | None) -> None:
-    """Run until Ctrl-C, or for ``seconds``; leaves no process behind.
+    """Run until Ctrl-C, or for ``seconds``, and stop every process that was started.
 
-    Each run has a tenant of its own name, so that a new one begins with an empty picture
-    beside what older ones left.
+    Each run has a tenant with a new name, so that its view starts empty in spite of the data of older runs.
     """
     settings = load_settings()
     if data_dir is not None:
@@ -69,12 +68,12 @@ def run_demo(*, seconds: float | None, speed: float, data_dir: Path | None) -> N
         "RECEIVER_PUBLIC_URL": scene.receiver_url,
         "RECEIVER_PORT": scene.receiver_url.rpartition(":")[2],
         "RECEIVER_ADMIN_PORT": "0",
-        # All that it calls is on this machine, which no proxy knows.
+        # Everything that it calls is on this machine, which a proxy cannot reach.
         "NO_PROXY": "127.0.0.1",
         "no_proxy": "127.0.0.1",
     }
     configure_logging("auto", "warning", process="demo")
-    console.print(f"Starting the simulator and the service; their log is {scene.log}")
+    console.print(f"Starting the simulator and the service. Their log: {scene.log}")
     settings = load_settings().model_copy(update={"data_dir": settings.data_dir})
     with embedded_servers(settings) as ready, scene.log.open("wb") as log:
         bring_up_to_date(ready)
@@ -104,7 +103,7 @@ def _show(stop: threading.Event, settings: Settings, scene: Scene, seconds: floa
         database(settings, pool_size=2) as engine,
         locked(engine, tenant.name) as lock,
     ):
-        assert lock is not None, "nobody else knows of this tenant"
+        assert lock is not None, "no other process uses this tenant"
         subscribe_and_manage(lock, client, tenant, callback_url(scene.receiver_url, tenant.name))
     deadline = None if seconds is None else time.monotonic() + seconds
     with LiveView(scene.tenant, settings.required_database_url()) as view:

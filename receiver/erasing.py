@@ -1,4 +1,4 @@
-"""The command that takes a person out of everything: ``erase``."""
+"""The command ``erase``, which removes a person from everything that is stored."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ from workers.rebuild import alone
 
 
 def erase(
-    tenant: Annotated[str, typer.Option("--tenant", help="The tenant whose user it is.")],
+    tenant: Annotated[str, typer.Option("--tenant", help="The tenant of the user.")],
     user: Annotated[int, typer.Option("--user", min=1, help="The user's id at AMPECO.")],
     id_tag: Annotated[
         list[str] | None,
-        typer.Option("--id-tag", help="A further tag of the person; those in the database are found. Repeatable."),
+        typer.Option("--id-tag", help="Another tag of the person; tags in the database are found. Repeatable."),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show where the person occurs.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
-    """Take a person out of the log, the state and its history, for good; needs the owner of the tables.
+    """Remove a person from the log, the state and its history for good; only the owner of the tables may.
 
-    Sessions, energies and amounts stay. What AMPECO tells of the person later is kept without them.
+    Sessions, energies and amounts stay. Later data from AMPECO is stored without the person.
     """
     person = _person(user, id_tag or [])
     with running("erase") as settings:
@@ -47,27 +47,27 @@ def erase(
             engine = stack.enter_context(database(settings, pool_size=2, process="erase"))
             if not dry_run:
                 require_owner(engine)
-                # A rebuild folds the log as it was; neither begins while the other is under way.
+                # A rebuild folds the log as it was before, so neither may run beside the other.
                 stack.enter_context(alone(engine))
             with errors.status(f"{name}: looking for user {user}"):
-                found = dict(look_up(engine, name, person))
-            is_known = is_listed(engine, name, person)
-            if dry_run or (not found and not is_known):
-                found |= _in_log(engine, name, person)
-                if not found and not is_known:
+                rows = dict(look_up(engine, name, person))
+            is_suppressed = is_listed(engine, name, person)
+            if dry_run or (not rows and not is_suppressed):
+                rows |= _count_in_log(engine, name, person)
+                if not rows and not is_suppressed:
                     raise EraseError(
-                        f"--user: user {user} of {name} occurs nowhere in the database, so there is nothing to forget."
+                        f"--user: user {user} of {name} occurs nowhere in the database, so there is nothing to erase."
                     )
             if dry_run:
-                _tell(name, person, found, "would change", as_json=as_json)
+                _print_rows(name, person, rows, "would change", as_json=as_json)
                 return
-            _confirm(name, person, found, yes=yes)
+            _confirm(name, person, rows, yes=yes)
             under_way = begin(engine, name, person)
-            for _ in _steps(engine, name, person, under_way):
+            for _ in _log_chunks(engine, name, person, under_way):
                 pass
-            with errors.status(f"{name}: the state and its history"):
+            with errors.status(f"{name}: erasing in the state and its history"):
                 changed = finish(engine, name, person, under_way)
-        _tell(name, person, changed, "changed", as_json=as_json)
+        _print_rows(name, person, changed, "changed", as_json=as_json)
 
 
 def _person(user: int, tags: list[str]) -> Person:
@@ -75,51 +75,51 @@ def _person(user: int, tags: list[str]) -> Person:
     for tag in tags:
         identity = people.id_tag(tag)
         if identity is None:
-            raise typer.BadParameter(f"{tag!r} is no id tag", param_hint="--id-tag")
+            raise typer.BadParameter(f"{tag!r} is not an id tag", param_hint="--id-tag")
         person.learn({identity: {tag.strip()}})
     return person
 
 
-def _in_log(engine: Engine, tenant: str, person: Person) -> dict[str, int]:
-    naming = sum(chunk.naming for chunk in _steps(engine, tenant, person, None))
+def _count_in_log(engine: Engine, tenant: str, person: Person) -> dict[str, int]:
+    naming = sum(chunk.naming for chunk in _log_chunks(engine, tenant, person, None))
     return {"ingest.notification": naming} if naming else {}
 
 
-def _steps(engine: Engine, tenant: str, person: Person, under_way: Erasure | None) -> Iterator[Chunk]:
-    """The chunks of the log, shown as they are done.
+def _log_chunks(engine: Engine, tenant: str, person: Person, under_way: Erasure | None) -> Iterator[Chunk]:
+    """Yield the chunks of the log, and show the progress.
 
     Raises:
-        typer.Exit: it was told to stop.
+        typer.Exit: a signal stopped the command.
     """
     since = under_way.reached.received_at if under_way is not None and under_way.reached is not None else BEFORE_ANY
     with engine.begin() as connection:
         total = count(connection, Scope(tenant, since, clock.now()))
     done = 0
-    with LogProgress(tenant, total) as shown, until_told_to_stop() as stop:
+    with LogProgress(tenant, total) as progress, until_told_to_stop() as stop:
         for chunk in go_through_log(engine, tenant, person, under_way):
             done += chunk.notifications
-            shown.advance(done, chunk.last.received_at)
+            progress.advance(done, chunk.last.received_at)
             yield chunk
             if stop.is_set():
                 errors.print(
                     f"{tenant}: stopped. Nothing was changed."
                     if under_way is None
-                    else f"{tenant}: stopped before the end. Run the same command again to go on.",
+                    else f"{tenant}: stopped before the end. Run the same command again to continue.",
                     soft_wrap=True,
                 )
                 raise typer.Exit(stop.exit_code)
 
 
-def _confirm(tenant: str, person: Person, found: dict[str, int], *, yes: bool) -> None:
+def _confirm(tenant: str, person: Person, rows: dict[str, int], *, yes: bool) -> None:
     if yes:
         return
     if not console.is_terminal:
-        raise EraseError("forgetting cannot be undone: say --yes, or --dry-run to see what it would change.")
-    _tell(tenant, person, found, "would change", as_json=False)
-    typer.confirm(f"{tenant}: forget user {person.user_id} for good?", abort=True)
+        raise EraseError("erasing cannot be undone: add --yes, or --dry-run to see what it would change.")
+    _print_rows(tenant, person, rows, "would change", as_json=False)
+    typer.confirm(f"{tenant}: erase user {person.user_id} for good?", abort=True)
 
 
-def _tell(tenant: str, person: Person, rows: dict[str, int], verb: str, *, as_json: bool) -> None:
+def _print_rows(tenant: str, person: Person, rows: dict[str, int], verb: str, *, as_json: bool) -> None:
     tags = sum(identity.what == "id_tag" for identity in person.known_by)
     addresses = len(person.known_by) - tags
     if as_json:

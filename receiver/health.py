@@ -1,4 +1,4 @@
-"""Whether this process is alive, and whether it can do its work."""
+"""The endpoints ``/healthz`` and ``/readyz``."""
 
 from __future__ import annotations
 
@@ -12,33 +12,33 @@ from workers.readiness import Check, Readiness, document_of, problem_of
 
 
 class Health:
-    """The pages that a load balancer, an operator and Prometheus look at.
+    """The health endpoints, for load balancers and operators.
 
     Parameters:
-        readiness: what the process needs.
+        readiness: the checks of the process.
     """
 
     def __init__(self, readiness: Readiness) -> None:
         self._readiness = readiness
-        self._asking = asyncio.Lock()
+        self._checking = asyncio.Lock()
 
     async def alive(self, _request: Request) -> Response:
-        """``GET /healthz``: the process answers."""
+        """Answer ``GET /healthz``: the process is alive."""
         return JSONResponse({"status": "alive"})
 
     async def ready(self, _request: Request) -> Response:
-        """``GET /readyz`` for everybody: 200 or 503, and nothing beside it.
+        """Answer ``GET /readyz`` on the public port: 200 or 503, without a body.
 
-        Strangers may ask as often as they like: the servers are asked once a second, and one thread waits.
+        Frequent requests of strangers do no harm: the servers are checked once a second, and only one thread waits.
         """
         checks = await self._checks()
         return Response(status_code=200 if problem_of(checks) is None else 503)
 
     async def ready_in_detail(self, _request: Request) -> Response:
-        """``GET /readyz`` for operators: the same, with every check, its cause and what to do."""
+        """Answer ``GET /readyz`` for operators: 200 or 503, with every check, its result and advice."""
         checks = await self._checks()
         return JSONResponse(document_of(checks), 200 if problem_of(checks) is None else 503)
 
     async def _checks(self) -> dict[str, Check]:
-        async with self._asking:
+        async with self._checking:
             return await run_in_threadpool(self._readiness.checks)

@@ -1,4 +1,4 @@
-"""What the commands share: settings with servers behind them, and the options that several take."""
+"""The parts that commands share: settings and servers, database engines, errors, signals, options."""
 
 from __future__ import annotations
 
@@ -29,20 +29,24 @@ from workers.settings import Settings, load_settings, unknown_settings
 
 logger = get_logger(__name__)
 
-TenantOption = Annotated[str | None, typer.Option("--tenant", help="Only this tenant; left out, every tenant.")]
+TenantOption = Annotated[str | None, typer.Option("--tenant", help="Only this tenant; by default, every tenant.")]
 
 
 @contextlib.contextmanager
 def running(process: str, *, needs_tenants: bool = True) -> Iterator[Settings]:
-    """Settings with servers behind them, and logging set up.
+    """Load the settings, configure logging, start embedded servers if needed, and yield the settings.
 
-    A wrong tenants file stops us before anything is started.
+    An invalid tenants file is reported before anything is started.
+
+    Parameters:
+        process: the name of the process in log lines.
+        needs_tenants: whether the command needs the tenants file.
     """
     settings = load_settings()
     if needs_tenants:
         _ = settings.tenants
     configure_logging(settings.log_format, settings.log_level, process=process)
-    if PARENT not in os.environ:  # what another process of ours starts has the same environment
+    if PARENT not in os.environ:  # else the process that started this one has warned already
         for sentence in unknown_settings(os.environ):
             logger.warning(sentence)
     with embedded_servers(settings) as ready:
@@ -51,10 +55,10 @@ def running(process: str, *, needs_tenants: bool = True) -> Iterator[Settings]:
 
 @contextlib.contextmanager
 def database(settings: Settings, *, pool_size: int = 1, process: str | None = None) -> Iterator[Engine]:
-    """An engine for a command.
+    """Yield an engine for a command.
 
     Parameters:
-        process: how a command that takes its time is registered meanwhile, over a connection of its own; None: not.
+        process: the name under which a long command is registered, over a connection of its own; None not to register.
     """
     url = settings.required_database_url()
     engine = create_database_engine(url, application_name="ampeco-receiver cli", pool_size=pool_size)
@@ -66,63 +70,63 @@ def database(settings: Settings, *, pool_size: int = 1, process: str | None = No
 
 
 def require_migrated(settings: Settings, *, to_accept: bool = False) -> None:
-    """Return if the database has the tables of this release.
+    """Fail if the database does not have the tables of this release.
 
     Parameters:
-        to_accept: whether those of a later release do as well, where notifications can be written to them.
+        to_accept: also allow the tables of a later release, if notifications can be written to them.
 
     Raises:
-        MigrationError: it has others, or none.
-        sqlalchemy.exc.DBAPIError: notifications cannot be written to those of a later release.
+        MigrationError: the database has other tables, or none.
+        sqlalchemy.exc.DBAPIError: notifications cannot be written to the tables of a later release.
     """
     with database(settings) as engine, engine.begin() as connection:
         require_utf8(connection)
-        found = migrations.current(connection)
-        problem = migrations.mismatch(found)
+        revision = migrations.current(connection)
+        problem = migrations.mismatch(revision)
         if problem is None:
             return
-        if not (to_accept and migrations.is_later(found)):
+        if not (to_accept and migrations.is_later(revision)):
             raise MigrationError(f"DATABASE_URL: {problem}")
         prove_acceptable(connection)
-    logger.warning("the database is of a later release; upgrade this process", revision=found)
+    logger.warning("the database was migrated by a later release: upgrade this process", revision=revision)
 
 
 def fail(message: str, *, code: int = 2) -> NoReturn:
-    """Say in one sentence why a command ends, and end it."""
+    """Print in one sentence why a command ends, and end it."""
     errors.print(f"ampeco-receiver: {message}", style="red", markup=False, highlight=False, soft_wrap=True)
     sys.exit(code)
 
 
 def fail_unexpectedly(error: Exception) -> NoReturn:
-    """End a command that an error of ours stopped.
+    """End a command after an error in our code.
 
-    The error's own message is not shown: it may hold a part of a password.
+    The message of the error is not shown, because it may contain a part of a password.
     """
     if os.environ.get("RECEIVER_LOG_LEVEL", "").lower() == "debug":
         traceback.print_exception(error)
     raised = traceback.extract_tb(error.__traceback__)[-1]
     place = "/".join(Path(raised.filename).parts[-2:])
     fail(
-        f"an error that it does not expect stopped it: {type(error).__name__} in {place}, line {raised.lineno};"
-        " run it again with RECEIVER_LOG_LEVEL=debug to see where it came from, and report it.",
+        f"an unexpected error stopped it: {type(error).__name__} in {place}, line {raised.lineno};"
+        " run it again with RECEIVER_LOG_LEVEL=debug to see the traceback, and report it.",
         code=1,
     )
 
 
 @contextlib.contextmanager
 def ending_on_sigterm() -> Iterator[None]:
-    """End the command on SIGTERM as on Ctrl-C, so that it gives back what it holds, with exit code 143.
+    """End the command on SIGTERM as on Ctrl-C, so that it releases its resources, with exit code 143.
 
-    Without a handler Linux does not deliver SIGTERM to the first process of a container. Commands that finish
-    something first install handlers of their own.
+    Without a handler Linux does not deliver SIGTERM to the first process of a container. Commands that finish some work
+    first install handlers of their own.
     """
     was_received = False
 
     def end(number: int, _frame: FrameType | None) -> NoReturn:
         nonlocal was_received
         was_received = True
-        signal.signal(number, signal.SIG_IGN)  # what is given back now is not to be interrupted
-        # The one exception on which psycopg also cancels the statement that Postgres is working on.
+        signal.signal(number, signal.SIG_IGN)  # the clean-up must not be interrupted
+        # The only exception after which psycopg also cancels the running statement in Postgres.
         raise KeyboardInterrupt
 
     signal.signal(signal.SIGTERM, end)
@@ -135,23 +139,23 @@ def ending_on_sigterm() -> Iterator[None]:
 
 
 def warn_of_weak_durability(engine: Engine) -> None:
-    """Say in the log where less than a commit on the disk stands behind a 202."""
+    """Log each setting of Postgres under which a commit may not be on the disk when a 202 is sent."""
     with engine.connect() as connection:
         weak = weak_durability(connection)
     for setting, value in weak.items():
-        what = (
+        consequence = (
             "our own transactions set it to on"
             if setting == "synchronous_commit"
-            else "a crash of the server's machine can lose or damage what was acknowledged; set it to on"
+            else "a crash of the server's machine can lose or damage acknowledged notifications; set it to on"
         )
-        logger.warning("durability is weakened", setting=setting, value=value, consequence=what)
+        logger.warning("durability is weakened", setting=setting, value=value, consequence=consequence)
 
 
 def chosen_tenants(settings: Settings, only: str | None) -> list[str]:
-    """The names of the tenants that ``--tenant`` chooses.
+    """Return the names of the tenants that ``--tenant`` chooses.
 
     Raises:
-        TenantsError: there is no such tenant.
+        TenantsError: the tenant is not configured.
     """
     tenants = sorted(settings.tenants)
     if only is None:

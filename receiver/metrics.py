@@ -1,10 +1,10 @@
-"""The receiver's own metrics."""
+"""Prometheus metrics of the receiver."""
 
 from __future__ import annotations
 
 from prometheus_client import Counter, Gauge, Histogram, disable_created_metrics
 
-# A time of creation beside every figure doubles what is scraped, and nobody asks for it.
+# The time of creation of every metric would double the size of the page, and is not used.
 disable_created_metrics()  # type: ignore[no-untyped-call] # as of prometheus_client 0.26
 
 ACCEPTED = Counter("ampeco_notifications_accepted_total", "Notifications committed and acknowledged", ["tenant"])
@@ -17,9 +17,9 @@ COMMIT_SECONDS = Histogram(
 COMMITTED_TOGETHER = Histogram(
     "ampeco_committed_together", "Notifications of one group commit", buckets=(1, 2, 5, 10, 20, 50, 100, 200, 500)
 )
-COMMIT_FAILURES = Counter("ampeco_commit_failures_total", "Commits that Postgres refused or did not answer", ["error"])
+COMMIT_FAILURES = Counter("ampeco_commit_failures_total", "Commits that Postgres rejected or did not answer", ["error"])
 WAITING = Gauge("ampeco_notifications_waiting", "Notifications that wait for a commit", multiprocess_mode="livesum")
-WAKEUPS_DROPPED = Counter("ampeco_wakeups_dropped_total", "Messages that Redis did not take; the sweep sends them")
+WAKEUPS_DROPPED = Counter("ampeco_wakeups_dropped_total", "Wake-ups that Redis did not accept; the sweep sends others")
 CONNECTIONS_CUT = Counter(
-    "ampeco_connections_cut_total", "Connections that were closed on a client that kept us waiting", ["reason"]
+    "ampeco_connections_cut_total", "Connections that the receiver closed because of a limit", ["reason"]
 )

@@ -1,4 +1,4 @@
-"""``/metrics``: the counters of the processes that share the port, and what stands in Postgres."""
+"""The endpoint ``/metrics``: the counters of the processes that share the port, and gauges from Postgres."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from storage.processes import ListedProcess, list_processes
 
 
 class MetricsPage:
-    """The page that Prometheus looks at."""
+    """The page for Prometheus."""
 
     def __init__(self, engine: Engine, tenants: Mapping[str, Tenant]) -> None:
         self._engine = engine
         self._tenants = tenants
 
     async def show(self, _request: Request) -> Response:
-        """``GET /metrics``: the receiver's counters, and what stands in Postgres."""
+        """Answer ``GET /metrics``: the receiver's counters, and gauges from Postgres."""
         stored = await run_in_threadpool(self._stored)
         return Response(generate_latest(counters()) + generate_latest(stored), media_type=CONTENT_TYPE_LATEST)
 
@@ -43,15 +43,15 @@ class MetricsPage:
                 processes = list_processes(connection)
         except SQLAlchemyError:
             tenants, watch, processes = [], None, []
-        up = GaugeMetricFamily("ampeco_postgres_up", "Whether the figures from Postgres could be read")
+        up = GaugeMetricFamily("ampeco_postgres_up", "1 if the metrics from Postgres could be read")
         up.add_metric([], float(bool(tenants)))
         families = {
-            "pending": ("ampeco_notifications_pending", "Notifications accepted and not yet settled"),
+            "pending": ("ampeco_notifications_pending", "Accepted notifications that are not applied yet"),
             "ignored": ("ampeco_notifications_ignored", "Notifications that were ignored"),
             "failed": ("ampeco_notifications_failed", "Notifications that failed and wait to be replayed"),
-            "refresh_waiting": ("ampeco_refresh_waiting", "Entities that want a read of the API"),
+            "refresh_waiting": ("ampeco_refresh_waiting", "Entities whose read is requested"),
             "refresh_due": ("ampeco_refresh_due", "Entities whose read is due"),
-            "refresh_troubled": ("ampeco_refresh_troubled", "Entities whose last read did not settle them"),
+            "refresh_troubled": ("ampeco_refresh_troubled", "Entities whose last read did not resolve the request"),
             "unknown_names": (
                 "ampeco_unknown_names",
                 "Types and fields that AMPECO sends and this release does not know, and fields that it cannot read",
@@ -71,7 +71,7 @@ class MetricsPage:
 
 
 def _oldest_pending(tenants: Sequence[TenantOverview]) -> GaugeMetricFamily:
-    """Return the gauge of what waits; its reason is an error's name alone, as each text would be a series."""
+    """Return the gauge of open batches; its reason is only an error's name, because each text would be a series."""
     gauge = GaugeMetricFamily(
         "ampeco_oldest_pending_seconds", "Age of the oldest open batch, seconds", labels=["tenant", "reason"]
     )
@@ -81,29 +81,27 @@ def _oldest_pending(tenants: Sequence[TenantOverview]) -> GaugeMetricFamily:
     return gauge
 
 
-def _processes(found: Sequence[ListedProcess]) -> GaugeMetricFamily:
-    """Return the gauge of processes by what they run and how they are; one that stopped in order is none."""
-    gauge = GaugeMetricFamily(
-        "ampeco_processes", "Processes seen within a day, by what became of them", labels=["name", "state"]
-    )
-    states = Counter((process.name, process.state) for process in found if process.state != "stopped")
+def _processes(processes: Sequence[ListedProcess]) -> GaugeMetricFamily:
+    """Return the gauge of processes by name and state, without those that stopped in order."""
+    gauge = GaugeMetricFamily("ampeco_processes", "Processes of the last day, by state", labels=["name", "state"])
+    states = Counter((process.name, process.state) for process in processes if process.state != "stopped")
     for (name, state), number in sorted(states.items()):
         gauge.add_metric([name, state], number)
     return gauge
 
 
 def counters() -> CollectorRegistry:
-    """This process's counters, or those of all that share the port; see :func:`receiver.serve.serve`."""
+    """Return the counters of this process, or of all that share the port; see :func:`receiver.serve.serve`."""
     if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
         return REGISTRY
-    _forget_the_dead(Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]))
+    _drop_dead_processes(Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]))
     registry = CollectorRegistry()
     MultiProcessCollector(registry)  # type: ignore[no-untyped-call] # as of prometheus_client 0.26
     return registry
 
 
-def _forget_the_dead(directory: Path) -> None:
-    """What a killed process last said of its waiting notifications is no longer so."""
+def _drop_dead_processes(directory: Path) -> None:
+    """Drop the gauges of processes that are gone, because their waiting notifications are gone, too."""
     for path in directory.glob("gauge_live*_*.db"):
         pid = path.stem.rpartition("_")[2]
         try:
@@ -113,10 +111,11 @@ def _forget_the_dead(directory: Path) -> None:
 
 
 class _Collected:
-    """Hands families that are made already to a registry."""
+    """A collector of metric families that exist already."""
 
     def __init__(self, families: list[GaugeMetricFamily]) -> None:
         self._families = families
 
     def collect(self) -> list[GaugeMetricFamily]:
+        """Return the families."""
         return self._families

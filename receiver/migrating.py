@@ -1,4 +1,4 @@
-"""The command that makes the tables and takes them back: ``migrate``."""
+"""The command ``migrate``, which migrates the database to a revision, up or back."""
 
 from __future__ import annotations
 
@@ -14,15 +14,17 @@ from receiver.invocation import database, running
 from receiver.terminal import console, errors
 from storage.partitions import make_partitions
 
-#: Rows of a table are counted up to this number; beyond it Postgres's own estimate is shown.
+#: Rows of a table are counted up to this number; beyond it Postgres's estimate is shown.
 MAX_COUNTED = 100_000
 
 
 def migrate(
-    revision: Annotated[str, typer.Argument(help="Revision to go to, up or back; `base` removes everything.")] = "head",
-    yes: Annotated[bool, typer.Option("--yes", help="Go back without asking.")] = False,
+    revision: Annotated[
+        str, typer.Argument(help="Revision to migrate to, up or back; `base` removes everything.")
+    ] = "head",
+    yes: Annotated[bool, typer.Option("--yes", help="Migrate back without asking for confirmation.")] = False,
 ) -> None:
-    """Bring the database to this release's tables, and make the log's partitions ahead of time."""
+    """Migrate the database to the tables of this release, and make the partitions of the log ahead of time."""
     with running("migrate", needs_tenants=False) as settings, database(settings) as engine:
         with engine.connect() as connection:
             before = migrations.current(connection)
@@ -42,7 +44,7 @@ def migrate(
 
 
 def _is_back(before: str | None, target: str) -> bool:
-    """Whether the way to a revision is back.
+    """Return whether a revision is earlier than the current one.
 
     Raises:
         MigrationError: this release does not know one of the two.
@@ -63,7 +65,7 @@ def _go_back(engine: Engine, before: str | None, target: str, *, yes: bool) -> N
     _show(engine, migrations.losses(engine, target), f"Going back from {before} to {target} drops for good")
     if not yes:
         if not console.is_terminal:
-            raise MigrationError("what going back drops is in no log, only in a backup: say --yes to go back.")
+            raise MigrationError("what going back drops is in no log, only in a backup: add --yes to go back.")
         typer.confirm(f"Go back to {target}?", abort=True)
     migrations.downgrade(engine, target)
     console.print(f"Migrated back from {before} to {target}.")
@@ -84,7 +86,7 @@ def _show(engine: Engine, losses: Losses, title: str) -> None:
 
 
 def _rows(connection: Connection, table: str) -> str:
-    """How many rows a table has; empty for none."""
+    """Return the number of rows of a table as text; empty for none."""
     schema, name = table.split(".")
     quoted = f'"{schema}"."{name}"'
     counted = connection.execute(

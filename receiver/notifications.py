@@ -1,6 +1,6 @@
-"""``POST /notifications/{tenant}``: the endpoint that AMPECO calls.
+"""The endpoint ``POST /notifications/{tenant}``, which AMPECO calls.
 
-It is a plain ASGI app, because it is the one path on which every microsecond counts.
+It is a plain ASGI app, because every microsecond counts on this path.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from workers.logs import get_logger
 
 logger = get_logger(__name__)
 
-#: Seconds after which a sender may repeat what we could not commit.
+#: Seconds after which a sender may send again what could not be committed.
 RETRY_AFTER_SECONDS = 5
 
 _OVERLOADED = "Too many notifications wait; send it again."
@@ -25,10 +25,10 @@ _READ_HEADERS = {name.encode(): name for name in (*KEPT_HEADERS, SIGNATURE_HEADE
 
 
 class Notifications:
-    """The accept path's HTTP side: read a bounded body, accept it, answer.
+    """The HTTP part of the accept path: read the body within its limits, accept it, answer.
 
-    Answers 202 with the id of the log row; 401 with one body for whatever does not
-    verify; 413 for too long a body; 503 with ``Retry-After`` for a failure of ours.
+    The answers are 202 with the id of the row in the log; 401 with the same body for everything that does not verify;
+    413 for a body that is too long; 503 with ``Retry-After`` for a failure of the receiver.
     """
 
     def __init__(self, acceptor: Acceptor, bodies: Bodies) -> None:
@@ -38,8 +38,9 @@ class Notifications:
         self._accepted: dict[str, Counter] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
         if self._acceptor.is_full:
-            # Before anything is read or verified, so that refusing costs what is accepted little.
+            # Before the body is read and verified, so that refusing takes little time from accepting.
             await self._refuse(send, "overloaded", 503, _OVERLOADED)
             return
         tenant: str = scope["path_params"]["tenant"]
@@ -64,16 +65,16 @@ class Notifications:
         except OverloadedError:
             await self._refuse(send, "overloaded", 503, _OVERLOADED)
         except NotCommittedError:
-            await self._refuse(send, "unavailable", 503, "It could not be stored in time; send it again.")
-        except Exception:  # a failure of ours is never the sender's fault: it should send again
+            await self._refuse(send, "unavailable", 503, "The notification was not stored in time; send it again.")
+        except Exception:  # our failure is never the sender's fault, so it should send again
             logger.exception("accepting failed", tenant=tenant)
-            await self._refuse(send, "unavailable", 503, "Something failed here; send it again.")
+            await self._refuse(send, "unavailable", 503, "The receiver failed; send the notification again.")
         else:
             self._count(tenant)
             await _send(send, 202, b'{"id":"%s"}' % str(notification_id).encode())
 
     def _count(self, tenant: str) -> None:
-        if tenant not in self._accepted:  # looking a label up costs more than counting
+        if tenant not in self._accepted:  # kept, because looking a label up costs more than counting
             self._accepted[tenant] = ACCEPTED.labels(tenant)
         self._accepted[tenant].inc()
 
@@ -84,7 +85,7 @@ class Notifications:
         if status == 503:
             extra = [(b"retry-after", str(RETRY_AFTER_SECONDS).encode())]
         elif status == 413:
-            # What is left of the body is not read, so the connection is of no more use.
+            # The rest of the body is not read, so the connection cannot be used any more.
             extra = [(b"connection", b"close")]
         await _send(send, status, b'{"error":"%s","message":"%s"}' % (code.encode(), message.encode()), extra)
 

@@ -1,7 +1,6 @@
-"""Wakes a worker after a commit, off the accept path.
+"""Wake a worker after a commit, outside of the accept path.
 
-A wake-up that cannot be sent is dropped: the batch stands in Postgres, and the sweep
-sends it again.
+A wake-up that cannot be sent is dropped: the batch is in Postgres, and the sweep sends another wake-up.
 """
 
 from __future__ import annotations
@@ -22,13 +21,12 @@ from workers.logs import get_logger
 
 logger = get_logger(__name__)
 
-#: More than this many wake-ups behind, Redis is down or hopelessly slow: leave it to the sweep.
+#: If more wake-ups than this wait, Redis is down or far too slow, and further ones are left to the sweep.
 MAX_WAITING = 1_000
 
-
-#: A message wakes a worker for every open batch, so the batches that are committed while the
-#: last wake-up is this young share the next one. An idle receiver sends at once. Sending
-#: one for each costs a busy receiver a third of its throughput.
+#: The batches that are committed within this time after a wake-up share the next one, because a message wakes a worker
+#: for every open batch. An idle receiver sends at once. One wake-up for each batch would cost a busy receiver a third
+#: of its throughput.
 MIN_INTERVAL_SECONDS = 0.02
 
 
@@ -41,15 +39,16 @@ class Notifier:
         self._thread = supervised_thread("notifier", self._run)
 
     def start(self) -> None:
+        """Start the thread."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Send what waits, then leave."""
+        """Send the waiting wake-ups, then end the thread."""
         self._waiting.put(None)
         self._thread.join()
 
     def notify(self, groups: Sequence[CommitGroup]) -> None:
-        """Wake workers for committed groups; never waits."""
+        """Wake workers for committed groups, without waiting."""
         for group in groups:
             try:
                 self._waiting.put_nowait(group.batch_id)
@@ -62,7 +61,7 @@ class Notifier:
             stopping = self._drop_waiting()
             now_failing = self._send(batch_id)
             if now_failing and now_failing != failing:
-                logger.warning("wake-up not sent, the sweep will", error=now_failing)
+                logger.warning("wake-up not sent; the sweep sends another one", error=now_failing)
             elif failing and not now_failing:
                 logger.info("wake-ups are sent again")
             failing = now_failing
@@ -71,16 +70,16 @@ class Notifier:
             time.sleep(MIN_INTERVAL_SECONDS)
 
     def _send(self, batch_id: UUID) -> str | None:
-        """Send a wake-up; returns why it could not be sent, None where it was."""
+        """Send a wake-up; return why it could not be sent, or None if it was."""
         try:
             self._broker.enqueue(apply_message(batch_id))
-        except Exception as error:  # noqa: BLE001 - the thread lives on: the next one may be sent
+        except Exception as error:  # noqa: BLE001 - the thread must not end: the next wake-up may be sent
             WAKEUPS_DROPPED.inc()
             return cause(error)
         return None
 
     def _drop_waiting(self) -> bool:
-        """Let one wake-up stand for all that wait; returns whether we are to stop."""
+        """Drop the waiting wake-ups, because the current one replaces them; return whether to stop."""
         while not self._waiting.empty():
             if self._waiting.get_nowait() is None:
                 return True

@@ -1,7 +1,7 @@
-"""A process that another one started and watches leaves when that one is gone.
+"""End a process when the process that started and supervises it is gone.
 
-A supervisor that is killed cannot stop what it started. What went on would serve and work beside
-its successors, stopped by nobody, with settings that are no longer so.
+A supervisor that is killed cannot stop its children. Without this they would serve and work beside the processes of the
+next supervisor, with outdated settings, and nothing would stop them.
 """
 
 from __future__ import annotations
@@ -16,30 +16,30 @@ from workers.logs import get_logger
 
 logger = get_logger(__name__)
 
-#: Names the process that started this one, in its environment.
+#: The environment variable with the pid of the process that started this one.
 PARENT = "AMPECO_RECEIVER_STARTED_BY"
 
 CHECK_INTERVAL_SECONDS = 1.0
 
 
 def leave_with_parent() -> None:
-    """From now on, end as with SIGTERM once the process that started this one is gone.
+    """Watch the process that started this one, and end as with SIGTERM when it is gone.
 
-    A process that nobody of ours started, as from a shell or by systemd, is left alone.
+    Nothing happens if none of our processes started this one, as from a shell or by systemd.
     """
-    told = os.environ.pop(PARENT, None)
+    started_by = os.environ.pop(PARENT, None)
     spawned_by = multiprocessing.parent_process()
     if spawned_by is not None and spawned_by.pid is not None:
         parent = spawned_by.pid
-    elif told is not None:
-        parent = int(told)
+    elif started_by is not None:
+        parent = int(started_by)
     else:
         return
 
     def watch() -> None:
         while os.getppid() == parent:
             time.sleep(CHECK_INTERVAL_SECONDS)
-        logger.warning("the process that started this one is gone: leaving", parent=parent)
+        logger.warning("the process that started this one is gone: stopping", parent=parent)
         os.kill(os.getpid(), signal.SIGTERM)
 
     supervised_thread("leave with parent", watch).start()

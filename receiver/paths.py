@@ -1,4 +1,4 @@
-"""Paths with a slash at their end."""
+"""Request paths with a trailing slash."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 
 def ignore_trailing_slash(app: Starlette) -> ASGIApp:
-    """Return the app with each path meaning the same with a slash at its end.
+    """Return an app for which a path with a trailing slash is the same as without.
 
-    Starlette would redirect, and to clear text: behind what ends TLS it cannot know how it was reached.
+    Starlette would redirect, and to clear text, because behind a proxy that ends TLS it does not know the scheme.
     """
     app.router.redirect_slashes = False
 

@@ -1,8 +1,8 @@
-"""uvicorn's HTTP/1.1 without offers to change the protocol.
+"""uvicorn's HTTP/1.1 protocol, which ignores offers to upgrade to another protocol.
 
 Java's HttpClient adds ``Upgrade: h2c`` to each request in clear text, and some proxies pass ``websocket`` on. A server
-may ignore such an offer and answer as if it had not been made (RFC 9110, section 7.8). httptools takes what follows
-the head for the other protocol instead, so that the body is lost and its signature cannot verify.
+may ignore such an offer and answer as if it had not been made (RFC 9110, section 7.8). httptools instead assumes that
+the other protocol follows the head, so that the body is lost and its signature cannot verify.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
-#: The headers of an offer; ``Connection`` names them too.
+#: The headers of an offer; ``Connection`` names them, too.
 _OFFER = frozenset({b"upgrade", b"http2-settings"})
 
 
 class PlainHttpProtocol(HttpToolsProtocol):
-    """Reads a request that offers an upgrade as the same request without the offer."""
+    """A protocol that reads a request with an offer to upgrade as the same request without the offer."""
 
     def __init__(
         self,
@@ -39,18 +39,20 @@ class PlainHttpProtocol(HttpToolsProtocol):
         return self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT"
 
     def on_headers_complete(self) -> None:
+        """Handle the end of a head, unless it has an offer."""
         if not self.has_offer:
             super().on_headers_complete()
 
     def on_message_complete(self) -> None:
+        """Handle the end of a request, unless it has an offer."""
         if not self.has_offer:
             super().on_message_complete()
 
     def read_without_offer(self, rest: bytes) -> None:
-        """Parse a request again whose head has just been read, this time without its offer.
+        """Parse a request whose head has just been read again, without its offer.
 
         Parameters:
-            rest: what came after the head.
+            rest: the data after the head.
         """
         offered = self.parser
         self.parser = _Parser(self)

@@ -1,7 +1,7 @@
-"""Whether a process is alive, for a container's health check: ``python -m receiver.probe``, with ``work`` for a worker.
+"""The health check of a container: ``python -m receiver.probe``, or ``python -m receiver.probe work`` for a worker.
 
-It asks the address that the process listens on, past any proxy that the environment names, and exits with 1 where
-nothing answers. It imports nothing of the service, because it runs every few seconds.
+It calls ``/healthz`` at the address that the process listens on, without any proxy that the environment names, and
+exits with 1 if there is no answer. It imports nothing of the service, because it runs every few seconds.
 """
 
 from __future__ import annotations
@@ -13,17 +13,18 @@ from collections.abc import Mapping, Sequence
 
 TIMEOUT_SECONDS = 3.0
 
-#: Where a process is reached that listens on every address of one family, or of both. Compared, and not bound.
+#: The addresses at which a process is reached that listens on every address of one family, or of both. The keys are
+#: compared, not bound.
 _LOOPBACK = {"0.0.0.0": ["127.0.0.1"], "::": ["127.0.0.1", "::1"]}  # noqa: S104  # nosec B104
 
 
 def reached_at(host: str) -> list[str]:
-    """Return the addresses under which this machine reaches what listens on a host."""
+    """Return the addresses at which this machine reaches a process that listens on a host."""
     return _LOOPBACK.get(host, [host])
 
 
 def is_alive(host: str, port: int) -> bool:
-    """Whether ``/healthz`` of what listens there answers 200."""
+    """Return whether ``/healthz`` at this address answers 200."""
     for address in reached_at(host):
         connection = http.client.HTTPConnection(address, port, timeout=TIMEOUT_SECONDS)
         try:
@@ -38,7 +39,7 @@ def is_alive(host: str, port: int) -> bool:
 
 
 def main(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
-    """Ask the process that these settings describe; returns the exit code."""
+    """Check the process that these settings describe; return the exit code."""
     if arguments == ["work"]:
         host, port = environment.get("RECEIVER_ADMIN_HOST", "127.0.0.1"), environment["RECEIVER_WORK_METRICS_PORT"]
     else:

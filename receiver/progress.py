@@ -1,4 +1,4 @@
-"""How far a command is that goes through the log: a bar on a terminal, log lines elsewhere."""
+"""The progress of a command that reads the log: a bar on a terminal, log lines elsewhere."""
 
 from __future__ import annotations
 
@@ -17,23 +17,24 @@ from workers.logs import get_logger
 
 logger = get_logger(__name__)
 
-#: Where nobody watches, a line this often says how far it is.
+#: How often a log line shows the progress if the output is not a terminal.
 LINE_INTERVAL_SECONDS = 10.0
 
 
 class Stop(threading.Event):
-    """Set by Ctrl-C and by SIGTERM; ``exit_code`` is that of a process which the signal ends."""
+    """An event that Ctrl-C and SIGTERM set; ``exit_code`` is that of a process that the signal ends."""
 
     exit_code = 0
 
     def on_signal(self, number: int, _frame: FrameType | None) -> None:
+        """Handle a signal."""
         self.exit_code = 128 + number
         self.set()
 
 
 @contextmanager
 def until_told_to_stop() -> Iterator[Stop]:
-    """An event that Ctrl-C and SIGTERM set, so that the chunk in hand is finished first."""
+    """Yield an event that Ctrl-C and SIGTERM set, so that the current chunk is finished before the command ends."""
     stop = Stop()
     numbers = (signal.SIGINT, signal.SIGTERM)
     before = [signal.signal(number, stop.on_signal) for number in numbers]
@@ -45,7 +46,7 @@ def until_told_to_stop() -> Iterator[Stop]:
 
 
 class LogProgress:
-    """Notifications done, of how many, with the rate and the time left."""
+    """The progress of a tenant: the number of notifications done, their total, the rate and the time left."""
 
     def __init__(self, tenant: str, total: int) -> None:
         self._tenant, self._total = tenant, total
@@ -70,14 +71,19 @@ class LogProgress:
         self._progress.stop()
 
     def advance(self, done: int, reached_at: datetime | None) -> None:
-        """Say that so many are done, the last of them received then."""
+        """Show the progress.
+
+        Parameters:
+            done: number of notifications done.
+            reached_at: when the last of them was received.
+        """
         now = time.monotonic()
         rate = done / max(now - self._began, 0.001)
         self._progress.update(self._task, completed=done, rate=f"{rate:,.0f}/s")
         if self._progress.disable and now - self._last_line >= LINE_INTERVAL_SECONDS:
             self._last_line = now
             logger.info(
-                "under way",
+                "progress",
                 tenant=self._tenant,
                 notifications=done,
                 of=self._total,

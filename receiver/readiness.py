@@ -1,7 +1,7 @@
-"""Whether a receiver can accept: what it needs to make a notification durable, and beside it what else is amiss.
+"""The readiness of a receiver: whether it can commit a notification, and other problems beside that.
 
-Nothing but that decides. With Redis down, or on tables of a later release that the accept path can write to,
-notifications are accepted: taking receivers out of a balancer would lose them.
+Only the ability to commit decides. If Redis is down, or the tables are those of a later release that the accept path
+can write to, notifications are accepted: taking receivers out of a load balancer would lose them.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from workers.readiness import Check, Probe, Readiness
 
 _LOG_ADVICE = "run `ampeco-receiver migrate`, which also grants what the service needs"
 
-_PARTITION_ADVICE = "set this machine's clock; where it is right, run `ampeco-receiver migrate`"
+_PARTITION_ADVICE = "set this machine's clock; if it is right, run `ampeco-receiver migrate`"
 
 _OVERLOAD_ADVICE = "start more receivers, or raise RECEIVER_WAITING_ROOM"
 
@@ -34,8 +34,8 @@ def receiver_readiness(engine: Engine, redis_client: redis.Redis, committer: Gro
     """Return the checks of a process that accepts.
 
     Parameters:
-        engine: of connections for the checks alone.
-        committer: what makes notifications durable in this process.
+        engine: an engine that only the checks use.
+        committer: the committer of this process.
     """
 
     def look_at_committer() -> Mapping[str, Check]:
@@ -52,17 +52,18 @@ def receiver_readiness(engine: Engine, redis_client: redis.Redis, committer: Gro
 def admin_readiness(
     engine: Engine, redis_client: redis.Redis, counters: Callable[[], CollectorRegistry], waiting_room: int
 ) -> Readiness:
-    """Return the checks for the admin page, which may stand beside several processes that accept.
+    """Return the checks of the admin endpoints, which serve one or several processes that accept.
 
     Parameters:
-        counters: the metrics of all those processes.
-        waiting_room: how many notifications may wait in each of them.
+        engine: an engine that only the checks use.
+        counters: returns the metrics of all these processes.
+        waiting_room: most notifications that may wait in each of them.
     """
 
     def look_at_waiting_room() -> Mapping[str, Check]:
         waiting = counters().get_sample_value("ampeco_notifications_waiting") or 0
         is_full = waiting >= waiting_room
-        detail = f"{waiting:,.0f} notifications wait, of {waiting_room:,} that may in each process"
+        detail = f"{waiting:,.0f} notifications wait; each process has room for {waiting_room:,}"
         return {"waiting room": Check(not is_full, detail, _OVERLOAD_ADVICE if is_full else None)}
 
     def look_at_postgres_and_processes() -> Mapping[str, Check]:
@@ -76,44 +77,44 @@ def admin_readiness(
 
 
 def _look_at_postgres(engine: Engine) -> dict[str, Check]:
-    found = look_at_postgres(engine)
-    return found | {"log": look_at_log(engine, advice=found["migrations"].advice or _LOG_ADVICE)}
+    checks = look_at_postgres(engine)
+    return checks | {"log": look_at_log(engine, advice=checks["migrations"].advice or _LOG_ADVICE)}
 
 
 def look_at_log(engine: Engine, *, advice: str) -> Check:
-    """Return whether notifications can be committed to the log that is there, whichever release made it.
+    """Check that notifications can be committed to the log, whichever release made its table.
 
     Parameters:
-        advice: what to do where Postgres refuses them.
+        advice: what to do if Postgres rejects them.
     """
     try:
         with engine.begin() as connection:
             prove_acceptable(connection)
     except SQLAlchemyError as error:
         return Check(False, f"takes no notifications: {cause(error)}", advice)
-    today = clock.now().date()  # by the clock that gives a notification its id and its day
+    today = clock.now().date()  # by the clock that dates notifications
     try:
         with engine.begin() as connection:
             if not has_partition(connection, today):
-                # As the accept path does, where nothing else has made it ahead of time.
+                # As the accept path does if no process has made the partition ahead of time.
                 connection.execute(text(MAKE_PARTITIONS))
             if has_partition(connection, today):
                 return Check(True, "takes notifications")
-        problem = "only days near that of Postgres's clock have one"
+        problem = "only days near the date of Postgres's clock have one"
     except SQLAlchemyError as error:
         problem = cause(error)
     return Check(False, f"has no partition for {today}: {problem}", _PARTITION_ADVICE)
 
 
 def _look_at_receivers(engine: Engine) -> Check:
-    """Return what the processes that accept on this host say of themselves; each answers for itself elsewhere."""
+    """Check the processes that accept on this host; it is not required, because each has a readiness of its own."""
     try:
         with engine.connect() as connection:
-            found = list_processes(connection)
-    except SQLAlchemyError as error:  # an earlier release's tables
+            processes = list_processes(connection)
+    except SQLAlchemyError as error:  # the tables of an earlier release
         return Check(False, f"are not known: {cause(error)}", "run `ampeco-receiver migrate`", required=False)
     host = socket.gethostname()
-    own = [process for process in found if process.name == "serve" and process.host == host and process.is_alive]
+    own = [process for process in processes if process.name == "serve" and process.host == host and process.is_alive]
     troubled = [f"process {process.pid}: {process.problem}" for process in own if process.problem]
     detail = "; ".join(troubled) or f"{len(own)} on this host accept"
     return Check(not troubled, detail, "see the log of these processes" if troubled else None, required=False)

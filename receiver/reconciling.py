@@ -1,4 +1,4 @@
-"""The commands that compare the tenant with the database: ``backfill``, ``reconcile`` and ``completeness``."""
+"""The commands that compare the database with AMPECO: ``backfill``, ``reconcile`` and ``completeness``."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ from workers.sync_schedule import listed, since
 
 logger = get_logger(__name__)
 
-#: How often a sync run that another process has in hand is looked at again.
+#: How often a sync run of another process is checked.
 HELD_INTERVAL_SECONDS = 2.0
 
-SINCE = time_option("--since", "Only what changed at this time or later; left out, everything")
+SINCE = time_option("--since", "Only what changed at this time or later; by default, everything")
 
-AGAIN = typer.Option("--again", help="Read again what an earlier backfill has read, in place of continuing it.")
+AGAIN = typer.Option("--again", help="Read everything again instead of continuing an earlier backfill.")
 
 
 def backfill(
@@ -44,7 +44,7 @@ def backfill(
     again: Annotated[bool, AGAIN] = False,
     tenant: TenantOption = None,
 ) -> None:
-    """Read everything that AMPECO has, or what changed since a time. Run it again to continue where it stopped."""
+    """Read everything from AMPECO, or what changed since a time. Run it again to continue where it stopped."""
 
     def request(engine: Engine, name: str) -> datetime:
         with engine.begin() as connection:
@@ -57,10 +57,10 @@ def backfill(
 def reconcile(
     tenant: TenantOption = None,
     full: Annotated[
-        bool, typer.Option("--full", help="Compare everything, which also notices what was deleted.")
+        bool, typer.Option("--full", help="Compare everything, which also finds deleted entities.")
     ] = False,
 ) -> None:
-    """Compare now what changed since the last time, and heal the differences."""
+    """Compare what changed at AMPECO since the last sync run with what is stored, and heal the differences."""
 
     def changed_since(engine: Engine, name: str, kind: str) -> datetime | None:
         with engine.begin() as connection:
@@ -73,10 +73,10 @@ def reconcile(
 
 def completeness(
     tenant: TenantOption = None,
-    days: Annotated[float, typer.Option(min=0.01, help="How far back to look.")] = 7,
+    days: Annotated[float, typer.Option(min=0.01, help="Length of the period before now, days.")] = 7,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
 ) -> None:
-    """Show how complete the database is: what AMPECO never told, how far behind we were, what was healed."""
+    """Show how complete the database is: entities that were missing or stale, how late they were, what was healed."""
     during = timedelta(days=days)
     with running("completeness") as settings, database(settings) as engine:
         require_migrated(settings)
@@ -104,8 +104,8 @@ def completeness(
     console.print(call_quota_table(calls))
 
 
-class _Shown:
-    """Tells how far a sync run is: a bar on a terminal, log lines elsewhere."""
+class _SyncProgress:
+    """The progress of sync runs: a bar on a terminal, log lines elsewhere."""
 
     def __init__(self) -> None:
         self._progress = Progress(
@@ -121,7 +121,7 @@ class _Shown:
         )
         self._began = time.monotonic()
 
-    def __enter__(self) -> _Shown:
+    def __enter__(self) -> _SyncProgress:
         self._progress.start()
         return self
 
@@ -129,10 +129,12 @@ class _Shown:
         self._progress.stop()
 
     def begin(self, what: str, total: int | None) -> None:
+        """Show a new sync run."""
         self._began = time.monotonic()
         self._task = self._progress.add_task(what, total=total, rate="", note="")
 
     def advance(self, run: SyncRun) -> None:
+        """Show that a page was read."""
         rate = run.stats.compared / max(time.monotonic() - self._began, 0.001)
         self._progress.update(self._task, completed=run.stats.compared, rate=f"{rate:,.0f}/s", note="")
         if self._progress.disable:
@@ -148,12 +150,15 @@ class _Shown:
             )
 
     def end(self, run: SyncRun) -> None:
+        """Show that the sync run is finished."""
         self._progress.update(self._task, total=run.stats.compared, completed=run.stats.compared, note="")
 
     def give_up(self, why: str) -> None:
+        """Show that the sync run could not be finished."""
         self._progress.update(self._task, note=f"not read: {why}")
 
     def wait(self, seconds: float, why: str) -> None:
+        """Show that the sync run waits, and wait."""
         self._progress.update(self._task, note=f"waits {age(seconds)}: {why}")
         if self._progress.disable:
             logger.warning("sync run waits", seconds=round(seconds, 1), why=why)
@@ -162,7 +167,14 @@ class _Shown:
 
 @dataclass(frozen=True, slots=True)
 class _Task:
-    """One listing that a command is to run through; ``requested_at`` is None where no request spans several runs."""
+    """One listing for which a command makes a sync run.
+
+    Attributes:
+        tenant, kind: the listing.
+        purpose: backfill or reconcile.
+        changed_since: compare only what changed since then; None for the full listing.
+        requested_at: when the backfill was requested that several commands may continue; None if there is none.
+    """
 
     tenant: str
     kind: str
@@ -171,7 +183,7 @@ class _Task:
     requested_at: datetime | None
 
     def is_done_by(self, run: SyncRun) -> bool:
-        """Whether a sync run that ended is this task's, and not one that another command or a worker had left."""
+        """Return whether a sync run finished this task, and is not one that another command or a worker had begun."""
         if self.requested_at is not None:
             return run.finished and run.requested_at == self.requested_at
         return run.finished and (run.purpose, run.changed_since) == (self.purpose, self.changed_since)
@@ -184,29 +196,33 @@ def _sync_all(
     changed_since: Callable[[Engine, str, str], datetime | None],
     request: Callable[[Engine, str], datetime | None],
 ) -> None:
-    """SyncRun the listings of every kind of the chosen tenants, and end with what could not be read, and why.
+    """Make a sync run of every kind of the chosen tenants, and print which kinds could not be read, and why.
 
     Parameters:
-        changed_since: what to ask a listing for, by engine, tenant and kind.
-        request: when what is to be read of a tenant was requested; what was read for it is not read again.
+        only: the name of the only tenant; None for every tenant.
+        changed_since: returns since when changes are compared, by engine, tenant and kind.
+        request: returns when the backfill of a tenant was requested; kinds that were read for it are not read again.
+
+    Raises:
+        typer.Exit: some kinds could not be read.
     """
     require_migrated(settings)
-    left: list[str] = []
-    with create_context(settings, process=purpose, max_wait_seconds=math.inf) as context, _Shown() as shown:
+    unread: list[str] = []
+    with create_context(settings, process=purpose, max_wait_seconds=math.inf) as context, _SyncProgress() as progress:
         for name in chosen_tenants(settings, only):
             requested_at = request(context.engine, name)
             read_before = 0
             for kind in listed():
                 since = changed_since(context.engine, name, kind)
                 try:
-                    read_before += not _run(context, _Task(name, kind, purpose, since, requested_at), shown)
+                    read_before += not _run(context, _Task(name, kind, purpose, since, requested_at), progress)
                 except TokenRefusedError as refused:
-                    shown.give_up(refused.why)
-                    left.append(f"{name} from {kind} on ({refused.why})")
+                    progress.give_up(refused.why)
+                    unread.append(f"{name} from {kind} on ({refused.why})")
                     break
-                except CallDeferredError as held:
-                    shown.give_up(held.why)
-                    left.append(f"{kind} of {name} ({held.why})")
+                except CallDeferredError as deferred:
+                    progress.give_up(deferred.why)
+                    unread.append(f"{kind} of {name} ({deferred.why})")
             if read_before and requested_at is not None:
                 errors.print(
                     f"{name}: {read_before} of {len(listed())} kinds were read before, for the backfill requested at"
@@ -214,23 +230,23 @@ def _sync_all(
                     highlight=False,
                     soft_wrap=True,
                 )
-    if left:
-        unread = f"Done, but not read to the end: {'; '.join(left)}. Run the command again to read what is left."
-        console.print(unread, style="red", markup=False, highlight=False, soft_wrap=True)
+    if unread:
+        line = f"Done, but not read to the end: {'; '.join(unread)}. Run the command again to read the rest."
+        console.print(line, style="red", markup=False, highlight=False, soft_wrap=True)
         raise typer.Exit(1)
-    console.print("Done. `ampeco-receiver completeness` tells what was found.")
+    console.print("Done. `ampeco-receiver completeness` shows the result.")
 
 
-def _run(context: Context, task: _Task, shown: _Shown) -> bool:
-    """Run through one listing, first to the end of a sync run that was left; return False if that was done before.
+def _run(context: Context, task: _Task, progress: _SyncProgress) -> bool:
+    """Make one sync run, after finishing one that was left before; return False if the task was done before.
 
     Raises:
-        CallDeferredError: AMPECO refused the listing, or failed it.
+        CallDeferredError: the listing is forbidden or failed, or the token was rejected.
     """
     if _is_done(context, task):
         return False
     total = _estimate(context, task.tenant, task.kind) if task.changed_since is None else None
-    shown.begin(f"{task.tenant}: {task.kind}", total)
+    progress.begin(f"{task.tenant}: {task.kind}", total)
     while True:
         with context.engine.begin() as connection:
             run = sync_runs.begin(
@@ -243,20 +259,20 @@ def _run(context: Context, task: _Task, shown: _Shown) -> bool:
                 at_once=True,
             )
         if run is None:
-            shown.wait(HELD_INTERVAL_SECONDS, "another process reads it, or was killed a moment ago")
+            progress.wait(HELD_INTERVAL_SECONDS, "another process reads it, or was killed a moment ago")
         else:
-            # A person waits, and may have just given the permission: a kind that was refused is asked for once.
-            for _ in steps(context, run, reason=task.purpose, wait=shown.wait, heeds_forbidden=False):
-                shown.advance(run)
+            # A forbidden kind is tried, because the operator may have just granted the permission.
+            for _ in steps(context, run, reason=task.purpose, wait=progress.wait, heeds_forbidden=False):
+                progress.advance(run)
             if task.is_done_by(run):
-                shown.end(run)
+                progress.end(run)
                 return True
-        if _is_done(context, task):  # by the process that had it in hand
+        if _is_done(context, task):  # by another process
             return True
 
 
 def _is_done(context: Context, task: _Task) -> bool:
-    """Whether the sync run of the task's request came to its end, in whichever process."""
+    """Return whether any process finished the sync run of the task's request."""
     if task.requested_at is None:
         return False
     with context.engine.connect() as connection:
@@ -264,6 +280,6 @@ def _is_done(context: Context, task: _Task) -> bool:
 
 
 def _estimate(context: Context, tenant: str, kind: str) -> int | None:
-    """How many there are, as far as we know; None where we know of none."""
+    """Return the number of stored entities as an estimate of a listing's length; None if there are none."""
     with context.engine.connect() as connection:
         return sync_runs.stored(connection, tenant, kind) or None

@@ -1,4 +1,4 @@
-"""The command that applies the log again: ``replay``."""
+"""The command ``replay``, which applies notifications of the log again."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ from storage.replay import Scope, count
 from storage.retention import complete_since
 from workers.replay import Replayed, replay
 
-#: The log may begin at any time after this.
+#: Earlier than the beginning of any log.
 BEFORE_ANY = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def replay_log(
     since: Annotated[datetime | None, time_option("--from", "Received at this time or later")] = None,
-    until: Annotated[datetime | None, time_option("--to", "Received before this time; left out, now")] = None,
+    until: Annotated[datetime | None, time_option("--to", "Received before this time; by default, now")] = None,
     notification_type: Annotated[
-        str | None, typer.Option("--type", help="Only notifications of this name; left out, every one.")
+        str | None, typer.Option("--type", help="Only notifications of this type; by default, every type.")
     ] = None,
     tenant: TenantOption = None,
     only_failed: Annotated[
-        bool, typer.Option("--failed", help="Only those that failed; needs no --from then.")
+        bool, typer.Option("--failed", help="Only notifications that failed; --from is then optional.")
     ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say how many there are.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show how many there are.")] = False,
 ) -> None:
     """Apply stored notifications again, as after an upgrade. Doing it twice, or beside the workers, is harmless."""
     if since is None and not only_failed:
-        raise typer.BadParameter("say from when on, or --failed", param_hint="--from")
+        raise typer.BadParameter("it is required without --failed", param_hint="--from")
     if notification_type is not None:
         _require_known(notification_type)
     with running("replay") as settings:
@@ -48,7 +48,7 @@ def replay_log(
         names = chosen_tenants(settings, tenant)
         with database(settings, process="replay") as engine:
             if not only_failed:
-                _tell_dropped(engine, since)
+                _warn_of_dropped_days(engine, since)
             scopes = [Scope(name, since, until, notification_type, only_failed) for name in names]
             if dry_run:
                 for scope in scopes:
@@ -61,25 +61,25 @@ def replay_log(
                         raise typer.Exit(stop.exit_code)
 
 
-def _tell_dropped(engine: Engine, since: datetime) -> None:
-    """Say so where the log no longer holds all that is asked for."""
+def _warn_of_dropped_days(engine: Engine, since: datetime) -> None:
+    """Print a warning if the log does not contain all requested notifications any more."""
     with engine.connect() as connection:
         complete = complete_since(connection)
     if complete is not None and since < complete:
         errors.print(
-            f"The log holds everything since {complete:%Y-%m-%d %H:%M} UTC; of what came before, only failed"
-            " notifications are left.",
+            f"The log is complete since {complete:%Y-%m-%d %H:%M} UTC; from the time before, it contains only failed"
+            " notifications.",
             style="yellow",
             soft_wrap=True,
         )
 
 
 def _span(since: datetime | None, until: datetime | None) -> tuple[datetime, datetime]:
-    """Return the span that is asked for; notifications are dated by Postgres's clock, so now is by that clock, too."""
+    """Return the requested time span; now is by Postgres's clock, because that clock dates notifications."""
     now = clock.now()
     began_at, ended_at = since or BEFORE_ANY, until or now
     if began_at > now:
-        raise typer.BadParameter(f"{began_at:%Y-%m-%d %H:%M:%S} UTC has yet to come", param_hint="--from")
+        raise typer.BadParameter(f"{began_at:%Y-%m-%d %H:%M:%S} UTC is in the future", param_hint="--from")
     if began_at >= ended_at:
         raise typer.BadParameter(f"{ended_at:%Y-%m-%d %H:%M:%S} UTC is not later than --from", param_hint="--to")
     return began_at, ended_at
@@ -87,10 +87,10 @@ def _span(since: datetime | None, until: datetime | None) -> tuple[datetime, dat
 
 def _require_known(name: str) -> None:
     if lookup(name) is None:
-        close = difflib.get_close_matches(name, [known.name for known in CATALOGUE], n=1)
-        meant = f" Did you mean {close[0]}?" if close else ""
+        close = difflib.get_close_matches(name, [entry.name for entry in CATALOGUE], n=1)
+        suggestion = f" Did you mean {close[0]}?" if close else ""
         raise typer.BadParameter(
-            f"this release does not know {name}, and applying it again would change nothing.{meant}",
+            f"this release does not know {name}, and applying it again would change nothing.{suggestion}",
             param_hint="--type",
         )
 
@@ -103,28 +103,31 @@ def _count(engine: Engine, scope: Scope) -> int:
 def _replay(engine: Engine, scope: Scope, stop: threading.Event) -> None:
     total = Replayed()
     try:
-        with LogProgress(scope.tenant, _count(engine, scope)) as shown:
+        with LogProgress(scope.tenant, _count(engine, scope)) as progress:
             for replayed in replay(engine, scope):
                 total.add(replayed)
-                shown.advance(total.seen, replayed.reached_at)
+                progress.advance(total.seen, replayed.reached_at)
                 if stop.is_set():
                     break
     except DBAPIError:
-        _tell(scope, total, stopped=True)
+        _print_result(scope, total, stopped=True)
         raise
-    _tell(scope, total, stopped=stop.is_set())
+    _print_result(scope, total, stopped=stop.is_set())
 
 
-def _tell(scope: Scope, total: Replayed, *, stopped: bool) -> None:
-    told = [f"{total.applied:,} applied", f"{total.ignored:,} ignored", f"{total.failed:,} failed"]
-    if total.repaired:
-        told.append(f"{total.repaired:,} of them set aside before")
-    told.append(f"{total.reads:,} entities marked for a read")
-    console.print(f"{scope.tenant}: {', '.join(told)}.", soft_wrap=True, highlight=False)
+def _print_result(scope: Scope, total: Replayed, *, stopped: bool) -> None:
+    repaired = f" ({total.repaired:,} of them for the first time)" if total.repaired else ""
+    parts = (
+        f"{total.applied:,} applied{repaired}",
+        f"{total.ignored:,} ignored",
+        f"{total.failed:,} failed",
+        f"{total.reads:,} reads requested",
+    )
+    console.print(f"{scope.tenant}: {', '.join(parts)}.", soft_wrap=True, highlight=False)
     if stopped:
         reached = (total.reached_at or scope.since).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         console.print(
-            f"{scope.tenant}: stopped. What was received before {reached} is done; go on with --from {reached}.",
+            f"{scope.tenant}: stopped. Everything received before {reached} is done; continue with --from {reached}.",
             soft_wrap=True,
             highlight=False,
         )

@@ -1,4 +1,4 @@
-"""The command ``resend``: ask AMPECO to send again what it could not deliver."""
+"""The command ``resend``, which requests that AMPECO send undelivered notifications again."""
 
 from __future__ import annotations
 
@@ -18,40 +18,40 @@ from workers.resend import ask
 
 SinceOption = Annotated[
     datetime | None,
-    time_option("--since", "Only what failed at this time or later; left out, all that AMPECO has kept"),
+    time_option("--since", "Only what failed at this time or later; by default, everything that AMPECO has kept"),
 ]
 
 
 def resend(since: SinceOption = None, tenant: TenantOption = None) -> None:
-    """Ask AMPECO to send again what it could not deliver; at most once in 15 minutes for a subscription."""
+    """Ask AMPECO to send undelivered notifications again; at most once in 15 minutes for each subscription."""
     with running("resend") as settings:
         require_migrated(settings)
         names = chosen_tenants(settings, tenant)
         with create_context(settings, process="resend") as context:
             with context.engine.begin() as connection:
-                found = managed_subscriptions(connection, names)
-            accepted = [_one(context, subscription, since) for subscription in found]
-    for name in sorted({*names} - {subscription.tenant for subscription in found}):
-        console.print(f"{name}: no subscription is ours; `ampeco-receiver subscribe` makes one")
-    if not found or not all(accepted):
+                managed = managed_subscriptions(connection, names)
+            accepted = [_resend_one(context, subscription, since) for subscription in managed]
+    for name in sorted({*names} - {subscription.tenant for subscription in managed}):
+        console.print(f"{name}: there is no managed subscription; `ampeco-receiver subscribe` makes one")
+    if not managed or not all(accepted):
         raise typer.Exit(1)
 
 
-def _one(context: Context, subscription: ManagedSubscription, since: datetime | None) -> bool:
-    """Ask for one subscription and say what came of it; returns whether AMPECO accepted."""
+def _resend_one(context: Context, subscription: ManagedSubscription, since: datetime | None) -> bool:
+    """Request a resend for one subscription and print the result; return whether AMPECO accepted."""
     with context.engine.begin() as connection:
-        wanted = resends.request_resend(connection, subscription, "manual", since)
-    made = ask(context, subscription.tenant, subscription.callback_url, subscription) or wanted
+        requested = resends.request_resend(connection, subscription, "manual", since)
+    resend = ask(context, subscription.tenant, subscription.callback_url, subscription) or requested
     console.print(
-        f"{subscription.tenant}: subscription {subscription.subscription_id}: {_outcome(made)}", soft_wrap=True
+        f"{subscription.tenant}: subscription {subscription.subscription_id}: {_result(resend)}", soft_wrap=True
     )
-    return made.state == "asked"
+    return resend.state == "asked"
 
 
-def _outcome(made: Resend) -> str:
-    if made.state == "asked":
-        return "AMPECO sends again what it could not deliver"
-    if made.state == "failed":
-        return f"AMPECO refused: {made.error}"
-    later = f"the workers will ask at {made.due_at:%H:%M} UTC"
-    return f"AMPECO may be asked once in 15 minutes; {later}" if made.error is None else f"{made.error}; {later}"
+def _result(resend: Resend) -> str:
+    if resend.state == "asked":
+        return "AMPECO sends the undelivered notifications again"
+    if resend.state == "failed":
+        return f"AMPECO refused: {resend.error}"
+    later = f"the workers will ask at {resend.due_at:%H:%M} UTC"
+    return f"AMPECO may be asked once in 15 minutes; {later}" if resend.error is None else f"{resend.error}; {later}"

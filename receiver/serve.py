@@ -19,16 +19,16 @@ from workers.logs import configure_logging
 from workers.settings import Settings, load_settings
 from workers.sockets import bind
 
-#: Connections that the kernel holds while the process is busy; a burst waits here.
+#: Most connections that wait in the kernel while the process is busy, as in a burst.
 BACKLOG = 2_048
 
-#: One of several processes that has not answered its parent for so long is killed and started again. It cannot answer
-#: while it starts, which takes many seconds on a busy machine: uvicorn's own 5 s would start it again and again there.
+#: If one of several processes has not answered its parent for so long, it is killed and started again. It cannot answer
+#: while it starts, which takes many seconds on a busy machine: with uvicorn's default of 5 s it would never get ready.
 HUNG_SECONDS = 30
 
 
 def app() -> ASGIApp:
-    """The app of one process, from the environment: what uvicorn calls after it forked."""
+    """Create the app of one process from the environment; uvicorn calls this in each process."""
     settings = load_settings()
     configure_logging(settings.log_format, settings.log_level, process="serve")
     leave_with_parent()
@@ -36,15 +36,15 @@ def app() -> ASGIApp:
 
 
 def serve(settings: Settings, *, processes: int = 1, factory: str = "receiver.serve:app") -> None:
-    """Serve until SIGTERM or SIGINT: stop listening, commit what waits, answer it, leave.
+    """Serve until SIGTERM or SIGINT, then stop listening, commit and answer the waiting notifications, and return.
 
     Parameters:
-        processes: that accept, each with a loop of its own.
-        factory: the name of the function that makes the app; the benchmark serves others the same way.
+        processes: number of processes that accept, each with an event loop of its own.
+        factory: the name of the function that creates the app; the benchmark serves other apps, too.
     """
     for number in (signal.SIGTERM, signal.SIGINT):
-        # uvicorn stops in order, and then raises the signal once more: that would end us
-        # before what we started is stopped too.
+        # uvicorn stops in order, and then raises the signal again, which would end this process before it has stopped
+        # everything else that it started.
         signal.signal(number, lambda *_: None)
     config = uvicorn.Config(
         factory,
@@ -55,7 +55,7 @@ def serve(settings: Settings, *, processes: int = 1, factory: str = "receiver.se
         log_config=None,
         access_log=False,
         server_header=False,
-        # Nothing here asks who the client is, and finding out costs every request.
+        # The address of the client is not used, and determining it would cost time in every request.
         proxy_headers=False,
         backlog=BACKLOG,
         timeout_keep_alive=int(settings.keep_alive.total_seconds()),
@@ -64,12 +64,12 @@ def serve(settings: Settings, *, processes: int = 1, factory: str = "receiver.se
     )
     with contextlib.ExitStack() as stack:
         if processes > 1:
-            # prometheus_client adds up the figures of several processes through files.
+            # prometheus_client adds up the metrics of several processes through files.
             directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="ampeco-receiver-metrics-"))
             os.environ["PROMETHEUS_MULTIPROC_DIR"] = directory
-            # uvicorn starts them by `python -c`, which puts the current folder first on the path unless told not to.
+            # uvicorn starts them by `python -c`, which without this puts the current folder first on the path.
             os.environ["PYTHONSAFEPATH"] = "1"
-        # uvicorn would bind :: for IPv6 alone where there is one process, and for both families where there are more.
+        # uvicorn would bind :: for IPv6 only if there is one process, and for both families if there are more.
         sockets = bind(settings.host, settings.port, setting="RECEIVER_PORT")
         for listener in sockets:
             stack.enter_context(listener)

@@ -1,4 +1,4 @@
-"""The whole service as processes of one machine."""
+"""The processes of the whole service on one machine."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ logger = get_logger(__name__)
 
 
 def worker_children(settings: Settings) -> list[Child]:
-    """A work process for each queue, so that slow reads never hold back the applying.
+    """Return a work process for each queue, so that slow reads never delay applying.
 
-    Where the workers' metrics have a port, each process has its own, counted up from it.
+    If a port for the workers' metrics is configured, the processes get consecutive ports starting with it.
     """
     children = [receiver_child(f"work {queue}", "work", "--queue", queue) for queue in QUEUES]
     if settings.work_metrics_port is not None:
@@ -26,12 +26,12 @@ def worker_children(settings: Settings) -> list[Child]:
 
 
 def service_children(settings: Settings) -> list[Child]:
-    """The processes of a whole service, what brings work in first."""
+    """Return the processes of a whole service, first the receiver, which brings the work in."""
     return [receiver_child("serve", "serve"), *worker_children(settings)]
 
 
 def bring_up_to_date(settings: Settings) -> None:
-    """Migrate where that is needed, and make the log's partitions for the days ahead."""
+    """Migrate the database if needed, and make the partitions of the log for the next days."""
     engine = create_database_engine(
         settings.required_database_url(), application_name="ampeco-receiver migrate", pool_size=1
     )
@@ -39,7 +39,7 @@ def bring_up_to_date(settings: Settings) -> None:
         with engine.connect() as connection:
             migrated = migrations.current(connection) == migrations.head()
         if not migrated and (missing := migrations.upgrade(engine)):
-            logger.warning("roles are missing", advice=migrations.roles.advice(missing))
+            logger.warning("database roles are missing", advice=migrations.roles.advice(missing))
         make_partitions(engine)
     finally:
         engine.dispose()

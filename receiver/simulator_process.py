@@ -1,4 +1,4 @@
-"""The simulator as a child process, told what to do through its control API."""
+"""The simulator as a child process, controlled through its control API."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from workers.sockets import address_of
 START_TIMEOUT_SECONDS = 60.0
 STOP_TIMEOUT_SECONDS = 20.0
 
-#: Tries of one delivery: half a second before the second, doubled each time, so that an
-#: outage of a quarter of an hour ends before they do.
+#: Attempts of one delivery. The delay before the second is half a second and doubles each time, so that the attempts
+#: continue after an outage of a quarter of an hour.
 ATTEMPTS = 12
 
 
 @dataclass(frozen=True, slots=True)
 class Acknowledged:
-    """A delivery that was answered with a 2xx; ``notification_id`` is None where the answer gave none."""
+    """A delivery that was answered with a 2xx; ``notification_id`` is None if the answer contained none."""
 
     notification_id: UUID | None
     sha256: str
@@ -41,8 +41,9 @@ class SimulatorProcess:
     """Runs ``ampeco-simulator`` at a tenant's base URL.
 
     Parameters:
-        tenant: whose place it takes; it listens on the port of the base URL.
+        tenant: the tenant that it replaces; it listens on the port of the tenant's base URL.
         host: the address that it listens on.
+        start: the time at which the simulator's clock starts.
         options: further options of ``ampeco-simulator run``.
     """
 
@@ -71,7 +72,7 @@ class SimulatorProcess:
         while not self._answers():
             if self._process.poll() is not None or time.monotonic() > deadline:
                 self._stop()
-                raise SettingsError(f"The simulator did not start at {self._control.base_url}; it said why above.")
+                raise SettingsError(f"The simulator did not start at {self._control.base_url}; see its output above.")
             time.sleep(0.1)
         return self
 
@@ -102,30 +103,30 @@ class SimulatorProcess:
             return False
 
     def set_faults(self, **faults: float) -> None:
-        """What is named goes wrong from now on; the rest stays as it was."""
+        """Set faults of the simulator; those that are not named stay as they are."""
         self._control.patch("/faults", json=faults).raise_for_status()
 
     def deliveries(self) -> dict[str, Any]:
-        """Deliveries by what became of them."""
-        found: dict[str, Any] = self._control.get("/state").raise_for_status().json()["deliveries"]
-        return found
+        """Return the number of deliveries by result."""
+        counts: dict[str, Any] = self._control.get("/state").raise_for_status().json()["deliveries"]
+        return counts
 
     def pause(self) -> None:
-        """Stop the tenant's clock; what is held back is sent."""
+        """Stop the simulator's clock; delayed notifications are sent."""
         self._control.post("/pause").raise_for_status()
 
     def resend(self, subscription_id: int) -> None:
-        """Have sent once more what was given up, as an operator of AMPECO does."""
+        """Request that the simulator send the undelivered notifications of a subscription again."""
         answer = self._actions.post(
             f"/notifications/v1.0/{subscription_id}/resend", json={"notifications": list(self._tenant.notifications)}
         )
         answer.raise_for_status()
 
     def acknowledged(self, after: int) -> Iterator[Acknowledged]:
-        """The ledger's entries after the first ``after``.
+        """Yield the entries of the ledger with a number larger than ``after``.
 
         Raises:
-            SettingsError: the ledger forgot some before they were fetched.
+            SettingsError: the ledger dropped entries before they were fetched.
         """
         while True:
             page = self._control.get("/deliveries", params={"after": after}).raise_for_status().json()
@@ -139,5 +140,5 @@ class SimulatorProcess:
 
 
 def _client(base_url: str, token: str) -> httpx.Client:
-    # The simulator is on this machine, which no proxy knows.
+    # The simulator is on this machine, which a proxy cannot reach.
     return httpx.Client(base_url=base_url, headers={"Authorization": f"Bearer {token}"}, timeout=30, trust_env=False)

@@ -1,4 +1,4 @@
-"""The command ``status``: what is stored and under way, and what is wrong with it."""
+"""The command ``status``: the progress of notifications and reads, and everything that is wrong."""
 
 from __future__ import annotations
 
@@ -42,21 +42,21 @@ from workers.settings import Settings
 def status(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
 ) -> None:
-    """Show notifications by state, what waits to be read, and whether each tenant is subscribed and heard."""
+    """Show the progress of notifications and reads, the processes, and each tenant's subscription and traffic."""
     with running("status") as settings, database(settings) as engine:
         require_migrated(settings)
         with engine.connect() as connection:
             stored = _read_stored(connection, settings)
         cached = _read_redis(settings, [tenant.tenant for tenant in stored.tenants])
         if as_json:
-            console.print_json(json.dumps(_document(stored, cached), default=_spelled))
+            console.print_json(json.dumps(_document(stored, cached), default=_json_value))
         else:
             _print(stored, cached)
 
 
 @dataclass(frozen=True, slots=True)
 class _Stored:
-    """What Postgres tells."""
+    """The part of the status that is read from Postgres."""
 
     tenants: Sequence[TenantOverview]
     processes: Sequence[ListedProcess]
@@ -81,7 +81,7 @@ def _read_stored(connection: Connection, settings: Settings) -> _Stored:
 
 @dataclass(frozen=True, slots=True)
 class _Cached:
-    """What Redis tells, which holds no truth: queue lengths, paused tenants, wrong clocks, and why it fails."""
+    """The part of the status that is read from Redis: queue lengths, paused tenants, wrong clocks, or why it fails."""
 
     queues: dict[str, int]
     pauses: dict[str, tuple[float, str]]
@@ -121,7 +121,7 @@ def _document(stored: _Stored, cached: _Cached) -> dict[str, Any]:
     } | stored.watch.document()
 
 
-def _spelled(value: datetime | UUID) -> str:
+def _json_value(value: datetime | UUID) -> str:
     return value.isoformat() if isinstance(value, datetime) else str(value)
 
 
@@ -135,7 +135,7 @@ def _print(stored: _Stored, cached: _Cached) -> None:
 
 
 def _parts(stored: _Stored, cached: _Cached) -> Iterator[tuple[Table | str, str]]:
-    """The tables and lines in their order, each line with its style; a table without rows is left out."""
+    """Yield the tables and lines in their order, each with its style; tables without rows are not printed."""
     warning = "yellow"
     yield overview_table(stored.tenants, cached.pauses), ""
     yield from ((line, warning) for line in pending_lines(stored.tenants))
@@ -144,7 +144,7 @@ def _parts(stored: _Stored, cached: _Cached) -> Iterator[tuple[Table | str, str]
     if cached.failure is None:
         yield queue_table(cached.queues), ""
     else:
-        yield f"Queues and pauses are not known, as Redis fails: {cached.failure} (REDIS_URL)", warning
+        yield f"Queues and pauses are unknown, because Redis fails: {cached.failure} (REDIS_URL)", warning
     yield watch_table(stored.watch), ""
     yield token_table(stored.watch.tokens), ""
     yield from ((line, "") for line in resend_lines(stored.watch.resends))
@@ -152,4 +152,4 @@ def _parts(stored: _Stored, cached: _Cached) -> Iterator[tuple[Table | str, str]
     yield trouble_table(stored.troubles), ""
     yield unknown_table(stored.unknown), ""
     if stored.log_complete_since is not None:
-        yield f"The log holds everything since {stored.log_complete_since:%Y-%m-%d %H:%M} UTC.", ""
+        yield f"The log is complete since {stored.log_complete_since:%Y-%m-%d %H:%M} UTC.", ""

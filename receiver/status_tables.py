@@ -16,10 +16,10 @@ from storage.unknown_fields import UnknownName
 
 
 def overview_table(tenants: Sequence[TenantOverview], pauses: dict[str, tuple[float, str]]) -> Table:
-    """Notifications by state and the refresh backlog, a row a tenant."""
+    """Return the table of notifications by state and requested reads, with a row for each tenant."""
     table = Table(title="Notifications and reads", title_justify="left")
     table.add_column("Tenant", overflow="fold")
-    for heading in ("Applied", "Pending", "Ignored", "Failed", "Oldest pending", "To read", "Due now", "In trouble"):
+    for heading in ("Applied", "Pending", "Ignored", "Failed", "Oldest pending", "To read", "Due now", "Unresolved"):
         table.add_column(heading, justify="right")
     table.add_column("API")
     for tenant in tenants:
@@ -41,7 +41,7 @@ def overview_table(tenants: Sequence[TenantOverview], pauses: dict[str, tuple[fl
 
 
 def pending_lines(tenants: Sequence[TenantOverview]) -> list[str]:
-    """Return a sentence for each tenant whose notifications were tried in vain and wait."""
+    """Return a sentence for each tenant with notifications that wait after an attempt that failed."""
     return [
         f"{tenant.tenant}: {tenant.pending:,} notifications wait to be applied, the oldest for"
         f" {age(tenant.oldest_pending_seconds)}; the last attempt did not finish: {tenant.pending_reason}"
@@ -51,7 +51,7 @@ def pending_lines(tenants: Sequence[TenantOverview]) -> list[str]:
 
 
 def process_table(processes: Sequence[ListedProcess]) -> Table:
-    """The processes of the last day: those that live, and those that went away without stopping in order."""
+    """Return the table of the processes of the last day, without those that stopped in order."""
     table = Table(title="Processes", title_justify="left")
     for heading in ("Name", "Host"):
         table.add_column(heading, overflow="fold")
@@ -63,9 +63,9 @@ def process_table(processes: Sequence[ListedProcess]) -> Table:
         if process.state == "stopped":
             continue
         states = {
-            "working": "at work",
+            "working": "working",
             "hindered": f"[yellow]hindered[/]: {escape(process.problem or '')}",
-            "lost": "[red]went away[/]",
+            "lost": "[red]lost[/]",
         }
         table.add_row(
             process.name,
@@ -80,6 +80,7 @@ def process_table(processes: Sequence[ListedProcess]) -> Table:
 
 
 def queue_table(lengths: dict[str, int]) -> Table:
+    """Return the table of the queues and their lengths."""
     table = Table(title="Queues", title_justify="left")
     table.add_column("Queue")
     table.add_column("Messages", justify="right")
@@ -89,7 +90,8 @@ def queue_table(lengths: dict[str, int]) -> Table:
 
 
 def trouble_table(troubles: Sequence[Trouble]) -> Table:
-    table = Table(title="Commonest troubles", title_justify="left")
+    """Return the table of the most frequent reasons for notifications and reads that failed."""
+    table = Table(title="Most frequent failures", title_justify="left")
     table.add_column("Tenant", overflow="fold")
     table.add_column("What")
     table.add_column("Why", overflow="fold")
@@ -100,13 +102,13 @@ def trouble_table(troubles: Sequence[Trouble]) -> Table:
 
 
 def forbidden_table(forbidden_kinds: Sequence[ForbiddenKind]) -> Table:
-    """What tokens may not read: an administrator of the tenant has to grant it."""
-    table = Table(title="Refused by AMPECO (403)", title_justify="left")
+    """Return the table of forbidden kinds; an administrator of the tenant has to grant the permissions."""
+    table = Table(title="Forbidden kinds (403)", title_justify="left")
     table.add_column("Tenant", overflow="fold")
     table.add_column("Kind")
     table.add_column("Reads waiting", justify="right")
     table.add_column("Since")
-    table.add_column("Asked again at")
+    table.add_column("Next try")
     table.add_column("Answer", overflow="fold")
     for forbidden in forbidden_kinds:
         table.add_row(
@@ -121,16 +123,16 @@ def forbidden_table(forbidden_kinds: Sequence[ForbiddenKind]) -> Table:
 
 
 def unknown_table(unknown: Sequence[UnknownName]) -> Table:
-    """What AMPECO sends that this release does not know, or cannot read."""
-    table = Table(title="Sent by AMPECO, and unknown to this release", title_justify="left")
+    """Return the table of types and fields from AMPECO that this release does not know or cannot read."""
+    table = Table(title="Unknown types and fields from AMPECO", title_justify="left")
     table.add_column("Tenant", overflow="fold")
     table.add_column("What", overflow="fold")
     table.add_column("Times", justify="right")
     for heading in ("First", "Last"):
         table.add_column(heading)
     table.add_column("Shape", overflow="fold")
-    for one in unknown:
-        what = f"type {one.name}" if one.what == "type" else f"{one.what} {one.model}.{one.name}"
-        seen = (f"{at:%Y-%m-%d %H:%M}" for at in (one.first_seen_at, one.last_seen_at))
-        table.add_row(one.tenant, what, f"{one.times:,}", *seen, one.shape or "–")
+    for name in unknown:
+        what = f"type {name.name}" if name.what == "type" else f"{name.what} {name.model}.{name.name}"
+        seen = (f"{at:%Y-%m-%d %H:%M}" for at in (name.first_seen_at, name.last_seen_at))
+        table.add_row(name.tenant, what, f"{name.times:,}", *seen, name.shape or "–")
     return table

@@ -1,6 +1,6 @@
-"""The commands about subscriptions: ``subscribe``, ``unsubscribe`` and ``subscriptions``.
+"""The commands for subscriptions: ``subscribe``, ``unsubscribe`` and ``subscriptions``.
 
-What ``subscribe`` makes is noted in the database: from then on the monitor watches it.
+A subscription that ``subscribe`` makes is recorded in the database; the subscription monitor checks it from then on.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ from workers import subscriptions as logic
 from workers.settings import Settings, SettingsError, load_settings
 from workers.subscriptions import Result, callback_url
 
-#: How long a command waits for the monitor, which may be looking at the same subscriptions.
+#: How long a command waits for the subscription monitor, which may be checking the same subscriptions.
 LOCK_WAIT_SECONDS = 60.0
 
 UrlOption = Annotated[
     str | None,
-    typer.Option("--public-url", help="How AMPECO reaches the receiver; left out, RECEIVER_PUBLIC_URL."),
+    typer.Option("--public-url", help="URL at which AMPECO reaches the receiver; by default, RECEIVER_PUBLIC_URL."),
 ]
 ReplaceOption = Annotated[
     bool,
     typer.Option(
-        "--replace", help="Make a new one, then remove the older: AMPECO signs with the token that made a subscription."
+        "--replace", help="Make a new subscription, then remove older ones: a new one is signed with the current token."
     ),
 ]
 
@@ -43,20 +43,20 @@ ReplaceOption = Annotated[
 def subscribe(
     tenant: TenantOption = None, public_url: UrlOption = None, replace_existing: ReplaceOption = False
 ) -> None:
-    """Make sure each tenant has exactly one subscription that calls us, and have it watched from now on."""
+    """Make sure that each tenant has exactly one subscription for this receiver, and monitor it from now on."""
     new: list[str] = []
     with _session("subscribe", tenant, public_url) as session:
         for configured, client, url in session.tenants:
             with session.locked(configured) as lock:
                 result = subscribe_and_manage(lock, client, configured, url, replace_existing=replace_existing)
-            disabled = "; AMPECO says that it is disabled" if result.is_disabled else ""
+            disabled = "; it is disabled at AMPECO" if result.is_disabled else ""
             console.print(
                 f"{configured.name}: subscription {result.subscription_id} {result.action}, {url},"
                 f" {len(configured.notifications)} notifications{disabled}",
                 soft_wrap=True,
             )
             for removed in result.removed:
-                console.print(f"{configured.name}: further subscription {removed} for the same URL removed")
+                console.print(f"{configured.name}: another subscription {removed} for the same URL removed")
             if result.action == "created" and not replace_existing:
                 new.append(configured.name)
     for name in new:
@@ -64,19 +64,24 @@ def subscribe(
 
 
 def _offer_backfill(tenant: str) -> None:
-    """What was there before the subscription, no notification will tell."""
+    """Offer a backfill, because notifications do not show what existed before the subscription."""
     if console.is_terminal and sys.stdin.isatty():
-        if typer.confirm(f"{tenant}: read what AMPECO has already? It can be done later, too", default=True):
-            # Again, as an earlier subscription that is gone may have had its backfill.
+        if typer.confirm(f"{tenant}: read the existing data from AMPECO now? You can also do it later", default=True):
+            # From the start, because an earlier subscription that is gone may have had its backfill.
             backfill(again=True, tenant=tenant)
     else:
-        console.print(f"{tenant}: `ampeco-receiver backfill --tenant {tenant}` reads what AMPECO has already.")
+        console.print(f"{tenant}: `ampeco-receiver backfill --tenant {tenant}` reads the existing data from AMPECO.")
 
 
 def subscribe_and_manage(
     lock: SubscriptionLock, client: Client, tenant: Tenant, url: str, *, replace_existing: bool = False
 ) -> Result:
-    """Make the subscription what it should be, and note it as ours."""
+    """Make the subscription as configured, and record it as managed.
+
+    Parameters:
+        lock: the lock of the tenant's subscriptions.
+        replace_existing: make a new subscription, then remove older ones.
+    """
 
     def manage(subscription_id: int) -> None:
         with lock.begin() as connection:
@@ -84,39 +89,39 @@ def subscribe_and_manage(
 
     if replace_existing:
         return logic.replace(client, tenant, url, created=manage)
-    known = managed_id(lock, tenant.name, url)
-    result = logic.subscribe(client, tenant, url, known, before_create=lock.prove)
+    current = managed_id(lock, tenant.name, url)
+    result = logic.subscribe(client, tenant, url, current, before_create=lock.prove)
     manage(result.subscription_id)
     return result
 
 
 def managed_id(lock: SubscriptionLock, tenant: str, url: str) -> int | None:
-    """The id of the subscription that is noted as ours."""
+    """Return the id of the managed subscription for a callback URL; None if there is none."""
     with lock.begin() as connection:
-        found = [
+        managed = [
             subscription
             for subscription in store.managed_subscriptions(connection, [tenant])
             if subscription.callback_url == url
         ]
-    return found[0].subscription_id if found else None
+    return managed[0].subscription_id if managed else None
 
 
 def unsubscribe(tenant: TenantOption = None, public_url: UrlOption = None) -> None:
-    """Remove every subscription of each tenant that calls us."""
+    """Remove every subscription of each tenant for this receiver."""
     with _session("unsubscribe", tenant, public_url) as session:
         for configured, client, url in session.tenants:
             with session.locked(configured) as lock:
-                known = managed_id(lock, configured.name, url)
-                # First: whatever happens next, the monitor must not make it again.
+                current = managed_id(lock, configured.name, url)
+                # Released first, because the monitor must not make it again whatever happens next.
                 with lock.begin() as connection:
                     store.release(connection, configured.name, url)
-                removed = logic.unsubscribe(client, url, known)
-            told = f"subscription {', '.join(map(str, removed))} removed" if removed else "there was none"
-            console.print(f"{configured.name}: {told}")
+                removed = logic.unsubscribe(client, url, current)
+            result = f"subscription {', '.join(map(str, removed))} removed" if removed else "there was no subscription"
+            console.print(f"{configured.name}: {result}")
 
 
 def subscriptions(tenant: TenantOption = None) -> None:
-    """List every subscription of each tenant, ours and others'."""
+    """List every subscription of each tenant, including those for other receivers."""
     settings = load_settings()
     table = Table("Tenant", "Id", "Via", "Callback URL", "Notifications")
     with _clients(settings, tenant) as clients:
@@ -129,7 +134,7 @@ def subscriptions(tenant: TenantOption = None) -> None:
 
 
 class _Session:
-    """The tenants of one command with their clients and addresses, and the database."""
+    """The tenants of one command with their clients and callback URLs, and the database."""
 
     def __init__(self, engine: Engine, tenants: list[tuple[Tenant, Client, str]]) -> None:
         self._engine = engine
@@ -137,6 +142,11 @@ class _Session:
 
     @contextlib.contextmanager
     def locked(self, tenant: Tenant) -> Iterator[SubscriptionLock]:
+        """Hold the lock of a tenant's subscriptions during the block.
+
+        Raises:
+            SettingsError: another process has it.
+        """
         with locked(self._engine, tenant.name, wait_seconds=LOCK_WAIT_SECONDS) as lock:
             if lock is None:
                 raise SettingsError(f"{tenant.name}: another process is changing its subscriptions; try again.")
@@ -163,8 +173,8 @@ def _clients(settings: Settings, only: str | None) -> Iterator[list[tuple[Tenant
         ]
 
 
-def _callback_url(settings: Settings, given: str | None, tenant: str) -> str:
-    public_url = given or settings.public_url
+def _callback_url(settings: Settings, option: str | None, tenant: str) -> str:
+    public_url = option or settings.public_url
     if public_url is None:
-        raise SettingsError("RECEIVER_PUBLIC_URL is not set, and no --public-url was given: AMPECO must be told it.")
+        raise SettingsError("RECEIVER_PUBLIC_URL is not set, and no --public-url was given: AMPECO needs this URL.")
     return callback_url(public_url, tenant)

@@ -1,4 +1,4 @@
-"""Runs several processes of ours as one: restarts those that end, stops them in order."""
+"""Supervise several processes: start them, restart those that end, and stop them in order."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from workers.logs import get_logger
 
 logger = get_logger(__name__)
 
-#: A process that ends is started again after this long, twice as long each time that it
-#: ends soon after, up to the longest.
+#: Delay before a process that ended is started again. It doubles each time that the process ends soon after its start,
+#: up to the maximum.
 FIRST_RESTART_SECONDS = 0.5
 MAX_RESTART_SECONDS = 30.0
 
-#: A process that ran this long had started well.
+#: If a process ran for this long, the delay is reset.
 STARTED_WELL_SECONDS = 10.0
 
 CHECK_INTERVAL_SECONDS = 0.2
@@ -31,7 +31,17 @@ CHECK_INTERVAL_SECONDS = 0.2
 
 @dataclass(slots=True)
 class Child:
-    """One command, kept running; ``environment`` is added to our own."""
+    """A process to keep running.
+
+    Attributes:
+        name: its name in the log.
+        command: the program and its arguments.
+        environment: variables that are added to our environment.
+        process: the process that was started last; None before the first start.
+        started_at: when it was started, by the monotonic clock.
+        restart_at: when to start it again, by the monotonic clock; 0 if it runs.
+        delay: the delay before the next restart, seconds.
+    """
 
     name: str
     command: Sequence[str]
@@ -42,8 +52,9 @@ class Child:
     delay: float = FIRST_RESTART_SECONDS
 
     def start(self, output: IO[bytes] | None) -> None:
-        # A process group of its own: Ctrl-C on the terminal reaches us alone, and we stop
-        # the processes in order.
+        """Start the process."""
+        # A process group of its own, so that Ctrl-C on the terminal reaches only the supervisor, which stops the
+        # processes in order.
         self.process = subprocess.Popen(  # noqa: S603 - our own command
             self.command,
             env=os.environ | self.environment | {PARENT: str(os.getpid())},
@@ -54,12 +65,13 @@ class Child:
         self.started_at = time.monotonic()
 
     def signal(self, number: int) -> None:
+        """Send a signal to the process if it is running."""
         if self.process is not None and self.process.poll() is None:
             self.process.send_signal(number)
 
 
 def module_command(module: str, *arguments: str) -> list[str]:
-    """The command that runs a module of ours.
+    """Return the command that runs a module of this project.
 
     ``-P`` keeps the current folder off the path: ``-m`` would put it first, and a ``storage.py`` in it would run.
     """
@@ -67,7 +79,7 @@ def module_command(module: str, *arguments: str) -> list[str]:
 
 
 def receiver_child(name: str, *arguments: str, **environment: str) -> Child:
-    """A child that runs ``ampeco-receiver`` with these arguments."""
+    """Return a child that runs ``ampeco-receiver`` with these arguments."""
     return Child(name, module_command("receiver", *arguments), environment)
 
 
@@ -75,10 +87,10 @@ class Supervisor:
     """Keeps children running until :meth:`stop`.
 
     Parameters:
-        children: started in this order, stopped in this order too: what brings work in
-            comes first, so that the others can finish it.
-        shutdown_seconds: after a stop each child has this long, then it is killed.
-        output: where the children write; left out, where we do.
+        children: the processes; they are started and stopped in this order. The one that brings work in is first, so
+            that the others can finish the work.
+        shutdown_seconds: how long each child may take to stop before it is killed.
+        output: where the children write; by default, where this process writes.
     """
 
     def __init__(self, children: Sequence[Child], *, shutdown_seconds: float, output: IO[bytes] | None = None) -> None:
@@ -88,6 +100,7 @@ class Supervisor:
         self._stop = threading.Event()
 
     def stop(self) -> None:
+        """Stop the children, and return from :meth:`run`."""
         self._stop.set()
 
     def stop_on_signals(self) -> None:
@@ -95,19 +108,19 @@ class Supervisor:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, lambda *_: self.stop())
 
-    def run(self, meanwhile: Callable[[threading.Event], None] | None = None) -> None:
-        """Run until stopped.
+    def run(self, task: Callable[[threading.Event], None] | None = None) -> None:
+        """Run the children until :meth:`stop` is called.
 
         Parameters:
-            meanwhile: called in this thread once the children are started, with the event
-                that tells it to return; when it returns, the children are stopped.
+            task: called in this thread after the children are started, with an event that is set when it has to return;
+                after it returns, the children are stopped. None to wait for a stop.
         """
         try:
             for child in self._children:
                 child.start(self._output)
             supervised_thread("supervisor", self._watch).start()
-            if meanwhile is not None:
-                meanwhile(self._stop)
+            if task is not None:
+                task(self._stop)
             else:
                 self._stop.wait()
         finally:
@@ -117,9 +130,9 @@ class Supervisor:
     def _watch(self) -> None:
         while not self._stop.wait(CHECK_INTERVAL_SECONDS):
             for child in self._children:
-                self._look_after(child)
+                self._restart_if_ended(child)
 
-    def _look_after(self, child: Child) -> None:
+    def _restart_if_ended(self, child: Child) -> None:
         assert child.process is not None
         now = time.monotonic()
         if child.restart_at:

@@ -1,4 +1,4 @@
-"""The consoles that the command line prints to: tables on a terminal, plain lines elsewhere."""
+"""The consoles of the command line."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import os
 
 from rich.console import Console
 
-#: Where the output goes into a file or another command, no window says how wide a table may be.
+#: The width of tables if the output is a file or another command and has no window.
 PLAIN_WIDTH = 140
 
 
 def _console(*, stderr: bool) -> Console:
-    made = Console(stderr=stderr)
-    return made if made.is_terminal or "COLUMNS" in os.environ else Console(stderr=stderr, width=PLAIN_WIDTH)
+    default = Console(stderr=stderr)
+    return default if default.is_terminal or "COLUMNS" in os.environ else Console(stderr=stderr, width=PLAIN_WIDTH)
 
 
 console = _console(stderr=False)
@@ -20,7 +20,7 @@ errors = _console(stderr=True)
 
 
 def age(seconds: float | None) -> str:
-    """An age as people say it: ``3 s``, ``2 min``, ``5 h``, ``4 d``; a dash for none."""
+    """Format an age in one unit: ``3 s``, ``2 min``, ``5 h``, ``4 d``; a dash for None."""
     if seconds is None:
         return "–"
     for limit, unit, size in ((120, "s", 1), (7_200, "min", 60), (172_800, "h", 3_600)):

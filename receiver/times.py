@@ -1,4 +1,4 @@
-"""Points in time as they are given on the command line."""
+"""Times on the command line."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ import typer
 
 
 def parse_time(value: str) -> datetime:
-    """Read a date or a time in ISO 8601; one without an offset is UTC.
+    """Parse a date or a time in ISO 8601; a time without an offset is UTC.
 
     Raises:
-        typer.BadParameter: it is neither.
+        typer.BadParameter: the value is neither.
     """
     try:
         moment = datetime.fromisoformat(value)
     except ValueError:
         raise typer.BadParameter(
-            f"{value} is no time: write it like 2026-03-01, 2026-03-01T12:30 or 2026-03-01T12:30:00+01:00."
+            f"{value} is not a time: write it like 2026-03-01, 2026-03-01T12:30 or 2026-03-01T12:30:00+01:00."
         ) from None
     return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def time_option(name: str, meaning: str) -> Any:
-    """Make an option that takes a time."""
+    """Return an option whose value is a time."""
     return typer.Option(name, parser=parse_time, metavar="TIME", help=f"{meaning} (ISO 8601; UTC without an offset).")

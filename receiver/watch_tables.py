@@ -1,4 +1,4 @@
-"""What the watch over the tenants has found, as tables and lines of ``status``."""
+"""The tables and lines of ``status`` about subscriptions, traffic, tokens and resends."""
 
 from __future__ import annotations
 
@@ -16,40 +16,40 @@ from storage.traffic import TrafficStatus
 from workers.baseline import MIN_LEARNED_HOURS
 
 
-def watch_table(found: Watched) -> Table:
-    """A row for each tenant: its subscription, and whether it is heard."""
-    table = Table(title="Watched", title_justify="left")
-    for heading in ("Tenant", "Subscription", "Looked at", "Last mended"):
+def watch_table(watched: Watched) -> Table:
+    """Return the table with a row for each tenant and managed subscription: its state, and the tenant's traffic."""
+    table = Table(title="Subscriptions and traffic", title_justify="left")
+    for heading in ("Tenant", "Subscription", "Checked", "Last repair"):
         table.add_column(heading, overflow="fold")
     table.add_column("Last notification", justify="right")
-    table.add_column("Rhythm", overflow="fold")
-    traffic_status = {one.tenant: one for one in found.traffic_status}
-    for tenant in found.tenants:
+    table.add_column("Traffic", overflow="fold")
+    traffic_status = {status.tenant: status for status in watched.traffic_status}
+    for tenant in watched.tenants:
         managed: list[ManagedSubscription | None] = [
-            subscription for subscription in found.managed if subscription.tenant == tenant
+            subscription for subscription in watched.managed if subscription.tenant == tenant
         ]
         for subscription in managed or [None]:
-            heard = traffic_status.get(tenant)
+            traffic = traffic_status.get(tenant)
             table.add_row(
                 tenant,
                 _subscription(subscription),
                 "–" if subscription is None else f"{age(seconds_since(subscription.checked_at))} ago",
                 _repaired(subscription),
-                "–" if heard is None or heard.last_received_at is None else f"{_ago(heard.last_received_at)}",
-                _traffic(heard),
+                "–" if traffic is None or traffic.last_received_at is None else f"{_ago(traffic.last_received_at)}",
+                _traffic(traffic),
             )
     return table
 
 
 def _subscription(subscription: ManagedSubscription | None) -> str:
     if subscription is None:
-        return "not watched: made without `subscribe`"
-    shown = {
+        return "none is managed: run `subscribe`"
+    states = {
         "sound": "sound",
         "wrong": f"[red]wrong[/]: {escape(subscription.finding or '')}",
         "unknown": f"[yellow]unknown[/]: {escape(subscription.error or '')}",
     }
-    return f"{subscription.subscription_id} {shown[subscription.state]}"
+    return f"{subscription.subscription_id} {states[subscription.state]}"
 
 
 def _repaired(subscription: ManagedSubscription | None) -> str:
@@ -58,21 +58,22 @@ def _repaired(subscription: ManagedSubscription | None) -> str:
     return f"{_ago(subscription.repaired_at)}: {subscription.last_repair} ({subscription.repairs} in all)"
 
 
-def _traffic(heard: TrafficStatus | None) -> str:
-    if heard is None or heard.last_received_at is None:
-        return "nothing came yet"
-    if heard.gap_since_at is not None:
-        told = f"{heard.received} of {heard.expected:,.0f} expected since" if heard.expected is not None else "since"
-        return f"[red]silent[/]: {told} {heard.gap_since_at:%Y-%m-%d %H:%M}"
-    if heard.learned_hours < MIN_LEARNED_HOURS:
-        return f"learning: {heard.learned_hours // 24} of {MIN_LEARNED_HOURS // 24} days"
-    if heard.min_expected is None:
+def _traffic(traffic: TrafficStatus | None) -> str:
+    if traffic is None or traffic.last_received_at is None:
+        return "no notifications yet"
+    if traffic.gap_since_at is not None:
+        since = f"since {traffic.gap_since_at:%Y-%m-%d %H:%M}"
+        counts = "" if traffic.expected is None else f"{traffic.received} of {traffic.expected:,.0f} expected "
+        return f"[red]traffic gap[/]: {counts}{since}"
+    if traffic.learned_hours < MIN_LEARNED_HOURS:
+        return f"learning: {traffic.learned_hours // 24} of {MIN_LEARNED_HOURS // 24} days"
+    if traffic.min_expected is None:
         return "too irregular to judge"
-    return "as usual" if heard.judged_hours is not None else "as usual: little is expected now"
+    return "as usual" if traffic.judged_hours is not None else "as usual: little is expected now"
 
 
 def token_table(tokens: Sequence[Token]) -> Table:
-    """When each token was last used, for tenants that have several."""
+    """Return the table of the signing tokens of tenants that have several, with the last use of each."""
     table = Table(title="Signing tokens", title_justify="left")
     for heading in ("Tenant", "Token", "Used for", "Last verified", "Then"):
         table.add_column(heading, overflow="fold")
@@ -97,20 +98,20 @@ def _last_used(token: Token) -> str:
     return f"never; known for {age(seconds_since(token.known_since_at))}"
 
 
-def resend_lines(found: Sequence[Resend]) -> list[str]:
-    """The latest request of each subscription, in a sentence."""
+def resend_lines(resends: Sequence[Resend]) -> list[str]:
+    """Return a sentence for each resend request."""
     lines = []
-    for one in found:
-        what = f"{one.tenant}: failed notifications"
-        if one.since_at is not None:
-            what += f" since {one.since_at:%Y-%m-%d %H:%M}"
-        error = "" if one.error is None else f"; {one.error}"
-        ends = {
-            "asked": f"asked for again at {one.tried_at or one.wanted_at:%Y-%m-%d %H:%M}",
-            "waiting": f"will be asked for at {one.due_at:%Y-%m-%d %H:%M}{error}",
-            "failed": f"could not be asked for{error}",
+    for resend in resends:
+        what = f"{resend.tenant}: the resend of failed notifications"
+        if resend.since_at is not None:
+            what += f" since {resend.since_at:%Y-%m-%d %H:%M}"
+        error = "" if resend.error is None else f"; {resend.error}"
+        states = {
+            "asked": f"was requested at {resend.tried_at or resend.wanted_at:%Y-%m-%d %H:%M}",
+            "waiting": f"will be requested at {resend.due_at:%Y-%m-%d %H:%M}{error}",
+            "failed": f"could not be requested{error}",
         }
-        lines.append(f"{what} {ends[one.state]}.")
+        lines.append(f"{what} {states[resend.state]}.")
     return lines
 
 

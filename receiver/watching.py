@@ -1,6 +1,6 @@
-"""What the watch over the tenants has found: subscriptions, silences, tokens and resends.
+"""The monitoring of the tenants: subscriptions, traffic, tokens and resends.
 
-``status`` shows it as JSON and, by :mod:`receiver.watch_tables`, as tables; ``/metrics`` as gauges.
+``status`` shows it as JSON and, by :mod:`receiver.watch_tables`, as tables; ``/metrics`` shows it as gauges.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from storage.subscriptions import ManagedSubscription
 from storage.token_use import TokenUse
 from storage.traffic import TrafficStatus
 
-#: A token that nothing was signed with for so long, while another was used, is no longer needed.
+#: A token that signed nothing for so long while another token did is no longer needed.
 UNUSED = timedelta(days=1)
 
 
@@ -30,8 +30,10 @@ class Token:
     """A configured token, by its id.
 
     Attributes:
-        is_api_token: the API is read with it, so it is needed whatever it signs.
-        may_be_removed: it signed nothing for a day in which another token did.
+        is_api_token: whether API calls use it, so that it is needed even if it signs nothing.
+        known_since_at: since when it is known; None if it is not.
+        last_used_at: when it last verified a signature; None if it never did.
+        may_be_removed: whether it signed nothing for a day in which another token did.
     """
 
     tenant: str
@@ -44,7 +46,7 @@ class Token:
 
 @dataclass(frozen=True, slots=True)
 class Watched:
-    """What the watch has found of the configured tenants."""
+    """The monitoring of the configured tenants."""
 
     tenants: tuple[str, ...]
     managed: Sequence[ManagedSubscription]
@@ -53,17 +55,17 @@ class Watched:
     resends: Sequence[Resend]
 
     def document(self) -> dict[str, Any]:
-        """For ``--json``."""
+        """Return the document for ``--json``."""
         return {
             "subscriptions": [asdict(subscription) for subscription in self.managed],
-            "traffic": [asdict(one) for one in self.traffic_status],
+            "traffic": [asdict(status) for status in self.traffic_status],
             "signing_tokens": [asdict(token) for token in self.tokens],
-            "resends": [asdict(one) for one in self.resends],
+            "resends": [asdict(resend) for resend in self.resends],
         }
 
 
 def watched(connection: Connection, tenants: Mapping[str, Tenant], *, with_tokens: bool = True) -> Watched:
-    """What the watch has found of these tenants.
+    """Return the monitoring of these tenants.
 
     Parameters:
         with_tokens: whether to look up when each token was last used, which reads the log.
@@ -79,19 +81,19 @@ def watched(connection: Connection, tenants: Mapping[str, Tenant], *, with_token
 
 
 def _tokens(connection: Connection, tenant: Tenant) -> list[Token]:
-    """The configured tokens of a tenant, that of the API first."""
-    keys = [key.token_id for key in tenant.signing_keys()]
-    known = {use.token_id: use for use in token_use.uses(connection, tenant.name, keys)}
+    """Return the configured tokens of a tenant, first the token for API calls."""
+    token_ids = [key.token_id for key in tenant.signing_keys()]
+    uses = {use.token_id: use for use in token_use.uses(connection, tenant.name, token_ids)}
     return [
         Token(
             tenant.name,
             token_id,
             position == 0,
-            known[token_id].known_since_at,
-            known[token_id].last_used_at,
-            position > 0 and _is_unused(known[token_id], known.values()),
+            uses[token_id].known_since_at,
+            uses[token_id].last_used_at,
+            position > 0 and _is_unused(uses[token_id], uses.values()),
         )
-        for position, token_id in enumerate(keys)
+        for position, token_id in enumerate(token_ids)
     ]
 
 
@@ -102,27 +104,27 @@ def _is_unused(use: TokenUse, others: Iterable[TokenUse]) -> bool:
     )
 
 
-def watch_gauges(found: Watched | None) -> list[GaugeMetricFamily]:
-    """The gauges of the watch; without samples where nothing could be read."""
-    sound = _gauge("ampeco_subscription_sound", "1 where the subscription that is ours was found as it should be")
-    checked = _gauge("ampeco_subscription_check_age_seconds", "Time since it was last looked at, seconds")
-    silent = _gauge("ampeco_tenant_traffic_gap", "1 where less comes than the tenant's own rhythm allows")
-    heard = _gauge("ampeco_last_notification_age_seconds", "Time since the last notification came, seconds")
-    waiting = _gauge("ampeco_resend_waiting", "1 where AMPECO is still to be asked for failed notifications")
-    if found is not None:
-        for tenant in found.tenants:
-            managed = [subscription for subscription in found.managed if subscription.tenant == tenant]
+def watch_gauges(watched: Watched | None) -> list[GaugeMetricFamily]:
+    """Return the gauges of the monitoring; without samples if it could not be read."""
+    sound = _gauge("ampeco_subscription_sound", "1 if the managed subscription is as configured")
+    checked = _gauge("ampeco_subscription_check_age_seconds", "Time since the subscription was last checked, seconds")
+    gap = _gauge("ampeco_tenant_traffic_gap", "1 if the tenant sends far less than its baseline expects")
+    received = _gauge("ampeco_last_notification_age_seconds", "Time since the last notification arrived, seconds")
+    waiting = _gauge("ampeco_resend_waiting", "1 if a resend request to AMPECO waits")
+    if watched is not None:
+        for tenant in watched.tenants:
+            managed = [subscription for subscription in watched.managed if subscription.tenant == tenant]
             if managed:
                 sound.add_metric([tenant], float(all(subscription.state == "sound" for subscription in managed)))
                 checked.add_metric([tenant], max(seconds_since(subscription.checked_at) for subscription in managed))
-            is_waiting = any(one.state == "waiting" for one in found.resends if one.tenant == tenant)
+            is_waiting = any(resend.state == "waiting" for resend in watched.resends if resend.tenant == tenant)
             waiting.add_metric([tenant], float(is_waiting))
-        for one in found.traffic_status:
-            if one.looked_at is not None:
-                silent.add_metric([one.tenant], float(one.gap_since_at is not None))
-            if one.last_received_at is not None:
-                heard.add_metric([one.tenant], seconds_since(one.last_received_at))
-    return [sound, checked, silent, heard, waiting]
+        for status in watched.traffic_status:
+            if status.looked_at is not None:
+                gap.add_metric([status.tenant], float(status.gap_since_at is not None))
+            if status.last_received_at is not None:
+                received.add_metric([status.tenant], seconds_since(status.last_received_at))
+    return [sound, checked, gap, received, waiting]
 
 
 def _gauge(name: str, description: str) -> GaugeMetricFamily:
@@ -130,5 +132,5 @@ def _gauge(name: str, description: str) -> GaugeMetricFamily:
 
 
 def seconds_since(moment: datetime) -> float:
-    """Return the seconds since a moment; none where it has yet to come."""
+    """Return the seconds since a moment; 0 if it is in the future."""
     return max((clock.now() - moment).total_seconds(), 0.0)

@@ -1,6 +1,6 @@
-"""A simulator AMPECO tenant: REST reads, subscriptions, signed notifications, faults on demand.
+"""A simulated AMPECO tenant: REST reads, subscriptions, signed notifications, faults on demand.
 
-``fleet`` is the tenant's life, a pure engine on a simulated clock; ``app`` puts it behind
-AMPECO's API; ``runner`` lets its clock run and ``delivery`` sends what it tells. It stands
-on the vendor contract (``ampeco``) alone.
+``fleet`` is a pure engine on a simulated clock that generates the tenant's history. ``app`` puts it
+behind AMPECO's API, ``runner`` advances its clock, and ``delivery`` sends its notifications. Of this
+project, the package imports only the vendor contract, ``ampeco``.
 """

@@ -1,4 +1,4 @@
-"""How the API's read endpoints take a request and answer it."""
+"""Helpers for the API's read endpoints: endpoints, JSON answers and query parameters."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ Entity = TypeVar("Entity")
 
 
 def json_response(content: Any, status: int = 200) -> Response:
-    """An answer in JSON."""
+    """Return a response with JSON content."""
     return Response(orjson.dumps(content), status, media_type="application/json")
 
 
 def one(show: Callable[[Request], Any]) -> Endpoint:
-    """An endpoint that shows one resource, wrapped in ``data``."""
+    """Return an endpoint that answers with one resource, wrapped in ``data``."""
 
     async def endpoint(request: Request) -> Response:
         return json_response({"data": show(request)})
@@ -33,7 +33,7 @@ def one(show: Callable[[Request], Any]) -> Endpoint:
 
 
 def many(listing: Callable[[Request], Listing[Any]]) -> Endpoint:
-    """An endpoint that shows a page of a listing."""
+    """Return an endpoint that answers with a page of a listing."""
 
     async def endpoint(request: Request) -> Response:
         url = str(request.url.replace(query=""))
@@ -43,10 +43,10 @@ def many(listing: Callable[[Request], Listing[Any]]) -> Endpoint:
 
 
 def found(entities: dict[int, Entity], request: Request, name: str = "id") -> Entity:
-    """The entity that a path names.
+    """Return the entity that a request's path names.
 
     Raises:
-        Problem: 404, also for one that was deleted.
+        Problem: 404, the entity does not exist or is deleted.
     """
     entity = entities.get(request.path_params[name])
     if entity is None or getattr(entity, "is_deleted", False):
@@ -55,10 +55,10 @@ def found(entities: dict[int, Entity], request: Request, name: str = "id") -> En
 
 
 def flag(request: Request, name: str) -> bool:
-    """A ``with…`` parameter; false unless it is asked for."""
+    """Return the value of a ``with…`` parameter, which is false by default."""
     return request.query_params.get(name, "false") in ("true", "1")
 
 
 def includes(request: Request, name: str) -> bool:
-    """Whether ``include[]`` names a part, however its index is spelt."""
+    """Tell whether ``include[]``, with any index, names a part."""
     return any(key.startswith("include[") and part == name for key, part in request.query_params.multi_items())

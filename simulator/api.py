@@ -1,4 +1,4 @@
-"""The API's reads: which path shows what."""
+"""The routes of the API's read endpoints."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from simulator.fleet import Fleet
 
 
 def routes(fleet: Fleet) -> list[Route]:
-    """The read endpoints over a fleet; every change that a read shows is the fleet's own."""
+    """Return the read endpoints over a fleet; a read changes nothing in the fleet."""
     return [
         *api_charging.routes(fleet.tenant),
         *api_commerce.routes(fleet.tenant),

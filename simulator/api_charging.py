@@ -1,4 +1,4 @@
-"""Reads of what people do: sessions, authorizations, transactions."""
+"""Read endpoints of charging: sessions, authorizations, transactions."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from simulator.model import Authorization, Session, Tenant, Transaction
 
 
 def routes(tenant: Tenant) -> list[Route]:
-    """Sessions v1.0, authorizations v2.1, transactions v1.0."""
+    """Return the routes of sessions v1.0, authorizations v2.1 and transactions v1.0."""
     return [*_session_routes(tenant), *_authorization_routes(tenant), *_transaction_routes(tenant)]
 
 
@@ -101,7 +101,7 @@ def _authorization_routes(tenant: Tenant) -> list[Route]:
 
 def _transaction_routes(tenant: Tenant) -> list[Route]:
     async def read(request: Request) -> Response:
-        # The one read that AMPECO describes without the `data` wrapper.
+        # The only read that AMPECO documents without the `data` wrapper.
         return json_response(resources.transaction_resource(found(tenant.transactions, request)))
 
     def listing(_request: Request) -> Listing[Transaction]:

@@ -1,4 +1,4 @@
-"""Reads of what surrounds charging: reservations, tariffs, users, id tags, partners."""
+"""Read endpoints of commerce: reservations, tariffs, users, id tags, partners."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class _Shown(Protocol):
 Row = TypeVar("Row", bound=_Shown)
 Filters = Mapping[str, Callable[[str], Callable[[Any], bool]]]
 
-#: Most listings can be asked for what changed.
+#: The filters by time of change, which most listings have.
 _CHANGED: Filters = {
     "lastUpdatedAfter": since(lambda row: row.changed_at),
     "lastUpdatedBefore": before(lambda row: row.changed_at),
@@ -33,7 +33,7 @@ _CHANGED: Filters = {
 
 
 def routes(tenant: Tenant) -> list[Route]:
-    """Reservations v1.0, tariffs v1.0, users v1.0, id tags v2.0, partners v2.0."""
+    """Return the routes of reservations v1.0, tariffs v1.0, users v1.0, id tags v2.0 and partners v2.0."""
     return [
         *_routes(
             "reservations/v1.0",

@@ -1,4 +1,4 @@
-"""Reads of what stands where: charge points, EVSEs, locations."""
+"""Read endpoints of hardware and sites: charge points, EVSEs, locations."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from simulator.problems import Problem
 
 
 def routes(tenant: Tenant) -> list[Route]:
-    """Charge points v2.0, EVSEs v2.1, locations v2.0."""
+    """Return the routes of charge points v2.0, EVSEs v2.1 and locations v2.0."""
     return [*_charge_point_routes(tenant), *_evse_routes(tenant), *_location_routes(tenant)]
 
 

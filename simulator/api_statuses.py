@@ -1,4 +1,4 @@
-"""Reads of statuses: the live one, the logs, and the latest entry of each."""
+"""Read endpoints of statuses: the live status, the status logs, and the latest entry of each log."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _Log = Callable[[Request], list[StatusChange]]
 
 
 def routes(fleet: Fleet) -> list[Route]:
-    """Status logs of charge points and EVSEs v2.0, and the status of charge points v1.0."""
+    """Return the routes of the status logs v2.0 of charge points and EVSEs, and of the live status v1.0."""
     tenant = fleet.tenant
 
     def live(request: Request) -> dict[str, Any]:
@@ -45,7 +45,7 @@ def routes(fleet: Fleet) -> list[Route]:
 
 
 def _log_routes(owner: str, kind: str, log: _Log, render: Callable[[StatusChange], dict[str, Any]]) -> list[Route]:
-    """A log's listing and its latest entry; the place of an entry in its log is what a cursor points at."""
+    """Return the routes of a log's listing and of its latest entry; a cursor is an entry's index in the log."""
 
     def listing(request: Request) -> Listing[tuple[int, StatusChange]]:
         changes = log(request)

@@ -23,9 +23,10 @@ from simulator.guard import Guard
 from simulator.problems import Problem, problem_response
 from simulator.runner import Runner
 from simulator.settings import Faults, TenantSettings
-from simulator.subscriptions import Subscriptions
+from simulator.subscribers import Subscribers
+from simulator.subscriptions import SubscriptionApi
 
-#: Real seconds in which a stopping tenant delivers what it still can.
+#: Real seconds for the last deliveries when the simulator stops.
 LEAVE_SECONDS = 1.0
 
 
@@ -37,11 +38,11 @@ class Simulator:
     Parameters:
         settings: seed, size and clock.
         token: the API access token that is accepted.
-        speed: how many times as fast as the real clock the tenant's runs.
-        faults: what goes wrong from the start.
-        control_token: what ``/control`` asks for; None leaves it open.
+        speed: how many times as fast as the real clock the tenant's clock runs.
+        faults: the fault profile at the start.
+        control_token: the token that ``/control`` requires; None leaves it open.
         max_tries, first_retry_seconds, max_waiting: see ``simulator.delivery``.
-        when_broken: called once the clock or the deliveries stopped by a mistake of ours.
+        when_broken: called if a bug of ours ends the clock or the deliveries.
     """
 
     def __init__(
@@ -58,12 +59,13 @@ class Simulator:
         when_broken: Callable[[BaseException], None] | None = None,
     ) -> None:
         self.fleet = Fleet(settings)
-        self.subscriptions = Subscriptions(self.fleet)
-        # Three generators of chance, one seed apart, so that none disturbs another.
+        self.subscribers = Subscribers()
+        # The fleet, the fault injector and the guard have random generators of their own, one seed
+        # apart, so that none changes the others' values.
         self.fault_injector = FaultInjector(settings.seed + 1)
         self.fault_injector.faults = faults or Faults()
         self.delivery = Delivery(
-            self.subscriptions,
+            self.subscribers,
             self.fault_injector,
             tenant_id=settings.tenant_id,
             encoding=settings.signature_encoding,
@@ -71,7 +73,6 @@ class Simulator:
             first_retry_seconds=first_retry_seconds,
             max_waiting=max_waiting,
         )
-        self.subscriptions.delivery = self.delivery
         self.runner = Runner(self.fleet, self.delivery, speed=speed)
         self._when_broken = when_broken
         app = Starlette(exception_handlers={Problem: problem_response, HTTPException: _http_error}, lifespan=self._live)
@@ -82,8 +83,12 @@ class Simulator:
             faults=lambda: self.fault_injector.faults,
             seed=settings.seed + 2,
         )
-        control = Control(self.fleet, self.runner, self.delivery, self.subscriptions, self.guard, control_token)
-        routes = [*api.routes(self.fleet), *self.subscriptions.routes(), *control.routes()]
+        control = Control(self.fleet, self.runner, self.delivery, self.subscribers, self.guard, control_token)
+        routes = [
+            *api.routes(self.fleet),
+            *SubscriptionApi(self.fleet, self.subscribers, self.delivery).routes(),
+            *control.routes(),
+        ]
         app.router.routes += [Route("/", front_page(routes)), *routes]
 
     @contextlib.asynccontextmanager
@@ -99,7 +104,7 @@ class Simulator:
         await asyncio.gather(living, delivering, return_exceptions=True)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        """A tenant whose clock stands still, unasked, must not look alive."""
+        """Report the error of an ended task: a simulator whose clock stopped must not continue to answer."""
         if not task.cancelled() and (error := task.exception()) is not None and self._when_broken is not None:
             self._when_broken(error)
 

@@ -1,4 +1,4 @@
-"""Builds the tenant as it stands before its first day."""
+"""Build the tenant's locations, charge points and EVSEs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _KINDS = ("Hub", "Garage", "Square", "Plaza")
 _CITIES = (("Varna", 43.2045, 27.9191), ("Sofia", 42.6977, 23.3219), ("Plovdiv", 42.1354, 24.7453))
 _MAKES = (("Voltmark", "QC-50", "4.7.1"), ("Ohmega", "AC-22", "2.3.0"), ("Joulex", "HPC-150", "1.12.4"))
 
-#: Ids of different kinds begin far apart, so that a mix-up is seen at once.
+#: Ids of different kinds begin far apart, so that a confusion of kinds is obvious.
 FIRST_LOCATION, FIRST_CHARGE_POINT, FIRST_EVSE, FIRST_CONNECTOR = 60, 400, 10_000, 100_000
 
 #: Every second charge point is a DC one.
@@ -22,7 +22,7 @@ _AC_POWERS = (7_400, 11_000, 22_000)
 
 
 def build(rng: random.Random, settings: TenantSettings, now: datetime) -> Tenant:
-    """Make the tenant's locations, charge points and EVSEs."""
+    """Create the tenant with its locations, charge points and EVSEs."""
     tenant = Tenant()
     old = (now - timedelta(days=270)).replace(microsecond=0)
     for number in range(settings.locations):
@@ -49,7 +49,7 @@ def build(rng: random.Random, settings: TenantSettings, now: datetime) -> Tenant
 def add_charge_point(
     rng: random.Random, tenant: Tenant, charge_point_id: int, created: datetime, online_since: datetime
 ) -> ChargePoint:
-    """Make one more charge point, as yet without an EVSE."""
+    """Add a charge point without EVSEs to the tenant, and return it."""
     number = charge_point_id - FIRST_CHARGE_POINT
     location_id = FIRST_LOCATION + number % len(tenant.locations)
     while tenant.locations[location_id].is_deleted:
@@ -76,7 +76,7 @@ def add_charge_point(
 def add_evse(
     rng: random.Random, tenant: Tenant, charge_point_id: int, evse_id: int, created: datetime, free_since: datetime
 ) -> Evse:
-    """Make one more EVSE of a charge point."""
+    """Add an EVSE to a charge point, and return it."""
     siblings = tenant.evse_ids[charge_point_id]
     siblings.append(evse_id)
     number = len(siblings)

@@ -1,4 +1,4 @@
-"""A session's life: plugged in, charging, idle, stopped, billed, paid."""
+"""The stages of a session: plugged in, charging, idle, stopped, billed, paid."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from simulator.resources import instant
 from simulator.vehicles import Vehicle, power_w
 from simulator.world import World
 
-#: A meter sample each minute of the tenant's time, as chargers are commonly set.
+#: The interval of meter samples by the tenant's clock, as chargers are commonly configured.
 SAMPLE_EVERY = timedelta(seconds=60)
 
-#: Every so many samples the session itself is updated.
+#: The number of samples after which a session update is sent.
 SAMPLES_AN_UPDATE = 5
 
-#: While a charge point is offline its news waits; this often it is tried again.
+#: While a charge point is offline, its sessions do not progress; this is the interval of checks.
 OFFLINE_RETRY = timedelta(seconds=60)
 
-#: Share of the drivers whose card is refused; they drive on.
+#: Share of the drivers whose card is rejected; they leave.
 REJECTED = 0.03
 
-#: Points that a session's consumption shows once the session is over, as AMPECO says of its own.
+#: Points in the consumption of a finished session, as AMPECO documents.
 MAX_POINTS = 300
 
 FIRST_SESSION, FIRST_AUTHORIZATION, FIRST_TRANSACTION = 77_000, 90_000, 44_000
@@ -33,7 +33,7 @@ FIRST_SESSION, FIRST_AUTHORIZATION, FIRST_TRANSACTION = 77_000, 90_000, 44_000
 
 @dataclass(slots=True)
 class _Visit:
-    """A vehicle at an EVSE; ``energy_wh`` is kept finer than the meter shows it."""
+    """A vehicle at an EVSE; ``energy_wh`` has fractions, unlike the meter."""
 
     evse: Evse
     vehicle: Vehicle
@@ -48,7 +48,7 @@ class _Visit:
 
 
 class Charging:
-    """Carries each visit from plug to payment."""
+    """The simulation of each visit, from the plug to the payment."""
 
     def __init__(self, world: World) -> None:
         self._world = world
@@ -58,7 +58,7 @@ class Charging:
         self._next_transaction = FIRST_TRANSACTION
 
     def plug_in(self, evse: Evse, vehicle: Vehicle, *, when_gone: Callable[[], None]) -> None:
-        """A vehicle is plugged in, and its driver asks to charge; ``when_gone`` follows its leave."""
+        """Plug in a vehicle and authorize its driver; ``when_gone`` is called when the vehicle leaves."""
         self.set_hardware(evse, "preparing")
         authorization = self._authorize(evse, vehicle)
         visit = _Visit(evse, vehicle, authorization, self._world.now + vehicle.stays, when_gone)
@@ -85,7 +85,7 @@ class Charging:
         return authorization
 
     def interrupt(self, evse: Evse) -> None:
-        """A fault ends whatever goes on at the EVSE; the vehicle leaves."""
+        """End the visit at an EVSE, if any, because of a fault."""
         visit = self._visits.get(evse.id)
         if visit is not None:
             self._stop(visit, "groundfault")
@@ -99,7 +99,7 @@ class Charging:
         info: str | None = None,
         vendor_error_code: str | None = None,
     ) -> None:
-        """An EVSE reports a hardware status."""
+        """Add a hardware status to an EVSE's log, and notify of it."""
         change = StatusChange(self._world.second, status, error_code, info, vendor_error_code)
         evse.hardware.append(change)
         self._world.tell(payloads.hardware_status(evse.charge_point_id, change, evse.id))
@@ -108,7 +108,7 @@ class Charging:
         self._world.timeline.after(delay, partial(self._take, step, visit))
 
     def _take(self, step: Callable[[_Visit], None], visit: _Visit) -> None:
-        """Take a step of a visit, unless it is over, or later if its charge point is offline."""
+        """Run a step of a visit unless the visit is over; postpone it if the charge point is offline."""
         if visit.is_over:
             return
         if not self._world.tenant.charge_points[visit.evse.charge_point_id].is_online:
@@ -166,14 +166,14 @@ class Charging:
     def _read_meter(self, visit: _Visit) -> None:
         self._measure(visit)
         assert visit.session is not None
-        # Not every change of a session is told, yet each is seen in `lastUpdatedAt`.
+        # Not every change of a session is notified, but each one changes `lastUpdatedAt`.
         visit.session.changed_at = self._world.second
         sample = visit.session.add_sample(visit.session.changed_at)
         if self._world.is_heard():
             self._world.tell(payloads.meter_values(visit.session, visit.evse, sample))
 
     def _measure(self, visit: _Visit) -> None:
-        """Bring energy, power and battery up to now."""
+        """Update energy, power and state of charge to the present time."""
         session, now = visit.session, self._world.now
         if session is None or visit.is_idle or visit.sampled_at is None:
             return

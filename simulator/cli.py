@@ -23,7 +23,7 @@ from simulator.status import configure_logging
 
 TOKEN_VARIABLE = "AMPECO_SIMULATOR_TOKEN"  # noqa: S105 - the name of a variable
 
-#: A day in a second: beyond it, a step of the clock is more than a few hours.
+#: A day in a second: at a higher speed, a step of the clock would be more than a few hours.
 MAX_SPEED = 86_400
 
 console = Console(soft_wrap=True)
@@ -31,10 +31,10 @@ errors = Console(stderr=True, soft_wrap=True)
 
 app = typer.Typer(
     name="ampeco-simulator",
-    help="A simulator AMPECO tenant: REST reads, subscriptions, signed notifications, faults on demand.",
+    help="A simulated AMPECO tenant: REST reads, subscriptions, signed notifications, faults on demand.",
     epilog="Without a command it is `ampeco-simulator run`, whose options `ampeco-simulator run --help` lists.",
     add_completion=False,
-    pretty_exceptions_enable=False,  # they show locals, and among those are tokens
+    pretty_exceptions_enable=False,  # they show local variables, which include tokens
 )
 
 _FLEET, _SENDING, _API = "The tenant", "Faults of notifications", "Faults of the API"
@@ -46,7 +46,7 @@ def _share(text: str) -> Any:
 
 @app.callback(invoke_without_command=True)
 def bare(context: typer.Context) -> None:
-    """A simulator AMPECO tenant. Without a command it runs with every option's default."""
+    """Run the simulator with every option's default if no command is given."""
     if context.invoked_subcommand is None:
         run()
 
@@ -56,48 +56,48 @@ def run(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")] = 8090,
     token: Annotated[
-        str | None, typer.Option(help=f"API access token; left out, {TOKEN_VARIABLE}, else a random one.")
+        str | None, typer.Option(help=f"API access token; the default is {TOKEN_VARIABLE}, else a random one.")
     ] = None,
     control_token: Annotated[
-        str | None, typer.Option(help="Token that /control asks for; left out, it is open.")
+        str | None, typer.Option(help="Token that /control requires; without it, /control is open.")
     ] = None,
     signature_encoding: Annotated[Encoding, typer.Option(help="Form of X-Signature.")] = "hex",
-    attempts: Annotated[int, typer.Option(min=1, help="Tries of one delivery before it failed.")] = MAX_TRIES,
-    tenant_id: Annotated[str, typer.Option(help="What X-Tenant says.", rich_help_panel=_FLEET)] = "demo",
+    attempts: Annotated[int, typer.Option(min=1, help="Attempts at one delivery before it has failed.")] = MAX_TRIES,
+    tenant_id: Annotated[str, typer.Option(help="Value of X-Tenant.", rich_help_panel=_FLEET)] = "demo",
     seed: Annotated[
         int, typer.Option(help="The same seed, sizes and start give the same history.", rich_help_panel=_FLEET)
     ] = 1,
     speed: Annotated[
         float,
         typer.Option(
-            min=0.1, max=MAX_SPEED, help="Times real time; 1440 is a day in a minute.", rich_help_panel=_FLEET
+            min=0.1, max=MAX_SPEED, help="Multiple of real time; 1440 is a day in a minute.", rich_help_panel=_FLEET
         ),
     ] = 60,
     start: Annotated[
         str | None,
         typer.Option(
-            help="The tenant's time at the start, such as 2026-03-04T00:00:00Z; left out, now.",
+            help="The tenant's time at the start, such as 2026-03-04T00:00:00Z; the default is now.",
             rich_help_panel=_FLEET,
         ),
     ] = None,
-    charge_points: Annotated[int, typer.Option(help="How many charge points.", rich_help_panel=_FLEET)] = 40,
-    evses: Annotated[int, typer.Option(help="How many EVSEs.", rich_help_panel=_FLEET)] = 80,
-    locations: Annotated[int, typer.Option(help="How many locations.", rich_help_panel=_FLEET)] = 12,
+    charge_points: Annotated[int, typer.Option(help="Number of charge points.", rich_help_panel=_FLEET)] = 40,
+    evses: Annotated[int, typer.Option(help="Number of EVSEs.", rich_help_panel=_FLEET)] = 80,
+    locations: Annotated[int, typer.Option(help="Number of locations.", rich_help_panel=_FLEET)] = 12,
     sessions_a_day: Annotated[
-        float, typer.Option(help="Vehicles that come to an EVSE in a day.", rich_help_panel=_FLEET)
+        float, typer.Option(help="Vehicles that arrive at an EVSE in a day.", rich_help_panel=_FLEET)
     ] = 6,
     duplicate: Annotated[float, _share("Share of notifications that are sent twice.")] = 0,
-    drop: Annotated[float, _share("Share that is never sent.")] = 0,
-    reorder: Annotated[float, _share("Share that later ones overtake.")] = 0,
+    drop: Annotated[float, _share("Share of notifications that are never sent.")] = 0,
+    reorder: Annotated[float, _share("Share of notifications that later ones overtake.")] = 0,
     reorder_seconds: Annotated[
-        float, typer.Option(min=0, help="Within so many tenant seconds.", rich_help_panel=_SENDING)
+        float, typer.Option(min=0, help="Longest delay for that, in tenant seconds.", rich_help_panel=_SENDING)
     ] = 60,
-    delay: Annotated[float, _share("Share that is held back.")] = 0,
+    delay: Annotated[float, _share("Share of notifications that are delayed.")] = 0,
     delay_min_seconds: Annotated[
-        float, typer.Option(min=0, help="By at least so many tenant seconds,", rich_help_panel=_SENDING)
+        float, typer.Option(min=0, help="Shortest delay, in tenant seconds.", rich_help_panel=_SENDING)
     ] = 0,
     delay_max_seconds: Annotated[
-        float, typer.Option(min=0, help="and by at most so many.", rich_help_panel=_SENDING)
+        float, typer.Option(min=0, help="Longest delay, in tenant seconds.", rich_help_panel=_SENDING)
     ] = 3600,
     api_429: Annotated[
         float,
@@ -108,17 +108,17 @@ def run(
         typer.Option("--api-500", min=0, max=1, help="Share of answers that are 500.", rich_help_panel=_API),
     ] = 0,
     api_calls_a_minute: Annotated[
-        int, typer.Option(min=0, help="Calls that a real minute allows; 0 is no limit.", rich_help_panel=_API)
+        int, typer.Option(min=0, help="Calls allowed in a real minute; 0 is no limit.", rich_help_panel=_API)
     ] = 0,
     api_latency_ms: Annotated[
-        float, typer.Option(min=0, help="How much longer each answer takes.", rich_help_panel=_API)
+        float, typer.Option(min=0, help="Additional time of each answer, in milliseconds.", rich_help_panel=_API)
     ] = 0,
     api_forbidden: Annotated[
         list[str] | None,
         typer.Option(help="A resource answered with 403, such as transactions; may be repeated.", rich_help_panel=_API),
     ] = None,
 ) -> None:
-    """Run the tenant until Ctrl-C."""
+    """Run the simulator until Ctrl-C."""
     try:
         settings = TenantSettings.model_validate(
             {
@@ -151,7 +151,7 @@ def run(
     api_token, origin = _token(token)
     for name, text in ((f"--token or {TOKEN_VARIABLE}", api_token), ("--control-token", control_token)):
         if text is not None and not re.fullmatch(HEADER_TEXT, text):
-            raise _refused(f"{name}: a token is letters, digits and signs of ASCII, without spaces.")
+            raise _refused(f"{name}: a token consists of printable ASCII characters without spaces.")
     try:
         listener = listen(host, port)
     except OSError as error:
@@ -172,20 +172,20 @@ def run(
     server.run(simulator)
 
 
-def _token(given: str | None) -> tuple[str, str]:
-    """The API token, and how ``tenants.toml`` finds it."""
-    if given:
-        return given, 'token = "…"  # what --token was given'
-    if held := os.environ.get(TOKEN_VARIABLE):
-        return held, f'token_env = "{TOKEN_VARIABLE}"'
-    made = secrets.token_urlsafe(24)
-    return made, f'token = "{made}"'
+def _token(option: str | None) -> tuple[str, str]:
+    """Return the API token, and the line of ``tenants.toml`` for it, which does not show a given token."""
+    if option:
+        return option, 'token = "…"  # the value of --token'
+    if variable := os.environ.get(TOKEN_VARIABLE):
+        return variable, f'token_env = "{TOKEN_VARIABLE}"'
+    generated = secrets.token_urlsafe(24)
+    return generated, f'token = "{generated}"'
 
 
 def _introduce(url: str, settings: TenantSettings, speed: float, origin: str) -> None:
     name = settings.tenant_id if re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,62}", settings.tenant_id) else "demo"
     console.print(
-        f"A simulator AMPECO tenant at {url}: {settings.charge_points} charge points, {settings.evses} EVSEs,"
+        f"A simulated AMPECO tenant at {url}: {settings.charge_points} charge points, {settings.evses} EVSEs,"
         f" {settings.locations} locations.\n"
         f"Its clock starts at {settings.start.isoformat()} and runs {speed:g} times as fast as yours.\n\n"
         f'For tenants.toml:\n\n[tenants.{name}]\nbase_url = "{url}"\n{origin}\n\n'
@@ -196,7 +196,7 @@ def _introduce(url: str, settings: TenantSettings, speed: float, origin: str) ->
 
 
 def _first(error: ValidationError) -> str:
-    """The first mistake, by the option that it came with."""
+    """Return the text of the first error, with the option that it is about."""
     first = faults(error)[0]
     option = f"--{first.field.partition('.')[0].replace('_', '-')}: " if first.field else ""
     return f"{option}{first.message}."

@@ -1,6 +1,6 @@
-"""What surrounds charging: reservations, tariffs, users with their id tags, and partners.
+"""Commerce in the fleet: reservations, tariffs, users with their id tags, and partners.
 
-It draws from a generator of its own, so that the fleet's history stays what its seed makes it.
+It has a random generator of its own, so that it does not change what the seed makes of the rest.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from simulator.model import IdTag, Partner, Reservation, Tariff, Tenant, User
 from simulator.resources import TARIFF_GROUP_ID, instant, tariff_resource, user_resource
 from simulator.world import World
 
-#: How often each thing happens in the whole tenant, as the mean time between two.
+#: The mean time between two events of each sort in the whole tenant.
 RESERVE_EVERY = timedelta(hours=3)
 REPRICE_EVERY = timedelta(hours=12)
 EDIT_USER_EVERY = timedelta(hours=6)
 
 RESERVED_FOR = timedelta(minutes=15)
 
-#: What becomes of a reservation: most drivers come, some cancel, some never show up.
+#: The outcomes of reservations: most drivers arrive, some cancel, some never arrive.
 _OUTCOMES = ("done", "done", "done", "canceled", "expired")
 
-#: Of the users who charge, these have accounts that the API shows.
+#: The users that the API shows; sessions also have users without an account here.
 FIRST_USER, USERS = 5_000, 40
 FIRST_TARIFF, FIRST_ID_TAG, FIRST_PARTNER, FIRST_RESERVATION = TARIFF_GROUP_ID, 600, 30, 800
 
@@ -35,7 +35,7 @@ _NAMES = ("Ana", "Boris", "Elena", "Georgi", "Ivan", "Maria", "Nina", "Petar")
 
 
 def furnish(tenant: Tenant, now: datetime) -> None:
-    """Give a tenant its tariffs, users, id tags and partners."""
+    """Add tariffs, users, id tags and partners to a tenant."""
     old = (now - timedelta(days=200)).replace(microsecond=0)
     for number, (name, price) in enumerate(_TARIFFS):
         tenant.tariffs[FIRST_TARIFF + number] = Tariff(FIRST_TARIFF + number, name, price, old)
@@ -49,17 +49,17 @@ def furnish(tenant: Tenant, now: datetime) -> None:
 
 
 class Commerce:
-    """Lets drivers reserve, prices change, and users change their minds."""
+    """The simulation of reservations, price changes and edits of users."""
 
     def __init__(self, world: World, seed: int) -> None:
         self._world = world
         self._tenant = world.tenant
-        self._rng = random.Random(f"commerce {seed}")  # noqa: S311 - a life, not a secret
+        self._rng = random.Random(f"commerce {seed}")  # noqa: S311 - a simulation, not a secret
         self._next_reservation = FIRST_RESERVATION
         furnish(world.tenant, world.now)
 
     def expect(self) -> None:
-        """Let it begin."""
+        """Schedule the first event of each sort."""
         self._after(RESERVE_EVERY, self._reserve)
         self._after(REPRICE_EVERY, self._reprice)
         self._after(EDIT_USER_EVERY, self._edit_user)
@@ -97,7 +97,7 @@ class Commerce:
         self._world.tell(payloads.reservation_changed(reservation))
 
     def _reprice(self) -> None:
-        tariff = self._rng.choice([one for one in self._tenant.tariffs.values() if not one.is_deleted])
+        tariff = self._rng.choice([tariff for tariff in self._tenant.tariffs.values() if not tariff.is_deleted])
         tariff.price_per_kwh = round(tariff.price_per_kwh + self._rng.choice((-0.01, 0.01)), 2)
         tariff.changed_at = self._world.second
         at = instant(tariff.changed_at)
@@ -105,7 +105,7 @@ class Commerce:
         self._after(REPRICE_EVERY, self._reprice)
 
     def _edit_user(self) -> None:
-        user = self._rng.choice([one for one in self._tenant.users.values() if not one.is_deleted])
+        user = self._rng.choice([user for user in self._tenant.users.values() if not user.is_deleted])
         user.wants_news = not user.wants_news
         user.changed_at = self._world.second
         at = instant(user.changed_at)

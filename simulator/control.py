@@ -1,4 +1,4 @@
-"""``/control``: what a person or a test does to the tenant while it runs."""
+"""``/control``: the calls by which a person or a test controls the running simulator."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from simulator.requests import json_object, parsed, validated
 from simulator.resources import instant
 from simulator.runner import Runner
 from simulator.settings import HEADER_TEXT, Faults
-from simulator.subscriptions import Subscriptions
+from simulator.subscribers import Subscribers
 
 _HeaderText = Annotated[str, Field(pattern=HEADER_TEXT)]
 
 
 class _Rotation(BaseModel):
-    """``resign``: whether existing subscriptions sign with the new token."""
+    """The body of a token rotation; ``resign`` is whether existing subscriptions sign with the new token."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -38,7 +38,7 @@ class _Rotation(BaseModel):
 
 
 class _Emission(BaseModel):
-    """``body`` is sent as it is given, whether AMPECO would write it so or not."""
+    """The body of a call to send a notification; its ``body`` is sent unchanged and unchecked."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -47,14 +47,14 @@ class _Emission(BaseModel):
 
 
 class Control:
-    """Faults, token, clock and ledger of a running tenant."""
+    """The endpoints for the faults, token, clock and ledger of a running simulator."""
 
     def __init__(
         self,
         fleet: Fleet,
         runner: Runner,
         delivery: Delivery,
-        subscriptions: Subscriptions,
+        subscribers: Subscribers,
         guard: Guard,
         control_token: str | None,
     ) -> None:
@@ -62,11 +62,12 @@ class Control:
         self._runner = runner
         self._delivery = delivery
         self._fault_injector = delivery.fault_injector
-        self._subscriptions = subscriptions
+        self._subscribers = subscribers
         self._guard = guard
         self._token = control_token
 
     def routes(self) -> list[Route]:
+        """Return the routes of ``/control``."""
         return [
             Route("/control/state", self._guarded(self._state), methods=["GET"]),
             Route("/control/deliveries", self._guarded(self._deliveries), methods=["GET"]),
@@ -96,10 +97,10 @@ class Control:
                 "speed": self._runner.speed,
                 "paused": self._runner.is_paused,
                 "lag_seconds": round(self._runner.lag_seconds, 3),
-                "charge_points": Counter(one.network[-1].status for one in tenant.live_charge_points()),
+                "charge_points": Counter(point.network[-1].status for point in tenant.live_charge_points()),
                 "evses": Counter(evse.status for evse in tenant.live_evses()),
                 "sessions": Counter(session.status for session in tenant.sessions.values()),
-                "subscriptions": len(self._subscriptions.by_id),
+                "subscriptions": len(self._subscribers.by_id),
                 "deliveries": self._delivery.state(),
                 "calls": self._guard.calls,
             }
@@ -115,9 +116,9 @@ class Control:
         return json_response(self._fault_injector.faults.model_dump(mode="json"))
 
     async def _set_faults(self, request: Request) -> Response:
-        """What is named changes, the rest stays; the whole must make sense."""
-        given = json_object(await request.body())
-        self._fault_injector.faults = validated(Faults, self._fault_injector.faults.model_dump() | given)
+        """Change the named faults and keep the others; the result as a whole must be valid."""
+        changes = json_object(await request.body())
+        self._fault_injector.faults = validated(Faults, self._fault_injector.faults.model_dump() | changes)
         return json_response(self._fault_injector.faults.model_dump(mode="json"))
 
     async def _pause(self, _request: Request) -> Response:
@@ -129,15 +130,15 @@ class Control:
         return Response(status_code=204)
 
     async def _rotate(self, request: Request) -> Response:
-        wanted = parsed(_Rotation, await request.body() or b"{}")
-        token = wanted.token or secrets.token_urlsafe(24)
+        rotation = parsed(_Rotation, await request.body() or b"{}")
+        token = rotation.token or secrets.token_urlsafe(24)
         self._guard.token = token
-        if wanted.resign:
-            self._subscriptions.rotate(token)
+        if rotation.resign:
+            self._subscribers.rotate(token)
         return json_response({"token": token})
 
     async def _emit(self, request: Request) -> Response:
-        wanted = parsed(_Emission, await request.body())
-        notification = Notification(wanted.notification, self._fleet.now, orjson.dumps(wanted.body))
-        sent_to = self._delivery.emit(notification, self._subscriptions.hearing(notification.name))
+        emission = parsed(_Emission, await request.body())
+        notification = Notification(emission.notification, self._fleet.now, orjson.dumps(emission.body))
+        sent_to = self._delivery.emit(notification, self._subscribers.hearing(notification.name))
         return json_response({"subscriptions": sent_to}, 202)

@@ -1,4 +1,4 @@
-"""Delivery: signed POSTs to the subscribers, with retries and a list of what failed."""
+"""Delivery: signed POSTs to the subscribers, with retries and lists of failed deliveries."""
 
 from __future__ import annotations
 
@@ -10,33 +10,31 @@ from collections import Counter, deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ampeco.signature import Encoding, sign
 from simulator.fault_injector import FaultInjector
 from simulator.fleet import Notification
 from simulator.ledger import Ledger
 from simulator.posting import Answer, Poster, UnreachableError
+from simulator.subscribers import Subscribers, Subscription
 
-if TYPE_CHECKING:
-    from simulator.subscriptions import Subscription, Subscriptions
-
-#: Deliveries under way at once.
+#: Deliveries that are sent at the same time.
 CONNECTIONS = 16
 
-#: Deliveries that are not settled yet, most: a subscriber that is away for long costs so
-#: much memory (some 2 kB each) and no more.
+#: Unfinished deliveries at most. It limits the memory (about 2 kB each) while a subscriber does not
+#: answer for long.
 MAX_WAITING = 20_000
 
-#: Failed deliveries that are kept for the resend action, most for one subscription.
+#: Failed deliveries that are kept for the resend action, at most for one subscription.
 MAX_FAILED = 100_000
 
-#: Tries of one delivery, and the real seconds before the second; doubled each time after.
-#: AMPECO publishes neither.
+#: Attempts at one delivery, and the real seconds before the second, which double before each further
+#: one. AMPECO publishes neither.
 MAX_TRIES = 6
 FIRST_RETRY_SECONDS = 0.5
 
-#: Real seconds between two looks at whose turn to be tried again has come.
+#: Real seconds between two checks for due retries.
 RETRY_TICK_SECONDS = 0.05
 
 TIMEOUT_SECONDS = 10.0
@@ -53,21 +51,22 @@ class _Parcel:
 
 
 class Delivery:
-    """Sends notifications to whoever subscribed to them, and to nobody else.
+    """The delivery of notifications to their subscriptions.
 
-    The fleet's clock never waits for it: what finds no room, or keeps failing, goes to its
-    subscription's list of failed deliveries.
+    The fleet's clock never waits for it: a delivery beyond ``max_waiting``, or one whose last attempt
+    fails, goes to its subscription's list of failed deliveries.
 
     Parameters:
-        tenant_id: what ``X-Tenant`` says.
+        tenant_id: the value of ``X-Tenant``.
         encoding: the form of ``X-Signature``.
-        max_tries: tries of one delivery, the first included.
-        first_retry_seconds: real seconds before the second try; doubled each time after.
+        max_tries: attempts at one delivery, including the first.
+        first_retry_seconds: real seconds before the second attempt; they double before each further one.
+        max_waiting: unfinished deliveries at most.
     """
 
     def __init__(
         self,
-        subscriptions: Subscriptions,
+        subscribers: Subscribers,
         fault_injector: FaultInjector,
         *,
         tenant_id: str,
@@ -79,42 +78,47 @@ class Delivery:
         self.fault_injector = fault_injector
         self.ledger = Ledger()
         self.counts: Counter[str] = Counter()
-        self._subscriptions = subscriptions
+        self._subscribers = subscribers
         self._tenant_id = tenant_id
         self._encoding = encoding
         self._max_tries = max_tries
         self._first_retry_seconds = first_retry_seconds
         self._max_waiting = max_waiting
-        self._queue: asyncio.Queue[_Parcel] = asyncio.Queue()  # bounded by what is unsettled
+        self._queue: asyncio.Queue[_Parcel] = asyncio.Queue()  # bounded by `max_waiting`
         self._retries: list[tuple[float, int, _Parcel]] = []
         self._order = itertools.count()
-        self._unsettled = 0
+        self._unfinished = 0
         self._failed: dict[int, deque[Notification]] = {}
 
     @property
     def waiting(self) -> int:
-        """Deliveries that are queued, under way or between two tries."""
-        return self._unsettled
+        """Deliveries that are queued, being sent or between two attempts."""
+        return self._unfinished
 
     def post(self, notifications: Iterable[Notification], now: datetime) -> None:
-        """Take what the fleet told until ``now``, by the tenant's clock."""
+        """Send the fleet's notifications until ``now``, by the tenant's clock, with injected faults."""
         for notification in self.fault_injector.pass_on(notifications, now):
             self._address(notification)
 
     def release_held(self) -> None:
-        """Send at once what is held back."""
+        """Send all delayed notifications at once."""
         for notification in self.fault_injector.let_go():
             self._address(notification)
 
     def emit(self, notification: Notification, subscriptions: Iterable[Subscription]) -> int:
-        """Send a notification past all faults; returns to how many subscriptions."""
+        """Send a notification without faults; return the number of subscriptions."""
         chosen = list(subscriptions)
         for subscription in chosen:
             self._enqueue(subscription, notification, self._max_tries)
         return len(chosen)
 
     def resend(self, subscription: Subscription, names: set[str], start: datetime | None, end: datetime | None) -> None:
-        """Send what failed once more; what fails again is listed as failed again."""
+        """Send failed notifications once more; those that fail again return to the list.
+
+        Parameters:
+            names: the notification types to send.
+            start, end: by the tenant's clock, both included; None sets no limit.
+        """
         for notification in self._failed.pop(subscription.id, ()):
             timely = (start is None or notification.at >= start) and (end is None or notification.at <= end)
             if notification.name in names and timely:
@@ -123,11 +127,11 @@ class Delivery:
                 self._list_failed(subscription, notification)
 
     def forget(self, subscription_id: int) -> None:
-        """Let go of what is kept for a subscription that is gone."""
+        """Drop the failed deliveries of a removed subscription."""
         self._failed.pop(subscription_id, None)
 
     def state(self) -> dict[str, Any]:
-        """Counts of deliveries, by what became of them."""
+        """Return the counts of deliveries by their outcome."""
         return {
             "queued": self.waiting,
             "held": self.fault_injector.held,
@@ -138,14 +142,14 @@ class Delivery:
             "failed": self.counts["failed"],
             "overflowed": self.counts["overflowed"],
             **{name: self.fault_injector.counts[name] for name in ("dropped", "duplicated", "delayed", "reordered")},
-            "failed_by_subscription": {str(key): len(failed) for key, failed in self._failed.items()},  # JSON's keys
+            "failed_by_subscription": {str(key): len(failed) for key, failed in self._failed.items()},
         }
 
     async def settle(self, max_seconds: float) -> None:
-        """Wait until nothing waits, or for so many real seconds."""
+        """Wait until no delivery is unfinished, but at most ``max_seconds`` real seconds."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(max_seconds):
-                while self.waiting:  # noqa: ASYNC110 - only when stopping, and not for long
+                while self.waiting:  # noqa: ASYNC110 - only when stopping, and for a short time
                     await asyncio.sleep(RETRY_TICK_SECONDS)
 
     async def run(self) -> None:
@@ -156,15 +160,15 @@ class Delivery:
                 group.create_task(self._deliver())
 
     def _address(self, notification: Notification) -> None:
-        for subscription in self._subscriptions.wanting(notification.name):
+        for subscription in self._subscribers.wanting(notification.name):
             self._enqueue(subscription, notification, self._max_tries)
 
     def _enqueue(self, subscription: Subscription, notification: Notification, tries: int) -> None:
-        if self._unsettled >= self._max_waiting:
+        if self._unfinished >= self._max_waiting:
             self.counts["overflowed"] += 1
             self._fail(subscription, notification)
             return
-        self._unsettled += 1
+        self._unfinished += 1
         self._queue.put_nowait(_Parcel(subscription, notification, tries, self._first_retry_seconds))
 
     async def _deliver(self) -> None:
@@ -177,22 +181,22 @@ class Delivery:
     async def _deliver_by(self, poster: Poster) -> None:
         while True:
             parcel = await self._queue.get()
-            if not self._subscriptions.holds(parcel.subscription):  # unsubscribed meanwhile
-                self._unsettled -= 1
+            if not self._subscribers.holds(parcel.subscription):  # removed since it was queued
+                self._unfinished -= 1
                 continue
             answer = await self._send(poster, parcel)
             if answer is not None and answer.is_success:
-                self._unsettled -= 1
+                self._unfinished -= 1
                 self.counts["acknowledged"] += 1
                 self.ledger.add(parcel.notification, parcel.subscription.id, answer.status, answer.content)
             elif parcel.tries_left > 1:
                 self._try_later(parcel)
             else:
-                self._unsettled -= 1
+                self._unfinished -= 1
                 self._fail(parcel.subscription, parcel.notification)
 
     async def _send(self, poster: Poster, parcel: _Parcel) -> Answer | None:
-        """One try; None where nobody answered."""
+        """Make one attempt at a delivery; return None if there is no answer."""
         subscription, notification = parcel.subscription, parcel.notification
         self.counts["sent"] += 1
         try:
@@ -221,7 +225,7 @@ class Delivery:
         heapq.heappush(self._retries, (due, next(self._order), again))
 
     async def _retry(self) -> None:
-        """Queue what is due to be tried again."""
+        """Queue the deliveries whose retry is due."""
         while True:
             await asyncio.sleep(RETRY_TICK_SECONDS)
             now = asyncio.get_running_loop().time()
@@ -230,7 +234,7 @@ class Delivery:
 
     def _fail(self, subscription: Subscription, notification: Notification) -> None:
         self.counts["failed"] += 1
-        if self._subscriptions.holds(subscription):
+        if self._subscribers.holds(subscription):
             self._list_failed(subscription, notification)
 
     def _list_failed(self, subscription: Subscription, notification: Notification) -> None:

@@ -1,4 +1,4 @@
-"""People in the back office: they rename, relabel, move, remove and build."""
+"""Edits of master data by the tenant's staff: renamed, relabelled, added and removed entities."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from simulator.model import ChargePoint, Evse
 from simulator.resources import instant
 from simulator.world import World
 
-#: How often each thing happens in the whole tenant, as the mean time between two.
-EDIT_EVERY = timedelta(hours=2)  # somebody edits a charge point, an EVSE or a location
+#: The mean time between two events of each sort in the whole tenant.
+EDIT_EVERY = timedelta(hours=2)  # a charge point, an EVSE or a location is edited
 REBUILD_EVERY = timedelta(hours=18)  # an EVSE is removed, or added
 RESITE_EVERY = timedelta(days=4)  # a charge point is removed with its EVSEs, or added with one
 
 
 class Edits:
-    """Edits master data, one thing at a time.
+    """The simulation of edits, one entity at a time.
 
     Parameters:
-        when_sited: gives a new charge point its outages.
-        when_built: gives a new EVSE its vehicles and faults.
+        when_sited: called with a new charge point, to schedule its outages.
+        when_built: called with a new EVSE, to schedule its vehicles and faults.
     """
 
     def __init__(
@@ -37,14 +37,14 @@ class Edits:
         self._rng = world.rng
         self._when_sited = when_sited
         self._when_built = when_built
-        # The tenant neither grows nor shrinks for long: what is removed is replaced in its turn.
+        # The tenant keeps its size: an entity that is removed is later replaced.
         self._wanted_charge_points = len(world.tenant.charge_points)
         self._wanted_evses = len(world.tenant.evses)
         self._next_charge_point_id = FIRST_CHARGE_POINT + len(world.tenant.charge_points)
         self._next_evse_id = FIRST_EVSE + len(world.tenant.evses)
 
     def expect(self) -> None:
-        """Let people begin their work."""
+        """Schedule the first event of each sort."""
         self._world.expect(EDIT_EVERY, self._edit)
         self._world.expect(REBUILD_EVERY, self._rebuild)
         self._world.expect(RESITE_EVERY, self._resite)
@@ -68,14 +68,15 @@ class Edits:
         self._tell_evse(evse, "updated")
 
     def _edit_location(self) -> None:
-        location = self._rng.choice([one for one in self._tenant.locations.values() if not one.is_deleted])
+        live = [location for location in self._tenant.locations.values() if not location.is_deleted]
+        location = self._rng.choice(live)
         location.street = f"{self._rng.randrange(1, 200)} {location.street.split(' ', 1)[1]}"
         location.changed_at = self._world.second
-        stands = [one.id for one in self._tenant.live_charge_points() if one.location_id == location.id]
-        self._world.tell(payloads.location_changed(location, stands))
+        charge_points = [point.id for point in self._tenant.live_charge_points() if point.location_id == location.id]
+        self._world.tell(payloads.location_changed(location, charge_points))
 
     def _rebuild(self) -> None:
-        """An EVSE is taken down, or the one that was is replaced."""
+        """Remove an EVSE, or add one in place of one that was removed."""
         live = self._tenant.live_evses()
         free = [evse for evse in live if evse.status == "available"]
         if len(live) >= self._wanted_evses and len(free) > 1:
@@ -85,9 +86,9 @@ class Edits:
         self._world.expect(REBUILD_EVERY, self._rebuild)
 
     def _resite(self) -> None:
-        """A charge point of which no EVSE is in use is taken down, or one is put up in its stead."""
+        """Remove a charge point with no EVSE in use, or add one in place of one that was removed."""
         live = self._tenant.live_charge_points()
-        idle = [one for one in live if all(evse.status == "available" for evse in self._tenant.evses_of(one.id))]
+        idle = [point for point in live if all(evse.status == "available" for evse in self._tenant.evses_of(point.id))]
         if len(live) >= self._wanted_charge_points and idle and len(live) > 1:
             charge_point = self._rng.choice(idle)
             for evse in self._tenant.evses_of(charge_point.id):

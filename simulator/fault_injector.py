@@ -1,4 +1,4 @@
-"""What goes wrong with notifications between the tenant and its subscribers."""
+"""The fault injector for notifications between the tenant and its subscribers."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from simulator.settings import Faults
 
 
 class FaultInjector:
-    """Drops, doubles, delays and shuffles notifications, as the faults ask.
+    """The part of the simulator that drops, repeats, delays and reorders notifications.
 
-    It draws from a generator of its own, so that faults never change what happens in the
-    fleet, and the same seed meets the same faults.
+    It has a random generator of its own, so that faults never change the fleet's history, and the
+    same seed gives the same faults.
     """
 
     def __init__(self, seed: int) -> None:
@@ -29,11 +29,11 @@ class FaultInjector:
 
     @property
     def held(self) -> int:
-        """Notifications whose time has not come."""
+        """The number of delayed notifications that are not yet due."""
         return len(self._held)
 
     def pass_on(self, notifications: Iterable[Notification], now: datetime) -> list[Notification]:
-        """What is to be sent now, of these and of those that were held back before."""
+        """Apply the faults to new notifications; return those to send now, including delayed ones that are due."""
         sent: list[Notification] = []
         for notification in notifications:
             if self._happens(self.faults.drop):
@@ -44,24 +44,24 @@ class FaultInjector:
                 self.counts["duplicated"] += 1
                 copies = 2
             for _ in range(copies):
-                held_seconds = self._hold_seconds()
-                if held_seconds is None:
+                delay_seconds = self._delay_seconds()
+                if delay_seconds is None:
                     sent.append(notification)
                 else:
-                    until = notification.at + timedelta(seconds=held_seconds)
+                    until = notification.at + timedelta(seconds=delay_seconds)
                     heapq.heappush(self._held, (until, next(self._order), notification))
         while self._held and self._held[0][0] <= now:
             sent.append(heapq.heappop(self._held)[2])
         return sent
 
     def let_go(self) -> list[Notification]:
-        """Everything that is held back, in the order in which its time would have come."""
-        freed = [notification for _, _, notification in sorted(self._held, key=lambda held: held[:2])]
+        """Remove all delayed notifications and return them in the order of their due times."""
+        released = [notification for _, _, notification in sorted(self._held, key=lambda entry: entry[:2])]
         self._held.clear()
-        return freed
+        return released
 
-    def _hold_seconds(self) -> float | None:
-        """For how many of the tenant's seconds a notification is held back, if it is."""
+    def _delay_seconds(self) -> float | None:
+        """Draw a notification's delay in seconds of the tenant's clock; None for no delay."""
         if self._happens(self.faults.delay):
             self.counts["delayed"] += 1
             return self._rng.uniform(self.faults.delay_min_seconds, self.faults.delay_max_seconds)

@@ -1,7 +1,7 @@
-"""The tenant's life: a pure engine on a simulated clock.
+"""The fleet: a pure engine on a simulated clock that generates the tenant's history.
 
-The same settings give the same notifications, byte for byte, in however many steps the
-clock advances: whatever happens depends on the seed and the simulated time alone.
+The same settings give the same notifications, byte for byte, whatever the steps of the clock:
+everything depends only on the seed and the simulated time.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from simulator.world import World
 
 @dataclass(frozen=True, slots=True)
 class Notification:
-    """A notification as the tenant tells it; ``body`` is what is signed and sent."""
+    """A notification of the fleet; ``body`` is signed and sent."""
 
     name: str
     at: datetime
@@ -37,18 +37,18 @@ class Notification:
 
 
 class Fleet:
-    """A tenant that lives.
+    """A tenant with a simulated clock.
 
-    ``tenant`` holds what the API shows; :meth:`advance` lets time pass and returns what
-    was told meanwhile.
+    ``tenant`` contains the entities that the API shows. :meth:`advance` advances the clock and
+    returns the notifications of that time.
     """
 
     def __init__(self, settings: TenantSettings) -> None:
         self.settings = settings
-        rng = random.Random(settings.seed)  # noqa: S311 - a life, not a secret
+        rng = random.Random(settings.seed)  # noqa: S311 - a simulation, not a secret
         self._timeline = Timeline(settings.start - WARM_UP)
         self.tenant = build(rng, settings, self.now)
-        self._told: list[Notification] = []
+        self._notifications: list[Notification] = []
         self._is_heard = False
         self._world = World(self.tenant, rng, self._timeline, self._tell, lambda: self._is_heard)
         self._charging = Charging(self._world)
@@ -61,24 +61,25 @@ class Fleet:
         self._edits.expect()
         Commerce(self._world, settings.seed).expect()
         Removals(self._world, settings.seed).expect()
-        self.advance(settings.start)  # what is told before anybody can listen is lost
+        self.advance(settings.start)  # the notifications of the warm-up are not sent
         self._is_heard = True
 
     @property
     def now(self) -> datetime:
+        """The present time of the simulated clock."""
         return self._timeline.now
 
     def advance(self, to: datetime) -> list[Notification]:
-        """Let time pass until ``to``; returns what was told, in order."""
+        """Advance the clock to ``to``, and return the notifications of that time in order."""
         self._timeline.advance(to)
-        told, self._told = self._told, []
-        return told
+        notifications, self._notifications = self._notifications, []
+        return notifications
 
     def _tell(self, body: dict[str, Any]) -> None:
-        if not self._is_heard:  # thousands of EVSEs tell half a million things in six hours
+        if not self._is_heard:  # in the six hours of the warm-up, thousands of EVSEs send half a million
             return
-        # Serialised at once: the body is what holds now, and a copy for a subscriber costs nothing.
-        self._told.append(Notification(body["notification"], self.now, orjson.dumps(body)))
+        # Serialised at once, because the entities change later; all subscriptions share the bytes.
+        self._notifications.append(Notification(body["notification"], self.now, orjson.dumps(body)))
 
     def _expect_life(self, evse: Evse) -> None:
         self._expect_vehicle(evse)
@@ -94,5 +95,5 @@ class Fleet:
         if evse.status == "available" and self.tenant.charge_points[evse.charge_point_id].is_online:
             vehicle = arrive(self._world.rng, evse.current_type)
             self._charging.plug_in(evse, vehicle, when_gone=partial(self._expect_vehicle, evse))
-        else:  # it drives on to another
+        else:  # it drives on to another EVSE
             self._expect_vehicle(evse)

@@ -1,4 +1,4 @@
-"""``GET /``: what this is, and what it answers."""
+"""``GET /``: a page that describes the simulator and lists its endpoints."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ _PAGE = """<!doctype html>
 <html lang="en">
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width">
-<title>A simulator AMPECO tenant</title>
+<title>A simulated AMPECO tenant</title>
 <style>body {{ font: 1rem/1.5 system-ui, sans-serif; max-width: 50rem; margin: 2rem auto; padding: 0 1rem }}</style>
-<h1>A simulator AMPECO tenant</h1>
-<p>It answers as AMPECO's public API does and sends signed notifications to whoever subscribes.
-It is not AMPECO; nothing here charges a vehicle.</p>
-<p>Calls of the API need <code>Authorization: Bearer</code> with the token that was given at the start.
-Look at <a href="/control/state">its clock and what was delivered</a>.</p>
+<h1>A simulated AMPECO tenant</h1>
+<p>It answers like AMPECO's public API and sends signed notifications to its subscriptions.
+It is not AMPECO, and it charges no vehicle.</p>
+<p>Calls of the API need <code>Authorization: Bearer</code> with the token from the start of the simulator.
+<a href="/control/state">Its state</a> shows its clock and its deliveries.</p>
 <ul>
 {endpoints}
 </ul>
@@ -29,7 +29,7 @@ Look at <a href="/control/state">its clock and what was delivered</a>.</p>
 
 
 def front_page(routes: Iterable[Route]) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-    """The endpoint of a page that lists ``routes``."""
+    """Return the endpoint of a page that lists ``routes``."""
     lines = [
         f"<li><code>{escape(method)} {escape(route.path.replace(':int', ''))}</code></li>"
         for route in routes

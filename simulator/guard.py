@@ -1,4 +1,4 @@
-"""What stands before every call of the API: token, faults on demand, the tenant's clock."""
+"""Middleware for every call of the API: it checks the token, injects faults and sets the tenant's ``Date``."""
 
 from __future__ import annotations
 
@@ -19,26 +19,26 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from simulator.problems import Problem, problem_response
 from simulator.settings import Faults
 
-#: The window of the limit on calls.
+#: The window of the rate limit.
 WINDOW_SECONDS = 60
 
-#: What a 429 names that comes by chance, not by a limit: calls a minute, and seconds to wait.
+#: The limit in calls a minute, and the seconds to wait, of a 429 that is random and not from a limit.
 CLAIMED_LIMIT = 300
 RETRY_AFTER_SECONDS = 2
 
-#: An id beyond anything that a database holds; Python reads no number of thousands of digits.
+#: An id beyond the range of any database; Python refuses to parse a number of thousands of digits.
 _ENDLESS_ID = re.compile(r"/[0-9]{19,}")
 
 
 class Window:
-    """Counts calls in fixed windows of real time."""
+    """A counter of calls in fixed windows of real time."""
 
     def __init__(self) -> None:
         self._ends_at = 0.0
         self._calls = 0
 
     def take(self, limit: int) -> dict[str, str] | None:
-        """Take one call of the window; returns the headers of a refusal where none is left."""
+        """Count one call; return the headers of a refusal if the window has none left."""
         now = time.monotonic()
         if now >= self._ends_at:
             self._ends_at, self._calls = now + WINDOW_SECONDS, 0
@@ -48,12 +48,12 @@ class Window:
         return None
 
     def headers(self, limit: int) -> dict[str, str]:
-        """What an answer within the limit says of it."""
+        """Return the headers that show the limit on an answer within it."""
         return {"X-RateLimit-Limit": str(limit), "X-RateLimit-Remaining": str(max(limit - self._calls, 0))}
 
 
 class Guard:
-    """ASGI middleware around the API; lets other paths through."""
+    """ASGI middleware around the API; it passes calls of other paths on unchanged."""
 
     def __init__(
         self,
@@ -73,6 +73,7 @@ class Guard:
         self._window = Window()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a refused call, and pass the others on; every answer gets the tenant's ``Date``."""
         if scope["type"] != "http" or not scope["path"].startswith("/public-api/"):
             await self.app(scope, receive, send)
             return
@@ -86,8 +87,8 @@ class Guard:
                 date = format_datetime(self._now().astimezone(UTC), usegmt=True).encode()
                 headers = [(name, value) for name, value in message["headers"] if name != b"date"]
                 if faults.api_calls_a_minute and message["status"] != 429:
-                    told = self._window.headers(faults.api_calls_a_minute)
-                    headers += [(name.lower().encode(), value.encode()) for name, value in told.items()]
+                    limit = self._window.headers(faults.api_calls_a_minute)
+                    headers += [(name.lower().encode(), value.encode()) for name, value in limit.items()]
                 message = {**message, "headers": [*headers, (b"date", date)]}
                 self.calls[f"{request.method} {_shape(scope['path'])} {message['status']}"] += 1
             await send(message)
@@ -119,12 +120,12 @@ class Guard:
 
 
 def _shape(path: str) -> str:
-    """A path with its ids taken out, so that calls of one kind are counted together."""
+    """Return a path with placeholders for its ids, so that calls of the same sort are counted together."""
     return "/".join("{id}" if part.isdecimal() else part for part in path.split("/"))
 
 
 def _resource(path: str) -> str:
-    """The name that a path is about: ``sessions`` of ``/public-api/resources/sessions/v1.0``."""
+    """Return the resource in a path, such as ``sessions`` in ``/public-api/resources/sessions/v1.0``."""
     parts = path.removeprefix("/public-api/").split("/")
     return parts[1] if parts[0] in ("resources", "actions") and len(parts) > 1 else parts[0]
 

@@ -1,4 +1,4 @@
-"""The ledger: every delivery that was acknowledged, so that a test can ask the receiver for each."""
+"""The ledger: every acknowledged delivery, so that a test can check each one at the receiver."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ import orjson
 
 from simulator.fleet import Notification
 
-#: Entries that are kept, the newest: some minutes at several hundred a second, in some 60 MB.
+#: The number of newest entries that are kept: several minutes at several hundred a second, in about 60 MB.
 MAX_ENTRIES = 200_000
 
-#: Entries in one answer.
+#: The number of entries in one answer at most.
 MAX_PER_ANSWER = 10_000
 
 
 @dataclass(frozen=True, slots=True)
 class Acknowledged:
-    """A delivery that was answered with a 2xx.
+    """A delivery with a 2xx answer.
 
     Attributes:
         number: counts from 1, in the order of the answers.
         sha256: of the body, in hex.
-        id: what the answer gave as ``id``, where it was JSON and gave one.
+        id: the ``id`` in the answer if that is JSON, else None.
     """
 
     number: int
@@ -45,31 +45,31 @@ class Ledger:
         self._entries: deque[Acknowledged] = deque(maxlen=max_entries)
 
     def add(self, notification: Notification, subscription_id: int, status: int, answer: bytes) -> None:
-        """Enter a delivery with what it was answered."""
+        """Add a delivery with the status and body of its answer."""
         self.total += 1
         digest = hashlib.sha256(notification.body).hexdigest()
         entry = Acknowledged(self.total, subscription_id, notification.name, digest, status, _id_in(answer))
         self._entries.append(entry)
 
     def page(self, after: int) -> dict[str, Any]:
-        """The entries with a ``number`` above ``after``; more may follow those.
+        """Return the first ``MAX_PER_ANSWER`` entries with a ``number`` above ``after``.
 
-        ``meta.total`` counts all that were ever entered, ``meta.forgotten`` those of them that
-        are no longer kept.
+        ``meta.total`` counts all entries since the start, ``meta.forgotten`` those of them that are
+        no longer kept.
         """
-        forgotten = self.total - len(self._entries)
-        first = max(after - forgotten, 0)
+        dropped = self.total - len(self._entries)
+        first = max(after - dropped, 0)
         shown = itertools.islice(self._entries, first, first + MAX_PER_ANSWER)
         return {
             "data": [asdict(entry) for entry in shown],
-            "meta": {"total": self.total, "forgotten": forgotten},
+            "meta": {"total": self.total, "forgotten": dropped},
         }
 
 
 def _id_in(answer: bytes) -> str | None:
     try:
-        held = orjson.loads(answer)
+        content = orjson.loads(answer)
     except orjson.JSONDecodeError:
         return None
-    identity = held.get("id") if isinstance(held, dict) else None
+    identity = content.get("id") if isinstance(content, dict) else None
     return None if identity is None else str(identity)

@@ -1,4 +1,4 @@
-"""Listings: filters and pages, shaped as AMPECO shapes them."""
+"""Listings with filters and pages, in AMPECO's form."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Row = TypeVar("Row")
 
 MAX_PER_PAGE = 100
 
-#: Digits of a number in a query, most; Python reads no number of thousands.
+#: Digits of a number in a query at most; Python refuses to parse a number of thousands of digits.
 MAX_DIGITS = 18
 
 
@@ -27,12 +27,12 @@ class Listing(Generic[Row]):
     """One listing of the API.
 
     Attributes:
-        rows: what it lists, in the order of ``key``; what was deleted is left out.
-        key: what a cursor points at.
-        render: a row as JSON.
-        filters: by name, from the filter's text to a test of a row.
-        pages_by_number: whether it pages by number until a cursor is asked for.
-        has_cursor: whether it can page by cursor; one that cannot leaves the parameter aside.
+        rows: returns the rows; deleted ones are left out, the others are listed in the order of ``key``.
+        key: the part of a row that a cursor refers to.
+        render: returns a row as JSON.
+        filters: by name, functions from the filter's text to a test of a row.
+        pages_by_number: whether it pages by number unless the query has a cursor.
+        has_cursor: whether it can page by cursor; otherwise the parameter is ignored.
     """
 
     rows: Callable[[], Iterable[Row]]
@@ -43,13 +43,13 @@ class Listing(Generic[Row]):
     has_cursor: bool = True
 
     def answer(self, url: str, query: Sequence[tuple[str, str]]) -> dict[str, Any]:
-        """The page that a query asks for.
+        """Return the page that a query requests.
 
         Raises:
-            Problem: 422, where a parameter cannot be used.
+            Problem: 422, a parameter is invalid.
         """
-        given = dict(query)
-        per_page = _whole(given, "per_page", MAX_PER_PAGE, MAX_PER_PAGE)
+        parameters = dict(query)
+        per_page = _positive_integer(parameters, "per_page", MAX_PER_PAGE, MAX_PER_PAGE)
         rows = sorted((row for row in self.rows() if not getattr(row, "is_deleted", False)), key=self.key)
         for name, text in query:
             if name.startswith("filter[") and name.endswith("]"):
@@ -57,10 +57,11 @@ class Listing(Generic[Row]):
                 if known is None:
                     raise Problem(422, "The given data was invalid.", {name: ["The filter is not known here."]})
                 rows = list(filter(_test(known, name, text), rows))
-        others = [(name, text) for name, text in query if name not in ("cursor", "page")]
-        if self.pages_by_number and ("cursor" not in given or not self.has_cursor):
-            return self._numbered(url, others, rows, per_page, _whole(given, "page", 1, 10**9))
-        return self._from_cursor(url, others, rows, per_page, given.get("cursor", ""))
+        link_query = [(name, text) for name, text in query if name not in ("cursor", "page")]
+        if self.pages_by_number and ("cursor" not in parameters or not self.has_cursor):
+            page = _positive_integer(parameters, "page", 1, 10**9)
+            return self._numbered(url, link_query, rows, per_page, page)
+        return self._from_cursor(url, link_query, rows, per_page, parameters.get("cursor", ""))
 
     def _from_cursor(
         self, url: str, query: list[tuple[str, str]], rows: list[Row], per_page: int, cursor: str
@@ -108,12 +109,12 @@ class Listing(Generic[Row]):
 
 
 def equals(value: Callable[[Row], Any]) -> Callable[[str], Callable[[Row], bool]]:
-    """A filter on one value; ``null`` asks for those that have none."""
-    return lambda text: lambda row: ("null" if (held := value(row)) is None else str(held)) == text
+    """Return a filter for equality of a value; the text ``null`` matches rows without one."""
+    return lambda text: lambda row: ("null" if (present := value(row)) is None else str(present)) == text
 
 
 def since(value: Callable[[Row], datetime | None]) -> Callable[[str], Callable[[Row], bool]]:
-    """A filter ``…After``: on and after."""
+    """Return a filter ``…After``, which includes the time itself."""
 
     def make(text: str) -> Callable[[Row], bool]:
         limit = _instant(text)
@@ -123,7 +124,7 @@ def since(value: Callable[[Row], datetime | None]) -> Callable[[str], Callable[[
 
 
 def before(value: Callable[[Row], datetime | None]) -> Callable[[str], Callable[[Row], bool]]:
-    """A filter ``…Before``: on and before."""
+    """Return a filter ``…Before``, which includes the time itself."""
 
     def make(text: str) -> Callable[[Row], bool]:
         limit = _instant(text)
@@ -144,12 +145,12 @@ def _instant(text: str) -> datetime:
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
-def _whole(given: dict[str, str], name: str, default: int, most: int) -> int:
-    text = given.get(name)
+def _positive_integer(parameters: dict[str, str], name: str, default: int, limit: int) -> int:
+    text = parameters.get(name)
     if text is None:
         return default
-    if not text.isdecimal() or len(text) > MAX_DIGITS or not 1 <= int(text) <= most:
-        raise Problem(422, "The given data was invalid.", {name: [f"The {name} must be between 1 and {most}."]})
+    if not text.isdecimal() or len(text) > MAX_DIGITS or not 1 <= int(text) <= limit:
+        raise Problem(422, "The given data was invalid.", {name: [f"The {name} must be between 1 and {limit}."]})
     return int(text)
 
 

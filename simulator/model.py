@@ -1,4 +1,4 @@
-"""The tenant's entities, as the fleet keeps them. Energies in Wh, powers in W."""
+"""The tenant's entities as the fleet keeps them; energies are in Wh, powers in W."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ class StatusChange:
 
 @dataclass(slots=True)
 class Location:
+    """A location."""
+
     id: int
     name: str
     street: str
@@ -32,6 +34,8 @@ class Location:
 
 @dataclass(slots=True)
 class ChargePoint:
+    """A charge point with its status logs."""
+
     id: int
     name: str
     location_id: int
@@ -48,11 +52,14 @@ class ChargePoint:
 
     @property
     def is_online(self) -> bool:
+        """Whether its latest network status is ``available``."""
         return self.network[-1].status == "available"
 
 
 @dataclass(slots=True)
 class Evse:
+    """An EVSE with its connector and its status log."""
+
     id: int
     charge_point_id: int
     number: int
@@ -69,6 +76,7 @@ class Evse:
 
     @property
     def status(self) -> str:
+        """The latest hardware status."""
         return self.hardware[-1].status
 
 
@@ -83,6 +91,8 @@ class Sample:
 
 @dataclass(slots=True)
 class Session:
+    """A charging session."""
+
     id: int
     evse_id: int
     charge_point_id: int
@@ -105,7 +115,7 @@ class Session:
     payment_changed_at: datetime | None = None
     idle_since: datetime | None = None
     samples: list[Sample] = field(default_factory=list)
-    # Over all samples, also those that were thinned out since.
+    # Over all samples, including those that `thin_samples` removed.
     samples_taken: int = 0
     samples_power_w: int = 0
     price_per_kwh: Decimal = Decimal("0.45")
@@ -113,38 +123,43 @@ class Session:
 
     @property
     def id_tag(self) -> str:
-        """As AMPECO writes it for a session that was started from afar."""
+        """The id tag, as AMPECO writes it for a session that was started remotely."""
         return f"*{self.id:07d}"
 
     @property
     def average_w(self) -> int:
+        """The average power of all samples, in W."""
         return round(self.samples_power_w / self.samples_taken) if self.samples_taken else 0
 
     def add_sample(self, at: datetime) -> Sample:
-        """Put energy and power, as they stand, into the session's consumption."""
+        """Add the present energy and power to the session's consumption, and return the sample."""
         sample = Sample(at, self.energy_wh, self.power_w)
         self.samples.append(sample)
         self.samples_taken += 1
         self.samples_power_w += sample.power_w
         return sample
 
-    def thin_samples(self, most: int) -> None:
-        """Keep at most so many samples, evenly chosen, the last one always."""
-        if len(self.samples) > most:
+    def thin_samples(self, limit: int) -> None:
+        """Keep at most ``limit`` samples, evenly spaced, including the last one."""
+        if len(self.samples) > limit:
             last = len(self.samples) - 1
-            self.samples = [self.samples[round(number * last / (most - 1))] for number in range(most)]
+            self.samples = [self.samples[round(number * last / (limit - 1))] for number in range(limit)]
 
     @property
     def amount_with_tax(self) -> Decimal:
+        """The price of the session with tax."""
         return (self.price_per_kwh * self.energy_wh / 1000).quantize(Decimal("0.01"))
 
     @property
     def amount_without_tax(self) -> Decimal:
+        """The price of the session without tax."""
         return (self.amount_with_tax / Decimal("1.2")).quantize(Decimal("0.01"))
 
 
 @dataclass(slots=True)
 class Authorization:
+    """A decision on whether a user may charge."""
+
     id: int
     user_id: int
     id_tag: str
@@ -159,6 +174,8 @@ class Authorization:
 
 @dataclass(slots=True)
 class Transaction:
+    """The payment of a session."""
+
     id: int
     session_id: int
     user_id: int
@@ -172,7 +189,7 @@ class Transaction:
 
 @dataclass(slots=True)
 class Reservation:
-    """An EVSE kept free for a user, for so many minutes."""
+    """An EVSE that is kept free for a user for some minutes."""
 
     id: int
     charge_point_id: int
@@ -188,6 +205,8 @@ class Reservation:
 
 @dataclass(slots=True)
 class Tariff:
+    """A tariff with its price of a kWh."""
+
     id: int
     name: str
     price_per_kwh: float
@@ -197,6 +216,8 @@ class Tariff:
 
 @dataclass(slots=True)
 class User:
+    """A user account."""
+
     id: int
     first_name: str
     created_at: datetime
@@ -206,11 +227,14 @@ class User:
 
     @property
     def email(self) -> str:
+        """The e-mail address."""
         return f"{self.first_name.lower()}.{self.id}@example.com"
 
 
 @dataclass(slots=True)
 class IdTag:
+    """An id tag of a user."""
+
     id: int
     uid: str
     user_id: int
@@ -220,6 +244,8 @@ class IdTag:
 
 @dataclass(slots=True)
 class Partner:
+    """A partner company."""
+
     id: int
     name: str
     changed_at: datetime
@@ -228,7 +254,7 @@ class Partner:
 
 @dataclass(slots=True)
 class Tenant:
-    """Everything that the tenant's API shows, by id."""
+    """All entities that the tenant's API shows, by id."""
 
     locations: dict[int, Location] = field(default_factory=dict)
     charge_points: dict[int, ChargePoint] = field(default_factory=dict)
@@ -241,15 +267,18 @@ class Tenant:
     users: dict[int, User] = field(default_factory=dict)
     id_tags: dict[int, IdTag] = field(default_factory=dict)
     partners: dict[int, Partner] = field(default_factory=dict)
-    # Also of those that were deleted, so that no number is given twice.
+    # Includes deleted EVSEs, so that no number is used twice.
     evse_ids: dict[int, list[int]] = field(default_factory=dict)
 
     def evses_of(self, charge_point_id: int) -> list[Evse]:
+        """Return the EVSEs of a charge point that are not deleted."""
         evses = (self.evses[evse_id] for evse_id in self.evse_ids[charge_point_id])
         return [evse for evse in evses if not evse.is_deleted]
 
     def live_charge_points(self) -> list[ChargePoint]:
+        """Return the charge points that are not deleted."""
         return [charge_point for charge_point in self.charge_points.values() if not charge_point.is_deleted]
 
     def live_evses(self) -> list[Evse]:
+        """Return the EVSEs that are not deleted."""
         return [evse for evse in self.evses.values() if not evse.is_deleted]

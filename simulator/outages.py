@@ -1,4 +1,4 @@
-"""What breaks and comes back: connections, EVSEs, whole charge points under maintenance."""
+"""Outages: charge points that lose their connection or are maintained, and EVSEs that fault."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from simulator.charging import Charging
 from simulator.model import ChargePoint, Evse, StatusChange
 from simulator.world import World
 
-#: How often each thing happens, as the mean time between two.
+#: The mean time between two events of each sort, for each charge point or EVSE.
 OFFLINE_EVERY = timedelta(days=3)  # a charge point
 FAULT_EVERY = timedelta(days=6)  # an EVSE
 MAINTENANCE_EVERY = timedelta(days=25)  # a charge point
 
-#: How long each lasts, in seconds.
+#: The shortest and the longest duration of each, in seconds.
 _OFFLINE_SECONDS = (120, 2_400)
 _FAULT_SECONDS = (300, 7_200)
 _MAINTENANCE_SECONDS = (900, 5_400)
 
-#: Share of the returns on which the charge point had restarted, not only lost its connection.
+#: Share of the returns after which the charge point has restarted, not only reconnected.
 _RESTARTED = 0.5
 
 _FAULTS = (
@@ -32,19 +32,19 @@ _FAULTS = (
 
 
 class Outages:
-    """Lets things break, and mends them. What was deleted does neither."""
+    """The simulation of outages and recoveries; deleted entities have neither."""
 
     def __init__(self, world: World, charging: Charging) -> None:
         self._world = world
         self._charging = charging
 
     def expect_any(self, charge_point: ChargePoint) -> None:
-        """Let a charge point lose its connection, and be maintained, at some time."""
+        """Schedule a charge point's next loss of connection and its next maintenance."""
         self._expect_offline(charge_point)
         self._expect_maintenance(charge_point)
 
     def expect_fault(self, evse: Evse) -> None:
-        """Let an EVSE fault at some time."""
+        """Schedule an EVSE's next fault."""
         self._world.expect(FAULT_EVERY, partial(self._fault, evse))
 
     def _expect_offline(self, charge_point: ChargePoint) -> None:
@@ -108,7 +108,7 @@ class Outages:
     def _end_maintenance(self, charge_point: ChargePoint) -> None:
         if charge_point.is_deleted:
             return
-        if not charge_point.is_online:  # it reports its return once it can
+        if not charge_point.is_online:  # it reports the end when it is online again
             self._world.timeline.after(self._world.between(60, 600), partial(self._end_maintenance, charge_point))
             return
         self._set_hardware(charge_point, "available")

@@ -1,4 +1,4 @@
-"""The bodies of notifications, as AMPECO writes them."""
+"""The bodies of notifications, in AMPECO's form."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from simulator.resources import instant, session_resource
 
 
 def start_stop(session: Session, *, stopped: bool, deprecated: bool = False) -> dict[str, Any]:
-    """``session.start.stop.notification``, or its deprecated forerunner."""
+    """Return a ``session.start.stop.notification``, or its deprecated predecessor."""
     body: dict[str, Any] = {
         "notification": "SessionStartStopNotification" if deprecated else "session.start.stop.notification",
         "sessionId": session.id,
@@ -34,17 +34,19 @@ def start_stop(session: Session, *, stopped: bool, deprecated: bool = False) -> 
 
 
 def session_update(session: Session, authorization: Authorization) -> dict[str, Any]:
+    """Return a ``SessionUpdateNotification``."""
     resource = session_resource(session, authorization, with_authorization=True, with_charging_periods=True)
     return {"notification": "SessionUpdateNotification", "session": resource}
 
 
 def meter_values(session: Session, evse: Evse, sample: Sample) -> dict[str, Any]:
+    """Return a ``SessionMeterValuesNotification`` of one sample."""
     at = instant(sample.at)
     voltage = 400.0 if evse.current_type == "dc" else 230.0
 
     def reading(measurand: str, value: float, unit: str | None) -> dict[str, Any]:
-        told = {"timestamp": at, "measurand": measurand, "value": value}
-        return told | {"unit": unit} if unit else told
+        content = {"timestamp": at, "measurand": measurand, "value": value}
+        return content | {"unit": unit} if unit else content
 
     return {
         "notification": "SessionMeterValuesNotification",
@@ -54,7 +56,7 @@ def meter_values(session: Session, evse: Evse, sample: Sample) -> dict[str, Any]
         "meterValues": [
             reading("Energy Active Import Register", session.meter_start_wh + sample.energy_wh, "Wh"),
             reading("Energy Consumed", sample.energy_wh, "Wh"),
-            reading("Power Active Import", sample.power_w, None),  # AMPECO's units have no W
+            reading("Power Active Import", sample.power_w, None),  # AMPECO has no unit W
             reading("Current Import", round(sample.power_w / voltage, 1), "A"),
             reading("Voltage", voltage, "V"),
             reading("State Of Charge", round(session.soc_percent), "Percent"),
@@ -63,6 +65,7 @@ def meter_values(session: Session, evse: Evse, sample: Sample) -> dict[str, Any]
 
 
 def hardware_status(charge_point_id: int, change: StatusChange, evse_id: int | None = None) -> dict[str, Any]:
+    """Return a ``HardwareStatusNotification`` of an EVSE or, without ``evse_id``, of a charge point."""
     body: dict[str, Any] = {"notification": "HardwareStatusNotification", "chargePointId": charge_point_id}
     if evse_id is not None:
         body["evseId"] = evse_id
@@ -77,6 +80,7 @@ def hardware_status(charge_point_id: int, change: StatusChange, evse_id: int | N
 
 
 def network_status(charge_point_id: int, change: StatusChange) -> dict[str, Any]:
+    """Return a ``NetworkStatusNotification``."""
     return {
         "notification": "NetworkStatusNotification",
         "chargePointId": charge_point_id,
@@ -86,6 +90,7 @@ def network_status(charge_point_id: int, change: StatusChange) -> dict[str, Any]
 
 
 def boot(charge_point: ChargePoint) -> dict[str, Any]:
+    """Return a ``BootNotification``."""
     return {
         "notification": "BootNotification",
         "chargePointId": charge_point.id,
@@ -106,6 +111,7 @@ def boot(charge_point: ChargePoint) -> dict[str, Any]:
 
 
 def security_event(charge_point: ChargePoint) -> dict[str, Any]:
+    """Return the ``SecurityEventNotification`` of a boot."""
     return {
         "notification": "SecurityEventNotification",
         "chargePointId": charge_point.id,
@@ -117,11 +123,18 @@ def security_event(charge_point: ChargePoint) -> dict[str, Any]:
 
 
 def changed(name: str, key: str, entity_id: int, action: str, at: str) -> dict[str, Any]:
-    """The hint that an entity changed: ``chargePoint.changed``, ``evse.changed``, ``transaction.changed``."""
+    """Return a hint, such as ``chargePoint.changed``, ``evse.changed`` or ``transaction.changed``.
+
+    Parameters:
+        name: the notification type.
+        key: the key of the entity's id.
+        at: the time of the change, as text.
+    """
     return {"notification": name, key: entity_id, "action": action, "lastUpdatedAt": at}
 
 
 def authorization_changed(authorization: Authorization, action: str) -> dict[str, Any]:
+    """Return an ``authorization.changed``."""
     return {
         "notification": "authorization.changed",
         "authorizationId": authorization.id,
@@ -134,7 +147,7 @@ def authorization_changed(authorization: Authorization, action: str) -> dict[str
 
 
 def authorization_decided(authorization: Authorization) -> dict[str, Any]:
-    """``AuthorizationNotification``, deprecated: the decision alone, in OCPP's words."""
+    """Return a deprecated ``AuthorizationNotification``, with only the decision, in OCPP's words."""
     return {
         "notification": "AuthorizationNotification",
         "chargePointId": authorization.charge_point_id,
@@ -146,6 +159,7 @@ def authorization_decided(authorization: Authorization) -> dict[str, Any]:
 
 
 def reservation_changed(reservation: Reservation) -> dict[str, Any]:
+    """Return a ``reservation.changed``."""
     return {
         "notification": "reservation.changed",
         "reservationId": reservation.id,
@@ -155,12 +169,18 @@ def reservation_changed(reservation: Reservation) -> dict[str, Any]:
 
 
 def snapshot(name: str, entity: str, resource: dict[str, Any], at: str) -> dict[str, Any]:
-    """A notification that carries the whole entity, as the API shows it."""
+    """Return a notification with the full entity, as the API shows it.
+
+    Parameters:
+        name: the notification type.
+        entity: the key of the entity.
+        at: the time of the change, as text.
+    """
     return {"notification": name, "action": "updated", "lastUpdatedAt": at, entity: resource}
 
 
 def location_changed(location: Location, charge_point_ids: list[int]) -> dict[str, Any]:
-    """``LocationChangedNotification``, in the older shape."""
+    """Return a ``LocationChangedNotification``, in the older shape."""
     return {
         "notification": "LocationChangedNotification",
         "action": "updated",
@@ -188,7 +208,7 @@ def location_changed(location: Location, charge_point_ids: list[int]) -> dict[st
 
 
 def charge_point_changed(charge_point: ChargePoint, evses: list[Evse], action: str) -> dict[str, Any]:
-    """``ChargePointChangedNotification``, deprecated: the whole charge point in the first API's words."""
+    """Return a deprecated ``ChargePointChangedNotification``: the full charge point with the keys of the first API."""
     return {
         "notification": "ChargePointChangedNotification",
         "action": action,

@@ -1,8 +1,8 @@
-"""POSTs over HTTP/1.1, as cheaply as Python allows.
+"""An HTTP/1.1 client for POSTs, with as little overhead as Python allows.
 
-A day in a minute is some eight hundred notifications a second, and a general client spends
-most of a core on half of that. This one does one thing: it posts a body on a connection that
-stays open, and reads the answer.
+A day in a minute is about eight hundred notifications a second, and a general client uses most of a
+core for half of that. This client only posts a body on a connection that stays open, and reads the
+answer.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from urllib.parse import urlsplit
 import httptools
 from pydantic import HttpUrl, TypeAdapter
 
-#: What is kept of an answer; a receiver's id is far shorter, and the rest is read and let go.
+#: The bytes of an answer that are kept; a receiver's id is far shorter, and the rest is read and dropped.
 MAX_ANSWER_BYTES = 4_096
 
-#: Addresses that one poster keeps a connection to.
+#: The number of addresses to which one poster keeps a connection.
 MAX_CONNECTIONS = 4
 
 _ADDRESS: TypeAdapter[HttpUrl] = TypeAdapter(HttpUrl)
 
 
 class UnreachableError(Exception):
-    """Nobody answered, or not in HTTP, or not in time."""
+    """There was no answer, it was not HTTP, or it was not in time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +40,13 @@ class Answer:
 
     @property
     def is_success(self) -> bool:
+        """Whether the status is a 2xx."""
         return 200 <= self.status < 300
 
 
 @dataclass(frozen=True, slots=True)
 class _Target:
-    """Where a URL leads: ``head`` is the request up to its own headers."""
+    """The parts of a URL that a request needs; ``head`` is the request line and the ``host`` header."""
 
     host: str
     port: int
@@ -55,7 +56,7 @@ class _Target:
 
 @lru_cache(maxsize=1_024)
 def _target(url: str) -> _Target:
-    parts = urlsplit(str(_ADDRESS.validate_python(url)))  # as it goes over the wire: escaped, in ASCII
+    parts = urlsplit(str(_ADDRESS.validate_python(url)))  # as it is sent: escaped, in ASCII
     host, encrypted = parts.hostname or "", parts.scheme == "https"
     default_port = 443 if encrypted else 80
     port = parts.port or default_port
@@ -80,7 +81,7 @@ class _Connection(asyncio.Protocol):
         self._new_answer()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)  # uvloop's is one by its methods alone
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's has the same methods, but another base class
         self.is_open = True
 
     def connection_lost(self, error: Exception | None) -> None:
@@ -100,7 +101,7 @@ class _Connection(asyncio.Protocol):
             if self._answer is not None and not self._answer.done():
                 self._answer.set_exception(UnreachableError("the answer is not HTTP"))
 
-    # Called by the parser.
+    # The parser calls the three methods below.
 
     def on_headers_complete(self) -> None:
         self._status = self._parser.get_status_code()
@@ -112,7 +113,7 @@ class _Connection(asyncio.Protocol):
             self._kept_bytes += len(self._content[-1])
 
     def on_message_complete(self) -> None:
-        if self._status < 200:  # an interim answer: the one that counts follows
+        if self._status < 200:  # an interim answer: the final one follows
             return
         if not self._parser.should_keep_alive():
             self.close()
@@ -120,7 +121,7 @@ class _Connection(asyncio.Protocol):
             self._answer.set_result(Answer(self._status, b"".join(self._content)))
 
     async def post(self, request: bytes) -> Answer:
-        """Send a whole request and read its answer."""
+        """Send a complete request and read its answer."""
         assert self._transport is not None
         self._new_answer()
         self._answer = asyncio.get_running_loop().create_future()
@@ -141,9 +142,9 @@ class _Connection(asyncio.Protocol):
 
 
 class Poster:
-    """Posts one body at a time and keeps its connections open in between.
+    """A client that posts one body at a time, and keeps its connections open in between.
 
-    It follows no redirect and asks no proxy: nothing goes where nobody subscribed.
+    It follows no redirect and uses no proxy, so it sends only to addresses with a subscription.
     """
 
     def __init__(self, timeout_seconds: float) -> None:
@@ -167,10 +168,10 @@ class Poster:
                     connection = await self._connect(target)
                 answer = await connection.post(request)
         except BaseException as error:
-            # After a failure or a cancellation, whatever still comes is an answer to nobody.
+            # After a failure or a cancellation, a late answer must not count for the next request.
             if connection is not None:
                 connection.close()
-            # A UnicodeError is a host whose name DNS cannot spell, such as one with an empty label.
+            # A UnicodeError is a host name that cannot be encoded for DNS, such as one with an empty label.
             if isinstance(error, OSError | TimeoutError | UnicodeError):
                 raise UnreachableError(str(error) or "it took too long") from error
             raise

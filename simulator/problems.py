@@ -1,4 +1,4 @@
-"""Refusals of the API, in AMPECO's one shape."""
+"""Error answers of the API, in AMPECO's form."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ _MESSAGES = {
 }
 
 
-class Problem(Exception):  # noqa: N818 - an answer, not a mistake of ours
-    """An answer other than a success."""
+class Problem(Exception):  # noqa: N818 - an answer, not a bug
+    """An error answer of the API."""
 
     def __init__(
         self,
@@ -35,6 +35,7 @@ class Problem(Exception):  # noqa: N818 - an answer, not a mistake of ours
 
 
 async def problem_response(_request: Request, problem: Exception) -> Response:
+    """Return the response for a problem, in AMPECO's form."""
     assert isinstance(problem, Problem)
     body: dict[str, object] = {"message": problem.message}
     if problem.errors:

@@ -1,7 +1,7 @@
-"""What people in the back office move from one place to another, and what they remove.
+"""Removals of entities and moves of hardware by the tenant's staff.
 
-It draws from a generator of its own, so that the fleet's history stays what its seed makes it. EVSEs and
-charge points come and go with the edits.
+It has a random generator of its own, so that it does not change what the seed makes of the rest.
+``simulator.edits`` removes EVSEs and charge points.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from simulator.model import Evse, Location
 from simulator.resources import instant, tariff_resource, user_resource
 from simulator.world import World
 
-#: How often each thing happens in the whole tenant, as the mean time between two.
-REMOVE_EVERY = timedelta(days=30)  # something is removed, each kind in its turn
-MOVE_EVERY = timedelta(days=30)  # two EVSEs change their connectors, or an EVSE is put up elsewhere
+#: The mean time between two events of each sort in the whole tenant.
+REMOVE_EVERY = timedelta(days=30)  # an entity is removed, of each kind in turn
+MOVE_EVERY = timedelta(days=30)  # two EVSEs swap their connectors, or an EVSE moves to another charge point
 
-#: So many of those that may go are always left.
+#: The number of removable entities of a kind that always remain.
 MIN_LEFT = 1
 
 
@@ -35,12 +35,12 @@ R = TypeVar("R", bound=_Removable)
 
 
 class Removals:
-    """Moves and removes, one thing at a time."""
+    """The simulation of removals and moves, one at a time."""
 
     def __init__(self, world: World, seed: int) -> None:
         self._world = world
         self._tenant = world.tenant
-        self._rng = random.Random(f"removals {seed}")  # noqa: S311 - a life, not a secret
+        self._rng = random.Random(f"removals {seed}")  # noqa: S311 - a simulation, not a secret
         self._turns = [
             self._remove_session,
             self._remove_authorization,
@@ -54,7 +54,7 @@ class Removals:
         ]
 
     def expect(self) -> None:
-        """Let people begin."""
+        """Schedule the first event of each sort."""
         self._after(REMOVE_EVERY, self._remove)
         self._after(MOVE_EVERY, self._move)
 
@@ -68,48 +68,48 @@ class Removals:
         self._after(REMOVE_EVERY, self._remove)
 
     def _choose(self, entities: Iterable[R]) -> R | None:
-        """One of those that are there and may go; None where too few are left."""
-        there = [one for one in entities if not one.is_deleted]
-        return self._rng.choice(there) if len(there) > MIN_LEFT else None
+        """Choose an entity that is not deleted; None if no more than ``MIN_LEFT`` remain."""
+        live = [entity for entity in entities if not entity.is_deleted]
+        return self._rng.choice(live) if len(live) > MIN_LEFT else None
 
     def _remove_session(self) -> None:
-        """AMPECO tells nothing of it: its periods go with it."""
-        session = self._choose(one for one in self._tenant.sessions.values() if one.payment_status == "paid")
+        """Remove a paid session with its charging periods; AMPECO sends no notification of it."""
+        session = self._choose(row for row in self._tenant.sessions.values() if row.payment_status == "paid")
         if session is not None:
             session.is_deleted = True
 
     def _remove_authorization(self) -> None:
-        """One that was refused, or whose session went before it."""
+        """Remove an authorization that was rejected, or whose session is removed."""
         sessions = self._tenant.sessions
         authorization = self._choose(
-            one
-            for one in self._tenant.authorizations.values()
-            if not one.is_accepted or (one.session_id is not None and sessions[one.session_id].is_deleted)
+            row
+            for row in self._tenant.authorizations.values()
+            if not row.is_accepted or (row.session_id is not None and sessions[row.session_id].is_deleted)
         )
         if authorization is not None:
             authorization.is_deleted, authorization.changed_at = True, self._world.second
             self._world.tell(payloads.authorization_changed(authorization, "deleted"))
 
     def _remove_transaction(self) -> None:
-        transaction = self._choose(one for one in self._tenant.transactions.values() if one.status == "finalized")
+        transaction = self._choose(row for row in self._tenant.transactions.values() if row.status == "finalized")
         if transaction is not None:
             transaction.is_deleted = True
             self._tell("transaction.changed", "transactionId", transaction.id)
 
     def _remove_reservation(self) -> None:
-        reservation = self._choose(one for one in self._tenant.reservations.values() if one.status != "active")
+        reservation = self._choose(row for row in self._tenant.reservations.values() if row.status != "active")
         if reservation is not None:
             reservation.is_deleted = True
 
     def _remove_location(self) -> None:
-        """Its charge points are moved to another one before."""
+        """Move a location's charge points to other locations, then remove it."""
         location = self._choose(self._tenant.locations.values())
         if location is None:
             return
-        others = [one for one in self._tenant.locations.values() if not one.is_deleted and one is not location]
+        remaining = [row for row in self._tenant.locations.values() if not row.is_deleted and row is not location]
         for charge_point in self._tenant.live_charge_points():
             if charge_point.location_id == location.id:
-                charge_point.location_id = self._rng.choice(others).id
+                charge_point.location_id = self._rng.choice(remaining).id
                 charge_point.changed_at = self._world.second
                 self._tell("chargePoint.changed", "chargePointId", charge_point.id, "updated")
         self._close(location)
@@ -123,15 +123,15 @@ class Removals:
         if tariff is not None:
             tariff.is_deleted, tariff.changed_at = True, self._world.second
             at = instant(tariff.changed_at)
-            told = payloads.snapshot("TariffChangedNotification", "tariff", tariff_resource(tariff), at)
-            self._world.tell(told | {"action": "deleted"})
+            body = payloads.snapshot("TariffChangedNotification", "tariff", tariff_resource(tariff), at)
+            self._world.tell(body | {"action": "deleted"})
 
     def _remove_user(self) -> None:
         user = self._choose(self._tenant.users.values())
         if user is not None:
             user.is_deleted, user.changed_at = True, self._world.second
-            told = payloads.snapshot("UserChangedNotification", "user", user_resource(user), instant(user.changed_at))
-            self._world.tell(told | {"action": "deleted"})
+            body = payloads.snapshot("UserChangedNotification", "user", user_resource(user), instant(user.changed_at))
+            self._world.tell(body | {"action": "deleted"})
 
     def _remove_id_tag(self) -> None:
         tag = self._choose(self._tenant.id_tags.values())
@@ -151,19 +151,19 @@ class Removals:
     def _move(self) -> None:
         free = [evse for evse in self._tenant.live_evses() if evse.status == "available"]
         if len(free) > 1:
-            one, other = self._rng.sample(free, 2)
+            first, second = self._rng.sample(free, 2)
             if self._rng.random() < 0.5:
-                one.connector_id, other.connector_id = other.connector_id, one.connector_id
-                changed: tuple[Evse, ...] = (one, other)
+                first.connector_id, second.connector_id = second.connector_id, first.connector_id
+                changed: tuple[Evse, ...] = (first, second)
             else:
-                self._put_up_elsewhere(one, other.charge_point_id)
-                changed = (one,)
+                self._move_evse(first, second.charge_point_id)
+                changed = (first,)
             for evse in changed:
                 evse.changed_at = self._world.second
                 self._tell("evse.changed", "evseId", evse.id, "updated")
         self._after(MOVE_EVERY, self._move)
 
-    def _put_up_elsewhere(self, evse: Evse, charge_point_id: int) -> None:
+    def _move_evse(self, evse: Evse, charge_point_id: int) -> None:
         self._tenant.evse_ids[evse.charge_point_id].remove(evse.id)
         self._tenant.evse_ids[charge_point_id].append(evse.id)
         evse.charge_point_id = charge_point_id

@@ -1,4 +1,4 @@
-"""Reading what a request brings; what cannot be used is answered with 422 and its reasons by field."""
+"""Parse and validate the content of requests; invalid content gets 422 with the reasons by field."""
 
 from __future__ import annotations
 
@@ -16,39 +16,39 @@ _MESSAGE = "The given data was invalid."
 
 
 def json_object(raw: bytes) -> dict[str, Any]:
-    """Read a body that must be a JSON object.
+    """Parse a body that must be a JSON object.
 
     Raises:
-        Problem: 422, it is something else.
+        Problem: 422, the body is something else.
     """
     try:
-        held = orjson.loads(raw)
+        content = orjson.loads(raw)
     except orjson.JSONDecodeError:
         raise Problem(422, _MESSAGE, {"body": ["The body is not JSON."]}) from None
-    if not isinstance(held, dict):
+    if not isinstance(content, dict):
         raise Problem(422, _MESSAGE, {"body": ["The body is not a JSON object."]})
-    return held
+    return content
 
 
 def validated(model: type[Model], values: dict[str, Any]) -> Model:
-    """Make a model of values.
+    """Validate values as a model.
 
     Raises:
-        Problem: 422, with what is wrong by field.
+        Problem: 422, with the faults by field.
     """
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        found: dict[str, list[str]] = {}
+        messages: dict[str, list[str]] = {}
         for fault in faults(error):
-            found.setdefault(fault.field or "body", []).append(fault.message)
-        raise Problem(422, _MESSAGE, found) from None
+            messages.setdefault(fault.field or "body", []).append(fault.message)
+        raise Problem(422, _MESSAGE, messages) from None
 
 
 def parsed(model: type[Model], raw: bytes) -> Model:
-    """Make a model of a body.
+    """Parse a body as a model.
 
     Raises:
-        Problem: 422, with what is wrong by field.
+        Problem: 422, with the faults by field.
     """
     return validated(model, json_object(raw))

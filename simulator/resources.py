@@ -1,4 +1,4 @@
-"""The tenant's resources, as AMPECO's API writes them."""
+"""The tenant's resources as JSON, in the form of AMPECO's API."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ TARIFF_SNAPSHOT_ID = 6_120
 
 
 def instant(moment: datetime) -> str:
-    """A time as AMPECO writes it: to the second, with its zone."""
+    """Return a time in AMPECO's form: to the second, with its zone."""
     return moment.isoformat(timespec="seconds")
 
 
@@ -40,7 +40,7 @@ def _maybe(moment: datetime | None) -> str | None:
 def session_resource(
     session: Session, authorization: Authorization, *, with_authorization: bool, with_charging_periods: bool
 ) -> dict[str, Any]:
-    """AMPECO API, sessions v1.0."""
+    """Return a session (AMPECO API, sessions v1.0)."""
     resource: dict[str, Any] = {
         "id": str(session.id),
         "chargePointId": session.charge_point_id,
@@ -128,11 +128,12 @@ def _charging_periods(session: Session) -> list[dict[str, Any]]:
 
 
 def sample_resource(sample: Sample) -> dict[str, Any]:
+    """Return a point of a session's consumption (AMPECO API, sessions v1.0, consumption stats)."""
     return {"energy": sample.energy_wh, "power": sample.power_w, "timestamp": instant(sample.at)}
 
 
 def charge_point_resource(charge_point: ChargePoint, *, with_boot: bool) -> dict[str, Any]:
-    """AMPECO API, charge points v2.0. Its PIN and password are there, as AMPECO sends them."""
+    """Return a charge point with its PIN and password, which AMPECO sends too (AMPECO API, charge points v2.0)."""
     resource: dict[str, Any] = {
         "id": charge_point.id,
         "name": charge_point.name,
@@ -174,7 +175,7 @@ def charge_point_resource(charge_point: ChargePoint, *, with_boot: bool) -> dict
 
 
 def live_status_resource(charge_point: ChargePoint, evses: list[Evse], now: datetime) -> dict[str, Any]:
-    """AMPECO API, charge points v1.0, status: in the vocabulary with spaces."""
+    """Return a charge point's live status, in words with spaces (AMPECO API, charge points v1.0, status)."""
     return {
         "networkStatus": charge_point.network[-1].status,
         "hardwareStatus": charge_point.hardware[-1].status,
@@ -184,7 +185,7 @@ def live_status_resource(charge_point: ChargePoint, evses: list[Evse], now: date
 
 
 def evse_resource(evse: Evse, *, with_connectors: bool, nested: bool = False) -> dict[str, Any]:
-    """AMPECO API, EVSEs v2.1; nested in its charge point's answer it does not name it."""
+    """Return an EVSE, without its charge point's id if nested in the charge point (AMPECO API, EVSEs v2.1)."""
     resource: dict[str, Any] = {} if nested else {"chargePointId": evse.charge_point_id}
     resource |= {
         "id": evse.id,
@@ -221,7 +222,7 @@ def evse_resource(evse: Evse, *, with_connectors: bool, nested: bool = False) ->
 
 
 def location_resource(location: Location) -> dict[str, Any]:
-    """AMPECO API, locations v2.0."""
+    """Return a location (AMPECO API, locations v2.0)."""
     return {
         "id": location.id,
         "externalId": None,
@@ -241,7 +242,7 @@ def location_resource(location: Location) -> dict[str, Any]:
 
 
 def authorization_resource(authorization: Authorization) -> dict[str, Any]:
-    """AMPECO API, authorizations v2.1."""
+    """Return an authorization (AMPECO API, authorizations v2.1)."""
     resource: dict[str, Any] = {
         "id": authorization.id,
         "method": AUTHORIZATION_METHOD,
@@ -261,7 +262,7 @@ def authorization_resource(authorization: Authorization) -> dict[str, Any]:
 
 
 def transaction_resource(transaction: Transaction) -> dict[str, Any]:
-    """AMPECO API, transactions v1.0."""
+    """Return a transaction (AMPECO API, transactions v1.0)."""
     return {
         "id": transaction.id,
         "number": f"T-{transaction.id}",
@@ -282,7 +283,7 @@ def transaction_resource(transaction: Transaction) -> dict[str, Any]:
 
 
 def reservation_resource(reservation: Reservation) -> dict[str, Any]:
-    """AMPECO API, reservations v1.0."""
+    """Return a reservation (AMPECO API, reservations v1.0)."""
     return {
         "id": reservation.id,
         "chargePointId": reservation.charge_point_id,
@@ -297,7 +298,7 @@ def reservation_resource(reservation: Reservation) -> dict[str, Any]:
 
 
 def tariff_resource(tariff: Tariff) -> dict[str, Any]:
-    """AMPECO API, tariffs v1.0."""
+    """Return a tariff (AMPECO API, tariffs v1.0)."""
     return {
         "id": tariff.id,
         "name": tariff.name,
@@ -310,7 +311,7 @@ def tariff_resource(tariff: Tariff) -> dict[str, Any]:
 
 
 def user_resource(user: User) -> dict[str, Any]:
-    """AMPECO API, users v1.0. Its password's hash is there, as a tenant can have it sent."""
+    """Return a user with a password hash, which is an option of AMPECO (AMPECO API, users v1.0)."""
     return {
         "id": str(user.id),
         "email": user.email,
@@ -327,7 +328,7 @@ def user_resource(user: User) -> dict[str, Any]:
 
 
 def id_tag_resource(tag: IdTag) -> dict[str, Any]:
-    """AMPECO API, id tags v2.0."""
+    """Return an id tag (AMPECO API, id tags v2.0)."""
     return {
         "id": tag.id,
         "idTagUid": tag.uid,
@@ -340,7 +341,7 @@ def id_tag_resource(tag: IdTag) -> dict[str, Any]:
 
 
 def partner_resource(partner: Partner) -> dict[str, Any]:
-    """AMPECO API, partners v2.0."""
+    """Return a partner (AMPECO API, partners v2.0)."""
     return {
         "id": partner.id,
         "name": partner.name,
@@ -351,7 +352,7 @@ def partner_resource(partner: Partner) -> dict[str, Any]:
 
 
 def hardware_log_resource(change: StatusChange) -> dict[str, Any]:
-    """AMPECO API, hardware status logs."""
+    """Return an entry of a hardware status log (AMPECO API, hardware status logs)."""
     entry: dict[str, Any] = {
         "status": change.status,
         "timestamp": instant(change.at),
@@ -365,5 +366,5 @@ def hardware_log_resource(change: StatusChange) -> dict[str, Any]:
 
 
 def network_log_resource(change: StatusChange) -> dict[str, Any]:
-    """AMPECO API, network status logs."""
+    """Return an entry of a network status log (AMPECO API, network status logs)."""
     return {"status": change.status, "timestamp": instant(change.at)}

@@ -1,4 +1,4 @@
-"""Lets the tenant's clock run: so many times as fast as the real one."""
+"""Advance the tenant's clock at a multiple of real time."""
 
 from __future__ import annotations
 
@@ -9,20 +9,19 @@ from datetime import timedelta
 from simulator.delivery import Delivery
 from simulator.fleet import Fleet
 
-#: Real seconds between two looks at the clock.
+#: Real seconds between two steps.
 TICK_SECONDS = 0.05
 
-#: The most real seconds that are caught up with in one step. A machine that cannot keep up
-#: lets the tenant's clock lag instead of living it in ever longer steps, between which
-#: nothing is answered or delivered.
+#: Real seconds of one step at most. If a machine cannot keep up, the tenant's clock lags. Otherwise
+#: the steps would grow, and nothing is answered or delivered during a step.
 MAX_SECONDS_A_STEP = 0.25
 
 
 class Runner:
-    """Advances the fleet in step with real time, unless paused.
+    """The loop that advances the fleet with real time, unless it is paused.
 
     Attributes:
-        lag_seconds: real seconds that were not lived because the machine was too slow.
+        lag_seconds: real seconds that were skipped because the machine was too slow.
     """
 
     def __init__(self, fleet: Fleet, delivery: Delivery, *, speed: float) -> None:
@@ -33,29 +32,30 @@ class Runner:
         self.lag_seconds = 0.0
 
     def pause(self) -> None:
-        """Stop the tenant's life; its API goes on answering, and what was told is delivered.
+        """Stop the tenant's clock; its API still answers, and queued deliveries are still made.
 
-        Held-back notifications are let go: their time would not come while the clock stands.
+        Delayed notifications are sent at once, because they would not become due without the clock.
         """
         self.is_paused = True
         self._delivery.release_held()
 
     def resume(self) -> None:
+        """Let the tenant's clock run again."""
         self.is_paused = False
 
     async def run(self) -> None:
         """Run until cancelled."""
-        looked = time.monotonic()
+        previous = time.monotonic()
         while True:
             await asyncio.sleep(TICK_SECONDS)
             now = time.monotonic()
-            passed, looked = now - looked, now
+            passed, previous = now - previous, now
             if not self.is_paused:
                 self.step(passed)
 
     def step(self, passed_seconds: float) -> None:
-        """Live through so many real seconds."""
-        lived = min(passed_seconds, MAX_SECONDS_A_STEP)
-        self.lag_seconds += passed_seconds - lived
-        told = self._fleet.advance(self._fleet.now + timedelta(seconds=lived * self.speed))
-        self._delivery.post(told, self._fleet.now)
+        """Advance the fleet by real seconds times the speed, and send its notifications."""
+        step_seconds = min(passed_seconds, MAX_SECONDS_A_STEP)
+        self.lag_seconds += passed_seconds - step_seconds
+        notifications = self._fleet.advance(self._fleet.now + timedelta(seconds=step_seconds * self.speed))
+        self._delivery.post(notifications, self._fleet.now)

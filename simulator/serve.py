@@ -1,4 +1,4 @@
-"""Runs a tenant behind a real port until it is told to stop."""
+"""Serve the simulator on a port until a signal stops it."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from rich.console import Console
 from simulator.app import Simulator
 from simulator.status import report
 
-#: Deliveries keep connections of their own; of those to the API, nobody is owed a slow goodbye.
+#: Seconds for open calls of the API when the simulator stops; deliveries have connections of their own.
 GOODBYE_SECONDS = 1
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Open the port before anything else, so that a taken one is told in one sentence.
+    """Open the port; this comes first, so that a port in use leads to one clear sentence.
 
     Raises:
-        OSError: the address cannot be listened on.
+        OSError: the address cannot be bound.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family)
@@ -36,10 +36,10 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 class Server:
-    """A tenant that answers on a port.
+    """A server for the simulator on an open port.
 
-    Stopped by SIGINT or SIGTERM it leaves with code 0; where the tenant itself broke,
-    :meth:`run` raises what broke it.
+    After SIGINT or SIGTERM the process exits with code 0. If a bug ends the simulator's clock or
+    deliveries, :meth:`run` raises that error.
     """
 
     def __init__(self, listener: socket.socket, console: Console) -> None:
@@ -49,23 +49,23 @@ class Server:
         self._server: uvicorn.Server | None = None
 
     def broken(self, error: BaseException) -> None:
-        """Stop, because the tenant cannot go on."""
+        """Stop serving because of an error of the simulator."""
         self._error = error
         if self._server is not None:
             self._server.should_exit = True
 
     def run(self, simulator: Simulator) -> None:
         """Serve until stopped."""
-        # uvicorn raises the signal again once it has stopped: that is our leave.
-        signal.signal(signal.SIGTERM, _leave)
-        signal.signal(signal.SIGINT, _leave)
+        # uvicorn raises the signal again after it has stopped, and these handlers exit with code 0.
+        signal.signal(signal.SIGTERM, _exit)
+        signal.signal(signal.SIGINT, _exit)
         self._server = uvicorn.Server(
             uvicorn.Config(
                 simulator.guard,
                 log_config=None,
                 log_level="warning",
                 access_log=False,
-                date_header=False,  # the tenant's own clock speaks
+                date_header=False,  # the guard sets it by the tenant's clock
                 server_header=False,
                 timeout_graceful_shutdown=GOODBYE_SECONDS,
             )
@@ -87,5 +87,5 @@ class Server:
             self._console.print(f"Stopped.{unsent}", highlight=False)
 
 
-def _leave(_signal: int, _frame: FrameType | None) -> None:
+def _exit(_signal: int, _frame: FrameType | None) -> None:
     sys.exit(0)

@@ -1,4 +1,4 @@
-"""What a simulated tenant is made of."""
+"""The settings of the simulator: the tenant and its fault profile."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, field_validato
 
 from ampeco.signature import Encoding
 
-#: The tenant lives so long before anybody looks, so that its listings are not empty and
-#: sessions run that no receiver has heard of.
+#: The time that the fleet is simulated before the start, so that its listings are not empty and
+#: sessions are active that no receiver knows.
 WARM_UP = timedelta(hours=6)
 
-#: Earlier or later than this, the calendar ends within a tenant's life.
+#: With an earlier or later start, the simulated clock could leave the range of the calendar.
 FIRST_START = datetime(1970, 1, 1, tzinfo=UTC)
 LAST_START = datetime(2200, 1, 1, tzinfo=UTC)
 
-#: What can stand in a header, and so in a tenant's id, a token or a notification's name.
+#: Text that is valid in a header, and so as a tenant's id, a token or a notification type.
 HEADER_TEXT = r"^[!-~]+$"
 
-#: Nothing is held back for longer than a year.
+#: The longest delay of a notification: a year.
 MAX_SECONDS = 366 * 86_400
 
 _Seconds = Annotated[float, Field(ge=0, le=MAX_SECONDS)]
@@ -35,9 +35,9 @@ class TenantSettings(BaseModel):
 
     Attributes:
         seed: the same seed, size and start give the same history, byte for byte.
-        start: when the tenant's clock starts, after the warm-up; kept in UTC, as AMPECO tells times.
-        evses: spread evenly over the charge points.
-        sessions_a_day: how many vehicles come to an EVSE on average.
+        start: the time of the tenant's clock at the start, after the warm-up; converted to UTC, AMPECO's zone.
+        evses: the number of EVSEs, spread evenly over the charge points.
+        sessions_a_day: the average number of vehicles that arrive at an EVSE in a day.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -60,17 +60,18 @@ class TenantSettings(BaseModel):
 
 
 class Faults(BaseModel):
-    """What goes wrong on demand; shares are 0 to 1, times are by the tenant's clock unless said otherwise.
+    """A fault profile; shares are 0 to 1, times are by the tenant's clock unless they are called real.
 
     Attributes:
         duplicate: share of notifications that are sent twice.
-        drop: share that is never sent.
-        reorder: share that is held back by up to ``reorder_seconds``, so that later ones
-            overtake it; 1 shuffles everything within that window.
-        delay: share that is held back by ``delay_min_seconds`` to ``delay_max_seconds``.
-        api_429, api_500: share of the API's answers that are one of these.
-        api_calls_a_minute: calls of the API that a real minute allows, the rest are 429; 0 sets no limit.
-        api_latency_ms: how long each answer of the API takes longer, real milliseconds.
+        drop: share of notifications that are never sent.
+        reorder: share of notifications that are delayed by up to ``reorder_seconds``, so that later
+            ones overtake them; 1 shuffles everything within that window.
+        delay: share of notifications that are delayed by ``delay_min_seconds`` to ``delay_max_seconds``.
+        api_429, api_500: share of the API's answers with this status.
+        api_calls_a_minute: calls of the API that a real minute allows, beyond which the answer is
+            429; 0 sets no limit.
+        api_latency_ms: additional time of each answer of the API, in real milliseconds.
         api_forbidden: names of resources (``sessions``, ``transactions``, …; ``notifications``
             for the subscriptions) that are answered with 403.
     """

@@ -1,4 +1,4 @@
-"""What a running tenant says of itself: a line on a terminal, and elsewhere only what went wrong."""
+"""The output of a running simulator: a status line on a terminal, and warnings on standard error."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ REPORT_SECONDS = 2
 
 
 def configure_logging() -> None:
-    """Send warnings, ours and the libraries', to standard error as JSON."""
+    """Write warnings, ours and those of libraries, to standard error as JSON."""
     shared: list[structlog.typing.Processor] = [
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -43,7 +43,7 @@ def configure_logging() -> None:
 
 
 async def report(simulator: Simulator, console: Console) -> None:
-    """Keep one line on a terminal up to date, until cancelled; elsewhere stay quiet."""
+    """Keep one status line on a terminal up to date until cancelled; print nothing elsewhere."""
     if not console.is_terminal:
         return
     with Status(_line(simulator), console=console, refresh_per_second=2) as line:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, HttpUrl, TypeAdapter
 from pydantic.alias_generators import to_camel
@@ -20,11 +18,12 @@ from simulator.fleet import Fleet
 from simulator.listings import Listing
 from simulator.problems import Problem
 from simulator.requests import parsed
+from simulator.subscribers import Subscribers, Subscription
 
 PATH = "/public-api/notifications/v2.0"
 RESEND_PATH = "/public-api/actions/notifications/v1.0/{id:int}/resend"
 
-#: AMPECO resends at most once in this time for one subscription.
+#: AMPECO accepts one resend in this time for a subscription.
 RESEND_INTERVAL = timedelta(minutes=15)
 
 _ADDRESS: TypeAdapter[HttpUrl] = TypeAdapter(HttpUrl)
@@ -35,7 +34,7 @@ class _Body(BaseModel):
 
 
 def _as_given(url: str) -> str:
-    """Refuse what is no address; keep the others letter for letter, as subscribers look for their own."""
+    """Refuse text that is no URL; return a URL unchanged, because subscribers compare it with their own."""
     _ADDRESS.validate_python(url)
     return url
 
@@ -45,13 +44,13 @@ class _Webhook(_Body):
 
 
 class _SubscriptionBody(_Body):
-    via: Literal["webhook"]  # Kafka is not imitated
+    via: Literal["webhook"]  # Kafka is not simulated
     notifications: Annotated[list[str], Field(min_length=1)]
     webhook: _Webhook
 
 
 def _aware(moment: datetime) -> datetime:
-    """A time without a zone is UTC (AMPECO API, conventions)."""
+    """Return a time with a zone; one without is UTC (AMPECO API, conventions)."""
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
@@ -61,54 +60,16 @@ class _ResendBody(_Body):
     end_time: Annotated[datetime, AfterValidator(_aware)] | None = None
 
 
-@dataclass(slots=True)
-class Subscription:
-    """A subscription; ``token`` created it and signs what it is sent."""
+class SubscriptionApi:
+    """The calls that read and change subscriptions."""
 
-    id: int
-    callback_url: str
-    notifications: list[str]
-    token: str
-    resent_at: datetime | None = None
-
-    def resource(self) -> dict[str, Any]:
-        return {
-            "id": self.id,
-            "via": "webhook",
-            "notifications": self.notifications,
-            "webhook": {"callbackUrl": self.callback_url},
-        }
-
-
-class Subscriptions:
-    """The tenant's subscriptions. Creating one twice makes two, as at AMPECO."""
-
-    def __init__(self, fleet: Fleet) -> None:
+    def __init__(self, fleet: Fleet, subscribers: Subscribers, delivery: Delivery) -> None:
         self._fleet = fleet
-        self._ids = itertools.count(21)
-        self.by_id: dict[int, Subscription] = {}
-        self.delivery: Delivery | None = None  # known once both are made
-
-    def wanting(self, name: str) -> list[Subscription]:
-        return [subscription for subscription in self.by_id.values() if name in subscription.notifications]
-
-    def hearing(self, name: str) -> list[Subscription]:
-        """Who is sent a hand-made notification: whoever wants it, or all where nobody can.
-
-        AMPECO adds names that older subscriptions cannot list; a receiver must bear them.
-        """
-        known = lookup(name)
-        return self.wanting(name) if known is not None and known.subscribable else list(self.by_id.values())
-
-    def holds(self, subscription: Subscription) -> bool:
-        return self.by_id.get(subscription.id) is subscription
-
-    def rotate(self, token: str) -> None:
-        """Let every subscription sign with a new token from now on."""
-        for subscription in self.by_id.values():
-            subscription.token = token
+        self._subscribers = subscribers
+        self._delivery = delivery
 
     def routes(self) -> list[Route]:
+        """Return the routes of subscriptions v2.0 and of the resend action."""
         return [
             Route(PATH, self._list, methods=["GET"]),
             Route(PATH, self._create, methods=["POST"]),
@@ -118,18 +79,14 @@ class Subscriptions:
             Route(RESEND_PATH, self._resend, methods=["POST"]),
         ]
 
-    def _delivery(self) -> Delivery:
-        assert self.delivery is not None
-        return self.delivery
-
     def _found(self, request: Request) -> Subscription:
-        found = self.by_id.get(request.path_params["id"])
-        if found is None:
+        subscription = self._subscribers.by_id.get(request.path_params["id"])
+        if subscription is None:
             raise Problem(404)
-        return found
+        return subscription
 
     async def _list(self, request: Request) -> Response:
-        listing = Listing(self.by_id.values, lambda row: row.id, Subscription.resource, {})
+        listing = Listing(self._subscribers.by_id.values, lambda row: row.id, Subscription.resource, {})
         return json_response(listing.answer(str(request.url.replace(query="")), request.query_params.multi_items()))
 
     async def _read(self, request: Request) -> Response:
@@ -138,8 +95,7 @@ class Subscriptions:
     async def _create(self, request: Request) -> Response:
         body = _subscription_body(await request.body())
         token = request.headers["authorization"].removeprefix("Bearer ")
-        subscription = Subscription(next(self._ids), body.webhook.callback_url, body.notifications, token)
-        self.by_id[subscription.id] = subscription
+        subscription = self._subscribers.add(body.webhook.callback_url, body.notifications, token)
         return json_response({"data": subscription.resource()}, 201)
 
     async def _update(self, request: Request) -> Response:
@@ -151,8 +107,8 @@ class Subscriptions:
 
     async def _delete(self, request: Request) -> Response:
         subscription = self._found(request)
-        del self.by_id[subscription.id]
-        self._delivery().forget(subscription.id)
+        del self._subscribers.by_id[subscription.id]
+        self._delivery.forget(subscription.id)
         return Response(status_code=204)
 
     async def _resend(self, request: Request) -> Response:
@@ -162,7 +118,7 @@ class Subscriptions:
         if subscription.resent_at is not None and now - subscription.resent_at < RESEND_INTERVAL:
             raise Problem(409, "The notifications of this subscription were resent less than 15 minutes ago.")
         subscription.resent_at = now
-        self._delivery().resend(subscription, set(body.notifications), body.start_time, body.end_time)
+        self._delivery.resend(subscription, set(body.notifications), body.start_time, body.end_time)
         return Response(status_code=202)
 
 

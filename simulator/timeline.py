@@ -1,4 +1,4 @@
-"""A simulated clock and what is scheduled on it."""
+"""A simulated clock with scheduled actions."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from datetime import datetime, timedelta
 
 
 class Timeline:
-    """Runs actions in the order of their times; it never looks at a real clock.
+    """A schedule that runs actions in the order of their times, without a real clock.
 
-    Two actions of one time run in the order in which they were scheduled, so the same
-    schedule always runs the same way, in however many steps.
+    Two actions of the same time run in the order in which they were scheduled, so the same schedule
+    always runs in the same order, whatever the steps.
     """
 
     def __init__(self, start: datetime) -> None:
@@ -21,11 +21,11 @@ class Timeline:
         self._order = itertools.count()
 
     def after(self, delay: timedelta, action: Callable[[], None]) -> None:
-        """Run ``action`` when ``delay`` has passed."""
+        """Schedule ``action`` for the time after ``delay``."""
         heapq.heappush(self._scheduled, (self.now + delay, next(self._order), action))
 
     def advance(self, to: datetime) -> None:
-        """Run everything that is due up to ``to``, which becomes now."""
+        """Run the actions that are due up to ``to``, and set the clock to it."""
         while self._scheduled and self._scheduled[0][0] <= to:
             self.now, _, action = heapq.heappop(self._scheduled)
             action()

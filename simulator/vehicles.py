@@ -1,4 +1,4 @@
-"""Vehicles: when they come, and what they draw."""
+"""Vehicles: when they arrive, and the power that they draw."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import random
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-#: How busy each hour of a day is, from 0 to 1: quiet nights, a morning and an evening peak.
+#: How busy each hour of a day is, from 0 to 1: quiet nights, peaks in the morning and the evening.
 _BUSYNESS = (
     *(0.12, 0.08, 0.06, 0.06, 0.10, 0.22),
     *(0.45, 0.75, 0.90, 0.80, 0.70, 0.72),
@@ -15,13 +15,13 @@ _BUSYNESS = (
 )
 _MEAN_BUSYNESS = sum(_BUSYNESS) / len(_BUSYNESS)
 
-#: Battery in kWh, most AC power in W, most DC power in W: of common kinds of vehicle.
+#: Common vehicles: battery in kWh, maximum AC power in W, maximum DC power in W.
 _KINDS = ((42, 7_400, 85_000), (58, 11_000, 120_000), (77, 11_000, 170_000), (95, 22_000, 220_000))
 
 
 @dataclass(frozen=True, slots=True)
 class Vehicle:
-    """A vehicle and what its driver is up to."""
+    """A vehicle, its driver, and how long and how far it charges."""
 
     battery_wh: int
     most_ac_w: int
@@ -33,7 +33,7 @@ class Vehicle:
 
 
 def arrival_delay(rng: random.Random, now: datetime, arrivals_a_day: float) -> timedelta:
-    """Time until the next vehicle comes to a free EVSE, by the busyness of the hours between."""
+    """Draw the time until the next vehicle arrives at a free EVSE, by the busyness of the hours until then."""
     highest_rate = arrivals_a_day / 86_400 / _MEAN_BUSYNESS
     seconds = 0.0
     while True:
@@ -43,7 +43,7 @@ def arrival_delay(rng: random.Random, now: datetime, arrivals_a_day: float) -> t
 
 
 def arrive(rng: random.Random, current_type: str) -> Vehicle:
-    """A vehicle as it comes; at a DC charger drivers stay for minutes, at an AC one for hours."""
+    """Draw a vehicle that arrives; it stays for minutes at a DC charger, for hours at an AC one."""
     battery_kwh, most_ac_w, most_dc_w = rng.choice(_KINDS)
     soc = rng.uniform(8, 60)
     if current_type == "dc":
@@ -56,9 +56,10 @@ def arrive(rng: random.Random, current_type: str) -> Vehicle:
 
 
 def power_w(vehicle: Vehicle, soc_percent: float, current_type: str, max_power_w: int) -> float:
-    """What the vehicle draws at a state of charge, W.
+    """Return the power that the vehicle draws at a state of charge, in W.
 
-    AC is flat until nearly full. DC falls with the state of charge, as batteries demand.
+    AC power is constant until the battery is nearly full. DC power falls with the state of charge, as
+    batteries require.
     """
     if current_type == "ac":
         drawn = min(vehicle.most_ac_w, max_power_w)

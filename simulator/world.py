@@ -1,4 +1,4 @@
-"""What every part of the tenant's life shares: its entities, its clock, its chance, its voice."""
+"""The state that all parts of the fleet share: entities, clock, random generator, notifications."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ from simulator.timeline import Timeline
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """The tenant and what moves it.
+    """The state that all parts of the fleet share.
 
-    Whatever happens is drawn from ``rng`` in the order of ``timeline``, and from nothing
-    else: that is what makes two lives with one seed the same.
+    Every event is drawn from ``rng`` in the order of ``timeline``, and from no other source, so that
+    the same seed gives the same history.
 
     Attributes:
-        tell: called with the body of each notification, whether anybody listens or not.
-        is_heard: whether anybody can listen; what is told often need not be put into words before.
+        tell: called with the body of each notification.
+        is_heard: whether notifications are sent, which is false in the warm-up; the bodies of
+            frequent ones need not be made before.
     """
 
     tenant: Tenant
@@ -32,16 +33,18 @@ class World:
 
     @property
     def now(self) -> datetime:
+        """The present time of the simulated clock."""
         return self.timeline.now
 
     @property
     def second(self) -> datetime:
-        """Now, as AMPECO tells times: to the second."""
+        """The present time to the second, the precision of AMPECO's times."""
         return self.timeline.now.replace(microsecond=0)
 
     def between(self, low_seconds: float, high_seconds: float) -> timedelta:
+        """Draw a duration between two limits."""
         return timedelta(seconds=self.rng.uniform(low_seconds, high_seconds))
 
     def expect(self, mean: timedelta, action: Callable[[], None]) -> None:
-        """Let something happen once, at a time drawn around ``mean`` from now."""
+        """Schedule an action once, after an exponentially distributed delay with this mean."""
         self.timeline.after(timedelta(seconds=self.rng.expovariate(1 / mean.total_seconds())), action)

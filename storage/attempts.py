@@ -1,7 +1,7 @@
-"""How attempts at claimed batches are noted while they last, and how they end in vain.
+"""Record attempts at claimed batches while they run, and how unsuccessful ones end.
 
-An attempt that does not count leaves no trace but ``failures`` and ``last_error``: what the surroundings did is
-never taken for something that a notification did.
+An attempt that does not count leaves only ``failures`` and ``last_error`` behind: a failure of the environment,
+such as of the database, is never attributed to a notification.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from sqlalchemy import Connection, text
 
 from storage.batches import LEASE, MAX_RETRY, MAX_WAIT, Batch
 
-#: The first retry comes after twice this, the next after four times, and so on.
+#: The first retry follows after twice this time, the next after four times, and so on.
 FIRST_RETRY = timedelta(seconds=0.2)
 
 _NOTE_PROBING = text("""
@@ -27,10 +27,10 @@ UPDATE ingest.batch
 
 
 def note_probing(connection: Connection, batch: Batch, notification_id: UUID, *, attempts: int) -> None:
-    """Note which notification is tried alone, before the try; commit at once.
+    """Record which notification is about to be applied alone; commit before applying it.
 
     Parameters:
-        attempts: what the count of the batch's attempts is set to.
+        attempts: the new value of the batch's attempt count.
     """
     connection.execute(
         _NOTE_PROBING,
@@ -54,11 +54,11 @@ UPDATE ingest.batch
 
 
 def clear_probing(connection: Connection, batch: Batch) -> None:
-    """Take back the note of a try that ended, whatever came of it."""
+    """Clear the record of :func:`note_probing` once the attempt has ended, whatever its outcome."""
     connection.execute(_CLEAR_PROBING, {"tenant": batch.tenant, "batch_id": batch.batch_id})
 
 
-# What is left until a time is in no process's hands: the end of the process changes nothing about that time.
+# No process holds these leases: they express a waiting time, which must not end early when a process ends.
 _GIVE_BACK = text("""
 UPDATE ingest.batch
    SET lease_expires_at = now() + :after, leased_by = NULL, last_error = :error
@@ -69,7 +69,7 @@ UPDATE ingest.batch
 
 
 def give_back(connection: Connection, tenant: str, batch_ids: Sequence[UUID], *, after: timedelta, error: str) -> None:
-    """Leave batches to a later attempt, no sooner than ``after`` from now; this one stays counted."""
+    """Leave batches to a later attempt, no sooner than ``after`` from now; the present attempt counts."""
     connection.execute(_GIVE_BACK, {"tenant": tenant, "batch_ids": list(batch_ids), "after": after, "error": error})
 
 
@@ -89,10 +89,10 @@ UPDATE ingest.batch
 
 
 def put_off(connection: Connection, tenant: str, batch_ids: Sequence[UUID], *, at_least: timedelta, error: str) -> None:
-    """Leave batches to a later attempt, as this one failed through no fault of theirs and does not count.
+    """Leave batches to a later attempt; the present one failed for another reason and does not count.
 
     Parameters:
-        at_least: they are not tried again sooner.
+        at_least: the shortest time until the next attempt.
         error: what failed, in one line.
     """
     connection.execute(
@@ -119,5 +119,5 @@ UPDATE ingest.batch
 
 
 def hand_back(connection: Connection, tenant: str, batch_ids: Sequence[UUID]) -> None:
-    """Free claimed batches that were not tried."""
+    """Release claimed batches that were not attempted."""
     connection.execute(_HAND_BACK, {"tenant": tenant, "batch_ids": list(batch_ids)})

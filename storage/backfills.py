@@ -1,7 +1,7 @@
-"""Backfills: what a person requested to be read, and which kinds of it are read already.
+"""Track backfills: which extent a person requested, and which of its kinds are already read.
 
-A backfill is one request for every kind of a tenant. Its sync runs carry the request's time, so that
-the command, run again after it was stopped, reads only what is left.
+A backfill is one request for every kind of a tenant. Its sync runs carry the time of the request. So a command
+that was stopped and is run again reads only the remaining kinds.
 """
 
 from __future__ import annotations
@@ -25,10 +25,11 @@ SELECT coalesce(max(requested_at), now())
 def request(connection: Connection, tenant: str, changed_since: datetime | None, *, again: bool) -> datetime:
     """Return when a backfill was requested, by Postgres's clock: the time that its sync runs carry.
 
-    A command that is run again continues the latest request of the same extent, ended or not.
+    A command that is run again continues the latest request of the same extent, finished or not.
 
     Parameters:
-        again: make a new request, so that what earlier ones have read is read again.
+        changed_since: the extent: only what changed then or later, by the tenant's clock; None for everything.
+        again: make a new request, so that everything is read again.
     """
     parameters = {"tenant": tenant, "changed_since": changed_since, "again": again}
     requested_at: datetime = connection.execute(_REQUEST, parameters).scalar_one()
@@ -48,6 +49,6 @@ SELECT EXISTS (
 
 
 def is_finished(connection: Connection, tenant: str, kind: str, requested_at: datetime) -> bool:
-    """Whether the sync run of a request through this kind has ended."""
+    """Return whether the sync run of a request through this kind is finished."""
     parameters = {"tenant": tenant, "kind": kind, "requested_at": requested_at}
     return bool(connection.execute(_IS_FINISHED, parameters).scalar_one())

@@ -1,4 +1,4 @@
-"""The work side of the inbox: which batches are open, and how far each has come."""
+"""Work through the inbox: claim open batches, read their notifications, record outcomes and close the batches."""
 
 from __future__ import annotations
 
@@ -15,14 +15,15 @@ from ampeco.values import Instant
 from storage.documents import to_json
 from storage.processes import lease_ended
 
-#: How long a living worker keeps what it claimed. What one held that died is free as soon as that is noticed.
+#: How long a living worker keeps the batches that it claimed. Batches of a dead worker are free as soon as its
+#: death is noticed.
 LEASE = timedelta(seconds=30)
 
-#: A batch that failed through no fault of its own is tried again after this long at most: whatever is wrong may be
-#: right again at any moment.
+#: A batch whose attempt failed for a reason outside its notifications is retried after this time at most: the
+#: reason may disappear at any moment.
 MAX_RETRY = timedelta(seconds=5)
 
-#: Attempts that take long are made as much more rarely; no batch waits longer than this for the next one.
+#: The longer an attempt takes, the longer its batches wait for the next one, but never longer than this.
 MAX_WAIT = timedelta(minutes=5)
 
 _INSTANT = TypeAdapter(Instant)
@@ -32,9 +33,11 @@ _INSTANT = TypeAdapter(Instant)
 class Batch:
     """A claimed batch.
 
-    ``attempts`` counts this claim too; ``probing_notification_id`` names the notification that was being
-    tried alone when the worker before us ended. ``failures`` counts the attempts in a row that
-    failed through no fault of its notifications; they are not in ``attempts``.
+    Attributes:
+        attempts: how often the batch was claimed, this claim included.
+        probing_notification_id: the notification that the previous worker was applying alone when it ended.
+        failures: attempts in a row that failed for a reason outside its notifications; ``attempts`` does not
+            include them.
     """
 
     tenant: str
@@ -48,7 +51,7 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Logged:
-    """A notification as the log holds it; ``sent`` is its header X-Timestamp, whatever is in it."""
+    """A notification as the log holds it; ``sent`` is its header X-Timestamp, valid or not."""
 
     batch_id: UUID
     notification_id: UUID
@@ -58,7 +61,7 @@ class Logged:
 
     @property
     def learnt_at(self) -> datetime:
-        """When it came: by our clock or by the tenant's, whichever is later, as either may be behind."""
+        """When the notification arrived: the later of our clock and X-Timestamp, because either may run slow."""
         try:
             return max(self.received_at, _INSTANT.validate_python(self.sent))
         except ValidationError:
@@ -67,7 +70,7 @@ class Logged:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """Why a notification was set aside."""
+    """The record that a notification was not applied, and why."""
 
     batch_id: UUID
     notification_id: UUID
@@ -78,15 +81,15 @@ class Outcome:
     traceback: str | None = None
 
 
-# Whether an open batch may be claimed. A lease further ahead than any is given comes from before Postgres's clock
-# was set back.
+# Whether a batch is open and may be claimed. A lease that ends later than any valid lease could was granted before
+# Postgres's clock was set back.
 _FREE = f"""
        applied_at IS NULL
    AND ({lease_ended("batch")} OR lease_expires_at > now() + :max_lease)
 """
 
-# Index: batch_open_idx. UUIDv7 sorts by time, so the oldest come first. Only one tenant's
-# batches are claimed together, so that what one tenant sends holds up no other.
+# Index: batch_open_idx. UUIDv7 sorts by time, so the oldest come first. One claim takes the batches of one tenant
+# only, so that the notifications of one tenant do not delay those of another.
 _CLAIM = text(f"""
 WITH oldest AS (
     SELECT tenant
@@ -125,12 +128,15 @@ RETURNING batch.tenant, batch.batch_id, first_received_at, last_received_at, att
 def claim(
     connection: Connection, *, max_batches: int, max_notifications: int, max_bytes: int, holder: UUID | None = None
 ) -> list[Batch]:
-    """Take the oldest open batches of one tenant in hand, and count the attempt.
+    """Claim the oldest open batches of one tenant, and count the attempt.
 
-    Commit before the work: an attempt that kills its worker must have been counted.
+    Commit before applying them, so that an attempt that kills its worker is counted.
 
     Parameters:
-        holder: this process, with whose end the claim ends too; None where it is not registered.
+        max_batches: the most batches to claim.
+        max_notifications: claim no further batch once this many notifications are claimed.
+        max_bytes: claim no further batch once bodies of this many bytes are claimed.
+        holder: this process; the claim ends with it. None if the process is not registered.
     """
     rows = connection.execute(
         _CLAIM,
@@ -158,17 +164,17 @@ SELECT batch_id
 
 
 def lock_batches(connection: Connection, tenant: str, batch_ids: Sequence[UUID]) -> set[UUID]:
-    """Lock claimed batches for the transaction, leaving out those that were closed meanwhile.
+    """Lock claimed batches until the transaction ends, and return those that are still open.
 
-    It waits for a lock that another holds: somebody who is claiming looks at our batches
-    for a moment, and to skip them then would leave them leased to nobody.
+    Wait for locked rows instead of skipping them: a process that claims locks our batches for a moment, and
+    batches that we skipped then would stay leased although no process works on them.
     """
-    found = connection.execute(_LOCK_ROWS, {"tenant": tenant, "batch_ids": list(batch_ids)})
-    return set(found.scalars())
+    rows = connection.execute(_LOCK_ROWS, {"tenant": tenant, "batch_ids": list(batch_ids)})
+    return set(rows.scalars())
 
 
-# Index: notification_tenant_batch_id_idx, in the partitions of the batches' times alone.
-# Notifications that a former attempt set aside stay aside.
+# Index: notification_tenant_batch_id_idx, only in the partitions of the batches' times.
+# A notification that has an outcome from an earlier attempt is not applied again.
 _READ = text("""
 SELECT batch_id, notification_id, received_at, body, headers ->> 'X-Timestamp'
   FROM ingest.notification
@@ -184,7 +190,7 @@ SELECT batch_id, notification_id, received_at, body, headers ->> 'X-Timestamp'
 
 
 def notifications_of(connection: Connection, batches: Sequence[Batch]) -> list[Logged]:
-    """The notifications of one tenant's batches that are not settled yet, in order of arrival."""
+    """Return the notifications of one tenant's batches that have no outcome yet, in order of arrival."""
     rows = connection.execute(
         _READ,
         {
@@ -197,7 +203,7 @@ def notifications_of(connection: Connection, batches: Sequence[Batch]) -> list[L
     return [Logged(*row) for row in rows]
 
 
-# What is set aside again for the same reason stays as it was. Index: primary key.
+# Index: primary key. A repeated outcome with the same content leaves the row unchanged.
 _RECORD_OUTCOMES = text("""
 INSERT INTO ingest.outcome AS known (
        tenant, notification_id, batch_id, received_at, state, reason, error, traceback)
@@ -222,7 +228,7 @@ def record_outcomes(connection: Connection, tenant: str, outcomes: Sequence[Outc
         connection.execute(_RECORD_OUTCOMES, {"tenant": tenant, "outcomes": document})
 
 
-# Index: primary keys. The total's row is locked last, and until the commit that follows at once.
+# Index: primary keys. The row of totals is locked last, and the commit that releases it follows at once.
 _CLOSE = text("""
 WITH closed AS (
     UPDATE ingest.batch
@@ -245,12 +251,12 @@ SELECT :tenant, coalesce(sum(notifications), 0)
 
 
 def close(connection: Connection, tenant: str, batch_ids: Sequence[UUID]) -> None:
-    """Close batches, in the transaction that settles their notifications."""
+    """Close batches, in the transaction that applies their notifications or records their outcomes."""
     connection.execute(_CLOSE, {"tenant": tenant, "batch_ids": list(batch_ids)})
 
 
-# Index: batch_open_idx. Marking and choosing are one statement, so that several sweeps
-# side by side send each batch once. Times ahead of now are from before Postgres's clock was set back.
+# Index: batch_open_idx. One statement chooses and updates the rows, so that several sweeps at the same time send
+# each batch once. A time later than now was written before Postgres's clock was set back.
 _OVERDUE = text(f"""
 WITH chosen AS MATERIALIZED (
     SELECT tenant, batch_id
@@ -272,7 +278,12 @@ RETURNING batch.batch_id
 
 
 def overdue(connection: Connection, *, age: timedelta, limit: int) -> list[UUID]:
-    """Return batches that are open longer than ``age``, or were put off, and are free; each once per ``age``."""
+    """Return the free batches that are open for longer than ``age``, or are due for a retry; each once per ``age``.
+
+    Parameters:
+        age: how long a batch may be open before it is returned, and how long until it is returned again.
+        limit: the most batches to return.
+    """
     parameters = {"age": age, "limit": limit, "max_retry": MAX_RETRY, "max_lease": MAX_WAIT}
     rows: Any = connection.execute(_OVERDUE, parameters)
     return sorted(rows.scalars())

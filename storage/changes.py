@@ -1,6 +1,6 @@
-"""Change sets: what notifications and reads say, in the terms of our tables.
+"""Change sets: what notifications and reads say, expressed in our tables and columns.
 
-The functions of :mod:`storage.facts` fill a :class:`ChangeSet`; :func:`ChangeSet.absorb`
+The functions of :mod:`storage.facts` fill a :class:`ChangeSet`. :meth:`ChangeSet.absorb`
 adds the change set of one notification to that of its tenant in the same transaction.
 """
 
@@ -15,26 +15,26 @@ from storage.fold import Fact
 from storage.unknown_fields import UnknownFields
 from storage.version import Version
 
-#: Why a read is wanted. Of two marks the one that is first in the alphabet stays, which
-#: is the stronger: a read asked for as ``provisional`` or ``unknown`` is moot once a
-#: snapshot has come by itself, one asked for otherwise is not. ``gone`` is a tombstoned
-#: entity that is spoken of nevertheless.
+#: Why a read is requested. If an entity is requested twice, the reason that comes first in the alphabet is kept,
+#: which is the stronger: a request for ``provisional`` or ``unknown`` is superseded when a notification brings the
+#: snapshot, any other request is not. ``gone``: a notification names an entity that has a tombstone.
 Reason = Literal["changed", "conflicting", "gone", "provisional", "unknown"]
 
 
 class Entity(NamedTuple):
-    """One entity of the tenant: its kind and the id at AMPECO."""
+    """One entity of the tenant: its kind and its id at AMPECO."""
 
     kind: str
     entity_id: int
 
 
 class Listed(NamedTuple):
-    """What a read of a parent said of its children.
+    """The children that a read of their parent listed.
 
     Attributes:
-        kind: the parent's.
-        ids: the children that it showed; none where the parent is gone.
+        kind: the kind of the parent.
+        parent_id: the id of the parent.
+        ids: the ids of the children; empty if the parent is gone.
         began_at: when the read began, by the tenant's clock.
     """
 
@@ -45,7 +45,7 @@ class Listed(NamedTuple):
 
 
 class SessionFact(NamedTuple):
-    """What tells a fact of a session from all others."""
+    """The identity of a fact of a session."""
 
     session_id: int
     group: str
@@ -55,19 +55,19 @@ class SessionFact(NamedTuple):
 
 @dataclass(slots=True)
 class ChangeSet:
-    """Facts to fold, observations to add, and reads to ask for.
+    """Facts to fold, observations to add, and reads to request.
 
     Attributes:
         facts: facts of mirrored entities.
         observations: rows of history tables, by table name.
-        required_reads: entities that need a read whatever is stored, with the reason.
-        reads_if_unknown: entities that need a read if they are not stored completely.
-        lookups: entities to look up in their listing, as only a reference to them is known: kind and
-            reference, with the notification that names it.
-        requested_by: the notification that requested a read, by entity.
-        source_notifications: the first notification with a fact of a session.
-        listed: the children that reads of their parents show.
-        drift: what was sent and this release does not know.
+        required_reads: entities to read whatever is stored of them, with the reason.
+        reads_if_unknown: entities to read unless they are stored completely.
+        lookups: kind and reference of entities to look up in their listing, because their ids are not known,
+            with the notification that names the reference.
+        requested_by: the notification that requests a read, by entity.
+        source_notifications: the first notification that contains a fact of a session.
+        listed: the children that reads of their parents listed.
+        unknown_fields: types and fields that this release does not know, and values that it cannot read.
     """
 
     facts: list[Fact] = field(default_factory=list)
@@ -81,20 +81,24 @@ class ChangeSet:
     unknown_fields: UnknownFields = field(default_factory=UnknownFields)
 
     def observe(self, table: str, row: dict[str, Any]) -> None:
+        """Add a row to a history table."""
         self.observations.setdefault(table, []).append(row)
 
     def require_read(self, kind: str, entity_id: int, reason: Reason) -> None:
+        """Request a read of an entity, whatever is stored of it."""
         self.required_reads[Entity(kind, entity_id)] = reason
 
     def read_if_unknown(self, kind: str, entity_id: int | None) -> None:
+        """Request a read of an entity unless it is stored completely; do nothing for None."""
         if entity_id is not None:
             self.reads_if_unknown.add(Entity(kind, entity_id))
 
     def look_up(self, kind: str, reference: str) -> None:
+        """Request a read of an entity that is known only by a reference in its listing."""
         self.lookups[kind, reference] = None
 
     def add(self, other: ChangeSet) -> None:
-        """Add what another source said."""
+        """Add the change set of another source."""
         self.facts += other.facts
         for table, rows in other.observations.items():
             self.observations.setdefault(table, []).extend(rows)
@@ -106,7 +110,12 @@ class ChangeSet:
             self.unknown_fields.add(other.unknown_fields)
 
     def absorb(self, other: ChangeSet, requested_by: UUID) -> None:
-        """Add what one notification said, and remember that it was the one that said it."""
+        """Add the change set of one notification, and record that notification as the source.
+
+        Parameters:
+            other: the change set of the notification.
+            requested_by: the id of the notification.
+        """
         self.add(other)
         self.lookups |= dict.fromkeys(other.lookups, requested_by)
         for entity in (*other.required_reads, *other.reads_if_unknown):

@@ -1,8 +1,8 @@
-"""Children: entities without a read of their own, which are listed with their parent and follow it.
+"""Derive tombstones of children: entities without a read of their own, which their parent lists.
 
-A child is there if the latest read of a parent showed it, and gone if the latest read of its own
-parent did not, or found the parent gone. Which parent is its own is decided by what is stored when
-the read is written, so that a child which has moved is not taken for one that is gone.
+A child exists if the latest read of a parent listed it. It is gone if the latest read of its own parent did not
+list it, or found the parent gone. The parent that is stored when the read is written decides which parent is the
+child's own. So a child that has moved to another parent does not count as gone.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from storage.facts import presence
 from storage.fold import Fact
 from storage.mirrors import CHILDREN, MIRRORS
 
-#: Entities that stand in another one and have a read of their own, by the kind of that other one. Where it
-#: is gone, they are asked for.
-_STANDING_IN = {"charge_point": "evse"}
+#: The kind of entity that is part of another one and has a read of its own, by the kind of the other one. If the
+#: other one is gone, reads of its parts are requested.
+_PARTS = {"charge_point": "evse"}
 
 
 def follow_parents(connection: Connection, tenant: str, changes: ChangeSet) -> None:
-    """Add to what reads found what it means for the children that they did not show.
+    """Add tombstones for the children that reads of their parents did not list.
 
-    Call it in the transaction that writes the findings, before they are written.
+    Call this in the transaction that writes the change set, before writing it.
     Indexes: each child's index on its parent, such as ``connector_tenant_evse_id_idx``.
     """
     for kind in {listed.kind for listed in changes.listed}:
@@ -34,18 +34,18 @@ def follow_parents(connection: Connection, tenant: str, changes: ChangeSet) -> N
             for child_id, parent_id in _alive(connection, tenant, child, kind, list(reads)):
                 listed = reads[parent_id]
                 if child_id not in listed.ids:
-                    gone = presence(child, child_id, parent_id=parent_id, began_at=listed.began_at, gone=True)
-                    changes.facts.append(gone)
-        elif kind in _STANDING_IN:
-            standing = _STANDING_IN[kind]
-            for entity_id, _ in _alive(connection, tenant, standing, kind, list(reads)):
-                changes.require_read(standing, entity_id, "changed")
+                    tombstone = presence(child, child_id, parent_id=parent_id, began_at=listed.began_at, gone=True)
+                    changes.facts.append(tombstone)
+        elif kind in _PARTS:
+            part = _PARTS[kind]
+            for entity_id, _ in _alive(connection, tenant, part, kind, list(reads)):
+                changes.require_read(part, entity_id, "changed")
 
 
 def _alive(
     connection: Connection, tenant: str, child: str, parent: str, parent_ids: list[int]
 ) -> list[tuple[int, int]]:
-    """The ids of what is stored with these parents and not tombstoned, each with its parent's."""
+    """Return the ids of the entities without a tombstone that are stored with these parents, each with its parent's."""
     statement = text(
         f"SELECT {MIRRORS[child].key}, {parent}_id FROM charging.{child}"  # noqa: S608 - the names are ours
         f" WHERE tenant = :tenant AND {parent}_id = ANY(:ids) AND deleted_at IS NULL"
@@ -55,11 +55,13 @@ def _alive(
 
 
 def orphans(connection: Connection, tenant: str, kind: str, began_at: datetime) -> list[Fact]:
-    """Tombstones for the children that outlived their parents of a kind, as one that came with a late notification.
+    """Make tombstones for children without one whose parent of a kind has one.
 
+    A notification that arrives after its parent's tombstone can leave such a child.
     Indexes: the parent's index on its tombstones, such as ``evse_gone_idx``, then the child's on its parent.
 
     Parameters:
+        kind: the kind of the parents.
         began_at: when the last read began, by the tenant's clock.
     """
     child = CHILDREN.get(kind)

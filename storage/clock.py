@@ -1,8 +1,8 @@
-"""The time that the service goes by: Postgres's, which all its processes share.
+"""Give the time of Postgres's clock, which all processes of the service share.
 
-Each process measures how far Postgres's clock is from the steady clock of its machine, whenever it connects and every
-ten seconds. So the wall clock of the machine may be wrong, or be set while the process runs: ids, times of receipt and
-ages stay right. Until the first measurement the wall clock has to do.
+Each process measures the offset between Postgres's clock and the steady clock of its machine, whenever it connects
+and every ten seconds. So ids, times of receipt and ages stay correct if the machine's wall clock is wrong or is set
+while the process runs. Until the first measurement the process uses the wall clock.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from typing import Any, LiteralString
 import psycopg
 from sqlalchemy import Connection
 
-#: Counts on while the machine sleeps, where there is such a clock.
+#: A clock that keeps counting while the machine sleeps, if the platform has one.
 _STEADY = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
-#: As a number, so that no setting of the session changes how it is written.
+#: The time is selected as a number, so that no setting of the session changes its format.
 _NOW: LiteralString = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -31,7 +31,7 @@ def _steady_ns() -> int:
 
 
 class Clock:
-    """Tells Postgres's time, from the last measurements and a steady clock."""
+    """Postgres's time, computed from the last measurements and a steady clock."""
 
     def __init__(self) -> None:
         self._offset_ns: int | None = None
@@ -39,7 +39,7 @@ class Clock:
 
     @property
     def is_measured(self) -> bool:
-        """Whether the time is Postgres's; else it is the wall clock's."""
+        """Whether the time is that of Postgres's clock; otherwise it is that of the wall clock."""
         return self._offset_ns is not None
 
     def now_ns(self) -> int:
@@ -52,43 +52,46 @@ class Clock:
         return _EPOCH + timedelta(microseconds=self.now_ns() // 1_000)
 
     def wall_offset_seconds(self) -> float:
-        """Return how far the wall clock of this machine is ahead; negative where it is behind."""
+        """Return how far the wall clock of this machine is ahead, in seconds; negative if it is behind."""
         return (time.time_ns() - self.now_ns()) / 1e9
 
     @contextmanager
     def _measuring(self) -> Iterator[list[int]]:
-        """Learn from what Postgres told within the block, in microseconds: a time between its beginning and its end."""
-        told: list[int] = []
+        """Update the offset from Postgres's time in microseconds, which the block appends to the yielded list.
+
+        Postgres read its clock between the block's beginning and end, which bounds the offset.
+        """
+        answers: list[int] = []
         began_ns = _steady_ns()
-        yield told
+        yield answers
         ended_ns = _steady_ns()
-        postgres_ns = told[0] * 1_000
+        postgres_ns = answers[0] * 1_000
         least, most = postgres_ns - ended_ns, postgres_ns - began_ns
         with self._lock:
-            # What is within the bounds stays, so that times do not jitter with the network.
+            # An offset within the bounds is kept, so that times do not jitter with the network.
             self._offset_ns = (least + most) // 2 if self._offset_ns is None else min(max(self._offset_ns, least), most)
 
     def measure(self, connection: Connection) -> None:
         """Measure Postgres's clock."""
-        with self._measuring() as told:
-            told.append(connection.exec_driver_sql(_NOW).scalar_one())
+        with self._measuring() as answers:
+            answers.append(connection.exec_driver_sql(_NOW).scalar_one())
 
     def measure_new(self, connection: psycopg.Connection[Any], _record: object = None) -> None:
-        """Measure Postgres's clock on a connection that was just made, outside of any transaction."""
+        """Measure Postgres's clock on a connection that was just opened, outside of any transaction."""
         connection.autocommit = True
-        with self._measuring() as told:
+        with self._measuring() as answers:
             row = connection.execute(_NOW).fetchone()
             assert row is not None
-            told.append(row[0])
+            answers.append(row[0])
         connection.autocommit = False
 
     async def measure_async(self, connection: psycopg.AsyncConnection[Any]) -> None:
         """Measure Postgres's clock on a connection in autocommit."""
-        with self._measuring() as told:
+        with self._measuring() as answers:
             row = await (await connection.execute(_NOW)).fetchone()
             assert row is not None
-            told.append(row[0])
+            answers.append(row[0])
 
 
-#: This process's.
+#: The clock of this process.
 clock = Clock()

@@ -1,8 +1,8 @@
-"""Clocks of charge points: what they told cannot be newer than when it was learnt.
+"""Limit the times that charge points report: no fact is newer than the notification or read that contains it.
 
-AMPECO passes on the times that charge points report. One whose clock is months ahead would
-pin its status for months, as of two facts the newer stands. So a fact from too far ahead counts
-from when it was learnt. What the charge point said stays as it said it in the history.
+AMPECO passes on the times that charge points report. A charge point whose clock is months ahead would pin its
+status for months, because the newer of two facts wins. So a fact from too far ahead gets the time at which we
+learnt it. The history keeps the time that the charge point reported.
 """
 
 from __future__ import annotations
@@ -13,25 +13,26 @@ from datetime import datetime, timedelta
 
 from storage.fold import Fact
 
-#: Groups that go by the charge point's clock; the others go by AMPECO's.
+#: Column groups whose times are by the charge point's clock; those of the others are by AMPECO's.
 CHARGE_POINT_GROUPS = frozenset({"hardware", "network", "boot"})
 
-#: A clock this far ahead is left alone. Local time that is sent as UTC is up to 14 hours ahead, and
-#: still orders its own facts rightly, however late each of them arrives.
+#: A clock that is ahead by no more than this is trusted. Local time that is sent as UTC is up to 14 hours ahead, and
+#: still orders the charge point's own facts correctly, however late each of them arrives.
 TOLERANCE = timedelta(days=1)
 
 
 def is_ahead(at: datetime, learnt_at: datetime) -> bool:
-    """Whether a charge point tells a time that cannot be."""
+    """Return whether a time that a charge point reports is too far in the future."""
     return at - learnt_at > TOLERANCE
 
 
 def bounded(facts: Sequence[Fact], learnt_at: datetime) -> list[Fact]:
-    """The facts, none newer than when it was learnt, but for what is tolerated.
+    """Return the facts, with the time of each that is too far ahead set to when we learnt it.
 
     Parameters:
-        learnt_at: of a notification, when it came; of a read, when it began by the tenant's clock.
-            It has to be stored, or else a replay would end in other rows.
+        facts: facts of one notification or read.
+        learnt_at: of a notification, when it arrived; of a read, when it began, by the tenant's clock.
+            It must be a stored time, or a replay would result in other rows.
     """
     return [
         replace(fact, at=learnt_at) if fact.group in CHARGE_POINT_GROUPS and is_ahead(fact.at, learnt_at) else fact

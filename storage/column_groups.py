@@ -1,17 +1,16 @@
-"""How a mirrored entity's table is made: column groups with clocks of their own, and a tombstone.
+"""Build the tables of mirrored entities: column groups with clocks of their own, and a tombstone.
 
-A *group* is a set of columns that one source replaces together. Beside its columns it
-keeps three of its own:
+A *column group* is a set of columns that one source replaces together. Beside its own columns it has three more:
 
 - ``<group>_at``: the time of the newest fact, by the source's clock;
-- ``<group>_version``: orders facts of equal time (see :mod:`storage.facts`);
-- ``<group>_conflicting``: two different facts carry that time, and a read has to settle it.
+- ``<group>_version``: orders facts of equal time (see :mod:`storage.version`);
+- ``<group>_conflicting``: two facts of that time contradict each other, and a read decides.
 
-The group ``presence`` holds the tombstone: a read that finds nothing sets
-``deleted_at``, a later one that finds the entity lifts it. Rows are never deleted. Of an entity
-that is listed with its parent, the group also says which parent that is.
+The group ``presence`` holds the tombstone: a read that does not find the entity sets ``deleted_at``, and a later
+read that finds it clears the column. Rows are never deleted, except when a person is erased. The group ``presence``
+of a child also holds the id of its parent.
 
-A group ``<status>_log`` says for how long the status log was read: from its column
+A group ``<status>_log`` says which time of the status is covered by reads of the status log: from its column
 ``<status>_covered_from_at`` to ``<status>_log_at``.
 """
 
@@ -39,31 +38,38 @@ from storage.tables import CHARGING, instant, metadata, tenant_column
 
 @dataclass(frozen=True, slots=True)
 class ColumnGroup:
-    """Columns that share a clock."""
+    """Columns that one source replaces together, and that share a clock and a version."""
 
     name: str
     columns: tuple[str, ...]
 
     @property
     def at(self) -> str:
+        """The column with the time of the newest fact."""
         return f"{self.name}_at"
 
     @property
     def version(self) -> str:
+        """The column with the version of the newest fact."""
         return f"{self.name}_version"
 
     @property
     def conflicting(self) -> str:
+        """The column that is true while two facts of equal time contradict each other."""
         return f"{self.name}_conflicting"
 
 
 @dataclass(frozen=True, slots=True)
 class Mirror:
-    """A mirrored kind of entity: its table, the name of its id column, and its groups.
+    """A mirrored kind of entity.
 
-    ``kind`` is set where the table holds entities of several kinds: it is the value of the
-    column ``kind``, which is then part of the key. ``parent`` is the kind that an entity is listed
-    with, where it has no read of its own.
+    Attributes:
+        table: the table that holds the entities.
+        key: the name of the column with their id at AMPECO.
+        groups: the column groups.
+        kind: the value of the column ``kind``, which is part of the key of a table of several kinds; None for
+            a table of one kind.
+        parent: the kind whose entities list this one, if it has no read of its own.
     """
 
     table: Table
@@ -74,6 +80,7 @@ class Mirror:
 
     @property
     def name(self) -> str:
+        """The name of the table, without its schema."""
         return self.table.name
 
     @property
@@ -83,50 +90,60 @@ class Mirror:
 
     @property
     def parent_key(self) -> str:
-        """The column that holds the id of the parent."""
+        """The column with the id of the parent."""
         assert self.parent is not None, f"{self.name} has no parent"
         return f"{self.parent}_id"
 
     @property
     def fixed(self) -> dict[str, str]:
-        """What every row of the kind holds."""
+        """The columns that have the same value in every row of the kind, with that value."""
         return {} if self.kind is None else {"kind": self.kind}
 
     def matches(self, alias: str, tenant: str = ":tenant") -> str:
-        """Return the condition that a row of the table is of this kind and of a tenant.
+        """Return the SQL condition that a row of the table belongs to this kind and to a tenant.
 
         Parameters:
             alias: the name of the table in the statement.
-            tenant: an expression for the tenant's name.
+            tenant: a SQL expression for the tenant's name.
         """
         condition = f"{alias}.tenant = {tenant}"
         return condition if self.kind is None else f"{condition} AND {alias}.kind = '{self.kind}'"
 
     def rows(self, schema: str = CHARGING) -> str:
-        """Return what to select the rows of this kind and of the tenant ``:tenant`` from, without an alias."""
+        """Return a SQL subquery, without an alias, of the rows of this kind and of the tenant ``:tenant``."""
         return f"(SELECT * FROM {schema}.{self.name} AS mirror WHERE {self.matches('mirror')})"  # noqa: S608 - the names are ours
 
     def group(self, name: str) -> ColumnGroup:
+        """Return the column group of a name.
+
+        Raises:
+            StopIteration: there is none.
+        """
         return next(group for group in self.groups if group.name == name)
 
 
 def text_column(name: str, comment: str) -> Column[str]:
+    """Make a nullable ``text`` column."""
     return Column(name, Text, comment=comment)
 
 
 def id_column(name: str, comment: str) -> Column[int]:
+    """Make a nullable ``bigint`` column for an id at AMPECO."""
     return Column(name, BigInteger, comment=comment)
 
 
 def number_column(name: str, comment: str) -> Column:  # type: ignore[type-arg]
+    """Make a nullable ``numeric`` column."""
     return Column(name, Numeric, comment=comment)
 
 
 def flag_column(name: str, comment: str) -> Column[bool]:
+    """Make a nullable ``boolean`` column."""
     return Column(name, Boolean, comment=comment)
 
 
 def raw_column() -> Column:  # type: ignore[type-arg]
+    """Make the column ``raw``, which holds the JSON of the newest snapshot."""
     return Column("raw", JSONB, comment="The newest snapshot as sent, without secrets, for what has no column")
 
 
@@ -142,14 +159,14 @@ def mirror(
     """Make the table of a kind of entity.
 
     Parameters:
-        name: of the kind, and of the table.
+        name: the name of the kind, and of the table.
         comment: what one row is.
-        groups: the columns of each group; a column ``raw`` may be among them. The group
-            ``presence`` is added, or gets its tombstone.
+        groups: the columns of each column group, by the name of the group; a column ``raw`` may be among them.
+            The group ``presence`` is added if it is missing, and gets the column of the tombstone.
         indexes: columns to index, each after the tenant.
-        further_keys: columns of the key between the tenant and the id.
-        parent: the kind that lists it, where it has no read of its own.
-        has_children: whether it is such a parent; an index then finds the tombstones.
+        further_keys: columns of the primary key between the tenant and the id.
+        parent: the kind whose entities list this one, if it has no read of its own.
+        has_children: whether the kind is such a parent; if so, an index of its tombstones is added.
     """
     key = f"{name}_id"
     deleted_at = instant("deleted_at", "When a read found it gone, by the tenant's clock")
@@ -171,7 +188,7 @@ def mirror(
                 Boolean,
                 nullable=False,
                 server_default=text("false"),
-                comment=f"Different {group.name} facts carry {group.at}; a read will settle it",
+                comment=f"Two {group.name} facts of {group.at} contradict each other; a read decides",
             ),
         ]
     columns += [

@@ -1,4 +1,4 @@
-"""The tables of what was allowed, paid, reserved, roamed and priced, and the one of all other kinds."""
+"""Tables of commerce: authorizations, payments, reservations, roaming and tariffs; and the table of all other kinds."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from storage.tables import instant
 
 authorization = mirror(
     "authorization",
-    "Leave to charge, asked for and given or refused",
+    "A request for permission to charge, and its result",
     {
         "master": [
             text_column("method", "How the driver was recognised"),
             text_column("source", "local, roaming or third_party"),
             text_column("status", "accepted, rejected or pending"),
             text_column("rejection_reason", "Why it was rejected"),
-            id_column("user_id", "User; 0 for anonymous or forgotten"),
+            id_column("user_id", "User; 0 for an anonymous or erased user"),
             text_column("id_tag", "RFID tag"),
-            id_column("charge_point_id", "Charge point where it was asked for"),
-            id_column("evse_id", "EVSE where it was asked for"),
+            id_column("charge_point_id", "Charge point of the request"),
+            id_column("evse_id", "EVSE of the request"),
             Column("session_ids", JSONB, comment="Sessions that it allowed, an array of ids"),
-            instant("created_at", "When it was asked for"),
+            instant("created_at", "When it was requested"),
             raw_column(),
         ]
     },
@@ -35,7 +35,7 @@ transaction = mirror(
         "master": [
             text_column("number", "Number that people see"),
             id_column("session_id", "Session that is paid for, where it is one"),
-            id_column("user_id", "User who pays; null for anonymous, 0 for somebody forgotten"),
+            id_column("user_id", "User who pays; null for an anonymous user, 0 for an erased one"),
             number_column("total_amount", "Amount, in currency"),
             text_column("currency", "Currency, ISO 4217"),
             text_column("status", "initialized, authorized, pending, finalized, failed, reversed or refunded"),
@@ -64,7 +64,7 @@ reservation = mirror(
         "master": [
             id_column("charge_point_id", "Charge point"),
             id_column("evse_id", "EVSE"),
-            id_column("user_id", "User; 0 for somebody forgotten"),
+            id_column("user_id", "User; 0 for an erased one"),
             text_column("status", "active, expired, canceled or done"),
             instant("reserved_at", "From when it is kept free"),
             instant("canceled_at", "When it was canceled"),
@@ -84,17 +84,17 @@ cdr = mirror(
             id_column("platform_id", "Roaming platform"),
             text_column("protocol_type", "OCPI or Hubject"),
             text_column("roaming_id", "Id that the charge point operator gave it"),
-            text_column("session_reference", "Session, as the roaming partners call it"),
-            flag_column("is_local", "Whether we issued it, as charge point operator"),
-            flag_column("is_credit", "Whether it takes back another"),
+            text_column("session_reference", "Session, by the reference that the roaming partners use"),
+            flag_column("is_local", "Whether the tenant issued it, as charge point operator"),
+            flag_column("is_credit", "Whether it cancels another CDR"),
             instant("started_at", "When the session, or its reservation, started"),
             instant("ended_at", "When the session ended"),
             number_column("energy_wh", "Energy, Wh"),
-            number_column("amount_without_tax", "Cost without tax, in currency; OICP tells none"),
-            text_column("currency", "Currency, ISO 4217; OICP tells none"),
+            number_column("amount_without_tax", "Cost without tax, in currency; not available in OICP"),
+            text_column("currency", "Currency, ISO 4217; not available in OICP"),
             instant("received_at", "When it was received"),
             instant("sent_at", "When it was sent"),
-            text_column("delivery_response", "success or fail, of a sent one"),
+            text_column("delivery_response", "success or fail, if it was sent"),
             raw_column(),
         ]
     },
@@ -107,13 +107,13 @@ tariff = mirror(
     {
         "master": [
             text_column("name", "Name"),
-            text_column("type", "How it reckons, such as standard or flat rate"),
+            text_column("type", "How it computes the price, such as standard or flat rate"),
             text_column("currency", "Currency, ISO 4217"),
-            number_column("price_per_kwh", "Price of a kWh, in currency, where it has one price"),
+            number_column("price_per_kwh", "Price of a kWh, in currency, if there is only one"),
             number_column("price_per_session", "Price of a session, in currency"),
             number_column("connection_fee", "Fee for connecting, in currency"),
             number_column("idle_fee_per_minute", "Fee of a minute without charging, in currency"),
-            number_column("min_price", "Least price of a session, in currency"),
+            number_column("min_price", "Minimum price of a session, in currency"),
             id_column("partner_id", "Partner whose tariff it is"),
             text_column("external_id", "Id that the operator gave it"),
             raw_column(),

@@ -1,4 +1,4 @@
-"""The completeness report: what the tenant changed that it never told us, and what was done about it."""
+"""Report completeness: which changes no notification announced, and how sync runs handled them."""
 
 from __future__ import annotations
 
@@ -13,23 +13,25 @@ from storage.mirrors import MIRRORS
 
 @dataclass(frozen=True, slots=True)
 class KindCompleteness:
-    """One kind of one tenant, over the time that was asked for.
+    """The completeness of one kind of one tenant in the period of the report.
 
     Attributes:
-        sync runs: sync runs through its listing that came to their end.
-        compared: entities listed by them and by those under way, each time anew.
-        missing: those that we did not know.
-        stale: those of which we knew an older state, with nothing under way to mend it.
-        healed: missing and stale ones that then were as listed.
-        absent: those we knew that a whole listing did not show; they were read one by one.
-        deleted: those that a read found gone.
-        unreadable: listed, and not to be understood.
+        tenant: the tenant's name.
+        kind: the kind of entity.
+        sync_runs: sync runs through its listing that are finished.
+        compared: entities compared by these and by unfinished sync runs; an entity counts once per sync run.
+        missing: compared entities that were not stored.
+        stale: compared entities that were stored in an older state, with no notification or read of them pending.
+        healed: missing and stale entities that the sync run brought up to date.
+        absent: stored entities that a complete listing did not show; each of them was read by itself.
+        deleted: entities that got a tombstone.
+        unreadable: listed entities that could not be parsed.
         calls: calls made.
-        behind_seconds: age of the oldest missed change; None where none was missed.
-        changed_until: every change up to then, by the tenant's clock, has been read; None before
-            the first sync run's end.
-        full_at: when the last sync run through the whole listing ended, by our clock.
-        trouble: why a sync run does not go on; None while none stands still.
+        behind_seconds: age of the oldest missed change, in seconds; None if none was missed.
+        changed_until: every change up to this time of the tenant's clock has been read; None before the first
+            sync run is finished.
+        full_at: when the last sync run through the complete listing ended, by our clock.
+        trouble: why the open sync run was postponed; None if it was not.
     """
 
     tenant: str
@@ -50,14 +52,14 @@ class KindCompleteness:
 
     @property
     def as_shown(self) -> float | None:
-        """The share of the compared entities that were as the tenant shows them, 0 to 1."""
+        """The share of the compared entities that were stored as listed, 0 to 1; None if none was compared."""
         return 1 - (self.missing + self.stale) / self.compared if self.compared else None
 
 
-# Indexes: primary keys of sync run and sync_cursor. A sync run is a row; old ones are dropped.
+# Indexes: primary keys of sync_run and sync_cursor. Each sync run has one row, and old rows are pruned.
 _COMPLETENESS = text("""
 SELECT tenant, kind,
-       count(run.finished_at) AS runs,
+       count(run.finished_at) AS sync_runs,
        CAST(coalesce(sum(run.compared), 0) AS bigint) AS compared,
        CAST(coalesce(sum(run.missing), 0) AS bigint) AS missing,
        CAST(coalesce(sum(run.stale), 0) AS bigint) AS stale,
@@ -81,9 +83,13 @@ SELECT tenant, kind,
 
 
 def completeness(connection: Connection, tenants: Collection[str], during: timedelta) -> list[KindCompleteness]:
-    """The report of the reconciling sync runs in the last ``during``, a row for each tenant and kind ever synced.
+    """Return the report of the reconciling sync runs, an entry for each tenant and kind that was ever synced.
 
-    A backfill is left out: what it finds for the first time, nobody had missed.
+    The report leaves out finished backfills: an entity that a backfill reads for the first time was not missed.
+
+    Parameters:
+        tenants: the names of the tenants.
+        during: the period, back from now.
     """
     rows = connection.execute(_COMPLETENESS, {"tenants": list(tenants), "during": during}).mappings().all()
     deleted = _deleted(connection, tenants, {row["kind"] for row in rows}, during)
@@ -93,8 +99,8 @@ def completeness(connection: Connection, tenants: Collection[str], during: timed
 def _deleted(
     connection: Connection, tenants: Collection[str], kinds: Collection[str], during: timedelta
 ) -> dict[tuple[str, str], int]:
-    """Tombstones set in the last ``during``. The mirrored tables are read whole."""
-    counted: dict[tuple[str, str], int] = {}
+    """Count the tombstones set in the last ``during``, by tenant and kind. This reads whole mirrored tables."""
+    counts: dict[tuple[str, str], int] = {}
     for kind in sorted(kinds & MIRRORS.keys()):
         rows = connection.execute(
             text(f"""
@@ -106,5 +112,5 @@ def _deleted(
             """),  # noqa: S608 - the names are ours
             {"tenants": list(tenants), "during": during},
         )
-        counted |= {(tenant, kind): count for tenant, count in rows}
-    return counted
+        counts |= {(tenant, kind): count for tenant, count in rows}
+    return counts

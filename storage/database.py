@@ -1,4 +1,4 @@
-"""Connections to Postgres: one engine a process, made after any fork."""
+"""Connect to Postgres through one engine per process, made after any fork."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from storage.clock import clock
 from storage.database_url import parse_database_url
 from storage.session import behind_pooler, open_connection, settings_of_transaction
 
-#: A server that does not answer a connection attempt in this time counts as unreachable.
+#: A server that does not answer a connection attempt within this time counts as unreachable.
 CONNECT_TIMEOUT = timedelta(seconds=5)
 
-#: A network that swallows packets, as at a failover, is noticed within this time; the server's own
+#: A connection whose packets are lost, as in a failover, fails after this time; the server's own
 #: timeouts cannot reach us then.
 NETWORK_TIMEOUT = timedelta(seconds=30)
 
-#: Limits that an operator may set otherwise in the URL.
+#: Defaults that an operator may override in the URL.
 _LIMITS = {
     "connect_timeout": str(int(CONNECT_TIMEOUT.total_seconds())),
     "keepalives_idle": "10",
@@ -30,17 +30,17 @@ _LIMITS = {
     "tcp_user_timeout": str(NETWORK_TIMEOUT // timedelta(milliseconds=1)),
 }
 
-#: SQLSTATEs after which a connection is of no more use, though the server may have left it open.
+#: SQLSTATEs after which a connection must not be used again, although the server may have left it open.
 _LOST_STATES = frozenset(
     {
         "25006",  # read_only_sql_transaction: the server became a standby, or the address leads to one
-        "0A000",  # feature_not_supported: so a standby answers BEGIN READ WRITE, and a migration a prepared statement
+        "0A000",  # feature_not_supported: a standby refuses BEGIN READ WRITE, or a migration broke a prepared statement
         "57P01",  # admin_shutdown
         "57P02",  # crash_shutdown
         "57P03",  # cannot_connect_now
         "57P05",  # idle_session_timeout
         "25P03",  # idle_in_transaction_session_timeout
-        "26000",  # invalid_sql_statement_name: a pooler handed us another server's connection
+        "26000",  # invalid_sql_statement_name: a pooler gave us the connection of another server
         "42P05",  # duplicate_prepared_statement: the same
     }
 )
@@ -50,9 +50,13 @@ _LOST_CLASS = "08"
 
 
 def connection_arguments(database_url: str, application_name: str) -> dict[str, str]:
-    """Return the parameters of libpq that every connection of ours is opened with.
+    """Return the libpq parameters with which every connection of ours is opened.
 
-    What the operator gave stands, ``options`` among it, but for what we rely on.
+    Parameters in the URL, such as ``options``, override our defaults, except for those that we rely on.
+
+    Parameters:
+        database_url: ``postgresql://…`` or a connection string of libpq.
+        application_name: the name of the connections in ``pg_stat_activity``.
 
     Raises:
         DatabaseUrlError: the URL cannot be read.
@@ -63,21 +67,21 @@ def connection_arguments(database_url: str, application_name: str) -> dict[str, 
         | {
             "application_name": application_name,
             "client_encoding": "UTF8",
-            # The opened connection is asked itself: a pooler repeats what it once heard of a server that was replaced.
+            # We check the opened connection ourselves: a pooler repeats the answer of a server that has been replaced.
             "target_session_attrs": "any",
         }
     )
 
 
 class DatabaseEncodingError(Exception):
-    """The database cannot hold every text that AMPECO may send; the message is one sentence."""
+    """The database cannot hold every text that AMPECO may send; the message is one sentence for the operator."""
 
 
 def require_utf8(connection: Connection) -> None:
-    """Refuse a database of another encoding.
+    """Check that the encoding of the database is UTF8.
 
     Raises:
-        DatabaseEncodingError: it has one.
+        DatabaseEncodingError: the encoding is another one.
     """
     encoding = connection.execute(text("SHOW server_encoding")).scalar_one()
     if encoding != "UTF8":
@@ -87,7 +91,7 @@ def require_utf8(connection: Connection) -> None:
         )
 
 
-# What the server, the database or the role set, whatever was set since.
+# reset_val is the value that the server, the database or the role sets, without the settings of our session.
 _DURABILITY = text("""
 SELECT name, reset_val
   FROM pg_settings
@@ -102,10 +106,10 @@ def weak_durability(connection: Connection) -> dict[str, str]:
 
 
 def is_lost_connection(error: BaseException) -> bool:
-    """Return whether the connection that raised this must not be used again.
+    """Return whether the connection that raised an error must not be used again.
 
     Parameters:
-        error: of psycopg or of SQLAlchemy.
+        error: an exception of psycopg, of SQLAlchemy or of the operating system.
     """
     if isinstance(error, DBAPIError):
         return error.connection_invalidated or (error.orig is not None and is_lost_connection(error.orig))
@@ -115,24 +119,24 @@ def is_lost_connection(error: BaseException) -> bool:
         return False
     if error.sqlstate is not None:
         return error.sqlstate in _LOST_STATES or error.sqlstate.startswith(_LOST_CLASS)
-    # What libpq raises by itself has no SQLSTATE: the network failed, or the server ended without a word.
+    # An error of libpq itself has no SQLSTATE: the network failed, or the server ended without an answer.
     return isinstance(error, psycopg.OperationalError)
 
 
 def wait_in_transaction(connection: Connection) -> None:
-    """Let a transaction wait between its statements for as long as its process lives: it holds a lock and no row."""
+    """Turn off the idle timeout of a transaction that holds an advisory lock, and no rows, while its process lives."""
     connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
 
 
-# Nobody reads the message; committing it needs a transaction id, the WAL on the disk, and the synchronous standbys.
+# No program reads the message. Its commit needs a transaction id, the WAL on disk and the synchronous standbys.
 _PROVE_WRITABLE = text("SELECT pg_logical_emit_message(true, 'ampeco-receiver', 'writable')")
 
 
 def prove_writable(connection: Connection) -> None:
-    """Write a record to the WAL and to no table; the caller's commit then proves that Postgres takes writes.
+    """Write a record to the WAL and to no table, so that the caller's commit proves that Postgres accepts writes.
 
     Raises:
-        sqlalchemy.exc.DBAPIError: the server is a standby, or fails.
+        sqlalchemy.exc.DBAPIError: the server is a standby or fails.
     """
     connection.execute(_PROVE_WRITABLE)
 
@@ -144,22 +148,25 @@ def create_database_engine(
 
     Parameters:
         database_url: ``postgresql://…``.
-        application_name: how the connections are named in ``pg_stat_activity``.
+        application_name: the name of the connections in ``pg_stat_activity``.
         pool_size: the most connections that this process opens.
-        network_timeout: how long a network may swallow packets before a connection counts as lost.
+        network_timeout: how long packets may be lost before a connection fails.
+
+    Raises:
+        DatabaseUrlError: the URL cannot be read.
     """
     arguments = connection_arguments(database_url, application_name)
     arguments["tcp_user_timeout"] = str(network_timeout // timedelta(milliseconds=1))
     engine = create_engine(
         "postgresql+psycopg://",
         isolation_level="READ COMMITTED",
-        # Parameters carry what tenants sent; an error text with them would end in a log.
+        # Parameters contain data of tenants; an error text with them would end up in a log.
         hide_parameters=True,
         pool_size=pool_size,
         max_overflow=0,
         # Postgres may have restarted since a pooled connection was last used.
         pool_pre_ping=True,
-        # Nothing of ours is of that type, and looking for it costs a statement.
+        # No column has the type hstore, and looking the type up costs a statement.
         use_native_hstore=False,
     )
 
@@ -167,7 +174,7 @@ def create_database_engine(
         _dialect: Dialect, _record: object, _arguments: object, parameters: dict[str, Any]
     ) -> psycopg.Connection[Any]:
         connection = open_connection(arguments, context=parameters["context"])
-        # Every transaction begins with READ WRITE, which a standby refuses before anything is read from it.
+        # Every transaction begins with READ WRITE, which a standby refuses before we read anything from it.
         connection.read_only = False
         return connection
 
@@ -179,7 +186,7 @@ def create_database_engine(
 
 
 def _settle_transaction(connection: Connection) -> None:
-    """Make our settings in a transaction that a pooler may have put on any of its connections."""
+    """Apply our settings to a transaction that a pooler may have assigned to any of its connections."""
     opened = connection.connection.driver_connection
     assert opened is not None
     if behind_pooler(opened):
@@ -187,6 +194,6 @@ def _settle_transaction(connection: Connection) -> None:
 
 
 def _drop_lost_connection(context: ExceptionContext) -> None:
-    """Take a lost connection out of the pool, with those that were made before it: they lead to the same server."""
+    """Remove a lost connection and all older ones from the pool, because they lead to the same server."""
     if context.connection is not None and is_lost_connection(context.original_exception):
         context.is_disconnect = True

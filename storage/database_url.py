@@ -1,4 +1,4 @@
-"""``DATABASE_URL``, read once by libpq's own parser for every connection of ours."""
+"""Parse ``DATABASE_URL`` with libpq's own parser, once for all connections."""
 
 from __future__ import annotations
 
@@ -33,55 +33,56 @@ class DatabaseUrlError(Exception):
 
 
 def parse_database_url(database_url: str) -> dict[str, str]:
-    """Return the parameters of a connection, by the names that libpq gives them.
+    """Return the connection parameters in a URL or connection string, by their names in libpq.
 
     Parameters:
-        database_url: ``postgresql://…`` in any form that libpq takes, or a connection string ``host=… dbname=…``.
+        database_url: ``postgresql://…`` in any form that libpq accepts, or a connection string ``host=… dbname=…``.
 
     Raises:
-        DatabaseUrlError: libpq cannot read it. Its own message would show parts of a password.
+        DatabaseUrlError: libpq cannot read it. Libpq's own message would show parts of a password.
     """
-    given = database_url.removeprefix("\ufeff").strip()
-    if _SCHEME.match(given):
-        scheme, _, rest = given.partition("://")
+    url = database_url.removeprefix("\ufeff").strip()
+    if _SCHEME.match(url):
+        scheme, _, rest = url.partition("://")
         if f"{scheme}://" not in SCHEMES:
             raise DatabaseUrlError(_FORM)
         return _parsed(f"postgresql://{rest}", _URL_ADVICE, is_misread=_has_stray_at(rest))
-    if "=" not in given:
+    if "=" not in url:
         raise DatabaseUrlError(_FORM)
-    return _parsed(given, _STRING_ADVICE)
+    return _parsed(url, _STRING_ADVICE)
 
 
 def conninfo(database_url: str) -> str:
-    """Return the URL as a connection string of libpq, the password in it."""
+    """Return the URL as a connection string of libpq, including the password."""
     return make_conninfo(**parse_database_url(database_url))
 
 
 def shown_url(database_url: str) -> str:
-    """Return what may be shown of the URL, as a connection string: everything but secrets."""
+    """Return the URL as a connection string of libpq, without secrets, for display."""
     secret = {option.keyword.decode() for option in pq.Conninfo.get_defaults() if option.dispchar == b"*"}
     return make_conninfo(
         **{name: value for name, value in parse_database_url(database_url).items() if name not in secret}
     )
 
 
-def _parsed(given: str, advice: str, *, is_misread: bool = False) -> dict[str, str]:
+def _parsed(url: str, advice: str, *, is_misread: bool = False) -> dict[str, str]:
     try:
-        found = {name: str(value) for name, value in conninfo_to_dict(given).items()}
+        parameters = {name: str(value) for name, value in conninfo_to_dict(url).items()}
     except (psycopg.Error, ValueError):
         raise DatabaseUrlError(advice) from None
-    # A / in a password ends the host, so that what follows is a port, and would be shown when connecting fails.
-    if is_misread or not all(_is_port(port) for port in found.get("port", "").split(",")):
+    # A / in a password ends the host. Libpq then takes part of the password for the port, and would show it in the
+    # error when connecting fails.
+    if is_misread or not all(_is_port(port) for port in parameters.get("port", "").split(",")):
         raise DatabaseUrlError(advice)
-    return found
+    return parameters
 
 
 def _has_stray_at(rest: str) -> bool:
-    """Whether an @ is left after the user and the password; libpq takes them to end at the first."""
+    """Return whether an @ follows the user and the password, which end at the first @ for libpq."""
     credentials, at, others = rest.partition("@")
     where = others if at and "/" not in credentials else rest
     return "@" in where.partition("?")[0]
 
 
-def _is_port(given: str) -> bool:
-    return not given or (given.isascii() and given.isdecimal() and int(given) <= _MAX_PORT)
+def _is_port(port: str) -> bool:
+    return not port or (port.isascii() and port.isdecimal() and int(port) <= _MAX_PORT)

@@ -1,7 +1,7 @@
-"""Forgetting a person: the list of those who are not to come back, and the log without them, a chunk at a time.
+"""Erase a person: add them to the suppression list, then remove them from the log, one chunk per transaction.
 
-The log goes first, and the state and its history last (:mod:`storage.erasure_state`): what the person is
-known by is found in the state, so it must be whole until the log is done.
+The log comes first, and the state and its history last (:mod:`storage.erasure_state`): the state contains the
+person's identities, so it must stay intact until the log is done.
 """
 
 from __future__ import annotations
@@ -24,50 +24,64 @@ from storage.retention import keep_days
 from storage.rewrite import rewrite
 from storage.suppression import identity_digest, key_of
 
-#: Waiting longer for everybody who writes would hold them up in their turn.
+#: The longest wait for running writers, in seconds: new writers wait behind us for as long.
 LOCK_SECONDS = 5
 
 _KEY_BYTES = 32
 
 
 def owns_the_tables(connection: Connection) -> bool:
-    """Whether this user may change the log and the history, as their owner."""
-    asked = text("""
+    """Return whether the database user owns the log and the history, and so may change them."""
+    statement = text("""
         SELECT bool_and(pg_has_role(current_user, relowner, 'USAGE'))
           FROM pg_class
          WHERE oid IN ('ingest.notification'::regclass, 'charging.session'::regclass, 'charging.notice'::regclass)
     """)
-    return bool(connection.execute(asked).scalar_one())
+    return bool(connection.execute(statement).scalar_one())
 
 
 @dataclass(frozen=True, slots=True)
 class Erasure:
-    """A forgetting under way; the log is done up to ``reached``, or None of it."""
+    """An unfinished erasure.
+
+    Attributes:
+        erasure_id: UUIDv7.
+        reached: the last notification of the log from which the person is removed; None before the first.
+    """
 
     erasure_id: UUID
     reached: Position | None
 
 
 def is_listed(connection: Connection, tenant: str, user_id: int) -> bool:
-    """Whether a user is on the list of those who are not to come back."""
+    """Return whether a user is on the suppression list."""
     key = key_of(connection, tenant)
     if key is None:
         return False
-    asked = text("SELECT EXISTS (SELECT FROM ingest.suppression WHERE tenant = :tenant AND digest = :digest)")
-    told = {"tenant": tenant, "digest": identity_digest(key, people.user(user_id))}
-    return bool(connection.execute(asked, told).scalar_one())
+    statement = text("SELECT EXISTS (SELECT FROM ingest.suppression WHERE tenant = :tenant AND digest = :digest)")
+    parameters = {"tenant": tenant, "digest": identity_digest(key, people.user(user_id))}
+    return bool(connection.execute(statement, parameters).scalar_one())
 
 
 def await_writers(connection: Connection) -> None:
-    """Wait until everybody has ended who looked at the list; whoever looks now waits for this transaction."""
+    """Wait until all transactions that have read the suppression list end; later ones wait for this transaction.
+
+    Raises:
+        sqlalchemy.exc.DBAPIError: they did not end within ``LOCK_SECONDS``.
+    """
     connection.execute(text(f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'"))
     connection.execute(text("LOCK TABLE ingest.suppression_key IN ACCESS EXCLUSIVE MODE"))
 
 
 def begin(connection: Connection, tenant: str, person: Person, requested_by: str) -> Erasure:
-    """Put the person on the list, once everybody who writes without knowing of it has ended.
+    """Add the person to the suppression list, after all transactions that do not see the new entries have ended.
 
-    A forgetting that was left unfinished goes on, unless more is known of the person now.
+    Continue an unfinished erasure of the same person. If more identities of the person are known now, start
+    again from the beginning of the log.
+
+    Parameters:
+        person: the person, with all identities that are known.
+        requested_by: the database user and login of the requester, for the record.
     """
     await_writers(connection)
     connection.execute(
@@ -93,7 +107,7 @@ def begin(connection: Connection, tenant: str, person: Person, requested_by: str
     return Erasure(row.erasure_id, Position(row.reached_at, row.reached_id))
 
 
-# Index: forgetting_open_idx.
+# Index: erasure_open_idx.
 _BEGIN = text("""
 INSERT INTO ingest.erasure AS known (tenant, erasure_id, subject, requested_by)
 VALUES (:tenant, :erasure_id, :subject, :requested_by)
@@ -110,7 +124,7 @@ SELECT :tenant, digest, :erasure_id
 """)
 
 
-# Index: the primary key of the log. The lengths of bodies are known without reading them.
+# Index: the primary key of the log. Postgres knows the length of a body without reading it.
 _NEXT = text("""
 WITH listed AS (
     SELECT received_at, notification_id, octet_length(body) AS bytes
@@ -131,7 +145,8 @@ SELECT received_at, notification_id, count(*) OVER () AS notifications
  LIMIT 1
 """)
 
-# Index: the same. A body is searched byte by byte; the lock lets nobody change it meanwhile.
+# Index: the same. Postgres searches the bytes of each body. FOR UPDATE is added to keep other processes from changing
+# a body between this statement and the one that rewrites it.
 _NAMING = """
 SELECT received_at, notification_id, body
   FROM ingest.notification
@@ -143,7 +158,7 @@ SELECT received_at, notification_id, body
  ORDER BY received_at, notification_id
 """
 
-# Index: primary key. An error may quote a name that the sender gave.
+# Index: primary key. An error may quote a name from the body.
 _OUTCOMES = text("""
 UPDATE ingest.outcome
    SET error = NULL
@@ -168,7 +183,13 @@ UPDATE ingest.erasure
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """A part of the log: its last notification, how many there are, and how many name the person."""
+    """A part of the log.
+
+    Attributes:
+        last: its last notification.
+        notifications: how many notifications it contains.
+        naming: how many of them name the person.
+    """
 
     last: Position
     notifications: int
@@ -176,7 +197,7 @@ class Chunk:
 
 
 def before(moment: datetime) -> Position:
-    """The position before everything that was received at a time or later."""
+    """Return the position before all notifications that were received at a time or later."""
     return Position(moment, UUID(int=0))
 
 
@@ -191,19 +212,26 @@ def next_chunk(
     max_bytes: int,
     erasure_id: UUID | None = None,
 ) -> Chunk | None:
-    """Go through the next notifications of the log; None at its end.
+    """Remove the person from the next notifications of the log, or only count those that name the person.
 
     Parameters:
-        until: those that were received then or later are settled without the person anyway.
-        erasure_id: the forgetting that takes the person out; None only counts.
+        after: the last notification of the previous chunk.
+        until: the end of the log to go through. Workers remove the person from notifications that were received
+            then or later, because the suppression list contains the person.
+        limit: the most notifications of a chunk.
+        max_bytes: the chunk ends once bodies of this many bytes are in it.
+        erasure_id: the erasure that removes the person; None to count only.
+
+    Returns:
+        None at the end of the log.
     """
     if erasure_id is not None:
         keep_days(connection)
     place = {"tenant": tenant, "received_at": after.received_at, "notification_id": after.notification_id}
-    found = connection.execute(_NEXT, place | {"until": until, "limit": limit, "max_bytes": max_bytes}).first()
-    if found is None:
+    end = connection.execute(_NEXT, place | {"until": until, "limit": limit, "max_bytes": max_bytes}).first()
+    if end is None:
         return None
-    last = Position(found.received_at, found.notification_id)
+    last = Position(end.received_at, end.notification_id)
     rows = connection.execute(
         text(_NAMING if erasure_id is None else f"{_NAMING}   FOR UPDATE"),
         place
@@ -213,11 +241,14 @@ def next_chunk(
             "last_notification_id": last.notification_id,
         },
     )
-    cleared = [(received_at, one, body, person.taken_out(body)) for received_at, one, body in rows]
-    # Nothing ever reads a secret; whoever has the body in hand leaves what is changed meanwhile.
+    cleared = [
+        (received_at, notification_id, body, person.taken_out(body)) for received_at, notification_id, body in rows
+    ]
+    # No code reads the secrets in a body, so they are redacted at the same time. A worker that redacts a body which it
+    # has read before leaves the body that this statement writes (see `rewrite`).
     changed = [
-        (received_at, one, redact_secrets(cleaned))
-        for received_at, one, body, cleaned in cleared
+        (received_at, notification_id, redact_secrets(cleaned))
+        for received_at, notification_id, body, cleaned in cleared
         if cleaned is not body
     ]
     if erasure_id is not None:
@@ -225,10 +256,14 @@ def next_chunk(
         counts = Counter({"ingest.notification": len(changed)})
         counts["ingest.outcome"] = connection.execute(
             _OUTCOMES,
-            {"tenant": tenant, "notification_ids": [one for _, one, _ in changed], "pattern": person.pattern},
+            {
+                "tenant": tenant,
+                "notification_ids": [notification_id for _, notification_id, _ in changed],
+                "pattern": person.pattern,
+            },
         ).rowcount
         note(connection, tenant, erasure_id, counts, reached=last)
-    return Chunk(last, found.notifications, len(changed))
+    return Chunk(last, end.notifications, len(changed))
 
 
 def note(
@@ -240,10 +275,19 @@ def note(
     reached: Position | None = None,
     is_finished: bool = False,
 ) -> dict[str, int]:
-    """Add to what the forgetting changed, and note how far it came; returns all that it changed."""
+    """Record the progress of an erasure.
+
+    Parameters:
+        counts: how many rows it changed now, by table.
+        reached: the last notification of the log from which the person is removed; None if it did not change.
+        is_finished: whether the state is done, too.
+
+    Returns:
+        How many rows the erasure has changed so far, by table.
+    """
     key = {"tenant": tenant, "erasure_id": erasure_id}
-    known: dict[str, int] = connection.execute(_LOCK_ROWS, key).scalar_one()
-    total = {table: number for table, number in sorted((Counter(known) + counts).items()) if number}
+    previous: dict[str, int] = connection.execute(_LOCK_ROWS, key).scalar_one()
+    total = {table: number for table, number in sorted((Counter(previous) + counts).items()) if number}
     connection.execute(
         _COUNT,
         key

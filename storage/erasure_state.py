@@ -1,7 +1,8 @@
-"""The state and its history: where a person occurs in them, and the same rows without the person.
+"""Find a person in the state and its history, and remove the person from the rows.
 
-Values are taken out where they stand. Times, energies and amounts stay, and so does each fact's standing
-among others: its version gets the digest of what it says now, as the log without the person will tell it.
+Only the values that name the person change. Times, energies and amounts stay, and so does the order of each fact
+among others: its version gets the digest of its new values, which is the version that a replay of the log without
+the person computes.
 """
 
 from __future__ import annotations
@@ -26,30 +27,30 @@ from storage.suppression import changed_columns, document_of
 from storage.tables import CHARGING, metadata
 from storage.version import Version, digest
 
-#: Rows that are held in memory at once.
+#: The most rows in memory at once.
 ROWS_AT_ONCE = 500
 
-#: Statements of this long read whole tables.
+#: Statements may read whole tables, so they get this long, in milliseconds.
 STATEMENT_TIMEOUT_MS = 3_600_000
 
 
 def take_time(connection: Connection) -> None:
-    """Let the statements of this transaction run over whole tables."""
+    """Raise the statement timeout of this transaction, because its statements read whole tables."""
     connection.execute(text(f"SET LOCAL statement_timeout = {STATEMENT_TIMEOUT_MS}"))
 
 
 def find(connection: Connection, tenant: str, person: Person) -> Counter[str]:
-    """Count the person's rows by table, and learn from them what else the person is known by.
+    """Count the person's rows by table, and add further identities in these rows to the person.
 
-    It reads every row of the tenant's state and history.
+    This reads all rows of the tenant's state and history.
     """
-    found: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
     learned: dict[Identity, set[str]] = {}
 
     def count(table: str, document: bytes) -> None:
-        found[f"{CHARGING}.{table}"] += 1
-        for identity, spelled in belongings(document, person.is_theirs).items():
-            learned.setdefault(identity, set()).update(spelled)
+        counts[f"{CHARGING}.{table}"] += 1
+        for identity, spellings in belongings(document, person.is_theirs).items():
+            learned.setdefault(identity, set()).update(spellings)
 
     for kind, mirror in MIRRORS.items():
         for row in _rows(connection, tenant, kind, person):
@@ -60,23 +61,27 @@ def find(connection: Connection, tenant: str, person: Person) -> Counter[str]:
     for row in _revisions(connection, tenant, person.pattern, []):
         if _revision_changes(row, person, is_about=False):
             count("session_revision", orjson.dumps([row["changed_from"], row["changed_to"]]))
-    waiting = _WAITING.format(what="SELECT count(*)")
-    asked = connection.execute(text(waiting), {"tenant": tenant, "user_id": person.user_id}).scalar_one()
-    if asked:
-        found["ingest.refresh_request"] += int(asked)
+    statement = _REQUESTS.format(what="SELECT count(*)")
+    requests = connection.execute(text(statement), {"tenant": tenant, "user_id": person.user_id}).scalar_one()
+    if requests:
+        counts["ingest.refresh_request"] += int(requests)
     person.learn(learned)
-    return found
+    return counts
 
 
-# What waits to be read of the user. Index: primary key.
-_WAITING = "{what} FROM ingest.refresh_request WHERE tenant = :tenant AND kind = 'user' AND entity_id = :user_id"
+# The refresh requests of the user. Index: primary key.
+_REQUESTS = "{what} FROM ingest.refresh_request WHERE tenant = :tenant AND kind = 'user' AND entity_id = :user_id"
 
 
 def finish(connection: Connection, tenant: str, person: Person, erasure_id: UUID) -> dict[str, int]:
-    """Take the person out of the history and the state, and close the forgetting; returns rows by table.
+    """Remove the person from the history and the state, and finish the erasure.
 
-    One transaction: what is known of the person is there until all of it goes. History comes first, as
-    nobody else locks it; the state's rows are locked in the order of every writer.
+    Do this in one transaction: the state contains the person's identities, which a repeated attempt needs.
+    The history comes first, because no other transaction locks its rows. The rows of the state are then locked in
+    the order that every writer uses.
+
+    Returns:
+        How many rows the erasure has changed in all, by table.
     """
     take_time(connection)
     changed: Counter[str] = Counter()
@@ -86,14 +91,14 @@ def finish(connection: Connection, tenant: str, person: Person, erasure_id: UUID
     for kind, mirror in MIRRORS.items():
         changed[f"{CHARGING}.{mirror.name}"] += _clear_state(connection, tenant, person, kind, entities[kind])
     deleted = connection.execute(
-        text(_WAITING.format(what="DELETE")), {"tenant": tenant, "user_id": person.user_id}
+        text(_REQUESTS.format(what="DELETE")), {"tenant": tenant, "user_id": person.user_id}
     ).rowcount
     changed["ingest.refresh_request"] = deleted
     return note(connection, tenant, erasure_id, changed, is_finished=True)
 
 
 def _keys(connection: Connection, tenant: str, person: Person) -> dict[str, list[int]]:
-    """The ids of the rows that name the person, by entity, read without any lock."""
+    """Return the ids of the rows that name the person, by kind, read without locks."""
     return {
         kind: sorted(row[mirror.key] for row in _rows(connection, tenant, kind, person))
         for kind, mirror in MIRRORS.items()
@@ -104,13 +109,13 @@ def _clear_state(connection: Connection, tenant: str, person: Person, kind: str,
     mirror, changed = MIRRORS[kind], 0
     for begin_ in range(0, len(entity_ids), ROWS_AT_ONCE):
         ids = list(entity_ids[begin_ : begin_ + ROWS_AT_ONCE])
-        held = connection.execute(text(_lock_rows(kind)), {"tenant": tenant, "ids": ids}).mappings().all()
-        gone = [row[mirror.key] for row in held if _is_the_user(kind, row, person)]
+        rows = connection.execute(text(_lock_rows(kind)), {"tenant": tenant, "ids": ids}).mappings().all()
+        gone = [row[mirror.key] for row in rows if _is_the_user(kind, row, person)]
         if gone:
             changed += connection.execute(text(_delete(kind)), {"tenant": tenant, "ids": gone}).rowcount
-        rows = [new for row in held if row[mirror.key] not in gone and (new := _cleared(kind, mirror, row, person))]
-        if rows:
-            document = to_json(rows)
+        cleared = [new for row in rows if row[mirror.key] not in gone and (new := _cleared(kind, mirror, row, person))]
+        if cleared:
+            document = to_json(cleared)
             changed += connection.execute(text(_update(kind)), {"tenant": tenant, "rows": document}).rowcount
     return changed
 
@@ -120,27 +125,27 @@ def _is_the_user(kind: str, row: Any, person: Person) -> bool:
 
 
 def _cleared(kind: str, mirror: Mirror, row: Any, person: Person) -> dict[str, Any] | None:
-    """The groups of a row that change, whole, with the versions of what they say then."""
+    """Return the row without the person, with the versions of the new values; None if it does not change."""
     new = changed_columns(kind, _told(mirror, row), person.taken_out)
     if not new:
         return None
-    told: dict[str, Any] = {mirror.key: row[mirror.key]}
+    cleared: dict[str, Any] = {mirror.key: row[mirror.key]}
     for group in mirror.groups:
         values = {column: new.get(column, _value(mirror, row, column)) for column in group.columns}
         version = row[group.version]
         if version is not None and any(column in new for column in group.columns):
             version = Version(version).with_values(values)
-        told |= values | {group.version: version}
-    return told
+        cleared |= values | {group.version: version}
+    return cleared
 
 
 def _told(mirror: Mirror, row: Any) -> dict[str, Any]:
-    """What a row says, by column, without its clocks."""
+    """Return the values of a row by column, without its clocks and versions."""
     return {column: _value(mirror, row, column) for group in mirror.groups for column in group.columns}
 
 
 def _value(mirror: Mirror, row: Any, column: str) -> Any:
-    """A column's value as a fact has it: JSON is read as it is read when it arrives."""
+    """Return a column's value as a fact contains it; JSON is parsed by the parser that also parses notifications."""
     value = row[column]
     is_json = isinstance(mirror.table.columns[column].type, JSONB)
     return orjson.loads(value) if is_json and value is not None else value
@@ -148,7 +153,7 @@ def _value(mirror: Mirror, row: Any, column: str) -> Any:
 
 @cache
 def _columns(table: str) -> str:
-    """Every column of a table, JSON as text."""
+    """Return a SQL list of all columns of a table, with JSON as text."""
     return ", ".join(
         f"CAST({column.name} AS text) AS {column.name}" if isinstance(column.type, JSONB) else str(column.name)
         for column in metadata.tables[f"{CHARGING}.{table}"].columns
@@ -156,7 +161,7 @@ def _columns(table: str) -> str:
 
 
 def _rows(connection: Connection, tenant: str, kind: str, person: Person) -> Iterator[Any]:
-    """The rows of a kind that name the person, or are the person's own; it goes through all of them."""
+    """Yield the rows of a kind that name the person or are the person's own; this reads all rows of the kind."""
     mirror = MIRRORS[kind]
     own = f"{mirror.key} = :user_id OR" if kind == "user" else ""
     rows = _streamed(
@@ -178,7 +183,7 @@ def _streamed(connection: Connection, statement: str, parameters: dict[str, Any]
 
 @cache
 def _lock_rows(kind: str) -> str:
-    """Index: primary key."""
+    """Return the statement that locks and selects rows by id. Index: primary key."""
     mirror = MIRRORS[kind]
     return f"""
 SELECT {_columns(mirror.name)}
@@ -192,7 +197,7 @@ SELECT {_columns(mirror.name)}
 
 @cache
 def _delete(kind: str) -> str:
-    """Index: primary key."""
+    """Return the statement that deletes rows by id. Index: primary key."""
     mirror = MIRRORS[kind]
     return (
         f"DELETE FROM {CHARGING}.{mirror.name} AS known"  # noqa: S608 - the names are ours
@@ -202,7 +207,10 @@ def _delete(kind: str) -> str:
 
 @cache
 def _update(kind: str) -> str:
-    """Index: primary key. Clocks stay; who copies rows by `updated_at` copies these again."""
+    """Return the statement that writes rows without the person. Index: primary key.
+
+    The groups' times stay. ``updated_at`` changes, so that a program that copies rows by it copies these again.
+    """
     mirror = MIRRORS[kind]
     names = [column for group in mirror.groups for column in (*group.columns, group.version)]
     assignments = ",\n       ".join(f"{name} = cleared.{name}" for name in names)
@@ -216,7 +224,7 @@ UPDATE {CHARGING}.{mirror.name} AS known
 """  # noqa: S608 - the names are ours
 
 
-# Notices and revisions are only ever added, so a row's place stays the same within the transaction.
+# No other transaction updates notices or revisions, so the ctid of a row stays the same within this transaction.
 
 
 def _notices(connection: Connection, tenant: str, pattern: str) -> Iterator[Any]:
@@ -239,17 +247,27 @@ def _notice_changes(row: Any, person: Person) -> dict[str, Any] | None:
 
 
 def _clear_notices(connection: Connection, tenant: str, person: Person) -> int:
-    """A notice is known by what it says: two that now say the same are one, as the log tells them."""
+    """Remove the person from notices; return how many rows changed.
+
+    The content identifies a notice. So if two notices have the same content without the person, only one stays, as
+    in a replay of the log without the person.
+    """
     changed = 0
     for row in list(_notices(connection, tenant, person.pattern)):
         new = _notice_changes(row, person)
         if new is None:
             continue
-        told = {"tenant": tenant, "place": row["place"], "user_id": new["user_id"], "digest": digest(new["details"])}
-        told |= {"subject": row["subject"], "observed_at": row["observed_at"]}
-        connection.execute(_DELETE_TWIN, told)
-        told["details"] = to_json(new["details"])
-        changed += connection.execute(_CLEAR_NOTICE, told).rowcount
+        parameters = {
+            "tenant": tenant,
+            "place": row["place"],
+            "subject": row["subject"],
+            "observed_at": row["observed_at"],
+            "user_id": new["user_id"],
+            "digest": digest(new["details"]),
+        }
+        connection.execute(_DELETE_TWIN, parameters)
+        parameters["details"] = to_json(new["details"])
+        changed += connection.execute(_CLEAR_NOTICE, parameters).rowcount
     return changed
 
 
@@ -288,7 +306,12 @@ def _revisions(
 
 
 def _revision_changes(row: dict[str, Any], person: Person, *, is_about: bool) -> dict[str, Any]:
-    """Both sides without the person; a part of a session need not name the one whom it is about."""
+    """Return the sides of a revision that change without the person, by column name.
+
+    Parameters:
+        is_about: whether the session is the person's. A revision contains only a part of the session, so it may
+            contain data about the person without naming the person.
+    """
     new = {}
     for name in ("changed_from", "changed_to"):
         before = orjson.dumps(row[name])
@@ -300,15 +323,16 @@ def _revision_changes(row: dict[str, Any], person: Person, *, is_about: bool) ->
 
 def _clear_revisions(connection: Connection, tenant: str, person: Person, session_ids: Sequence[int]) -> int:
     changed = 0
-    theirs = set(session_ids)
+    own_sessions = set(session_ids)
     for row in list(_revisions(connection, tenant, person.pattern, session_ids)):
-        new = _revision_changes(row, person, is_about=row["session_id"] in theirs)
+        new = _revision_changes(row, person, is_about=row["session_id"] in own_sessions)
         if new:
-            # Of what it told nothing is left to compare with: nobody tells that fact again.
+            # The digest is of all values of the fact, which are not stored here. A random one does no harm, because
+            # no source reports that fact again.
             version = Version(row["fact_version"]).with_values({"forgotten": secrets.token_hex(8)})
             sides = {name: to_json(new.get(name, row[name])) for name in ("changed_from", "changed_to")}
-            told = {"tenant": tenant, "place": row["place"], "version": version, **sides}
-            changed += connection.execute(_CLEAR_REVISION, told).rowcount
+            parameters = {"tenant": tenant, "place": row["place"], "version": version, **sides}
+            changed += connection.execute(_CLEAR_REVISION, parameters).rowcount
     return changed
 
 

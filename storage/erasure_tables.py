@@ -1,4 +1,4 @@
-"""The tables of forgetting: who is not to come back, and what was forgotten when."""
+"""Tables of erasures and of the suppression list."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ suppression_key = Table(
     Column("key", LargeBinary, nullable=False, comment="Random key of the tenant's digests, 32 bytes"),
     PrimaryKeyConstraint("tenant"),
     schema=INGEST,
-    comment="Tenants of which people were forgotten; whoever writes reads it first, and so waits for a forgetting",
+    comment="Tenants with erased people; each transaction that writes reads it first, and so waits for an erasure",
 )
 
 erasure = Table(
@@ -23,16 +23,16 @@ erasure = Table(
     tenant_column(),
     Column("erasure_id", Uuid, nullable=False, comment="UUIDv7"),
     Column("subject", LargeBinary, nullable=False, comment="Digest of the user's id"),
-    Column("requested_by", Text, nullable=False, comment="Database user and login of whoever ran the command"),
+    Column("requested_by", Text, nullable=False, comment="Database user and login of the person who ran the command"),
     instant("began_at", "When it was first begun", nullable=False, default=func.now()),
-    instant("reached_at", "The log is done up to this received_at; null: from the beginning"),
-    Column("reached_id", Uuid, comment="And up to this notification of that time"),
-    instant("finished_at", "When the state was done, too; null while it is unfinished"),
+    instant("reached_at", "The log is done up to this received_at; null: nothing of it is"),
+    Column("reached_id", Uuid, comment="The log is done up to this notification of reached_at"),
+    instant("finished_at", "When the log, the state and the history were done; null while the erasure is unfinished"),
     Column("changed", JSONB, nullable=False, server_default=text("'{}'"), comment="Rows changed or removed, by table"),
     PrimaryKeyConstraint("tenant", "erasure_id"),
-    Index("forgetting_open_idx", "tenant", "subject", unique=True, postgresql_where=text("finished_at IS NULL")),
+    Index("erasure_open_idx", "tenant", "subject", unique=True, postgresql_where=text("finished_at IS NULL")),
     schema=INGEST,
-    comment="Each forgetting of a person: who asked, when, and how many rows of which tables; never whom",
+    comment="Each erasure of a person: who requested it, when, and how many rows of which tables; never who was erased",
 )
 
 suppression = Table(
@@ -40,8 +40,8 @@ suppression = Table(
     metadata,
     tenant_column(),
     Column("digest", LargeBinary, nullable=False, comment="Keyed BLAKE2b of the identity: user, id tag or e-mail"),
-    Column("erasure_id", Uuid, nullable=False, comment="The forgetting that first named it"),
+    Column("erasure_id", Uuid, nullable=False, comment="The erasure that added it"),
     PrimaryKeyConstraint("tenant", "digest"),
     schema=INGEST,
-    comment="Who is not to come back: what arrives or is read later goes on without them",
+    comment="Digests of the identities of erased people, who are removed from all data that arrives or is read later",
 )

@@ -1,8 +1,8 @@
-"""From AMPECO's models to facts: which columns each source fills, and which clock orders it.
+"""Make facts from AMPECO's models: which columns each source fills, and which clock orders its facts.
 
-A whole snapshot (a session update, a master-data notification, a read) fills its group;
-a start or stop notice is a partial fact. Every function takes the *teller*, which makes
-facts either of a notification or of a read.
+A snapshot (a session update, a master-data notification, a read) fills its column group.
+A start or stop notice is a partial fact. The functions for snapshots take a fact factory, which makes
+facts of a notification or of a read.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from storage.fold import BEGINNING, Fact, fact_from_notification, fact_from_read
 from storage.mirrors import MIRRORS
 from storage.version import digest
 
-#: Makes a fact: ``(entity, entity_id, group, at, values)``.
+#: Makes a fact: ``(kind, entity_id, group, at, values)``.
 FactFactory = Callable[[str, int, str, datetime, dict[str, Any]], Fact]
 
-#: Attributes whose columns have other names.
+#: The attribute of a kind's column, where it has another name than the column.
 _UNLIKE_ITS_COLUMN = {
     ("authorization", "id_tag"): "tag_uid",
     ("location", "name"): "default_name",
@@ -38,12 +38,15 @@ _UNLIKE_ITS_COLUMN = {
 
 
 def changes_from_notification(payload: payloads.Payload, body: dict[str, Any], notification_id: UUID) -> ChangeSet:
-    """What one notification says.
+    """Return the change set of one notification.
 
     Parameters:
         payload: the parsed notification.
-        body: its JSON without secrets, for what has no column.
-        notification_id: recorded beside the observations.
+        body: its JSON without secrets, for the column ``raw`` and for details of notices.
+        notification_id: recorded with the observations.
+
+    Raises:
+        TypeError: this function does not handle the notification's model.
     """
     changes = ChangeSet()
     _mark(changes, payload)
@@ -71,19 +74,26 @@ def changes_from_notification(payload: payloads.Payload, body: dict[str, Any], n
         case notices.Notice():
             _notice(changes, payload, body, notification_id)
         case hints.Hint() | payloads.ChargePointChanged() | payloads.EvseChanged():
-            pass  # they only ask for a read
+            pass  # these only request reads
         case _:
             raise TypeError(f"{type(payload).__name__} has a model but no place in the tables")
     return changes
 
 
 def reads_of_unusable(body: dict[str, Any]) -> ChangeSet:
-    """The reads of what an unusable notification names by ids that can be read.
+    """Return a change set with reads of the entities that an unusable notification names.
 
-    What it is about is read even if something is known of it: its own facts are lost.
+    The entities that the notification is about are read even if they are stored, because its facts are lost.
+
+    Parameters:
+        body: the JSON of the notification; ids in it that cannot be parsed are left out.
     """
     changes = ChangeSet()
-    named = [one for one in readable_ids(body) if one[0].name != "user" or one[2] != NOBODY]
+    named = [
+        (kind, rule, entity_id)
+        for kind, rule, entity_id in readable_ids(body)
+        if kind.name != "user" or entity_id != NOBODY
+    ]
     is_mentioned_only = all(rule.urgency == "unknown" for _, rule, _ in named)
     for kind, rule, entity_id in named:
         if kind.reference_filter is not None:
@@ -96,13 +106,13 @@ def reads_of_unusable(body: dict[str, Any]) -> ChangeSet:
 
 
 def _mark(changes: ChangeSet, payload: payloads.Payload) -> None:
-    """Ask for the reads of the entities that a notification names, as ``ampeco.kinds`` says."""
+    """Request reads of the entities that a notification names, by the rules of :mod:`ampeco.kinds`."""
     for kind, rule in READ_RULES.get(payload.notification or "", ()):
         if rule.urgency == "unusable":
             continue
         for entity_id in named_ids(payload, rule):
             if kind.name == "user" and entity_id == NOBODY:
-                continue  # there is nothing to read of somebody forgotten
+                continue  # an erased user cannot be read
             if kind.reference_filter is not None:
                 changes.look_up(kind.name, entity_id)
             elif rule.urgency == "unknown":
@@ -112,10 +122,17 @@ def _mark(changes: ChangeSet, payload: payloads.Payload) -> None:
 
 
 def session_facts(changes: ChangeSet, session: resources.Session, raw: dict[str, Any], make_fact: FactFactory) -> None:
-    """A whole session: its state and detail, its periods and its authorization."""
+    """Add the facts of a session snapshot: its state and detail, its periods and its authorization.
+
+    Parameters:
+        changes: the change set to extend.
+        session: the parsed session.
+        raw: its JSON without secrets.
+        make_fact: makes facts of the notification or the read.
+    """
     at = session.last_updated_at
     if make_fact is fact_from_notification:
-        # All groups alike, so that of two snapshots of one second the same one stands in each.
+        # All groups get the same rank, so that of two snapshots of one second the same one wins in each group.
         make_fact = partial(fact_from_notification, final=session.status in resources.FINAL_SESSION_STATES)
     changes.facts.append(
         make_fact(
@@ -194,9 +211,9 @@ def _session_detail(session: resources.Session, raw: dict[str, Any]) -> dict[str
 
 
 def _start_stop(changes: ChangeSet, notice: payloads.SessionStartStop) -> None:
-    """A start or stop notice: partial, so a snapshot is wanted unless one comes by itself."""
+    """Add the partial facts of a start or stop notice; a read completes them unless a snapshot arrives first."""
     if notice.action not in ("start", "stop"):
-        changes.require_read("session", notice.session_id, "changed")  # what else happened, only a read says
+        changes.require_read("session", notice.session_id, "changed")  # only a read shows what changed
         return
     stopped = notice.action == "stop"
     at, session_id = notice.last_updated_at, notice.session_id
@@ -209,24 +226,24 @@ def _start_stop(changes: ChangeSet, notice: payloads.SessionStartStop) -> None:
         "stop_reason": notice.reason if stopped else None,
         "energy_wh": notice.energy_consumed if stopped else Decimal(0),
     }
-    # At the start the register of the end is unknown, whatever is sent for it.
+    # At the start the meter register of the stop is unknown, whatever the notice contains.
     meter = {"meter_start_wh": notice.meter_start, "meter_stop_wh": notice.meter_stop if stopped else None}
     changes.facts.append(fact_from_notification("session", session_id, "state", at, state, final=stopped, partial=True))
     changes.facts.append(fact_from_notification("session", session_id, "meter", at, meter, final=stopped))
     if not stopped:
-        who = {
+        detail = {
             "user_id": notice.user_id,
             "id_tag": notice.id_tag,
             "external_session_id": notice.external_session_id,
         }
-        changes.facts.append(fact_from_notification("session", session_id, "detail", at, who, partial=True))
+        changes.facts.append(fact_from_notification("session", session_id, "detail", at, detail, partial=True))
 
 
 def _meter_values(changes: ChangeSet, payload: payloads.SessionMeterValues, notification_id: UUID) -> None:
-    seen: dict[tuple[datetime, str], int] = {}
+    ordinals: dict[tuple[datetime, str], int] = {}
     for sample in payload.meter_values:
         measurand = sample.measurand or ""
-        ordinal = seen[sample.timestamp, measurand] = seen.get((sample.timestamp, measurand), -1) + 1
+        ordinal = ordinals[sample.timestamp, measurand] = ordinals.get((sample.timestamp, measurand), -1) + 1
         changes.observe(
             "meter_value",
             {
@@ -246,7 +263,7 @@ def _meter_values(changes: ChangeSet, payload: payloads.SessionMeterValues, noti
 
 def _hardware_status(changes: ChangeSet, payload: payloads.HardwareStatus, notification_id: UUID) -> None:
     if not payload.was_read("hardware_status"):
-        # Null would say that it never reported any.
+        # A null status would mean that it never reported one.
         subject = (
             ("evse", payload.evse_id) if payload.evse_id is not None else ("charge_point", payload.charge_point_id)
         )
@@ -272,9 +289,9 @@ def _hardware_status(changes: ChangeSet, payload: payloads.HardwareStatus, notif
         changes.observe("charge_point_hardware_observation", observation)
         return
     changes.facts.append(fact_from_notification("evse", payload.evse_id, "hardware", payload.timestamp, status))
-    # Until the EVSE itself is read, this is the only word on where it stands.
-    stands = {"charge_point_id": payload.charge_point_id}
-    changes.facts.append(fact_from_notification("evse", payload.evse_id, "master", BEGINNING, stands, partial=True))
+    # Until the EVSE itself is read, this is the only source of its charge point.
+    parent = {"charge_point_id": payload.charge_point_id}
+    changes.facts.append(fact_from_notification("evse", payload.evse_id, "master", BEGINNING, parent, partial=True))
     changes.observe("evse_status_observation", observation | {"evse_id": payload.evse_id})
 
 
@@ -309,6 +326,7 @@ def _boot(changes: ChangeSet, payload: payloads.Boot) -> None:
 
 
 def boot_values(boot: resources.BootDetails) -> dict[str, Any]:
+    """Return the columns of the group ``boot`` from the details of a boot notification."""
     return {
         "boot_vendor": boot.vendor,
         "boot_model": boot.model,
@@ -325,31 +343,34 @@ def boot_values(boot: resources.BootDetails) -> dict[str, Any]:
 def _charge_point_snapshot(
     changes: ChangeSet, payload: payloads.ChargePointSnapshotChanged, body: dict[str, Any]
 ) -> None:
-    """The deprecated whole charge point: older words and fewer columns, so provisional until a read."""
+    """Add the facts of the deprecated snapshot of a charge point.
+
+    Its vocabulary is older and it has fewer columns, so the facts are provisional until a read.
+    """
     if payload.action == "deleted":
         return
     charge_point = payload.charge_point
     raw = body.get("chargePoint") or body.get("charge-point") or {}
     clock = charge_point.last_updated_at or payload.last_updated_at
-    if clock is not None:  # else it is no more than a hint
+    if clock is not None:  # without a time it is only a hint
         charge_point_facts(changes, charge_point, raw, partial(fact_from_notification, partial=True), at=clock)
     raw_evses = _by_id(raw.get("evses"))
     for evse in payload.evses:
-        # No time says how new this is of the EVSE: the charge point's may be later than the
-        # EVSE's own, and what its read shows would never stand.
+        # The notification has no time of the EVSE. The time of the charge point may be later than the EVSE's own
+        # last update, and then a read of the EVSE could never win.
         evse_facts(
             changes, evse, raw_evses.get(evse.id, {}), partial(fact_from_notification, partial=True), at=BEGINNING
         )
 
 
 def _by_id(raws: Any) -> dict[int, dict[str, Any]]:
-    """The JSON of several entities by their ids; those without a readable id are left out."""
-    changes: dict[int, dict[str, Any]] = {}
+    """Return the JSON of several entities by their ids, without those whose id cannot be parsed."""
+    by_id: dict[int, dict[str, Any]] = {}
     for raw in raws if isinstance(raws, list) else [raws]:
         if isinstance(raw, dict):
             with contextlib.suppress(ValidationError):
-                changes[Resource.model_validate({"id": raw.get("id")}).id] = raw
-    return changes
+                by_id[Resource.model_validate({"id": raw.get("id")}).id] = raw
+    return by_id
 
 
 def charge_point_facts(
@@ -360,7 +381,18 @@ def charge_point_facts(
     *,
     at: datetime | None = None,
 ) -> None:
-    """A whole charge point's master data; its statuses have clocks of their own."""
+    """Add the facts of a charge point's master data; its statuses have clocks of their own.
+
+    Parameters:
+        changes: the change set to extend.
+        charge_point: the parsed charge point.
+        raw: its JSON without secrets.
+        make_fact: makes facts of the notification or the read.
+        at: the time of the facts, if the charge point has no ``last_updated_at``.
+
+    Raises:
+        ValueError: the facts have no time.
+    """
     clock = charge_point.last_updated_at or at
     if clock is None:
         raise ValueError(f"charge point {charge_point.id} comes without a time that says how new it is")
@@ -398,7 +430,18 @@ def charge_point_facts(
 def evse_facts(
     changes: ChangeSet, evse: resources.Evse, raw: dict[str, Any], make_fact: FactFactory, *, at: datetime | None = None
 ) -> None:
-    """A whole EVSE's master data and its connectors; its hardware status has its own clock."""
+    """Add the facts of an EVSE's master data and of its connectors; its hardware status has its own clock.
+
+    Parameters:
+        changes: the change set to extend.
+        evse: the parsed EVSE.
+        raw: its JSON without secrets.
+        make_fact: makes facts of the notification or the read.
+        at: the time of the facts, if the EVSE has no ``last_updated_at``.
+
+    Raises:
+        ValueError: the facts have no time.
+    """
     clock = evse.last_updated_at or at
     if clock is None:
         raise ValueError(f"EVSE {evse.id} comes without a time that says how new it is")
@@ -433,7 +476,7 @@ def evse_facts(
     )
     for connector in evse.connectors or ():
         if not (connector.type or connector.format or connector.status):
-            continue  # the older vocabulary names a connector's id and nothing else
+            continue  # the older vocabulary contains only the connector's id
         changes.facts.append(
             make_fact(
                 "connector",
@@ -458,20 +501,20 @@ def _snapshot(
     body: dict[str, Any],
     payload: payloads.LocationChanged | hints.TariffChanged | hints.UserChanged,
 ) -> None:
-    """An entity as a whole, under its kind's name in the body: provisional until a read."""
+    """Add the provisional facts of an entity that the body contains under the name of its kind."""
     if payload.action in ("deleted", "permanently deleted"):
-        return  # the read will tell, and what is said of a deleted one may be less than is known
+        return  # the read decides, and a deleted entity's snapshot may contain less than is stored
     if kind == "user" and resource.id == NOBODY:
-        return  # somebody forgotten
+        return  # an erased user
     clock = resource.last_updated_at or payload.last_updated_at
-    if clock is not None:  # else it is no more than a hint
+    if clock is not None:  # without a time it is only a hint
         entity_facts(
             changes, kind, resource, body.get(kind, {}), partial(fact_from_notification, partial=True), at=clock
         )
 
 
 def _notice(changes: ChangeSet, notice: notices.Notice, body: dict[str, Any], notification_id: UUID) -> None:
-    """A fact of its own, known by its subject, its time and its content."""
+    """Add the row of a notice, which its subject, its time and its content identify."""
     details = {name: value for name, value in body.items() if name != "notification"}
     changes.observe(
         "notice",
@@ -491,12 +534,13 @@ def _notice(changes: ChangeSet, notice: notices.Notice, body: dict[str, Any], no
 
 
 def _session_authorization(changes: ChangeSet, authorization: resources.Authorization, raw: dict[str, Any]) -> None:
-    """A session's authorization, in older words and without its places: provisional until it is read.
+    """Add the provisional fact of the authorization that a session snapshot contains.
 
-    So it is where a read told of the session, too: the authorization's own read says more.
+    Its vocabulary is older, and it lacks the charge point and the EVSE. So its fact is provisional even if a read of
+    the session contains it: a read of the authorization itself shows more.
     """
     clock = authorization.last_updated_at or authorization.created_at
-    if clock is not None:  # else nothing orders it; the session keeps it in `raw`
+    if clock is not None:  # without a time no fact can be ordered; the session keeps the authorization in `raw`
         entity_facts(
             changes, "authorization", authorization, raw, partial(fact_from_notification, partial=True), at=clock
         )
@@ -512,13 +556,18 @@ def entity_facts(
     *,
     at: datetime | None = None,
 ) -> None:
-    """A whole entity, each column from its model's attribute of that name.
+    """Add the fact of an entity's snapshot, with each column from the attribute of the same name.
 
     Parameters:
-        at: orders it where it has no ``last_updated_at``.
+        changes: the change set to extend.
+        kind: the kind of the entity.
+        resource: the parsed entity.
+        raw: its JSON without secrets.
+        make_fact: makes facts of the notification or the read.
+        at: the time of the fact, if the entity has no ``last_updated_at``.
 
     Raises:
-        ValueError: neither says how new it is.
+        ValueError: the fact has no time.
     """
     clock = resource.last_updated_at or at
     if clock is None:
@@ -531,7 +580,7 @@ def entity_facts(
 
 
 def status_log_values(entry: resources.StatusLogEntry) -> dict[str, Any]:
-    """The hardware columns from an entry of a status log."""
+    """Return the columns of the group ``hardware`` from an entry of a status log."""
     return {
         "hardware_status": entry.status,
         "error_code": entry.error_code,
@@ -542,7 +591,7 @@ def status_log_values(entry: resources.StatusLogEntry) -> dict[str, Any]:
 
 
 def _belongs(child: str, child_id: int, parent_id: int) -> Fact:
-    """Which parent a child was told with; it holds until a read says where the child is, or that it is gone."""
+    """Make the fact that a child belongs to a parent, which any read of the child's parent outranks."""
     return fact_from_notification(child, child_id, "presence", BEGINNING, {MIRRORS[child].parent_key: parent_id})
 
 
@@ -555,11 +604,15 @@ def presence(
     parent_id: int | None = None,
     gone_at: datetime | None = None,
 ) -> Fact:
-    """What a read found: the entity, or nothing, which makes the tombstone.
+    """Make the fact that a read found an entity, or that it did not, which is a tombstone.
 
     Parameters:
-        parent_id: of a child, the parent that was read.
-        gone_at: what the tombstone says, where it is not when the read began.
+        kind: the kind of the entity.
+        entity_id: its id.
+        began_at: when the read began, by the tenant's clock.
+        gone: whether the read did not find it.
+        parent_id: the id of a child's parent, which was read.
+        gone_at: the time of the tombstone, if it is another one than ``began_at``.
     """
     values: dict[str, Any] = {"deleted_at": (gone_at or began_at) if gone else None}
     if parent_id is not None:
@@ -568,5 +621,9 @@ def presence(
 
 
 def read_fact_factory(began_at: datetime) -> FactFactory:
-    """The teller of a read that began at ``began_at`` by the tenant's clock."""
+    """Return the fact factory of a read.
+
+    Parameters:
+        began_at: when the read began, by the tenant's clock.
+    """
     return partial(fact_from_read, began_at=began_at)

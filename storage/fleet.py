@@ -1,4 +1,4 @@
-"""How a tenant's fleet stands now: for people who watch."""
+"""Summarize a tenant's fleet for the dashboard."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sqlalchemy import Connection, text
 
 @dataclass(frozen=True, slots=True)
 class RunningSession:
-    """A session that has not stopped; energy in Wh, power in W."""
+    """A session that has not stopped; energy in Wh, power in W, state of charge in percent."""
 
     session_id: int
     evse: str
@@ -25,7 +25,16 @@ class RunningSession:
 
 @dataclass(frozen=True, slots=True)
 class Fleet:
-    """EVSEs by hardware status, charge points by network status, and the sessions."""
+    """The state of a tenant's fleet.
+
+    Attributes:
+        evses: how many EVSEs have each hardware status.
+        charge_points: how many charge points have each network status.
+        locations: how many locations there are.
+        sessions_running: how many sessions have not stopped.
+        sessions_stopped: how many sessions have stopped.
+        running: the latest of the running sessions.
+    """
 
     evses: dict[str, int]
     charge_points: dict[str, int]
@@ -84,13 +93,13 @@ SELECT session.session_id,
 
 
 def fleet(connection: Connection, tenant: str, *, max_sessions: int = 12) -> Fleet:
-    """The fleet of a tenant, with its latest running sessions."""
-    of_tenant = {"tenant": tenant}
-    locations, running, stopped = connection.execute(_COUNTS, of_tenant).one()
-    sessions = connection.execute(_RUNNING, of_tenant | {"limit": max_sessions})
+    """Return the state of a tenant's fleet, with up to ``max_sessions`` of the latest running sessions."""
+    parameters = {"tenant": tenant}
+    locations, running, stopped = connection.execute(_COUNTS, parameters).one()
+    sessions = connection.execute(_RUNNING, parameters | {"limit": max_sessions})
     return Fleet(
-        evses=dict(connection.execute(_EVSES, of_tenant).tuples().all()),
-        charge_points=dict(connection.execute(_CHARGE_POINTS, of_tenant).tuples().all()),
+        evses=dict(connection.execute(_EVSES, parameters).tuples().all()),
+        charge_points=dict(connection.execute(_CHARGE_POINTS, parameters).tuples().all()),
         locations=locations,
         sessions_running=running,
         sessions_stopped=stopped,

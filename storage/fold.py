@@ -1,10 +1,9 @@
-"""Folding: many facts about an entity become at most one row, whatever their order.
+"""Fold facts: reduce any number of facts about an entity to one row, whatever their order.
 
-A *fact* says what one column group of one entity was at one time of its source's
-clock. Of two facts about a group the newer one stands; among facts of equal time the
-one with the greater *version* stands (:mod:`storage.version`). The rule is a total order, so every order and
-repetition of the same facts ends in the same row, in Python within a batch as in
-:mod:`storage.upsert` across batches.
+A *fact* says what one column group of one entity was at one time of its source's clock. The newer of two facts
+about a column group wins; of two facts of equal time the one with the greater *version* wins
+(:mod:`storage.version`). This is a total order, so the same facts result in the same row, however they are ordered
+and repeated. The rule is the same in Python, within a batch, and in :mod:`storage.upsert`, across batches.
 """
 
 from __future__ import annotations
@@ -17,20 +16,20 @@ from typing import Any
 from storage.mirrors import MIRRORS
 from storage.version import Version
 
-#: Older than any fact that a working clock gives: what is said then holds until anybody says more.
+#: Older than any fact with a correct time: a fact of this time is current only until any other fact arrives.
 BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """What one group of one entity was at one time.
+    """What one column group of one entity was at one time.
 
     Attributes:
-        kind: name of its kind, which is that of its table unless it is kept in ``resource``.
-        entity_id: id of the entity at AMPECO.
-        group: name of the column group.
-        at: time of the fact by its source's clock.
-        values: one value for each column of the group; absent ones are null.
+        kind: the kind of the entity.
+        entity_id: the id of the entity at AMPECO.
+        group: the name of the column group.
+        at: the time of the fact by its source's clock.
+        values: one value for each column of the group; a missing value is null.
         version: orders facts of equal time.
     """
 
@@ -43,6 +42,7 @@ class Fact:
 
     @property
     def order(self) -> tuple[datetime, Version]:
+        """Sorts the facts about a column group; the greatest wins."""
         return self.at, self.version
 
 
@@ -56,7 +56,17 @@ def fact_from_notification(
     final: bool = False,
     partial: bool = False,
 ) -> Fact:
-    """A fact that a notification told."""
+    """Make a fact of a notification.
+
+    Parameters:
+        kind: the kind of the entity.
+        entity_id: the id of the entity at AMPECO.
+        group: the name of the column group.
+        at: the time of the fact by its source's clock.
+        values: one value for each column of the group; a missing value is null.
+        final: whether the fact is of a final state, which wins over a running one of the same time.
+        partial: whether the fact is partial, so that the column group is provisional until a read.
+    """
     version = Version.of_notification(values, is_final=final, is_partial=partial)
     return Fact(kind, entity_id, group, at, values, version)
 
@@ -71,9 +81,14 @@ def fact_from_read(
     began_at: datetime,
     rank: str = "",
 ) -> Fact:
-    """A fact that a read of the API told.
+    """Make a fact of a read of the API.
 
     Parameters:
+        kind: the kind of the entity.
+        entity_id: the id of the entity at AMPECO.
+        group: the name of the column group.
+        at: the time of the fact by its source's clock.
+        values: one value for each column of the group; a missing value is null.
         began_at: when the read began, by the tenant's clock.
         rank: orders different facts of one read.
     """
@@ -82,54 +97,57 @@ def fact_from_read(
 
 @dataclass(slots=True)
 class _Standing:
+    """The newest fact of one column group, and whether another one of its time contradicts it."""
+
     fact: Fact
     conflicting: bool = False
 
 
 class Fold:
-    """The facts of one tenant, folded to the newest of each group."""
+    """The facts of one tenant, reduced to the newest of each column group."""
 
     def __init__(self, facts: Iterable[Fact] = ()) -> None:
-        self._standing: dict[str, dict[int, dict[str, _Standing]]] = {}
+        self._newest: dict[str, dict[int, dict[str, _Standing]]] = {}
         for fact in facts:
             self.add(fact)
 
     def add(self, fact: Fact) -> None:
-        groups = self._standing.setdefault(fact.kind, {}).setdefault(fact.entity_id, {})
-        known = groups.get(fact.group)
-        if known is None:
+        """Add a fact."""
+        groups = self._newest.setdefault(fact.kind, {}).setdefault(fact.entity_id, {})
+        newest = groups.get(fact.group)
+        if newest is None:
             groups[fact.group] = _Standing(fact)
             return
-        if fact.at == known.fact.at:
-            known.conflicting = _conflicting(known, fact)
-        elif fact.at > known.fact.at:
-            known.conflicting = False
-        if fact.order > known.fact.order:
-            known.fact = fact
+        if fact.at == newest.fact.at:
+            newest.conflicting = _conflicting(newest, fact)
+        elif fact.at > newest.fact.at:
+            newest.conflicting = False
+        if fact.order > newest.fact.order:
+            newest.fact = fact
 
     def rows(self, kind: str, tenant: str) -> list[dict[str, Any]]:
-        """The rows to write to one mirrored table, in key order."""
+        """Return the rows to write for one kind, in key order."""
         mirror = MIRRORS[kind]
         rows: list[dict[str, Any]] = []
-        for entity_id, groups in sorted(self._standing.get(kind, {}).items()):
+        for entity_id, groups in sorted(self._newest.get(kind, {}).items()):
             row: dict[str, Any] = {"tenant": tenant, **mirror.fixed, mirror.key: entity_id}
             for group in mirror.groups:
-                standing = groups.get(group.name)
-                row[group.conflicting] = standing is not None and standing.conflicting
-                if standing is not None:
-                    row |= standing.fact.values
-                    row[group.at] = standing.fact.at
-                    row[group.version] = standing.fact.version
+                newest = groups.get(group.name)
+                row[group.conflicting] = newest is not None and newest.conflicting
+                if newest is not None:
+                    row |= newest.fact.values
+                    row[group.at] = newest.fact.at
+                    row[group.version] = newest.fact.version
             rows.append(row)
         return rows
 
     def entities(self) -> list[str]:
-        """The mirrored tables that the facts touch, in the order of writing."""
-        return [name for name in MIRRORS if name in self._standing]
+        """Return the kinds that have facts, in the order of writing."""
+        return [kind for kind in MIRRORS if kind in self._newest]
 
 
-def _conflicting(known: _Standing, fact: Fact) -> bool:
-    """Whether the group is conflicting after a second fact of the same time."""
-    if fact.version.is_read and fact.version >= known.fact.version:
+def _conflicting(newest: _Standing, fact: Fact) -> bool:
+    """Return whether a column group is conflicting after a second fact of the same time."""
+    if fact.version.is_read and fact.version >= newest.fact.version:
         return False
-    return known.conflicting or known.fact.version.conflicts_with(fact.version)
+    return newest.conflicting or newest.fact.version.conflicts_with(fact.version)

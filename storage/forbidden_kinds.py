@@ -1,4 +1,4 @@
-"""What a tenant's token may not read: noted once for people, and asked for seldom."""
+"""Record the kinds that a tenant's token may not read, and decide when to try them again."""
 
 from __future__ import annotations
 
@@ -8,15 +8,16 @@ from typing import Literal
 
 from sqlalchemy import Connection, text
 
-#: Whether a kind may be read: yes, once in this hour to see whether it may now, or not yet.
+#: Whether a kind may be read now: ``open``: yes; ``trial``: once, to find out whether it is still forbidden;
+#: ``refused``: not before the next trial.
 Permission = Literal["open", "trial", "refused"]
 
-#: A permission is given by a person. Asking once an hour finds out soon enough, and is no burden.
+#: The time between trials. A person grants a permission, so one call an hour finds out soon enough.
 ASK_AGAIN_AFTER = timedelta(hours=1)
 
 
 # Index: primary key.
-_NOTE = text("""
+_RECORD = text("""
 INSERT INTO ingest.forbidden_kind AS known (tenant, kind, ask_again_at, error)
 VALUES (:tenant, :kind, now() + :after, :error)
     ON CONFLICT (tenant, kind) DO UPDATE SET
@@ -28,15 +29,19 @@ RETURNING xmax = 0
 
 
 def record_forbidden(connection: Connection, tenant: str, kind: str, error: str) -> bool:
-    """Note that AMPECO answered 403, and leave the kind alone for an hour; returns whether that is new."""
-    given = {"tenant": tenant, "kind": kind, "error": error, "after": ASK_AGAIN_AFTER}
-    return bool(connection.execute(_NOTE, given).scalar_one())
+    """Record that AMPECO answered 403 for a kind, so that it is not read for an hour.
+
+    Returns:
+        Whether the kind was not forbidden before.
+    """
+    parameters = {"tenant": tenant, "kind": kind, "error": error, "after": ASK_AGAIN_AFTER}
+    return bool(connection.execute(_RECORD, parameters).scalar_one())
 
 
 # Index: primary key.
-_STANDS = text("SELECT FROM ingest.forbidden_kind WHERE tenant = :tenant AND kind = :kind")
+_SELECT = text("SELECT FROM ingest.forbidden_kind WHERE tenant = :tenant AND kind = :kind")
 
-# Index: primary key. Of several who try at once, the row lock lets one through.
+# Index: primary key. Of several processes that try at the same time, the row lock lets one through.
 _TRY = text("""
 UPDATE ingest.forbidden_kind
    SET ask_again_at = now() + :after
@@ -48,27 +53,27 @@ RETURNING tenant
 
 
 def permission_to_read(connection: Connection, tenant: str, kind: str) -> Permission:
-    """Whether a kind may be read: yes, once in this hour to see whether it may now, or not yet."""
-    given = {"tenant": tenant, "kind": kind}
-    if connection.execute(_STANDS, given).first() is None:
+    """Return whether a kind may be read now; see :data:`Permission`. The answer ``trial`` uses up the trial."""
+    parameters = {"tenant": tenant, "kind": kind}
+    if connection.execute(_SELECT, parameters).first() is None:
         return "open"
-    if connection.execute(_TRY, given | {"after": ASK_AGAIN_AFTER}).first() is not None:
+    if connection.execute(_TRY, parameters | {"after": ASK_AGAIN_AFTER}).first() is not None:
         return "trial"
-    # Whoever held the row while we waited for it may have lifted the refusal: only a new statement sees that.
-    return "open" if connection.execute(_STANDS, given).first() is None else "refused"
+    # The process whose row lock we waited for may have deleted the row: only a new statement sees that.
+    return "open" if connection.execute(_SELECT, parameters).first() is None else "refused"
 
 
-_LIFT = text("DELETE FROM ingest.forbidden_kind WHERE tenant = :tenant AND kind = :kind")
+_CLEAR = text("DELETE FROM ingest.forbidden_kind WHERE tenant = :tenant AND kind = :kind")
 
 
 def clear_forbidden(connection: Connection, tenant: str, kind: str) -> None:
-    """The kind can be read again."""
-    connection.execute(_LIFT, {"tenant": tenant, "kind": kind})
+    """Record that a kind can be read again."""
+    connection.execute(_CLEAR, {"tenant": tenant, "kind": kind})
 
 
 @dataclass(frozen=True, slots=True)
 class ForbiddenKind:
-    """A kind that a tenant's token may not read; ``waiting`` reads of it wait."""
+    """A kind that a tenant's token may not read; ``waiting`` is the number of its refresh requests."""
 
     tenant: str
     kind: str
@@ -79,7 +84,7 @@ class ForbiddenKind:
     waiting: int
 
 
-# Index: the primary key of the reads; there are few refusals.
+# Index: the primary key of the refresh requests; there are few forbidden kinds.
 _ALL = text("""
 SELECT tenant, kind, first_refused_at, last_refused_at, ask_again_at, error,
        (SELECT count(*)
@@ -91,5 +96,5 @@ SELECT tenant, kind, first_refused_at, last_refused_at, ask_again_at, error,
 
 
 def forbidden_kinds(connection: Connection) -> list[ForbiddenKind]:
-    """Every refusal that stands, of every tenant."""
+    """Return the forbidden kinds of all tenants."""
     return [ForbiddenKind(*row) for row in connection.execute(_ALL)]

@@ -1,4 +1,4 @@
-"""Observations: statuses and samples as they were told, only ever added."""
+"""Write the history: observations of statuses and samples, which are only ever added."""
 
 from __future__ import annotations
 
@@ -14,10 +14,14 @@ from storage.tables import CHARGING, metadata
 def observe(
     connection: Connection, tenant: str, observations: dict[str, list[dict[str, Any]]], *, schema: str = CHARGING
 ) -> None:
-    """Add observations, by history table; those that are known already add nothing.
+    """Add observations to the history; one that is already stored adds nothing.
 
     Tables are written in the order of their names, so that concurrent writers never
     wait for each other in a circle.
+
+    Parameters:
+        observations: rows by the name of their history table.
+        schema: the schema of the tables; a rebuild has its own.
     """
     for table, rows in sorted(observations.items()):
         connection.execute(text(_insert(table, schema)), {"tenant": tenant, "rows": to_json(rows)})
@@ -25,14 +29,17 @@ def observe(
 
 @cache
 def observation_columns(table: str) -> tuple[str, ...]:
-    """What an observation says: every column but the tenant's and our own time."""
-    described = metadata.tables[f"{CHARGING}.{table}"]
-    return tuple(column.name for column in described.columns if column.name not in ("tenant", "recorded_at"))
+    """Return the columns of a history table, except the tenant and the time at which we recorded the row."""
+    columns = metadata.tables[f"{CHARGING}.{table}"].columns
+    return tuple(column.name for column in columns if column.name not in ("tenant", "recorded_at"))
 
 
 @cache
 def _insert(table: str, schema: str) -> str:
-    """Index: the table's unique constraint; its columns come first in the table, and in the order of writing."""
+    """Return the statement that adds observations.
+
+    Index: the table's unique constraint; its columns come first in the table, and so in the order of writing.
+    """
     listed = ", ".join(observation_columns(table))
     return f"""
 INSERT INTO {schema}.{table} (tenant, {listed})

@@ -1,4 +1,4 @@
-"""UUIDv7 of our own making: in order within a process, and never ahead of the clock for more than a second."""
+"""Make UUIDv7: in order within a process, and never ahead of the clock by more than a second."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from uuid import UUID
 
 from storage.clock import clock
 
-#: Ticks of a second. Ids that are further ahead were made before the clock was set back, and do not hold up the others.
+#: The ticks of one second. A last id that is further ahead was made before the clock was set back; later ids need not
+#: follow it.
 _MAX_AHEAD = 1_000 << 12
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -17,10 +18,10 @@ _last_tick = 0
 
 
 def uuid7() -> UUID:
-    """Make a UUIDv7 whose 12 bits after the milliseconds count parts of one (RFC 9562, method 3).
+    """Make a UUIDv7 whose 12 bits after the milliseconds are a fraction of a millisecond (RFC 9562, method 3).
 
-    Ids of one process rise; among more than 4096 in a millisecond the time part runs
-    ahead by that much and no more. They fall only where the clock is set back by more than a second.
+    The ids of one process increase. If it makes more than 4096 in a millisecond, the time part runs ahead by the
+    excess only. Ids decrease only if the clock is set back by more than a second.
     """
     global _last_tick
     now = clock.now_ns()
@@ -33,10 +34,10 @@ def uuid7() -> UUID:
 
 
 def first_made_at(moment: datetime) -> UUID:
-    """Return the least UUIDv7 that can be made at a time."""
+    """Return the smallest UUIDv7 that can be made at a time."""
     return UUID(int=(moment - _EPOCH) // timedelta(milliseconds=1) << 80)
 
 
 def made_at(identifier: UUID) -> datetime:
-    """When a UUIDv7 was made: its time part, to the millisecond."""
+    """Return when a UUIDv7 was made: its time part, aware UTC, to the millisecond."""
     return datetime.fromtimestamp((identifier.int >> 80) / 1000, UTC)

@@ -1,4 +1,4 @@
-"""The accept side of the inbox: bytes become log rows, one statement for a whole group."""
+"""Commit accepted notifications to the log, with one statement for all commit groups."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from storage.ids import made_at, uuid7
 
 _MAX_BIGINT = 2**63 - 1
 
-#: Longest notification name that is kept beside the body; AMPECO's longest has 38 characters.
+#: The longest notification type in the search columns, in characters; AMPECO's longest has 38.
 _MAX_TYPE = 200
 
 
@@ -27,14 +27,19 @@ class Entry:
     """One verified notification, ready to be committed.
 
     Attributes:
-        tenant: as named in ``tenants.toml``.
+        tenant: the tenant's name in ``tenants.toml``.
         body: the request body, byte for byte.
         headers: the delivery headers that AMPECO sent, without the signature.
-        token_id: which token verified the signature.
-        signature_encoding: the form of the signature that matched.
+        token_id: the id of the token that verified the signature.
+        signature_encoding: the form of the signature that matched, ``hex`` or ``base64``.
         notification_id: UUIDv7, made here.
         received_at: the time part of ``notification_id``, aware UTC, to the millisecond.
-        is_timed: whether both go by Postgres's clock; else it was not known yet, and they go by the wall clock.
+        is_timed: whether both are by Postgres's clock; otherwise they are by the wall clock, because Postgres's
+            clock was not measured yet.
+        notification_type: the type in the body; this and the following are search columns, None if not found.
+        session_id: the id of the session that the body names.
+        evse_id: the id of the EVSE that the body names.
+        charge_point_id: the id of the charge point that the body names.
     """
 
     tenant: str
@@ -55,18 +60,18 @@ class Entry:
         self._peek()
 
     def stamp(self) -> None:
-        """Give it an id and a time of receipt; once it may have been committed it has to keep them."""
+        """Set a new id and time of receipt; do not call this once the entry may have been committed."""
         self.is_timed = clock.is_measured
         self.notification_id = uuid7()
         self.received_at = made_at(self.notification_id)
 
     def drop_search_columns(self) -> None:
-        """Forget everything beside the body that Postgres might refuse."""
+        """Remove everything except the body that Postgres might refuse: search columns and headers."""
         self.notification_type = self.session_id = self.evse_id = self.charge_point_id = None
         self.headers = {}
 
     def _peek(self) -> None:
-        """Read the type and ids, so that the log is searchable; a body that has none is as welcome."""
+        """Fill the search columns from the body, as far as the body contains them."""
         try:
             body = orjson.loads(self.body)
         except orjson.JSONDecodeError:
@@ -96,21 +101,21 @@ def _id(value: object) -> int | None:
 
 @dataclass(slots=True)
 class CommitGroup:
-    """Entries of one tenant that are committed together, and the batch that will track them."""
+    """Entries of one tenant that are committed together, and the id of their batch."""
 
     tenant: str
     entries: Sequence[Entry]
     batch_id: UUID = field(default_factory=uuid7)
 
     def stamp(self) -> None:
-        """Give it and its entries other ids and times, by the time that it is now; see :meth:`Entry.stamp`."""
+        """Set new ids and times of the batch and its entries, by the present time; see :meth:`Entry.stamp`."""
         for entry in self.entries:
             entry.stamp()
         self.batch_id = uuid7()
 
 
 # Committing the same group twice adds nothing, so that a commit whose answer was lost
-# can be tried again. Index: the primary keys.
+# can be repeated. Index: the primary keys.
 _COMMIT_GROUPS = b"""
 WITH batches AS (
     INSERT INTO ingest.batch (tenant, batch_id, notifications, body_bytes, first_received_at, last_received_at)
@@ -130,7 +135,7 @@ SELECT *
 
 
 def commit_parameters(groups: Sequence[CommitGroup]) -> list[list[Any]]:
-    """The arrays of ``_COMMIT_GROUPS``, one for each column."""
+    """Return the parameters of the statement that commits groups: an array for each column."""
     rows = [(group.batch_id, entry) for group in groups for entry in group.entries]
     return [
         [group.tenant for group in groups],
@@ -155,24 +160,24 @@ def commit_parameters(groups: Sequence[CommitGroup]) -> list[list[Any]]:
 
 
 async def commit_groups(connection: AsyncConnection[Any], groups: Sequence[CommitGroup]) -> None:
-    """Commit the entries and the batches that track them: one statement, one round trip.
+    """Commit the entries and their batches with one statement, in one round trip.
 
     Parameters:
-        connection: in autocommit.
-        groups: at most one for each tenant.
+        connection: a connection in autocommit.
+        groups: at most one group for each tenant.
 
     Raises:
-        psycopg.Error: nothing was committed, unless the connection was lost while the
-            answer was under way; the same groups may then be committed again.
+        psycopg.Error: nothing was committed, unless the connection was lost before the answer arrived; the same
+            groups may be committed again.
     """
     async with connection.cursor() as cursor:
         await cursor.execute(_COMMIT_GROUPS, commit_parameters(groups))
 
 
 def prove_acceptable(connection: Connection) -> None:
-    """Run the statement that commits notifications, for none: the log is as it needs it, and we may write to it.
+    """Check that notifications can be committed: run the statement without any, to test the tables and privileges.
 
     Raises:
-        sqlalchemy.exc.DBAPIError: notifications cannot be committed, and why.
+        sqlalchemy.exc.DBAPIError: notifications cannot be committed; the error contains the reason.
     """
     connection.exec_driver_sql(_COMMIT_GROUPS.decode(), tuple(commit_parameters([])))

@@ -1,6 +1,7 @@
-"""Every advisory lock, so that no two things share a number by accident.
+"""Define every advisory lock, so that no two purposes share a number by accident.
 
-They belong to transactions, as a session's would stay behind in a pooler. Applied migrations spell their numbers out.
+All locks belong to transactions, because the lock of a session would stay behind in a pooler. Migrations contain
+the numbers as literals.
 """
 
 from __future__ import annotations
@@ -12,18 +13,19 @@ from sqlalchemy import Connection, text
 
 @unique
 class Lock(IntEnum):
-    """What is done by one process at a time in one database, or not beside something else."""
+    """A task that only one process at a time may do in one database, or that excludes another task."""
 
-    #: Making partitions of the log, in the function that the migrations define.
+    #: Make partitions of the log, in the function that the migrations define.
     MAKE_PARTITIONS = 7_406_201_100
-    #: Migrating: any number of processes may start it at once.
+    #: Migrate the database; any number of processes may start a migration at the same time.
     MIGRATE = 7_406_201_101
-    #: Rebuilding, and erasing a person: both need the schema of the rebuilt tables.
+    #: Rebuild the state, or erase a person: a rebuild that is already running would bring the person back. All rebuilds
+    #: use the same schema.
     REBUILD = 7_406_201_102
-    #: Beginning a new stretch of uptime.
+    #: Begin a new period of uptime.
     UPTIME = 7_406_201_104
-    #: Dropping a day of the log; shared by those who rewrite its bodies: the failed ones of the day are copied first,
-    #: and a body that changes after that would come back as it was.
+    #: Drop a day of the log. Transactions that rewrite bodies share this lock: failed notifications are copied before
+    #: the day is dropped, and a later change of a body would be lost.
     DROP_LOG_DAY = 7_406_201_105
 
 
@@ -33,7 +35,7 @@ def lock(connection: Connection, number: Lock) -> None:
 
 
 def lock_shared(connection: Connection, number: Lock) -> None:
-    """Wait for a lock that others may hold shared too, and hold it until the transaction ends."""
+    """Wait for a lock that several transactions may share, and hold it until the transaction ends."""
     connection.execute(text("SELECT pg_advisory_xact_lock_shared(:number)"), {"number": number.value})
 
 
@@ -44,12 +46,12 @@ def try_lock(connection: Connection, number: Lock) -> bool:
     )
 
 
-# The text hashes to 64 bits, and no number above is likely to be one of them.
+# The hash of the text has 64 bits, so it is very unlikely to equal one of the numbers above.
 _TRY_LOCK_SUBSCRIPTIONS = text(
     "SELECT pg_try_advisory_xact_lock(hashtextextended('ampeco-receiver subscription ' || :tenant, 0))"
 )
 
 
 def try_lock_subscriptions(connection: Connection, tenant: str) -> bool:
-    """Take the right to change a tenant's subscriptions until the transaction ends; return whether it was free."""
+    """Take the lock for changes of a tenant's subscriptions until the transaction ends; return whether it was free."""
     return bool(connection.execute(_TRY_LOCK_SUBSCRIPTIONS, {"tenant": tenant}).scalar())

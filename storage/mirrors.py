@@ -1,7 +1,7 @@
-"""The tenant's entities as tables: one row each, made of column groups with their own clocks.
+"""Define the mirrors: a table for each kind of entity, made of column groups with their own clocks.
 
-What a group is, and how a table is made of groups, is in :mod:`storage.column_groups`. Sites and
-sessions are here, commerce in :mod:`storage.commerce`.
+:mod:`storage.column_groups` explains column groups and how a table is made of them. This module contains sites and
+sessions, :mod:`storage.commerce` contains commerce and all other kinds.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ __all__ = ["ABOUT_READS", "CHILDREN", "MIRRORS", "ColumnGroup", "Mirror"]
 
 
 def _log(status: str) -> list[Column]:  # type: ignore[type-arg]
-    """The column of a status's log; the log's own clock is the end of what it covers."""
+    """Return the column of a status log's group; the clock of the group is the end of the covered time."""
     return [instant(f"{status}_covered_from_at", f"The status log was read from then on, up to {status}_log_at")]
 
 
@@ -81,7 +81,7 @@ charge_point = mirror(
             text_column("external_id", "Id that the operator gave it"),
             id_column("model_id", "Model in AMPECO's catalogue"),
             id_column("partner_id", "Partner that owns it"),
-            id_column("owner_user_id", "User that owns it, for a personal one; 0 for somebody forgotten"),
+            id_column("owner_user_id", "User that owns a personal one; 0 for an erased user"),
             id_column("roaming_operator_id", "Roaming operator; null for the tenant's own"),
             flag_column("managed_by_operator", "Whether the operator manages it"),
             Column("tags", JSONB, comment="Tags, an array of text"),
@@ -122,9 +122,9 @@ evse = mirror(
             text_column("current_type", "ac or dc"),
             text_column("network_id", "Number of the EVSE in OCPP"),
             text_column("status", "System status: enabled, disabled or out_of_order"),
-            number_column("max_power_w", "Most power, W"),
+            number_column("max_power_w", "Maximum power, W"),
             text_column("max_voltage_v", "Voltage, V; a range such as 220-240 is kept as sent"),
-            number_column("max_amperage_a", "Most current, A"),
+            number_column("max_amperage_a", "Maximum current, A"),
             text_column("phases", "single_phase, three_phase or split_phase"),
             id_column("tariff_group_id", "Tariff group"),
             flag_column("allows_reservation", "Whether it can be reserved"),
@@ -161,7 +161,7 @@ session = mirror(
     "session",
     "A charging session",
     {
-        # Told by start and stop notices and by every snapshot.
+        # Filled by start and stop notices and by every snapshot.
         "state": [
             text_column("status", "pending, active, finished, failed, expired or unknown"),
             id_column("charge_point_id", "Charge point"),
@@ -171,10 +171,10 @@ session = mirror(
             text_column("stop_reason", "Why it stopped"),
             number_column("energy_wh", "Energy delivered so far, Wh"),
         ],
-        # Told by snapshots; a start notice fills in who charges until the first one.
+        # Filled by snapshots; until the first one, a start notice fills in the user and the id tag.
         "detail": [
             id_column("connector_id", "Connector"),
-            id_column("user_id", "User; null for anonymous, 0 for somebody forgotten"),
+            id_column("user_id", "User; null for an anonymous user, 0 for an erased one"),
             text_column("id_tag", "RFID tag, or * and the session id for a remote start"),
             text_column("external_session_id", "Id that another system gave it"),
             id_column("authorization_id", "Authorization"),
@@ -198,12 +198,12 @@ session = mirror(
             text_column("payment_status", "pending, paid, partially or failed"),
             instant("payment_status_updated_at", "When payment_status changed"),
             text_column("billing_status", "pending, suspended or completed; the price is final once completed"),
-            id_column("tariff_snapshot_id", "Tariff as it stood"),
+            id_column("tariff_snapshot_id", "Tariff as it was for this session"),
             id_column("receipt_id", "Receipt"),
             id_column("terminal_id", "Payment terminal"),
             raw_column(),
         ],
-        # Told by start and stop notices alone.
+        # Filled by start and stop notices only.
         "meter": [
             number_column("meter_start_wh", "Register of the meter at the start, Wh"),
             number_column("meter_stop_wh", "Register of the meter at the stop, Wh"),
@@ -236,14 +236,14 @@ _TABLES = (
     *(transaction, reservation, cdr, tariff),
 )
 
-#: Every mirrored kind of entity by its name, in the one order in which they are written: two
-#: transactions that write several tables never wait for each other in a circle. A kind
-#: without a table of its own is kept in ``charging.resource``.
+#: Every mirrored kind of entity by its name, in the one order in which all transactions write them, so that two
+#: transactions never wait for each other in a circle. A kind without a table of its own is stored in
+#: ``charging.resource``.
 MIRRORS: dict[str, Mirror] = {table.name: table for table in _TABLES}
 MIRRORS |= {kind: replace(resource, kind=kind) for kind in KINDS if kind not in MIRRORS}
 
-#: The table of an entity's children, by its kind: they have no read of their own.
+#: The kind of an entity's children, by the kind of the entity. Children have no read of their own.
 CHILDREN: dict[str, str] = {child.parent: name for name, child in MIRRORS.items() if child.parent is not None}
 
-#: Groups that say what was read, and nothing of the entity.
+#: Column groups that describe reads, and not the entity itself.
 ABOUT_READS = frozenset({"presence", "hardware_log", "network_log"})

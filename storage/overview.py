@@ -1,4 +1,4 @@
-"""How things stand: what is pending, what failed, what waits to be read."""
+"""Count what is pending, what failed and what waits to be read, for status displays and metrics."""
 
 from __future__ import annotations
 
@@ -15,12 +15,13 @@ class TenantOverview:
     """Counts of one tenant.
 
     Attributes:
+        tenant: the tenant's name.
         applied, pending, ignored, failed: notifications by state.
-        oldest_pending_seconds: age of the oldest open batch; None where none is open.
-        pending_reason: why the last attempt at the oldest of those that were tried in vain did not finish.
-        refresh_waiting: entities that want a read; ``refresh_due`` of them now, without those
-            whose kind the tenant's token may not read.
-        refresh_troubled: those whose last read did not settle them.
+        oldest_pending_seconds: age of the oldest open batch, in seconds; None if none is open.
+        pending_reason: why the last attempt at the oldest open batch with an unsuccessful attempt did not finish.
+        refresh_waiting: refresh requests.
+        refresh_due: refresh requests that are due now, without those of forbidden kinds.
+        refresh_troubled: refresh requests that their last read did not resolve.
         unknown_names: types and fields that AMPECO sends and this release does not know, and fields with
             values that it cannot read.
     """
@@ -38,8 +39,8 @@ class TenantOverview:
     unknown_names: int
 
 
-# Index: batch_open_idx. What is settled is one row for each tenant, however much it is; what is open and
-# what waits is read whole.
+# Index: batch_open_idx. The totals of closed batches are one row for each tenant, however many there are; all open
+# batches and all refresh requests are read.
 _OVERVIEW = text("""
 WITH batches AS (
     SELECT tenant,
@@ -78,8 +79,8 @@ SELECT tenant,
 
 
 def overview(connection: Connection, tenants: list[str]) -> list[TenantOverview]:
-    """The counts of every tenant that is configured or has left something behind."""
-    names = Counter(one.tenant for one in unknown(connection))
+    """Return the counts of all configured tenants, and of other tenants that have data in the inbox."""
+    names = Counter(name.tenant for name in unknown(connection))
     rows = connection.execute(_OVERVIEW, {"tenants": tenants})
     return [
         TenantOverview(
@@ -101,13 +102,13 @@ def overview(connection: Connection, tenants: list[str]) -> list[TenantOverview]
 
 @dataclass(frozen=True, slots=True)
 class OldestPending:
-    """What waits longest to be applied, of all tenants.
+    """The open batches of all tenants.
 
     Attributes:
-        seconds: age of the oldest open batch; None where none is open.
-        reason: why the last attempt at the oldest of those that were tried in vain did not finish, in one
-            line; None where none was tried in vain.
-        batches: how many are open.
+        seconds: age of the oldest open batch, in seconds; None if none is open.
+        reason: why the last attempt at the oldest open batch with an unsuccessful attempt did not finish, in one
+            line; None if there is no such batch.
+        batches: how many batches are open.
     """
 
     seconds: float | None
@@ -131,14 +132,14 @@ SELECT max(greatest(extract(epoch FROM now() - committed_at), 0)),
 
 
 def oldest_pending(connection: Connection) -> OldestPending:
-    """Return the age of the oldest open batch, and why what was tried in vain still waits."""
+    """Return the age of the oldest open batch, how many are open, and why the last attempt failed."""
     seconds, reason, batches = connection.execute(_OLDEST_PENDING).one()
     return OldestPending(None if seconds is None else float(seconds), reason, batches)
 
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """Why notifications were set aside, or reads did not settle: one cause and how often."""
+    """One cause of failed notifications or unresolved refresh requests, and how often it occurred."""
 
     tenant: str
     what: str
@@ -146,10 +147,10 @@ class Trouble:
     count: int
 
 
-#: Of more failures than this the newest are looked at: they tell what is wrong.
+#: The most failures that are examined, the newest first.
 MAX_FAILURES = 10_000
 
-# Index: outcome_state_recorded_at_idx; what waits is read whole.
+# Index: outcome_state_recorded_at_idx; all refresh requests are read.
 _TROUBLES = text("""
 SELECT tenant, state, concat_ws(': ', nullif(newest.reason, ''), left(newest.error, 120)) AS why, count(*) AS times
   FROM (SELECT tenant, state, reason, error
@@ -170,6 +171,6 @@ SELECT tenant, 'unread ' || kind, left(last_error, 120), count(*)
 
 
 def troubles(connection: Connection, *, limit: int = 10) -> list[Trouble]:
-    """The commonest causes of failure, of the newest failures."""
+    """Return the most frequent causes among the newest failures and the unresolved refresh requests."""
     rows = connection.execute(_TROUBLES, {"limit": limit, "max_failures": MAX_FAILURES})
     return [Trouble(*row) for row in rows]

@@ -1,8 +1,8 @@
-"""The processes of the service: which run, which stopped, and which went away.
+"""Register the processes of the service: which run, which stopped in order, and which are lost.
 
-Each registers when it starts and beats while it lives. What a process holds under a lease is free
-again once it stopped, was found dead, or was not seen for :data:`LOST_AFTER`; times are Postgres's
-own throughout.
+Each process registers when it starts, and updates its heartbeat while it lives. The leases of a process end when it
+stops, when another process finds it dead, or when its last heartbeat is older than :data:`LOST_AFTER`. All times
+are by Postgres's clock.
 """
 
 from __future__ import annotations
@@ -15,25 +15,25 @@ from uuid import UUID
 
 from sqlalchemy import Connection, text
 
-#: How often a process beats.
+#: How often a process updates its heartbeat.
 BEAT_INTERVAL = timedelta(seconds=5)
 
-#: A process that was not seen for this long counts as gone. Three beats may fail or come late on a
-#: busy machine; a fourth seldom does.
+#: A process whose last heartbeat is older than this counts as lost. On a busy machine three heartbeats may fail or
+#: be late; a fourth seldom is.
 LOST_AFTER = timedelta(seconds=20)
 
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """A process as it registers.
+    """A process that registers.
 
     Attributes:
-        process_id: UUIDv7, its own for as long as it runs.
+        process_id: UUIDv7, made when the process starts.
         name: what it runs, such as ``serve`` or ``work refresh``.
         host: the name of its host.
         pid: its process id on that host.
         version: the release that it runs.
-        pid_space: where ``pid`` is unique, such as a boot of a machine; None where that is not known.
+        pid_space: identifies where ``pid`` is unique, such as a boot of a machine; None if that is not known.
     """
 
     process_id: UUID
@@ -49,10 +49,11 @@ class ListedProcess:
     """A registered process.
 
     Attributes:
-        seen_seconds_ago: how long ago it last beat.
-        stopped_at: when it stopped in order; None while it runs, and where it was killed.
-        problem: what keeps it from its work; None where nothing does.
-        is_alive: whether it runs, as far as its heartbeat shows.
+        seen_at: the time of its last heartbeat.
+        seen_seconds_ago: the age of its last heartbeat, in seconds.
+        stopped_at: when it stopped in order; None while it runs, or if it was killed.
+        problem: what prevents it from working; None if nothing does.
+        is_alive: whether it runs, according to its heartbeat.
     """
 
     process_id: UUID
@@ -69,12 +70,12 @@ class ListedProcess:
 
     @property
     def is_lost(self) -> bool:
-        """Whether it went away without stopping in order."""
+        """Whether it ended without recording that it stopped in order."""
         return not self.is_alive and self.stopped_at is None
 
     @property
     def state(self) -> Literal["working", "hindered", "stopped", "lost"]:
-        """How it is: at work, kept from its work by its problem, stopped in order, or gone."""
+        """The state of the process: ``hindered`` is alive with a problem, ``stopped`` stopped in order."""
         if self.is_alive:
             return "hindered" if self.problem else "working"
         return "lost" if self.is_lost else "stopped"
@@ -89,7 +90,7 @@ VALUES (:process_id, :name, :host, :pid, :pid_space, :version)
 
 
 def register(connection: Connection, process: Process) -> None:
-    """Add a process that runs; one that is registered already counts as seen now."""
+    """Register a running process; if it is already registered, update its heartbeat."""
     connection.execute(
         _REGISTER,
         {
@@ -113,13 +114,14 @@ RETURNING process_id
 
 
 def heartbeat(connection: Connection, process_id: UUID, problem: str | None = None) -> bool:
-    """Note that a process lives.
+    """Record that a process lives.
 
     Parameters:
-        problem: what keeps it from its work, in one sentence; None where nothing does.
+        process_id: its id.
+        problem: what prevents it from working, in one sentence; None if nothing does.
 
     Returns:
-        False where it is not registered, or no longer: register it again.
+        False if the process is not registered, or no longer: register it again.
     """
     return connection.execute(_HEARTBEAT, {"process_id": process_id, "problem": problem}).first() is not None
 
@@ -129,11 +131,11 @@ _LEAVE = text("UPDATE ingest.process SET seen_at = now(), stopped_at = now() WHE
 
 
 def leave(connection: Connection, process_id: UUID) -> None:
-    """Note that a process stops in order: what it holds is free at once."""
+    """Record that a process stops in order, which ends its leases at once."""
     connection.execute(_LEAVE, {"process_id": process_id})
 
 
-# The table is read whole, here and below: it holds a row for each process of the last day.
+# This and the following statements read the whole table, which has a row for each process of the last day.
 _NEIGHBOURS = text("""
 SELECT process_id, pid
   FROM ingest.process
@@ -145,11 +147,12 @@ SELECT process_id, pid
 
 
 def neighbours(connection: Connection, process: Process) -> dict[UUID, int]:
-    """Return the processes that count as alive and whose pids can be told from here, with their pids."""
+    """Return the other processes in the same pid space that count as alive, with their pids."""
     if process.pid_space is None:
         return {}
-    given = {"pid_space": process.pid_space, "process_id": process.process_id, "lost_after": LOST_AFTER}
-    return {process_id: pid for process_id, pid in connection.execute(_NEIGHBOURS, given)}  # noqa: C416 - a result is no mapping
+    parameters = {"pid_space": process.pid_space, "process_id": process.process_id, "lost_after": LOST_AFTER}
+    rows = connection.execute(_NEIGHBOURS, parameters)
+    return {process_id: pid for process_id, pid in rows}  # noqa: C416 - a result is no mapping
 
 
 # Index: primary key.
@@ -162,7 +165,7 @@ UPDATE ingest.process
 
 
 def note_dead(connection: Connection, process_ids: Collection[UUID]) -> None:
-    """Note processes that were found dead: what they hold is free at once."""
+    """Record that processes were found dead, which ends their leases at once."""
     connection.execute(_NOTE_DEAD, {"process_ids": list(process_ids), "lost_after": LOST_AFTER})
 
 
@@ -170,7 +173,7 @@ _PRUNE = text("DELETE FROM ingest.process WHERE seen_at < now() - :age")
 
 
 def prune(connection: Connection, age: timedelta) -> None:
-    """Delete the processes that were last seen longer ago than ``age``."""
+    """Delete the processes whose last heartbeat is older than ``age``."""
     connection.execute(_PRUNE, {"age": age})
 
 
@@ -184,16 +187,16 @@ SELECT process_id, name, host, pid, version, started_at, seen_at,
 
 
 def list_processes(connection: Connection) -> list[ListedProcess]:
-    """Return every registered process, those that stopped or went away during the last day too."""
+    """Return all registered processes, including those that stopped or were lost during the last day."""
     return [ListedProcess(*row) for row in connection.execute(_LIST, {"lost_after": LOST_AFTER})]
 
 
 def lease_ended(table: str) -> str:
-    """Return a SQL condition: no living process has a row of ``table`` leased.
+    """Return the SQL condition that no living process has a lease of a row.
 
     Parameters:
         table: the name or alias of a table with ``lease_expires_at`` and ``leased_by``. A lease that
-            names no process, as an older release takes it, lasts until it expires.
+            names no process lasts until it expires.
     """
     return f"""
        ({table}.lease_expires_at IS NULL

@@ -1,15 +1,14 @@
-"""The state computed anew from the log, in a schema of its own beside the live one.
+"""Compute the state from the log in a second schema, and compare it with the live one.
 
-What the log holds is folded into tables that are made like the live ones. What the log
-cannot hold is *carried over* from the live tables by the same upsert, so that the result is
-what folding the log and the reads together gives:
+The log is folded into tables that are copies of the live ones. Facts that the log cannot contain are *carried over*
+from the live tables by the same upsert, so that the result is that of folding the log and all reads together:
 
-- groups whose fact a read told: no read is in the log. Tombstones are among them.
-- groups whose fact is older than the log, in rows that are older than the log: their
-  notifications were dropped with their partitions.
-- provisional facts of the entities that reads tell provisionally.
+- column groups whose fact comes from a read, because reads are not in the log. Tombstones are among them.
+- column groups whose fact is older than the log, in rows that are older than the log, because their notifications
+  were dropped with their partitions.
+- provisional facts of the kinds for which reads give provisional facts.
 
-What then still differs between the two is told, table by table.
+The remaining differences between the two schemas are recorded and counted, table by table.
 """
 
 from __future__ import annotations
@@ -30,19 +29,21 @@ from storage.tables import CHARGING, metadata
 from storage.upsert import stored_columns, upsert_statement
 from storage.version import is_provisional_sql, is_read_sql
 
+#: The schema of the rebuilt tables.
 REBUILD = "charging_rebuild"
 
-#: A rebuild's statements run over whole tables.
+#: Statements of a rebuild read whole tables, so they get this long, in milliseconds.
 STATEMENT_TIMEOUT_MS = 3_600_000
 
-#: A read of a session tells its authorization in older words, as a partial fact.
+#: The kinds for which reads give provisional facts: a read of a session contains its authorization in an older
+#: vocabulary, which is a partial fact.
 TOLD_PROVISIONALLY_BY_READS = frozenset({"authorization"})
 
-#: The tables of the mirrored kinds; some kinds share one.
+#: The tables of the mirrored kinds; some kinds share a table.
 STATE: tuple[str, ...] = tuple(dict.fromkeys(mirror.name for mirror in MIRRORS.values()))
 
-#: The history tables: each row is known by its unique constraint. What a session was before it
-#: was corrected depends on when we learned it, which no log tells.
+#: The history tables, whose unique constraints identify their rows. Revisions of sessions are left out: they depend
+#: on when we learned each fact, which the log does not contain.
 HISTORY: tuple[str, ...] = tuple(
     sorted(
         table.name
@@ -54,9 +55,11 @@ HISTORY: tuple[str, ...] = tuple(
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One row that is not what the log and the reads make it.
+    """One row that differs between the live and the rebuilt table.
 
     Attributes:
+        table: the kind of entity, or the history table.
+        key: the id of the entity, or the columns of the unique constraint with their values.
         what: ``missing`` from the live table, ``extra`` in it, or ``different``.
         changes: each column that differs, with its live and its rebuilt value.
     """
@@ -69,10 +72,15 @@ class Difference:
 
 @dataclass(slots=True)
 class Compared:
-    """A live table beside the rebuilt one; the numbers are rows.
+    """The comparison of a live table with the rebuilt one; all numbers are numbers of rows.
 
     Attributes:
-        moving: rows that were not judged, as a worker had them in hand.
+        table: the kind of entity, or the history table.
+        live: rows of the live table.
+        missing: rows that are missing from the live table.
+        extra: rows that only the live table has.
+        different: rows that have other values in the live table.
+        moving: rows that were not compared, because a worker was applying notifications of them.
     """
 
     table: str
@@ -84,13 +92,14 @@ class Compared:
 
     @property
     def differs(self) -> bool:
+        """Whether the live table differs from the rebuilt one."""
         return bool(self.missing or self.extra or self.different)
 
 
 def make(connection: Connection) -> None:
-    """Make the schema anew, with empty tables; what crashes leave behind goes first.
+    """Make the schema with empty tables; drop one that a crashed rebuild left behind.
 
-    The tables are not logged: they are worth nothing after a crash.
+    The tables are unlogged: after a crash they are useless.
     """
     connection.execute(text(f"DROP SCHEMA IF EXISTS {REBUILD} CASCADE"))
     connection.execute(text(f"CREATE SCHEMA {REBUILD}"))
@@ -110,29 +119,31 @@ def make(connection: Connection) -> None:
 
 
 def drop(connection: Connection) -> None:
-    """Remove the schema."""
+    """Drop the schema with its tables."""
     connection.execute(text(f"DROP SCHEMA IF EXISTS {REBUILD} CASCADE"))
 
 
 def take_time(connection: Connection) -> None:
-    """Let the statements of this transaction run over whole tables."""
+    """Raise the statement timeout of this transaction, because its statements read whole tables."""
     connection.execute(text(f"SET LOCAL statement_timeout = {STATEMENT_TIMEOUT_MS}"))
 
 
 @cache
 def unique_columns(table: str) -> tuple[str, ...]:
-    """The columns that tell the rows of a history table apart."""
-    (constraint,) = (
-        one for one in metadata.tables[f"{CHARGING}.{table}"].constraints if isinstance(one, UniqueConstraint)
+    """Return the columns that identify the rows of a history table: those of its unique constraint."""
+    (unique,) = (
+        constraint
+        for constraint in metadata.tables[f"{CHARGING}.{table}"].constraints
+        if isinstance(constraint, UniqueConstraint)
     )
-    return tuple(column.name for column in constraint.columns)
+    return tuple(column.name for column in unique.columns)
 
 
 def carry(connection: Connection, tenant: str, log_begins_at: datetime | None) -> None:
-    """Fold into the rebuilt tables what the log cannot hold; after the log, or before it, is all the same.
+    """Fold the facts that the log cannot contain into the rebuilt tables, before or after folding the log.
 
     Parameters:
-        log_begins_at: when the oldest notification of the log was received; None where it holds none.
+        log_begins_at: when the oldest notification in the log was received; None if there is none.
     """
     for kind in MIRRORS:
         connection.execute(
@@ -146,23 +157,23 @@ def _carried(kind: str) -> str:
     mirror = MIRRORS[kind]
     columns = [*mirror.keys]
     for group in mirror.groups:
-        told = _is_beyond_the_log(kind, group)
+        is_carried = _is_beyond_the_log(kind, group)
         columns += [
-            f"{told} AND {column} AS {column}"
+            f"{is_carried} AND {column} AS {column}"
             if column == group.conflicting
-            else f"CASE WHEN {told} THEN {column} END AS {column}"
+            else f"CASE WHEN {is_carried} THEN {column} END AS {column}"
             for column in stored_columns(group)
         ]
-    beyond = " OR ".join(_is_beyond_the_log(kind, group) for group in mirror.groups)
+    is_any_carried = " OR ".join(_is_beyond_the_log(kind, group) for group in mirror.groups)
     listed = ", ".join(columns)
-    return f"(SELECT {listed} FROM {mirror.rows()} AS live WHERE {beyond}) AS carried"  # noqa: S608 - ours
+    return f"(SELECT {listed} FROM {mirror.rows()} AS live WHERE {is_any_carried}) AS carried"  # noqa: S608 - the names are ours
 
 
 def _is_beyond_the_log(kind: str, group: ColumnGroup) -> str:
-    """Whether no notification of the log accounts for the fact of a group; never null."""
+    """Return the SQL condition that the fact of a column group comes from no notification in the log; never null."""
     cases = [
         is_read_sql(group.version),
-        # Nothing is older than a log that was never cut: its rows came with it.
+        # A log of which nothing was dropped has no older rows: each row was first written from the log.
         "(first_seen_at < coalesce(CAST(:log_begins_at AS timestamptz), 'infinity')"
         f" AND {group.at} < coalesce(CAST(:log_begins_at AS timestamptz), 'infinity'))",
     ]
@@ -172,7 +183,7 @@ def _is_beyond_the_log(kind: str, group: ColumnGroup) -> str:
 
 
 def note_moving(connection: Connection, entities: Sequence[Entity]) -> None:
-    """Leave entities out of the comparison: a worker has notifications of them in hand."""
+    """Exclude entities from the comparison, because a worker is applying notifications of them."""
     connection.execute(
         text(f"""
         INSERT INTO {REBUILD}.moving (kind, entity_id)
@@ -181,15 +192,19 @@ def note_moving(connection: Connection, entities: Sequence[Entity]) -> None:
             ON CONFLICT DO NOTHING
         """),  # noqa: S608 - the names are ours
         {
-            "kinds": [one.kind for one in entities],
-            "ids": [one.entity_id for one in entities],
+            "kinds": [entity.kind for entity in entities],
+            "ids": [entity.entity_id for entity in entities],
         },
     )
 
 
 def compare(connection: Connection, tenant: str, log_begins_at: datetime | None) -> list[Compared]:
-    """Note and count what differs; in the snapshot in which the rebuilt tables were finished."""
-    found = []
+    """Record and count the differences; call this in the database snapshot in which the rebuilt tables were finished.
+
+    Parameters:
+        log_begins_at: when the oldest notification in the log was received; None if there is none.
+    """
+    tables = []
     for kind in MIRRORS:
         connection.execute(text(_compare(kind)), {"tenant": tenant})
         rows = connection.execute(
@@ -197,7 +212,7 @@ def compare(connection: Connection, tenant: str, log_begins_at: datetime | None)
             {"kind": kind},
         )
         counts = {what: int(number) for what, number in rows}
-        found.append(
+        tables.append(
             Compared(
                 kind,
                 live=_rows(connection, f"{MIRRORS[kind].rows()} AS live", tenant=tenant),
@@ -209,7 +224,7 @@ def compare(connection: Connection, tenant: str, log_begins_at: datetime | None)
         )
     for table in HISTORY:
         parameters = {"tenant": tenant, "first_id": _first_id(log_begins_at)}
-        found.append(
+        tables.append(
             Compared(
                 table,
                 live=_rows(connection, f"charging.{table} WHERE tenant = :tenant", tenant=tenant),
@@ -217,29 +232,33 @@ def compare(connection: Connection, tenant: str, log_begins_at: datetime | None)
                 extra=_rows(connection, f"({_extra(table)}) AS extra", **parameters),
             )
         )
-    return found
+    return tables
 
 
 def _rows(connection: Connection, source: str, **parameters: Any) -> int:
-    return int(connection.execute(text(f"SELECT count(*) FROM {source}"), parameters).scalar_one())  # noqa: S608 - ours
+    statement = text(f"SELECT count(*) FROM {source}")  # noqa: S608 - the names are ours
+    return int(connection.execute(statement, parameters).scalar_one())
 
 
 def _differs(group: ColumnGroup) -> str:
-    """Versions are left out: what a fact says of which columns may change with a release."""
+    """Return the SQL condition that a column group differs.
+
+    Versions are not compared: another release may make other versions of the same facts.
+    """
     columns = _compared_columns(group)
     live, rebuilt = (", ".join(f"{side}.{column}" for column in columns) for side in ("live", "rebuilt"))
     return f"({live}) IS DISTINCT FROM ({rebuilt})"
 
 
 def _compared_columns(group: ColumnGroup) -> list[str]:
-    """All but ``raw``, which repeats the others in AMPECO's words, unless it is all there is."""
-    told = [column for column in group.columns if column != "raw"] or list(group.columns)
-    return [*told, group.at]
+    """Return the columns to compare: without ``raw``, which repeats the others, unless it is the only column."""
+    columns = [column for column in group.columns if column != "raw"] or list(group.columns)
+    return [*columns, group.at]
 
 
 @cache
 def _compare(kind: str) -> str:
-    """Index: the primary keys, or a hash of each side."""
+    """Return the statement that records the differences of a kind. Index: the primary keys, or a hash of each side."""
     mirror = MIRRORS[kind]
     columns = [column for group in mirror.groups for column in _compared_columns(group)]
     groups = ", ".join(f"CASE WHEN {_differs(group)} THEN '{group.name}' END" for group in mirror.groups)
@@ -264,7 +283,7 @@ SELECT '{kind}',
 
 
 def _missing(table: str) -> str:
-    """Rows of a rebuilt history table that the live one lacks; nulls are alike."""
+    """Return the query of the rows that only the rebuilt history table has; nulls are equal."""
     key = ", ".join(unique_columns(table))
     return f"""
 SELECT {key} FROM {REBUILD}.{table} WHERE tenant = :tenant
@@ -278,17 +297,18 @@ def _first_id(log_begins_at: datetime | None) -> UUID | None:
 
 
 def _extra(table: str) -> str:
-    """Rows of a live history table that a notification of the log told once, and tells no more.
+    """Return the query of the rows of a live history table that come from the log, but not in the present release.
 
-    Parameters of the statement: ``first_id``, the least id of a notification that the log still holds; null for none.
+    The query's parameter ``first_id`` is the smallest possible id of a notification in the log; null for none.
     """
     key = ", ".join(unique_columns(table))
-    told = "source = 'notification' AND " if "source" in metadata.tables[f"{CHARGING}.{table}"].columns else ""
+    has_source = "source" in metadata.tables[f"{CHARGING}.{table}"].columns
+    source_condition = "source = 'notification' AND " if has_source else ""
     return f"""
 SELECT {key}
   FROM charging.{table}
  WHERE tenant = :tenant
-   AND {told}notification_id >= CAST(:first_id AS uuid)
+   AND {source_condition}notification_id >= CAST(:first_id AS uuid)
 EXCEPT
 SELECT {key} FROM {REBUILD}.{table} WHERE tenant = :tenant
 """  # noqa: S608 - the names are ours
@@ -304,21 +324,21 @@ SELECT kind, entity_id, what, columns, live, rebuilt
 
 
 def examples(connection: Connection, tenant: str, log_begins_at: datetime | None, *, limit: int) -> list[Difference]:
-    """A few differences of each table and sort."""
-    found = []
+    """Return up to ``limit`` differences of each table and of each value of :attr:`Difference.what`."""
+    differences = []
     for kind, entity_id, what, columns, live, rebuilt in connection.execute(text(_EXAMPLES), {"limit": limit}):
-        # Raw JSON is no example: it is long, and may tell of people.
-        told = [name for name in columns if name != "raw"]
-        changes = {name: ((live or {}).get(name), (rebuilt or {}).get(name)) for name in told}
-        found.append(Difference(kind, str(entity_id), what, changes))
+        # Raw JSON is left out: it is long, and may contain data about people.
+        shown = [name for name in columns if name != "raw"]
+        changes = {name: ((live or {}).get(name), (rebuilt or {}).get(name)) for name in shown}
+        differences.append(Difference(kind, str(entity_id), what, changes))
     for table in HISTORY:
         for what, statement in (("missing", _missing(table)), ("extra", _extra(table))):
             rows = connection.execute(
-                text(f"SELECT * FROM ({statement}) AS found LIMIT :limit"),  # noqa: S608 - the names are ours
+                text(f"SELECT * FROM ({statement}) AS differing LIMIT :limit"),  # noqa: S608 - the names are ours
                 {"tenant": tenant, "limit": limit}
                 | ({"first_id": _first_id(log_begins_at)} if what == "extra" else {}),
             )
             for row in rows.mappings():
                 key = ", ".join(f"{name} {value}" for name, value in row.items() if name != "tenant")
-                found.append(Difference(table, key, what, {}))
-    return found
+                differences.append(Difference(table, key, what, {}))
+    return differences

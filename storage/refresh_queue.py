@@ -1,4 +1,4 @@
-"""What to read from the API: one row for each entity, however often it is marked."""
+"""Queue refresh requests: which entities to read from the API, one row for each, however often it is requested."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ from storage.processes import lease_ended
 from storage.stored import snapshot_group
 from storage.version import is_provisional_sql
 
-#: How long a living process keeps what it claimed, for a thread that hangs; longer than a round of
-#: reads may take. What a process held that died is free as soon as that is noticed.
+#: How long a living process keeps the requests that it claimed, in case a thread hangs; longer than a round of reads
+#: may take. Requests of a dead process are free as soon as its death is noticed.
 LEASE = timedelta(seconds=180)
 
 #: A start or stop notice is most often followed by a session update within a second or
 #: two; waiting that long saves the read.
 PROVISIONAL_DELAY = timedelta(seconds=5)
 
-#: What changed is read with whatever else of its kind changes in this time, by one listing.
-#: It is a good part of the minute that a row may be behind its tenant, and no more.
+#: Entities of one kind that change within this time are read together, by one listing. A row may be behind its
+#: tenant by a minute; this delay is a quarter of it.
 CHANGED_DELAY = timedelta(seconds=15)
 
-#: A tombstoned entity that is spoken of again is looked for this much later, so that one
-#: which our token may not see, or that left stragglers behind, is not asked for all the time.
+#: An entity with a tombstone that a notification names again is read after this time. So an entity that our token
+#: may not see, or of which late notifications arrive, is not read all the time.
 GONE_DELAY = timedelta(minutes=5)
 
-#: The entities that have a read of their own; the others come with them.
+#: The kinds that have a read of their own; the other kinds are children of these.
 READABLE = tuple(KINDS)
 
-#: Statuses before all else: of EVSEs, then of charge points. Then sessions, the rest of the fleet, and
-#: what is settled later. A running session and a faulted EVSE go before all of them, with 0.
+#: The lower, the sooner. Kinds with statuses come first: EVSEs, then charge points. Sessions, the rest of the fleet
+#: and commerce follow. A running session and a faulted EVSE have priority 0, before all others.
 _WITH_STATUSES = ("evse", "charge_point")
 _PRIORITIES = {
     name: position
@@ -51,14 +51,19 @@ _PRIORITIES = {
 
 @dataclass(frozen=True, slots=True)
 class RefreshRequest:
-    """A claimed read.
+    """A claimed refresh request.
 
     Attributes:
-        generation: the marks since the last read.
-        attempts: how often it was claimed, this time included.
-        requested_at: when it was first asked for since the last read.
-        leased_until: when the lease ends that this claim gave; no other claim of it has the same.
-        reference: what to look it up by in its listing, where its id is not known; else empty.
+        tenant: the tenant's name.
+        kind: the kind of entity.
+        entity_id: the id of the entity; 0 if only ``reference`` is known.
+        reason: why the read was requested.
+        generation: how often the read was requested since the last read.
+        attempts: how often the request was claimed, this time included.
+        requested_at: when the read was first requested since the last read.
+        requested_by: the notification that last requested the read, if one did.
+        leased_until: when the lease of this claim ends; no other claim of the request has the same time.
+        reference: the reference by which to look the entity up in its listing, if its id is not known; else empty.
     """
 
     tenant: str
@@ -74,13 +79,13 @@ class RefreshRequest:
 
     @property
     def key(self) -> tuple[int, str]:
-        """What tells it from the other reads of its kind."""
+        """The identity of the request among those of its kind."""
         return self.entity_id, self.reference
 
 
-# Index: primary key, here and of the mirrored tables. A mark while a read is under way raises
+# Index: primary key, here and of the mirrored tables. A request that is made during a read of the entity raises
 # the generation, so that the end of that read does not remove it. The stronger reason
-# stays; see findings.Reason.
+# is kept; see changes.Reason.
 _REQUEST = text("""
 INSERT INTO ingest.refresh_request AS known (
        tenant, kind, entity_id, reference, reason, requested_by, priority, due_at)
@@ -89,14 +94,14 @@ SELECT :tenant, kind, entity_id, reference, reason, requested_by,
        WHEN kind = 'session' AND EXISTS (
             SELECT FROM charging.session
              WHERE session.tenant = :tenant
-               AND session.session_id = wanted.entity_id
+               AND session.session_id = requested.entity_id
                AND session.stopped_at IS NULL) THEN 0
        WHEN kind = 'evse' AND EXISTS (
             SELECT FROM charging.evse
              WHERE evse.tenant = :tenant
-               AND evse.evse_id = wanted.entity_id
+               AND evse.evse_id = requested.entity_id
                AND evse.hardware_status = 'faulted') THEN 0
-       ELSE wanted.priority
+       ELSE requested.priority
        END,
        now() + CASE reason
                WHEN 'provisional' THEN CAST(:provisional_delay AS interval)
@@ -104,7 +109,7 @@ SELECT :tenant, kind, entity_id, reference, reason, requested_by,
                WHEN 'gone' THEN CAST(:gone_delay AS interval)
                ELSE interval '0'
                END
-  FROM json_populate_recordset(NULL::ingest.refresh_request, CAST(:wanted AS json)) AS wanted
+  FROM json_populate_recordset(NULL::ingest.refresh_request, CAST(:requests AS json)) AS requested
  ORDER BY kind, entity_id, reference
     ON CONFLICT (tenant, kind, entity_id, reference) DO UPDATE SET
        generation = known.generation + 1,
@@ -116,31 +121,35 @@ SELECT :tenant, kind, entity_id, reference, reason, requested_by,
 
 
 def request_refresh(connection: Connection, tenant: str, changes: ChangeSet, conflicting: Sequence[Entity]) -> int:
-    """Ask for the reads that findings call for; returns how many entities were marked.
+    """Request the reads that a change set needs, and return how many entities they are of.
 
-    Call it after the upsert, in the same transaction: an entity that is only mentioned
-    is marked if its row, or a whole snapshot in it, is missing.
+    Call this after the upsert, in the same transaction: an entity of ``changes.reads_if_unknown``
+    is requested if its row, or a snapshot in it, is missing.
+
+    Parameters:
+        changes: the change set that was written.
+        conflicting: entities about which facts of equal time contradict each other.
     """
     reasons = _unknown(connection, tenant, changes.reads_if_unknown)
     reasons |= changes.required_reads
     reasons |= {entity: "conflicting" for entity in conflicting if entity.kind in READABLE}
-    wanted = [_row(*entity, "", reason, changes.requested_by.get(entity)) for entity, reason in reasons.items()]
-    wanted += [
+    requests = [_row(*entity, "", reason, changes.requested_by.get(entity)) for entity, reason in reasons.items()]
+    requests += [
         _row(kind, 0, reference, "changed", requested_by) for (kind, reference), requested_by in changes.lookups.items()
     ]
-    if not wanted:
+    if not requests:
         return 0
     connection.execute(
         _REQUEST,
         {
             "tenant": tenant,
-            "wanted": to_json(wanted),
+            "requests": to_json(requests),
             "provisional_delay": PROVISIONAL_DELAY,
             "changed_delay": CHANGED_DELAY,
             "gone_delay": GONE_DELAY,
         },
     )
-    return len(wanted)
+    return len(requests)
 
 
 def _row(kind: str, entity_id: int, reference: str, reason: Reason, requested_by: UUID | None) -> dict[str, Any]:
@@ -155,7 +164,7 @@ def _row(kind: str, entity_id: int, reference: str, reason: Reason, requested_by
 
 
 def _unknown(connection: Connection, tenant: str, mentioned: set[Entity]) -> dict[Entity, Reason]:
-    """Which of the mentioned entities are unknown or known only in part, and which are tombstoned.
+    """Return the mentioned entities that have no stored snapshot, and those that have a tombstone, with the reason.
 
     Index: the primary key of each mirrored table.
     """
@@ -182,7 +191,7 @@ def _unknown(connection: Connection, tenant: str, mentioned: set[Entity]) -> dic
     return unknown
 
 
-# Whether no living process has a read in hand, and its kind may be asked for.
+# Whether no living process has a lease of the request, and the tenant's token may read its kind.
 _CLAIMABLE = f"""
        {lease_ended("refresh_request")}
    AND NOT EXISTS (
@@ -192,11 +201,11 @@ _CLAIMABLE = f"""
           AND forbidden_kind.ask_again_at > now())
 """
 
-# Indexes: refresh_request_tenant_due_at_idx, then the primary keys of the reads, of the few
-# refusals and of the few processes. Whatever waits of the most urgent kind comes along, due or not,
-# as one listing reads it all; what failed before, or was gone, keeps its time. What is chosen is
-# locked once, whatever the plan, so that it is never more than was asked for. A process that is not
-# registered is named as no holder: its lease would be over at once.
+# Indexes: refresh_request_tenant_due_at_idx, then the primary keys of refresh_request, of the few rows of
+# forbidden_kind and of the few of process. All requests of the most urgent kind are claimed together, due or not,
+# because one listing reads them all; but those that failed before, or are of gone entities, wait until they are due.
+# MATERIALIZED makes Postgres choose and lock rows once, whatever the plan, so that it never locks more than the limit.
+# The holder is null if the process is not registered: its lease would be over at once.
 _CLAIM = text(f"""
 WITH urgent AS (
     SELECT kind
@@ -232,19 +241,19 @@ RETURNING request.tenant, request.kind, request.entity_id, reason, generation, a
 
 
 def claim(connection: Connection, tenant: str, *, limit: int, holder: UUID | None = None) -> list[RefreshRequest]:
-    """Take in hand the reads of a tenant's most urgent kind, most urgent first; commit before reading.
+    """Claim the requests of a tenant's most urgent kind, and return them most urgent first; commit before reading.
 
     Parameters:
-        limit: how many at most.
-        holder: this process, with whose end the claim ends too; None where it is not registered.
+        limit: the most requests to claim.
+        holder: this process; the claim ends with it. None if the process is not registered.
     """
     parameters = {"tenant": tenant, "limit": limit, "lease": LEASE, "holder": holder}
     rows = sorted(connection.execute(_CLAIM, parameters), key=lambda row: (row.priority, row.due_at))
     return [RefreshRequest(*row[:10]) for row in rows]
 
 
-#: The reads that are still in the hands of the claim that names them. One that lost its lease leaves
-#: alone what another has claimed since, and what was finished and then marked once more.
+#: Whether a request still has the lease of the claim. A process that lost its lease does not change requests that
+#: another process has claimed since, or that were finished and made again.
 _CLAIMED = """
        request.tenant = :tenant
    AND request.kind = claimed.kind
@@ -255,8 +264,8 @@ _CLAIMED = """
 
 _REQUESTS = "json_populate_recordset(NULL::ingest.refresh_request, CAST(:requests AS json)) AS claimed"
 
-# Index: primary key. In key order, as marks lock them. A mark that another transaction is making is
-# waited for here: only a statement that begins afterwards sees what it did.
+# Index: primary key. Rows are locked in key order, as new requests lock them. This statement waits for a transaction
+# that is making a request of the same entity: only a statement that begins afterwards sees its changes.
 _LOCK_ROWS = text(f"""
 SELECT
   FROM ingest.refresh_request AS request, {_REQUESTS}
@@ -283,9 +292,9 @@ UPDATE ingest.refresh_request AS request
 
 
 def finish(connection: Connection, tenant: str, requests: Sequence[RefreshRequest]) -> None:
-    """End reads, in the transaction that writes what they found.
+    """Resolve claimed requests, in the transaction that writes what the reads found.
 
-    A mark that was made since the claim is due at once: the read may have begun too early to see it.
+    A request that was made again since the claim stays and is due at once: the read may have begun too early.
     """
     if not requests:
         return
@@ -330,12 +339,13 @@ def postpone(
     error: str | None,
     counts: bool,
 ) -> None:
-    """Leave reads for later.
+    """Leave claimed requests for a later time.
 
     Parameters:
+        requests: the claimed requests.
         delay: how long to wait.
-        error: why, for ``status``; None where it is no trouble of theirs.
-        counts: whether the attempt counts; it does not where the whole tenant is paused.
+        error: the reason, which ``status`` shows; None if it does not concern these requests.
+        counts: whether the attempt counts; it does not if the whole tenant is paused.
     """
     parameters = {"tenant": tenant, "requests": _document(requests)}
     connection.execute(_LOCK_ROWS, parameters)
@@ -353,7 +363,7 @@ SELECT entity_id
 
 
 def waiting(connection: Connection, tenant: str, kind: str, ids: Collection[int]) -> set[int]:
-    """Which of these entities wait for a read already."""
+    """Return those of the entities that have a refresh request."""
     parameters = {"tenant": tenant, "kind": kind, "ids": sorted(ids)}
     return set(connection.execute(_WAITING, parameters).scalars())
 
@@ -367,5 +377,5 @@ SELECT DISTINCT tenant
 
 
 def due_tenants(connection: Connection) -> list[str]:
-    """Return the tenants that have reads due which no living process has in hand."""
+    """Return the tenants with requests that are due and that no living process has claimed."""
     return list(connection.execute(_DUE).scalars())

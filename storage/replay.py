@@ -1,4 +1,4 @@
-"""Reading the log again: which notifications, in the order in which they were received."""
+"""Read notifications from the log again, in the order in which they were received."""
 
 from __future__ import annotations
 
@@ -15,23 +15,25 @@ from storage.changes import Entity
 from storage.mirrors import MIRRORS
 from storage.retention import complete_since
 
-#: A day of the log may take long to count: its types are in no index.
+#: Counting a day of the log may take long, because no index contains the notification types.
 COUNT_TIMEOUT = timedelta(minutes=10)
 
-#: The tenant's clock, by which a read counts, and ours, by which a notification was received, may
-#: differ by this much.
+#: How much the tenant's clock, which gives the time of a read, may differ from ours, which gives the time of receipt.
 CLOCK_DIFFERENCE = timedelta(minutes=5)
 
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """Which notifications of one tenant: received from ``since`` on, and before ``until``.
+    """A selection of one tenant's notifications.
 
     Attributes:
-        notification_type: only those of this name; None for all.
-        only_failed: only those that failed.
-        closed_since: only those whose batch was settled at this time or later; None for all.
-        in_hand: those whose batch a worker took in hand, and has not settled yet, instead of settled ones.
+        tenant: the tenant's name.
+        since: only notifications that were received at this time or later.
+        until: only notifications that were received before this time.
+        notification_type: only notifications of this type; None for all.
+        only_failed: only notifications that failed.
+        closed_since: only notifications whose batch was closed at this time or later; None for all.
+        in_hand: notifications of open batches that a worker has claimed, instead of those of closed batches.
     """
 
     tenant: str
@@ -44,19 +46,19 @@ class Scope:
 
 
 class Position(NamedTuple):
-    """The last notification that was read."""
+    """A position in the log: that of the last notification that was read."""
 
     received_at: datetime
     notification_id: UUID
 
 
 def beginning(scope: Scope) -> Position:
-    """The position before the first notification."""
+    """Return the position before the first notification of a scope."""
     return Position(scope.since, UUID(int=0))
 
 
-# Indexes: the primary keys of the log and of the batches; where only failures are wanted,
-# `outcome_failed_idx`. A batch that is open belongs to apply.
+# Indexes: the primary keys of the log and of the batches; if only failures are selected,
+# `outcome_failed_idx`. Notifications of open batches are left out, because workers apply them.
 _SOURCE = """
   FROM ingest.notification
   JOIN ingest.batch
@@ -79,7 +81,7 @@ _FAILED = """
 
 
 def _statement(template: str, scope: Scope) -> TextClause:
-    """The statement with what the scope selects from in the place of ``{source}``."""
+    """Return the statement of a template, with the tables and conditions of a scope in the place of ``{source}``."""
     conditions = ["   AND batch.applied_at IS NOT NULL"]
     if scope.in_hand:
         conditions = ["   AND batch.applied_at IS NULL", "   AND batch.attempts > 0"]
@@ -91,7 +93,7 @@ def _statement(template: str, scope: Scope) -> TextClause:
     return text(template.replace("{source}", source))
 
 
-# The lengths of bodies are known without reading them, so the page is cut before they are read.
+# Postgres knows the length of a body without reading it, so the page is limited before the bodies are read.
 _PAGE = """
 WITH listed AS (
     SELECT notification.tenant, notification.received_at, notification.notification_id
@@ -116,12 +118,17 @@ SELECT batch_id, notification_id, received_at, body, headers ->> 'X-Timestamp'
 
 
 def page(connection: Connection, scope: Scope, after: Position, *, limit: int, max_bytes: int) -> list[Logged]:
-    """The next notifications after a position; none at the end."""
+    """Return the next notifications after a position; an empty list at the end.
+
+    Parameters:
+        limit: the most notifications to return.
+        max_bytes: the page ends once bodies of this many bytes are in it.
+    """
     rows = connection.execute(
         _statement(_PAGE, scope),
         {
             **_parameters(scope),
-            # Older partitions than that of the position are not even opened.
+            # Postgres does not open partitions that are older than the position.
             "since": max(scope.since, after.received_at),
             "received_at": after.received_at,
             "notification_id": after.notification_id,
@@ -142,17 +149,17 @@ SELECT min(received_at)
 
 
 def log_begins(connection: Connection, tenant: str, *, complete: bool = False) -> datetime | None:
-    """When the oldest notification of a tenant that the log still holds was received; None where it holds none.
+    """Return when the oldest notification of a tenant in the log was received; None if there is none.
 
     Parameters:
-        complete: leave out what failed in days that were dropped, so that from then on nothing is missing.
+        complete: skip the failed notifications of dropped days, so that the log is complete from that time on.
     """
     since = complete_since(connection) if complete else None
     begins: datetime | None = connection.execute(_BEGINS, {"tenant": tenant, "since": since}).scalar()
     return begins
 
 
-# Index: the primary key of the batches, of which the tenant's are read whole.
+# Index: the primary key of the batches; this reads all batches of the tenant.
 _FIRST_OF_CLOSED = text("""
 SELECT min(first_received_at)
   FROM ingest.batch
@@ -162,7 +169,7 @@ SELECT min(first_received_at)
 
 
 def first_of_closed(connection: Connection, tenant: str, closed_since: datetime) -> datetime | None:
-    """When the oldest notification was received that was settled since; None where none was."""
+    """Return when the oldest notification of the batches closed since a time was received; None if none was closed."""
     first: datetime | None = connection.execute(
         _FIRST_OF_CLOSED, {"tenant": tenant, "closed_since": closed_since}
     ).scalar()
@@ -173,7 +180,7 @@ _COUNT = "SELECT count(*){source}"
 
 
 def count(connection: Connection, scope: Scope) -> int:
-    """How many notifications there are, counted by partitions, so that no statement runs over the whole log."""
+    """Return how many notifications a scope selects, counted day by day, so that no statement reads the whole log."""
     connection.execute(text(f"SET LOCAL statement_timeout = {COUNT_TIMEOUT // timedelta(milliseconds=1)}"))
     begins = log_begins(connection, scope.tenant)
     if begins is None:
@@ -186,7 +193,7 @@ def count(connection: Connection, scope: Scope) -> int:
 
 
 def _days(since: datetime, until: datetime) -> Iterator[tuple[datetime, datetime]]:
-    """The parts of a span that lie in one UTC day each."""
+    """Yield the parts of a time span, each of which lies in one UTC day."""
     while since < until:
         midnight = datetime(since.year, since.month, since.day, tzinfo=UTC) + timedelta(days=1)
         yield since, min(midnight, until)
@@ -203,8 +210,8 @@ def _parameters(scope: Scope) -> dict[str, object]:
     }
 
 
-# In one order, so that two replays of the same notifications do not wait for each other in a
-# circle. Index: primary key.
+# Index: primary key. Rows are locked in one order, so that two replays of the same notifications do not wait for
+# each other in a circle.
 _CLEAR = text("""
 WITH cleared AS (
     SELECT tenant, notification_id
@@ -222,21 +229,24 @@ DELETE FROM ingest.outcome
 
 
 def clear_outcomes(connection: Connection, tenant: str, notification_ids: Sequence[UUID]) -> int:
-    """Forget why notifications were set aside that apply now; returns how many were."""
+    """Delete the outcomes of notifications that are now applied, and return how many there were."""
     if not notification_ids:
         return 0
     return connection.execute(_CLEAR, {"tenant": tenant, "notification_ids": list(notification_ids)}).rowcount
 
 
 def read_since(connection: Connection, tenant: str, asked_at: Mapping[Entity, datetime]) -> set[Entity]:
-    """Which entities were read from the API after the notification that asks for it was received.
+    """Return the entities that were read from the API after a notification that requests a read was received.
 
     Index: the primary key of each mirrored table.
+
+    Parameters:
+        asked_at: when the notification was received, by entity.
     """
-    found: set[Entity] = set()
-    for name in sorted({entity.kind for entity in asked_at}):
-        mirror = MIRRORS[name]
-        asked = {entity.entity_id: at for entity, at in asked_at.items() if entity.kind == name}
+    entities: set[Entity] = set()
+    for kind in sorted({entity.kind for entity in asked_at}):
+        mirror = MIRRORS[kind]
+        times = {entity.entity_id: at for entity, at in asked_at.items() if entity.kind == kind}
         rows = connection.execute(
             text(f"""
                 SELECT entity_id
@@ -248,16 +258,16 @@ def read_since(connection: Connection, tenant: str, asked_at: Mapping[Entity, da
             """),  # noqa: S608 - the names are ours
             {
                 "tenant": tenant,
-                "ids": list(asked),
-                "times": list(asked.values()),
+                "ids": list(times),
+                "times": list(times.values()),
                 "difference": CLOCK_DIFFERENCE,
             },
         )
-        found |= {Entity(name, entity_id) for entity_id in rows.scalars()}
-    return found
+        entities |= {Entity(kind, entity_id) for entity_id in rows.scalars()}
+    return entities
 
 
 def last_of(logged: Collection[Logged]) -> Position:
-    """The position after a page."""
-    last = max(logged, key=lambda one: (one.received_at, one.notification_id))
+    """Return the position after a page, which must not be empty."""
+    last = max(logged, key=lambda notification: (notification.received_at, notification.notification_id))
     return Position(last.received_at, last.notification_id)

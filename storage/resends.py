@@ -1,7 +1,7 @@
-"""Which failed notifications AMPECO is to send again, and when it was asked.
+"""Queue resends: requests that AMPECO send failed notifications again.
 
-AMPECO takes one request in 15 minutes for a subscription. The rows keep all processes to
-that: a try is noted, and committed, before the call.
+AMPECO accepts one request in 15 minutes for a subscription. The rows make all processes together keep this limit:
+each attempt is recorded, and committed, before the call.
 """
 
 from __future__ import annotations
@@ -15,19 +15,40 @@ from uuid import UUID
 from sqlalchemy import Connection, text
 
 from storage.ids import uuid7
-from storage.subscriptions import ManagedSubscription
+from storage.subscriptions import ManagedSubscription, managed_subscriptions
+from storage.uptime import Outage
 
 Reason = Literal["outage", "manual"]
 State = Literal["waiting", "asked", "failed"]
 
-#: How often AMPECO may be asked for one subscription (AMPECO API, resend); half a minute more, as
-#: it counts from when it was reached.
+#: The time between requests for one subscription (AMPECO API, resend). It is half a minute longer than AMPECO's
+#: 15 minutes, which begin only when the request reaches AMPECO.
 INTERVAL = timedelta(minutes=15, seconds=30)
+
+
+#: A request covers this long before an outage, too: the last heartbeat is a few seconds old when its process dies,
+#: clocks differ, and the first notification that failed happened a moment before.
+MARGIN = timedelta(minutes=5)
 
 
 @dataclass(frozen=True, slots=True)
 class Resend:
-    """A request that AMPECO send again what failed since a time by our clock; None: all that it has kept."""
+    """A request that AMPECO send failed notifications again.
+
+    Attributes:
+        tenant: the tenant's name.
+        resend_id: UUIDv7.
+        callback_url: the callback URL of the subscription.
+        reason: ``outage``, or ``manual`` for a command.
+        since_at: resend notifications that failed at this time of our clock or later; None for all that AMPECO
+            still has.
+        state: ``waiting``, ``asked`` (AMPECO accepted the request) or ``failed``.
+        wanted_at: when the resend was requested first.
+        due_at: AMPECO must not be asked before.
+        tried_at: when AMPECO was last asked; None if it never was.
+        attempts: how often AMPECO was asked.
+        error: why the last attempt did not succeed.
+    """
 
     tenant: str
     resend_id: UUID
@@ -44,8 +65,8 @@ class Resend:
 
 _COLUMNS = "tenant, resend_id, callback_url, reason, since_at, state, wanted_at, due_at, tried_at, attempts, error"
 
-# Index: resend_waiting_idx. A try that is being noted is waited for here: the statement that begins
-# afterwards sees it, and so keeps its distance from it.
+# Index: resend_waiting_idx. This waits for a transaction that is recording an attempt, so that the next statement
+# sees the attempt and keeps the interval.
 _LOCK_WAITING = text("""
 SELECT
   FROM ingest.resend
@@ -55,7 +76,7 @@ SELECT
    FOR UPDATE
 """)
 
-# Indexes: resend_waiting_idx; the primary key for the last try, of which a day has few.
+# Indexes: resend_waiting_idx; for the last attempt the primary key, as a day has few rows.
 _REQUEST = text(f"""
 INSERT INTO ingest.resend AS waiting (tenant, resend_id, callback_url, reason, since_at, due_at)
 SELECT :tenant, :resend_id, :callback_url, :reason, :since_at, greatest(now(), max(tried_at) + :interval)
@@ -72,8 +93,12 @@ RETURNING {_COLUMNS}
 def request_resend(
     connection: Connection, subscription: ManagedSubscription, reason: Reason, since_at: datetime | None
 ) -> Resend:
-    """Ask for a request; one that waits already goes as far back as this one."""
-    given = {
+    """Request a resend; extend a request that is already waiting, so that it goes back as far as this one.
+
+    Parameters:
+        since_at: resend notifications that failed at this time of our clock or later; None for all.
+    """
+    parameters = {
         "tenant": subscription.tenant,
         "resend_id": uuid7(),
         "callback_url": subscription.callback_url,
@@ -81,11 +106,23 @@ def request_resend(
         "since_at": since_at,
         "interval": INTERVAL,
     }
-    connection.execute(_LOCK_WAITING, given)
-    return Resend(*connection.execute(_REQUEST, given).one())
+    connection.execute(_LOCK_WAITING, parameters)
+    return Resend(*connection.execute(_REQUEST, parameters).one())
 
 
-# Index: resend_waiting_idx. Of two processes that try at once, the row lock lets one through.
+def request_after(connection: Connection, tenants: Collection[str], outage: Outage) -> int:
+    """Request a resend after an outage for each subscription that was managed by then; return their number."""
+    managed = [
+        subscription
+        for subscription in managed_subscriptions(connection, tenants)
+        if subscription.managed_since_at < outage.ended_at
+    ]
+    for subscription in managed:
+        request_resend(connection, subscription, "outage", outage.began_at - MARGIN)
+    return len(managed)
+
+
+# Index: resend_waiting_idx. Of two processes that try at the same time, the row lock lets one through.
 _TAKE = text(f"""
 UPDATE ingest.resend
    SET tried_at = now(),
@@ -100,9 +137,9 @@ RETURNING {_COLUMNS}
 
 
 def take(connection: Connection, tenant: str, callback_url: str) -> Resend | None:
-    """Take the request that is due for a subscription, where one is; from now on it counts as tried."""
-    given = {"tenant": tenant, "callback_url": callback_url, "interval": INTERVAL}
-    row = connection.execute(_TAKE, given).first()
+    """Take the request that is due for a subscription, and record the attempt; return None if none is due."""
+    parameters = {"tenant": tenant, "callback_url": callback_url, "interval": INTERVAL}
+    row = connection.execute(_TAKE, parameters).first()
     return None if row is None else Resend(*row)
 
 
@@ -118,9 +155,9 @@ UPDATE ingest.resend
 
 
 def put_back(connection: Connection, resend: Resend, delay: timedelta) -> None:
-    """Give back a request that was taken, and of which AMPECO was never asked."""
-    given = {"tenant": resend.tenant, "resend_id": resend.resend_id, "delay": delay}
-    connection.execute(_PUT_BACK, given)
+    """Give back a request that was taken but never sent to AMPECO, to be due again after ``delay``."""
+    parameters = {"tenant": resend.tenant, "resend_id": resend.resend_id, "delay": delay}
+    connection.execute(_PUT_BACK, parameters)
 
 
 _SETTLE = text("""
@@ -132,9 +169,9 @@ UPDATE ingest.resend
 
 
 def settle(connection: Connection, resend: Resend, state: State, error: str | None = None) -> None:
-    """Note what came of a try; one that goes on waiting is tried again when it is due."""
-    given = {"tenant": resend.tenant, "resend_id": resend.resend_id, "state": state, "error": error}
-    connection.execute(_SETTLE, given)
+    """Record the result of an attempt; a request that stays ``waiting`` is tried again when it is due."""
+    parameters = {"tenant": resend.tenant, "resend_id": resend.resend_id, "state": state, "error": error}
+    connection.execute(_SETTLE, parameters)
 
 
 # Index: resend_waiting_idx.
@@ -149,11 +186,11 @@ SELECT tenant, callback_url
 
 
 def due(connection: Connection, tenants: Collection[str]) -> Sequence[tuple[str, str]]:
-    """The tenants and addresses of the requests that are due."""
+    """Return the tenants and callback URLs of the requests that are due."""
     return [(tenant, url) for tenant, url in connection.execute(_DUE, {"tenants": list(tenants)})]
 
 
-# Index: primary key; a request is made by an outage or by a person.
+# Index: primary key. There are few rows, because only an outage or a person requests a resend.
 _LATEST = text(f"""
 SELECT DISTINCT ON (tenant, callback_url) {_COLUMNS}
   FROM ingest.resend
@@ -163,7 +200,7 @@ SELECT DISTINCT ON (tenant, callback_url) {_COLUMNS}
 
 
 def latest(connection: Connection, tenants: Collection[str]) -> Sequence[Resend]:
-    """The latest request of each subscription."""
+    """Return the latest request of each subscription."""
     return [Resend(*row) for row in connection.execute(_LATEST, {"tenants": list(tenants)})]
 
 
@@ -171,5 +208,5 @@ _PRUNE = text("DELETE FROM ingest.resend WHERE state <> 'waiting' AND wanted_at 
 
 
 def prune(connection: Connection, age: timedelta) -> None:
-    """Drop requests that were settled and are older than ``age``."""
+    """Delete requests that are no longer waiting and are older than ``age``."""
     connection.execute(_PRUNE, {"age": age})

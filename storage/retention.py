@@ -1,7 +1,7 @@
-"""What is taken out of the log once it is old: whole days, as soon as all of a day is settled.
+"""Drop old days of the log, each as soon as all its batches are closed.
 
-A function of the database does it, as the owner of the tables. It keeps what failed, and what
-is not settled keeps its day and all later ones.
+A function of the database does this as the owner of the tables. It keeps failed notifications. A day with an open
+batch is not dropped, and neither are later days.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from sqlalchemy import Connection, text
 
 from storage.locks import Lock, lock_shared
 
-#: The database refuses to drop what is younger.
+#: The function in the database refuses to drop days that are younger.
 MIN_KEPT = timedelta(days=7)
 
-#: A day of millions takes its time, and holds up nobody meanwhile.
+#: Dropping a day of millions of notifications takes long, but blocks no other process.
 STATEMENT_TIMEOUT = timedelta(minutes=10)
 
 
 @dataclass(frozen=True, slots=True)
 class Dropped:
-    """What became of a day; ``kept`` are its failed notifications, None where the day is ``open``."""
+    """The result for one day; ``kept`` is the number of its failed notifications, None if the day is ``open``."""
 
     day: date
     became: Literal["dropped", "open"]
@@ -31,11 +31,11 @@ class Dropped:
 
 
 def keep_days(connection: Connection) -> None:
-    """Let no day be dropped until the transaction ends: it changes bodies of the log."""
+    """Prevent days from being dropped until the transaction ends, because it changes bodies of the log."""
     lock_shared(connection, Lock.DROP_LOG_DAY)
 
 
-# How old a day is goes by Postgres's clock: a day that is dropped does not come back.
+# Postgres's clock decides how old a day is, because a dropped day cannot be restored.
 _DROP = text("SELECT day, became, kept FROM ingest.drop_log_day(CAST((now() - :keep) AT TIME ZONE 'UTC' AS date))")
 
 
@@ -43,7 +43,7 @@ def drop_log_day(connection: Connection, keep: timedelta) -> Dropped | None:
     """Drop the oldest day that ended longer ago than ``keep``.
 
     Returns:
-        None where there is no such day, or another process is at it.
+        None if there is no such day, or another process is dropping one.
     """
     connection.execute(text(f"SET LOCAL statement_timeout = {STATEMENT_TIMEOUT // timedelta(milliseconds=1)}"))
     day, became, kept = connection.execute(_DROP, {"keep": keep}).one()
@@ -54,6 +54,6 @@ _COMPLETE_SINCE = text("SELECT (max(day) + 1)::timestamp AT TIME ZONE 'UTC' FROM
 
 
 def complete_since(connection: Connection) -> datetime | None:
-    """From when on the log holds everything; None where nothing was ever dropped."""
+    """Return the time since which the log is complete; None if no day was ever dropped."""
     since: datetime | None = connection.execute(_COMPLETE_SINCE).scalar()
     return since

@@ -1,12 +1,12 @@
-"""Revisions: what a session was before it was corrected, and what told us.
+"""Record revisions: what a stopped session was before a correction, and the source of the correction.
 
-A session changes after it has stopped: it is billed, paid, taxed, its energy corrected. Each
-change of a row that we knew to have stopped is kept, so that a report that was printed
-before it can be explained. What one transaction changes is one revision of each group of
-columns: the states between are not kept, and nobody ever saw them.
+A session changes after it has stopped: it is billed, paid and taxed, and its energy is corrected. Each change of a
+session that is stored as stopped is recorded, so that a report that was printed before the change can be explained.
+The changes of one transaction are one revision of each column group: states between them are not recorded, because
+no other transaction could see them.
 
-A revision is known by the fact that made it, and a fact changes a row only once. So
-repeating notifications adds none.
+The fact that makes a revision identifies it, and a fact changes a row only once. So repeated notifications add no
+revisions.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from storage.changes import SessionFact
 from storage.mirrors import MIRRORS
 from storage.version import is_read_sql
 
-# Index: primary key, in whose order the upsert locks the same rows next. Those that still run are locked
-# too: one that another transaction stops meanwhile is waited for here, and counts as stopped.
+# Index: primary key, in whose order the upsert locks the same rows next. Running sessions are locked, too: if another
+# transaction is stopping one, this statement waits for it and sees the session as stopped.
 _LOCK_ROWS = text("""
 SELECT session_id,
        CASE WHEN status = ANY(:final_states) THEN CAST(to_jsonb(session) - 'raw' AS text) END
@@ -37,7 +37,7 @@ SELECT session_id,
 
 
 def lock_stopped(connection: Connection, tenant: str, session_ids: Sequence[int]) -> dict[int, str]:
-    """Lock sessions before they are written; returns the columns of those that have stopped, as JSON."""
+    """Lock sessions before they are written, and return the columns of those that have stopped, as JSON by id."""
     rows = connection.execute(
         _LOCK_ROWS, {"tenant": tenant, "session_ids": list(session_ids), "final_states": list(FINAL_SESSION_STATES)}
     )
@@ -47,16 +47,16 @@ def lock_stopped(connection: Connection, tenant: str, session_ids: Sequence[int]
 def record_revisions(
     connection: Connection, tenant: str, stopped: Mapping[int, str], source_notifications: Mapping[SessionFact, UUID]
 ) -> None:
-    """Keep what the sessions were that have changed since they were held.
+    """Record what the stopped sessions were that have changed since they were locked.
 
     Parameters:
-        stopped: what :func:`lock_stopped` returned in this transaction.
-        source_notifications: the notifications that told the facts which were written since.
+        stopped: the result of :func:`lock_stopped` in this transaction.
+        source_notifications: the notifications that contain the facts that were written since.
     """
     if not stopped:
         return
     connection.execute(
-        text(revision_statement(_GIVEN)),
+        text(revision_statement(_FORMER)),
         {
             "tenant": tenant,
             "session_ids": list(stopped),
@@ -68,12 +68,12 @@ def record_revisions(
     )
 
 
-#: Sessions as they were, by id.
-_GIVEN = "unnest(CAST(:session_ids AS bigint[]), CAST(:columns AS jsonb[]))"
+#: Ids of sessions, each with its former columns.
+_FORMER = "unnest(CAST(:session_ids AS bigint[]), CAST(:columns AS jsonb[]))"
 
 
 def source_parameters(source_notifications: Mapping[SessionFact, UUID]) -> dict[str, Any]:
-    """Who told which fact, as arrays."""
+    """Return the facts and their notifications as parameters for :func:`revision_statement`: arrays of equal length."""
     return {
         "source_sessions": [fact.session_id for fact in source_notifications],
         "source_groups": [fact.group for fact in source_notifications],
@@ -85,10 +85,13 @@ def source_parameters(source_notifications: Mapping[SessionFact, UUID]) -> dict[
 
 @cache
 def revision_statement(former: str) -> str:
-    """The insert of what changed since sessions were as ``former`` says: pairs of an id and their columns.
+    """Return the statement that records what changed in sessions since a former state.
 
-    Indexes: the primary keys. Of a price that only came another way round nothing is kept: numbers
-    are compared as numbers.
+    Indexes: the primary keys. JSON compares numbers as numbers, so a price with another number of decimals does not
+    count as changed.
+
+    Parameters:
+        former: a SQL source of pairs of a session id and its former columns.
     """
     groups = MIRRORS["session"].groups
     columns = ", ".join(f"('{name}', '{group.name}')" for group in groups for name in group.columns if name != "raw")
@@ -98,12 +101,12 @@ INSERT INTO charging.session_revision (
 SELECT known.tenant,
        known.session_id,
        changed.column_group,
-       told.at,
-       told.version,
+       fact.at,
+       fact.version,
        changed.changed_from,
        changed.changed_to,
        CASE
-       WHEN {is_read_sql("told.version")} THEN 'read'
+       WHEN {is_read_sql("fact.version")} THEN 'read'
        WHEN origin.notification_id IS NOT NULL THEN 'notification'
        ELSE 'rebuild'
        END,
@@ -112,25 +115,25 @@ SELECT known.tenant,
   JOIN charging.session AS known
     ON known.tenant = :tenant
    AND known.session_id = former.session_id
- CROSS JOIN LATERAL to_jsonb(known) AS stands
+ CROSS JOIN LATERAL to_jsonb(known) AS present
  CROSS JOIN LATERAL (
        SELECT column_group,
               jsonb_object_agg(name, former.columns -> name) AS changed_from,
-              jsonb_object_agg(name, stands -> name) AS changed_to
+              jsonb_object_agg(name, present -> name) AS changed_to
          FROM (VALUES {columns}) AS described (name, column_group)
-        WHERE former.columns -> name IS DISTINCT FROM stands -> name
+        WHERE former.columns -> name IS DISTINCT FROM present -> name
         GROUP BY column_group) AS changed
  CROSS JOIN LATERAL (
-       SELECT CAST(stands ->> (changed.column_group || '_at') AS timestamptz),
-              stands ->> (changed.column_group || '_version')) AS told (at, version)
+       SELECT CAST(present ->> (changed.column_group || '_at') AS timestamptz),
+              present ->> (changed.column_group || '_version')) AS fact (at, version)
   LEFT JOIN unnest(
        CAST(:source_sessions AS bigint[]), CAST(:source_groups AS text[]), CAST(:source_times AS timestamptz[]),
        CAST(:source_versions AS text[]), CAST(:source_notifications AS uuid[])
        ) AS origin (session_id, column_group, at, version, notification_id)
     ON origin.session_id = known.session_id
    AND origin.column_group = changed.column_group
-   AND origin.at = told.at
-   AND origin.version = told.version
+   AND origin.at = fact.at
+   AND origin.version = fact.version
  ORDER BY known.session_id, changed.column_group
     ON CONFLICT DO NOTHING
 """  # noqa: S608 - the names are ours

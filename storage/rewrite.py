@@ -1,4 +1,4 @@
-"""The one change that the log permits: a body may lose what it must not keep."""
+"""Rewrite bodies of the log without secrets or erased people, the only change that the log permits."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from sqlalchemy import Connection, text
 from ampeco.body_redaction import redact_secrets
 from storage.batches import Logged
 
-# Index: the primary key, in the partitions of these times alone. The digest is that of
-# the body as it came, however often a body is changed.
+# Index: the primary key, only in the partitions of these times. The digest is that of
+# the body as it arrived, however often the body is rewritten.
 _REWRITE = text("""
 UPDATE ingest.notification
    SET body_sha256 = coalesce(notification.body_sha256, sha256(notification.body)),
@@ -35,37 +35,47 @@ def rewrite(
     bodies: Iterable[tuple[datetime, UUID, bytes]],
     read_bodies: Mapping[UUID, bytes] | None = None,
 ) -> int:
-    """Put other bodies into the log, and keep the digest of what came; returns how many.
+    """Replace bodies in the log, keep the digests of the original ones, and return how many were replaced.
 
     Parameters:
-        read_bodies: what they were made of; where the log has another one by now, it stays.
+        bodies: the time of receipt, the id and the new body of each notification.
+        read_bodies: the bodies from which the new ones were made, by id. If the log has another body by now, that
+            one stays. None or a missing id: replace the body whatever it is.
     """
     rewritten = sorted(bodies)
     if not rewritten:
         return 0
     times, ids, contents = zip(*rewritten, strict=True)
-    found = connection.execute(
+    result = connection.execute(
         _REWRITE,
         {
             "tenant": tenant,
             "received_at": list(times),
             "notification_ids": list(ids),
             "bodies": list(contents),
-            "read_bodies": [(read_bodies or {}).get(one) for one in ids],
+            "read_bodies": [(read_bodies or {}).get(notification_id) for notification_id in ids],
             "first_received_at": times[0],
             "last_received_at": times[-1],
         },
     )
-    return found.rowcount
+    return result.rowcount
 
 
 def redact_bodies(connection: Connection, tenant: str, logged: Iterable[Logged]) -> int:
-    """Take the secrets out of notifications, in the transaction that settles them.
+    """Redact the secrets in notifications, in the transaction that applies them or records their outcomes.
 
-    Whatever became of them: nothing ever reads a secret, so that a replay of a failed or
-    ignored one reads the same. Returns how many held one.
+    Secrets are redacted whatever the outcome: no code reads them, so a replay of a failed or ignored notification
+    gives the same result.
+
+    Returns:
+        How many bodies were changed.
     """
-    redacted = [(one, body) for one in logged if (body := redact_secrets(one.body)) is not one.body]
-    changed = [(one.received_at, one.notification_id, body) for one, body in redacted]
-    # Whoever took a person out of one since it was read took the secrets out as well.
-    return rewrite(connection, tenant, changed, {one.notification_id: one.body for one, _ in redacted})
+    redacted = [
+        (notification, body)
+        for notification in logged
+        if (body := redact_secrets(notification.body)) is not notification.body
+    ]
+    changed = [(notification.received_at, notification.notification_id, body) for notification, body in redacted]
+    # An erasure that has rewritten a body since it was read has redacted its secrets, too.
+    read_bodies = {notification.notification_id: notification.body for notification, _ in redacted}
+    return rewrite(connection, tenant, changed, read_bodies)

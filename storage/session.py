@@ -1,9 +1,9 @@
-"""Connections to Postgres, with the settings that we rely on: whatever the database or the role has set.
+"""Open connections to Postgres with the settings that we rely on, whatever the database or the role has set.
 
-Between us and Postgres there may be a pooler that hands each transaction to another connection of its own. What is
-set there for a session is seen by others, and not by our next transaction; so the same settings are then made in
-each transaction. In both cases they cost no round trip of their own but when a connection is opened, and one for
-each transaction of an engine behind a pooler.
+Between us and Postgres there may be a pooler that assigns each transaction to another one of its connections. A
+setting of the session would then affect other clients, and not our next transaction. So behind a pooler the same
+settings are applied to each transaction. The settings cost one round trip when a connection is opened and, behind
+a pooler, one for each transaction of an engine.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from psycopg import AsyncConnection, Connection
 from psycopg.abc import AdaptContext
 from psycopg.conninfo import conninfo_attempts, conninfo_attempts_async, make_conninfo
 
-#: A statement of ours that runs this long is stuck, not slow.
+#: A statement of ours that takes longer than this is stuck, not slow.
 STATEMENT_TIMEOUT = timedelta(seconds=30)
 
-#: Waiting longer for a row means that its holder hangs; giving up frees our own locks.
+#: A longer wait for a row means that the process that locks it hangs; giving up releases our own locks.
 LOCK_TIMEOUT = timedelta(seconds=10)
 
-#: A client that vanished in mid-transaction keeps its locks no longer than this.
+#: A client that vanishes in the middle of a transaction keeps its locks no longer than this.
 IDLE_TIMEOUT = timedelta(seconds=60)
 
 
@@ -32,33 +32,33 @@ def _milliseconds(duration: timedelta) -> str:
     return f"'{duration // timedelta(milliseconds=1)}'"
 
 
-#: What we rely on, each with the SQL of its value. ``client_encoding`` is sent when a connection is opened.
+#: The settings that we rely on, each with the SQL of its value. ``client_encoding`` is a parameter of libpq instead.
 SETTINGS: dict[str, str] = {
-    # Times are read, compared and cast as text in one form, and days and hours are those of UTC.
+    # Times have one text form, in which they are read, compared and cast, and days and hours are those of UTC.
     "DateStyle": "'ISO, MDY'",
     "IntervalStyle": "'postgres'",
     "TimeZone": "'UTC'",
-    # Bytes, numbers and arrays are read and sent as text in one form. Off, a NULL in an array is the word NULL.
+    # Bytes, numbers and arrays have one text form. With array_nulls off, NULL in an array would be the text "NULL".
     "bytea_output": "'hex'",
     "extra_float_digits": "'1'",
     "array_nulls": "'on'",
     "standard_conforming_strings": "'on'",
-    # Every table of ours is named with its schema; functions and types are Postgres's own.
+    # Our statements name tables with their schema; functions and types are Postgres's own.
     "search_path": "'public'",
-    # Statements see what was committed before they began, and are not ended by those of others; they write.
+    # Statements see all data that was committed before they began, raise no serialization errors, and may write.
     "default_transaction_isolation": "'read committed'",
     "default_transaction_read_only": "'off'",
-    # What is acknowledged is on the disk, and on that of the synchronous standbys where there are some.
+    # Acknowledged data is on disk, and on the disks of the synchronous standbys, if there are any.
     "synchronous_commit": "CASE current_setting('synchronous_commit') WHEN 'remote_apply' THEN 'remote_apply'"
     " ELSE 'on' END",
     "statement_timeout": _milliseconds(STATEMENT_TIMEOUT),
     "lock_timeout": _milliseconds(LOCK_TIMEOUT),
     "idle_in_transaction_session_timeout": _milliseconds(IDLE_TIMEOUT),
-    # A connection waits in its pool for as long as it likes.
+    # A connection may stay idle in its pool for any time.
     "idle_session_timeout": "'0'",
 }
 
-#: Postgres 17 has one more limit; a migration or a rebuild takes longer than any.
+#: Postgres 17 and later have one more timeout, which is turned off: a migration or a rebuild may take any time.
 _TRANSACTION_TIMEOUT = (
     "CASE WHEN current_setting('transaction_timeout', true) IS NOT NULL"
     " THEN set_config('transaction_timeout', '0', {local}) END"
@@ -66,7 +66,7 @@ _TRANSACTION_TIMEOUT = (
 
 
 class StandbyError(psycopg.OperationalError):
-    """The server takes no writes, and answers from a state that may be old."""
+    """The server is a standby: it accepts no writes, and its data may be old."""
 
 
 def _assignments(local: str, settings: Mapping[str, str]) -> str:
@@ -75,7 +75,11 @@ def _assignments(local: str, settings: Mapping[str, str]) -> str:
 
 
 def settings_of_transaction(settings: Mapping[str, str] | None = None) -> str:
-    """Return the statement that makes the settings for the rest of a transaction."""
+    """Return the statement that applies the settings until the end of a transaction.
+
+    Parameters:
+        settings: SQL of further values, which replace those of ``SETTINGS``.
+    """
     return f"SELECT {_assignments('true', settings or {})}"
 
 
@@ -87,18 +91,18 @@ def behind_pooler(connection: Connection[Any] | AsyncConnection[Any]) -> bool:
 def open_connection(
     arguments: Mapping[str, str], settings: Mapping[str, str] | None = None, *, context: AdaptContext | None = None
 ) -> Connection[Any]:
-    """Open a connection to the first server that takes writes.
+    """Open a connection to the first server that accepts writes.
 
     Parameters:
-        arguments: of libpq; several hosts, and all addresses of each, are tried in their order.
-        settings: SQL of further values, in place of those of ``SETTINGS``.
-        context: how values are adapted.
+        arguments: parameters of libpq; several hosts, and all addresses of each, are tried in order.
+        settings: SQL of further values, which replace those of ``SETTINGS``.
+        context: how psycopg adapts values.
 
     Returns:
-        a connection in autocommit.
+        A connection in autocommit.
 
     Raises:
-        psycopg.Error: no server can be reached, or none takes writes; of the last that was tried.
+        psycopg.Error: no server can be reached, or none accepts writes; the error is that of the last attempt.
     """
     failure: psycopg.Error | None = None
     for attempt in conninfo_attempts(arguments):
@@ -121,7 +125,7 @@ def open_connection(
 async def open_async_connection(
     arguments: Mapping[str, str], settings: Mapping[str, str] | None = None
 ) -> AsyncConnection[Any]:
-    """Open a connection as :func:`open_connection` does, without holding up the event loop."""
+    """Open a connection as :func:`open_connection` does, without blocking the event loop."""
     failure: psycopg.Error | None = None
     for attempt in await conninfo_attempts_async(arguments):
         try:
@@ -141,14 +145,15 @@ async def open_async_connection(
 
 
 def _opening(connection: Connection[Any] | AsyncConnection[Any], settings: Mapping[str, str] | None) -> bytes:
-    # A pooler answers for no process of Postgres, so it names one of its own; what is set behind it ends at once.
+    # A pooler announces a backend pid of its own instead of that of a Postgres process, so the pids differ behind one.
+    # The settings are then local to this statement's transaction, so that they do not affect other clients.
     local = f"pg_backend_pid() <> {connection.info.backend_pid}"
     return f"SELECT pg_is_in_recovery(), {local}, {_assignments(local, settings or {})}".encode()
 
 
-def _settle(connection: Connection[Any] | AsyncConnection[Any], found: tuple[Any, ...] | None) -> None:
-    assert found is not None
-    is_standby, is_pooled, *_ = found
+def _settle(connection: Connection[Any] | AsyncConnection[Any], row: tuple[Any, ...] | None) -> None:
+    assert row is not None
+    is_standby, is_pooled, *_ = row
     if is_standby:
         raise StandbyError("the server is a standby, which takes no writes")
     if is_pooled:
@@ -157,10 +162,11 @@ def _settle(connection: Connection[Any] | AsyncConnection[Any], found: tuple[Any
 
 @asynccontextmanager
 async def one_transaction(connection: AsyncConnection[Any], settings: Mapping[str, str]) -> AsyncIterator[None]:
-    """Make one statement a transaction with our settings, in one round trip.
+    """Run the block's one statement in a transaction with our settings, in one round trip.
 
     Parameters:
-        connection: in autocommit, as :func:`open_async_connection` opened it with the same settings.
+        connection: a connection in autocommit that :func:`open_async_connection` opened with the same settings.
+        settings: SQL of further values, which replace those of ``SETTINGS``.
     """
     if not behind_pooler(connection):
         yield
@@ -172,5 +178,5 @@ async def one_transaction(connection: AsyncConnection[Any], settings: Mapping[st
             yield
             await connection.execute(b"COMMIT")
     except BaseException:
-        await connection.close()  # else it would stay in the transaction that failed
+        await connection.close()  # otherwise it would stay in the failed transaction
         raise

@@ -1,4 +1,4 @@
-"""Which status logs are worth a call: where a status was taken as shown, and where one changed since the last look."""
+"""Find the status logs that are due for a read, because their status changed after the covered time."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from storage.version import is_read_sql
 
 
 class DueLog(NamedTuple):
-    """A log that is due, first those that are unexplained, then by the time of the last look.
+    """A status log that is due for a read; logs sort by urgency.
 
     Attributes:
-        is_explained: False where a read showed a status that nothing announced, and the log was not read.
-        looked_at: the end of what is covered; None where nothing is.
-        entity_id: whose log it is.
+        is_explained: False if a read, and no notification, showed the present status, and earlier time is covered.
+        looked_at: the end of the covered time, by the tenant's clock; None if no time is covered.
+        entity_id: the id of the entity whose log it is.
     """
 
     is_explained: bool
@@ -28,12 +28,16 @@ class DueLog(NamedTuple):
 def due_logs(
     connection: Connection, tenant: str, kind: str, status: str, *, looked_before: datetime, limit: int
 ) -> list[DueLog]:
-    """The logs of one status that hold news, most urgent first. The tenant's rows are read whole.
+    """Return the logs of one status that changed since the log was read, most urgent first.
+
+    This reads all rows of the tenant.
 
     Parameters:
         kind: ``evse`` or ``charge_point``.
         status: ``hardware`` or ``network``.
-        looked_before: one whose last look is younger waits, by the tenant's clock.
+        looked_before: a log whose covered time ends at this time of the tenant's clock or later waits, unless a
+            read showed the status.
+        limit: the most logs to return.
     """
     key, is_read = MIRRORS[kind].key, is_read_sql(f"{status}_version")
     statement = text(f"""

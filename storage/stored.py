@@ -1,4 +1,4 @@
-"""What is stored of entities: what a read is compared with."""
+"""Load stored entities, with which reads are compared."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from storage.version import Version
 
 
 def snapshot_group(kind: str) -> str:
-    """The group of a readable entity that a whole snapshot fills."""
+    """Return the column group that a snapshot of a readable kind fills."""
     return "detail" if kind == "session" else "master"
 
 
 class StoredEntity(dict[str, Any]):
-    """The row of one entity; empty where there is none."""
+    """The row of one entity by column, without ``raw``; empty if there is none."""
 
     def __init__(self, kind: str, row: dict[str, Any]) -> None:
         super().__init__(row)
@@ -25,12 +25,12 @@ class StoredEntity(dict[str, Any]):
         self._snapshot = snapshot_group(kind)
 
     def version(self, group: str) -> Version:
-        """The version of the fact that stands in a group; empty where there is none."""
+        """Return the version of the current fact of a column group; empty if there is none."""
         return Version(self.get(f"{group}_version") or "")
 
     @property
     def is_complete(self) -> bool:
-        """Whether every group rests on a whole snapshot, nothing is conflicting and the entity is there."""
+        """Whether a snapshot is stored, no column group is provisional or conflicting, and there is no tombstone."""
         if self.get(f"{self._snapshot}_version") is None or self.get("deleted_at") is not None:
             return False
         return not any(
@@ -39,7 +39,7 @@ class StoredEntity(dict[str, Any]):
 
 
 def load_stored(connection: Connection, tenant: str, kind: str, ids: Collection[int]) -> dict[int, StoredEntity]:
-    """The rows of entities by id, without ``raw``; an empty one where there is none. Index: primary key."""
+    """Load the rows of entities, by id; an entity without a row gets an empty one. Index: primary key."""
     mirror = MIRRORS[kind]
     columns = ", ".join(str(column.name) for column in mirror.table.columns if column.name != "raw")
     statement = text(
@@ -47,5 +47,5 @@ def load_stored(connection: Connection, tenant: str, kind: str, ids: Collection[
         f" WHERE {mirror.matches('known')} AND {mirror.key} = ANY(:ids)"
     )
     rows = connection.execute(statement, {"tenant": tenant, "ids": sorted(ids)}).mappings()
-    found = {row[mirror.key]: StoredEntity(kind, dict(row)) for row in rows}
-    return {entity_id: found.get(entity_id) or StoredEntity(kind, {}) for entity_id in ids}
+    stored = {row[mirror.key]: StoredEntity(kind, dict(row)) for row in rows}
+    return {entity_id: stored.get(entity_id) or StoredEntity(kind, {}) for entity_id in ids}

@@ -1,7 +1,7 @@
-"""Which subscriptions at AMPECO are ours, and how the monitor last found them.
+"""Record managed subscriptions, and the results of the subscription monitor.
 
-A row is a claim: ``subscribe`` makes it, ``unsubscribe`` takes it back, and nothing is ever made or
-mended at AMPECO without one.
+``subscribe`` adds a row, and ``unsubscribe`` deletes it. The service changes only those subscriptions at AMPECO that
+have a row.
 """
 
 from __future__ import annotations
@@ -20,16 +20,30 @@ from storage.locks import try_lock_subscriptions
 
 State = Literal["sound", "wrong", "unknown"]
 
-#: A look that failed is tried again after this long, or after the interval where that is shorter.
+#: A failed check is repeated after this time, or after the normal interval if that is shorter.
 TRY_AGAIN_AFTER = timedelta(minutes=2)
 
-#: How often somebody who waits for the lock looks again.
+#: How often a process that waits for the lock tries again, in seconds.
 _POLL_SECONDS = 0.2
 
 
 @dataclass(frozen=True, slots=True)
 class ManagedSubscription:
-    """A subscription that is ours, and how it was last found."""
+    """A managed subscription, and the result of its last check.
+
+    Attributes:
+        tenant: the tenant's name.
+        callback_url: the URL that AMPECO calls.
+        subscription_id: its id at AMPECO, as of the last check.
+        managed_since_at: when ``subscribe`` made it.
+        checked_at: when it was last checked, whether AMPECO answered or not.
+        state: ``sound``, ``wrong`` (see ``finding``) or ``unknown`` (see ``error``).
+        finding: what is wrong with it and was not repaired; None if nothing is.
+        error: why the last check failed; None if it did not.
+        repairs: how often it was repaired.
+        repaired_at: when it was last repaired; None if it never was.
+        last_repair: what was last repaired.
+    """
 
     tenant: str
     callback_url: str
@@ -45,10 +59,10 @@ class ManagedSubscription:
 
 
 class SubscriptionLock:
-    """The right to change a tenant's subscriptions: one process at a time has it.
+    """The lock for changes of a tenant's subscriptions, which one process at a time holds.
 
-    An open transaction holds it, so it ends with its process. Calls of the API take as long as they take, and what
-    is noted between two of them is committed at once: in transactions of their own.
+    An open transaction holds the lock, so it ends with its process. API calls during it may take long. So the
+    results of each call are committed at once, in other transactions.
     """
 
     def __init__(self, engine: Engine, holder: Connection) -> None:
@@ -60,19 +74,25 @@ class SubscriptionLock:
         return self._engine.begin()
 
     def prove(self) -> None:
-        """Return if the lock is still ours: ask before a call that must not be made twice.
+        """Check that this process still holds the lock; call this before an API call that must not be made twice.
 
         Raises:
-            sqlalchemy.exc.DBAPIError: the connection is lost, and the lock with it.
+            sqlalchemy.exc.DBAPIError: the connection is lost, and with it the lock.
         """
         self._holder.execute(text("SELECT 1"))
 
 
 @contextlib.contextmanager
 def locked(engine: Engine, tenant: str, *, wait_seconds: float = 0) -> Iterator[SubscriptionLock | None]:
-    """Hold the right to change a tenant's subscriptions; None where another process has it all the while.
+    """Hold the lock for changes of a tenant's subscriptions during the block.
 
-    It takes a connection of the engine, and :meth:`SubscriptionLock.begin` another.
+    This uses one connection of the engine, and :meth:`SubscriptionLock.begin` uses another.
+
+    Parameters:
+        wait_seconds: how long to wait for another process that holds the lock.
+
+    Yields:
+        The lock; None if another process held it for all of this time.
     """
     deadline = time.monotonic() + wait_seconds
     with engine.connect() as holder:
@@ -98,16 +118,16 @@ VALUES (:tenant, :callback_url, :subscription_id, 'sound')
 
 
 def manage(connection: Connection, tenant: str, callback_url: str, subscription_id: int) -> None:
-    """Note a subscription as ours, and as sound, since it was just made so."""
-    given = {"tenant": tenant, "callback_url": callback_url, "subscription_id": subscription_id}
-    connection.execute(_MANAGE, given)
+    """Record a subscription that was just made or replaced as managed and ``sound``."""
+    parameters = {"tenant": tenant, "callback_url": callback_url, "subscription_id": subscription_id}
+    connection.execute(_MANAGE, parameters)
 
 
 _RELEASE = text("DELETE FROM ingest.subscription WHERE tenant = :tenant AND callback_url = :callback_url")
 
 
 def release(connection: Connection, tenant: str, callback_url: str) -> None:
-    """Let go of a subscription: it is watched no longer."""
+    """Record that a subscription is no longer managed."""
     connection.execute(_RELEASE, {"tenant": tenant, "callback_url": callback_url})
 
 
@@ -122,11 +142,11 @@ SELECT tenant, callback_url, subscription_id, managed_since_at, checked_at, stat
 
 
 def managed_subscriptions(connection: Connection, tenants: Collection[str]) -> Sequence[ManagedSubscription]:
-    """The subscriptions of these tenants that are ours, oldest first."""
+    """Return the managed subscriptions of tenants, by tenant, oldest first."""
     return [ManagedSubscription(*row) for row in connection.execute(_MANAGED, {"tenants": list(tenants)})]
 
 
-# Index: primary key; there are few claims.
+# Index: primary key; there are few rows.
 _DUE = text("""
 SELECT DISTINCT tenant
   FROM ingest.subscription
@@ -137,9 +157,9 @@ SELECT DISTINCT tenant
 
 
 def due(connection: Connection, tenants: Collection[str], interval: timedelta) -> Sequence[str]:
-    """Those of the tenants that have a claim that was not looked at for so long."""
-    given = {"tenants": list(tenants), "interval": interval, "again": TRY_AGAIN_AFTER}
-    return connection.execute(_DUE, given).scalars().all()
+    """Return those of the tenants with a managed subscription that was last checked longer than ``interval`` ago."""
+    parameters = {"tenants": list(tenants), "interval": interval, "again": TRY_AGAIN_AFTER}
+    return connection.execute(_DUE, parameters).scalars().all()
 
 
 # Index: primary key.
@@ -168,7 +188,15 @@ def note(
     repair: str | None = None,
     error: str | None = None,
 ) -> None:
-    """Note how a subscription was found, and what was mended."""
+    """Record the result of a check.
+
+    Parameters:
+        state: the new state.
+        subscription_id: the id at AMPECO; None if it did not change.
+        finding: what is wrong with the subscription and was not repaired.
+        repair: what was repaired; None if nothing was.
+        error: why the check failed.
+    """
     connection.execute(
         _NOTE,
         {

@@ -1,13 +1,13 @@
-"""Who was forgotten, and is not to come back with what arrives or is read later.
+"""Remove erased people from data that arrives or is read later, with the suppression list.
 
-Identities are kept as digests with a key of the tenant, so that the list itself names nobody.
-Whoever can read key and list can try out ids: the list protects against coming back, and not
-against the owner of the database.
+The list contains digests of identities, made with a key of the tenant, so that the list itself names no person. A
+program that can read the key and the list can try out ids: the list keeps erased people out of new data, and does
+not protect them from the owner of the database.
 
-Every transaction that writes what AMPECO told asks here first. The question holds a lock on the key's
-table until the transaction ends, and a forgetting begins with that table locked against all others:
-so whoever did not see a name on the list has ended before the forgetting goes on. It does so once more
-between the log and the state: so whoever read a body as it was has ended before the state is gone through.
+Every transaction that writes data of AMPECO reads the tenant's key first, and so holds a lock on the table of keys
+until it ends. An erasure begins by locking this table exclusively. So all transactions that did not see the new
+entries of the list have ended before the erasure continues. It locks the table again between the log and the state,
+so that all transactions that have read a body with the person have ended before the state is erased.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ from storage.rewrite import rewrite
 
 _DIGEST_BYTES = 16
 
-# Index: primary key. One row, or nearly always none: then nobody of the tenant was forgotten.
+# Index: primary key. Nearly always there is no row, because no person of the tenant was erased.
 _KEY = text("SELECT key FROM ingest.suppression_key WHERE tenant = :tenant")
 
 # Index: primary key.
 _LISTED = text("SELECT digest FROM ingest.suppression WHERE tenant = :tenant AND digest = ANY(:digests)")
 
-# Index: the primary key of the log, in the partitions of these times alone.
+# Index: the primary key of the log, only in the partitions of these times.
 _BODIES = """
 SELECT received_at, notification_id, body
   FROM ingest.notification
@@ -48,58 +48,76 @@ SELECT received_at, notification_id, body
 
 
 def identity_digest(key: bytes, identity: Identity) -> bytes:
-    """The digest of an identity, with the tenant's key."""
-    told = f"{identity.what}:{identity.value}".encode("utf-8", "surrogatepass")
-    return hashlib.blake2b(told, key=key, digest_size=_DIGEST_BYTES).digest()
+    """Return the digest of an identity, made with the tenant's key."""
+    message = f"{identity.what}:{identity.value}".encode("utf-8", "surrogatepass")
+    return hashlib.blake2b(message, key=key, digest_size=_DIGEST_BYTES).digest()
 
 
 def key_of(connection: Connection, tenant: str) -> bytes | None:
-    """The tenant's key; None where nobody was forgotten."""
+    """Return the tenant's key, and share the lock on the table of keys; None if no person of the tenant was erased."""
     key: bytes | None = connection.execute(_KEY, {"tenant": tenant}).scalar()
     return key
 
 
 def _listed(connection: Connection, tenant: str, key: bytes, named: Collection[Identity]) -> set[Identity]:
-    """Those identities that were forgotten."""
+    """Return those of the identities that are on the suppression list."""
     digests = {identity_digest(key, identity): identity for identity in named}
-    found = connection.execute(_LISTED, {"tenant": tenant, "digests": list(digests)}).scalars()
-    return {digests[bytes(one)] for one in found}
+    listed = connection.execute(_LISTED, {"tenant": tenant, "digests": list(digests)}).scalars()
+    return {digests[bytes(digest)] for digest in listed}
 
 
 def remove_suppressed(connection: Connection, tenant: str, read: Callable[[], Sequence[Logged]]) -> list[Logged]:
-    """Read notifications, and take forgotten people out of them, in the log too, before anything is made of them.
+    """Read notifications, and remove erased people from them and from the log before they are applied.
 
     Parameters:
-        read: reads them, in this transaction: after the look at the key, so that a forgetting either waits
-            for us, or had them before.
+        read: reads the notifications in this transaction. It is called after the key is read, so that an erasure
+            either waits for this transaction or has already rewritten the notifications.
+
+    Returns:
+        The notifications without erased people.
     """
     key = key_of(connection, tenant)
     logged = list(read())
     if key is None:
         return logged
-    named = set[Identity]().union(*(identities(one.body) for one in logged))
-    gone = _listed(connection, tenant, key, named)
-    if not gone:
+    named = set[Identity]().union(*(identities(notification.body) for notification in logged))
+    erased = _listed(connection, tenant, key, named)
+    if not erased:
         return logged
-    naming = [one for one in logged if without(one.body, gone.__contains__) is not one.body]
+    naming = [
+        notification
+        for notification in logged
+        if without(notification.body, erased.__contains__) is not notification.body
+    ]
     cleaned = {
-        notification_id: (received_at, without(body, gone.__contains__))
+        notification_id: (received_at, without(body, erased.__contains__))
         for received_at, notification_id, body in _bodies(connection, tenant, naming, lock=True)
     }
     rewrite(connection, tenant, [(at, notification_id, body) for notification_id, (at, body) in cleaned.items()])
     return [
-        replace(one, body=cleaned[one.notification_id][1]) if one.notification_id in cleaned else one for one in logged
+        replace(notification, body=cleaned[notification.notification_id][1])
+        if notification.notification_id in cleaned
+        else notification
+        for notification in logged
     ]
 
 
 def remove_suppressed_again(connection: Connection, tenant: str, logged: Sequence[Logged]) -> list[Logged]:
-    """As :func:`spare`, of notifications that were read in a transaction before this one."""
+    """Remove erased people as :func:`remove_suppressed` does, if an earlier transaction read the notifications.
+
+    Returns:
+        The notifications as they are in the log now, without those that are no longer there.
+    """
 
     def read() -> list[Logged]:
         if key_of(connection, tenant) is None:
             return list(logged)
-        now = {one: body for _, one, body in _bodies(connection, tenant, logged)}
-        return [replace(one, body=now[one.notification_id]) for one in logged if one.notification_id in now]
+        bodies = {notification_id: body for _, notification_id, body in _bodies(connection, tenant, logged)}
+        return [
+            replace(notification, body=bodies[notification.notification_id])
+            for notification in logged
+            if notification.notification_id in bodies
+        ]
 
     return remove_suppressed(connection, tenant, read)
 
@@ -107,47 +125,53 @@ def remove_suppressed_again(connection: Connection, tenant: str, logged: Sequenc
 def _bodies(
     connection: Connection, tenant: str, logged: Sequence[Logged], *, lock: bool = False
 ) -> list[tuple[datetime, UUID, bytes]]:
-    """Bodies as they are now: since they were read, a forgetting may have taken more out of them."""
-    times = [one.received_at for one in logged]
-    held = connection.execute(
+    """Return the bodies as they are in the log now: an erasure may have rewritten them since they were read."""
+    times = [notification.received_at for notification in logged]
+    rows = connection.execute(
         text(f"{_BODIES}   FOR UPDATE") if lock else text(_BODIES),
         {
             "tenant": tenant,
-            "notification_ids": [one.notification_id for one in logged],
+            "notification_ids": [notification.notification_id for notification in logged],
             "first_received_at": min(times, default=None),
             "last_received_at": max(times, default=None),
         },
     )
-    return [(received_at, notification_id, bytes(body)) for received_at, notification_id, body in held]
+    return [(received_at, notification_id, bytes(body)) for received_at, notification_id, body in rows]
 
 
-def remove_suppressed_from_changes(connection: Connection, tenant: str, found: Sequence[ChangeSet]) -> None:
-    """Take forgotten people out of what reads said, before any of it is written or compared."""
+def remove_suppressed_from_changes(connection: Connection, tenant: str, change_sets: Sequence[ChangeSet]) -> None:
+    """Remove erased people from the change sets of reads, before they are compared or written."""
     key = key_of(connection, tenant)
     if key is None:
         return
-    documents = {id(fact): document_of(fact.kind, fact.values) for one in found for fact in one.facts}
-    named = {user(fact.entity_id) for one in found for fact in one.facts if fact.kind == "user"}
-    gone = _listed(connection, tenant, key, named.union(*(identities(told) for told in documents.values())))
-    if not gone:
+    documents = {id(fact): document_of(fact.kind, fact.values) for changes in change_sets for fact in changes.facts}
+    users = {user(fact.entity_id) for changes in change_sets for fact in changes.facts if fact.kind == "user"}
+    erased = _listed(connection, tenant, key, users.union(*(identities(document) for document in documents.values())))
+    if not erased:
         return
-    for one in found:
-        one.facts = [
-            _without(fact, documents[id(fact)], gone.__contains__)
-            for fact in one.facts
-            if fact.kind != "user" or user(fact.entity_id) not in gone
+    for changes in change_sets:
+        changes.facts = [
+            _without(fact, documents[id(fact)], erased.__contains__)
+            for fact in changes.facts
+            if fact.kind != "user" or user(fact.entity_id) not in erased
         ]
 
 
 def document_of(kind: str, columns: dict[str, object]) -> bytes:
-    """Columns of an entity as one document: what it names, it names under the keys that AMPECO gives them."""
+    """Return the columns of an entity as a JSON document, in which the keys of identities are those of AMPECO."""
     return orjson.dumps({_shown_as(kind, name): value for name, value in columns.items()}, default=_spelled)
 
 
 def changed_columns(
     kind: str, columns: dict[str, object], clean_document: Callable[[bytes], bytes]
 ) -> dict[str, object]:
-    """The columns that a document is without, once a person was taken out of it, with their new values."""
+    """Return the columns that change when a person is removed from an entity, with their new values.
+
+    Parameters:
+        kind: the kind of the entity.
+        columns: the columns of the entity.
+        clean_document: returns a document without the person, or the same object if it does not name the person.
+    """
     document = document_of(kind, columns)
     return _changed(kind, columns, document, clean_document(document))
 
@@ -169,7 +193,7 @@ def _without(fact: Fact, document: bytes, is_theirs: Theirs) -> Fact:
 
 
 def _shown_as(kind: str, column: str) -> str:
-    """A user's own JSON does not say that it is a user's, but by the key that it comes under."""
+    """Return the key of a column in the document; only the key ``user`` shows that the JSON is that of a user."""
     return "user" if kind == "user" and column == "raw" else column
 
 

@@ -1,8 +1,7 @@
-"""Putting a rebuilt state in the place of the live one, where they differ.
+"""Write a rebuilt state over the live one, where they differ.
 
-Rows are mended where they are, so that grants, views, indexes and what builds on them stay
-as they are. Nothing is deleted: what neither the log nor a read accounts for stays, and is
-marked for a read.
+Rows are updated in place, so that grants, views, indexes and dependent objects stay as they are. Nothing is deleted:
+a row that comes neither from the log nor from a read stays, and a read of it is requested.
 """
 
 from __future__ import annotations
@@ -24,15 +23,18 @@ from storage.version import is_provisional_sql
 
 MAX_BIGINT = 2**63 - 1
 
-#: Marks that are made by one statement.
+#: The most refresh requests that one statement makes.
 MAX_REQUESTED = 2_000
 
-#: The entity that is read in the place of one that has no read of its own, and the column that names it.
+#: For each child kind, which has no read of its own: the kind to read instead, and the column with its id.
 READ_WITH = {child: (kind, MIRRORS[child].parent_key) for kind, child in CHILDREN.items()}
 
 
 def add_history(connection: Connection, tenant: str) -> int:
-    """Add the observations that are missing; any transaction will do, as it only ever adds."""
+    """Add the missing observations, and return how many there were.
+
+    This only adds rows, so the transaction need not be the one that compared the schemas.
+    """
     added = 0
     for table in HISTORY:
         columns = ", ".join(observation_columns(table))
@@ -50,10 +52,10 @@ def add_history(connection: Connection, tenant: str) -> int:
 
 
 def swap(connection: Connection, tenant: str) -> int:
-    """Put the rebuilt facts in the place of those that differ from them; returns how many rows changed.
+    """Replace the live facts that differ by the rebuilt ones, and return how many rows changed.
 
-    A group that changed since it was compared is left alone, unless the rebuilt fact is newer:
-    its new fact replaced it as a whole, and is newer than the one that was compared.
+    A column group that changed since the comparison is left as it is, unless the rebuilt fact is newer: its new fact
+    is newer than the one that was compared, and has replaced all of its columns.
     """
     changed = 0
     for kind in MIRRORS:
@@ -69,7 +71,7 @@ def swap(connection: Connection, tenant: str) -> int:
     return changed
 
 
-#: The stopped sessions that differed, as they were.
+#: The stopped sessions that differ, with their former columns.
 _STOPPED = f"""(
     SELECT entity_id, live
       FROM {REBUILD}.difference
@@ -80,17 +82,20 @@ _STOPPED = f"""(
 
 @cache
 def _replace(kind: str) -> str:
-    """Index: the primary keys. Rows are locked in key order first, as every writer does."""
+    """Return the statement that replaces the facts that differ.
+
+    Indexes: the primary keys. Rows are locked in key order first, as by every writer.
+    """
     mirror = MIRRORS[kind]
     assignments = [
         f"{column} = CASE WHEN {_is_taken(group)} THEN rebuilt.{column} ELSE known.{column} END"
         for group in mirror.groups
         for column in stored_columns(group)
     ]
-    taken = "\n        OR ".join(_is_taken(group) for group in mirror.groups)
+    is_any_taken = "\n        OR ".join(_is_taken(group) for group in mirror.groups)
     listed = ",\n       ".join(assignments)
     return f"""
-WITH found AS (
+WITH compared AS (
     SELECT known.{mirror.key}, difference.groups, difference.live
       FROM {REBUILD}.difference
       JOIN charging.{mirror.name} AS known
@@ -104,21 +109,21 @@ WITH found AS (
 UPDATE charging.{mirror.name} AS known
    SET {listed},
        updated_at = now()
-  FROM found
+  FROM compared
   JOIN {mirror.rows(REBUILD)} AS rebuilt USING ({mirror.key})
  WHERE {mirror.matches("known")}
-   AND known.{mirror.key} = found.{mirror.key}
-   AND ({taken})
+   AND known.{mirror.key} = compared.{mirror.key}
+   AND ({is_any_taken})
 """  # noqa: S608 - the names are ours
 
 
 def _is_taken(group: ColumnGroup) -> str:
-    """Whether the rebuilt fact takes the place of the live one; never null."""
+    """Return the SQL condition that the rebuilt fact replaces the live one; never null."""
     at, version = group.at, group.version
     return (
-        f"('{group.name}' = ANY(found.groups) AND rebuilt.{at} IS NOT NULL"
+        f"('{group.name}' = ANY(compared.groups) AND rebuilt.{at} IS NOT NULL"
         f" AND ((known.{at}, known.{version}) IS NOT DISTINCT FROM"
-        f" (CAST(found.live ->> '{at}' AS timestamptz), found.live ->> '{version}')"
+        f" (CAST(compared.live ->> '{at}' AS timestamptz), compared.live ->> '{version}')"
         f" OR coalesce((rebuilt.{at}, rebuilt.{version}) > (known.{at}, known.{version}), true)))"
     )
 
@@ -137,16 +142,16 @@ def _missing_rows(kind: str) -> str:
 
 
 def request_doubtful(connection: Connection, tenant: str) -> int:
-    """Ask for a read of what stays in doubt; returns how many entities were marked.
+    """Request reads of the doubtful entities, and return how many there are.
 
-    In doubt is what neither the log nor a read accounts for, and what rests on a partial fact
-    or on one of two that contradict each other.
+    An entity is doubtful if a column group comes neither from the log nor from a read, or is provisional or
+    conflicting.
     """
     requested = 0
     for entities in _doubts(connection):
         changes = ChangeSet()
-        for one in entities:
-            changes.require_read(one.kind, one.entity_id, "conflicting")
+        for entity in entities:
+            changes.require_read(entity.kind, entity.entity_id, "conflicting")
         requested += request_refresh(connection, tenant, changes, [])
     return requested
 
@@ -165,16 +170,16 @@ def _doubts(connection: Connection) -> Iterator[list[Entity]]:
 
 @cache
 def _doubt(kind: str, column: str) -> str:
-    """The next entities to be read on account of the differences of one table."""
+    """Return the query of the next entities to read because of the differences of one kind."""
     doubts = "\n        OR ".join(_is_in_doubt(group) for group in MIRRORS[kind].groups)
     return f"""
-SELECT DISTINCT wanted
+SELECT DISTINCT read_id
   FROM {REBUILD}.difference
- CROSS JOIN LATERAL (SELECT CAST(coalesce(rebuilt ->> '{column}', live ->> '{column}') AS bigint)) AS named (wanted)
+ CROSS JOIN LATERAL (SELECT CAST(coalesce(rebuilt ->> '{column}', live ->> '{column}') AS bigint)) AS named (read_id)
  WHERE kind = '{kind}'
-   AND wanted > :last
+   AND read_id > :last
    AND ({doubts})
- ORDER BY wanted
+ ORDER BY read_id
  LIMIT :limit
 """  # noqa: S608 - the names are ours
 

@@ -1,7 +1,7 @@
-"""The pages of unfinished sync runs through whole listings: which entities each of them listed.
+"""Record which entities the pages of an unfinished sync run listed.
 
-A read that finds nothing new writes no row of the entities, so that their rows do not tell what a sync run has
-seen. One row for each page does.
+A page that shows nothing new changes no rows of entities, so those rows do not show what a sync run has listed.
+One row for each page does.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection, text
 
-#: The ids that a sync run has seen, as rows. Index: primary key.
+#: A SQL subquery of the ids that a sync run has listed. Index: primary key.
 LISTED_IDS = """
 (SELECT unnest(entity_ids) AS entity_id
    FROM ingest.sync_run_page
@@ -29,11 +29,11 @@ _PRUNE = text("DELETE FROM ingest.sync_run_page WHERE tenant = :tenant AND sync_
 
 
 def note_listed(connection: Connection, tenant: str, sync_run_id: UUID, page: int, entity_ids: Sequence[int]) -> None:
-    """Note what a page of a sync run showed, in the transaction that moves the sync run on."""
+    """Record the ids that a page of a sync run listed, in the transaction that records the page's progress."""
     parameters = {"tenant": tenant, "sync_run_id": sync_run_id, "page": page, "entity_ids": list(entity_ids)}
     connection.execute(_NOTE, parameters)
 
 
 def prune_listed(connection: Connection, tenant: str, sync_run_id: UUID) -> None:
-    """Drop the pages of a sync run that has come to its end."""
+    """Delete the pages of a finished sync run."""
     connection.execute(_PRUNE, {"tenant": tenant, "sync_run_id": sync_run_id})

@@ -1,7 +1,7 @@
-"""Sync runs through the tenant's listings: how far each has come, and what it found.
+"""Record sync runs through the tenant's listings: their progress and what they found.
 
-A sync run belongs to one kind of one tenant, and there is never more than one that is not
-finished: whoever takes it in hand goes on from its last stored page.
+A sync run belongs to one kind of one tenant, and at most one of them is unfinished: the process that claims it
+continues after its last stored page.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from storage.sync_run_pages import LISTED_IDS, prune_listed
 
 Purpose = Literal["backfill", "reconcile"]
 
-#: A process that is alive renews its lease every few seconds, however long a page takes; so the sync run
-#: of one that was killed is free this soon.
+#: A living process renews its lease every few seconds, however long a page takes. So the sync run of a killed process
+#: is free after this time.
 LEASE = timedelta(seconds=15)
 
-#: Each costs a call. A listing that shows nothing at all, as in an hour of trouble at AMPECO, is not
-#: to ask for the whole fleet one by one.
+#: The most reads of absent entities that one sync run requests, as each costs a call. If a failure at AMPECO makes a
+#: listing empty, the service must not read the whole fleet one by one.
 MAX_ABSENT = 1_000
 
 
@@ -36,13 +36,13 @@ class SyncRunStats:
     """What pages of a sync run showed.
 
     Attributes:
-        compared: entities listed.
-        missing: those that we did not know.
-        stale: those of which we knew an older state, with nothing under way to mend it.
-        healed: missing and stale ones that are as listed now.
-        unreadable: listed, and not to be understood.
+        compared: entities compared.
+        missing: entities that were not stored.
+        stale: entities that were stored in an older state, with no notification or read of them pending.
+        healed: missing and stale entities that are now stored as listed.
+        unreadable: listed entities that could not be parsed.
         calls: calls made.
-        behind_seconds: age of the oldest missed change; None where none was missed.
+        behind_seconds: age of the oldest missed change, in seconds; None if none was missed.
     """
 
     compared: int = 0
@@ -56,7 +56,21 @@ class SyncRunStats:
 
 @dataclass(slots=True)
 class SyncRun:
-    """A sync run in hand; times are by the tenant's clock, but for ``requested_at``, which is by ours."""
+    """A claimed sync run; times are by the tenant's clock, except ``requested_at``, which is by ours.
+
+    Attributes:
+        tenant: the tenant's name.
+        sync_run_id: UUIDv7.
+        kind: the kind of entity.
+        purpose: ``backfill`` or ``reconcile``.
+        changed_since: only entities that changed at this time or later; None for all.
+        began_at: when the first page was read; None before that.
+        following: the query parameters of the next page; None before the first page and after the last.
+        pages: how many pages were read.
+        requested_at: when the backfill that it belongs to was requested; None if it belongs to none.
+        finished: whether the last page was read.
+        stats: what its pages showed, as far as this process read them.
+    """
 
     tenant: str
     sync_run_id: UUID
@@ -76,11 +90,11 @@ class Cursor:
     """How far a kind is reconciled.
 
     Attributes:
-        changed_until: every change up to then, by the tenant's clock, has been read.
-        full_seconds_ago: how long ago the last sync run through the whole listing ended.
-        checked_seconds_ago: how long ago the last sync run ended.
-        open_run: the purpose of an unfinished sync run; None where there is none.
-        is_busy: whether that sync run is not to be taken up now: a process has it in hand, or it was put off.
+        changed_until: every change up to this time of the tenant's clock has been read.
+        full_seconds_ago: how long ago the last sync run through the complete listing ended; None if none ever did.
+        checked_seconds_ago: how long ago the last sync run ended; None if none ever did.
+        open_run: the purpose of the unfinished sync run; None if there is none.
+        is_busy: whether that sync run cannot be claimed now, because a process has claimed it or it was postponed.
     """
 
     changed_until: datetime | None
@@ -104,13 +118,13 @@ SELECT tenant, kind, changed_until,
 
 
 def cursors(connection: Connection, tenants: Collection[str]) -> dict[tuple[str, str], Cursor]:
-    """How far each kind of each tenant is reconciled; what was never synced has no entry."""
+    """Return how far each kind of each tenant is reconciled, by tenant and kind; kinds never synced are left out."""
     rows = connection.execute(_CURSORS, {"tenants": list(tenants)})
     return {(tenant, kind): Cursor(*rest) for tenant, kind, *rest in rows}
 
 
-# Index: sync_run_open_idx. A sync run that is not finished is taken up where it stands, whichever process began it.
-# One that reads what a request asks for counts for the request, unless it belongs to an earlier one.
+# Index: sync_run_open_idx. An unfinished sync run is continued, whichever process began it. If it has the extent of the
+# request, it counts for the request, unless it belongs to an earlier one.
 _BEGIN = text("""
 INSERT INTO ingest.sync_run AS open (tenant, sync_run_id, kind, purpose, changed_since, requested_at, lease_expires_at)
 VALUES (:tenant, :sync_run_id, :kind, :purpose, :changed_since, :requested_at, now() + :lease)
@@ -139,15 +153,17 @@ def begin(
     requested_at: datetime | None = None,
     at_once: bool = False,
 ) -> SyncRun | None:
-    """Begin a sync run, or take up the unfinished one of this kind.
+    """Begin a sync run, or claim the unfinished one of this kind.
 
     Parameters:
-        changed_since: only what changed then or later, by the tenant's clock; None for everything.
-        requested_at: of the request that the sync run belongs to; see :mod:`storage.backfills`.
-        at_once: take up a sync run that was put off, too, as for a person who waits for it.
+        purpose: the purpose of a new sync run.
+        changed_since: of a new sync run: only entities that changed at this time of the tenant's clock or later;
+            None for all.
+        requested_at: when the backfill was requested that the sync run belongs to; see :mod:`storage.backfills`.
+        at_once: claim a postponed sync run, too, because a person waits for it.
 
     Returns:
-        None while another process has the sync run in hand or, without ``at_once``, while it is put off.
+        None while another process has claimed the sync run or, without ``at_once``, while it is postponed.
     """
     row = connection.execute(
         _BEGIN,
@@ -178,7 +194,8 @@ def begin(
     )
 
 
-# Index: primary key. A sync run that was left, moved on or finished has no lease of ours to renew.
+# Index: primary key. If the sync run was left or finished, or another process has read a page, there is no lease of
+# ours to renew.
 _RENEW = text("""
 UPDATE ingest.sync_run
    SET lease_expires_at = now() + :lease
@@ -190,12 +207,12 @@ UPDATE ingest.sync_run
 
 
 def renew(connection: Connection, run: SyncRun) -> None:
-    """Keep a sync run in hand for another ``LEASE``."""
+    """Renew the lease of a claimed sync run for another ``LEASE``."""
     parameters = {"tenant": run.tenant, "sync_run_id": run.sync_run_id, "pages": run.pages, "lease": LEASE}
     connection.execute(_RENEW, parameters)
 
 
-# Index: primary key. The count of pages tells whether another process moved on meanwhile.
+# Index: primary key. The number of pages shows whether another process has read a page since.
 _MOVE = text("""
 UPDATE ingest.sync_run
    SET following = CAST(:following AS jsonb),
@@ -218,7 +235,7 @@ UPDATE ingest.sync_run
 RETURNING began_at
 """)
 
-# Index: primary key. A sync run through less than everything moves the cursor, but is no whole sync run.
+# Index: primary key. A sync run through a part of the listing moves `changed_until`, but not `full_at`.
 _CURSOR = text("""
 INSERT INTO ingest.sync_cursor AS known (tenant, kind, changed_until, full_at)
 VALUES (:tenant, :kind, :began_at, CASE WHEN CAST(:changed_since AS timestamptz) IS NULL THEN now() END)
@@ -237,14 +254,15 @@ def move(
     began_at: datetime,
     following: list[tuple[str, str]] | None,
 ) -> bool:
-    """Note a page, in the transaction that writes what it showed; after the last one the sync run is finished.
+    """Record a page, in the transaction that writes what it showed; the last page finishes the sync run.
 
     Parameters:
-        began_at: when the page was asked for, by the tenant's clock.
-        following: the query of the next page; None after the last.
+        stats: what the page showed.
+        began_at: when the page was requested, by the tenant's clock.
+        following: the query parameters of the next page; None after the last.
 
     Returns:
-        False where another process has moved the sync run on meanwhile: leave it.
+        False if another process has continued the sync run: leave it to that process.
     """
     row = connection.execute(
         _MOVE,
@@ -293,11 +311,11 @@ UPDATE ingest.sync_run
 
 
 def leave(connection: Connection, run: SyncRun, *, delay: timedelta | None = None, error: str | None = None) -> None:
-    """Leave a sync run to whichever process comes next.
+    """End the claim of an unfinished sync run, so that any process may continue it.
 
     Parameters:
-        delay: put it off for so long, as its listing cannot be read before; None: it may be taken up now.
-        error: why it was put off.
+        delay: postpone it for this time, because its listing cannot be read before; None: it may be claimed now.
+        error: why it is postponed.
     """
     connection.execute(
         _LEAVE,
@@ -306,12 +324,12 @@ def leave(connection: Connection, run: SyncRun, *, delay: timedelta | None = Non
 
 
 def note_absent(connection: Connection, run: SyncRun) -> int:
-    """After a sync run through a whole listing: ask for a read of each entity that we know and it did not show.
+    """Request a read of each stored entity that a finished sync run through a complete listing did not show.
 
-    A 404 then makes the tombstone. Index: the mirrored table's primary key, read whole.
+    A 404 then makes the tombstone. Index: the mirrored table's primary key; this reads all rows of the kind.
 
     Returns:
-        How many they are; of more than ``MAX_ABSENT`` the others are left to the next sync run.
+        How many reads were requested. Beyond ``MAX_ABSENT``, the next sync run requests the others.
     """
     mirror = MIRRORS[run.kind]
     parameters: dict[str, Any] = {
@@ -370,21 +388,22 @@ SELECT min(first_received_at)
 
 
 def oldest_under_way(connection: Connection, tenant: str) -> datetime | None:
-    """When the oldest notification that is not applied yet came in; None where all are."""
+    """Return when the oldest notification of the open batches was received; None if no batch is open."""
     received_at: datetime | None = connection.execute(_UNDER_WAY, {"tenant": tenant}).scalar_one()
     return received_at
 
 
-# Index: primary key, read whole.
+# Index: primary key; this reads the whole table.
 _PRUNE = text("DELETE FROM ingest.sync_run WHERE finished_at < now() - :age")
 
 
 def prune(connection: Connection, age: timedelta) -> None:
-    """Drop the records of sync runs that ended longer ago than ``age``."""
+    """Delete the records of sync runs that ended longer ago than ``age``."""
     connection.execute(_PRUNE, {"age": age})
 
 
 def stored(connection: Connection, tenant: str, kind: str) -> int:
-    """How many entities of a kind are stored and not deleted. The mirrored table is read whole."""
-    statement = text(f"SELECT count(*) FROM {MIRRORS[kind].rows()} AS known WHERE deleted_at IS NULL")  # noqa: S608 - ours
+    """Return how many entities of a kind are stored without a tombstone. This reads all rows of the kind."""
+    source = MIRRORS[kind].rows()
+    statement = text(f"SELECT count(*) FROM {source} AS known WHERE deleted_at IS NULL")  # noqa: S608 - the names are ours
     return int(connection.execute(statement, {"tenant": tenant}).scalar_one())

@@ -1,8 +1,8 @@
-"""Every table that is not a mirror of one of the tenant's entities.
+"""Define the tables that are not mirrors: the inbox, the queues and the history.
 
-Schema ``ingest`` carries a notification from acceptance to its outcome; the history
-tables of schema ``charging`` hold observations, which are only ever added. The mirrored
-entities themselves are in :mod:`storage.mirrors`.
+The tables of schema ``ingest`` track a notification from its receipt to its outcome. The history tables of schema
+``charging`` contain observations, which are only ever added. The mirrors are in :mod:`storage.mirrors`, the tables
+of monitoring in :mod:`storage.watch_tables`, those of erasures in :mod:`storage.erasure_tables`.
 """
 
 from __future__ import annotations
@@ -43,12 +43,12 @@ metadata = MetaData(
 
 
 def instant(name: str, comment: str, *, nullable: bool = True, default: FunctionElement[Any] | None = None) -> Column:  # type: ignore[type-arg]
-    """A ``timestamptz`` column; its name ends in ``_at``."""
+    """Make a ``timestamptz`` column; its name ends in ``_at``."""
     return Column(name, TIMESTAMP(timezone=True), nullable=nullable, server_default=default, comment=comment)
 
 
 def tenant_column() -> Column[str]:
-    """The tenant, first in every key, so that the database can be distributed by it."""
+    """Make the column of the tenant, which comes first in every key, so that the database can be distributed by it."""
     return Column("tenant", Text, nullable=False, comment="Tenant, as named in tenants.toml")
 
 
@@ -59,10 +59,10 @@ notification = Table(
     instant("received_at", "When the receiver had read the whole body; the partition key", nullable=False),
     Column("notification_id", Uuid, nullable=False, comment="UUIDv7; its time part is received_at"),
     Column("batch_id", Uuid, nullable=False, comment="The batch whose progress covers this notification"),
-    Column("notification_type", Text, comment="Name that AMPECO gives the notification, where the body tells one"),
-    Column("session_id", BigInteger, comment="Session that the body names, where it names one"),
-    Column("evse_id", BigInteger, comment="EVSE that the body names, where it names one"),
-    Column("charge_point_id", BigInteger, comment="Charge point that the body names, where it names one"),
+    Column("notification_type", Text, comment="Search column: notification type in the body"),
+    Column("session_id", BigInteger, comment="Search column: session that the body names"),
+    Column("evse_id", BigInteger, comment="Search column: EVSE that the body names"),
+    Column("charge_point_id", BigInteger, comment="Search column: charge point that the body names"),
     Column("token_id", Text, nullable=False, comment="Which token verified the signature; not the token itself"),
     Column("signature_encoding", Text, nullable=False, comment="Form of the signature that matched: hex or base64"),
     Column("headers", JSONB, nullable=False, comment="Delivery headers as sent: X-Timestamp, X-Tenant, X-Webhook-*"),
@@ -70,17 +70,17 @@ notification = Table(
         "body",
         LargeBinary,
         nullable=False,
-        comment="The request body, byte for byte; where body_sha256 is set, with values redacted",
+        comment="The request body, byte for byte; if body_sha256 is set, without secrets and erased people",
     ),
     Column(
         "body_sha256",
         LargeBinary,
-        comment="SHA-256 of the body as it came, where the body was changed since: secrets, forgotten people",
+        comment="SHA-256 of the body as it arrived, if it was changed since: secrets redacted, people erased",
     ),
     PrimaryKeyConstraint("tenant", "received_at", "notification_id"),
     Index(None, "tenant", "batch_id"),
     schema=INGEST,
-    comment="Every notification accepted, exactly as it came; append-only, partitioned by day",
+    comment="The log of accepted notifications, as they arrived; append-only, partitioned by UTC day",
     postgresql_partition_by="RANGE (received_at)",
 )
 
@@ -94,28 +94,28 @@ batch = Table(
     instant("first_received_at", "Earliest received_at in the batch", nullable=False),
     instant("last_received_at", "Latest received_at in the batch", nullable=False),
     instant("committed_at", "When the batch was committed", nullable=False, default=func.now()),
-    instant("sent_at", "When the sweep last sent a message for it again"),
-    instant("lease_expires_at", "Until then a worker has it in hand"),
+    instant("sent_at", "When the sweep last sent a wake-up for it"),
+    instant("lease_expires_at", "When its lease ends; no other worker claims it before"),
     Column("leased_by", Uuid, comment="Process that holds the lease, which ends with it"),
-    instant("applied_at", "When every notification in it was settled; null while the batch is open"),
+    instant("applied_at", "When all its notifications were applied or had an outcome; null while the batch is open"),
     Column(
         "attempts",
         SmallInteger,
         nullable=False,
         server_default=text("0"),
-        comment="How often a worker took it in hand, counted before the work; but for failures",
+        comment="How often a worker claimed it, counted before the work; failures are not included",
     ),
     Column(
         "failures",
         Integer,
         nullable=False,
         server_default=text("0"),
-        comment="How often in a row an attempt failed through no fault of its notifications",
+        comment="How many attempts in a row failed for a reason outside its notifications",
     ),
     Column(
         "probing_notification_id",
         Uuid,
-        comment="The notification being tried alone, noted before the try: still set, it ended its worker",
+        comment="Notification that is being applied alone, recorded before: if it is still set, it ended its worker",
     ),
     Column("last_error", Text, comment="Why the last attempt did not finish"),
     PrimaryKeyConstraint("tenant", "batch_id"),
@@ -135,7 +135,7 @@ outcome = Table(
     Column("reason", Text, nullable=False, comment="Why, in one line"),
     Column("error", Text, comment="The error, for a failed one"),
     Column("traceback", Text, comment="Where it failed: the innermost frames, without values"),
-    instant("recorded_at", "When it was set aside", nullable=False, default=func.now()),
+    instant("recorded_at", "When the outcome was recorded", nullable=False, default=func.now()),
     PrimaryKeyConstraint("tenant", "notification_id"),
     Index(None, "state", "recorded_at"),
     Index(
@@ -158,7 +158,7 @@ total = Table(
         BigInteger,
         nullable=False,
         server_default=text("0"),
-        comment="Notifications of closed batches, whatever became of each",
+        comment="Notifications of closed batches, whatever their outcomes",
     ),
     Column(
         "ignored",
@@ -176,7 +176,7 @@ total = Table(
     ),
     PrimaryKeyConstraint("tenant"),
     schema=INGEST,
-    comment="Running totals of what became of notifications; what was dropped from the log is in them",
+    comment="Running totals of notifications by outcome, including those that were dropped from the log",
 )
 
 dropped_day = Table(
@@ -187,7 +187,7 @@ dropped_day = Table(
     Column("kept", BigInteger, nullable=False, comment="Failed notifications of it that were kept"),
     PrimaryKeyConstraint("day"),
     schema=INGEST,
-    comment="Days that were dropped from the log, but for what failed",
+    comment="Days that were dropped from the log, except their failed notifications",
 )
 
 refresh_request = Table(
@@ -201,20 +201,20 @@ refresh_request = Table(
         Text,
         nullable=False,
         server_default=text("''"),
-        comment="What it is looked up by in a listing, where the notification does not tell its id; else empty",
+        comment="Reference by which to look it up in a listing, if its id is not known; else empty",
     ),
     Column(
         "reason",
         Text,
         nullable=False,
-        comment="Why a read is wanted: changed, conflicting, gone, provisional or unknown",
+        comment="Why a read is requested: changed, conflicting, gone, provisional or unknown",
     ),
     Column(
         "generation",
         BigInteger,
         nullable=False,
         server_default=text("1"),
-        comment="Grows with each mark; a finished read removes only the generation it claimed",
+        comment="Grows with each request; a finished read resolves only the generation that it claimed",
     ),
     Column(
         "priority",
@@ -223,19 +223,23 @@ refresh_request = Table(
         server_default=text("5"),
         comment="The lower, the sooner: 0 a running session or a faulted EVSE",
     ),
-    Column("requested_by", Uuid, comment="The notification that last asked for the read"),
-    instant("requested_at", "When it was first asked for since its last read", nullable=False, default=func.now()),
-    instant("due_at", "Not to be read before", nullable=False, default=func.now()),
-    instant("lease_expires_at", "Until then a worker has it in hand"),
+    Column("requested_by", Uuid, comment="The notification that last requested the read"),
+    instant("requested_at", "When the read was first requested since the last one", nullable=False, default=func.now()),
+    instant("due_at", "When to read it at the earliest", nullable=False, default=func.now()),
+    instant("lease_expires_at", "When its lease ends; no other worker claims it before"),
     Column("leased_by", Uuid, comment="Process that holds the lease, which ends with it"),
     Column(
-        "attempts", SmallInteger, nullable=False, server_default=text("0"), comment="Reads begun since the first mark"
+        "attempts",
+        SmallInteger,
+        nullable=False,
+        server_default=text("0"),
+        comment="Reads begun since it was first requested",
     ),
-    Column("last_error", Text, comment="Why the last read did not settle it"),
+    Column("last_error", Text, comment="Why the last read did not resolve it"),
     PrimaryKeyConstraint("tenant", "kind", "entity_id", "reference"),
     Index(None, "tenant", "due_at"),
     schema=INGEST,
-    comment="Entities that want a read of the API: one row each, however often they are marked",
+    comment="Entities to read from the API: one row each, however often the read is requested",
 )
 
 forbidden_kind = Table(
@@ -245,11 +249,11 @@ forbidden_kind = Table(
     Column("kind", Text, nullable=False, comment="Kind of entity that the tenant's token may not read"),
     instant("first_refused_at", "When AMPECO first answered 403", nullable=False, default=func.now()),
     instant("last_refused_at", "When AMPECO last answered 403", nullable=False, default=func.now()),
-    instant("ask_again_at", "Until then nothing of the kind is read", nullable=False),
+    instant("ask_again_at", "When to read the kind again, to find out whether it is still forbidden", nullable=False),
     Column("error", Text, nullable=False, comment="What AMPECO answered last"),
     PrimaryKeyConstraint("tenant", "kind"),
     schema=INGEST,
-    comment="What a tenant's token may not read; a read that succeeds removes the row",
+    comment="Kinds that the token of a tenant may not read; a successful read removes the row",
 )
 
 sync_cursor = Table(
@@ -258,7 +262,7 @@ sync_cursor = Table(
     tenant_column(),
     Column("kind", Text, nullable=False, comment="Kind of entity whose listing is synced"),
     instant("changed_until", "Every change up to this time of the tenant's clock has been read"),
-    instant("full_at", "When the last sync run through the whole listing ended"),
+    instant("full_at", "When the last sync run through the complete listing ended"),
     instant("checked_at", "When the last sync run ended", nullable=False, default=func.now()),
     PrimaryKeyConstraint("tenant", "kind"),
     schema=INGEST,
@@ -277,41 +281,47 @@ sync_run = Table(
     instant("started_at", "When the sync run was begun", nullable=False, default=func.now()),
     instant("moved_at", "When its last page was stored", nullable=False, default=func.now()),
     instant("finished_at", "When its last page was stored; null while there is more to read"),
-    instant("requested_at", "When the backfill that it belongs to was requested; null: no command asked for it"),
-    instant("lease_expires_at", "Until then a process has it in hand; renewed while that process lives"),
-    instant("retry_at", "Put off until then, as AMPECO refused or failed it or asked for a pause; last_error says why"),
+    instant("requested_at", "When the backfill that it belongs to was requested; null: it belongs to none"),
+    instant("lease_expires_at", "When its lease ends; the process that claimed it renews the lease"),
+    instant("retry_at", "Postponed until then, because of the reason in last_error"),
     Column("following", JSONB, comment="Query of the next page; null at the first, and after the last"),
     Column("pages", Integer, nullable=False, server_default=text("0"), comment="Pages read"),
     Column("calls", Integer, nullable=False, server_default=text("0"), comment="Calls made, further reads included"),
     Column("compared", BigInteger, nullable=False, server_default=text("0"), comment="Entities compared"),
-    Column("missing", BigInteger, nullable=False, server_default=text("0"), comment="Those that we did not know"),
+    Column("missing", BigInteger, nullable=False, server_default=text("0"), comment="Entities that were not stored"),
     Column(
         "stale",
         BigInteger,
         nullable=False,
         server_default=text("0"),
-        comment="Those of which we knew an older state, with no notification or read of it under way",
+        comment="Entities that were stored in an older state, with no notification or read of them pending",
     ),
-    Column("healed", BigInteger, nullable=False, server_default=text("0"), comment="Missing and stale ones mended"),
+    Column("healed", BigInteger, nullable=False, server_default=text("0"), comment="Missing and stale entities healed"),
     Column(
         "absent",
         BigInteger,
         nullable=False,
         server_default=text("0"),
-        comment="Those we know that a whole listing does not show; each is read, and a 404 makes it deleted",
+        comment="Stored entities that a complete listing did not show; each is read, and a 404 makes its tombstone",
     ),
-    Column("unreadable", Integer, nullable=False, server_default=text("0"), comment="Listed, and not to be understood"),
+    Column(
+        "unreadable",
+        Integer,
+        nullable=False,
+        server_default=text("0"),
+        comment="Listed entities that could not be parsed",
+    ),
     Column(
         "behind_seconds",
         Numeric,
         comment="Age of the oldest change that was missed, by the tenant's clock, seconds",
     ),
-    Column("last_error", Text, comment="Why it does not go on, while it does not"),
+    Column("last_error", Text, comment="Why it is postponed; null while it is not"),
     PrimaryKeyConstraint("tenant", "sync_run_id"),
     Index("sync_run_open_idx", "tenant", "kind", unique=True, postgresql_where=text("finished_at IS NULL")),
     Index("sync_run_request_idx", "tenant", "requested_at", postgresql_where=text("requested_at IS NOT NULL")),
     schema=INGEST,
-    comment="Each sync run through a listing, to compare the tenant with what we know and to heal the differences",
+    comment="Sync runs: each compares a listing with what is stored, and heals the differences",
 )
 
 sync_run_page = Table(
@@ -323,7 +333,7 @@ sync_run_page = Table(
     Column("entity_ids", ARRAY(BigInteger), nullable=False, comment="Ids of the entities that it listed"),
     PrimaryKeyConstraint("tenant", "sync_run_id", "page"),
     schema=INGEST,
-    comment="What the pages of an unfinished sync run through a whole listing showed; all else is read at its end",
+    comment="Ids that an unfinished sync run through a complete listing showed; its end requests reads of all others",
 )
 
 api_usage = Table(
@@ -343,7 +353,7 @@ api_usage = Table(
         BigInteger,
         nullable=False,
         server_default=text("0"),
-        comment="Reads asked for that needed no call of their own",
+        comment="Requested reads that needed no call of their own",
     ),
     PrimaryKeyConstraint("tenant", "hour_at", "reason"),
     schema=INGEST,
@@ -371,8 +381,8 @@ unknown_fields = Table(
 
 def _observation_columns() -> list[Column]:  # type: ignore[type-arg]
     return [
-        Column("source", Text, nullable=False, comment="Who told: notification, status_log or read"),
-        Column("notification_id", Uuid, comment="The first notification that told, where one did"),
+        Column("source", Text, nullable=False, comment="Its source: notification, status_log or read"),
+        Column("notification_id", Uuid, comment="The first notification that contained it, if one did"),
         instant("recorded_at", "When it was first recorded here", nullable=False, default=func.now()),
     ]
 
@@ -448,10 +458,10 @@ meter_value = Table(
     ),
     Column("value", Numeric, nullable=False, comment="The reading, in unit"),
     Column("unit", Text, comment="Wh, A, V, Percent, Celsius, or what the charge point sends"),
-    Column("location", Text, comment="Where it was measured, where the sample tells"),
+    Column("location", Text, comment="Where it was measured, if the sample contains it"),
     Column("evse_id", BigInteger, comment="EVSE"),
     Column("charge_point_id", BigInteger, comment="Charge point"),
-    Column("notification_id", Uuid, comment="The first notification that told"),
+    Column("notification_id", Uuid, comment="The first notification that contained it"),
     UniqueConstraint(
         "tenant",
         "session_id",
@@ -464,7 +474,7 @@ meter_value = Table(
         name="meter_value_sample_key",
     ),
     schema=CHARGING,
-    comment="Each meter sample of a session; append-only. A sample is known by its whole content",
+    comment="Each meter sample of a session; append-only. Its whole content identifies a sample",
 )
 
 notice = Table(
@@ -472,19 +482,19 @@ notice = Table(
     metadata,
     tenant_column(),
     Column("subject", Text, nullable=False, comment="What it is about, such as security_event or user_balance"),
-    instant("observed_at", "When it was so, by its source's clock; null where the notification tells no time"),
-    Column("digest", Text(collation="C"), nullable=False, comment="Of details: with the time it tells notices apart"),
+    instant("observed_at", "Time of the fact, by the clock of its source; null if the notification has no time"),
+    Column("digest", Text(collation="C"), nullable=False, comment="Digest of details, which identifies the notice"),
     Column("charge_point_id", BigInteger, comment="Charge point, where one is named"),
     Column("evse_id", BigInteger, comment="EVSE, where one is named"),
     Column("session_id", BigInteger, comment="Session, where one is named"),
-    Column("user_id", BigInteger, comment="User, where one is named; 0 for somebody forgotten"),
+    Column("user_id", BigInteger, comment="User, where one is named; 0 for an erased one"),
     Column("circuit_id", BigInteger, comment="Circuit, where one is named"),
     Column("details", JSONB, nullable=False, comment="The notification as sent, without its name and without secrets"),
-    Column("notification_id", Uuid, comment="The first notification that told"),
+    Column("notification_id", Uuid, comment="The first notification that contained it"),
     instant("recorded_at", "When it was first recorded here", nullable=False, default=func.now()),
     UniqueConstraint("tenant", "subject", "observed_at", "digest", postgresql_nulls_not_distinct=True),
     schema=CHARGING,
-    comment="Each fact that a notification tells and no read gives again; append-only",
+    comment="Notices: facts of notifications that no read shows again; append-only",
 )
 
 session_revision = Table(
@@ -492,20 +502,18 @@ session_revision = Table(
     metadata,
     tenant_column(),
     Column("session_id", BigInteger, nullable=False, comment="Session"),
-    Column(
-        "column_group", Text, nullable=False, comment="Group of columns that changed: state, detail, meter, presence"
-    ),
+    Column("column_group", Text, nullable=False, comment="Column group that changed: state, detail, meter or presence"),
     instant("fact_at", "Time of the new fact, by its source's clock", nullable=False),
     Column(
         "fact_version", Text(collation="C"), nullable=False, comment="Version of the new fact; orders those of one time"
     ),
     Column("changed_from", JSONB, nullable=False, comment="The columns that changed, with their former values"),
     Column("changed_to", JSONB, nullable=False, comment="The same columns, with their new values"),
-    Column("source", Text, nullable=False, comment="What told us: notification, read or rebuild"),
-    Column("notification_id", Uuid, comment="The notification that told, where one did"),
-    instant("learned_at", "When we learned it", nullable=False, default=func.now()),
+    Column("source", Text, nullable=False, comment="Source of the new fact: notification, read or rebuild"),
+    Column("notification_id", Uuid, comment="The notification that contained the new fact, if one did"),
+    instant("learned_at", "When the change was written", nullable=False, default=func.now()),
     PrimaryKeyConstraint("tenant", "session_id", "column_group", "fact_at", "fact_version"),
     Index(None, "tenant", "learned_at"),
     schema=CHARGING,
-    comment="Each change of a session that we knew to have stopped; append-only",
+    comment="Revisions: each change of a session that was stored as stopped; append-only",
 )

@@ -1,7 +1,7 @@
-"""When each configured token was last used to sign a notification.
+"""Find out when each configured token was last used to sign a notification.
 
-The accept path notes the token beside every notification; here that is looked up afterwards, so
-accepting costs no more for it. What was found is kept, so that a later look reads only what came since.
+The log contains the token of each notification, and is searched afterwards, so that accepting costs no more for it.
+The results are stored, so that a later search reads only the notifications since the last one.
 """
 
 from __future__ import annotations
@@ -12,19 +12,22 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, text
 
-#: Of a token that was not known before, so much of the log is searched.
+#: How much of the log is searched for a token that was not known before.
 FIRST_LOOK = timedelta(days=2)
 
-#: A notification is received a moment before it is committed and can be seen.
+#: By how much a search overlaps the last one: a notification becomes visible a moment after its time of receipt.
 _OVERLAP = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, slots=True)
 class TokenUse:
-    """A token by its id, since when it is known, and when it last verified a notification.
+    """The use of a token.
 
     Attributes:
-        known_since_at: when it was first looked for; None where it has yet to be.
+        tenant: the tenant's name.
+        token_id: the id of the token.
+        known_since_at: when it was first searched for; None if it never was.
+        last_used_at: when the last notification that it verified was received; None if none was found.
     """
 
     tenant: str
@@ -33,17 +36,17 @@ class TokenUse:
     last_used_at: datetime | None
 
 
-# Index: the primary key of the log, from its end: a token in use is found in its first row, and for one
-# that is not the rows since the last look are read.
+# Index: the primary key of the log, from its end: a token in use is found in the first row, and for an unused token
+# the rows since the last search are read.
 _USED = """
 SELECT token_id, known.known_since_at, greatest(known.last_used_at, used.received_at) AS last_used_at
-  FROM unnest(CAST(:token_ids AS text[])) AS given (token_id)
+  FROM unnest(CAST(:token_ids AS text[])) AS configured (token_id)
   LEFT JOIN (SELECT * FROM ingest.token_use WHERE tenant = :tenant) AS known USING (token_id)
   LEFT JOIN LATERAL (
        SELECT received_at
          FROM ingest.notification
         WHERE notification.tenant = :tenant
-          AND notification.token_id = given.token_id
+          AND notification.token_id = configured.token_id
           AND received_at >= coalesce(known.looked_until_at - :overlap, now() - :first_look)
         ORDER BY received_at DESC
         LIMIT 1
@@ -53,18 +56,18 @@ SELECT token_id, known.known_since_at, greatest(known.last_used_at, used.receive
 _LOOK = text(f"""
 INSERT INTO ingest.token_use AS known (tenant, token_id, last_used_at, looked_until_at)
 SELECT :tenant, token_id, last_used_at, now()
-  FROM ({_USED}) AS found
+  FROM ({_USED}) AS latest
     ON CONFLICT (tenant, token_id) DO UPDATE SET
        last_used_at = greatest(known.last_used_at, excluded.last_used_at),
        looked_until_at = excluded.looked_until_at
 """)  # noqa: S608 - the statement above
 
-# Index: primary key. A token that comes back later is known anew.
+# Index: primary key. A token that is configured again later counts as new.
 _DROP = text("DELETE FROM ingest.token_use WHERE tenant = :tenant AND token_id <> ALL(:token_ids)")
 
 
 def look(connection: Connection, tenant: str, token_ids: Sequence[str]) -> None:
-    """Find out when each of a tenant's configured tokens was last used; others are forgotten."""
+    """Search for the last use of each of a tenant's configured tokens, and delete the records of other tokens."""
     connection.execute(_LOOK, _given(tenant, token_ids))
     connection.execute(_DROP, {"tenant": tenant, "token_ids": list(token_ids)})
 

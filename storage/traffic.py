@@ -1,4 +1,4 @@
-"""What came when: notifications by the hour, and the times in which a tenant was silent."""
+"""Count notifications by hour, and record each tenant's baseline and traffic gaps."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection, text
 
-# Index: primary key. Of several processes, the row lock lets one through.
+# Index: primary key. Of several processes at the same time, the row lock lets one through.
 _TAKE = text("""
 INSERT INTO ingest.traffic_baseline AS known (tenant, looked_at)
 VALUES (:tenant, now())
@@ -20,9 +20,10 @@ RETURNING now()
 
 
 def take(connection: Connection, tenant: str, interval: timedelta) -> datetime | None:
-    """Take a tenant's look in hand; None where somebody looked within the interval.
+    """Claim the traffic check of a tenant until the transaction ends.
 
-    Whoever has it keeps it until the end of the transaction. Returns the present time.
+    Returns:
+        The present time; None if the traffic was checked within the interval.
     """
     now: datetime | None = connection.execute(_TAKE, {"tenant": tenant, "interval": interval}).scalar_one_or_none()
     return now
@@ -37,7 +38,7 @@ SELECT least(hour_at, date_trunc('hour', now() - interval '10 minutes', 'UTC'))
  LIMIT 1
 """)
 
-# Index: the primary key of the batches, whose ids are made when they are and rise with time.
+# Index: the primary key of the batches, whose ids increase with the time at which the batches are made.
 _COUNT = text("""
 INSERT INTO ingest.traffic (tenant, hour_at, notifications)
 SELECT tenant, date_trunc('hour', first_received_at, 'UTC'), sum(notifications)
@@ -51,15 +52,15 @@ SELECT tenant, date_trunc('hour', first_received_at, 'UTC'), sum(notifications)
 
 
 def count(connection: Connection, tenant: str, since: datetime) -> None:
-    """Bring the counts of a tenant up to date.
+    """Update the hourly counts of a tenant.
 
-    The last counted hour is counted anew, and the one before it while it may still grow.
+    The last counted hour is counted again, and so is the one before it while its count may still grow.
 
     Parameters:
-        since: where to begin the first time.
+        since: where to begin if no hour was counted before.
     """
     counted_from = connection.execute(_COUNTED_FROM, {"tenant": tenant}).scalar_one_or_none() or since
-    # A batch is named when its first notification has come, so a minute earlier is early enough.
+    # A batch gets its id after its first notification is received, so a minute before is early enough.
     first_batch = UUID(int=int((counted_from.timestamp() - 60) * 1000) << 80)
     connection.execute(_COUNT, {"tenant": tenant, "first_batch": first_batch, "counted_from": counted_from})
 
@@ -75,7 +76,7 @@ SELECT hour_at, notifications
 
 
 def hours(connection: Connection, tenant: str, since: datetime) -> Sequence[tuple[datetime, int]]:
-    """The hours in which something came, with how much, oldest first."""
+    """Return the hours since a time with received notifications, each with their number, oldest first."""
     return [(hour, number) for hour, number in connection.execute(_HOURS, {"tenant": tenant, "since": since})]
 
 
@@ -87,7 +88,7 @@ SELECT (SELECT min(hour_at) FROM ingest.traffic WHERE tenant = :tenant),
 
 
 def first_and_last(connection: Connection, tenant: str) -> tuple[datetime | None, datetime | None]:
-    """The hour in which a tenant was first heard, and when it was last."""
+    """Return the hour of a tenant's first notification, and when its last one was received; None if there is none."""
     first, last = connection.execute(_FIRST_AND_LAST, {"tenant": tenant}).one()
     return first, last
 
@@ -103,9 +104,9 @@ SELECT began_at, ended_at
 
 
 def gaps(connection: Connection, tenant: str, since: datetime) -> Sequence[tuple[datetime, datetime | None]]:
-    """The times since then in which a tenant was silent; the last may last still."""
-    found = connection.execute(_GAPS, {"tenant": tenant, "since": since})
-    return [(began_at, ended_at) for began_at, ended_at in found]
+    """Return begin and end of a tenant's traffic gaps since a time; the end of an open gap is None."""
+    rows = connection.execute(_GAPS, {"tenant": tenant, "since": since})
+    return [(began_at, ended_at) for began_at, ended_at in rows]
 
 
 _BEGIN = text("""
@@ -116,9 +117,9 @@ VALUES (:tenant, :began_at, :expected, :received)
 
 
 def begin_gap(connection: Connection, tenant: str, began_at: datetime, expected: float, received: int) -> None:
-    """A tenant is silent."""
-    given = {"tenant": tenant, "began_at": began_at, "expected": expected, "received": received}
-    connection.execute(_BEGIN, given)
+    """Record the begin of a traffic gap, with the expected and received notifications since then."""
+    parameters = {"tenant": tenant, "began_at": began_at, "expected": expected, "received": received}
+    connection.execute(_BEGIN, parameters)
 
 
 # Index: traffic_gap_open_idx.
@@ -126,7 +127,7 @@ _END = text("UPDATE ingest.traffic_gap SET ended_at = now() WHERE tenant = :tena
 
 
 def end_gap(connection: Connection, tenant: str) -> None:
-    """A tenant is heard again."""
+    """Record that a tenant's traffic gap has ended."""
     connection.execute(_END, {"tenant": tenant})
 
 
@@ -144,15 +145,18 @@ UPDATE ingest.traffic_baseline
 
 @dataclass(frozen=True, slots=True)
 class TrafficStatus:
-    """How a tenant was last judged against its own baseline.
+    """How a tenant's traffic was last judged by its baseline.
 
     Attributes:
-        looked_at: when; None where it has yet to be.
-        last_received_at: when its last notification came, as of the question; None where none did.
-        learned_hours: what the baseline is made of.
-        min_expected: where so many notifications are expected, their absence tells; None: nothing does yet.
-        judged_hours, expected, received: the stretch that was judged; None where none tells anything.
-        gap_since_at: from when on too little came, where it is silent.
+        tenant: the tenant's name.
+        looked_at: when the traffic was judged; None if it never was.
+        last_received_at: when the tenant's last notification was received, as of now; None if none was.
+        learned_hours: hours of history in the baseline.
+        min_expected: a period is judged only if at least so many notifications are expected in it; None: none is.
+        judged_hours: length of the period that was judged, in hours; None if none was.
+        expected: notifications expected in the period.
+        received: notifications received in the period.
+        gap_since_at: when the open traffic gap began; None if there is none.
     """
 
     tenant: str
@@ -175,7 +179,14 @@ def note(
     min_expected: float | None,
     judged: tuple[int, float, int] | None,
 ) -> None:
-    """Note how a tenant was judged; ``judged`` is hours, expected and came."""
+    """Record how a tenant's traffic was judged.
+
+    Parameters:
+        last_received_at: when the tenant's last notification was received.
+        learned_hours: hours of history in the baseline.
+        min_expected: a period is judged only if at least so many notifications are expected in it.
+        judged: length of the judged period in hours, and the notifications expected and received in it.
+    """
     judged_hours, expected, received = judged or (None, None, None)
     connection.execute(
         _NOTE,
@@ -191,8 +202,8 @@ def note(
     )
 
 
-# Indexes: primary key; traffic_gap_open_idx; batch_pkey from its end, as its ids rise with time. A batch may be dropped
-# with its day; the last look at it is kept.
+# Indexes: primary key; traffic_gap_open_idx; batch_pkey from its end, as its ids increase with time. A batch may be
+# dropped with its day of the log, so the time in traffic_baseline counts, too.
 _STATUS = text("""
 SELECT tenant,
        looked_at,
@@ -201,7 +212,7 @@ SELECT tenant,
        CAST(min_expected AS float8),
        judged_hours,
        CAST(traffic_baseline.expected AS float8),
-       traffic_baseline.came,
+       traffic_baseline.received,
        traffic_gap.began_at
   FROM unnest(CAST(:tenants AS text[])) AS asked (tenant)
   LEFT JOIN ingest.traffic_baseline USING (tenant)
@@ -218,11 +229,11 @@ SELECT tenant,
 
 
 def traffic_status(connection: Connection, tenants: Collection[str]) -> Sequence[TrafficStatus]:
-    """How each of the tenants was last judged, and when its last notification came, as of now."""
+    """Return how each tenant's traffic was last judged, and when its last notification was received, as of now."""
     return [TrafficStatus(*row) for row in connection.execute(_STATUS, {"tenants": list(tenants)})]
 
 
-# Indexes: the primary keys, read whole; an hour is a row for each tenant.
+# Indexes: the primary keys; these read whole tables, with a row for each hour and tenant.
 _PRUNE = (
     text("DELETE FROM ingest.traffic WHERE hour_at < now() - :age"),
     text("DELETE FROM ingest.traffic_gap WHERE ended_at < now() - :age"),
@@ -230,6 +241,6 @@ _PRUNE = (
 
 
 def prune(connection: Connection, age: timedelta) -> None:
-    """Drop what is known of times longer ago than ``age``."""
+    """Delete counts and traffic gaps that are older than ``age``."""
     for statement in _PRUNE:
         connection.execute(statement, {"age": age})

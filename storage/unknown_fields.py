@@ -1,7 +1,7 @@
-"""Drift: types and fields that AMPECO sends and this release does not know, and values that it cannot read, counted.
+"""Count unknown fields: types and fields that this release does not know, and values that it cannot read.
 
-Everything here is bounded, as the names are the sender's: what is held of one transaction,
-and what is stored of each tenant and model. What is beyond is counted under ``*``.
+The sender chooses the names, so their number is limited, both for one transaction and in the table for each tenant
+and model. Names beyond the limits are counted under ``*``.
 """
 
 from __future__ import annotations
@@ -19,25 +19,26 @@ from ampeco.model import Model
 from ampeco.unknown_fields import OTHERS, is_known_field, shape, shown_name, unknown_fields
 from storage.documents import to_json
 
-#: ``type``: of notification; ``field``: of a model; ``value``: one of a known field, that cannot be read.
+#: ``type``: an unknown notification type; ``field``: an unknown field of a model; ``value``: a value of a known
+#: field that cannot be read.
 What = Literal["type", "field", "value"]
 
-#: The model of a type that nobody knows: there is none.
+#: The model in the row of an unknown type, which has no model.
 NO_MODEL = ""
 
-#: Names that are held of one transaction.
+#: The most names in memory for one transaction.
 MAX_NAMES_HELD = 200
 
-#: Names that are stored of each tenant and model: AMPECO adds a few a year.
+#: The most names in the table for each tenant and model; AMPECO adds a few names a year.
 MAX_NAMES_STORED = 50
 
-#: Rows that are shown; `MAX_NAMES_STORED` bounds them of each tenant and model.
+#: The most rows that are shown; ``MAX_NAMES_STORED`` limits them for each tenant and model.
 MAX_SHOWN = 1_000
 
 
 @dataclass(slots=True)
 class Sighting:
-    """What was seen of one name: how often, when, in what shape, and in which notification first."""
+    """How often and when one name was seen, the JSON shape of its value, and the first notification with it."""
 
     what: What
     model: str
@@ -50,7 +51,7 @@ class Sighting:
 
 
 class UnknownFields:
-    """What one transaction saw of unknown types and fields, and of unreadable values."""
+    """The unknown types and fields, and the unreadable values, in the data of one transaction."""
 
     __slots__ = ("_seen",)
 
@@ -61,7 +62,13 @@ class UnknownFields:
         return bool(self._seen)
 
     def see_fields(self, model: Model, seen_at: datetime, notification_id: UUID | None = None) -> None:
-        """Look for unknown fields and unreadable values in what was sent."""
+        """Count the unknown fields and unreadable values in a parsed model and its parts.
+
+        Parameters:
+            model: the parsed model.
+            seen_at: when its data was received.
+            notification_id: the notification that contained it; None for a read.
+        """
         for field in unknown_fields(model):
             self._see(field.what, field.model, field.name, field.value, seen_at, notification_id)
 
@@ -71,38 +78,40 @@ class UnknownFields:
         self._see("type", NO_MODEL, shown, body, seen_at, notification_id)
 
     def add(self, other: UnknownFields) -> None:
-        """Add what another source showed."""
-        for one in other._seen.values():
-            self._put(one)
+        """Add the counts of another source."""
+        for sighting in other._seen.values():
+            self._put(sighting)
 
     def clear(self) -> None:
-        """Forget it all, where what is read was counted when it came."""
+        """Remove all counts; a replay does this, because its notifications were counted when they were applied."""
         self._seen.clear()
 
     def sightings(self) -> list[Sighting]:
+        """Return the counts, one entry for each name."""
         return list(self._seen.values())
 
     def _see(
         self, what: What, model: str, name: str, value: Any, seen_at: datetime, notification_id: UUID | None
     ) -> None:
-        told = None if name == OTHERS else shape(value)
-        self._put(Sighting(what, model, name, 1, seen_at, seen_at, told, notification_id))
+        value_shape = None if name == OTHERS else shape(value)
+        self._put(Sighting(what, model, name, 1, seen_at, seen_at, value_shape, notification_id))
 
-    def _put(self, one: Sighting) -> None:
-        """Count a sighting by its name; beyond the bound, with the others."""
-        name = one.name
-        if (one.what, one.model, name) not in self._seen and len(self._seen) >= MAX_NAMES_HELD:
+    def _put(self, sighting: Sighting) -> None:
+        """Add a sighting to those of its name; beyond the limit, to those of all other names."""
+        what, model, name = sighting.what, sighting.model, sighting.name
+        if (what, model, name) not in self._seen and len(self._seen) >= MAX_NAMES_HELD:
             name = OTHERS
-        known = self._seen.get((one.what, one.model, name))
-        if known is None:
-            self._seen[one.what, one.model, name] = replace(one, name=name, shape=None if name == OTHERS else one.shape)
+        previous = self._seen.get((what, model, name))
+        if previous is None:
+            shown_shape = None if name == OTHERS else sighting.shape
+            self._seen[what, model, name] = replace(sighting, name=name, shape=shown_shape)
             return
-        known.times += one.times
-        known.first_seen_at = min(known.first_seen_at, one.first_seen_at)
-        known.last_seen_at = max(known.last_seen_at, one.last_seen_at)
+        previous.times += sighting.times
+        previous.first_seen_at = min(previous.first_seen_at, sighting.first_seen_at)
+        previous.last_seen_at = max(previous.last_seen_at, sighting.last_seen_at)
 
 
-# Index: primary key. A name that is new to a model whose room is taken is counted with the others.
+# Index: primary key. A new name of a model that already has the most names is counted under `*`.
 _RECORD = text("""
 WITH seen AS (
     SELECT what, model, name, times, first_seen_at, last_seen_at, shape, notification_id
@@ -152,12 +161,12 @@ SELECT :tenant,
 
 
 def record_unknown_fields(connection: Connection, tenant: str, unknown_fields: UnknownFields) -> None:
-    """Count what was seen; no statement where nothing was.
+    """Add counts to those in the table; execute no statement if there are none.
 
-    Call it last in a transaction: many see the same name at the same time, and wait for each other.
+    Call this late in a transaction: many transactions count the same names at the same time, and wait for each other.
     """
     if unknown_fields:
-        document = to_json([asdict(one) for one in unknown_fields.sightings()])
+        document = to_json([asdict(sighting) for sighting in unknown_fields.sightings()])
         connection.execute(
             _RECORD, {"tenant": tenant, "sightings": document, "limit": MAX_NAMES_STORED, "others": OTHERS}
         )
@@ -187,12 +196,12 @@ SELECT tenant, what, model, name, times, first_seen_at, last_seen_at, shape, not
 
 
 def unknown(connection: Connection) -> Sequence[UnknownName]:
-    """What nobody knows yet, what was seen last first; what this release has learned is left out."""
-    rows = connection.execute(_UNKNOWN, {"limit": MAX_SHOWN})
-    return [one for one in (UnknownName(*row) for row in rows) if not _is_known(one)]
+    """Return the stored names, latest first, without those that only earlier releases did not know."""
+    names = (UnknownName(*row) for row in connection.execute(_UNKNOWN, {"limit": MAX_SHOWN}))
+    return [name for name in names if not _is_known(name)]
 
 
-def _is_known(one: UnknownName) -> bool:
-    if one.what == "value":
+def _is_known(name: UnknownName) -> bool:
+    if name.what == "value":
         return False
-    return lookup(one.name) is not None if one.what == "type" else is_known_field(one.model, one.name)
+    return lookup(name.name) is not None if name.what == "type" else is_known_field(name.model, name.name)

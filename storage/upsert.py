@@ -1,4 +1,4 @@
-"""Writing folded rows: one statement a table, with the guard that refuses older facts."""
+"""Write folded rows, with one statement for each table, whose condition refuses older facts."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from storage.revisions import lock_stopped, record_revisions
 from storage.tables import CHARGING
 from storage.version import conflicts_sql, is_read_sql
 
-#: Keys of a resource's own JSON that move without a change of the resource; they have columns with clocks of
-#: their own.
+#: Keys in the column ``raw`` that change without an update of the entity; columns with clocks of their own contain
+#: their values.
 STATUSES_IN_RAW = {
     "evse": ("hardwareStatus", "lastHardwareStatusUpdateAt"),
     "charge_point": (
@@ -40,18 +40,19 @@ def upsert(
     source_notifications: Mapping[SessionFact, UUID] | None = None,
     skip_confirmed: bool = False,
 ) -> list[Entity]:
-    """Write every folded fact that is newer than what is stored.
+    """Write all folded facts that are newer than the stored ones.
 
     Tables are written in the order of ``MIRRORS`` and rows in key order, so that
     concurrent writers never deadlock.
 
     Parameters:
-        schema: where the tables are; another one than that of the state holds a rebuild.
-        source_notifications: the notifications that told the facts of sessions, for their revisions.
-        skip_confirmed: for reads: leave alone the rows of which everything is stored as a read shows it.
+        fold: the folded facts.
+        schema: the schema of the tables; a rebuild has its own.
+        source_notifications: the notifications that contain the facts of sessions, for revisions.
+        skip_confirmed: for reads: do not write a row if a read has already stored all that this read shows.
 
     Returns:
-        The entities that a read has to settle.
+        The conflicting entities, which a read must resolve.
     """
     conflicting: list[Entity] = []
     for kind in fold.entities():
@@ -60,7 +61,7 @@ def upsert(
         stopped = lock_stopped(connection, tenant, [row["session_id"] for row in rows]) if is_session else {}
         statement = upsert_statement(kind, schema, skip_confirmed=skip_confirmed)
         written = connection.execute(text(statement), {"rows": to_json(rows)})
-        conflicting += [Entity(kind, entity_id) for entity_id, in_doubt in written if in_doubt]
+        conflicting += [Entity(kind, entity_id) for entity_id, is_conflicting in written if is_conflicting]
         record_revisions(connection, tenant, stopped, source_notifications or {})
     return conflicting
 
@@ -69,14 +70,16 @@ def upsert(
 def upsert_statement(
     kind: str, schema: str = CHARGING, source: str | None = None, *, skip_confirmed: bool = False
 ) -> str:
-    """The upsert of one mirrored table; its rows come as one JSON array, ``:rows``.
+    """Return the upsert of one kind; its parameter ``rows`` is a JSON array of rows.
 
-    Index: the table's primary key. A row of which nothing is newer is not touched.
+    Index: the table's primary key. A row without newer facts is not updated.
 
     Parameters:
-        source: what the rows are selected from instead.
-        skip_confirmed: whether a row is not touched either whose newer facts are of reads and say what is
-            stored by a read already (see :func:`_confirmed`).
+        kind: the kind of entity.
+        schema: the schema of the table.
+        source: a SQL source of the rows, instead of the parameter.
+        skip_confirmed: whether to leave a row unchanged, too, if its newer facts are of reads and have the values
+            that an earlier read has stored (see :func:`_confirmed`).
     """
     mirror = MIRRORS[kind]
     columns = [*mirror.keys, *(column for group in mirror.groups for column in stored_columns(group))]
@@ -110,12 +113,12 @@ def upsert_statement(
 
 
 def stored_columns(group: ColumnGroup) -> tuple[str, ...]:
-    """A group's columns, and the three of its clock."""
+    """Return the columns of a column group, including its time, its version and its conflict flag."""
     return (*group.columns, group.at, group.version, group.conflicting)
 
 
 def _newer(group: ColumnGroup) -> str:
-    """True where the offered fact stands above the known one; null where none is offered."""
+    """Return the SQL condition that the new fact wins over the stored one; false if there is no new fact."""
     return (
         f"(excluded.{group.at} IS NOT NULL AND (known.{group.at} IS NULL"
         f" OR (excluded.{group.at}, excluded.{group.version}) > (known.{group.at}, known.{group.version})))"
@@ -123,12 +126,12 @@ def _newer(group: ColumnGroup) -> str:
 
 
 def _settled(group: ColumnGroup) -> str:
-    """A read no older than what is known, of the same time: whatever it says is settled."""
+    """Return the SQL condition that a new fact of the stored time is of a read and not older, so that it decides."""
     return f"({is_read_sql(f'excluded.{group.version}')} AND excluded.{group.version} >= known.{group.version})"
 
 
 def _conflict(group: ColumnGroup) -> str:
-    """Whether facts of equal time contradict each other."""
+    """Return the SQL condition that the new and the stored fact, of equal time, contradict each other."""
     return conflicts_sql(f"excluded.{group.version}", f"known.{group.version}")
 
 
@@ -149,40 +152,43 @@ def _assignments(group: ColumnGroup) -> list[str]:
 
 
 def _changed(group: ColumnGroup, is_news: str) -> str:
-    doubt = (
+    """Return the SQL condition that the upsert changes a column group: its fact or its conflict flag."""
+    raises_conflict = (
         f"(excluded.{group.at} = known.{group.at} AND NOT known.{group.conflicting}"
         f" AND (excluded.{group.conflicting} OR {_conflict(group)}))"
     )
-    settling = f"(excluded.{group.at} = known.{group.at} AND known.{group.conflicting} AND {_settled(group)})"
-    return f"{is_news} OR {doubt} OR {settling}"
+    ends_conflict = f"(excluded.{group.at} = known.{group.at} AND known.{group.conflicting} AND {_settled(group)})"
+    return f"{is_news} OR {raises_conflict} OR {ends_conflict}"
 
 
 def _is_news(mirror: Mirror, group: ColumnGroup, skip_confirmed: bool) -> str:
-    """Whether the offered fact is newer, and not merely confirms what is stored where that is skipped.
+    """Return the SQL condition that the new fact is newer and, with ``skip_confirmed``, not only a confirmation.
 
-    A row that is conflicting is written all the same, and so is told to be.
+    A conflicting row is written in any case, so that the statement returns it.
     """
     if not skip_confirmed:
         return _newer(group)
-    is_conflicting = " OR ".join(f"known.{one.conflicting}" for one in mirror.groups)
+    is_conflicting = " OR ".join(f"known.{each.conflicting}" for each in mirror.groups)
     return f"({_newer(group)} AND (({_confirmed(mirror, group)}) IS NOT TRUE OR {is_conflicting}))"
 
 
 def _confirmed(mirror: Mirror, group: ColumnGroup) -> str:
-    """Whether a read says what a read said that is stored, so that its later begin may go unwritten.
+    """Return the SQL condition that a read shows the values that a read has stored.
 
-    Such a begin would decide only between a fact that is older than this read, newer than the stored one, and
-    different. There is none to come: a notification never stands above a read of its own time, and what orders
-    the facts of ``presence`` is the begin itself, which reads alone tell. Two reads that overlap, and are
-    written in the other order, are what is left; whichever of them is wrong, the next read puts it right.
+    The version of the new fact then differs only by the later begin of its read, which need not be written. The
+    begin would only matter for a different fact that is older than this read and newer than the stored one. No such
+    fact can arrive later: a notification never wins over a read of its own time, and facts of ``presence`` come from
+    reads only, whose begin is their time. The only exception are two overlapping reads that are written in the
+    other order; if the wrong one wins, the next read corrects it.
     """
     columns = [*group.columns] if group.name == "presence" else [*group.columns, group.at]
-    ours, theirs = (", ".join(_compared(side, mirror, one) for one in columns) for side in ("excluded", "known"))
+    new, stored = (", ".join(_compared(side, mirror, column) for column in columns) for side in ("excluded", "known"))
     are_reads = " AND ".join(is_read_sql(f"{side}.{group.version}") for side in ("excluded", "known"))
-    return f"{are_reads} AND ({ours}) IS NOT DISTINCT FROM ({theirs})"
+    return f"{are_reads} AND ({new}) IS NOT DISTINCT FROM ({stored})"
 
 
 def _compared(side: str, mirror: Mirror, column: str) -> str:
+    """Return the SQL expression of a column to compare; of ``raw`` without the keys in ``STATUSES_IN_RAW``."""
     if column == "raw" and mirror.name in STATUSES_IN_RAW:
         return f"{side}.raw - ARRAY[{', '.join(map(repr, STATUSES_IN_RAW[mirror.name]))}]"
     return f"{side}.{column}"

@@ -1,7 +1,7 @@
-"""When a receiver was alive: a heartbeat, and the gaps in it.
+"""Record when a receiver was alive, by a heartbeat, and find the outages: the gaps in the heartbeat.
 
-A beat proves that a receiver runs and that Postgres takes what it writes. Without either, AMPECO's
-notifications fail, so a gap is an outage of ours whatever its cause.
+A heartbeat proves that a receiver runs and that Postgres accepts its writes. Without one of them, AMPECO's
+notifications fail, so each gap is an outage of ours, whatever its cause.
 """
 
 from __future__ import annotations
@@ -14,17 +14,16 @@ from sqlalchemy import Connection, text
 
 from storage.locks import Lock, lock
 
-#: How often a receiver beats.
+#: How often a receiver updates the heartbeat.
 BEAT_INTERVAL = timedelta(seconds=10)
 
-#: A longer time without a beat is an outage. A restart takes less, and AMPECO's own retries
-#: bridge it.
+#: A longer time without a heartbeat is an outage. A restart takes less time, which AMPECO's own retries bridge.
 MAX_PAUSE = timedelta(seconds=30)
 
 
 @dataclass(frozen=True, slots=True)
 class Outage:
-    """A stretch of time in which no receiver was alive, by our clock."""
+    """A period in which no receiver was alive, by our clock."""
 
     began_at: datetime
     ended_at: datetime
@@ -50,9 +49,9 @@ SELECT last_beat_at, now() FROM before
 
 
 def beat(connection: Connection) -> Outage | None:
-    """Note that a receiver is alive; returns the outage that ends with this, where one does.
+    """Record that a receiver is alive, and return the outage that ends with this, if one does.
 
-    Of several receivers that rise at once, one is told.
+    If several receivers end an outage at the same time, only one of them gets it.
     """
     if connection.execute(_BEAT, {"pause": MAX_PAUSE}).first() is not None:
         return None
@@ -63,7 +62,7 @@ def beat(connection: Connection) -> Outage | None:
     return None if last_beat_at is None else Outage(last_beat_at, now)
 
 
-# Index: primary key, from its end; a row is made by an outage.
+# Index: primary key, from its end; each outage adds one row.
 _OUTAGES = text("""
 SELECT began_at, ended_at
   FROM (SELECT last_beat_at AS began_at, lead(began_at) OVER (ORDER BY began_at) AS ended_at FROM ingest.uptime) AS gap
@@ -73,11 +72,11 @@ SELECT began_at, ended_at
 
 
 def outages(connection: Connection, since: datetime) -> Sequence[Outage]:
-    """The outages that ended after a time, oldest first."""
+    """Return the outages that ended after a time, oldest first."""
     return [Outage(*row) for row in connection.execute(_OUTAGES, {"since": since})]
 
 
-# Index: primary key. The last row is what the next beat is measured by.
+# Index: primary key. The last row is kept, because the next heartbeat updates it.
 _PRUNE = text("""
 DELETE FROM ingest.uptime
  WHERE last_beat_at < now() - :age
@@ -86,5 +85,5 @@ DELETE FROM ingest.uptime
 
 
 def prune(connection: Connection, age: timedelta) -> None:
-    """Drop what is known of times longer ago than ``age``."""
+    """Delete the periods that ended longer ago than ``age``."""
     connection.execute(_PRUNE, {"age": age})

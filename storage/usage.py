@@ -1,4 +1,4 @@
-"""The API budget: how many calls of each tenant were made, for what, and how many were saved."""
+"""Count the API calls of each tenant by hour and reason, and the reads that needed no call."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from sqlalchemy import Connection, text
 
 from storage.documents import to_json
 
-#: Why a call is made. ``person``: somebody typed a command.
+#: Why a call is made; ``manual``: a person ran a command.
 CallReason = Literal["refresh", "reconcile", "backfill", "status_log", "subscription_monitor", "manual"]
 
 
 @dataclass(slots=True)
 class Calls:
-    """Calls of one tenant for one reason, made and saved."""
+    """Calls of one tenant for one reason: those that were made, and those that were saved."""
 
     made: int = 0
     saved: int = 0
@@ -36,10 +36,10 @@ SELECT tenant, date_trunc('hour', now(), 'UTC'), reason, calls, saved
 
 
 def add(connection: Connection, calls: Mapping[tuple[str, CallReason], Calls]) -> None:
-    """Add to the hour's figures, by tenant and reason."""
+    """Add calls to the counts of the present hour, by tenant and reason."""
     rows = [
-        {"tenant": tenant, "reason": reason, "calls": counted.made, "saved": counted.saved}
-        for (tenant, reason), counted in calls.items()
+        {"tenant": tenant, "reason": reason, "calls": counts.made, "saved": counts.saved}
+        for (tenant, reason), counts in calls.items()
     ]
     connection.execute(_ADD, {"rows": to_json(rows)})
 
@@ -56,17 +56,17 @@ SELECT tenant, reason, CAST(sum(calls) AS bigint), CAST(sum(saved) AS bigint)
 
 
 def spent(connection: Connection, tenants: list[str], during: timedelta) -> dict[str, dict[CallReason, Calls]]:
-    """Calls of the last hours, by tenant and reason."""
-    found: dict[str, dict[CallReason, Calls]] = {tenant: {} for tenant in tenants}
+    """Return the calls of the last ``during``, by tenant and reason."""
+    calls: dict[str, dict[CallReason, Calls]] = {tenant: {} for tenant in tenants}
     for tenant, reason, made, saved in connection.execute(_SPENT, {"tenants": tenants, "during": during}):
-        found[tenant][reason] = Calls(made, saved)
-    return found
+        calls[tenant][reason] = Calls(made, saved)
+    return calls
 
 
-# Index: primary key, read whole; an hour is a row for each tenant and reason.
+# Index: primary key; this reads the whole table, with a row for each hour, tenant and reason.
 _PRUNE = text("DELETE FROM ingest.api_usage WHERE hour_at < now() - :age")
 
 
 def prune(connection: Connection, age: timedelta) -> None:
-    """Drop the figures of hours longer ago than ``age``."""
+    """Delete the counts of hours that are longer ago than ``age``."""
     connection.execute(_PRUNE, {"age": age})

@@ -1,26 +1,34 @@
-"""What proves that nothing was lost: the log by id, the states by entity, and what is still to be read."""
+"""Query what a verification compares: notifications in the log, stored entities, and unfinished work."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Connection, text
 
+from storage.ids import made_at
+
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """A notification as the log has it; ``sha256`` is that of its body as it came, in hex."""
+    """A notification in the log.
+
+    Attributes:
+        sha256: the digest of its body as it arrived, in hex.
+        state: its state in ``ingest.notification_state``.
+        reason: why it was ignored or failed; None if it was not.
+    """
 
     sha256: str
     state: str
     reason: str | None
 
 
-# Index: the primary key of ingest.notification, in the partitions of the ids' times alone.
+# Index: the primary key of ingest.notification, only in the partitions of the ids' times.
 _KEPT = text("""
 SELECT state.notification_id,
        encode(coalesce(notification.body_sha256, sha256(notification.body)), 'hex') AS sha256,
@@ -38,10 +46,10 @@ SELECT state.notification_id,
 
 
 def kept(connection: Connection, tenant: str, notification_ids: Sequence[UUID]) -> dict[UUID, Kept]:
-    """Those of the notifications that the log has; ask for a few thousand at a time."""
+    """Return those of the notifications that are in the log, by id; pass a few thousand ids at a time."""
     if not notification_ids:
         return {}
-    times = [datetime.fromtimestamp((one.int >> 80) / 1000, UTC) for one in notification_ids]
+    times = [made_at(notification_id) for notification_id in notification_ids]
     rows = connection.execute(
         _KEPT,
         {
@@ -54,23 +62,25 @@ def kept(connection: Connection, tenant: str, notification_ids: Sequence[UUID]) 
     return {notification_id: Kept(*rest) for notification_id, *rest in rows}
 
 
-# Index: refresh_request's primary key. A tombstoned entity that was spoken of again is looked
-# at in some minutes; nothing is told of it until then.
+# Index: refresh_request's primary key. Requests of gone entities do not count: they wait some minutes for their read,
+# which normally changes nothing.
 _UNREAD = text("SELECT count(*) FROM ingest.refresh_request WHERE tenant = :tenant AND reason <> 'gone'")
 
 # Index: batch_open_idx.
-_UNSETTLED = text(
+_PENDING = text(
     "SELECT coalesce(sum(notifications), 0) FROM ingest.batch WHERE tenant = :tenant AND applied_at IS NULL"
 )
 
 
 def unfinished(connection: Connection, tenant: str) -> tuple[int, int]:
-    """How many notifications are not settled, and how many entities wait to be read."""
-    unsettled, unread = (connection.execute(one, {"tenant": tenant}).scalar_one() for one in (_UNSETTLED, _UNREAD))
-    return int(unsettled), int(unread)
+    """Return how many notifications of open batches there are, and how many refresh requests."""
+    pending, unread = (
+        connection.execute(statement, {"tenant": tenant}).scalar_one() for statement in (_PENDING, _UNREAD)
+    )
+    return int(pending), int(unread)
 
 
-#: What is compared of each entity, by its table; the key comes first.
+#: The columns to compare, by kind; the id comes first.
 _SHOWN = {
     "session": "session_id, status, stopped_at, energy_wh, state_at",
     "evse": "evse_id, hardware_status",
@@ -79,9 +89,9 @@ _SHOWN = {
 
 
 def shown(connection: Connection, tenant: str, kind: str, *, since: datetime) -> dict[int, dict[str, Any]]:
-    """The rows of a kind that changed since then and are not gone, by id.
+    """Return the columns to compare of the entities of a kind that changed since a time and exist, by id.
 
-    It reads the tenant's rows whole, and is for a tenant of a simulator's size.
+    This reads all rows of the tenant, so it is only for tenants of a simulator's size.
     """
     statement = text(f"""
         SELECT {_SHOWN[kind]}
@@ -94,7 +104,7 @@ def shown(connection: Connection, tenant: str, kind: str, *, since: datetime) ->
     return {int(row[f"{kind}_id"]): dict(row) for row in rows}
 
 
-# It reads the tenant's rows whole: see shown.
+# This reads all rows of the tenant; see shown().
 _NEWEST = text("""
 SELECT greatest(
        (SELECT max(state_at) FROM charging.session WHERE tenant = :tenant),
@@ -105,6 +115,6 @@ SELECT greatest(
 
 
 def newest_fact(connection: Connection, tenant: str) -> tuple[datetime | None, datetime]:
-    """The time of a tenant's newest fact, where there is one, and the time in the database."""
+    """Return the time of a tenant's newest fact, None if there is none, and the present time of the database."""
     newest_at, now = connection.execute(_NEWEST, {"tenant": tenant}).one()
     return newest_at, now

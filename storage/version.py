@@ -1,15 +1,15 @@
-"""Versions: which of two facts of equal time stands, in Python and in SQL.
+"""Versions decide which of two facts of equal time wins, in Python and in SQL.
 
 A version is text, compared bytewise:
 
-- of a read of the API: ``1``, the microsecond of the tenant's clock at which the read began in 20 digits, ``:``,
-  digest. It outranks every notification of equal time, and a later read outranks an earlier one. In the group
-  ``presence`` the digits are followed by ``1`` where the read shows the entity, and by ``0`` where it does not: of
-  one read, "there" outranks "gone".
-- of a notification: ``0``, then ``1`` for a final state (else ``0``), then ``1`` for a complete snapshot (``0`` for a
+- of a read of the API: ``1``, the time at which the read began, in microseconds of the tenant's clock with 20
+  digits, ``:``, digest. It outranks every notification of equal time, and a later read outranks an earlier one. In
+  the column group ``presence``, ``1`` follows the digits if the read shows the entity, and ``0`` if it does not: of
+  one read, "exists" outranks "gone".
+- of a notification: ``0``, then ``1`` for a final state (else ``0``), then ``1`` for a snapshot (``0`` for a
   partial fact), ``:``, digest.
 
-The digest tells different values apart. The functions below the class are the same rules as SQL expressions.
+The digest distinguishes different values. The functions below the class are the same rules as SQL expressions.
 """
 
 from __future__ import annotations
@@ -28,10 +28,9 @@ _DIGEST_LENGTH = 16
 
 
 def digest(values: Mapping[str, Any]) -> str:
-    """Return a short text that tells values apart; it is the same for the same ones in another spelling."""
-    # `raw` repeats the columns in the vendor's words and is left out, unless it is all there
-    # is: the same snapshot comes with other optional parts from a notification and from a
-    # read. Absent and null are alike, and 5230 and 5230.0 are one number.
+    """Return a short text that distinguishes different values; equal values have one digest in any notation."""
+    # `raw` is left out unless it is the only column, because it repeats the others, and the same snapshot has other
+    # optional parts in a notification than in a read. Absent and null are equal, and so are 5230 and 5230.0.
     compared = {
         name: value.normalize() if isinstance(value, Decimal) else value
         for name, value in values.items()
@@ -42,13 +41,19 @@ def digest(values: Mapping[str, Any]) -> str:
 
 
 class Version(str):
-    """The version of a fact; see the module for its form."""
+    """The version of a fact; the module's docstring describes its form."""
 
     __slots__ = ()
 
     @classmethod
     def of_notification(cls, values: Mapping[str, Any], *, is_final: bool = False, is_partial: bool = False) -> Version:
-        """Make the version of a fact from a notification."""
+        """Make the version of a fact from a notification.
+
+        Parameters:
+            values: one value for each column of the group.
+            is_final: whether the fact is of a final state.
+            is_partial: whether the fact is partial, so that a read is needed.
+        """
         return cls(f"0{int(is_final)}{int(not is_partial)}:{digest(values)}")
 
     @classmethod
@@ -56,7 +61,7 @@ class Version(str):
         """Make the version of a fact from a read of the API.
 
         Parameters:
-            values: one for each column of the group.
+            values: one value for each column of the group.
             began_at: when the read began, by the tenant's clock.
             rank: orders different facts of one read.
         """
@@ -74,11 +79,11 @@ class Version(str):
 
     @property
     def digest(self) -> str:
-        """What tells the values of the fact apart from others."""
+        """The digest of the fact's values."""
         return self[-_DIGEST_LENGTH:]
 
     def has_values_of(self, other: Version) -> bool:
-        """Whether both facts have the same values."""
+        """Return whether both facts have the same values."""
         return self.digest == other.digest
 
     def with_values(self, values: Mapping[str, Any]) -> Version:
@@ -86,10 +91,10 @@ class Version(str):
         return Version(self[:-_DIGEST_LENGTH] + digest(values))
 
     def conflicts_with(self, other: Version) -> bool:
-        """Whether two facts of equal time contradict each other, so that a read must decide.
+        """Return whether two facts of equal time contradict each other, so that a read must decide.
 
-        A partial fact that agrees in time with a snapshot only says less, and a final state ends a running one of the
-        same second: neither is a contradiction. Two reads never are: the later stands.
+        A partial fact only has fewer values than a snapshot of the same time, and a final state ends a running one of
+        the same second: neither is a contradiction. Two reads never contradict each other: the later one wins.
         """
         if self.has_values_of(other) or (self.is_read and other.is_read):
             return False
@@ -99,21 +104,21 @@ class Version(str):
 
 
 def is_read_sql(version: str) -> str:
-    """Return the condition that a column, or another expression, holds the version of a read."""
+    """Return the SQL condition that an expression is the version of a read."""
     return f"left({version}, 1) = '1'"
 
 
 def is_provisional_sql(version: str) -> str:
-    """Return the condition that an expression is the version of a partial fact."""
+    """Return the SQL condition that an expression is the version of a partial fact."""
     return f"{version} LIKE '0_0:%'"
 
 
-def conflicts_sql(one: str, other: str) -> str:
-    """Return the condition of :meth:`Version.conflicts_with`, for two expressions."""
-    kinds = (
-        f"CASE WHEN {is_read_sql(one)} AND {is_read_sql(other)} THEN false"
-        f" WHEN {is_read_sql(one)} THEN NOT {is_provisional_sql(other)}"
-        f" WHEN {is_read_sql(other)} THEN NOT {is_provisional_sql(one)}"
-        f" ELSE left({one}, 3) = left({other}, 3) END"
+def conflicts_sql(version: str, other: str) -> str:
+    """Return the SQL condition that is equivalent to :meth:`Version.conflicts_with`, for two expressions."""
+    is_conflict = (
+        f"CASE WHEN {is_read_sql(version)} AND {is_read_sql(other)} THEN false"
+        f" WHEN {is_read_sql(version)} THEN NOT {is_provisional_sql(other)}"
+        f" WHEN {is_read_sql(other)} THEN NOT {is_provisional_sql(version)}"
+        f" ELSE left({version}, 3) = left({other}, 3) END"
     )
-    return f"(right({one}, {_DIGEST_LENGTH}) <> right({other}, {_DIGEST_LENGTH}) AND {kinds})"
+    return f"(right({version}, {_DIGEST_LENGTH}) <> right({other}, {_DIGEST_LENGTH}) AND {is_conflict})"

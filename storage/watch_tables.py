@@ -1,4 +1,4 @@
-"""The tables of watching: our subscriptions, our own presence, each tenant's rhythm, and its tokens."""
+"""Tables of monitoring: subscriptions, resends, uptime, processes, traffic and the use of tokens."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ subscription = Table(
     "subscription",
     metadata,
     tenant_column(),
-    Column("callback_url", Text, nullable=False, comment="The address that AMPECO calls for it"),
+    Column("callback_url", Text, nullable=False, comment="The URL that AMPECO calls for it"),
     Column("subscription_id", BigInteger, nullable=False, comment="Its id at AMPECO, as last seen"),
-    instant("managed_since_at", "When `subscribe` made it ours", nullable=False, default=func.now()),
+    instant("managed_since_at", "When `subscribe` made it", nullable=False, default=func.now()),
     instant(
-        "checked_at", "When it was last looked at, whether AMPECO answered or not", nullable=False, default=func.now()
+        "checked_at", "When it was last checked, whether AMPECO answered or not", nullable=False, default=func.now()
     ),
     Column("state", Text, nullable=False, comment="sound, wrong (finding says what) or unknown (error says why)"),
-    Column("finding", Text, comment="What is wrong with it and was not mended"),
-    Column("error", Text, comment="Why the last look failed"),
-    Column("repairs", Integer, nullable=False, server_default=text("0"), comment="How often it was mended"),
-    instant("repaired_at", "When it was last mended"),
-    Column("last_repair", Text, comment="What was mended last"),
+    Column("finding", Text, comment="What is wrong with it and was not repaired"),
+    Column("error", Text, comment="Why the last check failed"),
+    Column("repairs", Integer, nullable=False, server_default=text("0"), comment="How often it was repaired"),
+    instant("repaired_at", "When it was last repaired"),
+    Column("last_repair", Text, comment="What was repaired last"),
     PrimaryKeyConstraint("tenant", "callback_url"),
     schema=INGEST,
-    comment="Subscriptions that are ours, as `subscribe` made them, and how the monitor last found them",
+    comment="Managed subscriptions, as `subscribe` made them, and the results of their last checks",
 )
 
 resend = Table(
@@ -32,35 +32,35 @@ resend = Table(
     metadata,
     tenant_column(),
     Column("resend_id", Uuid, nullable=False, comment="UUIDv7"),
-    Column("callback_url", Text, nullable=False, comment="Of the subscription whose failed notifications are wanted"),
-    Column("reason", Text, nullable=False, comment="outage, or manual where a person typed the command"),
-    instant("since_at", "Failed notifications from then on, by our clock; null: from the first"),
+    Column("callback_url", Text, nullable=False, comment="Callback URL of the subscription"),
+    Column("reason", Text, nullable=False, comment="outage, or manual if a person ran the command"),
+    instant("since_at", "Only notifications that failed at this time of our clock or later; null: all"),
     Column(
         "state",
         Text,
         nullable=False,
         server_default=text("'waiting'"),
-        comment="waiting, asked (AMPECO accepted) or failed (it never will)",
+        comment="waiting, asked (AMPECO accepted it) or failed (AMPECO will never accept it)",
     ),
-    instant("wanted_at", "When it was first wanted", nullable=False, default=func.now()),
-    instant("due_at", "AMPECO is not to be asked before", nullable=False, default=func.now()),
-    instant("tried_at", "When AMPECO was last asked, noted before the call"),
+    instant("wanted_at", "When the resend was first requested", nullable=False, default=func.now()),
+    instant("due_at", "When to ask AMPECO at the earliest", nullable=False, default=func.now()),
+    instant("tried_at", "When AMPECO was last asked, recorded before the call"),
     Column("attempts", Integer, nullable=False, server_default=text("0"), comment="How often AMPECO was asked"),
-    Column("error", Text, comment="What AMPECO answered last, where it did not accept"),
+    Column("error", Text, comment="What AMPECO answered last, if it did not accept the request"),
     PrimaryKeyConstraint("tenant", "resend_id"),
     Index("resend_waiting_idx", "tenant", "callback_url", unique=True, postgresql_where=text("state = 'waiting'")),
     schema=INGEST,
-    comment="Requests that AMPECO send its failed notifications again: at most one waits for a subscription",
+    comment="Requests that AMPECO send failed notifications again: at most one waits for each subscription",
 )
 
 uptime = Table(
     "uptime",
     metadata,
-    instant("began_at", "When a receiver was first alive again", nullable=False),
-    instant("last_beat_at", "When one was last alive and could write", nullable=False),
+    instant("began_at", "Time of the first heartbeat", nullable=False),
+    instant("last_beat_at", "Time of the last heartbeat", nullable=False),
     PrimaryKeyConstraint("began_at"),
     schema=INGEST,
-    comment="Stretches of time in which some receiver was alive and could write; between two of them none was",
+    comment="Periods in which a receiver was alive and could write; between two of them none was",
 )
 
 process = Table(
@@ -79,11 +79,11 @@ process = Table(
         nullable=False,
         default=func.now(),
     ),
-    instant("stopped_at", "When it stopped in order; null while it runs, and where it was killed"),
-    Column("problem", Text, comment="What keeps it from its work, as of its last heartbeat"),
+    instant("stopped_at", "When it stopped in order; null while it runs, or if it was killed"),
+    Column("problem", Text, comment="What prevents it from working, as of its last heartbeat"),
     PrimaryKeyConstraint("process_id"),
     schema=INGEST,
-    comment="Processes of the service: each registers when it starts, and beats every few seconds",
+    comment="Processes of the service: each registers when it starts, and updates its heartbeat every few seconds",
 )
 
 traffic = Table(
@@ -91,45 +91,51 @@ traffic = Table(
     metadata,
     tenant_column(),
     instant("hour_at", "The hour, from its beginning", nullable=False),
-    Column("notifications", BigInteger, nullable=False, comment="How many were received in it"),
+    Column("notifications", BigInteger, nullable=False, comment="Notifications received in the hour"),
     PrimaryKeyConstraint("tenant", "hour_at"),
     schema=INGEST,
-    comment="Notifications by the hour; an hour without any has no row",
+    comment="Received notifications by hour; an hour without any has no row",
 )
 
 traffic_baseline = Table(
     "traffic_baseline",
     metadata,
     tenant_column(),
-    instant("looked_at", "When arrivals were last counted and judged", nullable=False),
-    instant("last_received_at", "When its last notification came, as of looked_at"),
+    instant("looked_at", "When traffic was last counted and compared with the baseline", nullable=False),
+    instant("last_received_at", "When its last notification was received, as of looked_at"),
     Column(
-        "learned_hours", Integer, nullable=False, server_default=text("0"), comment="Hours that the rhythm is made of"
+        "learned_hours",
+        Integer,
+        nullable=False,
+        server_default=text("0"),
+        comment="Hours of history in the baseline",
     ),
     Column(
-        "min_expected", Numeric, comment="Where so many notifications are expected, their absence tells; null: nothing"
+        "min_expected",
+        Numeric,
+        comment="A period is judged only if at least so many notifications are expected in it; null: none is",
     ),
-    Column("judged_hours", Integer, comment="Length of the stretch that was judged, hours; null: none tells anything"),
-    Column("expected", Numeric, comment="Notifications expected in it"),
-    Column("received", BigInteger, comment="Notifications that came in it"),
+    Column("judged_hours", Integer, comment="Length of the period that was judged, hours; null: none was"),
+    Column("expected", Numeric, comment="Notifications expected in the period"),
+    Column("received", BigInteger, comment="Notifications received in the period"),
     PrimaryKeyConstraint("tenant"),
     schema=INGEST,
-    comment="How each tenant was last judged against its own rhythm",
+    comment="How the traffic of each tenant was last judged by its baseline",
 )
 
 traffic_gap = Table(
     "traffic_gap",
     metadata,
     tenant_column(),
-    instant("began_at", "From when on too little came", nullable=False),
-    instant("noticed_at", "When that was noticed", nullable=False, default=func.now()),
-    instant("ended_at", "When enough came again; null while it lasts"),
-    Column("expected", Numeric, nullable=False, comment="Notifications expected until it was noticed"),
-    Column("received", BigInteger, nullable=False, comment="Notifications that came until it was noticed"),
+    instant("began_at", "Since when too few notifications were received", nullable=False),
+    instant("noticed_at", "When the gap was noticed", nullable=False, default=func.now()),
+    instant("ended_at", "When enough notifications were received again; null while the gap lasts"),
+    Column("expected", Numeric, nullable=False, comment="Notifications expected between began_at and noticed_at"),
+    Column("received", BigInteger, nullable=False, comment="Notifications received between began_at and noticed_at"),
     PrimaryKeyConstraint("tenant", "began_at"),
     Index("traffic_gap_open_idx", "tenant", unique=True, postgresql_where=text("ended_at IS NULL")),
     schema=INGEST,
-    comment="When a tenant was quieter than its own rhythm",
+    comment="Traffic gaps: times in which a tenant sent far fewer notifications than its baseline expects",
 )
 
 token_use = Table(
@@ -138,8 +144,8 @@ token_use = Table(
     tenant_column(),
     Column("token_id", Text, nullable=False, comment="The token, as in ingest.notification; not the token itself"),
     instant("known_since_at", "When it was first found in tenants.toml", nullable=False, default=func.now()),
-    instant("last_used_at", "When the last notification that it verified came; null: none did since it is known"),
-    instant("looked_until_at", "Notifications up to then were looked at", nullable=False),
+    instant("last_used_at", "When the last notification that it verified was received; null: none since it is known"),
+    instant("looked_until_at", "The log was searched up to this time", nullable=False),
     PrimaryKeyConstraint("tenant", "token_id"),
     schema=INGEST,
     comment="When each configured token was last used to sign a notification",

@@ -1,12 +1,12 @@
-"""The one way in which what a notification or a read says becomes rows.
+"""Write change sets; this is the only way in which notifications and reads become rows.
 
 Every transaction that writes takes its locks in this order, so that no two of them wait for each other in a circle:
 
-1. the tenant's suppression key, shared (:mod:`storage.suppression`), before anything is made of what was sent;
+1. the tenant's suppression key, shared (:mod:`storage.suppression`), before the data is parsed;
 2. the rows of the mirrored tables, in the order of ``MIRRORS`` and then of their keys;
-3. the rows of the history tables, in the order of their names and keys;
-4. refresh requests, in key order, then what the caller finishes: requests, a sync run;
-5. unknown fields (:func:`storage.unknown_fields.record_drift`): many see the same ones at the same time;
+3. the rows of the history tables, in the order of the tables' names and then of the rows' keys;
+4. refresh requests, in key order, and then what the caller finishes: requests, a sync run;
+5. unknown fields (:func:`storage.unknown_fields.record_unknown_fields`), as many transactions count the same names;
 6. the tenant's totals, which all its workers share.
 
 :func:`write_changes` takes the second to the fourth.
@@ -30,11 +30,11 @@ from storage.upsert import upsert
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What became of a change set.
+    """The result of writing a change set.
 
     Attributes:
         conflicting: the entities about which facts of equal time contradict each other.
-        requested: how many entities a read was requested of.
+        requested: for how many entities a read was requested.
     """
 
     conflicting: list[Entity]
@@ -49,12 +49,12 @@ def write_changes(
     skip_confirmed: bool = False,
     reading: Collection[Entity] = (),
 ) -> Written:
-    """Write a change set of one tenant: its facts, its observations and the reads that it asks for.
+    """Write a change set of one tenant: its facts, its observations and its refresh requests.
 
     Parameters:
-        changes: what notifications or reads say; what it means for children is added to it.
-        skip_confirmed: for reads: leave alone the rows of which everything is stored as a read shows it.
-        reading: entities that the caller reads now, so that no read of them is requested because facts contradict.
+        changes: the change set, to which tombstones of children are added.
+        skip_confirmed: for reads: do not write a row if a read has already stored all that this read shows.
+        reading: entities that the caller is reading; no read of them is requested if they are conflicting.
     """
     follow_parents(connection, tenant, changes)
     conflicting = write_state(connection, tenant, changes, skip_confirmed=skip_confirmed)
@@ -67,11 +67,12 @@ def write_changes(
 def write_state(
     connection: Connection, tenant: str, changes: ChangeSet, *, schema: str = CHARGING, skip_confirmed: bool = False
 ) -> list[Entity]:
-    """Write the facts and the observations of a change set, and request no reads.
+    """Write the facts and the observations of a change set without its refresh requests.
 
     Parameters:
-        schema: where the tables are; another one than that of the state holds a rebuild.
-        skip_confirmed: as of :func:`write_changes`.
+        changes: the change set.
+        schema: the schema of the tables; a rebuild has its own.
+        skip_confirmed: see :func:`write_changes`.
 
     Returns:
         The entities about which facts of equal time contradict each other.

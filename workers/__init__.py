@@ -1,5 +1,5 @@
-"""Dramatiq workers: apply what was accepted, refresh what is known only in part, sweep.
+"""Dramatiq workers: they apply accepted notifications, refresh incomplete entities, run sync runs and jobs.
 
-Redis and Dramatiq carry wake-ups, never truth: what there is to do stands in Postgres,
-and a message only says that it is worth a look.
+Redis and Dramatiq only carry wake-ups. The work itself is recorded in Postgres, and a message only says that there
+may be some.
 """

@@ -1,4 +1,4 @@
-"""The Dramatiq actors of a work process: what a message on each queue does."""
+"""The Dramatiq actors of a work process, one for each queue."""
 
 from __future__ import annotations
 
@@ -29,21 +29,20 @@ logger = get_logger(__name__)
 
 
 def declare_actors(broker: Broker, context: Context, settings: Settings) -> None:
-    """Declare the actors of a process; they are sync, as Dramatiq's async ones keep exceptions alive."""
-
+    """Declare the actors of a process; they are synchronous, because Dramatiq's async actors keep exceptions alive."""
     is_new = Throttle()
 
     def apply(batch_id: str) -> None:
-        # What failed is in the log and with the batches, and is tried again a second later for as long as it lasts.
-        # Dramatiq would log a traceback for each message, and give up after a few.
+        # A failure is logged and recorded with the batches, and applying is retried every second until it succeeds.
+        # Dramatiq would log a traceback for each message, and give up after a few attempts.
         try:
             apply_open_batches(context.engine, context.process_id)
         except PutOffError:
             context.apply_again.append(UUID(batch_id))
-        except Exception as error:  # noqa: BLE001 - it is in the log
+        except Exception as error:  # noqa: BLE001 - it is logged
             context.apply_again.append(UUID(batch_id))
             if is_new(type(error)):
-                logger.warning("nothing can be applied now, which is tried again", error=describe(error))
+                logger.warning("batches could not be claimed or applied, retrying", error=describe(error))
 
     def refresh(tenant: str) -> None:
         refresh_tenant(context, tenant)

@@ -1,6 +1,6 @@
-"""What operators alone may see: the listener's socket, who is let in, and a worker's own figures.
+"""Admin endpoints: the listening sockets, the check of the admin token, and the endpoints of a worker.
 
-The pages of ``serve`` are in :mod:`receiver.admin_app`; both keep to the same address and token.
+The admin endpoints of ``serve`` are in :mod:`receiver.admin_app`. Both use the same address and token.
 """
 
 from __future__ import annotations
@@ -24,40 +24,40 @@ logger = get_logger(__name__)
 
 _SCHEME = "bearer "
 
-#: A client that connects and then says nothing holds a thread no longer than this.
+#: A client that connects and then sends nothing occupies a thread for at most this long.
 REQUEST_TIMEOUT_SECONDS = 10
 
 
 class Guard:
-    """Lets in whoever shows the admin token, and everybody where there is none."""
+    """Admits requests that contain the admin token, or all requests if no token is configured."""
 
     def __init__(self, token: SecretStr | None) -> None:
         self._token = None if token is None else token.get_secret_value().encode()
 
     def admits(self, authorization: str | None) -> bool:
-        """Whether this ``Authorization`` header opens the pages; compared in constant time."""
+        """Return whether this ``Authorization`` header contains the token; it is compared in constant time."""
         if self._token is None:
             return True
-        shown = authorization or ""
-        offered = shown[len(_SCHEME) :].strip() if shown[: len(_SCHEME)].lower() == _SCHEME else ""
-        return hmac.compare_digest(self._token, offered.encode("utf-8", "surrogateescape"))
+        header = authorization or ""
+        token = header[len(_SCHEME) :].strip() if header[: len(_SCHEME)].lower() == _SCHEME else ""
+        return hmac.compare_digest(self._token, token.encode("utf-8", "surrogateescape"))
 
 
 def open_admin_listener(settings: Settings, port: int, *, setting: str) -> list[socket.socket]:
-    """Listen on the admin address; a name may have several.
+    """Listen on the admin host, on each of its addresses.
 
     Parameters:
-        port: 0 means any that is free.
-        setting: names the port in an error.
+        port: the port to listen on; 0 means any free port.
+        setting: the setting that an error names.
 
     Raises:
-        SettingsError: the address or the port cannot be had.
+        SettingsError: the address or the port is not available.
     """
     listeners = bind(settings.admin_host, port, setting=setting)
     for listener in listeners:
         listener.listen()
     if settings.admin_secret() is None and not all(_is_loopback(listener) for listener in listeners):
-        logger.warning("anybody who reaches this port sees the admin endpoints: set RECEIVER_ADMIN_TOKEN")
+        logger.warning("the admin endpoints are open to everyone who reaches this port: set RECEIVER_ADMIN_TOKEN")
     return listeners
 
 
@@ -66,20 +66,21 @@ def _is_loopback(listener: socket.socket) -> bool:
 
 
 class _Pages(MetricsHandler):
-    """``/metrics`` for operators, ``/healthz`` for everybody, and ``/readyz``, with its reasons for operators alone."""
+    """The admin endpoints: ``/metrics`` needs the token, ``/healthz`` does not, ``/readyz`` shows details with it."""
 
     timeout = REQUEST_TIMEOUT_SECONDS
     guard: Guard
     readiness: Readiness
 
     def do_GET(self) -> None:  # noqa: N802 - named by http.server
+        """Answer a request."""
         path = self.path.partition("?")[0].removesuffix("/")
         if path == "/healthz":
             self._answer(200, b'{"status":"alive"}')
         elif path == "/readyz":
             self._answer_readiness()
         elif not self.guard.admits(self.headers.get("Authorization")):
-            self._answer(401, b'{"error":"unauthorized","message":"The operators\' token is needed."}')
+            self._answer(401, b'{"error":"unauthorized","message":"The admin token is required."}')
         elif path != "/metrics":
             self._answer(404, b'{"error":"not_found","message":"Not Found."}')
         else:
@@ -103,10 +104,10 @@ class _Pages(MetricsHandler):
 
 
 def serve_worker_metrics(settings: Settings, port: int, readiness: Readiness) -> int:
-    """Serve this process's figures and readiness from a thread; returns the port.
+    """Serve the metrics and the readiness of this process from a thread; return the port.
 
     Raises:
-        SettingsError: the port cannot be had.
+        SettingsError: the port is not available.
     """
     listeners = open_admin_listener(settings, port, setting="RECEIVER_WORK_METRICS_PORT")
     handler = type("Pages", (_Pages,), {"guard": Guard(settings.admin_secret()), "readiness": readiness})
@@ -114,6 +115,6 @@ def serve_worker_metrics(settings: Settings, port: int, readiness: Readiness) ->
         server = ThreadingHTTPServer(("", 0), handler, bind_and_activate=False)
         server.socket.close()
         server.socket = listener
-        supervised_thread("figures", server.serve_forever).start()
-    bound: int = listeners[0].getsockname()[1]
-    return bound
+        supervised_thread("admin endpoints", server.serve_forever).start()
+    bound_port: int = listeners[0].getsockname()[1]
+    return bound_port

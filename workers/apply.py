@@ -1,10 +1,12 @@
-"""Apply: from accepted bytes to state, history and marks, a chunk of batches at a time.
+"""Apply: turn accepted notifications into state, history and refresh requests, one chunk of batches at a time.
 
-A chunk is one transaction: forgotten people taken out, parse, fold, one upsert a table,
-observations, marks, outcomes, the bodies' secrets redacted, and the batches closed. Whatever
-interrupts it leaves the batches open. A notification whose values Postgres refuses is set aside and the
-rest of its batch is applied; one that ends its worker is found by trying its batch alone, then each
-notification alone. Any other failure is recorded against no notification: the batches are put off.
+A chunk is one transaction: remove suppressed people, parse, fold, write one upsert for each table, the observations,
+the refresh requests and the outcomes, redact the secrets in the bodies, and close the batches. If the transaction is
+interrupted, the batches stay open.
+
+A notification with a value that Postgres rejects gets the outcome ``failed``, and the rest of its batch is applied.
+A poison message is found by trying its batch alone, then each of its notifications alone. Any other failure is
+recorded with no notification: the batches are postponed.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ from sqlalchemy.exc import DBAPIError
 
 from ampeco.errors import NoHandler, UnknownNotification
 from ampeco.json_text import read_json
-from ampeco.payloads import parse
+from ampeco.parsing import parse
 from ampeco.redaction import clean
 from storage import attempts
 from storage import batches as inbox
@@ -45,36 +47,43 @@ from workers.share import POISON_THRESHOLD_SECONDS, Share
 
 logger = get_logger(__name__)
 
-#: A chunk is large enough that its fixed cost, some fifteen statements, is small beside
-#: its rows, and small enough that it takes a second or two and little memory.
+#: Limits of a chunk. It is large enough that its fixed cost of some fifteen statements is small compared with its
+#: rows, and small enough that it takes a second or two and little memory.
 MAX_BATCHES = 200
 MAX_NOTIFICATIONS = 2_000
 
-#: Bodies are held in memory several times over while they are parsed.
+#: Limit of a chunk, bytes of bodies: parsing keeps several copies of a body in memory.
 MAX_BYTES = 16 * 1024 * 1024
 
-#: Later than this a message that found much to do leaves the rest to the next one, well
-#: within its time limit.
+#: After this time a message claims no further batches and leaves them to the next message. It is well within the
+#: time limit of a message.
 TIME_BUDGET_SECONDS = 10.0
 
-#: So many workers may end while they have a batch in hand until each of its notifications is tried alone.
+#: After so many workers ended while they applied a batch, each of its notifications is tried alone.
 ATTEMPTS_AS_A_WHOLE = 2
 
-#: So many workers in a row end while they try the same notification alone until it is to blame: a single one may have
-#: been killed by chance.
+#: After so many workers in a row ended while they tried the same notification alone, it is a poison message. A single
+#: worker may have been killed by chance.
 MAX_ENDED_WORKERS = 2
 
-#: A batch that failed so often through no fault of what was sent has its notifications tried one by one: if our code
-#: fails at one of them, its neighbours do not wait for a release that does not.
+#: After a batch failed so often because of the database or our code, its notifications are tried one by one: if our
+#: code fails at one of them, the others need not wait for a release with a fix.
 FAILURES_AS_A_WHOLE = 2
 
-#: When the first few notifications of a batch fail one by one, the others would, too.
+#: If the first few notifications of a batch fail one by one, the others are not tried: they would fail, too.
 MAX_FAILURES_ALONE = 3
 
 
 @dataclass(slots=True)
 class Parsed:
-    """What became of the notifications of a chunk; ``ahead`` counts those by clocks that are ahead."""
+    """The result of parsing a chunk.
+
+    Attributes:
+        changes: the change set of all notifications.
+        outcomes: the outcomes of the notifications that are ignored or failed.
+        applied: number of notifications without an outcome.
+        ahead: number of notifications from a charge point whose clock is more than a day ahead.
+    """
 
     changes: ChangeSet = field(default_factory=ChangeSet)
     outcomes: list[Outcome] = field(default_factory=list)
@@ -86,14 +95,14 @@ def apply_open_batches(engine: Engine, holder: UUID | None = None) -> int:
     """Apply open batches, oldest first, until none is left or the time budget is spent.
 
     Parameters:
-        holder: this process, as it is registered.
+        holder: the id under which this process is registered.
 
     Returns:
-        How many notifications were settled.
+        The number of notifications that were applied or got an outcome.
 
     Raises:
-        PutOffError: some were left for later, as the surroundings or this release failed.
-        DBAPIError: Postgres let no batch be claimed, or none be put off.
+        PutOffError: batches were postponed because the database or this release failed.
+        DBAPIError: batches could not be claimed or postponed.
     """
     share = Share(engine, partial(_apply, engine), seconds=TIME_BUDGET_SECONDS)
     while not share.is_over:
@@ -114,7 +123,7 @@ def apply_open_batches(engine: Engine, holder: UUID | None = None) -> int:
 
 
 def _apply(engine: Engine, batches: Sequence[Batch]) -> int:
-    """Apply batches together, or a single one in trouble one by one; return how many notifications are done with."""
+    """Apply batches together, or a single failing batch one by one; return the number of notifications handled."""
     batch = batches[0] if len(batches) == 1 else None
     if batch is not None and batch.attempts > ATTEMPTS_AS_A_WHOLE:
         return _apply_one_by_one(engine, batch)
@@ -131,8 +140,8 @@ def _apply_chunk(engine: Engine, batches: Sequence[Batch]) -> int:
     began = time.monotonic()
     tenant = batches[0].tenant
     with engine.begin() as connection:
-        held = inbox.lock_batches(connection, tenant, [batch.batch_id for batch in batches])
-        batches = [batch for batch in batches if batch.batch_id in held]
+        locked = inbox.lock_batches(connection, tenant, [batch.batch_id for batch in batches])
+        batches = [batch for batch in batches if batch.batch_id in locked]
         if not batches:
             return 0
         logged = remove_suppressed(connection, tenant, partial(inbox.notifications_of, connection, batches))
@@ -170,15 +179,19 @@ def _report(tenant: str, batches: Sequence[Batch], parsed: Parsed, requested: in
 
 
 def parse_all(logged: Sequence[Logged]) -> Parsed:
-    """Parse each notification; one that cannot be applied gets its own outcome, and its read all the same."""
+    """Parse each notification.
+
+    A notification that cannot be applied gets its own outcome and does not affect the others. Its change set still
+    contains the reads that it requests.
+    """
     parsed = Parsed()
     for notification in logged:
         try:
             body = _read(notification.body)
             payload = parse(body)
-            found = changes_from_notification(payload, body, notification.notification_id)
-            is_ahead = _bound_clocks(found, notification)
-            found.unknown_fields.see_fields(payload, notification.received_at, notification.notification_id)
+            changes = changes_from_notification(payload, body, notification.notification_id)
+            is_ahead = _bound_clocks(changes, notification)
+            changes.unknown_fields.see_fields(payload, notification.received_at, notification.notification_id)
         except UnknownNotification as error:
             parsed.changes.unknown_fields.see_type(
                 error.name, body, notification.received_at, notification.notification_id
@@ -186,28 +199,28 @@ def parse_all(logged: Sequence[Logged]) -> Parsed:
             parsed.outcomes.append(_outcome(notification, "ignored", "unknown type"))
         except NoHandler:
             parsed.outcomes.append(_outcome(notification, "ignored", "no handler"))
-        except (OSError, MemoryError, ImportError):  # no body brings about what the machine lacks
+        except (OSError, MemoryError, ImportError):  # the machine causes these, never a body
             raise
-        except Exception as error:  # noqa: BLE001 - whatever a body provokes is its own outcome alone
+        except Exception as error:  # noqa: BLE001 - an error that a body causes must not affect the others
             parsed.outcomes.append(failed(notification, error))
-            parsed.changes.absorb(_reads_asked_by(notification), notification.notification_id)
+            parsed.changes.absorb(_reads_requested_by(notification), notification.notification_id)
         else:
-            parsed.changes.absorb(found, notification.notification_id)
+            parsed.changes.absorb(changes, notification.notification_id)
             parsed.applied += 1
             parsed.ahead += is_ahead
     return parsed
 
 
-def _bound_clocks(found: ChangeSet, notification: Logged) -> bool:
-    """Let no fact be newer than its notification; returns whether one was."""
-    told = found.facts
-    if bounded(told, notification.received_at) != told:  # seldom, so only now the header is read
-        found.facts = bounded(told, notification.learnt_at)
-    return found.facts != told
+def _bound_clocks(changes: ChangeSet, notification: Logged) -> bool:
+    """Date facts of a clock that is too far ahead by the time of their notification; return whether there were any."""
+    facts = changes.facts
+    if bounded(facts, notification.received_at) != facts:  # the header is read only in this rare case
+        changes.facts = bounded(facts, notification.learnt_at)
+    return changes.facts != facts
 
 
 def write(connection: Connection, tenant: str, parsed: Parsed) -> int:
-    """Write what a chunk says; returns how many reads it asked for."""
+    """Write the changes and outcomes of a chunk; return the number of reads that it requested."""
     changes = parsed.changes
     written = write_changes(connection, tenant, changes)
     record_unknown_fields(connection, tenant, changes.unknown_fields)
@@ -223,8 +236,8 @@ def _read(body: bytes) -> dict[str, Any]:
     return cleaned
 
 
-def _reads_asked_by(notification: Logged) -> ChangeSet:
-    """The reads that a notification asks for though it cannot be applied."""
+def _reads_requested_by(notification: Logged) -> ChangeSet:
+    """Return the reads that a notification requests although it cannot be applied."""
     try:
         document = read_json(notification.body)
     except ValueError:
@@ -233,13 +246,17 @@ def _reads_asked_by(notification: Logged) -> ChangeSet:
 
 
 def _apply_one_by_one(engine: Engine, batch: Batch) -> int:
-    """Try each notification in a transaction of its own, noting beforehand which; the batch is closed if none fails.
+    """Try each notification in a transaction of its own, and close the batch if none fails.
 
-    A try that ends the worker leaves its note behind: the next worker tries that notification first, and if it ends,
-    too, the one after it sets the notification aside. Applying the others again changes nothing.
+    The id of each notification is recorded before it is tried. If the try ends the worker, that record stays: the next
+    worker tries that notification first, and if it ends, too, the worker after it records the notification as failed.
+    Applying the other notifications again changes nothing.
+
+    Returns:
+        The number of notifications of the batch; 0 if another process has it.
 
     Raises:
-        Exception: some notifications could not be applied, through no fault of what was sent; the others were.
+        Exception: some notifications could not be applied because the database or our code failed; the others were.
     """
     with engine.begin() as connection:
         if not inbox.lock_batches(connection, batch.tenant, [batch.batch_id]):
@@ -249,15 +266,15 @@ def _apply_one_by_one(engine: Engine, batch: Batch) -> int:
     is_poison = batch.attempts >= ATTEMPTS_AS_A_WHOLE + 1 + MAX_ENDED_WORKERS
     requested, total, started = 0, Parsed(), time.monotonic()
     failures: list[Exception] = []
-    for notification in sorted(logged, key=lambda one: one.notification_id != suspect):
+    for notification in sorted(logged, key=lambda each: each.notification_id != suspect):
         is_suspect = notification.notification_id == suspect
-        # A worker that comes this far has survived the suspect, so the count begins again.
+        # A worker that tries another notification has survived the suspect, so the count starts again.
         attempt = batch.attempts if is_suspect else min(batch.attempts, ATTEMPTS_AS_A_WHOLE + 1)
         with engine.begin() as connection:
             attempts.note_probing(connection, batch, notification.notification_id, attempts=attempt)
         began_computing = time.thread_time()
         try:
-            parsed, asked = _apply_alone(engine, batch, notification, is_poison=is_suspect and is_poison)
+            parsed, reads = _apply_alone(engine, batch, notification, is_poison=is_suspect and is_poison)
         except Exception as error:
             failures.append(error)
             if len(failures) == MAX_FAILURES_ALONE and not total.applied and not total.outcomes:
@@ -268,7 +285,7 @@ def _apply_one_by_one(engine: Engine, batch: Batch) -> int:
                 with engine.begin() as connection:
                     attempts.clear_probing(connection, batch)
             raise
-        requested += asked
+        requested += reads
         total.applied += parsed.applied
         total.ahead += parsed.ahead
         total.outcomes += parsed.outcomes
@@ -281,7 +298,7 @@ def _apply_one_by_one(engine: Engine, batch: Batch) -> int:
 
 
 def _apply_alone(engine: Engine, batch: Batch, notification: Logged, *, is_poison: bool) -> tuple[Parsed, int]:
-    """Apply one notification; returns what became of it, and how many reads it asked for."""
+    """Apply one notification; return the result of parsing it, and the number of reads that it requested."""
     cleaned: Sequence[Logged] = [notification]
     try:
         with engine.begin() as connection:
@@ -297,11 +314,11 @@ def _apply_alone(engine: Engine, batch: Batch, notification: Logged, *, is_poiso
         if is_passing(error):
             raise
         parsed = Parsed(outcomes=[failed(notification, error)])
-        for one in cleaned:
-            parsed.changes.absorb(_reads_asked_by(one), one.notification_id)
+        for logged in cleaned:
+            parsed.changes.absorb(_reads_requested_by(logged), logged.notification_id)
         with engine.begin() as connection:
             requested = write(connection, batch.tenant, parsed)
-            rewrite(connection, batch.tenant, [_body(one) for one in cleaned if one is not notification])
+            rewrite(connection, batch.tenant, [_body(logged) for logged in cleaned if logged is not notification])
             redact_bodies(connection, batch.tenant, cleaned)
         return parsed, requested
 
@@ -317,7 +334,7 @@ def _outcome(notification: Logged, state: Any, reason: str, **details: str) -> O
 
 
 def failed(notification: Logged, error: Exception) -> Outcome:
-    """The outcome of a notification that raised: what, and where, without its values."""
+    """Return the outcome of a notification that raised an error: the error and its place, without any values."""
     reason = {
         orjson.JSONDecodeError: "not JSON",
         ValidationError: "not as documented",

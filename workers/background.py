@@ -1,4 +1,4 @@
-"""Tasks and threads that run beside the work: one that fails is logged, counted and started again."""
+"""Tasks and threads in the background: if one fails, the failure is logged and counted, and it is started again."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from workers.metrics import BACKGROUND_FAILURES
 
 logger = get_logger(__name__)
 
-#: One that fails is started again after this long, twice as long each time that it fails soon after, up to the
-#: longest; a stop waits no longer for it either.
+#: Delay before a failed task or thread is started again. It doubles each time that one fails soon after its start, up
+#: to the maximum. A stop waits no longer than the maximum, too.
 FIRST_RESTART_SECONDS = 0.1
 MAX_RESTART_SECONDS = 5.0
 
-#: One that ran this long had started well.
+#: If a task or thread ran for this long, the delay is reset.
 STARTED_WELL_SECONDS = 10.0
 
 CHECK_INTERVAL_SECONDS = 1.0
 
 
 class _Restarts:
-    """How long to wait before each start of one task or thread."""
+    """The delays between the starts of one task or thread."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -32,10 +32,11 @@ class _Restarts:
         self._began = time.monotonic()
 
     def began(self) -> None:
+        """Record a start."""
         self._began = time.monotonic()
 
     def after_failure(self) -> float:
-        """Report the exception that is being handled; returns the seconds to wait."""
+        """Log and count the exception that is being handled; return the seconds to wait."""
         if time.monotonic() - self._began > STARTED_WELL_SECONDS:
             self._delay = FIRST_RESTART_SECONDS
         seconds, self._delay = self._delay, min(self._delay * 2, MAX_RESTART_SECONDS)
@@ -45,10 +46,10 @@ class _Restarts:
 
 
 def supervised_task(name: str, run: Callable[[], Awaitable[None]]) -> asyncio.Task[None]:
-    """Start a task that runs ``run`` until it returns, again whenever it raises.
+    """Start a task that runs ``run`` until it returns, and runs it again if it raises.
 
     Parameters:
-        name: stands in the log and in ``ampeco_background_failures_total``.
+        name: its name in the log and in ``ampeco_background_failures_total``.
     """
 
     async def supervise() -> None:
@@ -57,7 +58,7 @@ def supervised_task(name: str, run: Callable[[], Awaitable[None]]) -> asyncio.Ta
             restarts.began()
             try:
                 return await run()
-            except Exception:  # noqa: BLE001 - whatever ends it ends it unseen otherwise
+            except Exception:  # noqa: BLE001 - the task would otherwise end without a trace
                 seconds = restarts.after_failure()
             await asyncio.sleep(seconds)
 
@@ -65,7 +66,7 @@ def supervised_task(name: str, run: Callable[[], Awaitable[None]]) -> asyncio.Ta
 
 
 def supervised_thread(name: str, run: Callable[[], None]) -> threading.Thread:
-    """Return a daemon thread, not started yet, that runs ``run`` until it returns, again whenever it raises."""
+    """Return an unstarted daemon thread that runs ``run`` until it returns, and runs it again if it raises."""
 
     def supervise() -> None:
         restarts = _Restarts(name)
@@ -73,22 +74,22 @@ def supervised_thread(name: str, run: Callable[[], None]) -> threading.Thread:
             restarts.began()
             try:
                 return run()
-            except Exception:  # noqa: BLE001 - whatever ends it ends it unseen otherwise
+            except Exception:  # noqa: BLE001 - the thread would otherwise end without a trace
                 time.sleep(restarts.after_failure())
 
     return threading.Thread(target=supervise, name=name, daemon=True)
 
 
 def wait_while_alive(stop: threading.Event, threads: Collection[threading.Thread]) -> bool:
-    """Wait for a stop, or for the end of one of the threads that a library runs; returns whether all live.
+    """Wait for a stop, or until one of the threads of a library ends; return whether all of them are alive.
 
-    Nothing can start such a thread again, so that its process has to end, and be started by what supervises it.
+    Such a thread cannot be started again, so its process has to end, and its supervisor starts a new one.
     """
     while not stop.wait(CHECK_INTERVAL_SECONDS):
         ended = [thread.name for thread in threads if not thread.is_alive()]
         if ended:
             for name in ended:
                 BACKGROUND_FAILURES.labels(name).inc()
-            logger.critical("a thread ended, leaving to be started again", threads=ended)
+            logger.critical("a thread ended: this process stops and must be restarted", threads=ended)
             return False
     return True

@@ -13,21 +13,21 @@ from workers.pause import fail, pause
 
 logger = get_logger(__name__)
 
-#: A tenant that gave no usable answer is left alone for this long, doubled with each failure.
+#: Pause after a tenant gave no usable answer. It doubles with each failure, up to the maximum.
 UNAVAILABLE_PAUSE_SECONDS = 10.0
 MAX_UNAVAILABLE_PAUSE_SECONDS = 300.0
 
-#: A refused token needs a person; asking once a minute notices when it has been mended.
+#: Pause after a tenant rejected the token. Only a person can replace it; one call a minute detects that.
 UNAUTHORIZED_PAUSE_SECONDS = 60.0
 
 
 def is_of_one(error: ApiError) -> bool:
-    """Whether a failure may be about what was asked for alone: AMPECO's own code failed, and not its servers."""
+    """Return whether a failure may concern only the requested path: status 500, so AMPECO's code failed."""
     return isinstance(error, Unavailable) and error.status == HTTPStatus.INTERNAL_SERVER_ERROR
 
 
 def note_forbidden(context: Context, tenant: str, kind: str, error: Forbidden) -> None:
-    """Tell people once of a kind that the token may not read, and leave it for an hour."""
+    """Record that the token may not read a kind, so that it is not read for an hour; log it the first time."""
     API_READS.labels(tenant, "forbidden").inc()
     with context.engine.begin() as connection:
         is_new = forbidden_kinds.record_forbidden(connection, tenant, kind, str(error))
@@ -36,18 +36,18 @@ def note_forbidden(context: Context, tenant: str, kind: str, error: Forbidden) -
 
 
 def pause_tenant(context: Context, tenant: str, error: RateLimited | Unauthorized | Unavailable) -> float:
-    """Pause a tenant for every process after an answer that speaks for the whole of it; returns the seconds."""
+    """Pause a tenant for every process, after an answer that concerns the whole tenant; return the seconds."""
     API_READS.labels(tenant, type(error).__name__.lower()).inc()
-    told = str(error)
+    reason = str(error)
     if isinstance(error, RateLimited):
-        seconds = pause(context.redis, tenant, error.retry_after_seconds, told)
+        seconds = pause(context.redis, tenant, error.retry_after_seconds, reason)
     elif isinstance(error, Unauthorized):
-        seconds = pause(context.redis, tenant, UNAUTHORIZED_PAUSE_SECONDS, told)
+        seconds = pause(context.redis, tenant, UNAUTHORIZED_PAUSE_SECONDS, reason)
     elif error.retry_after_seconds is not None:
-        seconds = pause(context.redis, tenant, error.retry_after_seconds, told)
+        seconds = pause(context.redis, tenant, error.retry_after_seconds, reason)
     else:
         first, longest = UNAVAILABLE_PAUSE_SECONDS, MAX_UNAVAILABLE_PAUSE_SECONDS
         only_path = error.path if is_of_one(error) else None
-        seconds = fail(context.redis, tenant, first, longest, told, only_path=only_path)
-    logger.warning("tenant paused", tenant=tenant, seconds=seconds, error=told)
+        seconds = fail(context.redis, tenant, first, longest, reason, only_path=only_path)
+    logger.warning("tenant paused", tenant=tenant, seconds=seconds, error=reason)
     return seconds

@@ -1,7 +1,7 @@
-"""A tenant's rhythm: how many notifications each hour of the week brings, and whether it is silent now.
+"""A tenant's baseline: how many notifications it sends in each hour of the week, and whether there is a gap now.
 
-Nothing here knows of a database: it reckons with counts by the hour. Hours are whole hours since
-1970 in UTC, so an hour's place in the week is its number modulo 168.
+This module does not use the database: it computes with counts by the hour. Hours are whole hours since 1970 in UTC,
+so an hour's place in the week is its number modulo 168.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from itertools import accumulate
 
 HOURS_OF_WEEK = 168
 
-#: The rhythm is learned from so many weeks before now, and from no fewer hours than make three weeks.
+#: The baseline is learned from the last so many weeks, and from at least three weeks of hours.
 WEEKS_LEARNED = 8
 MIN_LEARNED_HOURS = 3 * HOURS_OF_WEEK
 
-#: No stretch of time that is judged is longer, hours.
+#: Longest stretch of time that is judged, hours.
 MAX_STRETCH = 2 * HOURS_OF_WEEK
 
-#: At least so many notifications must be expected. Where they come in bursts it must be more: it
-#: grows until 99 of 100 learned stretches of about that weight (up to twice of it) held at least a
-#: third of what was expected of them. Nearly twice the weight is judged then: of so much, to
-#: hold less than a twentieth by chance is as good as impossible.
+#: A stretch is judged only if at least so many notifications are expected in it. If a tenant sends in bursts, more are
+#: needed: the number (the weight) grows by ``GROWTH`` until 99 of 100 learned stretches of about that weight, up to
+#: ``ABOUT`` times of it, contained at least a third of what was expected of them. The minimum is then ``SAFETY`` times
+#: the typical weight: that such a stretch contains less than a twentieth by chance is practically impossible.
 MIN_EXPECTED = 20.0
 GROWTH = 1.5
 ABOUT = 2.0
@@ -32,21 +32,21 @@ USUAL_SHARE = 1 / 3
 MIN_STRETCHES = 100
 SAFETY = 1.75
 
-#: Less than this share of what is expected is silence.
+#: If less than this share of what is expected was received, it is a traffic gap.
 GAP_SHARE = 1 / 20
 
-#: What is expected in an hour may come an hour earlier or later: twice a year people change
-#: their clocks, and UTC does not.
+#: Notifications that are expected in an hour may arrive an hour earlier or later, because people change their clocks
+#: twice a year and UTC does not.
 _SHIFTS = (-1, 0, 1)
 
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """The latest stretch of time in which enough was expected to judge it.
+    """The latest stretch of time in which enough notifications were expected to judge it.
 
     Attributes:
-        hours: how many whole hours it has, beside the current one.
-        expected, came: notifications.
+        hours: number of whole hours in it, without the current one.
+        expected, received: number of notifications.
     """
 
     hours: int
@@ -55,18 +55,19 @@ class Judgement:
 
     @property
     def is_gap(self) -> bool:
+        """Whether the stretch is a traffic gap."""
         return self.received < GAP_SHARE * self.expected
 
 
 @dataclass(frozen=True, slots=True)
 class Baseline:
-    """What was learned of a tenant.
+    """What was learned about a tenant.
 
     Attributes:
-        rates: notifications expected in each hour of the week.
-        telling: where so many notifications are expected, it tells something that none comes;
-            None where nothing can be told of this tenant.
-        learned_hours: how many hours it was learned from.
+        rates: notifications expected in each of the 168 hours of the week.
+        min_expected: a stretch of time can be judged if at least so many notifications are expected in it; None if
+            this tenant cannot be judged.
+        learned_hours: number of hours that it was learned from.
     """
 
     rates: tuple[float, ...]
@@ -74,10 +75,10 @@ class Baseline:
     learned_hours: int
 
     def judge(self, recent: Sequence[int | None], hour: int, share_of_hour: float) -> Judgement | None:
-        """Judge the shortest stretch up to now that tells something; None where none does.
+        """Judge the shortest stretch up to now in which enough is expected; return None if there is none.
 
         Parameters:
-            recent: counts of the hours up to now, the current one last; None for one that does not count.
+            recent: counts of the hours up to now, the current hour last; None for an hour that does not count.
             hour: the current hour.
             share_of_hour: how much of the current hour has passed, 0 to 1.
         """
@@ -96,11 +97,12 @@ class Baseline:
 
 
 def learn(counts: Sequence[int | None], first_hour: int) -> Baseline:
-    """Learn a tenant's rhythm.
+    """Learn a tenant's baseline.
 
     Parameters:
-        counts: notifications of each hour from ``first_hour`` on; None for an hour that is not to
-            be learned from, because we were down or the tenant was silent.
+        counts: notifications of each hour from ``first_hour`` on; None for an hour to leave out, because the receiver
+            was down or the tenant had a traffic gap.
+        first_hour: the number of the first hour.
     """
     totals, weeks = [0] * HOURS_OF_WEEK, [0] * HOURS_OF_WEEK
     for hour, count in enumerate(counts, first_hour):
@@ -110,13 +112,13 @@ def learn(counts: Sequence[int | None], first_hour: int) -> Baseline:
     rates = tuple(total / seen if seen else 0.0 for total, seen in zip(totals, weeks, strict=True))
     if sum(weeks) < MIN_LEARNED_HOURS:
         return Baseline(rates, None, sum(weeks))
-    # What the other weeks foretell for an hour: its own count would make every hour look usual.
-    foretold = [
+    # The prediction for an hour uses the other weeks only: its own count would make every hour look usual.
+    predicted = [
         (totals[slot] - count) / (weeks[slot] - 1) if count is not None and weeks[slot] > 1 else 0.0
         for slot, count in ((hour % HOURS_OF_WEEK, count) for hour, count in enumerate(counts, first_hour))
     ]
     received = [0, *accumulate(count or 0 for count in counts)]
-    expected = [0.0, *accumulate(foretold)]
+    expected = [0.0, *accumulate(predicted)]
     weight, longest = MIN_EXPECTED, sum(rates) * MAX_STRETCH / HOURS_OF_WEEK
     while weight <= longest:
         if (tested := _reliable(received, expected, weight)) is not None:
@@ -126,21 +128,22 @@ def learn(counts: Sequence[int | None], first_hour: int) -> Baseline:
 
 
 def _reliable(received: list[int], expected: list[float], weight: float) -> float | None:
-    """Whether stretches in which about so much was expected hardly ever held much less.
+    """Check whether stretches of about this weight hardly ever contained much less than expected.
 
     Parameters:
-        came, expected: running totals by the hour, from 0 on.
+        received, expected: running totals by the hour, starting at 0.
+        weight: notifications expected in a stretch.
 
     Returns:
-        What was expected in the middle one of them; None where they tell nothing.
+        The median of what was expected in these stretches; None if they allow no judgement.
     """
     stretches = []
     for end in range(1, len(received) - 1):
-        # The latest beginning from which enough is expected, whichever way the clocks went.
+        # The latest beginning from which enough is expected, for each shift of the clocks.
         begin = min(bisect_right(expected, expected[end + shift] - weight) - 1 - shift for shift in _SHIFTS)
         if begin >= 1 and end - begin <= MAX_STRETCH + 1:
             least = min(expected[end + shift] - expected[begin + shift] for shift in _SHIFTS)
-            # A heavier one, as a busy hour is, says nothing of so little.
+            # A much heavier stretch, such as a busy hour, shows nothing about this weight.
             if least <= ABOUT * weight:
                 stretches.append(((received[end] - received[begin]) / least, least))
     if len(stretches) < MIN_STRETCHES or sorted(stretches)[int(SELDOM * len(stretches))][0] < USUAL_SHARE:

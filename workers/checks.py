@@ -1,4 +1,4 @@
-"""The checks that receivers and workers have in common: Postgres takes writes, Redis does, the clock is right."""
+"""The checks that receivers and workers share: Postgres and Redis take writes, and the clock is right."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from storage.database import create_database_engine, prove_writable
 from workers.clock_watch import TOLERANCE_SECONDS
 from workers.readiness import Check, Probe
 
-#: Connections of the checks give up sooner than others: a look that hangs shows nothing of a server that is back.
+#: Connections of the checks time out sooner than others: a check that hangs does not show that a server is back.
 NETWORK_TIMEOUT = timedelta(seconds=2)
 
-#: What is written to Redis to see that it takes writes, and for how long it stays.
+#: The key that a check writes to Redis, and how long it stays.
 REDIS_KEY = "ampeco-receiver:readiness"
 REDIS_KEY_MS = 10_000
 
@@ -26,10 +26,10 @@ REDIS_ADVICE = "bring Redis back or correct REDIS_URL; no restart is needed"
 
 
 def create_check_engine(database_url: str, *, process: str) -> Engine:
-    """Make an engine of one connection for the checks of a process.
+    """Create an engine with one connection for the checks of a process.
 
     Parameters:
-        process: how it is named in ``pg_stat_activity``.
+        process: its name in ``pg_stat_activity``.
     """
     return create_database_engine(
         database_url, application_name=f"ampeco-receiver {process}", pool_size=1, network_timeout=NETWORK_TIMEOUT
@@ -37,10 +37,13 @@ def create_check_engine(database_url: str, *, process: str) -> Engine:
 
 
 def look_at_postgres(engine: Engine) -> dict[str, Check]:
-    """Return whether Postgres takes writes, has our tables as this release needs them, and agrees on the time.
+    """Check that Postgres takes writes, has the tables of this release, and agrees with this machine's clock.
+
+    Returns:
+        The checks by name.
 
     Raises:
-        sqlalchemy.exc.SQLAlchemyError: it takes no writes.
+        sqlalchemy.exc.SQLAlchemyError: Postgres takes no writes.
     """
     with engine.begin() as connection:
         clock_check = _look_at_clock(connection)
@@ -51,14 +54,14 @@ def look_at_postgres(engine: Engine) -> dict[str, Check]:
 
 
 def look_at_revision(connection: Connection) -> Check:
-    """Return whether the tables are those of this release. Others may serve as well, so nothing depends on it."""
-    found, needed = migrations.current(connection), migrations.head()
-    if found == needed:
-        return Check(True, f"at revision {found}", required=False)
-    detail = f"the database is at revision {found or 'none'}, this release is made for {needed}"
+    """Check that the tables are those of this release. It is not required, because other revisions may work as well."""
+    current, needed = migrations.current(connection), migrations.head()
+    if current == needed:
+        return Check(True, f"at revision {current}", required=False)
+    detail = f"the database is at revision {current or 'none'}, this release is made for {needed}"
     advice = (
         "upgrade this process to the release that migrated the database"
-        if migrations.is_later(found)
+        if migrations.is_later(current)
         else "run `ampeco-receiver migrate`"
     )
     return Check(False, detail, advice, required=False)
@@ -74,10 +77,10 @@ def _look_at_clock(connection: Connection) -> Check:
 
 
 def redis_probe(client: redis.Redis, *, required: bool) -> Probe:
-    """Return the check that Redis takes writes.
+    """Return the probe that Redis takes writes.
 
     Parameters:
-        required: whether the process cannot do its work without it.
+        required: whether the process cannot work without Redis.
     """
 
     def look() -> Mapping[str, Check]:

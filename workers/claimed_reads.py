@@ -1,4 +1,4 @@
-"""The reads that a round has claimed: which are still open, and what becomes of those that fail or wait."""
+"""The refresh requests that a round has claimed: resolve, retry and postpone them."""
 
 from __future__ import annotations
 
@@ -21,32 +21,32 @@ from workers.metrics import API_READS
 
 logger = get_logger(__name__)
 
-#: A round that failed by a fault of ours is left for this long: of Postgres's, which is most often over
-#: by then, or of any other kind, so that it does not use up the tenant's calls.
+#: Delays after a round failed on our side: because of Postgres, which has most often recovered by then, or for any
+#: other reason; the longer delay keeps the round from using up the tenant's calls.
 PASSING_DELAY = timedelta(seconds=1)
 FAULT_DELAY = timedelta(seconds=30)
 
-#: For how long a Postgres that is away is waited for, to give back what was claimed.
+#: How long to wait for Postgres to come back, in order to give back what was claimed.
 GIVE_BACK_SECONDS = 60.0
 
-#: A read that did not resolve its request is tried again after about 5 s, 10 s, … up to an hour.
+#: A read that did not resolve its request is retried after about 5 s, 10 s, … up to an hour.
 FIRST_RETRY = timedelta(seconds=5)
 MAX_RETRY = timedelta(hours=1)
 
-#: What so many reads did not resolve, some two days, waits for a person, or for nothing: it is tried
-#: once a day, so that it does not eat up the tenant's budget for ever.
+#: If so many reads, over some two days, did not resolve a request, a person has to act or it can never be resolved.
+#: From then on it is retried once a day, so that it does not use up the tenant's call quota forever.
 MANY_ATTEMPTS = 60
 RETRY_OF_MANY = timedelta(days=1)
 
 
 class ClaimedReads:
-    """The claimed reads of one kind of one tenant.
+    """The claimed refresh requests of one kind of one tenant.
 
     Attributes:
-        open: those that are neither resolved nor left, most urgent first, by their keys.
-        resolved: how many were resolved.
-        marks: the requests that the resolved ones stand for.
-        were_left: whether reads were left because of the tenant or the time.
+        open: those that are neither resolved nor postponed, by their keys, most urgent first.
+        resolved: number of entities whose requests were resolved.
+        requests: number of requests that these entities had.
+        were_left: whether requests were postponed because of the tenant or the time budget.
     """
 
     def __init__(self, context: Context, tenant: str, requests: Sequence[RefreshRequest]) -> None:
@@ -59,39 +59,39 @@ class ClaimedReads:
         self.were_left = False
 
     def note_resolved(self, requests: Sequence[RefreshRequest]) -> None:
-        """Count reads that were finished, once that is committed."""
+        """Count requests as resolved; call it after the commit."""
         for request in requests:
             del self.open[request.key]
             self.resolved += 1
             self.requests += request.generation
-            logger.debug("settled", **request_labels(request), reason=request.reason)
+            logger.debug("refresh request resolved", **request_labels(request), reason=request.reason)
 
     def fail(self, request: RefreshRequest, error: Exception) -> None:
-        """Try a read again later, as it failed by itself."""
+        """Log a read that failed by itself, and retry it later."""
         described = describe(error) if isinstance(error, DBAPIError | ValidationError) else str(error)
         logger.warning("read failed", **request_labels(request), error=described)
         API_READS.labels(self.tenant, type(error).__name__.lower()).inc()
         self.retry(request, described)
 
     def retry(self, request: RefreshRequest, why: str) -> None:
-        """Try a read again after a time that grows with its attempts."""
+        """Postpone a read by a delay that grows with its attempts."""
         self.postpone([request], _retry_delay(request.attempts), why, counts=True)
 
     def leave(self, delay: timedelta, error: str | None, *, counts: bool) -> None:
-        """Leave all that is open, because of the tenant or the time."""
+        """Postpone all open requests, because of the tenant or the time budget."""
         if self.open:
             self.were_left = True
             self.postpone(list(self.open.values()), delay, error, counts=counts)
 
     def leave_kind(self) -> None:
-        """Leave all that is open, as the kind may not be read: `status` shows that, and other kinds go on."""
+        """Postpone all open requests, because the kind is forbidden; ``status`` shows that, other kinds are read."""
         if self.open:
             self.postpone(list(self.open.values()), timedelta(0), None, counts=False)
 
     def postpone(
         self, requests: Sequence[RefreshRequest], delay: timedelta, error: str | None, *, counts: bool
     ) -> None:
-        """Put reads off; the parameters are those of :func:`storage.refresh_queue.postpone`."""
+        """Postpone requests; the parameters are those of :func:`storage.refresh_queue.postpone`."""
         with self.context.engine.begin() as connection:
             refresh_queue.postpone(connection, self.tenant, requests, delay=delay, error=error, counts=counts)
         for request in requests:
@@ -99,9 +99,9 @@ class ClaimedReads:
 
 
 def give_back(context: Context, tenant: str, requests: Sequence[RefreshRequest], error: BaseException) -> None:
-    """Free what a round that failed has still claimed; where Postgres stays away, the leases run out.
+    """Free the requests that a failed round still has claimed; if Postgres stays down, their leases run out.
 
-    What it resolved, or left for later, is no longer under its claim and stays as it is.
+    Requests that the round resolved or postponed are no longer claimed, and stay as they are.
     """
     passing = isinstance(error, RedisError | SQLAlchemyError | OSError) and is_passing(error)
 
@@ -110,7 +110,7 @@ def give_back(context: Context, tenant: str, requests: Sequence[RefreshRequest],
             delay = PASSING_DELAY if passing else FAULT_DELAY
             refresh_queue.postpone(connection, tenant, requests, delay=delay, error=None, counts=not passing)
 
-    # A Postgres that comes back from a crash is waited for: this thread has nothing else to do.
+    # Wait for Postgres if it is restarting after a crash: this thread has nothing else to do.
     patient = Retrying(
         retry=retry_if_exception_type(SQLAlchemyError),
         wait=wait_random_exponential(multiplier=0.1, max=1),
@@ -124,7 +124,7 @@ def give_back(context: Context, tenant: str, requests: Sequence[RefreshRequest],
 
 
 def request_labels(request: RefreshRequest) -> dict[str, object]:
-    """Return what names a read in the log."""
+    """Return the fields that identify a request in log lines."""
     return {
         "tenant": request.tenant,
         "kind": request.kind,

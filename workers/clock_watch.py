@@ -1,7 +1,7 @@
-"""Clocks that differ from Postgres's: told once in the log, as a metric, and to ``status`` by way of Redis.
+"""Clocks that differ from Postgres's: they are logged once, shown as a metric, and passed to ``status`` through Redis.
 
-The service goes by Postgres's clock, so a wrong one of a machine breaks nothing here; but certificates, logs and
-whatever else runs there depend on it. A tenant's clock decides which facts are newer.
+The service uses Postgres's clock, so a wrong clock of a machine breaks nothing here; but certificates, logs and other
+programs on that machine depend on it. A tenant's clock decides which facts are newer.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from workers.metrics import CLOCK_OFFSET
 
 logger = get_logger(__name__)
 
-#: A smaller difference is let pass: of a tenant's clock only whole seconds are known, and an answer takes its time.
+#: Smaller differences are ignored: a tenant's clock is known in whole seconds only, and an answer takes some time.
 TOLERANCE_SECONDS = 10.0
 
-#: How often a process looks; ``status`` shows what was found in the last few looks.
+#: How often a process compares the clocks, and how long ``status`` shows what it found.
 LOOK_INTERVAL = timedelta(seconds=10)
 SHOWN_MS = 60_000
 
 _KEY = "ampeco-receiver:clock:"
 
-#: What the clock of a machine is compared with, instead of a tenant.
+#: The value of ``against`` for the clock of a machine, in place of a tenant.
 POSTGRES = "postgres"
 
 
@@ -41,9 +41,8 @@ class ClockOffset:
 
     Attributes:
         host: the machine that found it.
-        against: ``postgres`` where the machine's own clock is wrong; else the tenant whose clock differs from
-            Postgres's.
-        offset_seconds: how far ours is ahead of theirs; negative where it is behind.
+        against: ``postgres`` if the machine's own clock is wrong; else the tenant whose clock differs from Postgres's.
+        offset_seconds: how far our clock is ahead of the other, seconds; negative if it is behind.
     """
 
     host: str
@@ -54,55 +53,55 @@ class ClockOffset:
         ahead = "ahead of" if self.offset_seconds > 0 else "behind"
         by = timedelta(seconds=round(abs(self.offset_seconds)))
         if self.against == POSTGRES:
-            return f"the clock of {self.host} is {by} {ahead} Postgres's, by which the service goes: set it right"
+            return f"the clock of {self.host} is {by} {ahead} Postgres's, which the service uses: correct it"
         return f"Postgres's clock is {by} {ahead} that of the tenant {self.against}: find out which of them is wrong"
 
 
 class ClockWatch:
-    """One process's looks at the clocks."""
+    """Compares the clocks, for one process."""
 
     def __init__(self, client: redis.Redis) -> None:
         self._redis = client
         self._host = socket.gethostname()
-        self._told: dict[str, float] = {}
+        self._logged: dict[str, float] = {}
 
     def look(self, tenants: Mapping[str, timedelta] | None = None) -> None:
-        """Compare this machine's clock and those of tenants with Postgres's, as it was last measured.
+        """Compare the clocks of this machine and of tenants with the last measurement of Postgres's clock.
 
         Parameters:
-            tenants: how far the clock of each is ahead of Postgres's.
+            tenants: how far the clock of each tenant is ahead of Postgres's.
         """
-        self._note(POSTGRES, clock.wall_offset_seconds())
+        self._report_offset(POSTGRES, clock.wall_offset_seconds())
         for tenant, ahead in (tenants or {}).items():
-            self._note(tenant, -ahead.total_seconds())
+            self._report_offset(tenant, -ahead.total_seconds())
 
-    def _note(self, against: str, seconds: float) -> None:
+    def _report_offset(self, against: str, seconds: float) -> None:
         CLOCK_OFFSET.labels(against).set(seconds)
-        found = ClockOffset(self._host, against, round(seconds, 3))
-        told = self._told.get(against)
+        offset = ClockOffset(self._host, against, round(seconds, 3))
+        logged = self._logged.get(against)
         if abs(seconds) < TOLERANCE_SECONDS:
-            if self._told.pop(against, None) is not None:
-                logger.info("clock right again", against=against, offset_seconds=found.offset_seconds)
+            if self._logged.pop(against, None) is not None:
+                logger.info("clock correct again", against=against, offset_seconds=offset.offset_seconds)
             return
-        if told is None or abs(seconds - told) >= TOLERANCE_SECONDS:
-            self._told[against] = seconds
-            logger.warning(str(found), against=against, offset_seconds=found.offset_seconds)
-        with contextlib.suppress(RedisError):  # the log and the metric have it
-            self._redis.set(f"{_KEY}{self._host}:{against}", orjson.dumps(asdict(found)), px=SHOWN_MS)
+        if logged is None or abs(seconds - logged) >= TOLERANCE_SECONDS:
+            self._logged[against] = seconds
+            logger.warning(str(offset), against=against, offset_seconds=offset.offset_seconds)
+        with contextlib.suppress(RedisError):  # the log and the metric show it, too
+            self._redis.set(f"{_KEY}{self._host}:{against}", orjson.dumps(asdict(offset)), px=SHOWN_MS)
 
 
 def wrong_clocks(client: redis.Redis | None) -> list[ClockOffset]:
-    """Return the clocks that are wrong: of this machine, and what any process found within the last minute.
+    """Return the clocks that are wrong: that of this machine, and those that any process found in the last minute.
 
     Parameters:
-        client: None where Redis does not answer.
+        client: None if Redis does not answer; then only this machine's clock is compared.
 
     Raises:
         RedisError: Redis does not answer.
     """
     keys = [] if client is None else sorted(client.scan_iter(f"{_KEY}*"))
     values = client.mget(keys) if client is not None and keys else []
-    found = [ClockOffset(**orjson.loads(value)) for value in values if value is not None]
+    offsets = [ClockOffset(**orjson.loads(value)) for value in values if value is not None]
     ours = ClockOffset(socket.gethostname(), POSTGRES, round(clock.wall_offset_seconds(), 3))
-    others = [one for one in found if (one.host, one.against) != (ours.host, POSTGRES)]
+    others = [offset for offset in offsets if (offset.host, offset.against) != (ours.host, POSTGRES)]
     return [ours, *others] if abs(ours.offset_seconds) >= TOLERANCE_SECONDS else others

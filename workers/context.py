@@ -1,4 +1,4 @@
-"""What the actors of one process share: made once, after any fork."""
+"""The context that the actors of one process share; it is created once, after any fork."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from workers.heartbeat import Heartbeat
 from workers.rate_limit import MAX_WAIT_SECONDS, RateLimiter, Usage
 from workers.settings import Settings
 
-#: Tries of one read within a call; what still fails then is left for later by the queue.
+#: Attempts of one read within a call. If all of them fail, the queue retries the read later.
 MAX_ATTEMPTS = 2
 
 
 @dataclass(slots=True)
 class CountedClient:
-    """A client of one piece of work, and how many calls it made."""
+    """A client for one piece of work, and the number of calls that it made."""
 
     client: Client
     calls: int = 0
@@ -39,10 +39,14 @@ class CountedClient:
 
 @dataclass(slots=True)
 class Context:
-    """Engine, Redis and API clients of a process; ``max_slots`` threads may read for one tenant.
+    """Engine, Redis client and API clients of a process.
 
-    The process is registered and its heartbeat beats while the context is entered.
-    ``apply_again`` holds what woke a worker that could not apply all, until another is woken.
+    While the context is entered, the process is registered and its heartbeat runs.
+
+    Attributes:
+        max_slots: how many threads may read for one tenant at a time.
+        max_wait_seconds: how long a call of the API may wait for the rate limit.
+        apply_again: the batch of a wake-up after which not everything could be applied, until the next wake-up is sent.
     """
 
     engine: Engine
@@ -60,13 +64,13 @@ class Context:
 
     @property
     def process_id(self) -> UUID:
-        """How this process is named in what it holds."""
+        """The id of this process in the leases that it has."""
         return self.heartbeat.process_id
 
     def client(self, tenant: str, reason: CallReason) -> Client:
-        """The API client of a tenant, whose calls count as made for ``reason``; all threads share it.
+        """Return the API client of a tenant whose calls count as made for ``reason``; all threads share it.
 
-        Its calls raise a :class:`workers.rate_limit.CallDeferredError` while they may not be made.
+        Its calls raise a :class:`workers.rate_limit.CallDeferredError` if they are deferred.
 
         Raises:
             KeyError: the tenant is no longer configured.
@@ -79,7 +83,7 @@ class Context:
             return self._clients[tenant, reason]
 
     def counted_client(self, tenant: str, reason: CallReason) -> CountedClient:
-        """A client of the caller's own, which closes it; else as ``client``."""
+        """Return a client that counts its calls and is not shared, so the caller has to close it."""
         rate_limiter = self._rate_limiter(tenant, reason)
 
         def count() -> None:
@@ -93,7 +97,7 @@ class Context:
         return RateLimiter(self.redis, self.usage, self.tenants[tenant], reason, max_wait_seconds=self.max_wait_seconds)
 
     def clock_offsets(self) -> dict[str, timedelta]:
-        """How far each tenant's clock is ahead of ours, as far as its answers told."""
+        """Return how far each tenant's clock is ahead of ours, for the tenants that have answered a call."""
         with self._lock:
             clients = list(self._clients.items())
         offsets = ((tenant, client.clock_offset) for (tenant, _), client in clients)
@@ -101,9 +105,9 @@ class Context:
 
     @contextlib.contextmanager
     def concurrency_slot(self, tenant: str) -> Iterator[bool]:
-        """Let a thread read for a tenant, unless enough threads do already.
+        """Take a slot to read for a tenant; yield False if all of them are taken.
 
-        A tenant that hangs would else hold every thread until its calls time out.
+        Without this limit, a tenant that hangs would occupy every thread until its calls time out.
         """
         with self._lock:
             granted = self._slots[tenant] < self.max_slots
@@ -115,7 +119,7 @@ class Context:
                 self._slots[tenant] -= granted
 
     def __enter__(self) -> Context:
-        self.heartbeat.beat()  # at once: what is claimed before would belong to no registered process
+        self.heartbeat.beat()  # at once: claims before it would belong to no registered process
         self.heartbeat.start()
         return self
 
@@ -124,7 +128,7 @@ class Context:
     ) -> None:
         for client in self._clients.values():
             client.close()
-        with contextlib.suppress(SQLAlchemyError):  # a last look at the budget is not worth a failed stop
+        with contextlib.suppress(SQLAlchemyError):  # the last counts are not worth a failed stop
             self.usage.write(self.engine)
         self.heartbeat.stop()
         self.redis.close()
@@ -132,18 +136,18 @@ class Context:
 
 
 def create_context(settings: Settings, *, process: str, max_wait_seconds: float = MAX_WAIT_SECONDS) -> Context:
-    """Make the context of a process from the settings.
+    """Create the context of a process from the settings.
 
     Parameters:
-        process: how it is named in ``pg_stat_activity`` and ``ingest.process``.
-        max_wait_seconds: how long a call of the API may wait for its turn.
+        process: its name in ``pg_stat_activity`` and ``ingest.process``.
+        max_wait_seconds: how long a call of the API may wait for the rate limit.
     """
     timeout = settings.api_timeout.total_seconds()
     return Context(
         engine=create_database_engine(
             settings.required_database_url(),
             application_name=f"ampeco-receiver {process}",
-            # A connection for each thread, and one for the scheduled jobs.
+            # One connection for each thread, and one for the scheduled jobs.
             pool_size=settings.apply_threads + settings.refresh_threads + 1,
         ),
         heartbeat=Heartbeat(settings.required_database_url(), process),
@@ -158,6 +162,6 @@ def create_context(settings: Settings, *, process: str, max_wait_seconds: float 
             now=clock.now,
         ),
         max_wait_seconds=max_wait_seconds,
-        # One tenant may have every thread; of several, each at most half of them.
+        # A single tenant may use every thread; each of several tenants at most half of them.
         max_slots=settings.refresh_threads if len(settings.tenants) == 1 else max(settings.refresh_threads // 2, 1),
     )

@@ -1,9 +1,9 @@
-"""Forget: a person is taken out of the log, the state and its history, and does not come back.
+"""Erase: remove a person from the log, the state and its history, and keep the person out.
 
-1. What the person is known by is looked up in the state: id tags and e-mail addresses.
-2. The person is put on the list of :mod:`storage.suppression`; from then on nothing is written of them.
-3. The log is gone through, a chunk at a time; a run that was killed goes on from its last chunk.
-4. History and state follow in one transaction, which ends it.
+1. The person's id tags and e-mail addresses are looked up in the state.
+2. The person is put on the suppression list (:mod:`storage.suppression`); later data is stored without the person.
+3. The person is removed from the log, one chunk at a time; a run that was killed continues after its last chunk.
+4. The person is removed from history and state in one transaction, which ends the erasure.
 """
 
 from __future__ import annotations
@@ -30,80 +30,82 @@ from workers.replay import patiently
 
 logger = get_logger(__name__)
 
-#: Of most notifications nothing but their length is read, so a chunk is larger than one of apply's.
+#: Limit of a chunk: only the length is read of most notifications, so a chunk is larger than those of apply.
 MAX_NOTIFICATIONS = 5_000
 
-#: A tag leads to an address, and that to another tag; further than this nobody's data goes.
+#: Rounds of the look-up: a tag leads to an address, and the address to another tag. No person's data needs more.
 MAX_ROUNDS = 4
 
-#: A receiver's clock may be ahead of ours by this much.
+#: How far a receiver's clock may be ahead of ours.
 CLOCK_DIFFERENCE = timedelta(minutes=5)
 
 Result = TypeVar("Result")
 
 
 class EraseError(Exception):
-    """Somebody cannot be forgotten."""
+    """A person cannot be erased now; the message says why."""
 
 
 def require_owner(engine: Engine) -> None:
-    """Refuse a user of the database who may not change everything.
+    """Fail if the database user may not change all tables.
 
     Raises:
-        ForgetError: it does not own the tables.
+        EraseError: the user does not own the tables.
     """
     with engine.begin() as connection:
         if not log.owns_the_tables(connection):
             raise EraseError(
-                "DATABASE_URL: forgetting changes the log and the history, which only the owner of the tables may;"
+                "DATABASE_URL: erasing changes the log and the history, which only the owner of the tables may;"
                 " run it as the user who runs `ampeco-receiver migrate`."
             )
 
 
 def look_up(engine: Engine, tenant: str, person: Person) -> Counter[str]:
-    """Count the rows of the state and its history that name the person, and learn what they are known by."""
-    found: Counter[str] = Counter()
+    """Count the rows of the state and its history that name the person, by table, and add to the person's identities.
+
+    The id tags and e-mail addresses that these rows contain are added to ``person``.
+    """
+    rows: Counter[str] = Counter()
     with engine.begin() as connection:
         state.take_time(connection)
         for _ in range(MAX_ROUNDS):
-            known = person.identities
-            found = state.find(connection, tenant, person)
-            if person.identities == known:
+            identities = person.identities
+            rows = state.find(connection, tenant, person)
+            if person.identities == identities:
                 break
-    return found
+    return rows
 
 
 def is_listed(engine: Engine, tenant: str, person: Person) -> bool:
-    """Whether the person was put on the list before."""
+    """Return whether the person is on the suppression list."""
     with engine.begin() as connection:
         return log.is_listed(connection, tenant, person.user_id)
 
 
 def begin(engine: Engine, tenant: str, person: Person) -> Erasure:
-    """Put the person on the list.
+    """Put the person on the suppression list.
 
     Raises:
-        ForgetError: somebody goes on writing, or reads the table of keys, and does not end.
+        EraseError: a transaction that writes, or that reads the table of keys, does not end.
     """
-
-    requested_by = _asked_by(engine)
+    requested_by = _requested_by(engine)
 
     def attempt() -> Erasure:
         with engine.begin() as connection:
             return log.begin(connection, tenant, person, requested_by)
 
-    return _past_writers(attempt)
+    return _wait_for_writers(attempt)
 
 
-def _past_writers(attempt: Callable[[], Result]) -> Result:
+def _wait_for_writers(attempt: Callable[[], Result]) -> Result:
     try:
         return patiently(attempt)
     except OperationalError as error:
         if type(error.orig).__name__ != "LockNotAvailable":
             raise
         raise EraseError(
-            "Postgres: a transaction that began earlier does not end, such as a backup by pg_dump."
-            " Run the same command again once that has ended."
+            "Postgres: a transaction that began earlier, such as a backup by pg_dump, does not end."
+            " Run the same command again after it has ended."
         ) from None
 
 
@@ -115,7 +117,12 @@ def go_through_log(
     *,
     limit: int = MAX_NOTIFICATIONS,
 ) -> Iterator[Chunk]:
-    """Take the person out of the log, yielding each chunk after its commit; only count where none is under way."""
+    """Remove the person from the log, yielding each chunk after its commit.
+
+    Parameters:
+        under_way: the erasure; None to only count what would be changed.
+        limit: most notifications of a chunk.
+    """
     with engine.begin() as connection:
         begins = log_begins(connection, tenant)
     until = clock.now() + CLOCK_DIFFERENCE
@@ -153,9 +160,9 @@ def _chunk(
 
 
 def finish(engine: Engine, tenant: str, person: Person, under_way: Erasure) -> dict[str, int]:
-    """Take the person out of the state and its history; returns the rows that this forgetting changed, by table."""
+    """Remove the person from the state and its history; return the rows that the erasure changed, by table."""
 
-    def pass_writers() -> None:
+    def await_writers() -> None:
         with engine.begin() as connection:
             log.await_writers(connection)
 
@@ -163,21 +170,21 @@ def finish(engine: Engine, tenant: str, person: Person, under_way: Erasure) -> d
         with engine.begin() as connection:
             return state.finish(connection, tenant, person, under_way.erasure_id)
 
-    # Whoever has a body in hand that was read before the log was done ends first.
-    _past_writers(pass_writers)
+    # Transactions that read a body before it was changed in the log have to end first.
+    _wait_for_writers(await_writers)
     changed = patiently(attempt)
-    # Never whom: the log of a process is kept elsewhere, and longer.
+    # The line does not name the person: the logs of a process are kept elsewhere, and longer.
     logger.info(
-        "forgotten",
+        "person erased",
         tenant=tenant,
         erasure_id=str(under_way.erasure_id),
-        requested_by=_asked_by(engine),
+        requested_by=_requested_by(engine),
         rows=sum(changed.values()),
     )
     return changed
 
 
-def _asked_by(engine: Engine) -> str:
+def _requested_by(engine: Engine) -> str:
     try:
         login = getpass.getuser()
     except (KeyError, OSError):  # a container may run under a number that has no name

@@ -1,7 +1,7 @@
-"""What is told of an error: to an operator, why something failed; in what is recorded, what and where, without values.
+"""Texts about errors: the cause for an operator, and a description without values for what is recorded.
 
-Postgres and Redis say what is wrong in the first line of what they answer: a password, a certificate,
-a standby, a full disk. The lines after it, and the notes that libraries add, repeat or advise.
+The first line of an answer of Postgres or Redis names the cause: a password, a certificate, a standby, a full disk.
+The lines after it, and the notes that libraries add, only repeat it or give advice.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from sqlalchemy.exc import DBAPIError
 from ampeco.faults import describe_faults
 from ampeco.values import clean_text
 
-#: Of a message so much is shown.
+#: Longest cause, characters.
 MAX_CAUSE = 300
 
-#: The user and password of a URL, should a library quote one.
+#: The user and password of a URL, in case a library quotes one.
 _CREDENTIALS = re.compile(r"(?<=://)\S*@")
 
-#: What a library adds to its messages for those who program.
+#: The link to its documentation that a library adds to its messages.
 _NOTES = re.compile(r"\s*\(Background on this error at: \S+\)")
 
 
@@ -32,48 +32,48 @@ def cause(error: BaseException) -> str:
     """Return the first line of the message of the server or library at fault, without credentials.
 
     Parameters:
-        error: what was raised, by SQLAlchemy, psycopg, redis-py or the operating system.
+        error: an exception of SQLAlchemy, psycopg, redis-py or the operating system.
 
     Returns:
-        One line of at most ``MAX_CAUSE`` characters. Parameters of a statement are not in it.
+        One line of at most ``MAX_CAUSE`` characters. It does not contain parameters of a statement.
     """
-    original = getattr(error, "orig", None) or error  # SQLAlchemy keeps what its driver raised
+    original = getattr(error, "orig", None) or error  # the exception of SQLAlchemy's driver
     first = next(_lines(original), type(original).__name__)
     return _NOTES.sub("", _CREDENTIALS.sub("", clean_text(first)))[:MAX_CAUSE]
 
 
 def _lines(error: BaseException) -> Iterator[str]:
-    """Yield the lines of an error's message that say something."""
+    """Yield the lines of an error's message that are not empty."""
     message = getattr(getattr(error, "diag", None), "message_primary", None) or str(error)
-    # redis-py takes the code off the message of some answers.
+    # redis-py removes the code from the message of some answers.
     code = getattr(error, "status_code", None)
     yield from (f"{code} {line}" if code else line for line in map(str.strip, message.splitlines()) if line)
 
 
-#: Of an error's text so much is kept: names in it may be the sender's.
+#: Longest description that is kept, characters: it may contain names that the sender chose.
 MAX_ERROR = 500
 
-#: Innermost frames of an error that are kept.
+#: How many of the innermost frames of an error are kept.
 FRAMES_KEPT = 5
 
 _PACKAGES = frozenset({"ampeco", "storage", "workers", "receiver"})
 
 
 def describe(error: BaseException) -> str:
-    """Return one line about an error, without what was sent, fit for Postgres."""
-    return clean_text(_told(error))[:MAX_ERROR]
+    """Return one line about an error that contains no values of a notification and that Postgres can store."""
+    return clean_text(_type_and_message(error))[:MAX_ERROR]
 
 
 def frames(error: BaseException) -> list[str]:
-    """Return where an error was raised: its innermost frames, by file, line and function."""
-    found = traceback.extract_tb(error.__traceback__)[-FRAMES_KEPT:]
-    return [f"{Path(frame.filename).name}:{frame.lineno} in {frame.name}" for frame in found]
+    """Return the innermost frames of an error's traceback: file, line and function."""
+    innermost = traceback.extract_tb(error.__traceback__)[-FRAMES_KEPT:]
+    return [f"{Path(frame.filename).name}:{frame.lineno} in {frame.name}" for frame in innermost]
 
 
 def place(error: BaseException) -> str:
-    """Return the last line of ours that an error came through, by file, line and function."""
-    found = [(frame, line) for frame, line in traceback.walk_tb(error.__traceback__) if _is_ours(frame)]
-    frame, line = found[-1] if found else (None, 0)
+    """Return the innermost frame of our own code in an error's traceback: file, line and function; or empty."""
+    ours = [(frame, line) for frame, line in traceback.walk_tb(error.__traceback__) if _is_ours(frame)]
+    frame, line = ours[-1] if ours else (None, 0)
     return "" if frame is None else f"{Path(frame.f_code.co_filename).name}:{line} in {frame.f_code.co_name}"
 
 
@@ -81,7 +81,7 @@ def _is_ours(frame: FrameType) -> bool:
     return str(frame.f_globals.get("__name__")).partition(".")[0] in _PACKAGES
 
 
-def _told(error: BaseException) -> str:
+def _type_and_message(error: BaseException) -> str:
     if isinstance(error, ValidationError):
         return describe_faults(error)
     if isinstance(error, DBAPIError):

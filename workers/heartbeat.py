@@ -1,6 +1,6 @@
-"""This process's heartbeat: while it beats, what the process holds stays its own.
+"""The heartbeat of a process: while it beats, the process keeps its leases.
 
-See :mod:`storage.processes` for what becomes of a process that stops beating.
+See :mod:`storage.processes` for what happens when a process stops beating.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from workers.logs import get_logger
 
 logger = get_logger(__name__)
 
-#: The ids of the heartbeats that this process made: mostly one.
+#: The ids of the heartbeats that this process created, mostly one.
 _own_ids: set[UUID] = set()
 
 #: How long a stop waits for a beat that is under way.
@@ -36,17 +36,18 @@ STOP_SECONDS = 5.0
 class Heartbeat:
     """Registers this process and beats in a thread of its own, over a connection of its own.
 
-    A beat that fails is noted and the next one tried: neither Postgres nor anything else ends the
-    thread, because what a living process holds must not be given to others.
+    If a beat fails, the failure is recorded and the next beat is tried. No failure ends the thread, because the leases
+    of a living process must not be given to others.
 
     Parameters:
+        database_url: the URL of the database.
         name: what the process runs, such as ``serve`` or ``work refresh``.
 
     Attributes:
-        problem: what keeps this process from its work, in one sentence, for others to see; None
-            where nothing does. Any thread may set it.
-        find_problem: returns it, where that can be asked; called before each beat of the thread.
-        failure: why the last beat failed, in one sentence; None where it did not.
+        problem: what keeps this process from its work, in one sentence, for other processes to see; None if nothing
+            does. Any thread may set it.
+        find_problem: a function that returns the problem, called before each beat of the thread; None if there is none.
+        failure: why the last beat failed, in one sentence; None if it succeeded.
     """
 
     def __init__(self, database_url: str, name: str) -> None:
@@ -62,36 +63,36 @@ class Heartbeat:
 
     @property
     def process_id(self) -> UUID:
-        """How this process is named in ``ingest.process``, and in what it holds."""
+        """The id of this process in ``ingest.process`` and in its leases."""
         return self._process.process_id
 
     def start(self) -> None:
-        """Beat from now on."""
+        """Start the thread that beats."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Beat no more, and note that the process stops in order."""
+        """Stop beating, and record that the process stopped in order."""
         self._stop.set()
         if self._thread.is_alive():
             self._thread.join(STOP_SECONDS)
-        if self._thread.is_alive():  # it has the one connection, to a Postgres that does not answer
-            logger.warning("the end of this process was not noted", error=f"a beat takes more than {STOP_SECONDS:g} s")
+        if self._thread.is_alive():  # it uses the only connection, and Postgres does not answer
+            logger.warning("stop of this process not recorded", error=f"a beat takes more than {STOP_SECONDS:g} s")
             return
         try:
             with self._engine.begin() as connection:
                 processes.leave(connection, self.process_id)
         except SQLAlchemyError as error:
-            logger.warning("the end of this process was not noted", error=cause(error))
+            logger.warning("stop of this process not recorded", error=cause(error))
         self._engine.dispose()
 
     def beat(self) -> None:
-        """Beat once; a failure is noted in :attr:`failure`, and raises nothing."""
+        """Beat once; a failure is recorded in :attr:`failure` and not raised."""
         try:
             with self._engine.begin() as connection:
                 if not processes.heartbeat(connection, self.process_id, self.problem):
                     processes.register(connection, self._process)
-                self._look_after_neighbours(connection)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the next beat may succeed
+                self._record_dead_neighbours(connection)
+        except Exception as error:  # noqa: BLE001 - the next beat may succeed
             failure: str | None = cause(error)
         else:
             failure = None
@@ -102,8 +103,8 @@ class Heartbeat:
             else:
                 logger.warning("heartbeat failed", error=failure)
 
-    def _look_after_neighbours(self, connection: Connection) -> None:
-        """Note which processes of this machine died, so that nobody waits until they are missed."""
+    def _record_dead_neighbours(self, connection: Connection) -> None:
+        """Record which processes of this machine died, so that their leases end before their heartbeat is overdue."""
         pids = processes.neighbours(connection, self._process)
         dead = {
             process_id: pid
@@ -119,7 +120,7 @@ class Heartbeat:
             with contextlib.suppress(Exception):
                 if self.find_problem is not None:
                     self.problem = self.find_problem()
-            with contextlib.suppress(Exception):  # not even a log that cannot be written ends the heartbeat
+            with contextlib.suppress(Exception):  # even if the log cannot be written, the heartbeat continues
                 self.beat()
             if self._stop.wait(BEAT_INTERVAL.total_seconds()):
                 return
@@ -127,7 +128,7 @@ class Heartbeat:
 
 @contextlib.contextmanager
 def registered(database_url: str, name: str) -> Iterator[Heartbeat]:
-    """Register this process and let it beat until the end of the block."""
+    """Register this process and beat until the end of the block."""
     heartbeat = Heartbeat(database_url, name)
     heartbeat.start()
     try:
@@ -137,7 +138,7 @@ def registered(database_url: str, name: str) -> Iterator[Heartbeat]:
 
 
 def _pid_space() -> str | None:
-    """Where our pids count: one boot of one kernel, and in it one namespace. None where that is not told."""
+    """Return what makes our pids unique: the boot of the kernel and the pid namespace; None if it is not available."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         return f"{boot} {os.readlink('/proc/self/ns/pid')}"
@@ -146,11 +147,11 @@ def _pid_space() -> str | None:
 
 
 def _runs(pid: int) -> bool:
-    """Whether there is a process with this pid."""
+    """Return whether a process with this pid exists."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
     except PermissionError:
-        pass  # another user's
+        pass  # it belongs to another user
     return True

@@ -1,4 +1,4 @@
-"""The timed jobs of a work process: what is done again and again, beside the queues."""
+"""The jobs that a work process repeats beside its queues."""
 
 from __future__ import annotations
 
@@ -33,17 +33,17 @@ SYNC_RUN_INTERVAL = timedelta(seconds=5)
 USAGE_INTERVAL = timedelta(seconds=10)
 PRUNE_INTERVAL = timedelta(hours=6)
 
-#: How often it is looked for old days of the log; a day that somebody read is tried again then.
+#: How often old days of the log are dropped. A day that could not be dropped because it was being read is retried then.
 DROP_INTERVAL = timedelta(hours=1)
 SUBSCRIPTION_CHECK_INTERVAL = timedelta(seconds=10)
 RESEND_INTERVAL = timedelta(seconds=5)
 TRAFFIC_INTERVAL = timedelta(minutes=1)
 STATUS_LOG_INTERVAL = timedelta(seconds=10)
 
-#: Records of sync runs, of the API budget and of what came when are kept this long.
+#: How long records of sync runs, API usage, traffic, resends and uptime are kept.
 RECORDS_KEPT = timedelta(days=400)
 
-#: Long enough to see which processes went away in the night.
+#: How long ended processes are kept: long enough to see which processes were lost during the night.
 PROCESSES_KEPT = timedelta(days=1)
 
 #: The queues whose work calls AMPECO's API.
@@ -51,7 +51,7 @@ API_QUEUES = frozenset({REFRESH_QUEUE, RECONCILE_QUEUE})
 
 
 def prune_records(engine: Engine) -> None:
-    """Drop the records that nobody asks for any more."""
+    """Delete records that are older than their retention."""
     with engine.begin() as connection:
         sync_runs.prune(connection, RECORDS_KEPT)
         usage.prune(connection, RECORDS_KEPT)
@@ -69,23 +69,23 @@ def drop_log(engine: Engine, keep: timedelta) -> None:
         if dropped is None:
             return
         if dropped.became == "open":
-            logger.warning("a day of the log is kept: not all that came until its end is settled", day=str(dropped.day))
+            logger.warning("a day of the log is kept: batches from before its end are open", day=str(dropped.day))
             return
-        logger.info("dropped a day of the log", day=str(dropped.day), failed_ones_kept=dropped.kept)
+        logger.info("day of the log dropped", day=str(dropped.day), failed_kept=dropped.kept)
 
 
 def look_at_clocks(context: Context, watch: ClockWatch) -> None:
-    """Measure Postgres's clock, and compare with it this machine's and those of the tenants that answered."""
+    """Measure Postgres's clock, and compare this machine's clock and those of the tenants with it."""
     with context.engine.connect() as connection:
         clock.measure(connection)
     watch.look(context.clock_offsets())
 
 
 def create_scheduler(context: Context, broker: Broker, settings: Settings, queues: Collection[str]) -> Scheduler:
-    """Return the jobs beside the queues; each is safe beside its like in other processes.
+    """Return the jobs beside the queues; each job may run in several processes at once.
 
-    A process that only applies may stand on a network without a way out, so it never calls the API:
-    its failures would pause the tenants for those that can.
+    A process that only applies may be on a network without access to AMPECO, so it never calls the API: its failures
+    would pause the tenants for the processes that have access.
     """
     scheduler, clocks = Scheduler(), ClockWatch(context.redis)
     every = scheduler.every
@@ -103,9 +103,9 @@ def create_scheduler(context: Context, broker: Broker, settings: Settings, queue
         monitor = SubscriptionMonitor(
             context, public_url=settings.public_url, interval=settings.subscription_check_interval
         )
-        every(SUBSCRIPTION_CHECK_INTERVAL, "guard", monitor.run)
+        every(SUBSCRIPTION_CHECK_INTERVAL, "subscriptions", monitor.run)
         every(RESEND_INTERVAL, "resend", lambda: resend_due(context))
     if RECONCILE_QUEUE in queues:
         every(STATUS_LOG_INTERVAL, "status logs", lambda: read_status_logs(context))
-    every(TRAFFIC_INTERVAL, "listen", lambda: monitor_traffic(context))
+    every(TRAFFIC_INTERVAL, "traffic", lambda: monitor_traffic(context))
     return scheduler

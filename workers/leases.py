@@ -1,4 +1,4 @@
-"""Leases that are renewed while their holder lives, so that they can be short."""
+"""Renewal of leases while their holder lives, so that leases can be short."""
 
 from __future__ import annotations
 
@@ -21,11 +21,10 @@ RENEW_INTERVAL_SECONDS = 5.0
 def renewed(renew: Callable[[], object]) -> Iterator[None]:
     """Renew a lease every few seconds until the block ends, from a thread of its own.
 
-    A renewal that fails is tried again at the next interval: that the lease was lost, its holder
-    finds out when it writes.
+    A renewal that fails is retried at the next interval. If the lease was lost, its holder notices when it writes.
 
     Parameters:
-        renew: makes the lease last from now on.
+        renew: extends the lease from now on.
     """
     stop = threading.Event()
 
@@ -42,5 +41,5 @@ def renewed(renew: Callable[[], object]) -> Iterator[None]:
         yield
     finally:
         stop.set()
-        # What comes next may close the connections that a renewal under way uses.
+        # The caller may close the connections that a renewal in progress uses.
         thread.join()

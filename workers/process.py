@@ -1,4 +1,4 @@
-"""A work process: Dramatiq workers for each queue, and the timed jobs beside them."""
+"""A work process: Dramatiq workers for its queues, and the jobs beside them."""
 
 from __future__ import annotations
 
@@ -21,24 +21,23 @@ from workers.worker_readiness import worker_readiness
 
 logger = get_logger(__name__)
 
-#: Milliseconds that an idle consumer waits between two looks at its queue: the most that
-#: an idle system adds between commit and apply, at twenty cheap commands a second.
+#: Milliseconds that an idle consumer waits before it polls its queue again. It is the longest delay that an idle system
+#: adds between commit and apply, and costs twenty cheap commands a second.
 IDLE_WAIT_MS = 50
 
-#: Sync runs are made at a tenant's pace, so that few threads serve many tenants.
+#: Sync runs are limited by each tenant's rate limit, so few threads are enough for many tenants.
 RECONCILE_THREADS = 2
 
 
 def work(settings: Settings, queues: set[str], stop: threading.Event | None = None) -> None:
-    """Work until SIGTERM or SIGINT, then finish what is in hand and leave.
+    """Work until SIGTERM or SIGINT, then finish the running work and return.
 
     Parameters:
-        queues: the queues to serve. Each process serves one kind of work, so that slow
-            reads never hold back the applying of what was accepted.
-        stop: set to stop; made here, and set by the signals, where none is given.
+        queues: the queues to serve. Each process serves one kind of work, so that slow reads never delay applying.
+        stop: ends the work when it is set; by default the signals set an event that is created here.
 
     Raises:
-        SystemExit: a thread ended that the process cannot do without.
+        SystemExit: a required thread ended.
     """
     if stop is None:
         stop = threading.Event()
@@ -54,7 +53,7 @@ def work(settings: Settings, queues: set[str], stop: threading.Event | None = No
         broker = create_broker(context.redis, worker_middleware())
         declare_actors(broker, context, settings)
         worker = Worker(broker, queues=queues, worker_threads=threads, worker_timeout=IDLE_WAIT_MS)
-        # A message is a wake-up for work that anybody may do: none is kept in reserve.
+        # A message is a wake-up for work that any process may do, so this process prefetches none in reserve.
         worker.queue_prefetch = threads
         scheduler = create_scheduler(context, broker, settings, queues)
         before = set(threading.enumerate())
@@ -62,7 +61,7 @@ def work(settings: Settings, queues: set[str], stop: threading.Event | None = No
         readiness = worker_readiness(check_engine, context, worker, scheduler, queues)
         broker.emit_after("process_boot")
         worker.start()
-        # Before anything else starts: the threads of requests and of checks may end.
+        # Determined before anything else starts, because the threads of requests and of checks may end.
         needed = {*worker.workers, *worker.consumers.values(), *threading.enumerate()} - before
         scheduler.start()
         if settings.work_metrics_port is not None:
@@ -70,9 +69,9 @@ def work(settings: Settings, queues: set[str], stop: threading.Event | None = No
         context.heartbeat.find_problem = readiness.problem
         logger.info("working", queues=sorted(queues), threads=threads)
         all_live = wait_while_alive(stop, {*needed, *scheduler.threads})
-        logger.info("stopping: finishing what is in hand")
+        logger.info("stopping: finishing the running work")
         context.heartbeat.find_problem = None
-        # Jobs and messages end side by side: together they have no longer than either.
+        # Jobs and messages end at the same time, so both together take at most one timeout.
         deadline = time.monotonic() + settings.shutdown_timeout.total_seconds()
         scheduler.stop()
         worker.stop(timeout=int(settings.shutdown_timeout.total_seconds() * 1000))

@@ -1,6 +1,6 @@
-"""Batches whose attempt failed through no fault of theirs are left for later, and the log says why.
+"""Postpone batches whose attempt failed for a reason outside of their notifications, and log the reason.
 
-The database, its settings, a pooler or our own code failed: nothing of that is recorded against a notification.
+The database, its settings, a pooler or our own code failed, so no notification gets an outcome.
 """
 
 from __future__ import annotations
@@ -21,29 +21,32 @@ from workers.metrics import BATCHES_PUT_OFF
 
 logger = get_logger(__name__)
 
-#: Attempts that take long, as when one by one is tried, take at most this share of a thread, until the next one
-#: would have to wait for longer than a lease: a process that was stopped for a minute took long for no fault of theirs.
+#: Repeated attempts that take long, as when notifications are tried one by one, use at most this share of a thread. The
+#: delay that results is at most a lease: if a process was stopped for a minute, the batches did not cause that.
 MAX_SHARE = 0.1
 
 _is_new = Throttle()
 
 
 class PutOffError(Exception):
-    """Open batches were left for later, as the surroundings or this release failed, and not what was sent."""
+    """Open batches were postponed because the database, the machine or this release failed."""
 
 
 def put_off(engine: Engine, batches: Sequence[Batch], error: BaseException, *, took_seconds: float) -> None:
-    """Leave batches to a later attempt and log the cause; this one does not count.
+    """Postpone batches to a later attempt and log the cause; the failed attempt does not count.
+
+    Parameters:
+        took_seconds: how long the failed attempt took.
 
     Raises:
-        DBAPIError: Postgres stays away; the leases of the batches run out by themselves.
+        DBAPIError: Postgres stays down; the leases of the batches run out by themselves.
     """
     tenant, described = batches[0].tenant, describe(error)
     name = described.partition(":")[0]
     BATCHES_PUT_OFF.labels(tenant, name).inc(len(batches))
     if _is_new(name):
         logger.warning(
-            "batches put off: the surroundings failed, not what was sent; they are tried again until it is put right",
+            "batches postponed: not the notifications failed, but the database, the machine or this release; retrying",
             tenant=tenant,
             batches=len(batches),
             first_batch=str(batches[0].batch_id),
@@ -59,7 +62,7 @@ def hand_back(engine: Engine, batches: Sequence[Batch]) -> None:
     """Free claimed batches that were not tried.
 
     Raises:
-        DBAPIError: Postgres stays away; the leases of the batches run out by themselves.
+        DBAPIError: Postgres stays down; the leases of the batches run out by themselves.
     """
     if batches:
         tenant, ids = batches[0].tenant, [batch.batch_id for batch in batches]
@@ -67,10 +70,10 @@ def hand_back(engine: Engine, batches: Sequence[Batch]) -> None:
 
 
 def give_back(engine: Engine, batches: Sequence[Batch], error: BaseException) -> None:
-    """Leave batches that took up a worker's time to another attempt, soon; this one counts.
+    """Postpone batches that used up a worker's time to an attempt soon; the failed attempt counts.
 
     Raises:
-        DBAPIError: Postgres stays away; the leases of the batches run out by themselves.
+        DBAPIError: Postgres stays down; the leases of the batches run out by themselves.
     """
     tenant, ids = batches[0].tenant, [batch.batch_id for batch in batches]
     _patiently(
@@ -81,7 +84,7 @@ def give_back(engine: Engine, batches: Sequence[Batch], error: BaseException) ->
 
 
 def _patiently(engine: Engine, tenant: str, write: Callable[[Connection], None]) -> None:
-    """Write in a transaction of its own, waiting for a Postgres that comes back from a crash."""
+    """Write in a transaction of its own, and wait for Postgres if it is restarting after a crash."""
 
     def attempt() -> None:
         with engine.begin() as connection:

@@ -1,8 +1,8 @@
-"""The API budget: every call of every process passes here, is held back, counted, or refused.
+"""The rate limit: every call of every process is counted here, and waits or is deferred if necessary.
 
-A tenant's pace is a sliding window in Redis, shared by all processes. Work that nobody waits
-for (backfill, reconcile) may take half of it, the reads that keep the state fresh three
-quarters, and looks into status logs a tenth, so that none starves the others.
+A tenant's rate limit is a sliding window in Redis, shared by all processes. Each reason has a call quota, so that none
+starves the others: backfill and reconcile, which are not urgent, may use half of the rate limit, the reads that keep
+the state fresh three quarters, and reads of status logs a tenth.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ from storage.usage import CallReason, Calls, add
 from workers.metrics import API_CALLS, API_CALLS_SAVED
 from workers.pause import pause_reason, paused_for
 
-#: Seconds over which the pace holds: short enough that calls are spread over the minute,
-#: long enough that a small burst does not wait.
+#: Length of the window: short enough that calls are spread over the minute, long enough that a small burst does not
+#: wait.
 WINDOW_SECONDS = 10
 
-#: How often a call that waits for its turn looks again.
+#: How often a waiting call tries again.
 POLL_SECONDS = 0.25
 
-#: A worker that would wait longer than this for its turn has other tenants to serve.
+#: How long a call of a worker may wait: the worker has other tenants to serve.
 MAX_WAIT_SECONDS = 2.0
 
-#: The share of the pace that some reasons have at most, those of one name together.
+#: The call quotas: the name and the largest share of the rate limit. Reasons of one name share it.
 SHARES: dict[CallReason, tuple[str, float]] = {
     "backfill": ("background", 0.5),
     "reconcile": ("background", 0.5),
@@ -45,39 +45,43 @@ SHARES: dict[CallReason, tuple[str, float]] = {
 
 
 class CallDeferredError(Exception):
-    """A call was not made, because the tenant is paused or its pace is used up.
+    """A call was deferred, because the tenant is paused or its rate limit is used up.
 
-    ``seconds`` says for how long at least, ``why`` what to tell the operator. ``is_final``
-    where waiting does not help: a person has to change something.
+    Attributes:
+        seconds: how long to wait at least.
+        why: the reason, for the operator.
+        is_final: whether waiting does not help, because a person has to change something.
     """
 
     def __init__(self, seconds: float, why: str, *, is_final: bool = False) -> None:
         self.seconds = seconds
         self.why = why
         self.is_final = is_final
-        super().__init__(f"held back for {seconds:.0f} s: {why}")
+        super().__init__(f"call deferred for {seconds:.0f} s: {why}")
 
 
 @dataclass(slots=True)
 class Usage:
-    """Counts calls in this process until they are written to the database."""
+    """The calls of this process that are not yet written to the database."""
 
     _counted: dict[tuple[str, CallReason], Calls] = field(default_factory=lambda: defaultdict(Calls))
     _lock: Lock = field(default_factory=Lock)
 
     def made(self, tenant: str, reason: CallReason) -> None:
+        """Count a call."""
         API_CALLS.labels(tenant, reason).inc()
         with self._lock:
             self._counted[tenant, reason].made += 1
 
     def saved(self, tenant: str, reason: CallReason, calls: int) -> None:
+        """Count calls that were not necessary."""
         if calls > 0:
             API_CALLS_SAVED.labels(tenant, reason).inc(calls)
             with self._lock:
                 self._counted[tenant, reason].saved += calls
 
     def write(self, engine: Engine) -> None:
-        """Add what was counted to the database; where that fails, it is kept for the next time."""
+        """Add the counts to the database; if that fails, they are kept for the next time."""
         with self._lock:
             counted, self._counted = self._counted, defaultdict(Calls)
         if not counted:
@@ -94,12 +98,11 @@ class Usage:
 
 
 class RateLimiter:
-    """Lets the calls of one tenant for one reason through, at the tenant's pace.
+    """Limits the calls of one tenant for one reason to the tenant's rate limit.
 
     Parameters:
-        client: Redis. Where it does not answer, calls go through at the tenant's pace for
-            this process alone.
-        max_wait_seconds: how long a call may wait for its turn.
+        client: Redis. If it does not answer, each thread spaces its own calls at the tenant's rate limit.
+        max_wait_seconds: how long a call may wait.
     """
 
     def __init__(
@@ -123,27 +126,27 @@ class RateLimiter:
         calls = max(round(tenant.calls_per_minute * WINDOW_SECONDS / 60), 1)
         self._limiters = [_limiter(backend, key, calls)]
         if reason in SHARES:
-            # First: what the smaller share refuses must not count against the whole.
+            # The quota is checked first: a call that it defers must not count against the rate limit.
             name, share = SHARES[reason]
             self._limiters.insert(0, _limiter(backend, f"{key}:{name}", max(int(calls * share), 1)))
 
     def __call__(self) -> None:
-        """Return when the call may go out.
+        """Wait until the call may be made, and count it.
 
         Raises:
-            CallDeferredError: not within the longest wait.
+            CallDeferredError: the call may not be made within the longest wait.
         """
         waited = 0.0
-        while (held := self._held()) is not None:
-            seconds, why = held
+        while (delay := self._delay()) is not None:
+            seconds, why = delay
             if waited + seconds > self._max_wait:
                 raise CallDeferredError(seconds, why)
             self._sleep(seconds)
             waited += seconds
         self._usage.made(self._tenant.name, self._reason)
 
-    def _held(self) -> tuple[float, str] | None:
-        """For how long the call is held back, and why; None where it may go out."""
+    def _delay(self) -> tuple[float, str] | None:
+        """Return how long the call has to wait, seconds, and why; None if it may be made now."""
         try:
             if left := paused_for(self._redis, self._tenant.name):
                 return left, pause_reason(self._redis, self._tenant.name) or "the tenant is paused"
@@ -157,7 +160,7 @@ class RateLimiter:
 
 
 class _Window(WindowRateLimiter):
-    """A sliding window by Postgres's clock, so that processes on machines whose clocks differ share it."""
+    """A sliding window by Postgres's clock, so that machines whose clocks differ can share it."""
 
     def _get_keys(self) -> list[str]:
         second = clock.now_ns() // 1_000_000_000

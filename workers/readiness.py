@@ -1,7 +1,7 @@
-"""Whether a process can do its work, and what keeps it from it.
+"""Readiness: whether a process can do its work, and what keeps it from working.
 
-Checks run in the background, so that the answer comes soon whatever a server does: one that swallows packets, or
-stands still, keeps a thread waiting, and nobody who asks.
+Checks run in the background, so that the answer is fast whatever a server does: if a server drops packets or hangs,
+it blocks a thread, but not the request.
 """
 
 from __future__ import annotations
@@ -17,21 +17,22 @@ from workers.logs import get_logger
 
 logger = get_logger(__name__)
 
-#: A check that has not ended after this long has failed. Those who ask are answered within two seconds.
+#: A check that has not ended after this long has failed. A request is answered within two seconds.
 ANSWER_SECONDS = 1.5
 
-#: How long an answer is good for: servers are asked no more often, however often we are.
+#: How long a result is reused: servers are checked no more often than this, however many requests there are.
 FRESH_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """What a check found.
+    """The result of a check.
 
     Attributes:
-        detail: what was found, in a few words; of a failure, its cause.
-        advice: what to do about a failure; None where nothing is wrong.
-        required: whether the process cannot do its work while this fails.
+        ok: whether the check succeeded.
+        detail: the result in a few words; of a failure, its cause.
+        advice: what to do about a failure; None if nothing is wrong.
+        required: whether the process cannot work while this fails.
     """
 
     ok: bool
@@ -42,13 +43,13 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """How something is checked.
+    """A function that makes checks.
 
     Attributes:
-        name: of the check that fails when ``look`` raises, or does not end.
-        look: returns what it found, by name. It is called in a thread of its own.
-        advice: what to do when it raises, or does not end.
-        required: whether the process cannot do its work then.
+        name: the name of the check that fails if ``look`` raises or does not end.
+        look: returns the checks by name. It is called in a thread of its own.
+        advice: what to do if it raises or does not end.
+        required: whether the process cannot work then.
     """
 
     name: str
@@ -58,10 +59,10 @@ class Probe:
 
 
 class Readiness:
-    """What a process needs for its work, checked when somebody asks.
+    """The checks of what a process needs for its work, made on request.
 
     Parameters:
-        probes: how each need is checked.
+        probes: the functions that make the checks.
     """
 
     def __init__(self, *probes: Probe) -> None:
@@ -69,29 +70,29 @@ class Readiness:
         self._failing: str | None = None
 
     def checks(self) -> dict[str, Check]:
-        """Return what is found, by name; waits no longer than ``ANSWER_SECONDS``."""
+        """Return the checks by name; wait no longer than ``ANSWER_SECONDS``."""
         for runs in self._runs:
             runs.begin()
-        return {name: check for runs in self._runs for name, check in runs.found().items()}
+        return {name: check for runs in self._runs for name, check in runs.checks().items()}
 
     def problem(self) -> str | None:
-        """Return what keeps the process from its work, in one sentence; None where nothing does.
+        """Return what keeps the process from its work, in one sentence; None if nothing does.
 
-        It is logged when another check fails than when this was last called, and when none does any more.
+        It is logged if a different check fails than at the last call, and if no check fails any more.
         """
         checks = self.checks()
-        found, failing = problem_of(checks), next(_failing(checks), None)
+        problem, failing = problem_of(checks), next(_failing(checks), None)
         if failing != self._failing:
-            if found is not None:
-                logger.warning("not ready", problem=found)
+            if problem is not None:
+                logger.warning("not ready", problem=problem)
             else:
                 logger.info("ready again")
         self._failing = failing
-        return found
+        return problem
 
 
 def problem_of(checks: Mapping[str, Check]) -> str | None:
-    """Return the first of the failures that keep a process from its work, in one sentence."""
+    """Return the first failure that keeps a process from its work, in one sentence; None if there is none."""
     for name in _failing(checks):
         check = checks[name]
         return f"{name}: {check.detail}" + (f"; {check.advice}" if check.advice else "")
@@ -103,13 +104,13 @@ def _failing(checks: Mapping[str, Check]) -> Iterator[str]:
 
 
 def document_of(checks: Mapping[str, Check]) -> dict[str, Any]:
-    """Return the checks as ``/readyz`` shows them to operators."""
+    """Return the document that ``/readyz`` shows to operators."""
     status = "ready" if problem_of(checks) is None else "not ready"
     return {"status": status, "checks": {name: asdict(check) for name, check in checks.items()}}
 
 
 class _Runs:
-    """The runs of one probe: never two at once, each with a thread of its own."""
+    """The runs of one probe: never two at a time, each in a thread of its own."""
 
     def __init__(self, probe: Probe) -> None:
         self._probe = probe
@@ -117,31 +118,31 @@ class _Runs:
         self._ended = threading.Event()
         self._ended.set()
         self._began_at = -FRESH_SECONDS
-        self._found: Mapping[str, Check] = {}
+        self._checks: Mapping[str, Check] = {}
 
     def begin(self) -> None:
-        """Look again, unless the last look is young or has not ended."""
+        """Start a run, unless the last one is recent or has not ended."""
         with self._lock:
             now = time.monotonic()
             if not self._ended.is_set() or now < self._began_at + FRESH_SECONDS:
                 return
             self._began_at = now
             self._ended.clear()
-        # A daemon: a look that hangs does not hold up the end of the process.
+        # A daemon thread, because a check that hangs must not delay the end of the process.
         threading.Thread(target=self._run, name=f"check {self._probe.name}", daemon=True).start()
 
-    def found(self) -> Mapping[str, Check]:
-        """Return what the last look found, once it has ended or its time is up."""
+    def checks(self) -> Mapping[str, Check]:
+        """Return the result of the last run, after it has ended or its time is up."""
         began_at = self._began_at
         if self._ended.wait(max(began_at + ANSWER_SECONDS - time.monotonic(), 0)):
-            return self._found
+            return self._checks
         return self._failed(f"no answer within {ANSWER_SECONDS:g} s")
 
     def _run(self) -> None:
         try:
-            self._found = self._probe.look()
-        except Exception as error:  # noqa: BLE001 - whatever it raises is what was found
-            self._found = self._failed(cause(error))
+            self._checks = self._probe.look()
+        except Exception as error:  # noqa: BLE001 - any exception is the result of the check
+            self._checks = self._failed(cause(error))
         finally:
             self._ended.set()
 

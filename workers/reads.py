@@ -1,4 +1,4 @@
-"""What the answers of AMPECO's API say, and the further reads that some of them call for."""
+"""Change sets from the answers of AMPECO's API, and the further reads that some answers require."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ class EntityRead(NamedTuple):
 
     Attributes:
         entity_id: its id at AMPECO.
-        stored: what is stored of it.
-        logs: the looks into status logs; those of a page are shared by all that it lists.
+        stored: the stored entity.
+        logs: the reads of status logs; all entities of a page share them.
     """
 
     entity_id: int
@@ -44,18 +44,18 @@ class EntityRead(NamedTuple):
 
 
 def changes_from_answer(kind: str, client: Client, answer: Answer[Any], read: EntityRead) -> ChangeSet:
-    """What a read of an entity says; for statuses in doubt, further calls are made."""
+    """Return the changes of a read of an entity; for doubtful statuses, further calls are made."""
     changes = ChangeSet()
     changes.facts.append(presence(kind, read.entity_id, began_at=answer.tenant_time, gone=False))
     changes.unknown_fields.see_fields(answer.resource, answer.tenant_time)
-    _OF_THEIR_OWN.get(kind, partial(_entity, kind))(changes, client, answer, read)
+    _SPECIAL_KINDS.get(kind, partial(_entity, kind))(changes, client, answer, read)
     began_at = answer.tenant_time
-    changes.facts = bounded([_since_when(kind, fact, read, began_at) for fact in changes.facts], began_at)
+    changes.facts = bounded([_keep_time(kind, fact, read, began_at) for fact in changes.facts], began_at)
     return changes
 
 
 def changes_from_absence(kind: str, entity_id: int, began_at: datetime) -> ChangeSet:
-    """Return the changes of a read that finds no such entity: it is gone, and none of its children is there."""
+    """Return the changes of a read that does not find the entity: the entity and all its children are gone."""
     changes = ChangeSet()
     changes.facts.append(presence(kind, entity_id, began_at=began_at, gone=True))
     changes.listed.append(Listed(kind, entity_id, frozenset(), began_at))
@@ -63,11 +63,11 @@ def changes_from_absence(kind: str, entity_id: int, began_at: datetime) -> Chang
 
 
 def read_entity(kind: str, client: Client, read: EntityRead) -> ChangeSet:
-    """Read one entity, and what it calls for.
+    """Read one entity, and make the further reads that it requires.
 
     Raises:
-        NotFound: there is no such entity.
-        ValueError: the answer is about another one.
+        NotFound: the entity does not exist.
+        ValueError: the answer describes another entity.
     """
     answer: Answer[Any] = client.read(KINDS[kind], read.entity_id)
     if answer.resource.id != read.entity_id:
@@ -76,7 +76,7 @@ def read_entity(kind: str, client: Client, read: EntityRead) -> ChangeSet:
 
 
 def look_up(kind: str, client: Client, reference: str) -> ChangeSet:
-    """Look entities up in their listing by a reference; there may be several, or none as yet."""
+    """Look entities up in their listing by a reference; there may be several, or none yet."""
     changes = ChangeSet()
     name = KINDS[kind].reference_filter
     assert name is not None, f"{kind} is not known by a reference"
@@ -85,7 +85,7 @@ def look_up(kind: str, client: Client, reference: str) -> ChangeSet:
             read = EntityRead(answer.resource.id, StoredEntity(kind, {}), LogReads())
             changes.add(changes_from_answer(kind, client, answer, read))
     except Malformed:
-        if not changes.facts:  # one that cannot be read hides none that can
+        if not changes.facts:  # an entity that cannot be read must not hide those that can
             raise
     return changes
 
@@ -95,18 +95,18 @@ def _entity(kind: str, changes: ChangeSet, _client: Client, answer: Answer[Any],
     entity_facts(changes, kind, answer.resource, answer.raw, read_fact_factory(began_at), at=began_at)
 
 
-def _since_when(kind: str, fact: Fact, read: EntityRead, began_at: datetime) -> Fact:
-    """An entity without a time of its own counts from the first read that showed it as it is."""
+def _keep_time(kind: str, fact: Fact, read: EntityRead, began_at: datetime) -> Fact:
+    """Date an entity without a time of its own by the first read that showed its current values."""
     group = snapshot_group(kind)
     if (fact.kind, fact.entity_id, fact.group) != (kind, read.entity_id, group):
         return fact
     version = read.stored.version(group)
-    is_as_known = version.is_read and version.has_values_of(fact.version)
-    return replace(fact, at=read.stored[f"{group}_at"]) if is_as_known and fact.at == began_at else fact
+    is_unchanged = version.is_read and version.has_values_of(fact.version)
+    return replace(fact, at=read.stored[f"{group}_at"]) if is_unchanged and fact.at == began_at else fact
 
 
 def _session(changes: ChangeSet, _client: Client, answer: Answer[Session], read: EntityRead) -> None:
-    """A session with its charging periods and its authorization."""
+    """Add a session with its charging periods and its authorization."""
     session = answer.resource
     session_facts(changes, session, answer.raw, read_fact_factory(answer.tenant_time))
     if session.charging_periods is not None:
@@ -116,7 +116,7 @@ def _session(changes: ChangeSet, _client: Client, answer: Answer[Session], read:
 
 
 def _evse(changes: ChangeSet, client: Client, answer: Answer[Evse], read: EntityRead) -> None:
-    """An EVSE with its connectors; one more call for its status where that is not the one we know."""
+    """Add an EVSE with its connectors; make one more call for its status if it differs from the stored one."""
     evse, began_at = answer.resource, answer.tenant_time
     evse_facts(changes, evse, answer.raw, read_fact_factory(began_at), at=began_at)
     if evse.connectors is not None:
@@ -128,7 +128,7 @@ def _evse(changes: ChangeSet, client: Client, answer: Answer[Evse], read: Entity
 
 
 def _charge_point(changes: ChangeSet, client: Client, answer: Answer[ChargePoint], read: EntityRead) -> None:
-    """A charge point; one more call for each of its two statuses that is not the one we know."""
+    """Add a charge point; make one more call for each of its two statuses that differs from the stored one."""
     charge_point, began_at = answer.resource, answer.tenant_time
     charge_point_facts(changes, charge_point, answer.raw, read_fact_factory(began_at), at=began_at)
     boot = charge_point.last_boot_notification
@@ -150,8 +150,8 @@ def _charge_point(changes: ChangeSet, client: Client, answer: Answer[ChargePoint
         status_facts(changes, CHARGE_POINT_HARDWARE, client, read.entity_id, read.stored, read.logs, hardware)
 
 
-#: The kinds whose answer says more than one entity, or calls for more than one read.
-_OF_THEIR_OWN: dict[str, Callable[[ChangeSet, Client, Answer[Any], EntityRead], None]] = {
+#: The kinds whose answer describes more than one entity, or requires more than one read.
+_SPECIAL_KINDS: dict[str, Callable[[ChangeSet, Client, Answer[Any], EntityRead], None]] = {
     "session": _session,
     "evse": _evse,
     "charge_point": _charge_point,
@@ -161,12 +161,12 @@ _OF_THEIR_OWN: dict[str, Callable[[ChangeSet, Client, Answer[Any], EntityRead], 
 def _children(
     changes: ChangeSet, kind: str, parent_id: int, ids: list[int], began_at: datetime, *, is_complete: bool
 ) -> None:
-    """What is listed is there, whatever was thought; what is not is seen to when the read is written.
+    """Record the children that a parent lists as present; the others get their tombstones when the read is written.
 
-    Where a part of the list cannot be read, it may be any of the stored ones: then none counts as gone.
+    If a part of the list cannot be read, it may be any of the stored children, so none of them counts as gone.
     """
     if is_complete:
         changes.listed.append(Listed(kind, parent_id, frozenset(ids), began_at))
     for child_id in ids:
-        there = presence(CHILDREN[kind], child_id, parent_id=parent_id, began_at=began_at, gone=False)
-        changes.facts.append(there)
+        present = presence(CHILDREN[kind], child_id, parent_id=parent_id, began_at=began_at, gone=False)
+        changes.facts.append(present)

@@ -1,10 +1,10 @@
-"""Rebuild: the state computed anew from the log, compared with the live one, and put in its place if asked to.
+"""Rebuild: compute the state from the log again, compare it with the live state, and swap the differences in.
 
-1. The log is folded into tables of its own, chunk by chunk; the service works on meanwhile.
-2. In one snapshot: what was settled since is folded too, what the log cannot hold is carried
-   over, and both states are compared. In a snapshot a chunk of apply is either settled and in
-   the live state, or neither, so that nothing differs only because it came meanwhile.
-3. The swap mends the rows that differ, in one short transaction.
+1. The log is folded into tables of its own, chunk by chunk, while the service works.
+2. In one database snapshot the batches that were closed since then are folded, too, the state that the log cannot
+   contain is carried over, and both states are compared. In a snapshot a chunk of apply is either closed and in the
+   live state, or neither, so nothing differs only because it arrived during the rebuild.
+3. The swap replaces the rows that differ, in one short transaction.
 """
 
 from __future__ import annotations
@@ -32,24 +32,26 @@ from storage.write import write_state
 from workers.apply import MAX_BYTES, MAX_NOTIFICATIONS, parse_all
 from workers.replay import chunks, committed_chunks, patiently
 
-#: A batch counts as settled from when its transaction began, which may be this long before its commit.
+#: The time at which a batch was closed is the start of its transaction, which may be this long before its commit.
 MAX_CHUNK = timedelta(minutes=5)
 
-#: Differences of each table and sort that are shown.
+#: How many differences of each table and sort are shown.
 MAX_EXAMPLES = 5
 
 
 class RebuildError(Exception):
-    """A rebuild cannot be made."""
+    """A rebuild cannot be made now; the message says why."""
 
 
 @dataclass(slots=True)
 class Comparison:
-    """What differs between the live state and the rebuilt one.
+    """The differences between the live state and the rebuilt one.
 
     Attributes:
-        log_begins_at: when the oldest notification of the log was received; None where it holds none.
-        notifications: how many were folded; those that were settled meanwhile count twice.
+        log_begins_at: when the oldest notification of the log was received; None if the log is empty.
+        notifications: number of notifications that the second step folded.
+        tables: the comparison of each table.
+        examples: some of the differences.
     """
 
     tenant: str
@@ -60,12 +62,13 @@ class Comparison:
 
     @property
     def differs(self) -> bool:
+        """Whether any table differs."""
         return any(table.differs for table in self.tables)
 
 
 @dataclass(frozen=True, slots=True)
 class Swapped:
-    """Rows that were mended, observations that were added, entities that were marked for a read."""
+    """The number of rows that were replaced, of observations that were added, and of reads that were requested."""
 
     rows: int
     observations: int
@@ -74,24 +77,24 @@ class Swapped:
 
 @contextmanager
 def alone(engine: Engine) -> Iterator[None]:
-    """Let nobody else rebuild meanwhile, and leave no tables behind.
+    """Exclude other rebuilds and erasures during the block, and drop the tables of the rebuild at its end.
 
     Raises:
-        RebuildError: somebody else does.
+        RebuildError: a rebuild or an erasure is running.
     """
     with engine.connect() as connection:
         wait_in_transaction(connection)
         if not try_lock(connection, Lock.REBUILD):
-            raise RebuildError("a rebuild or a forgetting is under way on this database; let it end first.")
+            raise RebuildError("a rebuild or an erasure is running on this database; let it end first.")
         try:
             yield
         finally:
             tables.drop(connection)
-            connection.commit()  # which ends the lock too
+            connection.commit()  # ends the lock, too
 
 
 def scope_of(engine: Engine, tenant: str) -> Scope:
-    """Return the whole log of a tenant; received with a clock that is an hour ahead, at most."""
+    """Return the scope of a tenant's whole log; its end allows for a receiver's clock that is an hour ahead."""
     with engine.begin() as connection:
         since = log.log_begins(connection, tenant, complete=True)
     until = clock.now() + timedelta(hours=1)
@@ -99,7 +102,7 @@ def scope_of(engine: Engine, tenant: str) -> Scope:
 
 
 def fold_log(engine: Engine, scope: Scope, *, limit: int = MAX_NOTIFICATIONS) -> Iterator[list[Logged]]:
-    """Fold the log into new tables; yields each chunk after its commit."""
+    """Fold the log into new tables; yield each chunk after its commit."""
     with engine.begin() as connection:
         tables.make(connection)
     for logged in committed_chunks(engine, scope, limit=limit):
@@ -113,7 +116,7 @@ def _fold_committed(engine: Engine, tenant: str, logged: Sequence[Logged]) -> No
 
 
 def _fold(connection: Connection, tenant: str, logged: Sequence[Logged]) -> None:
-    """Fold a chunk; what cannot be applied is left out, as it is from the live state."""
+    """Fold a chunk; leave out notifications that cannot be applied, as apply does."""
     changes = parse_all(remove_suppressed_again(connection, tenant, logged)).changes
     try:
         with connection.begin_nested():
@@ -128,14 +131,14 @@ def _fold(connection: Connection, tenant: str, logged: Sequence[Logged]) -> None
 
 
 def began_at(engine: Engine) -> datetime:
-    """Now, by the clock that settles batches."""
+    """Return the current time by the clock that dates the closing of batches."""
     with engine.begin() as connection:
         now: datetime = connection.execute(text("SELECT now()")).scalar_one()
     return now
 
 
 def compare(engine: Engine, scope: Scope, folded_since: datetime, *, limit: int = MAX_NOTIFICATIONS) -> Comparison:
-    """Finish the rebuilt state in one snapshot, and compare it there.
+    """Complete the rebuilt state in one database snapshot, and compare it there with the live state.
 
     Parameters:
         folded_since: when the folding of the log began, by :func:`began_at`.
@@ -144,19 +147,19 @@ def compare(engine: Engine, scope: Scope, folded_since: datetime, *, limit: int 
     with snapshot.begin() as connection:
         tables.take_time(connection)
         begins = log.log_begins(connection, scope.tenant, complete=True)
-        found = Comparison(scope.tenant, begins)
-        for logged in _settled_since(connection, scope, folded_since - MAX_CHUNK, limit):
+        comparison = Comparison(scope.tenant, begins)
+        for logged in _closed_since(connection, scope, folded_since - MAX_CHUNK, limit):
             _fold(connection, scope.tenant, logged)
-            found.notifications += len(logged)
+            comparison.notifications += len(logged)
         for logged in _pages(connection, replace(scope, in_hand=True), limit):
             tables.note_moving(connection, _touched(logged))
         tables.carry(connection, scope.tenant, begins)
-        found.tables = tables.compare(connection, scope.tenant, begins)
-        found.examples = tables.examples(connection, scope.tenant, begins, limit=MAX_EXAMPLES)
-    return found
+        comparison.tables = tables.compare(connection, scope.tenant, begins)
+        comparison.examples = tables.examples(connection, scope.tenant, begins, limit=MAX_EXAMPLES)
+    return comparison
 
 
-def _settled_since(connection: Connection, scope: Scope, since: datetime, limit: int) -> Iterator[list[Logged]]:
+def _closed_since(connection: Connection, scope: Scope, since: datetime, limit: int) -> Iterator[list[Logged]]:
     first = log.first_of_closed(connection, scope.tenant, since)
     if first is not None:
         yield from _pages(connection, replace(scope, since=first, closed_since=since), limit)
@@ -167,12 +170,12 @@ def _pages(connection: Connection, scope: Scope, limit: int) -> Iterator[list[Lo
 
 
 def _touched(logged: Sequence[Logged]) -> list[Entity]:
-    """What these notifications are about: one by one, they may be in the live state already."""
+    """Return the entities of these notifications, which may be in the live state already if applied one by one."""
     return sorted({Entity(fact.kind, fact.entity_id) for fact in parse_all(logged).changes.facts})
 
 
 def swap(engine: Engine, tenant: str) -> Swapped:
-    """Put what was rebuilt in the place of what differs, and mark for a read what stays in doubt."""
+    """Replace the rows that differ by the rebuilt ones, and request reads of entities that stay doubtful."""
 
     def add_history() -> int:
         with engine.begin() as connection:

@@ -1,8 +1,8 @@
-"""Sync runs: compare the tenant's listings with what we know, page by page, and heal the differences.
+"""Sync runs: compare the tenant's listings with the stored entities, page by page, and heal the differences.
 
-Backfill and reconcile are the same sync run, through everything or through what changed. Each
-page is one transaction with the sync run's progress, so a sync run that was killed goes on from its
-last page; and as older facts never win, it may run beside live traffic.
+Backfill and reconcile are both sync runs, through everything or through what changed. Each page is one transaction
+with the progress of the sync run, so a sync run that was killed continues after its last page. It may run beside live
+traffic, because older facts never replace newer ones.
 """
 
 from __future__ import annotations
@@ -44,31 +44,35 @@ from workers.sync_schedule import due_sync_runs
 
 logger = get_logger(__name__)
 
-#: What changed within this time may still be on its way to us: it is healed, but nobody missed it.
+#: Changes younger than this may still arrive as notifications: they are healed, but do not count as missing or stale.
 GRACE = timedelta(minutes=2)
 
-#: A message's share of a sync run; the next message goes on.
+#: How long one message works on sync runs; the next message continues.
 TIME_BUDGET_SECONDS = 45.0
 
-#: A pause this short is waited for with the sync run in hand; it is over sooner than the next process is woken.
+#: A sync run waits for a pause that is this short, because it is over sooner than the next process is woken.
 SHORT_PAUSE_SECONDS = 5.0
 
-#: A listing that the token may not read, or that cannot be read, is tried again after this long.
+#: Delay before a listing is retried that the token may not read, or that cannot be read.
 REFUSED_DELAY = timedelta(hours=1)
 
-#: One that failed at AMPECO's side, sooner.
+#: Delay before a listing is retried that failed at AMPECO's side.
 FAILED_DELAY = timedelta(minutes=5)
 
-#: Ten million entities.
+#: Most pages of a listing, enough for ten million entities.
 MAX_PAGES = 100_000
 
 
 class TokenRefusedError(CallDeferredError):
-    """The tenant refuses the token: none of its listings can be read until a person changes something."""
+    """The tenant rejects the token: none of its listings can be read until a person replaces the token."""
 
 
 def run_due(context: Context, tenant: str, interval: timedelta) -> int:
-    """SyncRun what is due of one tenant until the time budget is spent; returns how many pages were read."""
+    """Make the sync runs of one tenant that are due, until the time budget is spent.
+
+    Returns:
+        The number of pages that were read.
+    """
     deadline = time.monotonic() + TIME_BUDGET_SECONDS
     pages = 0
 
@@ -79,9 +83,9 @@ def run_due(context: Context, tenant: str, interval: timedelta) -> int:
 
     tried: set[str] = set()
     while time.monotonic() < deadline:
-        # Looked up for each sync run, as another process may have synced what was due when this one began.
-        stats = due_sync_runs(context, interval, [tenant])
-        due = next((one for one in stats if one.kind not in tried), None)
+        # Determined before each sync run, because another process may have made one that was due when this one began.
+        all_due = due_sync_runs(context, interval, [tenant])
+        due = next((candidate for candidate in all_due if candidate.kind not in tried), None)
         if due is None:
             break
         tried.add(due.kind)
@@ -94,8 +98,8 @@ def run_due(context: Context, tenant: str, interval: timedelta) -> int:
                 pages += 1
                 if time.monotonic() >= deadline:
                     break
-        except CallDeferredError as held:
-            if not held.is_final:
+        except CallDeferredError as deferred:
+            if not deferred.is_final:
                 break
     return pages
 
@@ -112,24 +116,25 @@ def steps(
     wait: Callable[[float, str], None] = _refuse_to_wait,
     heeds_forbidden: bool = True,
 ) -> Iterator[SyncRun]:
-    """SyncRun on, yielding the sync run after each page, until it is finished or another process has moved it on.
+    """Continue a sync run, yielding it after each page, until it is finished or another process has continued it.
 
-    A caller that stops early leaves the sync run as it stands.
+    If the caller stops early, the sync run keeps its progress.
 
     Parameters:
-        wait: called with seconds and a reason when the tenant asks for a pause. It returns when the pause is
-            over, and the sync run continues; or it raises a :class:`CallDeferredError`, and the sync run is put off.
-        heeds_refusal: leave a kind alone that the token may not read, as was found within the hour.
+        reason: the reason that its calls count for.
+        wait: called with seconds and a reason when the tenant is paused. It returns when the pause is over, and the
+            sync run continues; or it raises a :class:`CallDeferredError`, and the sync run is postponed.
+        heeds_forbidden: do not read a kind that was forbidden within the last hour.
 
     Raises:
-        CallDeferredError: the listing was refused or failed, or the tenant is paused.
+        CallDeferredError: the listing is forbidden or failed, or the tenant is paused.
     """
     runner = _SyncRunner(context, run, reason, wait, heeds_forbidden)
     with renewed(runner.renew_lease):
         try:
             while not run.finished:
-                if not runner.turn_page():
-                    logger.info("sync run taken up by another process", **_labels(run))
+                if not runner.sync_page():
+                    logger.info("sync run continued by another process", **_labels(run))
                     return
                 yield run
             logger.info("sync run finished", **_labels(run), absent=runner.absent)
@@ -138,16 +143,18 @@ def steps(
 
 
 @dataclass(slots=True)
-class _Taken:
-    """A page on its way into the tables.
+class _PageChanges:
+    """A page that is about to be written.
 
     Attributes:
-        ids: the entities that it lists.
-        stored: what is stored of them.
-        under_way: those that wait for a read already.
-        oldest_under_way: when the oldest notification came that is not applied yet.
-        answers: what is said of each entity that can be understood.
-        changes: all of it, and the reads that are requested.
+        ids: the ids of the entities that it lists.
+        stored: the stored entities by id.
+        under_way: the ids of the entities whose read is requested already.
+        oldest_under_way: when the oldest notification was received that is not applied yet; None if there is none.
+        answers: the id and the change set of each entity that could be interpreted.
+        changes: all of these changes, and the reads that are requested.
+        stats: the counts of this page.
+        logs: the reads of status logs for this page.
     """
 
     ids: list[int]
@@ -161,7 +168,7 @@ class _Taken:
 
 
 class _SyncRunner:
-    """One process's part of a sync run."""
+    """The part of a sync run that one process makes."""
 
     def __init__(
         self,
@@ -177,9 +184,9 @@ class _SyncRunner:
         self._heeds_forbidden = heeds_forbidden
         self._counted = context.counted_client(run.tenant, reason)
         self._kind = KINDS[run.kind]
-        self._is_left = False
-        #: Queries of the pages that this process turned.
-        self._turned: set[frozenset[tuple[str, str]]] = set()
+        self._is_released = False
+        #: The queries of the pages that this process read.
+        self._queries: set[frozenset[tuple[str, str]]] = set()
         self.absent = 0
 
     @property
@@ -187,28 +194,30 @@ class _SyncRunner:
         return self._counted.client
 
     def close(self) -> None:
+        """Close the client, and release a sync run that is not finished."""
         self._client.close()
-        if not self._run.finished and not self._is_left:
-            self._leave(None, None)
+        if not self._run.finished and not self._is_released:
+            self._release(None, None)
 
     def renew_lease(self) -> None:
+        """Extend the lease of the sync run."""
         with self._context.engine.begin() as connection:
             sync_runs.renew(connection, self._run)
 
-    def turn_page(self) -> bool:
-        """Read and write one page; returns False where another process has moved the sync run on."""
+    def sync_page(self) -> bool:
+        """Read and write one page; return False if another process has continued the sync run."""
         run = self._run
         if self._heeds_forbidden:
-            self._heed_forbidden()
+            self._require_permission()
         query = run.following or self._first_query()
         calls = self._counted.calls
         while True:
             try:
                 page = self._client.page(self._kind, query)
                 self._require_progress(query, page.following)
-                moved = self._take(page, calls)
-            except CallDeferredError as held:
-                self._leave(timedelta(seconds=held.seconds), held.why)
+                moved = self._write(page, calls)
+            except CallDeferredError as deferred:
+                self._release(timedelta(seconds=deferred.seconds), deferred.why)
                 raise
             except (RateLimited, Unauthorized, Unavailable) as error:
                 if is_of_one(error):
@@ -223,10 +232,10 @@ class _SyncRunner:
                 return moved
 
     def _pause(self, error: RateLimited | Unauthorized | Unavailable) -> None:
-        """Pause the tenant for all processes, and return when that is over.
+        """Pause the tenant for all processes, and return when the pause is over.
 
         Raises:
-            CallDeferredError: the caller does not wait that long, or waiting does not help; the sync run is put off.
+            CallDeferredError: the caller does not wait that long, or waiting does not help; the sync run is postponed.
         """
         seconds = pause_tenant(self._context, self._run.tenant, error)
         try:
@@ -234,38 +243,38 @@ class _SyncRunner:
                 raise TokenRefusedError(seconds, str(error), is_final=True)
             self._wait(seconds, str(error))
         except CallDeferredError:
-            self._leave(timedelta(seconds=seconds), str(error))
+            self._release(timedelta(seconds=seconds), str(error))
             raise
 
     def _require_progress(self, query: Params, following: Params | None) -> None:
-        """See that a listing which never ends ends here.
+        """Fail if the listing loops or exceeds ``MAX_PAGES``.
 
         Raises:
-            ValueError: it leads back to a page that this sync run has turned, or has more pages than any fleet.
+            ValueError: it leads back to a page that was read already, or has more pages than any fleet.
         """
-        self._turned.add(frozenset(query))
-        if following is not None and frozenset(following) in self._turned:
-            raise ValueError("the listing leads back to a page that it already gave")
+        self._queries.add(frozenset(query))
+        if following is not None and frozenset(following) in self._queries:
+            raise ValueError("the listing leads back to a page that was read already")
         if self._run.pages >= MAX_PAGES:
             raise ValueError(f"the listing has no end: {self._run.pages:,} pages were read")
 
     def _stop(self, error: Exception, delay: timedelta) -> NoReturn:
-        """Leave a sync run whose listing cannot be synced now; the sync runs of other kinds go on."""
+        """Postpone a sync run whose listing cannot be read now; other kinds of the tenant are not affected."""
         logger.warning("sync run stopped", **_labels(self._run), error=str(error))
-        self._leave(delay, str(error))
+        self._release(delay, str(error))
         raise CallDeferredError(delay.total_seconds(), str(error), is_final=True) from None
 
-    def _heed_forbidden(self) -> None:
-        """Leave a kind alone that the token may not read, whether a sync run or a read found out.
+    def _require_permission(self) -> None:
+        """Postpone a sync run of a forbidden kind, whether a sync run or a read found that it is forbidden.
 
         Raises:
-            CallDeferredError: it was refused within the hour.
+            CallDeferredError: the kind was forbidden within the last hour.
         """
         with self._context.engine.begin() as connection:
             permission = forbidden_kinds.permission_to_read(connection, self._run.tenant, self._run.kind)
         if permission == "refused":
             why = f"the token may not read the kind {self._run.kind}"
-            self._leave(REFUSED_DELAY, why)
+            self._release(REFUSED_DELAY, why)
             raise CallDeferredError(REFUSED_DELAY.total_seconds(), why, is_final=True)
 
     def _first_query(self) -> list[tuple[str, str]]:
@@ -273,56 +282,58 @@ class _SyncRunner:
         filters = {name: since} if since is not None and name is not None else {}
         return self._client.first_query(self._kind, **filters)
 
-    def _leave(self, delay: timedelta | None, error: str | None) -> None:
-        self._is_left = True
+    def _release(self, delay: timedelta | None, error: str | None) -> None:
+        self._is_released = True
         with self._context.engine.begin() as connection:
             sync_runs.leave(connection, self._run, delay=delay, error=error)
 
-    def _take(self, page: Page[Any], calls_before: int) -> bool:
-        """Write what a page shows; returns False where another process has moved the sync run on."""
-        taken = self._interpret(page)
-        taken.stats.calls = self._counted.calls - calls_before
+    def _write(self, page: Page[Any], calls_before: int) -> bool:
+        """Write the changes of a page; return False if another process has continued the sync run."""
+        page_changes = self._interpret(page)
+        page_changes.stats.calls = self._counted.calls - calls_before
+        change_sets = [changes for _, changes in page_changes.answers]
         with self._context.engine.begin() as connection:
-            remove_suppressed_from_changes(connection, self._run.tenant, [changes for _, changes in taken.answers])
-            differing = self._compare(page, taken)
-            moved = self._store(connection, page, taken, differing)
+            remove_suppressed_from_changes(connection, self._run.tenant, change_sets)
+            differing = self._compare(page, page_changes)
+            moved = self._store(connection, page, page_changes, differing)
         if moved:
-            self._count(taken.stats)
-            taken.logs.end()
+            self._count(page_changes.stats)
+            page_changes.logs.end()
         return moved
 
-    def _interpret(self, page: Page[Any]) -> _Taken:
-        """Read what is stored of the entities that a page lists, and make findings of each answer."""
+    def _interpret(self, page: Page[Any]) -> _PageChanges:
+        """Load the stored entities of a page, and make a change set of each answer."""
         run, tenant, kind = self._run, self._run.tenant, self._run.kind
         ids = [answer.resource.id for answer in page.answers]
         with self._context.engine.begin() as connection:
-            taken = _Taken(
+            page_changes = _PageChanges(
                 ids,
                 stored=load_stored(connection, tenant, kind, ids),
                 under_way=refresh_queue.waiting(connection, tenant, kind, ids),
                 oldest_under_way=sync_runs.oldest_under_way(connection, tenant),
             )
-        taken.stats.compared, taken.stats.unreadable = len(ids), len(page.unreadable)
+        stats = page_changes.stats
+        stats.compared, stats.unreadable = len(ids), len(page.unreadable)
         for answer in page.answers:
             entity_id = answer.resource.id
-            wanted = EntityRead(entity_id, taken.stored[entity_id], taken.logs)
+            read = EntityRead(entity_id, page_changes.stored[entity_id], page_changes.logs)
             try:
-                taken.answers.append((entity_id, changes_from_answer(kind, self._client, answer, wanted)))
+                page_changes.answers.append((entity_id, changes_from_answer(kind, self._client, answer, read)))
             except ValueError as error:
-                # Its neighbours are not to wait for it; its own read will tell what is wrong.
-                logger.warning("cannot be understood", **_labels(run), entity_id=entity_id, error=str(error))
-                taken.stats.unreadable += 1
-                taken.changes.require_read(kind, entity_id, "changed")
-        return taken
+                # The other entities must not wait for this one; its own read will show what is wrong.
+                logger.warning("entity cannot be interpreted", **_labels(run), entity_id=entity_id, error=str(error))
+                stats.unreadable += 1
+                page_changes.changes.require_read(kind, entity_id, "changed")
+        return page_changes
 
-    def _compare(self, page: Page[Any], taken: _Taken) -> list[int]:
-        """Count what we missed, as far as nothing was under way to tell us; returns the entities that differ."""
-        judged_until = min(page.tenant_time, taken.oldest_under_way or page.tenant_time) - GRACE
-        stats, differing = taken.stats, []
-        for entity_id, changes in taken.answers:
-            taken.changes.add(changes)
-            difference = _difference(taken.stored[entity_id], self._run.kind, entity_id, changes.facts)
-            if difference is None or entity_id in taken.under_way or difference.at > judged_until:
+    def _compare(self, page: Page[Any], page_changes: _PageChanges) -> list[int]:
+        """Count missing and stale entities, without changes that may still arrive; return the ids that differ."""
+        judged_until = min(page.tenant_time, page_changes.oldest_under_way or page.tenant_time) - GRACE
+        stats, differing = page_changes.stats, []
+        for entity_id, changes in page_changes.answers:
+            page_changes.changes.add(changes)
+            difference = _difference(page_changes.stored[entity_id], self._run.kind, entity_id, changes.facts)
+            if difference is None or entity_id in page_changes.under_way or difference.at > judged_until:
                 continue
             differing.append(entity_id)
             stats.missing += difference.is_missing
@@ -331,10 +342,10 @@ class _SyncRunner:
             stats.behind_seconds = max(stats.behind_seconds or 0.0, behind)
         return differing
 
-    def _store(self, connection: Connection, page: Page[Any], taken: _Taken, differing: list[int]) -> bool:
-        """Write a page and move the run on, in one transaction; return False where another process has moved it."""
+    def _store(self, connection: Connection, page: Page[Any], page_changes: _PageChanges, differing: list[int]) -> bool:
+        """Write a page and the progress of the sync run; return False if another process has continued it."""
         run, tenant, kind = self._run, self._run.tenant, self._run.kind
-        changes, stats = taken.changes, taken.stats
+        changes, stats = page_changes.changes, page_changes.stats
         if page.following is None:
             changes.facts += orphans(connection, tenant, kind, page.tenant_time)
         write_changes(connection, tenant, changes, skip_confirmed=True)
@@ -344,7 +355,7 @@ class _SyncRunner:
         if not sync_runs.move(connection, run, stats, began_at=page.tenant_time, following=page.following):
             return False
         if run.changed_since is None:
-            note_listed(connection, tenant, run.sync_run_id, run.pages, taken.ids)
+            note_listed(connection, tenant, run.sync_run_id, run.pages, page_changes.ids)
         if run.finished and run.changed_since is None:
             self.absent = sync_runs.note_absent(connection, run)
         record_unknown_fields(connection, tenant, changes.unknown_fields)
@@ -368,14 +379,19 @@ class _SyncRunner:
 
 @dataclass(frozen=True, slots=True)
 class _Difference:
-    """How an entity that is listed differs from what we know; ``at`` is the time of the newest missed change."""
+    """How a listed entity differs from the stored one.
+
+    Attributes:
+        is_missing: whether it was not stored, or only partly.
+        at: the time of the newest change that was missed.
+    """
 
     is_missing: bool
     at: datetime
 
 
 def _difference(stored: StoredEntity, kind: str, entity_id: int, facts: list[Fact]) -> _Difference | None:
-    """What we did not know of an entity, or knew only in part or in an older state; None where nothing."""
+    """Return how facts of a listing differ from an entity that is missing, incomplete or stale; None if they do not."""
     missed: list[datetime] = []
     is_missing = False
     for fact in facts:

@@ -1,7 +1,7 @@
-"""A Redis that answers, and refuses the work: its connection is given up as if it were lost.
+"""Reconnect if Redis answers but refuses the work, as if the connection were lost.
 
-At a failover the former primary becomes a replica. Its open connections stay, and answer every write with an
-error for as long as they are kept. A new connection follows the address to the new primary.
+At a failover the former primary becomes a replica. Its connections stay open, and every write over them gets an error
+for as long as they are kept. A new connection follows the address to the new primary.
 """
 
 from __future__ import annotations
@@ -17,23 +17,23 @@ from redis.retry import Retry
 
 _Answer = TypeVar("_Answer")
 
-#: Codes of answers that speak of the server, and not of what it was asked: it only reads, lost its replicas,
-#: cannot save, is full, is busy, or does not let this client do anything.
+#: Error codes that concern the server and not the command: it is read-only, lost its replicas, cannot save, is full, is
+#: busy, or denies this client everything.
 _REFUSALS = "READONLY|MASTERDOWN|NOREPLICAS|CLUSTERDOWN|UNBLOCKED|MISCONF|OOM|BUSY|NOPERM|DENIED"
 
-#: Redis 6.2 puts the code of what a script ran into behind a text of its own.
+#: Redis 6.2 puts a text of its own in front of the error code of a script.
 _REFUSAL = re.compile(rf"(?:^|-)((?:{_REFUSALS}) .*)", re.DOTALL)
 
 
 class RefusedError(RedisConnectionError):
-    """Redis answers that it cannot do the work now; the message is what it said."""
+    """Redis answers that it cannot do the work now; the message is its answer."""
 
 
 class Reconnect(Retry):
-    """Retries that give up the connection when Redis refuses the work, when it is lost, and when no answer comes.
+    """Retries over a new connection if Redis refuses the work, if the connection is lost, or if no answer arrives.
 
-    What fails still raises a ``redis.ConnectionError``. Dramatiq waits and tries again at that one error, while at
-    any other its consumers log a traceback, and may end.
+    If the retries fail, they raise a ``redis.ConnectionError``. Dramatiq waits and retries after that error only; after
+    any other error its consumers log a traceback, and may end.
     """
 
     def call_with_retry(
@@ -46,8 +46,8 @@ class Reconnect(Retry):
         """Call ``do`` until it succeeds or the retries are used up, and ``fail`` after each failure.
 
         Raises:
-            RefusedError: Redis refused, the last time too.
-            redis.ConnectionError: it cannot be reached, or did not answer in time.
+            RefusedError: Redis refused the last attempt, too.
+            redis.ConnectionError: Redis cannot be reached, or did not answer in time.
         """
 
         def attempt() -> _Answer:
@@ -62,7 +62,7 @@ class Reconnect(Retry):
             try:
                 fail(error, *count)
             except WatchError:
-                # The caller that watches a key begins again at a WatchError, at once and without an end.
+                # A caller that watches a key would retry after a WatchError at once and forever.
                 raise error from None
 
         try:
@@ -72,7 +72,7 @@ class Reconnect(Retry):
 
 
 def _refusal(error: ResponseError) -> str | None:
-    """Return what Redis said where it refused the work; None where the command itself was wrong."""
-    # redis-py takes the code off the message of answers that it has a class for.
-    found = _REFUSAL.search(f"{error.status_code} {error}" if error.status_code else str(error))
-    return None if found is None else found[1]
+    """Return the answer of Redis if it refused the work; None if the command itself was wrong."""
+    # redis-py removes the code from the message of errors that it has a class for.
+    match = _REFUSAL.search(f"{error.status_code} {error}" if error.status_code else str(error))
+    return None if match is None else match[1]

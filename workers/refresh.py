@@ -1,8 +1,7 @@
-"""Refresh: read from the API what the database does not know, or knows only in part.
+"""Refresh: read the requested entities from the API.
 
-Any number of marks of one entity cost one read, and many marks of one kind cost the pages
-of one listing. A tenant that is down, refuses the token or asks for a pause holds up its
-own reads alone.
+Any number of requests of one entity cost one read, and many requests of one kind cost the pages of one listing. If a
+tenant is down, rejects the token or answers 429, only its own reads wait.
 """
 
 from __future__ import annotations
@@ -21,26 +20,27 @@ from workers.context import Context
 from workers.rate_limit import CallDeferredError
 from workers.refresh_reader import RefreshReader, was_synced
 
-#: What one listing can be hoped to show; a killed worker holds back no more until its leases run out.
+#: Most requests that are claimed together: about as many as one listing can resolve. If a worker is killed, no more
+#: than these wait until their leases run out.
 MAX_REQUESTS = 500
 
-#: So many unknown ones of a kind that was never synced: its sync run, which is due, shows them all
-#: for a call a hundred, so they wait for it.
+#: If so many unknown entities of a kind are requested before its first sync run, they wait for it, because it reads a
+#: hundred entities with one call. The delay is the time until they are tried again.
 MIN_FOR_A_SYNC_RUN = 10
 SYNC_RUN_DELAY = timedelta(seconds=30)
 
-#: Longer than this nothing waits for a sync run: perhaps no process runs any.
+#: Requests older than this do not wait for a sync run: perhaps no process makes sync runs.
 SYNC_RUN_PATIENCE = timedelta(minutes=15)
 
-#: Short, so that a tenant with much to read shares the threads with the others.
+#: How long one message reads: short, so that a tenant with many requests shares the threads with the others.
 TIME_BUDGET_SECONDS = 5.0
 
 
 def refresh_tenant(context: Context, tenant: str) -> int:
-    """Read what is due of one tenant, until nothing is, it is held back, or the time budget is spent.
+    """Read the requested entities of one tenant until none is due, calls are deferred, or the time budget is spent.
 
     Returns:
-        How many requests were resolved.
+        The number of entities whose requests were resolved.
     """
     with context.concurrency_slot(tenant) as granted:
         if not granted:
@@ -65,7 +65,7 @@ def refresh_tenant(context: Context, tenant: str) -> int:
 
 
 def _read(claimed: ClaimedReads, deadline: float) -> None:
-    """Resolve claimed reads by what is stored, by a listing or one by one; what stays open is left for later."""
+    """Resolve claimed requests from stored entities, by a listing, or one by one; postpone those that stay open."""
     context, tenant = claimed.context, claimed.tenant
     try:
         client = context.client(tenant, "refresh")
@@ -86,30 +86,30 @@ def _read(claimed: ClaimedReads, deadline: float) -> None:
     except Forbidden as error:
         note_forbidden(context, tenant, claimed.kind, error)
         claimed.leave_kind()
-    except CallDeferredError as held:
-        # No trouble of these reads: `status` shows a pause, and a pace is no trouble at all.
-        claimed.leave(timedelta(seconds=held.seconds), None, counts=False)
+    except CallDeferredError as deferred:
+        # No error is recorded with the requests: `status` shows a pause, and a full rate limit is normal.
+        claimed.leave(timedelta(seconds=deferred.seconds), None, counts=False)
     except (RateLimited, Unauthorized, Unavailable) as error:
-        # It speaks for the whole tenant: leave the rest of what we claimed, too.
+        # The answer concerns the whole tenant, so the other claimed requests are postponed, too.
         seconds = pause_tenant(context, tenant, error)
         claimed.leave(timedelta(seconds=seconds), str(error), counts=False)
     context.usage.saved(tenant, "refresh", claimed.requests - reader.calls)
 
 
 def _resolve_by_stored(claimed: ClaimedReads) -> None:
-    """End the reads that a complete snapshot has superseded."""
-    superseded = [request for request in claimed.open.values() if request.reason in ("unknown", "provisional")]
-    if not superseded:
+    """Resolve the requests of entities that are complete in the meantime."""
+    candidates = [request for request in claimed.open.values() if request.reason in ("unknown", "provisional")]
+    if not candidates:
         return
     with claimed.context.engine.begin() as connection:
-        stored = load_stored(connection, claimed.tenant, claimed.kind, [request.entity_id for request in superseded])
-        done = [request for request in superseded if stored[request.entity_id].is_complete]
-        refresh_queue.finish(connection, claimed.tenant, done)
-    claimed.note_resolved(done)
+        stored = load_stored(connection, claimed.tenant, claimed.kind, [request.entity_id for request in candidates])
+        superseded = [request for request in candidates if stored[request.entity_id].is_complete]
+        refresh_queue.finish(connection, claimed.tenant, superseded)
+    claimed.note_resolved(superseded)
 
 
 def _await_sync_run(claimed: ClaimedReads) -> None:
-    """Leave what the first sync run through the kind's listing will show."""
+    """Postpone requests that the first sync run of the kind will resolve."""
     since = clock.now() - SYNC_RUN_PATIENCE
     unknown = [
         request for request in claimed.open.values() if request.reason == "unknown" and request.requested_at > since
@@ -123,6 +123,6 @@ def _await_sync_run(claimed: ClaimedReads) -> None:
 
 
 def _permission_to_read(claimed: ClaimedReads) -> Permission:
-    """Whether the kind may be read, as far as is known; a refused one is tried once an hour."""
+    """Return whether the kind may be read, as far as is known; a forbidden kind is tried once an hour."""
     with claimed.context.engine.begin() as connection:
         return forbidden_kinds.permission_to_read(connection, claimed.tenant, claimed.kind)

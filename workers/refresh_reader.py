@@ -1,4 +1,4 @@
-"""Reading claimed entities from the API: by the pages of a listing where those are cheaper, else one by one."""
+"""Read claimed entities from the API: by the pages of a listing if that is cheaper, else one by one."""
 
 from __future__ import annotations
 
@@ -35,36 +35,36 @@ from workers.statuses import LogReads
 
 logger = get_logger(__name__)
 
-#: Fewer than this are read one by one, as a page costs a call, too.
+#: Fewer entities than this are read one by one, because a page costs a call, too.
 MIN_FOR_A_LISTING = 3
 
-#: A page that settles fewer than this was not worth its call; the rest is read one by one.
+#: If a page contains fewer requested entities than this, it was not worth its call; the rest is read one by one.
 MIN_OF_A_PAGE = 2
 
-#: A listing is asked for what changed this long before the first mark, as the tenant's clock
-#: is known to a second, and a notification comes a moment after its change.
+#: The listing is filtered by changes since this long before the first request: the tenant's clock is known to a second
+#: only, and a notification arrives a moment after its change.
 LISTING_MARGIN = timedelta(seconds=30)
 
-#: The API may lag behind its own notifications; after so many reads that still show less
-#: than we know, it is right and something else is wrong.
+#: The API may lag behind its own notifications. After so many reads that still show an older state, the request counts
+#: as resolved: the API is right, and something else is wrong.
 MAX_STALE_READS = 8
 
-#: A kind that sync runs can list, and so may be read, is refused when so many single ones were in a row.
+#: A kind that sync runs can list may be read. It counts as forbidden only after so many single reads in a row were.
 MAX_REFUSED_IN_A_ROW = 3
 
-#: What speaks for the whole tenant, or for the whole kind.
+#: Errors that concern the whole tenant, or the whole kind.
 _OF_THE_TENANT = (Forbidden, RateLimited, Unauthorized, Unavailable)
 
 
 class RefreshReader:
-    """Reads what is claimed, and writes what the answers say.
+    """Reads claimed entities, and writes the changes.
 
     Parameters:
-        is_trial: whether the kind was refused before, and is tried again.
+        is_trial: whether the kind was forbidden before, and is tried again.
         deadline: when to stop reading, by the monotonic clock.
 
     Attributes:
-        calls: how many calls were made, those into status logs left out.
+        calls: number of calls that were made, without those for status logs.
     """
 
     def __init__(self, claimed: ClaimedReads, client: Client, *, is_trial: bool, deadline: float) -> None:
@@ -76,7 +76,7 @@ class RefreshReader:
         self.calls = 0
 
     def read_listing(self) -> None:
-        """Read pages of a listing, as long as each settles more than its own cost."""
+        """Read pages of a listing, as long as each page saves calls."""
         query = self._listing_query()
         while query and len(self._claimed.open) >= MIN_FOR_A_LISTING and time.monotonic() < self._deadline:
             self.calls += 1
@@ -88,44 +88,45 @@ class RefreshReader:
                 logger.warning("listing failed", tenant=self._claimed.tenant, kind=self._claimed.kind, error=str(error))
                 return
             recovered(self._claimed.context.redis, self._claimed.tenant)
-            # By id, as a page may list one twice.
-            wanted = list(
-                {one.resource.id: one for one in page.answers if (one.resource.id, "") in self._claimed.open}.values()
-            )
-            self._take(wanted)
-            if len(wanted) < MIN_OF_A_PAGE:
+            # By id, because a page may list an entity twice.
+            by_id = {answer.resource.id: answer for answer in page.answers}
+            requested = [answer for entity_id, answer in by_id.items() if (entity_id, "") in self._claimed.open]
+            self._store_page(requested)
+            if len(requested) < MIN_OF_A_PAGE:
                 return
             query = page.following
 
     def _listing_query(self) -> Params | None:
-        """The listing of what changed since the first mark; None where reading one by one is cheaper."""
+        """Return the query for what changed since the first request; None if reading one by one is cheaper."""
         kind = KINDS[self._claimed.kind]
-        changed = [one for one in self._claimed.open.values() if not one.reference and one.reason != "unknown"]
+        open_requests = self._claimed.open.values()
+        changed = [request for request in open_requests if not request.reference and request.reason != "unknown"]
         if kind.changed_since is None or len(changed) < MIN_FOR_A_LISTING:
             return None
         since = min(request.requested_at for request in changed) - LISTING_MARGIN
         return self._client.first_query(kind, **{kind.changed_since: self._client.tenant_time(since)})
 
     def read_one(self, request: RefreshRequest) -> None:
-        """Read one entity, or look one up by its reference."""
+        """Read one entity by its id, or look it up by its reference."""
+        kind = self._claimed.kind
         self.calls += 1
         try:
             gone = False
             if request.reference:
-                found = look_up(self._claimed.kind, self._client, request.reference)
+                changes = look_up(kind, self._client, request.reference)
             else:
-                wanted = self._wanted([request.entity_id], LogReads())[request.entity_id]
+                read = self._entity_reads([request.entity_id], LogReads())[request.entity_id]
                 try:
-                    found = read_entity(self._claimed.kind, self._client, wanted)
+                    changes = read_entity(kind, self._client, read)
                 except NotFound as error:
-                    found, gone = changes_from_absence(self._claimed.kind, request.entity_id, error.tenant_time), True
+                    changes, gone = changes_from_absence(kind, request.entity_id, error.tenant_time), True
         except Forbidden as error:
-            if not self._is_alone_refused():
+            if not self._is_only_entity_forbidden():
                 raise
             self._claimed.fail(request, error)
         except Unavailable as error:
             if is_of_one(error):
-                # The others come first the next time, whoever was at fault.
+                # In case this entity caused it: the other requests come first the next time.
                 self._claimed.fail(request, error)
             raise
         except _OF_THE_TENANT:
@@ -135,101 +136,102 @@ class RefreshReader:
         else:
             recovered(self._claimed.context.redis, self._claimed.tenant)
             API_READS.labels(self._claimed.tenant, "gone" if gone else "found").inc()
-            self._store_one(request, found, gone=gone)
+            self._store_one(request, changes, gone=gone)
 
-    def _store_one(self, request: RefreshRequest, found: ChangeSet, *, gone: bool) -> None:
+    def _store_one(self, request: RefreshRequest, changes: ChangeSet, *, gone: bool) -> None:
         try:
-            self._store(found, [request], gone=gone)
+            self._store(changes, [request], gone=gone)
         except DBAPIError as error:
             if is_passing(error):
                 raise
-            # Our models take what Postgres does not: the others are not to wait for it.
+            # Our models accepted a value that Postgres rejects: the other requests must not wait for this one.
             self._claimed.fail(request, error)
 
-    def _is_alone_refused(self) -> bool:
-        """Whether a refusal speaks for one entity, and not for its kind: others were listed, and read since."""
+    def _is_only_entity_forbidden(self) -> bool:
+        """Return whether a 403 concerns one entity and not its kind: the kind was synced, and 403s in a row are few."""
         self._refused_in_a_row += 1
         if self._is_trial or self._refused_in_a_row >= MAX_REFUSED_IN_A_ROW:
             return False
         with self._claimed.context.engine.begin() as connection:
             return was_synced(connection, self._claimed)
 
-    def _take(self, answers: Sequence[Answer[Any]]) -> None:
-        """Store what a page said of the entities that are in hand."""
+    def _store_page(self, answers: Sequence[Answer[Any]]) -> None:
+        """Store the claimed entities that a page lists."""
         logs = LogReads(are_optional=True)
-        wanted = self._wanted([answer.resource.id for answer in answers], logs)
-        found, requests = ChangeSet(), []
+        reads = self._entity_reads([answer.resource.id for answer in answers], logs)
+        page_changes, requests = ChangeSet(), []
         failure: ApiError | CallDeferredError | None = None
         for answer in answers:
             request = self._claimed.open[answer.resource.id, ""]
             try:
-                one = changes_from_answer(self._claimed.kind, self._client, answer, wanted[request.entity_id])
+                changes = changes_from_answer(self._claimed.kind, self._client, answer, reads[request.entity_id])
             except (*_OF_THE_TENANT, CallDeferredError) as error:
                 if isinstance(error, ApiError) and is_of_one(error):
                     self._claimed.fail(request, error)
                 failure = error
-                break  # what was understood before it is stored all the same
+                break  # the entities before this one are stored nevertheless
             except (ApiError, ValidationError, ValueError) as error:
                 self._claimed.fail(request, error)
                 continue
-            found.add(one)
+            page_changes.add(changes)
             requests.append(request)
         API_READS.labels(self._claimed.tenant, "listed").inc(len(requests))
         if requests:
             try:
-                self._store(found, requests)
+                self._store(page_changes, requests)
             except DBAPIError as error:
                 if is_passing(error):
                     raise
-                # Postgres refuses a value of one of them: they stay in hand, and are read one by one.
+                # Postgres rejects a value of one of the entities: their requests stay open, and are read one by one.
                 logger.warning(
-                    "page refused", tenant=self._claimed.tenant, kind=self._claimed.kind, error=describe(error)
+                    "page not stored", tenant=self._claimed.tenant, kind=self._claimed.kind, error=describe(error)
                 )
         if failure is not None:
             raise failure
         logs.end()
 
-    def _wanted(self, ids: Sequence[int], logs: LogReads) -> dict[int, EntityRead]:
+    def _entity_reads(self, ids: Sequence[int], logs: LogReads) -> dict[int, EntityRead]:
         with self._claimed.context.engine.begin() as connection:
             stored = load_stored(connection, self._claimed.tenant, self._claimed.kind, ids)
         return {entity_id: EntityRead(entity_id, stored[entity_id], logs) for entity_id in ids}
 
-    def _store(self, found: ChangeSet, requests: Sequence[RefreshRequest], *, gone: bool = False) -> None:
+    def _store(self, changes: ChangeSet, requests: Sequence[RefreshRequest], *, gone: bool = False) -> None:
+        """Write changes, and resolve the requests that they satisfy, in one transaction; retry the others later."""
         ids = [request.entity_id for request in requests]
         with self._claimed.context.engine.begin() as connection:
             if self._is_trial:
                 forbidden_kinds.clear_forbidden(connection, self._claimed.tenant, self._claimed.kind)
-            remove_suppressed_from_changes(connection, self._claimed.tenant, [found])
+            remove_suppressed_from_changes(connection, self._claimed.tenant, [changes])
             reading = {Entity(self._claimed.kind, request.entity_id) for request in self._claimed.open.values()}
-            write_changes(connection, self._claimed.tenant, found, skip_confirmed=True, reading=reading)
+            write_changes(connection, self._claimed.tenant, changes, skip_confirmed=True, reading=reading)
             stored = load_stored(connection, self._claimed.tenant, self._claimed.kind, ids)
-            done = [
+            resolved = [
                 request
                 for request in requests
-                if gone or self._is_settled(request, stored[request.entity_id], was_found=bool(found.facts))
+                if gone or self._is_resolved(request, stored[request.entity_id], was_found=bool(changes.facts))
             ]
-            refresh_queue.finish(connection, self._claimed.tenant, done)
-            record_unknown_fields(connection, self._claimed.tenant, found.unknown_fields)
+            refresh_queue.finish(connection, self._claimed.tenant, resolved)
+            record_unknown_fields(connection, self._claimed.tenant, changes.unknown_fields)
         self._is_trial = False
         self._refused_in_a_row = 0
-        self._claimed.note_resolved(done)
+        self._claimed.note_resolved(resolved)
         for request in requests:
-            if request not in done:
+            if request not in resolved:
                 why = "no listing shows it yet" if request.reference else "the API still shows an older state"
                 self._claimed.retry(request, why)
 
-    def _is_settled(self, request: RefreshRequest, stored: StoredEntity, *, was_found: bool) -> bool:
+    def _is_resolved(self, request: RefreshRequest, stored: StoredEntity, *, was_found: bool) -> bool:
         if request.reference:
             return was_found
         if stored.is_complete:
             return True
         if request.attempts >= MAX_STALE_READS:
-            logger.warning("the API keeps showing less than its notifications told", **request_labels(request))
+            logger.warning("the API keeps showing an older state than its notifications", **request_labels(request))
             return True
         return False
 
 
 def was_synced(connection: Connection, claimed: ClaimedReads) -> bool:
-    """Whether the listing of the claimed kind was synced to its end before."""
+    """Return whether a sync run of the claimed kind was finished before."""
     cursor = sync_runs.cursors(connection, [claimed.tenant]).get((claimed.tenant, claimed.kind))
     return cursor is not None and cursor.changed_until is not None

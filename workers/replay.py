@@ -1,7 +1,7 @@
-"""Replay: settled notifications of the log are applied again, a chunk at a time.
+"""Replay: apply notifications of closed batches again, one chunk at a time.
 
-Facts are ordered by their sources' clocks, so it does not matter that these are old: what
-is stored and newer stays. Doing it twice, or beside the workers, changes nothing more.
+Facts are ordered by their sources' clocks, so it does not matter that these are old: newer stored facts stay. A second
+replay, or one beside the workers, changes nothing more.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ from workers.logs import get_logger
 
 logger = get_logger(__name__)
 
-#: A deadlock, a lock that is held for long, a server that starts again: tried so often, after
-#: 0.5 s, 1 s, 2 s, 4 s.
+#: How often something is tried that fails because of a deadlock, a lock that is held for long, or a server that
+#: restarts; the delays between the attempts are 0.5 s, 1 s, 2 s, 4 s.
 MAX_ATTEMPTS = 5
 FIRST_RETRY_SECONDS = 0.5
 
@@ -41,15 +41,15 @@ Result = TypeVar("Result")
 
 @dataclass(slots=True)
 class Replayed:
-    """What became of notifications that were applied again.
+    """The result of applying notifications again.
 
     Attributes:
-        reached_at: when the last of them was received; all before it are done.
-        applied: those whose facts are in the state, newer ones apart.
-        ignored: those of which we keep no state.
-        failed: those that failed, again or for the first time.
-        repaired: those that were set not_applied before, and applied now.
-        reads: entities that were marked for a read.
+        reached_at: when the last notification was received; all notifications before it are done.
+        applied: number of notifications whose facts are in the state, unless newer facts are.
+        ignored: number of notifications of types that are not part of the state.
+        failed: number of notifications that failed, again or for the first time.
+        repaired: number of notifications that had an outcome before and are applied now.
+        reads: number of entities whose read was requested.
     """
 
     reached_at: datetime | None = None
@@ -61,9 +61,11 @@ class Replayed:
 
     @property
     def seen(self) -> int:
+        """The number of notifications."""
         return self.applied + self.ignored + self.failed
 
     def add(self, other: Replayed) -> None:
+        """Add the result of a later chunk."""
         self.reached_at = other.reached_at or self.reached_at
         self.applied += other.applied
         self.ignored += other.ignored
@@ -73,7 +75,7 @@ class Replayed:
 
 
 def chunks(scope: Scope, read: Callable[[log.Position], list[Logged]]) -> Iterator[list[Logged]]:
-    """The notifications of a scope, page by page, each read when the last one is done."""
+    """Yield the notifications of a scope page by page; each page is read after the last one was handled."""
     position = log.beginning(scope)
     while logged := read(position):
         yield logged
@@ -81,7 +83,7 @@ def chunks(scope: Scope, read: Callable[[log.Position], list[Logged]]) -> Iterat
 
 
 def committed_chunks(engine: Engine, scope: Scope, *, limit: int = MAX_NOTIFICATIONS) -> Iterator[list[Logged]]:
-    """The notifications of a scope in chunks as large as apply's, each read in a transaction of its own."""
+    """Yield the notifications of a scope in chunks as large as those of apply, each read in its own transaction."""
 
     def read(position: log.Position) -> list[Logged]:
         with engine.begin() as connection:
@@ -91,10 +93,10 @@ def committed_chunks(engine: Engine, scope: Scope, *, limit: int = MAX_NOTIFICAT
 
 
 def replay(engine: Engine, scope: Scope, *, limit: int = MAX_NOTIFICATIONS) -> Iterator[Replayed]:
-    """Apply a scope again; yields what became of each chunk, after its commit.
+    """Apply the notifications of a scope again; yield the result of each chunk after its commit.
 
     Raises:
-        DBAPIError: Postgres is not there, or stayed busy; what was yielded is done.
+        DBAPIError: Postgres is down, or stayed busy; the chunks that were yielded are done.
     """
     for logged in committed_chunks(engine, scope, limit=limit):
         yield from _replay_chunk(engine, scope.tenant, logged)
@@ -106,14 +108,15 @@ def _replay_chunk(engine: Engine, tenant: str, logged: Sequence[Logged]) -> Iter
             keep_days(connection)
             cleaned = remove_suppressed_again(connection, tenant, logged)
             parsed = parse_all(cleaned)
-            # It was counted when it came, and is not to be counted twice.
+            # Unknown fields were counted when the notifications were applied first, and must not be counted twice.
             parsed.changes.unknown_fields.clear()
             _drop_needless_reads(connection, tenant, parsed.changes)
             reads = write(connection, tenant, parsed)
-            # An older release may have left them as they came.
+            # An older release may not have redacted these bodies.
             redact_bodies(connection, tenant, cleaned)
             not_applied = {outcome.notification_id for outcome in parsed.outcomes}
-            applied = [one.notification_id for one in logged if one.notification_id not in not_applied]
+            ids = [notification.notification_id for notification in logged]
+            applied = [notification_id for notification_id in ids if notification_id not in not_applied]
             return parsed, reads, log.clear_outcomes(connection, tenant, applied)
 
     began = time.monotonic()
@@ -122,7 +125,7 @@ def _replay_chunk(engine: Engine, tenant: str, logged: Sequence[Logged]) -> Iter
     except Exception as error:
         if is_passing(error):
             raise
-        # Something in the chunk passes our models and cannot be written: halve it until it is found.
+        # A notification in the chunk passes our models, but cannot be written: halve the chunk until it is found.
         if len(logged) == 1:
             parsed, reads, repaired = Parsed(outcomes=[failed(logged[0], error)]), 0, 0
             with engine.begin() as connection:
@@ -151,19 +154,23 @@ def _replay_chunk(engine: Engine, tenant: str, logged: Sequence[Logged]) -> Iter
 
 
 def _drop_needless_reads(connection: Connection, tenant: str, changes: ChangeSet) -> None:
-    """Ask for no read that was made already: one that began after the notification that asks for it came."""
-    asked_at = {
+    """Drop requests that a read has answered already, because it began after the notification arrived."""
+    requested_at = {
         entity: made_at(notification_id)
         for entity, notification_id in changes.requested_by.items()
         if entity.kind in READABLE
     }
-    for entity in log.read_since(connection, tenant, asked_at):
+    for entity in log.read_since(connection, tenant, requested_at):
         changes.required_reads.pop(entity, None)
         changes.reads_if_unknown.discard(entity)
 
 
 def patiently(attempt: Callable[[], Result]) -> Result:
-    """Try again what Postgres failed at, rather than refused; nobody else does it for a command."""
+    """Retry after passing failures of Postgres, because no queue does that for a command.
+
+    Raises:
+        DBAPIError: the last attempt failed, or the failure is not passing.
+    """
     for attempts in range(1, MAX_ATTEMPTS):
         try:
             return attempt()
@@ -171,6 +178,6 @@ def patiently(attempt: Callable[[], Result]) -> Result:
             if not is_passing(error):
                 raise
             seconds = FIRST_RETRY_SECONDS * 2 ** (attempts - 1)
-            logger.warning("tried again soon", error=cause(error), seconds=seconds)
+            logger.warning("Postgres failed, retrying", error=cause(error), seconds=seconds)
             time.sleep(seconds)
     return attempt()

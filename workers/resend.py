@@ -1,19 +1,15 @@
-"""Resend: after an outage of ours, AMPECO is asked to send again what it could not deliver."""
+"""Resend: after an outage of the receiver, request that AMPECO send the undelivered notifications again."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from dataclasses import replace
 from datetime import timedelta
-
-from sqlalchemy import Connection
 
 from ampeco.errors import ApiError, Conflict, RateLimited, Unauthorized, Unavailable
 from storage import resends, subscriptions
 from storage.clock import clock
 from storage.resends import Resend, State
 from storage.subscriptions import ManagedSubscription
-from storage.uptime import Outage
 from workers.backoff import pause_tenant
 from workers.context import Context
 from workers.logs import get_logger
@@ -23,29 +19,13 @@ from workers.rate_limit import CallDeferredError
 
 logger = get_logger(__name__)
 
-#: What failed is asked for from so long before an outage on: a beat is a few seconds old when its
-#: process dies, clocks differ, and what failed at first was told a moment before.
-MARGIN = timedelta(minutes=5)
-
-#: A request that AMPECO does not accept for so long is given up: by then reconciling has healed the
-#: state, and a person should look.
+#: A request that AMPECO has not accepted for so long is given up: by then reconciling has healed the state, and a
+#: person should look.
 GIVE_UP_AFTER = timedelta(days=1)
 
 
-def request_after(connection: Connection, tenants: Collection[str], outage: Outage) -> int:
-    """Want what failed during an outage, from each subscription that was ours by then; returns from how many."""
-    managed = [
-        subscription
-        for subscription in subscriptions.managed_subscriptions(connection, tenants)
-        if subscription.managed_since_at < outage.ended_at
-    ]
-    for subscription in managed:
-        resends.request_resend(connection, subscription, "outage", outage.began_at - MARGIN)
-    return len(managed)
-
-
 def resend_due(context: Context) -> int:
-    """Make the requests that are due, of every tenant; returns how many AMPECO accepted."""
+    """Make the requests of all tenants that are due; return the number that AMPECO accepted."""
     with context.engine.begin() as connection:
         waiting = resends.due(connection, context.tenants)
         managed = {
@@ -54,61 +34,61 @@ def resend_due(context: Context) -> int:
         }
     accepted = 0
     for tenant, url in waiting:
-        outcome = ask(context, tenant, url, managed.get((tenant, url)))
-        accepted += outcome is not None and outcome.state == "asked"
+        resend = ask(context, tenant, url, managed.get((tenant, url)))
+        accepted += resend is not None and resend.state == "asked"
     return accepted
 
 
 def ask(context: Context, tenant: str, url: str, subscription: ManagedSubscription | None) -> Resend | None:
-    """Make the request that is due for a subscription; returns what came of it, None where none is due.
+    """Make the request that is due for a subscription; return its new state, or None if none is due.
 
-    The try is committed before the call, so that no process makes another one for 15 minutes.
+    The attempt is committed before the call, so that no process makes another one for 15 minutes.
     """
     with context.engine.begin() as connection:
-        taken = resends.take(connection, tenant, url)
-        if taken is not None and subscription is None:
-            resends.settle(connection, taken, "failed", "the subscription is no longer ours")
+        resend = resends.take(connection, tenant, url)
+        if resend is not None and subscription is None:
+            resends.settle(connection, resend, "failed", "the subscription is no longer managed")
             return None
-    if taken is None or subscription is None:
+    if resend is None or subscription is None:
         return None
     client = context.client(tenant, "subscription_monitor")
-    since_at = taken.since_at and client.tenant_time(taken.since_at)
+    since_at = resend.since_at and client.tenant_time(resend.since_at)
     try:
         client.resend(subscription.subscription_id, context.tenants[tenant].notifications, since_at)
-    except CallDeferredError as held:
+    except CallDeferredError as deferred:
         with context.engine.begin() as connection:
-            resends.put_back(connection, taken, timedelta(seconds=held.seconds))
-        return replace(taken, due_at=clock.now() + timedelta(seconds=held.seconds), error=held.why)
+            resends.put_back(connection, resend, timedelta(seconds=deferred.seconds))
+        return replace(resend, due_at=clock.now() + timedelta(seconds=deferred.seconds), error=deferred.why)
     except ApiError as error:
-        return _refused(context, taken, error)
-    settled = _settle(context, taken, "asked", None)
-    logger.info("failed notifications asked for again", **_labels(taken))
+        return _record_failure(context, resend, error)
+    accepted = _set_state(context, resend, "asked", None)
+    logger.info("resend requested", **_labels(resend))
     recovered(context.redis, tenant)
-    return settled
+    return accepted
 
 
-def _refused(context: Context, taken: Resend, error: ApiError) -> Resend:
-    """Go on waiting after what passes; a conflict is somebody else's request, or a disabled subscription."""
-    passes = isinstance(error, Conflict | RateLimited | Unauthorized | Unavailable)
-    is_final = not passes or clock.now() - taken.wanted_at > GIVE_UP_AFTER
-    settled = _settle(context, taken, "failed" if is_final else "waiting", str(error))
-    logger.warning("AMPECO did not send again what failed", **_labels(taken), error=str(error), is_final=is_final)
+def _record_failure(context: Context, resend: Resend, error: ApiError) -> Resend:
+    """Keep the request waiting if the error is temporary; a conflict is another request or a disabled subscription."""
+    is_temporary = isinstance(error, Conflict | RateLimited | Unauthorized | Unavailable)
+    is_final = not is_temporary or clock.now() - resend.wanted_at > GIVE_UP_AFTER
+    updated = _set_state(context, resend, "failed" if is_final else "waiting", str(error))
+    logger.warning("resend request failed", **_labels(resend), error=str(error), is_final=is_final)
     if isinstance(error, RateLimited | Unauthorized | Unavailable):
-        pause_tenant(context, taken.tenant, error)
-    return settled
+        pause_tenant(context, resend.tenant, error)
+    return updated
 
 
-def _settle(context: Context, taken: Resend, state: State, error: str | None) -> Resend:
+def _set_state(context: Context, resend: Resend, state: State, error: str | None) -> Resend:
     with context.engine.begin() as connection:
-        resends.settle(connection, taken, state, error)
-    RESENDS.labels(taken.tenant, state).inc()
-    return replace(taken, state=state, error=error)
+        resends.settle(connection, resend, state, error)
+    RESENDS.labels(resend.tenant, state).inc()
+    return replace(resend, state=state, error=error)
 
 
-def _labels(taken: Resend) -> dict[str, object]:
+def _labels(resend: Resend) -> dict[str, object]:
     return {
-        "tenant": taken.tenant,
-        "callback_url": taken.callback_url,
-        "reason": taken.reason,
-        "since": taken.since_at and taken.since_at.isoformat(),
+        "tenant": resend.tenant,
+        "callback_url": resend.callback_url,
+        "reason": resend.reason,
+        "since": resend.since_at and resend.since_at.isoformat(),
     }

@@ -1,6 +1,6 @@
 """Jobs that a process repeats beside its queues, each in a thread of its own, by the monotonic clock.
 
-A wall clock that is set back or forward moves no job, and a job that fails or hangs holds up no other.
+Changes of the wall clock affect no job, and a job that fails or hangs delays no other job.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from workers.metrics import BACKGROUND_FAILURES, JOB_AGE
 
 logger = get_logger(__name__)
 
-#: How long a thread sleeps at a time, and so how soon it notices that it is to stop. ``Event.wait`` would wake at
-#: once, but goes by the wall clock where Python was built for an old C library.
+#: How long a thread sleeps at a time, and so how soon it notices that it has to stop. ``Event.wait`` would return at
+#: once, but uses the wall clock if Python was built for an old C library.
 NAP_SECONDS = 0.2
 
-#: A job that did not succeed for so many of its intervals is overdue, but not before a minute has passed.
+#: A job is overdue if it has not succeeded for so many of its intervals, and for at least a minute.
 INTERVALS_UNTIL_OVERDUE = 5
 MIN_SECONDS_UNTIL_OVERDUE = 60.0
 
@@ -58,15 +58,16 @@ class Scheduler:
 
     @property
     def threads(self) -> list[threading.Thread]:
-        """The threads of the jobs, once they are started."""
+        """The threads of the jobs; empty before :meth:`start`."""
         return list(self._threads)
 
     def every(self, interval: timedelta, name: str, job: Callable[[], Any]) -> None:
         """Add a job.
 
         Parameters:
-            interval: from the beginning of a run to that of the next.
-            name: what it is called in the log and in metrics.
+            interval: the time from the start of a run to the start of the next.
+            name: its name in the log and in metrics.
+            job: the function to run.
         """
         self._jobs.append(_Job(name, interval.total_seconds(), job))
 
@@ -80,11 +81,11 @@ class Scheduler:
             self._threads.append(thread)
 
     def stop(self) -> None:
-        """Begin no further run."""
+        """Start no further run."""
         self._stopping.set()
 
     def join(self, *, timeout_seconds: float) -> None:
-        """Wait for the runs under way."""
+        """Wait for the running jobs."""
         deadline = time.monotonic() + timeout_seconds
         for thread in self._threads:
             thread.join(max(deadline - time.monotonic(), 0.0))
@@ -111,9 +112,9 @@ class Scheduler:
         try:
             job.run()
         except (RedisError, SQLAlchemyError) as error:
-            # The server is down, which its own checks report; the next run comes soon.
+            # The server is down, which the readiness checks report; the next run is soon.
             if self._is_new((job.name, type(error))):
-                logger.warning("job put off", job=job.name, error=describe(error))
+                logger.warning("job postponed", job=job.name, error=describe(error))
         except Exception:
             BACKGROUND_FAILURES.labels(job.name).inc()
             logger.exception("job failed", job=job.name)

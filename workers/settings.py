@@ -1,4 +1,4 @@
-"""Every setting of the service, from the environment, and the tenants from their file."""
+"""The settings of the service, from the environment, and the tenants from their file."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _REDIS_SCHEMES = ("redis://", "rediss://", "unix://")
 
 
 def _seconds(value: object) -> object:
-    """Read a bare number as seconds, which is what people write; ISO 8601 durations pass through."""
+    """Convert a plain number to seconds; leave ISO 8601 durations as they are."""
     if isinstance(value, str):
         with contextlib.suppress(ValueError):
             return float(value)
@@ -39,7 +39,7 @@ class SettingsError(Exception):
 
 
 class Settings(BaseSettings):
-    """The service's settings; each is an environment variable, most begin with ``RECEIVER_``."""
+    """The settings of the service; each is an environment variable, and most begin with ``RECEIVER_``."""
 
     model_config = SettingsConfigDict(env_prefix="RECEIVER_", frozen=True, hide_input_in_errors=True)
 
@@ -58,7 +58,7 @@ class Settings(BaseSettings):
     tenants_file: Path = Field(
         default=Path("tenants.toml"),
         validation_alias=AliasChoices("TENANTS_FILE", "tenants_file"),
-        description="The tenants and where their tokens are found",
+        description="File with the tenants and the places of their tokens",
     )
     data_dir: Path = Field(default=Path(".local"), description="Where the embedded servers keep their data")
 
@@ -67,25 +67,27 @@ class Settings(BaseSettings):
     public_url: str | None = Field(
         default=None,
         pattern=r"^https?://",
-        description="How AMPECO reaches the receiver; callback URLs begin with it",
+        description="URL at which AMPECO reaches the receiver; callback URLs begin with it",
     )
-    body_limit_bytes: int = Field(default=1024 * 1024, gt=0, description="Longest body that is read")
+    body_limit_bytes: int = Field(
+        default=1024 * 1024, gt=0, description="Longest body that the receiver reads, bytes; longer ones get 413"
+    )
     commit_timeout: Duration = Field(
         default=timedelta(seconds=5), gt=timedelta(0), description="Longest wait for a commit before a 503"
     )
     waiting_room: int = Field(
-        default=2_000, gt=0, description="Most notifications that wait for a commit; beyond it, 503"
+        default=2_000, gt=0, description="Most notifications in the waiting room of a process; beyond it, 503"
     )
     waiting_bytes: int = Field(
         default=64 * 1024 * 1024,
         gt=0,
-        description="Most bytes of bodies that wait for a commit, and as many that are being read; beyond it, 503",
+        description="Most bytes of bodies in the waiting room, and as many that are being read; beyond it, 503",
     )
     connections: int = Field(
-        default=4_096, gt=0, description="Most open connections; beyond it, the longest silent are closed"
+        default=4_096, gt=0, description="Most open connections; beyond it, those that are idle longest are closed"
     )
     request_timeout: Duration = Field(
-        default=timedelta(seconds=20), gt=timedelta(0), description="Longest time that a client may take over a request"
+        default=timedelta(seconds=20), gt=timedelta(0), description="Longest time that a client may take for a request"
     )
     keep_alive: Duration = Field(
         default=timedelta(seconds=620),
@@ -96,35 +98,35 @@ class Settings(BaseSettings):
     admin_host: str = Field(default="127.0.0.1", description="Address of the admin endpoints")
     admin_port: int = Field(default=8081, ge=0, le=65535, description="Port of the admin endpoints; 0: any")
     admin_token: SecretStr | None = Field(
-        default=None, description="What the admin endpoints ask for; unset, with the file unset too: nothing"
+        default=None, description="Token that the admin endpoints require; this and the file unset: none"
     )
-    admin_token_file: Path | None = Field(default=None, description="The file that holds the admin token")
+    admin_token_file: Path | None = Field(default=None, description="File that contains the admin token")
 
     apply_threads: int = Field(default=2, gt=0, le=16, description="Threads of a work process that apply")
     refresh_threads: int = Field(default=4, gt=0, le=64, description="Threads of a work process that read the API")
     sweep_after: Duration = Field(
-        default=timedelta(seconds=30), gt=timedelta(0), description="Age at which an open batch is sent again"
+        default=timedelta(seconds=30), gt=timedelta(0), description="Age at which the sweep wakes workers for a batch"
     )
     reconcile_interval: Duration = Field(
         default=timedelta(minutes=15),
         ge=timedelta(seconds=1),
-        description="How often what changed at AMPECO is compared with what is stored",
+        description="How often the entities that changed at AMPECO are compared with the stored ones",
     )
     keep_notifications: Duration | None = Field(
         default=None,
         ge=MIN_KEPT,
-        description="Days of the log that ended longer ago are dropped, but for what failed; unset: never",
+        description="Age at which days of the log are dropped, except failed notifications; unset: never",
     )
     subscription_check_interval: Duration = Field(
         default=timedelta(minutes=5),
         ge=timedelta(seconds=1),
-        description="How often each subscription that `subscribe` made is looked at",
+        description="How often each managed subscription is checked",
     )
     api_timeout: Duration = Field(
         default=timedelta(seconds=10), gt=timedelta(0), description="Longest wait for an answer of AMPECO's API"
     )
     shutdown_timeout: Duration = Field(
-        default=timedelta(seconds=30), gt=timedelta(0), description="Longest wait for work in hand at a stop"
+        default=timedelta(seconds=30), gt=timedelta(0), description="Longest wait for running work at a stop"
     )
     work_metrics_port: int | None = Field(
         default=None,
@@ -134,43 +136,53 @@ class Settings(BaseSettings):
     )
 
     log_format: Literal["auto", "console", "json"] = Field(
-        default="auto", description="auto: json where the output is not a terminal"
+        default="auto", description="Form of the log; auto: json if the output is not a terminal"
     )
-    log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="Least level logged")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="Lowest level logged")
 
     @cached_property
     def tenants(self) -> dict[str, Tenant]:
         """The tenants by name.
 
         Raises:
-            TenantsError: the file, or a token that it refers to, is missing or wrong.
+            TenantsError: the file, or a token that it refers to, is missing or invalid.
         """
         return load_tenants(self.tenants_file)
 
     def admin_secret(self) -> SecretStr | None:
-        """The admin token; None where none is configured.
+        """Return the admin token; None if none is configured.
 
         Raises:
-            SettingsError: it is given twice, is empty, or its file cannot be read.
+            SettingsError: it is configured twice, is empty, or its file cannot be read.
         """
         if self.admin_token_file is None:
-            given, setting = self.admin_token, "RECEIVER_ADMIN_TOKEN"
+            token, setting = self.admin_token, "RECEIVER_ADMIN_TOKEN"
         elif self.admin_token is not None:
             raise SettingsError("RECEIVER_ADMIN_TOKEN and RECEIVER_ADMIN_TOKEN_FILE are both set: unset one.")
         else:
-            given, setting = _read_secret(self.admin_token_file), "RECEIVER_ADMIN_TOKEN_FILE"
-        if given is None:
+            token, setting = _read_secret(self.admin_token_file), "RECEIVER_ADMIN_TOKEN_FILE"
+        if token is None:
             return None
-        if not given.get_secret_value().strip():
+        if not token.get_secret_value().strip():
             raise SettingsError(f"{setting} is empty: give a token, or unset it.")
-        return SecretStr(given.get_secret_value().strip())
+        return SecretStr(token.get_secret_value().strip())
 
     def required_database_url(self) -> str:
+        """Return the URL of the database.
+
+        Raises:
+            SettingsError: it is not set, and no embedded Postgres was started.
+        """
         if self.database_url is None:
             raise SettingsError("DATABASE_URL is not set, and no embedded Postgres was started.")
         return self.database_url
 
     def required_redis_url(self) -> str:
+        """Return the URL of Redis.
+
+        Raises:
+            SettingsError: it is not set, and no embedded Redis was started.
+        """
         if self.redis_url is None:
             raise SettingsError("REDIS_URL is not set, and no embedded Redis was started.")
         return self.redis_url
@@ -178,22 +190,22 @@ class Settings(BaseSettings):
 
 def _read_secret(path: Path) -> SecretStr:
     try:
-        return SecretStr(path.read_text(encoding="utf-8-sig"))  # a byte order mark is no part of it
+        return SecretStr(path.read_text(encoding="utf-8-sig"))  # a byte order mark is not part of the token
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not text"
         raise SettingsError(f"RECEIVER_ADMIN_TOKEN_FILE: {path} cannot be read: {reason}.") from None
 
 
 def environment_name(field: str) -> str:
-    """The environment variable of a setting."""
+    """Return the environment variable of a setting."""
     return field.upper() if field in ("database_url", "redis_url", "tenants_file") else f"RECEIVER_{field.upper()}"
 
 
 def load_settings() -> Settings:
-    """Read the environment.
+    """Load the settings from the environment.
 
     Raises:
-        SettingsError: a variable holds what the setting cannot take.
+        SettingsError: the value of a variable is invalid.
     """
     try:
         settings = Settings()
@@ -216,21 +228,21 @@ def _check_database_url(url: str | None) -> None:
 
 
 def unknown_settings(environment: Mapping[str, str]) -> list[str]:
-    """Return a sentence for each variable that looks like a setting of ours and is none.
+    """Return a sentence for each variable that begins with ``RECEIVER_`` and is not a setting.
 
     Parameters:
         environment: the names and values of the environment; no value is shown.
     """
     prefix = "RECEIVER_"
-    known = [name for field in Settings.model_fields if (name := environment_name(field)).startswith(prefix)]
+    names = [name for field in Settings.model_fields if (name := environment_name(field)).startswith(prefix)]
     sentences = []
     for name in sorted(name for name in environment if name.upper().startswith(prefix)):
-        if name.upper() in known:
+        if name.upper() in names:
             continue
-        parts = [setting.removeprefix(prefix) for setting in known]
+        parts = [setting.removeprefix(prefix) for setting in names]
         close = difflib.get_close_matches(name.upper().removeprefix(prefix), parts, n=1)
-        meant = f"; did you mean {prefix}{close[0]}?" if close else "."
-        sentences.append(f"{name} is no setting of this release and has no effect{meant}")
+        suggestion = f"; did you mean {prefix}{close[0]}?" if close else "."
+        sentences.append(f"{name} is not a setting of this release and has no effect{suggestion}")
     return sentences
 
 
@@ -243,7 +255,7 @@ def _check_redis_url(url: str | None) -> None:
         pool = redis.ConnectionPool.from_url(url)
         pool.connection_class(**pool.connection_kwargs)
     except (ValueError, TypeError):
-        # Its text may quote a part of the password.
+        # The library's message is not shown, because it may quote a part of the password.
         raise SettingsError(
             "REDIS_URL cannot be read: write redis://[user:password@]host[:port][/database], with each of / @ : % ? #"
             " in the user and the password percent-encoded (%2F %40 %3A %25 %3F %23), and only options that redis-py"

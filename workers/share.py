@@ -1,9 +1,9 @@
-"""A share of the open batches: which of those that were claimed are tried together, and which are left for later.
+"""A worker's share of the open batches: which claimed batches are tried together, and which are postponed.
 
-After a failure half as many are tried together, after a success twice as many. Batches that failed before come after
-the others, those that failed most at the end, and begin with a single one. So one that fails for good holds up no
-other, while everything fails little is tried, and a backlog is worked off in large chunks once the surroundings are
-right again.
+After a failure half as many batches are tried together, after a success twice as many. Batches that failed before are
+tried after the others, those that failed most at the end, starting with a single one. So a batch that always fails
+delays no other batch. While everything fails, little is tried; once the cause is gone, a backlog is applied in large
+chunks.
 """
 
 from __future__ import annotations
@@ -18,28 +18,27 @@ from storage.batches import Batch
 from storage.errors import is_passing
 from workers.putting_off import give_back, hand_back, put_off
 
-#: A batch that a worker left behind is tried by itself: the worker may have ended because of it.
+#: A batch with more attempts than this is tried alone: a worker may have ended because of it.
 ATTEMPTS_TOGETHER = 1
 
-#: After so many failures in a row the rest would fail, too.
+#: After so many failures in a row the other batches are not tried: they would fail, too.
 MAX_FAILURES_IN_A_ROW = 5
 
-#: A worker that computed for this long until its time was up was held up by what it had in hand, and not by Postgres or
-#: the machine.
+#: If a worker whose time was up had computed for this long, the chunk was the cause, and not Postgres or the machine.
 POISON_THRESHOLD_SECONDS = 5.0
 
 
 class Share:
-    """What one worker tries of the open batches, until its time is over or too much fails.
+    """The open batches that one worker tries, until its time is over or too many attempts fail.
 
     Parameters:
-        try_chunk: applies batches of one tenant together and returns how many notifications are done with. Whatever it
-            raises, the batches are still open.
-        seconds: how long new chunks are begun.
+        try_chunk: applies batches of one tenant together and returns the number of notifications that are applied or
+            have an outcome. If it raises an error, the batches are still open.
+        seconds: how long new chunks are started.
 
     Attributes:
-        resolved: how many notifications were applied or got an outcome.
-        failure: what failed first, through no fault of what was sent; None where nothing did.
+        resolved: number of notifications that were applied or got an outcome.
+        failure: the first failure that the notifications did not cause; None if there was none.
     """
 
     def __init__(self, engine: Engine, try_chunk: Callable[[Sequence[Batch]], int], *, seconds: float) -> None:
@@ -53,29 +52,30 @@ class Share:
 
     @property
     def is_over(self) -> bool:
+        """Whether the time is over, or too many attempts in a row failed."""
         return time.monotonic() >= self._deadline or self._failures_in_a_row >= MAX_FAILURES_IN_A_ROW
 
     def work(self, claimed: Sequence[Batch]) -> None:
-        """Try the claimed batches; those that cannot be applied now are put off, those that were not tried are freed.
+        """Try the claimed batches; postpone those that cannot be applied now, and free those that were not tried.
 
         Raises:
-            DBAPIError: Postgres stays away; the leases of the batches run out by themselves.
+            DBAPIError: Postgres stays down; the leases of the batches run out by themselves.
         """
         alone = [batch for batch in claimed if batch.attempts > ATTEMPTS_TOGETHER]
         others = sorted((batch for batch in claimed if batch not in alone), key=lambda batch: batch.failures)
         size = sum(not batch.failures for batch in others) or 1
         while (others or alone) and not self.is_over:
             chunk = others[:size] or alone[:1]
-            if self._is_done(chunk, [*others, *alone]):
+            if self._try(chunk, [*others, *alone]):
                 size *= 2
             elif len(chunk) > 1:
                 size = len(chunk) // 2
                 continue
             del (others or alone)[: len(chunk)]
-        self._leave([*others, *alone])
+        self._release([*others, *alone])
 
-    def _is_done(self, chunk: Sequence[Batch], in_hand: Sequence[Batch]) -> bool:
-        """Try a chunk; a single batch that fails is put off."""
+    def _try(self, chunk: Sequence[Batch], claimed: Sequence[Batch]) -> bool:
+        """Try a chunk and return whether it succeeded; a single batch that fails is postponed."""
         began, began_computing = time.monotonic(), time.thread_time()
         try:
             self.resolved += self._try_chunk(chunk)
@@ -93,13 +93,13 @@ class Share:
                 give_back(self._engine, chunk, error)
             else:
                 put_off(self._engine, chunk, error, took_seconds=time.monotonic() - began)
-            self._leave([batch for batch in in_hand if batch not in chunk])
+            self._release([batch for batch in claimed if batch not in chunk])
             raise
         self._failures_in_a_row = 0
         return True
 
-    def _leave(self, batches: Sequence[Batch]) -> None:
-        """Put off what failed with others, and free what was not tried."""
+    def _release(self, batches: Sequence[Batch]) -> None:
+        """Postpone the batches that failed together with others, and free those that were not tried."""
         failed = [batch for batch in batches if batch.batch_id in self._failed]
         if failed:
             put_off(self._engine, failed, self._failed[failed[0].batch_id], took_seconds=0.0)

@@ -1,4 +1,4 @@
-"""Sockets to listen on, of one address family or of both."""
+"""Sockets to listen on, of IPv4, IPv6 or both."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ def bind(host: str, port: int, *, setting: str) -> list[socket.socket]:
     """Bind a TCP socket to each address of a host, without listening yet.
 
     Parameters:
-        host: a name, or an address. ``::`` means every address, of IPv6 and of IPv4.
-        port: 0 means any that is free.
-        setting: names the port in an error.
+        host: a name or an address; ``::`` means every address of IPv6 and of IPv4.
+        port: the port; 0 means any free port.
+        setting: the setting that an error names.
 
     Raises:
-        SettingsError: the address or the port cannot be had.
+        SettingsError: the address or the port is not available.
     """
     bound: list[socket.socket] = []
     try:
@@ -39,5 +39,5 @@ def bind(host: str, port: int, *, setting: str) -> list[socket.socket]:
 
 
 def address_of(host: str, port: int) -> str:
-    """``host:port`` as it stands in a URL: with brackets around an IPv6 address."""
+    """Return ``host:port`` as in a URL, with brackets around an IPv6 address."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

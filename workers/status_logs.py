@@ -1,8 +1,8 @@
-"""Status logs, read little by little: a notification that was lost is in the log, though nothing shows that it was.
+"""Read status logs little by little: they show statuses whose notification was lost without any other trace.
 
-Each tenant's logs have a small share of its calls to themselves. First come those where a read showed a status
-that nothing had announced, and no call was left to look for it; then those whose status changed since
-their last look, the longest ago first.
+Each tenant's status logs have a small call quota of their own. Logs are read first if a read showed a status without a
+notification, and no call was left to read the log then; after them those whose status changed since the log was read,
+the least recently read first.
 """
 
 from __future__ import annotations
@@ -28,36 +28,36 @@ from workers.statuses import LOGS, StatusLog, changes_from_log, changes_without_
 
 logger = get_logger(__name__)
 
-#: A status that changes is looked for in the log this often. One call tells of all that was missed meanwhile.
+#: How often the log of a changing status is read. One call returns everything that was missed since the last one.
 LOOK_EVERY = timedelta(hours=1)
 
-#: Logs that one round reads at most, so that every tenant has its turn.
+#: Most logs of a tenant in one round, so that every tenant is served.
 MAX_LOGS = 20
 
-#: A round at a slow tenant ends then, so that the others have their turn.
+#: Longest time of a round for one tenant, so that a slow tenant does not delay the others.
 TIME_BUDGET_SECONDS = 5.0
 
-#: One process at a time reads a tenant's logs; one that is killed keeps others from it for so long.
+#: One process at a time reads a tenant's logs; if it is killed, other processes wait for so long.
 LEASE_MS = 120_000
 
 
 def read_status_logs(context: Context) -> int:
-    """Read some of the logs that are due of every tenant, as far as their calls allow; returns how many."""
-    looked = 0
+    """Read some of the status logs of every tenant that are due, as far as the quota allows; return their number."""
+    logs_read = 0
     for tenant in context.tenants:
         lease = f"ampeco-receiver:status-logs:{tenant}"
         if paused_for(context.redis, tenant) or not context.redis.set(lease, 1, nx=True, px=LEASE_MS):
             continue
         try:
-            looked += _read_logs(context, tenant)
+            logs_read += _read_logs(context, tenant)
         finally:
             context.redis.delete(lease)
-    return looked
+    return logs_read
 
 
 def _read_logs(context: Context, tenant: str) -> int:
     client = context.client(tenant, "status_log")
-    looked, deadline = 0, time.monotonic() + TIME_BUDGET_SECONDS
+    logs_read, deadline = 0, time.monotonic() + TIME_BUDGET_SECONDS
     for log, due in _due(context, client, tenant):
         if time.monotonic() >= deadline:
             break
@@ -68,22 +68,22 @@ def _read_logs(context: Context, tenant: str) -> int:
         except (RateLimited, Unauthorized, Unavailable) as error:
             pause_tenant(context, tenant, error)
             break
-        looked += 1
-    return looked
+        logs_read += 1
+    return logs_read
 
 
 def _due(context: Context, client: Client, tenant: str) -> list[tuple[StatusLog, DueLog]]:
     looked_before = client.tenant_time(clock.now()) - LOOK_EVERY
-    found = []
+    logs = []
     with context.engine.begin() as connection:
         for log in LOGS:
             due = due_logs(connection, tenant, log.kind, log.status, looked_before=looked_before, limit=MAX_LOGS)
-            found += [(log, one) for one in due]
-    return heapq.nsmallest(MAX_LOGS, found, key=_urgency)
+            logs += [(log, due_log) for due_log in due]
+    return heapq.nsmallest(MAX_LOGS, logs, key=_urgency)
 
 
-def _urgency(found: tuple[StatusLog, DueLog]) -> tuple[bool, float]:
-    _, due = found
+def _urgency(log: tuple[StatusLog, DueLog]) -> tuple[bool, float]:
+    _, due = log
     return due.is_explained, due.looked_at.timestamp() if due.looked_at else float("-inf")
 
 
@@ -91,17 +91,17 @@ def _read_log(context: Context, client: Client, tenant: str, log: StatusLog, ent
     with context.engine.begin() as connection:
         stored = load_stored(connection, tenant, log.kind, [entity_id])[entity_id]
     try:
-        found = changes_from_log(log, client, entity_id, stored)
+        changes = changes_from_log(log, client, entity_id, stored)
     except ApiError as error:
         if isinstance(error, RateLimited | Unauthorized | Unavailable) and not is_of_one(error):
             raise
-        # It is not to be asked for all the time: what it would have told stays uncovered.
+        # The log counts as read, so that it is not read again at once; the time since the last read stays uncovered.
         logger.warning("status log cannot be read", tenant=tenant, kind=log.kind, entity_id=entity_id, error=str(error))
-        found = changes_without_log(log, client, entity_id, stored)
-    _store(context, tenant, found)
+        changes = changes_without_log(log, client, entity_id, stored)
+    _store(context, tenant, changes)
 
 
-def _store(context: Context, tenant: str, found: ChangeSet) -> None:
+def _store(context: Context, tenant: str, changes: ChangeSet) -> None:
     with context.engine.begin() as connection:
-        remove_suppressed_from_changes(connection, tenant, [found])
-        write_changes(connection, tenant, found, skip_confirmed=True)
+        remove_suppressed_from_changes(connection, tenant, [changes])
+        write_changes(connection, tenant, changes, skip_confirmed=True)

@@ -1,8 +1,7 @@
-"""The monitor: what ``subscribe`` made at AMPECO is there, is alone, and is as configured.
+"""Subscription monitor: each managed subscription exists, is the only one for its callback URL, and is as configured.
 
-It acts on what is claimed and on nothing else: see :mod:`storage.subscriptions`. It mends only what
-this deployment's own address leads to, so a copy of the database, started elsewhere, looks and
-leaves everything as it is.
+It changes only managed subscriptions (see :mod:`storage.subscriptions`), and only those whose callback URL belongs to
+this deployment. So a copy of the database in another deployment checks the subscriptions, but changes nothing.
 """
 
 from __future__ import annotations
@@ -23,17 +22,17 @@ from workers.subscriptions import Finding, callback_url, look, repair
 
 logger = get_logger(__name__)
 
-#: At its start a process looks at what nobody has looked at for this long: processes that start
-#: together look once.
+#: At its start a process checks the subscriptions that no process has checked for this long, so processes that start
+#: together check them once.
 AT_START = timedelta(minutes=1)
 
 
 class SubscriptionMonitor:
-    """One process's share of the watch; any number may stand side by side.
+    """The subscription monitor of one process; any number of processes may have one.
 
     Parameters:
-        public_url: how AMPECO reaches this deployment; None: it looks, and mends nothing.
-        interval: how often a subscription is looked at.
+        public_url: the URL at which AMPECO reaches this deployment; None to check only, and repair nothing.
+        interval: how often a subscription is checked.
     """
 
     def __init__(self, context: Context, *, public_url: str | None, interval: timedelta) -> None:
@@ -43,16 +42,16 @@ class SubscriptionMonitor:
         self._due_after = min(AT_START, interval)
 
     def run(self) -> int:
-        """Look at every subscription that is due; returns at how many."""
+        """Check every subscription that is due; return their number."""
         with self._context.engine.begin() as connection:
             tenants = subscriptions.due(connection, self._context.tenants, self._due_after)
-        looked = sum(self._tenant(tenant) for tenant in tenants)
+        checked = sum(self._check_tenant(tenant) for tenant in tenants)
         self._due_after = self._interval
-        return looked
+        return checked
 
-    def _tenant(self, tenant: str) -> int:
+    def _check_tenant(self, tenant: str) -> int:
         with subscriptions.locked(self._context.engine, tenant) as lock:
-            # Another process has it, or had it while we waited for our turn.
+            # Another process has the lock, or checked the tenant before we got it.
             if lock is None:
                 return 0
             with lock.begin() as connection:
@@ -60,25 +59,25 @@ class SubscriptionMonitor:
                     return 0
                 managed = subscriptions.managed_subscriptions(connection, [tenant])
             for subscription in managed:
-                self._look(lock, subscription)
+                self._check(lock, subscription)
             return len(managed)
 
-    def _look(self, lock: SubscriptionLock, subscription: ManagedSubscription) -> None:
+    def _check(self, lock: SubscriptionLock, subscription: ManagedSubscription) -> None:
         tenant = self._context.tenants[subscription.tenant]
         client = self._context.client(subscription.tenant, "subscription_monitor")
         try:
             finding = look(client, tenant, subscription.callback_url, subscription.subscription_id)
             if not finding.wrong:
-                _note(lock, subscription, "sound", subscription_id=_id(finding))
+                _record_check(lock, subscription, "sound", subscription_id=_id(finding))
             elif not self._may_repair(subscription):
-                self._leave(lock, subscription, finding)
+                self._report(lock, subscription, finding)
             else:
                 self._repair(lock, subscription, finding)
-        except CallDeferredError as held:
-            _note(lock, subscription, "unknown", error=held.why)
+        except CallDeferredError as deferred:
+            _record_check(lock, subscription, "unknown", error=deferred.why)
         except ApiError as error:
             logger.warning("subscription could not be checked", **_labels(subscription), error=str(error))
-            _note(lock, subscription, "unknown", error=str(error))
+            _record_check(lock, subscription, "unknown", error=str(error))
             if isinstance(error, RateLimited | Unauthorized | Unavailable):
                 pause_tenant(self._context, subscription.tenant, error)
         else:
@@ -89,11 +88,11 @@ class SubscriptionMonitor:
             self._public_url, subscription.tenant
         )
 
-    def _leave(self, lock: SubscriptionLock, subscription: ManagedSubscription, finding: Finding) -> None:
+    def _report(self, lock: SubscriptionLock, subscription: ManagedSubscription, finding: Finding) -> None:
         wrong = "; ".join(finding.wrong)
-        logger.warning("subscription is wrong, and not ours to mend here", **_labels(subscription), finding=wrong)
-        told = f"{wrong}; not mended, as RECEIVER_PUBLIC_URL does not lead to this address"
-        _note(lock, subscription, "wrong", subscription_id=_id(finding), finding=told)
+        logger.warning("subscription is wrong, but not repaired here", **_labels(subscription), finding=wrong)
+        recorded = f"{wrong}; not repaired, because RECEIVER_PUBLIC_URL does not lead to this address"
+        _record_check(lock, subscription, "wrong", subscription_id=_id(finding), finding=recorded)
 
     def _repair(self, lock: SubscriptionLock, subscription: ManagedSubscription, finding: Finding) -> None:
         tenant = self._context.tenants[subscription.tenant]
@@ -102,25 +101,25 @@ class SubscriptionMonitor:
         repaired = "; ".join(finding.wrong)
         SUBSCRIPTION_REPAIRS.labels(subscription.tenant).inc()
         logger.warning(
-            "subscription mended",
+            "subscription repaired",
             **_labels(subscription),
             subscription_id=result.subscription_id,
             action=result.action,
             removed=list(result.removed),
             finding=repaired,
         )
-        still = "AMPECO says that it is still disabled: enable it in the back office" if result.is_disabled else None
-        _note(
+        remaining = "it is still disabled at AMPECO: enable it in the back office" if result.is_disabled else None
+        _record_check(
             lock,
             subscription,
-            "wrong" if still else "sound",
+            "wrong" if remaining else "sound",
             subscription_id=result.subscription_id,
-            finding=still,
+            finding=remaining,
             repair=repaired,
         )
 
 
-def _note(lock: SubscriptionLock, subscription: ManagedSubscription, state: State, **details: Any) -> None:
+def _record_check(lock: SubscriptionLock, subscription: ManagedSubscription, state: State, **details: Any) -> None:
     with lock.begin() as connection:
         subscriptions.note(connection, subscription, state, **details)
 

@@ -1,8 +1,8 @@
-"""Subscriptions: the tenant ends with exactly one for our callback URL, with the configured names.
+"""Subscriptions: make sure that a tenant has exactly one for our callback URL, with the configured notifications.
 
-``POST`` is not idempotent at AMPECO: each call adds a subscription, and every
-notification then comes twice. So: list, compare, and only then write. Other people's
-subscriptions are those that call another address: they are never touched.
+``POST`` is not idempotent at AMPECO: each call adds a subscription, and every notification is then sent twice. So the
+subscriptions are listed and compared before anything is written. Subscriptions with another callback URL belong to
+other receivers, and are never changed.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from ampeco.tenants import Tenant
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """How the subscription for a callback URL was found.
+    """The result of checking the subscription for a callback URL.
 
     Attributes:
-        kept: the one that stays; None where there is none.
-        differs: in what it differs from what it should be, in words.
-        further: the ids of others for the same URL.
+        kept: the subscription that stays; None if there is none.
+        differs: its differences from the configuration, in words.
+        further: the ids of other subscriptions for the same URL.
     """
 
     kept: Subscription | None
@@ -32,7 +32,7 @@ class Finding:
 
     @property
     def wrong(self) -> tuple[str, ...]:
-        """All that is wrong, in words; empty where it is sound."""
+        """Everything that is wrong, in words; empty if the subscription is sound."""
         if self.kept is None:
             return ("it was not there",)
         copies = (f"{len(self.further)} more called the same address",) if self.further else ()
@@ -41,10 +41,13 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What was done about a tenant's subscription.
+    """The result of repairing a tenant's subscription.
 
-    ``removed`` are the ids of further subscriptions for the same URL. ``is_disabled`` where AMPECO says
-    that it is, even so.
+    Attributes:
+        subscription_id: its id at AMPECO.
+        action: what was done.
+        removed: the ids of other subscriptions for the same URL, which were removed.
+        is_disabled: whether AMPECO still shows it as disabled.
     """
 
     subscription_id: int
@@ -54,58 +57,59 @@ class Result:
 
 
 def callback_url(public_url: str, tenant: str) -> str:
+    """Return the URL to which AMPECO posts the notifications of a tenant."""
     return f"{public_url.rstrip('/')}/notifications/{tenant}"
 
 
 def ours(client: Client, url: str, managed_id: int | None = None) -> list[Subscription]:
-    """The tenant's subscriptions that call this URL: the claimed one first, then by age.
+    """Return the tenant's subscriptions for this URL: the managed one first, then by age.
 
-    Where none does, the claimed one is ours whatever it calls: AMPECO may spell an address in its own
-    way, and somebody may have edited it.
+    If there is none, the managed subscription is returned whatever its URL is: AMPECO may normalize a URL, and a person
+    may have edited it.
     """
     listed = client.subscriptions()
-    found = [one for one in listed if one.webhook is not None and one.webhook.callback_url == url]
-    if not found:
-        return [one for one in listed if one.id == managed_id]
-    return sorted(found, key=lambda one: (one.id != managed_id, one.id))
+    matching = [each for each in listed if each.webhook is not None and each.webhook.callback_url == url]
+    if not matching:
+        return [subscription for subscription in listed if subscription.id == managed_id]
+    return sorted(matching, key=lambda subscription: (subscription.id != managed_id, subscription.id))
 
 
 def look(client: Client, tenant: Tenant, url: str, managed_id: int | None = None) -> Finding:
-    """Compare what AMPECO has with what should be; nothing is changed.
+    """Compare the subscription at AMPECO with the configuration, without changing anything.
 
     Parameters:
-        claimed_id: the subscription that is known to be ours.
+        managed_id: the id of the managed subscription; None if there is none.
 
     Raises:
-        ampeco.errors.ApiError: AMPECO refused, or could not be reached.
+        ampeco.errors.ApiError: AMPECO rejected the call, or could not be reached.
     """
     existing = ours(client, url, managed_id)
     if not existing:
         return Finding(None)
     kept, *further = existing
-    wanted, found = set(tenant.notifications), set(kept.notifications)
+    configured, subscribed = set(tenant.notifications), set(kept.notifications)
     differs = []
     if kept.webhook is None or kept.webhook.callback_url != url:
         differs.append("it called another address")
-    if wanted - found:
-        differs.append(f"it lacked {_listed(wanted - found)}")
-    if found - wanted:
-        differs.append(f"it had {_listed(found - wanted)} too many")
+    if configured - subscribed:
+        differs.append(f"it lacked {_join_names(configured - subscribed)}")
+    if subscribed - configured:
+        differs.append(f"it had {_join_names(subscribed - configured)} too many")
     if kept.is_disabled:
         differs.append("it was disabled")
-    return Finding(kept, tuple(differs), tuple(one.id for one in further))
+    return Finding(kept, tuple(differs), tuple(subscription.id for subscription in further))
 
 
 def repair(
     client: Client, tenant: Tenant, url: str, finding: Finding, *, before_create: Callable[[], None] | None = None
 ) -> Result:
-    """Make the subscription what it should be.
+    """Create the subscription, or change it back to the configuration, and remove others for the same URL.
 
     Parameters:
-        before_create: called right before the one call that must not be made twice; it may raise.
+        before_create: called right before the only call that must not be made twice; it may raise an error.
 
     Raises:
-        ampeco.errors.ApiError: AMPECO refused, or could not be reached.
+        ampeco.errors.ApiError: AMPECO rejected a call, or could not be reached.
     """
     if finding.kept is None:
         if before_create is not None:
@@ -130,24 +134,24 @@ def subscribe(
     """Make sure that exactly one subscription calls ``url``, with the tenant's configured notifications.
 
     Raises:
-        ampeco.errors.ApiError: AMPECO refused, or could not be reached.
+        ampeco.errors.ApiError: AMPECO rejected a call, or could not be reached.
     """
     return repair(client, tenant, url, look(client, tenant, url, managed_id), before_create=before_create)
 
 
 def replace(client: Client, tenant: Tenant, url: str, *, created: Callable[[int], None]) -> Result:
-    """Make a new subscription for ``url``, and then remove the older ones: nothing is missed in between.
+    """Create a new subscription for ``url``, and then remove the older ones, so that no notification is missed.
 
-    AMPECO keys a subscription's signatures with the token that made it, so this is how it comes to a
-    new token. Meanwhile notifications come twice, which changes nothing.
+    AMPECO signs the notifications of a subscription with the token that created it, so this moves them to a new token.
+    Until the older ones are removed, notifications arrive twice, which changes nothing.
 
     Parameters:
-        created: called with the new one's id, before the older ones are removed.
+        created: called with the id of the new subscription, before the older ones are removed.
 
     Raises:
-        ampeco.errors.ApiError: AMPECO refused, or could not be reached.
+        ampeco.errors.ApiError: AMPECO rejected a call, or could not be reached.
     """
-    older = tuple(one.id for one in ours(client, url))
+    older = tuple(subscription.id for subscription in ours(client, url))
     new = client.subscribe(url, tenant.notifications)
     created(new.id)
     for subscription_id in older:
@@ -156,13 +160,13 @@ def replace(client: Client, tenant: Tenant, url: str, *, created: Callable[[int]
 
 
 def unsubscribe(client: Client, url: str, managed_id: int | None = None) -> list[int]:
-    """Remove every subscription that calls ``url``; returns their ids."""
+    """Remove every subscription that calls ``url``; return their ids."""
     removed = [subscription.id for subscription in ours(client, url, managed_id)]
     for subscription_id in removed:
         client.unsubscribe(subscription_id)
     return removed
 
 
-def _listed(names: set[str]) -> str:
+def _join_names(names: set[str]) -> str:
     shown = sorted(names)
     return ", ".join(shown) if len(shown) <= 3 else f"{', '.join(shown[:3])} and {len(shown) - 3} more"

@@ -1,7 +1,7 @@
-"""Sweep: what Redis lost or a killed worker dropped is sent again.
+"""Sweep: send wake-ups again that Redis lost or a killed worker dropped.
 
-Postgres knows which batches are open and which reads are due; the sweep only wakes
-somebody up for them. Several sweeps side by side send each batch once.
+Postgres contains the open batches and the due reads; the sweep only wakes workers for them. Several sweeps at the same
+time send each batch once.
 """
 
 from __future__ import annotations
@@ -26,24 +26,24 @@ from workers.sync_schedule import due_sync_runs
 
 logger = get_logger(__name__)
 
-#: Each message takes up far more than one batch, so few messages clear a large backlog.
+#: Most wake-ups of one sweep. The actor applies far more than one batch for each, so a few clear a large backlog.
 MAX_BATCHES = 50
 
-#: A tenant with reads due is woken at most this often by all processes together, so that
-#: wake-ups do not pile up behind a slow API.
+#: All processes together send a wake-up for the due reads of a tenant at most this often, so that wake-ups do not pile
+#: up behind a slow API.
 WAKE_INTERVAL_MS = 1_500
 
-#: A tenant with sync runs due is woken at most this often while its wake-up waits for a thread: each thread
-#: may be at work for another tenant for about this long.
+#: All processes together send a wake-up for the due sync runs of a tenant at most this often while the last one waits
+#: for a thread: each thread may work for another tenant for about this long.
 SYNC_RUN_WAKE_INTERVAL_MS = 45_000
 
-#: While a process works on the sync runs of a tenant, it keeps further wake-ups away, for so long at a time: if
-#: it is killed, another one is woken this soon.
+#: While a process works on the sync runs of a tenant, it suppresses further wake-ups for so long at a time: if it is
+#: killed, another process is woken this soon.
 SYNC_RUN_AWAKE_MS = 15_000
 
 
 def sweep_batches(engine: Engine, broker: Broker, *, age: timedelta) -> int:
-    """Send open batches older than ``age`` again; returns how many."""
+    """Send the wake-ups of open batches older than ``age`` again; return their number."""
     with engine.begin() as connection:
         overdue = inbox.overdue(connection, age=age, limit=MAX_BATCHES)
         for batch_id in overdue:
@@ -55,9 +55,9 @@ def sweep_batches(engine: Engine, broker: Broker, *, age: timedelta) -> int:
 
 
 def wake_apply(context: Context, broker: Broker) -> bool:
-    """Wake a worker where one of this process could not apply all since the last call; returns whether it did.
+    """Send a wake-up if this process could not apply everything since the last call; return whether one was sent.
 
-    The sweep would find what is open, too, but later.
+    The sweep would find the open batches, too, but later.
     """
     try:
         batch_id = context.apply_again.pop()
@@ -68,7 +68,7 @@ def wake_apply(context: Context, broker: Broker) -> bool:
 
 
 def wake_refreshes(engine: Engine, broker: Broker, client: redis.Redis) -> int:
-    """Wake the readers of each tenant that has reads due and is not paused; returns how many."""
+    """Send a wake-up for each tenant that has reads due and is not paused; return the number of wake-ups."""
     with engine.begin() as connection:
         tenants = refresh_queue.due_tenants(connection)
     woken = 0
@@ -82,7 +82,7 @@ def wake_refreshes(engine: Engine, broker: Broker, client: redis.Redis) -> int:
 
 
 def wake_sync_runs(context: Context, broker: Broker, interval: timedelta) -> int:
-    """Wake somebody for each tenant that has sync runs due and is not paused; returns how many tenants.
+    """Send a wake-up for each tenant that has sync runs due and is not paused; return the number of wake-ups.
 
     Parameters:
         interval: how often what changed is reconciled.
@@ -100,15 +100,15 @@ def wake_sync_runs(context: Context, broker: Broker, interval: timedelta) -> int
 
 @contextlib.contextmanager
 def awake_for_sync_runs(client: redis.Redis, tenant: str) -> Iterator[None]:
-    """Keep other wake-ups for a tenant's sync runs away while the block runs."""
+    """Suppress further wake-ups for a tenant's sync runs while the block runs."""
     key = _sync_run_woken_key(tenant)
 
-    def keep_away() -> None:
+    def suppress_wake_ups() -> None:
         client.set(key, 1, px=SYNC_RUN_AWAKE_MS)
 
-    keep_away()
+    suppress_wake_ups()
     try:
-        with renewed(keep_away):
+        with renewed(suppress_wake_ups):
             yield
     finally:
         client.delete(key)

@@ -1,4 +1,4 @@
-"""When each kind of each tenant is synced, and whether through everything or through what changed."""
+"""The schedule of sync runs: when each kind of each tenant is synced, and whether in full or through what changed."""
 
 from __future__ import annotations
 
@@ -12,34 +12,40 @@ from storage.clock import clock
 from storage.sync_runs import Cursor, Purpose
 from workers.context import Context
 
-#: A listing is asked for what changed this long before the point that the last sync run reached,
-#: as a change may become visible a moment after its time.
+#: A sync run begins with changes this long before the point that the last one reached, because a change may become
+#: visible a moment after its time.
 OVERLAP = timedelta(minutes=5)
 
-#: The first look at a kind without a backfill goes back this far.
+#: The first sync run of a kind without a full backfill begins this far back.
 FIRST_LOOK = timedelta(days=1)
 
-#: The kinds that make up the fleet: few, and what all others refer to, so they go first.
+#: The kinds of the fleet: few entities, which all others refer to, so they are synced first.
 FLEET = ("location", "charge_point", "evse")
 
-#: Their statuses change without a change of theirs that a listing would tell, so they are always
-#: synced whole: a call for a hundred of them.
+#: Kinds whose statuses change without a change that the filter of the listing shows, so they are always synced in full:
+#: one call for a hundred entities.
 WITH_STATUSES = ("charge_point", "evse")
 
-#: Slow-changing ones are synced whole once a day without being asked to: that is also how
-#: often one that nobody speaks of is read again.
+#: Interval of full sync runs for the fleet and short listings, which change slowly. It is also how often an entity
+#: without notifications is read again.
 DAILY = timedelta(days=1)
 
-#: Short listings that do not tell what changed: they are synced whole, as the fleet is.
+#: Kinds with short listings that cannot be filtered by change: they are synced in full, like the fleet.
 SHORT = ("tariff", "roaming_platform", "sub_operator")
 
-#: The others are synced whole, to notice deletions, only after a backfill, and more rarely.
+#: Interval of full sync runs for the other kinds, to notice deletions. They begin only after a full backfill.
 RARELY = timedelta(days=30)
 
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """A sync run that is due: the whole listing where ``changed_since`` is None."""
+    """A sync run that is due.
+
+    Attributes:
+        tenant, kind: the listing to compare.
+        purpose: backfill or reconcile.
+        changed_since: compare only what changed since then; None for the full listing.
+    """
 
     tenant: str
     kind: str
@@ -48,7 +54,7 @@ class Due:
 
 
 def listed() -> list[str]:
-    """Every kind, in the order in which they are synced."""
+    """Return every kind, in the order in which the kinds are synced."""
     others = [kind for kind in KINDS if kind not in FLEET]
     return [*FLEET, *others]
 
@@ -58,14 +64,14 @@ def due_sync_runs(context: Context, interval: timedelta, tenants: Collection[str
 
     Parameters:
         interval: how often what changed is reconciled.
-        tenants: look at these alone, as far as they are configured; None for every configured one.
+        tenants: return the sync runs of these tenants only, as far as they are configured; None for all tenants.
     """
-    wanted = [name for name in context.tenants if tenants is None or name in tenants]
+    names = [name for name in context.tenants if tenants is None or name in tenants]
     with context.engine.begin() as connection:
-        cursors = sync_runs.cursors(connection, wanted)
+        cursors = sync_runs.cursors(connection, names)
     now = clock.now()
-    found = [_due(tenant, kind, cursors.get((tenant, kind)), interval, now) for tenant in wanted for kind in listed()]
-    return [due for due in found if due is not None]
+    runs = [_due(tenant, kind, cursors.get((tenant, kind)), interval, now) for tenant in names for kind in listed()]
+    return [run for run in runs if run is not None]
 
 
 def _due(tenant: str, kind: str, cursor: Cursor | None, interval: timedelta, now: datetime) -> Due | None:
@@ -73,7 +79,7 @@ def _due(tenant: str, kind: str, cursor: Cursor | None, interval: timedelta, now
     if cursor is None or (cursor.changed_until is None and cursor.open_run is None):
         if not is_daily and KINDS[kind].changed_since is None:
             return None
-        # A backfill: nobody can have missed what nobody has looked at before.
+        # A backfill, because entities that were never synced do not count as missing.
         return Due(tenant, kind, "backfill", None if is_daily else now - FIRST_LOOK)
     if cursor.open_run is not None:
         return None if cursor.is_busy else Due(tenant, kind, cursor.open_run, None)
@@ -88,6 +94,6 @@ def _due(tenant: str, kind: str, cursor: Cursor | None, interval: timedelta, now
 
 
 def since(kind: str, cursor: Cursor | None) -> datetime | None:
-    """What to ask a listing for when it is reconciled: what changed then or later; None for everything."""
+    """Return since when a reconcile compares changes; None for the full listing."""
     reached = None if cursor is None or kind in WITH_STATUSES else cursor.changed_until
     return None if reached is None or KINDS[kind].changed_since is None else reached - OVERLAP

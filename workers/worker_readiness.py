@@ -1,4 +1,4 @@
-"""Whether a work process can do its work: consume messages, and write what comes of them."""
+"""The readiness of a work process: it can consume messages, and write the results."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from workers.context import Context
 from workers.readiness import Check, Probe, Readiness
 from workers.scheduler import Scheduler
 
-#: What was tried in vain, and waits for longer than this, is stuck: a single failure is tried again within seconds.
+#: A batch whose last attempt failed and that has waited for longer than this is stuck: a single failure is retried
+#: within seconds.
 STUCK_SECONDS = 60.0
 
 
@@ -24,13 +25,13 @@ def worker_readiness(
     """Return the checks of a work process.
 
     Parameters:
-        engine: of connections for the checks alone.
-        queues: those that it serves.
+        engine: an engine that only the checks use.
+        queues: the queues that the process serves.
     """
 
     def look() -> Mapping[str, Check]:
-        found = look_at_postgres(engine)
-        return found | {"pending": look_at_pending(engine)} if APPLY_QUEUE in queues else found
+        checks = look_at_postgres(engine)
+        return checks | {"pending": look_at_pending(engine)} if APPLY_QUEUE in queues else checks
 
     return Readiness(
         Probe("postgres", look, POSTGRES_ADVICE),
@@ -41,11 +42,11 @@ def worker_readiness(
 
 
 def look_at_pending(engine: Engine) -> Check:
-    """Return whether what was accepted is applied, as far as nothing that was tried in vain stands in the way."""
+    """Check that accepted notifications are applied: no batch is stuck after an attempt that failed."""
     with engine.connect() as connection:
         oldest = oldest_pending(connection)
     if oldest.seconds is None:
-        return Check(True, "nothing waits to be applied")
+        return Check(True, "no batches wait to be applied")
     detail = f"{oldest.batches:,} batches wait to be applied, the oldest for {oldest.seconds:,.0f} s"
     if oldest.reason is None or oldest.seconds < STUCK_SECONDS:
         return Check(True, detail)
@@ -53,7 +54,7 @@ def look_at_pending(engine: Engine) -> Check:
 
 
 def look_at_jobs(scheduler: Scheduler) -> Mapping[str, Check]:
-    """Return whether the jobs beside the queues, such as the sweep, succeed."""
+    """Check that the jobs beside the queues, such as the sweep, succeed."""
     overdue = scheduler.overdue()
     if overdue:
         return {"jobs": Check(False, f"have not succeeded for a while: {', '.join(overdue)}", "see the log")}
@@ -61,9 +62,9 @@ def look_at_jobs(scheduler: Scheduler) -> Mapping[str, Check]:
 
 
 def look_at_threads(worker: Worker) -> Mapping[str, Check]:
-    """Return whether every thread that consumes and works lives."""
+    """Check that every thread that consumes messages or works is alive."""
     threads = [*worker.consumers.values(), *worker.workers]
     ended = [thread for thread in threads if not thread.is_alive()]
     if ended or not threads:
         return {"threads": Check(False, f"{len(ended)} of {len(threads)} threads ended", "restart this process")}
-    return {"threads": Check(True, f"{len(threads)} consume and work")}
+    return {"threads": Check(True, f"{len(threads)} threads are alive")}

@@ -58,6 +58,7 @@ INDEXES = {
     "walk_open_idx": "sync_run_open_idx",
     "walk_request_idx": "sync_run_request_idx",
     "silence_open_idx": "traffic_gap_open_idx",
+    "forgetting_open_idx": "erasure_open_idx",
 }
 
 #: Values, by table and column.

@@ -15,13 +15,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from pydantic.alias_generators import to_camel
 
-from ampeco import payloads, resources
+from ampeco import resources
 from ampeco.catalogue import CATALOGUE, DEFAULT_SUBSCRIPTION, SUBSCRIBABLE
 from ampeco.commercial import Resource
 from ampeco.documented import UNREAD
 from ampeco.errors import NoHandler
 from ampeco.kinds import KINDS, READ_RULES, Kind, named_ids
 from ampeco.model import Model
+from ampeco.parsing import parse
 from ampeco.redaction import is_secret
 from ampeco.unknown_fields import unknown_fields
 from tests.contract.generation import values_of
@@ -127,7 +128,7 @@ def test_every_payload_that_the_schema_allows_is_read(name: str) -> None:
     @drawn
     @given(bodies)
     def is_read(body: dict[str, Any]) -> None:
-        payload = payloads.parse(body)
+        payload = parse(body)
         assert payload.notification == name
         assert unreadable(payload) == []
 
@@ -180,22 +181,22 @@ def test_the_documented_example_of_a_kind_is_one_that_would_work() -> None:
     test_every_kind_is_asked_for_as_the_document_says(kind)
 
 
-@pytest.mark.parametrize("mark", READ_RULES)
-def test_every_notification_that_marks_a_kind_holds_its_id(rule: str) -> None:
-    body = sample(next(name for name in NOTIFICATIONS if sample(name)["notification"] == rule))
-    payload = payloads.parse(body)
+@pytest.mark.parametrize("notification", READ_RULES)
+def test_every_notification_that_requests_a_read_holds_its_id(notification: str) -> None:
+    body = sample(next(name for name in NOTIFICATIONS if sample(name)["notification"] == notification))
+    payload = parse(body)
 
-    for kind, named in READ_RULES[rule]:
-        ids = named_ids(payload, named)
-        if named.urgency == "changed":
-            assert ids, f"{rule} names no {kind.name}"
+    for kind, rule in READ_RULES[notification]:
+        ids = named_ids(payload, rule)
+        if rule.urgency == "changed":
+            assert ids, f"{notification} names no {kind.name}"
         assert all(isinstance(one, str if kind.reference_filter else int) for one in ids)
 
 
 @pytest.mark.parametrize("name", UNHANDLED)
 def test_a_notification_without_state_is_known_by_its_name(name: str) -> None:
     with pytest.raises(NoHandler):
-        payloads.parse({"notification": name})
+        parse({"notification": name})
 
 
 def test_the_catalogue_holds_exactly_the_documented_names() -> None:

@@ -83,4 +83,4 @@ def test_a_deployment_that_loses_and_changes_what_it_acknowledged_fails(chaotic:
     }
     for promise in ("Every 2xx is in the log", "… exactly as it was sent", "EVSEs have the tenant's statuses"):
         assert verdict[promise] != "0", promise
-    assert verdict["Every 2xx gave an id"] == "0"
+    assert verdict["Every 2xx has an id"] == "0"

@@ -78,14 +78,14 @@ from storage import facts
 from workers import apply, logs, process
 from workers.settings import load_settings
 
-findings_of = facts.findings_of
+changes_from_notification = facts.changes_from_notification
 
 def deadly(payload, body, notification_id):
     if body.get("evseId") == {KILLED_BY}:
         os.kill(os.getpid(), signal.SIGKILL)
-    return findings_of(payload, body, notification_id)
+    return changes_from_notification(payload, body, notification_id)
 
-apply.findings_of = deadly
+apply.changes_from_notification = deadly
 process.work(load_settings(), {{"apply"}})
 """
 

@@ -56,7 +56,7 @@ def test_a_wrong_clock_is_told_once_for_each_change(client: redis.Redis, machine
     # When it is two hours behind, then it is told once, in a sentence that says what to do
     machine[0] = -7_200.0
     (line,) = told(watch)
-    assert "is 2:00:00 behind Postgres's, by which the service goes: set it right" in line
+    assert "is 2:00:00 behind Postgres's, which the service uses: correct it" in line
     assert told(watch) == []
     machine[0] = -7_201.5
     assert told(watch) == []
@@ -66,7 +66,7 @@ def test_a_wrong_clock_is_told_once_for_each_change(client: redis.Redis, machine
     (line,) = told(watch)
     assert "is 1 day, 0:00:00 ahead of Postgres's" in line
     machine[0] = 0.2
-    assert told(watch) == ["clock right again"]
+    assert told(watch) == ["clock correct again"]
     assert told(watch) == []
 
 

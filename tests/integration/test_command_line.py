@@ -101,7 +101,7 @@ def test_an_error_of_ours_is_one_sentence_and_a_traceback_for_whoever_looks_for_
     )
     assert ended.returncode == 1
     *traceback, said = ended.stderr.strip().splitlines()
-    assert said.startswith("ampeco-receiver: an error that it does not expect stopped it: ValueError in ")
+    assert said.startswith("ampeco-receiver: an unexpected error stopped it: ValueError in ")
     assert "RECEIVER_LOG_LEVEL=debug" in said
     assert "s3cret" not in said
     assert bool(traceback) == (level == "debug")

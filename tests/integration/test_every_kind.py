@@ -10,7 +10,7 @@ from sqlalchemy import Engine
 
 from ampeco.client import Answer
 from ampeco.kinds import KINDS, ReadRule, named_ids
-from ampeco.payloads import parse
+from ampeco.parsing import parse
 from ampeco.redaction import redact
 from storage.mirrors import MIRRORS
 from storage.stored import StoredEntity

@@ -75,7 +75,7 @@ def test_what_is_beyond_a_limit_of_postgres_fails_and_is_not_tried_for_ever(
             row["hardware_status"] = LONG
         return found
 
-    monkeypatch.setattr(apply, "findings_of", changes_from_notification)
+    monkeypatch.setattr(apply, "changes_from_notification", changes_from_notification)
     service.post(sample("HardwareStatusNotification.evse"))
     service.post(GOOD)
     # When both are applied, then the one fails, visibly, and the other is applied
@@ -101,7 +101,7 @@ def test_what_our_code_cannot_write_waits_alone_for_a_release_that_can(
     service.post(sample("HardwareStatusNotification.evse"))
     service.post(GOOD)
     with monkeypatch.context() as patched:
-        patched.setattr(apply, "findings_of", changes_from_notification)
+        patched.setattr(apply, "changes_from_notification", changes_from_notification)
         with pytest.raises(PutOffError, match="Type is not JSON serializable: object"):
             service.apply()
     # Then its neighbour does not wait, and it did not fail

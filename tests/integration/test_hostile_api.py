@@ -47,8 +47,8 @@ BOMB = gzip.compress(b"[" + b" " * (4 * MAX_ANSWER_BYTES))
 
 #: Answers about one EVSE that are none, and what is told of each.
 HOSTILE: dict[str, tuple[Answers, str]] = {
-    "a gzip bomb": (as_json(BOMB, **{"content-encoding": "gzip"}), "without end"),
-    "no end": (lambda _: StreamingResponse(without_end(), media_type="application/json"), "without end"),
+    "a gzip bomb": (as_json(BOMB, **{"content-encoding": "gzip"}), "more than 32 MiB"),
+    "no end": (lambda _: StreamingResponse(without_end(), media_type="application/json"), "more than 32 MiB"),
     "10,000 deep": (as_json(b"[" * 10_000), "should be JSON"),
     "NaN": (as_json(b'{"data": {"id": 902, "maxPower": NaN}}'), "should be JSON"),
     "cut off": (as_json(b'{"data": {"id": 902'), "should be JSON"),

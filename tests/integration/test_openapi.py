@@ -39,7 +39,7 @@ CHECKS = [
     response_schema_conformance,
 ]
 
-ADMIN_TOKEN = "an-operators-token-of-some-length"
+ADMIN_TOKEN = "an-admin-token-of-some-length"
 
 
 def operations(schema: Any) -> dict[str, Any]:

@@ -126,7 +126,7 @@ def test_what_is_wrong_with_the_database_is_waited_for(service: Service, trouble
         assert told.startswith(reason)
     # Then nothing is recorded against a notification, no attempt counts, and the reason can be asked for
     assert service.count("ingest.outcome") == 0
-    open_ones = service.query("SELECT attempts, failures, trying FROM ingest.batch WHERE applied_at IS NULL")
+    open_ones = service.query("SELECT attempts, failures, probing_notification_id FROM ingest.batch WHERE applied_at IS NULL")
     assert open_ones
     assert all(
         (one["attempts"], one["probing_notification_id"]) == (0, None) and one["failures"] >= 2 for one in open_ones
@@ -270,7 +270,7 @@ def test_what_postgres_refuses_fails_alone_as_before(service: Service, monkeypat
     for number in range(900, 905):
         service.post(EVSE | {"evseId": number})
     with monkeypatch.context() as patched:
-        patched.setattr(apply, "findings_of", changes_from_notification)
+        patched.setattr(apply, "changes_from_notification", changes_from_notification)
         service.apply()
     (failed,) = service.query("SELECT reason FROM ingest.outcome")
     assert failed["reason"] == "refused by Postgres"

@@ -298,7 +298,7 @@ def test_the_command_tells_asks_and_mends(tmp_path: Path, database_url: str, red
     apply_open_batches(engine)
     sound = run(tmp_path, "rebuild", **servers)
     assert sound.returncode == 0, sound.stderr
-    assert "demo: the live state is what the log and the reads make it." in sound.stdout
+    assert "demo: the live state equals the rebuilt one." in sound.stdout
     execute(engine, "UPDATE charging.evse SET hardware_status = 'spoiled'")
     wrong = run(tmp_path, "rebuild", "--tenant", "demo", **servers)
     assert wrong.returncode == 1
@@ -306,6 +306,6 @@ def test_the_command_tells_asks_and_mends(tmp_path: Path, database_url: str, red
     assert query(engine, "SELECT hardware_status FROM charging.evse") == [{"hardware_status": "spoiled"}]
     mended = run(tmp_path, "rebuild", "--tenant", "demo", "--swap", **servers)
     assert mended.returncode == 0
-    assert "1 rows mended" in mended.stdout
+    assert "1 rows repaired" in mended.stdout
     assert query(engine, "SELECT hardware_status FROM charging.evse") == [{"hardware_status": "faulted"}]
     assert json.dumps(query(engine, "SELECT 1 FROM pg_namespace WHERE nspname = 'charging_rebuild'")) == "[]"

@@ -204,7 +204,7 @@ def test_a_read_that_was_made_since_is_not_asked_for_again(engine: Engine) -> No
     [
         (["replay"], "--from"),
         (["replay", "--from", "yesterday"], "--from"),
-        (["replay", "--from", "2999-01-01"], "yet to come"),
+        (["replay", "--from", "2999-01-01"], "is in the future"),
         (["replay", "--from", "2026-03-04", "--to", "2026-03-03"], "not later than --from"),
         (["replay", "--from", "2026-03-04", "--type", "BootNotificatoin"], "Did you mean BootNotification?"),
         (["replay", "--failed", "--tenant", "nobody"], "nobody is not in"),
@@ -263,5 +263,5 @@ def test_ctrl_c_ends_after_the_chunk_in_hand_and_says_how_far_it_came(
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "demo: 2,000 applied" in output
-    assert "go on with --from 20" in output
+    assert "continue with --from 20" in output
     assert query(engine, "SELECT count(*) AS n FROM charging.evse") == [{"n": 1}]

@@ -15,11 +15,12 @@ from receiver.app import create_app
 from receiver.heartbeat import Heartbeat
 from simulator.fleet import Notification
 from storage import resends, subscriptions, uptime
+from storage.resends import MARGIN
 from storage.uptime import Outage, beat, outages
 from tests.support.service import eventually, free_port, running
 from tests.support.watched import Watch, watching
 from workers.clock_watch import ClockWatch
-from workers.resend import MARGIN, ask, resend_due
+from workers.resend import ask, resend_due
 from workers.subscriptions import callback_url
 
 LONG = timedelta(minutes=2)
@@ -114,7 +115,7 @@ def test_ampeco_is_asked_once_in_fifteen_minutes_by_all_processes_together(watch
     assert resend_due(watch.context) == 0
     assert len(watch.api.calls) == 1
     watch.pass_time(timedelta(minutes=16), "resend.due_at", "resend.tried_at")
-    watch.simulator.subscriptions.by_id[21].resent_at = None
+    watch.simulator.subscribers.by_id[21].resent_at = None
     assert resend_due(watch.context) == 1
 
 
@@ -140,7 +141,7 @@ def test_somebody_elses_request_is_waited_for(watch: Watch) -> None:
     assert refused is not None
     assert (refused.state, "409" in (refused.error or "")) == ("waiting", True)
     watch.pass_time(timedelta(minutes=16), "resend.due_at", "resend.tried_at")
-    watch.simulator.subscriptions.by_id[made.subscription_id].resent_at = None
+    watch.simulator.subscribers.by_id[made.subscription_id].resent_at = None
     assert resend_due(watch.context) == 1
 
 

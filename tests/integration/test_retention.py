@@ -184,7 +184,7 @@ def test_dropping_a_day_and_applying_wait_for_nothing_of_each_other(service: Ser
     age(40)
     with service.engine.begin() as worker:
         # Given a worker that is about to commit, and so holds its tenant's total
-        worker.execute(text("UPDATE ingest.total SET settled = settled WHERE tenant = 'demo'"))
+        worker.execute(text("UPDATE ingest.total SET closed = closed WHERE tenant = 'demo'"))
         # When an old day goes meanwhile, ignored ones and all, then it does not wait for that worker
         drop_log(service.engine, KEEP)
     assert service.count("ingest.notification") == 1
@@ -227,7 +227,7 @@ def test_a_worker_takes_its_tenants_total_last(service: Service) -> None:
             )
             # Then the total is free for it, although the first has something to set aside
             other.execute(text("SET LOCAL lock_timeout = '500ms'"))
-            other.execute(text("UPDATE ingest.total SET settled = settled WHERE tenant = 'demo'"))
+            other.execute(text("UPDATE ingest.total SET closed = closed WHERE tenant = 'demo'"))
         applying.result()
     assert counts(service) == (1, 0, 1, 0)
 
@@ -270,8 +270,8 @@ def test_the_log_says_from_when_on_it_is_whole(service: Service, age: Age, tmp_p
         "TENANTS_FILE": str(tmp_path / "tenants.toml"),
     }
     asked = run(tmp_path, "replay", "--from", "2020-01-01", "--dry-run", **settings)
-    assert f"The log holds everything since {complete:%Y-%m-%d}" in asked.stderr
-    assert f"The log holds everything since {complete:%Y-%m-%d}" in run(tmp_path, "status", **settings).stdout
+    assert f"The log is complete since {complete:%Y-%m-%d}" in asked.stderr
+    assert f"The log is complete since {complete:%Y-%m-%d}" in run(tmp_path, "status", **settings).stdout
 
 
 def test_the_users_of_the_service_may_drop_days_and_nothing_else() -> None:

@@ -102,7 +102,7 @@ def test_old_and_new_verify_until_the_old_one_is_unused_for_a_day(
             assert not found["old"].may_be_removed
             # 4: the subscription is made anew.
             deployment.subscribe(settings, NEW, replace_existing=True)
-            assert [one.token for one in watch.simulator.subscriptions.by_id.values()] == [NEW]
+            assert [one.token for one in watch.simulator.subscribers.by_id.values()] == [NEW]
             deployment.hear()
             assert not deployment.tokens(settings)["old"].may_be_removed
             deployment.pass_a_day()

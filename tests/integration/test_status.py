@@ -36,13 +36,13 @@ def test_what_came_a_moment_ago_is_shown_before_any_worker_looked(
     with serving(database_url, redis_url, tmp_path, signing_tokens=["rotated-out-token"]) as service:
         # Given nothing, then a notification, and no worker that looks for either
         before = json.loads(run(tmp_path, "status", "--json", **servers_of(service, tmp_path)).stdout)
-        assert [one["last_received_at"] for one in before["listening"]] == [None, None]
+        assert [one["last_received_at"] for one in before["traffic"]] == [None, None]
         assert service.post(sample("HardwareStatusNotification.evse")).status_code == 202
         service.apply()
         # When it is asked
         shown = json.loads(run(tmp_path, "status", "--json", **servers_of(service, tmp_path)).stdout)
         # Then it came, and its token was used
-        demo, other = shown["listening"]
+        demo, other = shown["traffic"]
         came = datetime.fromisoformat(demo["last_received_at"])
         assert timedelta(0) <= datetime.now(UTC) - came < timedelta(minutes=2)
         assert other["last_received_at"] is None
@@ -66,7 +66,7 @@ def test_a_redis_that_refuses_us_is_shown_with_its_reason(database_url: str, tmp
         shown = run(tmp_path, "status", **servers)
         document = json.loads(run(tmp_path, "status", "--json", **servers).stdout)
     assert shown.returncode == 0
-    assert "as Redis fails: WRONGPASS invalid username-password pair" in shown.stdout
+    assert "because Redis fails: WRONGPASS invalid username-password pair" in shown.stdout
     assert document["redis"]["ok"] is False
     assert document["redis"]["detail"].startswith("WRONGPASS")
     assert "wr0ng" not in shown.stdout + shown.stderr
@@ -101,7 +101,7 @@ def test_every_process_is_listed_and_one_that_went_away_is_marked(service: Proce
     # Then it went away
     assert states(service)["work apply"] == ["lost"]
     table = service.command("status").stdout
-    assert "went away" in table
+    assert "lost" in table
     assert str(worker.pid) in table
     figures = httpx.get(f"{service.admin_url}/metrics", timeout=30).text
     assert 'ampeco_processes{name="work apply",state="lost"} 1.0' in figures
@@ -120,6 +120,6 @@ def test_a_setting_that_is_none_is_named_with_the_one_that_comes_closest(
     servers = {"DATABASE_URL": database_url, "REDIS_URL": redis_url}
     shown = run(tmp_path, "status", RECEIVER_WAITING_ROM="5", **servers)
     assert shown.returncode == 0
-    assert "RECEIVER_WAITING_ROM is no setting" in shown.stderr
+    assert "RECEIVER_WAITING_ROM is not a setting" in shown.stderr
     assert "did you mean RECEIVER_WAITING_ROOM?" in shown.stderr
-    assert "is no setting" not in run(tmp_path, "status", RECEIVER_WAITING_ROOM="5", **servers).stderr
+    assert "is not a setting" not in run(tmp_path, "status", RECEIVER_WAITING_ROOM="5", **servers).stderr

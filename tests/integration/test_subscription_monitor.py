@@ -30,7 +30,7 @@ def watch(database_url: str, redis_url: str, tmp_path: Path) -> Iterator[Watch]:
 
 
 def urls(watch: Watch) -> list[str]:
-    return sorted(one.callback_url for one in watch.simulator.subscriptions.by_id.values())
+    return sorted(one.callback_url for one in watch.simulator.subscribers.by_id.values())
 
 
 def test_nothing_is_asked_or_made_where_nobody_subscribed(watch: Watch) -> None:
@@ -57,7 +57,7 @@ def test_a_subscription_that_is_gone_is_made_again_and_told(watch: Watch) -> Non
     assert (row["state"], row["repairs"], row["last_repair"]) == ("sound", 1, "it was not there")
     assert row["subscription_id"] != made.subscription_id
     assert row["repaired_at"] is not None
-    assert [line["action"] for line in logs if line["event"] == "subscription mended"] == ["created"]
+    assert [line["action"] for line in logs if line["event"] == "subscription repaired"] == ["created"]
 
 
 def test_names_that_differ_are_put_right_without_a_new_subscription(watch: Watch) -> None:
@@ -66,7 +66,7 @@ def test_names_that_differ_are_put_right_without_a_new_subscription(watch: Watch
     watch.api.calls.clear()
     watch.monitor().run()
     assert watch.api.writes() == ["PUT"]
-    assert set(watch.simulator.subscriptions.by_id[made.subscription_id].notifications) == watch.names()
+    assert set(watch.simulator.subscribers.by_id[made.subscription_id].notifications) == watch.names()
     assert "it lacked" in watch.row()["last_repair"]
 
 
@@ -74,7 +74,7 @@ def test_an_address_that_somebody_edited_is_put_back(watch: Watch) -> None:
     made = watch.subscribe()
     watch.client.update_subscription(made.subscription_id, "https://elsewhere.example.com", sorted(watch.names()))
     watch.monitor().run()
-    assert watch.simulator.subscriptions.by_id[made.subscription_id].callback_url == URL
+    assert watch.simulator.subscribers.by_id[made.subscription_id].callback_url == URL
     assert urls(watch) == [URL, SOMEBODY_ELSES]
 
 
@@ -84,7 +84,7 @@ def test_copies_of_ours_are_removed_and_other_peoples_subscriptions_are_not(watc
         watch.client.subscribe(URL, sorted(watch.names()))
     watch.monitor().run()
     assert urls(watch) == [URL, SOMEBODY_ELSES]
-    assert made.subscription_id in watch.simulator.subscriptions.by_id
+    assert made.subscription_id in watch.simulator.subscribers.by_id
     assert watch.row()["last_repair"] == "2 more called the same address"
 
 
@@ -194,7 +194,7 @@ def test_a_process_that_only_applies_never_calls_the_api(watch: Watch) -> None:
         queue: set(create_scheduler(watch.context, broker, watch.service.settings, {queue}).names)
         for queue in ("apply", "refresh", "reconcile")
     }
-    assert jobs["refresh"] == jobs["apply"] | {"guard", "resend"}
+    assert jobs["refresh"] == jobs["apply"] | {"subscriptions", "resend"}
     assert jobs["reconcile"] == jobs["refresh"] | {"status logs"}
 
 

@@ -98,18 +98,18 @@ def test_a_silence_is_noted_and_told_once_and_ends_when_the_tenant_is_heard(serv
     with capture_logs() as logs:
         monitor_traffic(context, AT_ONCE)
         monitor_traffic(context, AT_ONCE)
-    assert [line["tenant"] for line in logs if line["event"] == "tenant silent"] == ["demo"]
+    assert [line["tenant"] for line in logs if line["event"] == "traffic gap began"] == ["demo"]
     assert silent(service) == 1.0
     (row,) = service.query("SELECT * FROM ingest.traffic_gap")
     assert row["ended_at"] is None
-    assert row["came"] == 0
+    assert row["received"] == 0
 
     for back in range(4):
         received(service, now - back * HOUR, 450)
     with capture_logs() as logs:
         monitor_traffic(context, AT_ONCE)
         monitor_traffic(context, AT_ONCE)
-    assert [line["tenant"] for line in logs if line["event"] == "tenant heard again"] == ["demo"]
+    assert [line["tenant"] for line in logs if line["event"] == "traffic gap ended"] == ["demo"]
     assert silent(service) == 0.0
 
 

@@ -1,0 +1,1 @@
+"""Helpers of the tests: servers, processes, a simulated tenant, senders and comparisons."""

@@ -1,4 +1,4 @@
-"""An address that can move: clients keep the address while the server behind it changes, as at a failover."""
+"""An address that can move: clients keep the address while the server behind it changes, as in a failover."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-#: What leads on: a Unix socket's path, or a host and a port.
+#: The address of a server: a Unix socket's path, or a host and a port.
 Target = str | tuple[str, int]
 
 CHUNK_BYTES = 65_536
@@ -19,8 +19,7 @@ class Address:
     """A TCP proxy on the loopback interface.
 
     Attributes:
-        target: where new connections lead; None refuses them.
-        port: where clients connect.
+        target: the server for new connections; None refuses them.
     """
 
     target: Target | None
@@ -30,14 +29,15 @@ class Address:
 
     @property
     def port(self) -> int:
+        """The port to which clients connect."""
         port: int = self.listener.getsockname()[1]
         return port
 
     def move(self, target: Target | None, *, cut: bool = False) -> None:
-        """Lead new connections elsewhere.
+        """Send new connections to another server.
 
         Parameters:
-            cut: end the open connections too; else they stay with the former server.
+            cut: end the open connections too; otherwise they stay with the previous server.
         """
         self.target = target
         if cut:
@@ -46,8 +46,8 @@ class Address:
     def cut(self) -> None:
         """End the open connections with a reset."""
         with self._lock:
-            for one in self._open:
-                _close(one)
+            for connection in self._open:
+                _close(connection)
 
     def serve(self) -> None:
         """Accept until the listener is closed."""
@@ -76,8 +76,8 @@ class Address:
         back.join()
         with self._lock:
             self._open -= pair
-        for one in pair:
-            one.close()
+        for connection in pair:
+            connection.close()
 
 
 def _connect(target: Target) -> socket.socket:
@@ -97,14 +97,13 @@ def _copy(source: socket.socket, sink: socket.socket) -> None:
         source.settimeout(None)
         while data := source.recv(CHUNK_BYTES):
             sink.sendall(data)
-    for one in (source, sink):  # what ends on one side ends on the other, in both directions
-        with contextlib.suppress(OSError):
-            one.shutdown(socket.SHUT_RDWR)
+    for connection in (source, sink):  # the end of one side ends the other, in both directions
+        _close(connection)
 
 
-def _close(one: socket.socket) -> None:
+def _close(connection: socket.socket) -> None:
     with contextlib.suppress(OSError):
-        one.shutdown(socket.SHUT_RDWR)
+        connection.shutdown(socket.SHUT_RDWR)
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""A small AMPECO for the tests of refreshing: what it shows and how it answers is set by the test."""
+"""A small fake of AMPECO's API for the tests of refreshing; the test sets its resources and answers."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from tests.support.service import TOKEN
 
 
 def shown(name: str) -> dict[str, Any]:
-    """A documented answer's data, by its file's name without ending."""
+    """Return the data of a documented answer, by its file's name without the extension."""
     data: dict[str, Any] = json.loads((SAMPLES / "rest" / f"{name}.json").read_text())["data"]
     return data
 
 
 class FakeAmpeco:
-    """Answers reads with ``resources``, by path below ``/public-api/resources/``.
+    """A fake that answers reads with ``resources``, by path below ``/public-api/resources/``.
 
-    ``refusal`` is an answer to everything instead: a status, and its headers. ``forbidden``
-    holds what the token may not read: resources, such as ``users``, or single paths. ``listings`` are
-    answered whole, by path and filter value, ``everything`` by path where no filter is asked for.
-    ``answers`` go before all of them, by path.
+    ``refusal`` answers every call instead: a status and its headers. ``forbidden`` contains what the
+    token may not read: resources, such as ``users``, or single paths. ``listings`` has full listings
+    by path and filter value, ``everything`` by path for queries without a filter. ``answers`` has
+    precedence over all of them, by path.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Clients that a server would rather not have, and the figures of the process that bears them."""
+"""Misbehaving clients of a server, and the memory of its process."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ HEAD = b"POST /notifications/demo HTTP/1.1\r\nHost: receiver\r\nX-Signature: 00\
 
 
 def connect(url: str) -> socket.socket:
-    """A connection; it waits no longer than a minute for anything."""
+    """Return a connection with a timeout of a minute."""
     parts = urlsplit(url)
     assert parts.hostname is not None
     return socket.create_connection((parts.hostname, parts.port or 80), timeout=60)
@@ -21,7 +21,7 @@ def connect(url: str) -> socket.socket:
 
 @contextlib.contextmanager
 def connections(url: str, count: int) -> Iterator[list[socket.socket]]:
-    """So many connections that say nothing."""
+    """Open ``count`` connections that send nothing."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard != resource.RLIM_INFINITY and hard < count + 500:
         raise OSError(f"the limit of open files, {hard}, allows no {count} connections")
@@ -32,7 +32,7 @@ def connections(url: str, count: int) -> Iterator[list[socket.socket]]:
 
 
 def send_until_refused(connection: socket.socket, part: bytes, max_bytes: int) -> int:
-    """Send the same again and again; returns how many bytes were taken before the other side closed."""
+    """Send the same bytes again and again; return how many were sent before the other side closed."""
     sent = 0
     with contextlib.suppress(ConnectionError):
         while sent < max_bytes:
@@ -41,7 +41,7 @@ def send_until_refused(connection: socket.socket, part: bytes, max_bytes: int) -
 
 
 def answer(connection: socket.socket) -> bytes:
-    """What the other side said until it closed; empty where it closed without a word."""
+    """Return everything that the other side sent until it closed."""
     received = b""
     with contextlib.suppress(ConnectionError):
         while part := connection.recv(65_536):
@@ -49,9 +49,9 @@ def answer(connection: socket.socket) -> bytes:
     return received
 
 
-def resident_bytes(pid: int, what: str = "VmRSS") -> int:
-    """Memory of a process now; with ``VmHWM``, the most that it ever had."""
+def resident_bytes(pid: int, measure: str = "VmRSS") -> int:
+    """Return the memory of a process now or, with ``VmHWM``, at its peak."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith(f"{what}:"):
+        if line.startswith(f"{measure}:"):
             return int(line.split()[1]) * 1024
-    raise AssertionError(f"process {pid} tells no {what}")
+    raise AssertionError(f"process {pid} has no {measure}")

@@ -1,9 +1,8 @@
 """A wrong clock for real processes, by libfaketime: only the wall clock is wrong, never the monotonic one.
 
-Timeouts of locks, queues, ``select``, asyncio and uvloop are as they should be in such a process. ``time.sleep`` of
-Python 3.11 and later is not: it waits by ``clock_nanosleep`` until a monotonic time, of which libfaketime 0.9.10
-makes a time in the past unless it fakes that clock, too. So such a Python sleeps otherwise: see
-``wrong_clock/sitecustomize.py``.
+Timeouts of locks, queues, ``select``, asyncio and uvloop are correct in such a process. ``time.sleep`` of Python 3.11
+and later is not: it waits by ``clock_nanosleep`` until a monotonic time, which libfaketime 0.9.10 turns into a time in
+the past unless it fakes that clock too. So such a Python gets another ``sleep`` from ``wrong_clock/sitecustomize.py``.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from pathlib import Path
 
 from tests.support.needs import needs
 
-#: Where Debian and Fedora put it, for any architecture.
+#: The paths of the library in Debian and Fedora, for any architecture.
 _LIBRARIES = ("/usr/lib/*/faketime/libfaketimeMT.so.1", "/usr/lib*/faketime/libfaketimeMT.so.1")
 
 
@@ -24,7 +23,7 @@ class WrongClock:
     """A clock that can be set while the processes that see it run.
 
     Attributes:
-        path: the file that holds the offset.
+        path: the file with the offset.
     """
 
     path: Path
@@ -33,7 +32,7 @@ class WrongClock:
         self.set(timedelta(0))
 
     def set(self, offset: timedelta) -> None:
-        """Move the clock to so much after the right time (before it, where negative)."""
+        """Set the clock to ``offset`` after the correct time; a negative offset is before it."""
         written = self.path.with_suffix(".new")
         written.write_text(f"{offset.total_seconds():+.3f}\n")
         written.chmod(0o644)
@@ -41,7 +40,7 @@ class WrongClock:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What a process needs in its environment to see this clock."""
+        """The environment variables of a process with this clock."""
         return {
             "LD_PRELOAD": library(),
             "FAKETIME_TIMESTAMP_FILE": str(self.path),
@@ -53,7 +52,7 @@ class WrongClock:
 
 
 def library() -> str:
-    """The path of libfaketime; the test is skipped where there is none, but never in CI."""
-    found = [str(path) for pattern in _LIBRARIES for path in Path("/").glob(pattern.lstrip("/"))]
+    """Return the path of libfaketime; skip the test if it is not installed, but never in CI."""
+    paths = [str(path) for pattern in _LIBRARIES for path in Path("/").glob(pattern.lstrip("/"))]
     assert "LD_PRELOAD" not in os.environ
-    return needs(found[0] if found else None, "faketime")
+    return needs(paths[0] if paths else None, "faketime")

@@ -9,17 +9,17 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-#: A file system in memory. What is under test is what a killed process leaves, and never what a machine
-#: without power does; and a server whose data is here makes a database in a tenth of the time.
+#: A file system in memory. The tests are about killed processes, never about a loss of power, and a server with
+#: its data here makes a database in a tenth of the time.
 MEMORY = Path("/dev/shm")
 
-#: So much must be free for it to be taken.
+#: The free space without which it is not used.
 ENOUGH_BYTES = 4 << 30
 
 
 @contextlib.contextmanager
 def short_directory() -> Iterator[Path]:
-    """A directory whose path leaves room for a socket's name, and that the servers' user can enter."""
+    """Make a directory with a path short enough for a socket in it, which the servers' user can enter."""
     directory = Path(tempfile.mkdtemp(prefix="rt-", dir=_parent()))
     directory.chmod(0o777)
     try:

@@ -1,4 +1,4 @@
-"""Short ways to say what a test's notifications say."""
+"""Shortcuts for the changes of a test's notifications, and for the rows that they lead to."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 
 from sqlalchemy import Connection, text
 
-from ampeco.payloads import parse
+from ampeco.parsing import parse
 from ampeco.redaction import clean
 from storage.changes import ChangeSet
 from storage.facts import changes_from_notification
@@ -19,48 +19,48 @@ SAMPLES = Path(__file__).parent.parent / "samples"
 
 
 def sample(name: str) -> dict[str, Any]:
-    """A sample notification, by its file's name without ending."""
+    """Return a sample notification, by its file's name without the extension."""
     body: dict[str, Any] = json.loads((SAMPLES / f"{name}.json").read_text())
     return body
 
 
 def changes(*bodies: dict[str, Any], requested_by: UUID | None = None) -> ChangeSet:
-    """What notifications say together."""
-    found = ChangeSet()
+    """Return the change set of notifications together."""
+    change_set = ChangeSet()
     for body in bodies:
         cleaned = clean(body)
         notification_id = requested_by or uuid4()
-        found.absorb(changes_from_notification(parse(cleaned), cleaned, notification_id), notification_id)
-    return found
+        change_set.absorb(changes_from_notification(parse(cleaned), cleaned, notification_id), notification_id)
+    return change_set
 
 
 def apply(connection: Connection, *bodies: dict[str, Any], tenant: str = "t") -> ChangeSet:
-    """Write what notifications say as one chunk does."""
-    found = changes(*bodies)
-    write_changes(connection, tenant, found)
-    return found
+    """Write the changes of notifications as one chunk; return the change set."""
+    change_set = changes(*bodies)
+    write_changes(connection, tenant, change_set)
+    return change_set
 
 
 OWN_TIMES = ("first_seen_at", "updated_at", "recorded_at", "learned_at", "notification_id")
 
 
 def rows(connection: Connection, table: str, *, tenant: str = "t") -> list[dict[str, Any]]:
-    """A table's rows without our own times: what must not depend on the order of arrival."""
-    found = connection.execute(text(f"SELECT * FROM charging.{table} WHERE tenant = :tenant"), {"tenant": tenant})
-    shown = [{name: value for name, value in row._mapping.items() if name not in OWN_TIMES} for row in found]
-    return sorted(shown, key=str)
+    """Return a table's rows without our own times: what must not depend on the order of arrival."""
+    stored = connection.execute(text(f"SELECT * FROM charging.{table} WHERE tenant = :tenant"), {"tenant": tenant})
+    compared = [{name: value for name, value in row._mapping.items() if name not in OWN_TIMES} for row in stored]
+    return sorted(compared, key=str)
 
 
 def row(connection: Connection, table: str, *, tenant: str = "t") -> dict[str, Any]:
-    """The only row of a table."""
+    """Return the only row of a table."""
     (only,) = rows(connection, table, tenant=tenant)
     return only
 
 
 def wanted(connection: Connection, *, tenant: str = "t") -> dict[tuple[str, int], str]:
-    """The reads that are asked for, with their reasons."""
-    found = connection.execute(
+    """Return the refresh requests with their reasons, by kind and id."""
+    requests = connection.execute(
         text("SELECT kind, entity_id, reason FROM ingest.refresh_request WHERE tenant = :tenant"),
         {"tenant": tenant},
     )
-    return {(entity, entity_id): reason for entity, entity_id, reason in found}
+    return {(kind, entity_id): reason for kind, entity_id, reason in requests}

@@ -1,4 +1,4 @@
-"""Fixtures of the fault and surroundings suites: servers to kill, and the table of what became of every 2xx."""
+"""Fixtures of the fault and surroundings suites: servers to kill, and the table with the outcome of every 2xx."""
 
 from __future__ import annotations
 
@@ -25,18 +25,19 @@ _FIGURES = pytest.StashKey[dict[str, str]]()
 
 @pytest.fixture(scope="session")
 def fault_table(pytestconfig: pytest.Config) -> list[Line]:
+    """Return the lines of the table that is printed at the end."""
     return pytestconfig.stash.setdefault(_TABLE, [])
 
 
 @pytest.fixture(scope="session")
 def figures(pytestconfig: pytest.Config) -> dict[str, str]:
-    """Figures that are told at the end, and not asserted."""
+    """Return the measurements that are printed at the end, and not asserted."""
     return pytestconfig.stash.setdefault(_FIGURES, {})
 
 
 @pytest.fixture(scope="session")
 def prepared() -> Iterator[Path]:
-    """The data directory of a migrated Postgres that is stopped."""
+    """Make the data directory of a migrated Postgres that is stopped."""
     with own_postgres() as server:
         engine = create_database_engine(server.url, application_name="tests", pool_size=1)
         migrations.upgrade(engine)
@@ -48,7 +49,7 @@ def prepared() -> Iterator[Path]:
 
 @pytest.fixture
 def ground(prepared: Path, fault_table: list[Line], tmp_path: Path) -> Iterator[Ground]:
-    """The service at work: a receiver and a worker, on servers of their own."""
+    """Run the service: a receiver and a worker, on servers of their own."""
     with own_postgres(like=prepared) as postgres, ground_of(postgres, postgres.url, fault_table, tmp_path) as ground:
         yield ground
 
@@ -57,10 +58,10 @@ def ground(prepared: Path, fault_table: list[Line], tmp_path: Path) -> Iterator[
 def ground_of(
     postgres: PostgresServer, database_url: str, fault_table: list[Line], directory: Path
 ) -> Iterator[Ground]:
-    """The service at work, which reaches its Postgres by any URL; the test itself asks the server."""
+    """Run the service, which reaches its Postgres by any URL; the test itself connects to the server directly."""
     with own_redis() as redis_server, processes(database_url, redis_server.url, directory) as service:
         engine = create_database_engine(postgres.url, application_name="tests", pool_size=2)
-        worker = service.work()  # first, so that the two start side by side
+        worker = service.work()  # first, so that both start at the same time
         receiver = service.serve()
         eventually(lambda: service.log.read_text().count('"working"') == 1, seconds=60)
         ground = Ground(postgres, redis_server, service, engine, receiver, worker, fault_table)
@@ -69,6 +70,7 @@ def ground_of(
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Print the tables of the suites."""
     if lines := config.stash.get(_TABLE, []):
         table = Table("fault", box=ASCII)
         for heading in ("requests", "2xx", "503", "lost", "duplicated effects", "seconds until caught up"):

@@ -1,4 +1,4 @@
-"""Bodies that nobody should send: samples with one or several places replaced by something hostile."""
+"""Hostile bodies: samples with hostile values in one or several places."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ NAMES = sorted(
     if not path.stem.startswith("_") and "notification" in sample(path.stem)
 )
 
-#: Longer than an index holds, and nothing that Postgres could compress.
+#: Longer than an index entry may be, and random, so that Postgres cannot compress it.
 LONG = "".join(random.Random(54).choices(string.ascii_letters + string.digits, k=9_000))
 
-#: Each once broke something somewhere: a parser, a driver, a database, a report.
+#: Values each of which has broken a parser, a driver, a database or a report.
 VALUES: tuple[Any, ...] = (
     None,
     True,
@@ -76,16 +76,16 @@ VALUES: tuple[Any, ...] = (
 
 
 def places(body: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    """Every place in a JSON document, by its path; the document itself is none."""
-    found: list[tuple[Any, ...]] = [path] if path else []
+    """Return the path of every value in a JSON document, except the document itself."""
+    paths: list[tuple[Any, ...]] = [path] if path else []
     inner = body.items() if isinstance(body, dict) else enumerate(body) if isinstance(body, list) else ()
     for key, value in inner:
-        found += places(value, (*path, key))
-    return found
+        paths += places(value, (*path, key))
+    return paths
 
 
 def replaced(body: dict[str, Any], path: tuple[Any, ...], value: Any) -> dict[str, Any]:
-    """A copy with another value in one place; where the place is gone, an equal copy."""
+    """Return a copy with another value in one place; an equal copy if the place does not exist."""
     changed = copy.deepcopy(body)
     holder: Any = changed
     for key in path[:-1]:
@@ -100,7 +100,7 @@ def replaced(body: dict[str, Any], path: tuple[Any, ...], value: Any) -> dict[st
 
 @st.composite
 def hostile_bodies(draw: st.DrawFn) -> dict[str, Any]:
-    """A sample notification with up to four hostile values; its name stays, so that its model reads it."""
+    """Draw a sample notification with up to four hostile values; it keeps its type, so that its model parses it."""
     body = sample(draw(st.sampled_from(NAMES)))
     for _ in range(draw(st.integers(1, 4))):
         path = draw(st.sampled_from([path for path in places(body) if path != ("notification",)] or [("x",)]))

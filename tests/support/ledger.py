@@ -1,4 +1,4 @@
-"""What a sender was promised, held against what the database has."""
+"""Compare a sender's ledger with the database."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.support.facts import sample
 from tests.support.sender import HARDWARE_STATUSES, NETWORK_STATUSES, Sender, moment_of
 from tests.support.service import eventually
 
-#: Longer than the lease of a killed worker's batches, the sweep after it, and their applying.
+#: Longer than the lease of a killed worker's batches, the next sweep and the applying together.
 SETTLE_SECONDS = 150.0
 
 READINGS = len(sample("SessionMeterValuesNotification")["meterValues"])
@@ -20,10 +20,10 @@ READINGS = len(sample("SessionMeterValuesNotification")["meterValues"])
 
 @dataclass
 class Comparison:
-    """What is not as promised; empty where all is well.
+    """The differences between the ledger and the database; empty if there are none.
 
     Attributes:
-        lost: acknowledged, and missing from the log, other than sent, unsettled, or without its effect.
+        lost: acknowledged, but missing from the log, changed, not applied, or without its effect.
         duplicated: logged more often than sent, or with more effects than notifications.
     """
 
@@ -32,23 +32,23 @@ class Comparison:
 
 
 def pending(engine: Engine) -> int:
-    """How many notifications are not settled."""
+    """Return the number of notifications in open batches."""
     with engine.connect() as connection:
         statement = text("SELECT coalesce(sum(notifications), 0) FROM ingest.batch WHERE applied_at IS NULL")
         return int(connection.execute(statement).scalar_one())
 
 
 def compare(engine: Engine, sender: Sender) -> Comparison:
-    """Wait until all is settled, then hold the ledger against the log, and the state against what was sent."""
+    """Wait until all batches are closed, then compare the log, the state and the history with the ledger."""
     eventually(lambda: pending(engine) == 0, seconds=SETTLE_SECONDS)
-    found = Comparison()
-    _compare_log(engine, sender, found)
-    _compare_state(engine, sender, found)
-    _compare_history(engine, sender, found)
-    return found
+    comparison = Comparison()
+    _compare_log(engine, sender, comparison)
+    _compare_state(engine, sender, comparison)
+    _compare_history(engine, sender, comparison)
+    return comparison
 
 
-def _compare_log(engine: Engine, sender: Sender, found: Comparison) -> None:
+def _compare_log(engine: Engine, sender: Sender, comparison: Comparison) -> None:
     rows = _query(
         engine,
         """
@@ -62,22 +62,22 @@ def _compare_log(engine: Engine, sender: Sender, found: Comparison) -> None:
     for notification_id, digest in sender.ledger.items():
         row = logged.get(notification_id)
         if row is None:
-            found.lost.append(f"{notification_id} is not in the log")
+            comparison.lost.append(f"{notification_id} is not in the log")
         elif row["digest"] != digest:
-            found.lost.append(f"{notification_id} is not as sent")
+            comparison.lost.append(f"{notification_id} is not as sent")
         elif row["state"] != "applied":  # the sender sends nothing that may be ignored or may fail
-            found.lost.append(f"{notification_id} is {row['state']}: {row['reason']}")
+            comparison.lost.append(f"{notification_id} is {row['state']}: {row['reason']}")
     if len(logged) != len(rows):
-        found.duplicated.append(f"{len(rows) - len(logged)} ids are in the log twice")
+        comparison.duplicated.append(f"{len(rows) - len(logged)} ids are in the log twice")
     for digest, times in digests.items():
         if times > sender.tries[digest]:
-            found.duplicated.append(f"a body was sent {sender.tries[digest]} times and logged {times} times")
+            comparison.duplicated.append(f"a body was sent {sender.tries[digest]} times and logged {times} times")
 
 
-def _compare_state(engine: Engine, sender: Sender, found: Comparison) -> None:
-    """The newest fact of each group stands."""
+def _compare_state(engine: Engine, sender: Sender, comparison: Comparison) -> None:
+    """Check that each column group has its newest fact."""
     for lane, numbers in sender.sent.items():
-        newest = {kind: max((one for one in numbers if one % 4 == kind), default=None) for kind in range(4)}
+        newest = {kind: max((number for number in numbers if number % 4 == kind), default=None) for kind in range(4)}
         hardware, update, network, _ = newest.values()
         expected: list[tuple[str, str, Any]] = []
         if hardware is not None:
@@ -92,22 +92,22 @@ def _compare_state(engine: Engine, sender: Sender, found: Comparison) -> None:
             rows = _query(engine, f"SELECT {columns} FROM charging.{table} WHERE {table}_id = {lane}")
             shown = [tuple(row.values()) for row in rows]
             if shown != [values]:
-                found.lost.append(f"{table} {lane} shows {shown}, not {values}")
+                comparison.lost.append(f"{table} {lane} shows {shown}, not {values}")
 
 
-def _compare_history(engine: Engine, sender: Sender, found: Comparison) -> None:
-    """Each observation that was told is there once."""
+def _compare_history(engine: Engine, sender: Sender, comparison: Comparison) -> None:
+    """Check that each observation that was sent is stored once."""
     for lane, numbers in sender.sent.items():
-        told = Counter(number % 4 for number in numbers)
+        sent = Counter(number % 4 for number in numbers)
         for table, of, expected in (
-            ("evse_status_observation", "evse_id", told[0]),
-            ("charge_point_network_observation", "charge_point_id", told[2]),
-            ("meter_value", "session_id", told[3] * READINGS),
+            ("evse_status_observation", "evse_id", sent[0]),
+            ("charge_point_network_observation", "charge_point_id", sent[2]),
+            ("meter_value", "session_id", sent[3] * READINGS),
         ):
             (row,) = _query(engine, f"SELECT count(*) AS kept FROM charging.{table} WHERE {of} = {lane}")
             if row["kept"] != expected:
-                wrong = found.duplicated if row["kept"] > expected else found.lost
-                wrong.append(f"{table} of {lane} has {row['kept']} rows, told were {expected}")
+                wrong = comparison.duplicated if row["kept"] > expected else comparison.lost
+                wrong.append(f"{table} of {lane} has {row['kept']} rows, but {expected} were sent")
 
 
 def _query(engine: Engine, statement: str) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Two transactions of which the second waits for what the first holds."""
+"""Two transactions, of which the second waits for a lock of the first."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ SELECT count(*)
 
 
 def after_waiting(engine: Engine, first: Callable[[Connection], Any], then: Callable[[Connection], Result]) -> Result:
-    """Return what ``then`` returns in a transaction that has to wait for one in which ``first`` was done.
+    """Return the result of ``then`` in a transaction that has to wait for another one, which runs ``first``.
 
-    The first transaction commits once Postgres shows that the second waits for a lock.
+    The first transaction commits when Postgres shows that the second waits for a lock.
     """
 
     def run() -> Result:

@@ -1,4 +1,4 @@
-"""Notifications in the log, as the receiver would have put them there, and the tables as they stand."""
+"""Commit notifications to the log like the receiver, and query the tables."""
 
 from __future__ import annotations
 
@@ -29,20 +29,22 @@ def accept(engine: Engine, *bodies: dict[str, Any] | bytes, tenant: str = "t") -
 
 
 def query(engine: Engine, statement: str, **parameters: Any) -> list[dict[str, Any]]:
+    """Return the rows of a query."""
     with engine.connect() as connection:
         return [dict(row._mapping) for row in connection.execute(text(statement), parameters)]
 
 
 def execute(engine: Engine, statement: str, **parameters: Any) -> None:
+    """Execute a statement in a transaction of its own."""
     with engine.begin() as connection:
         connection.execute(text(statement), parameters)
 
 
 def everything(engine: Engine, *, own_times: bool = True) -> dict[str, list[str]]:
-    """Every row of every table, spelled out; without our own times where they may differ."""
-    found = {}
+    """Return every row of every table as text, with or without our own times."""
+    by_table = {}
     for table in metadata.tables:
         rows = query(engine, f"SELECT * FROM {table}")
         shown = [{name: value for name, value in row.items() if own_times or name not in OWN_TIMES} for row in rows]
-        found[table] = sorted(map(str, shown))
-    return found
+        by_table[table] = sorted(map(str, shown))
+    return by_table

@@ -1,4 +1,4 @@
-"""Programs from Debian's packages that some tests need."""
+"""Programs of Debian packages that some tests need."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import pytest
 
 
 def needs(path: str | None, package: str) -> str:
-    """Return the path of a program or library, or skip the test where its package is not installed.
+    """Return the path of a program or library; skip the test if its package is not installed.
 
-    In CI nothing is skipped: the packages are listed in ``.ci/packages.txt``.
+    In CI the test fails instead, because ``.ci/packages.txt`` lists the packages.
     """
     if path is None:
         message = f"the package {package} is not installed: `apt-get install {package}`"

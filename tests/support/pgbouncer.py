@@ -20,7 +20,7 @@ from tests.support.service import eventually
 
 PoolMode = Literal["session", "transaction"]
 
-#: The port is part of the Unix socket's name alone: nothing listens on it.
+#: Only a part of the Unix socket's name; nothing listens on this port.
 PORT = 6432
 
 SETTINGS = """
@@ -42,11 +42,11 @@ admin_users = postgres
 
 @dataclass
 class PgBouncer(Server):
-    """A pooler over a Unix socket.
+    """A pooler on a Unix socket.
 
     Attributes:
-        ignored: startup parameters that it swallows, as an operator lists them; without ``options`` in the
-            list it refuses a client that sends some.
+        ignored: startup parameters that it ignores, as an operator lists them; without ``options`` in the
+            list it refuses a client that sends this parameter.
     """
 
     postgres: PostgresServer | None = None
@@ -55,13 +55,16 @@ class PgBouncer(Server):
 
     @property
     def url(self) -> str:
+        """The URL of the database through the pooler."""
         return f"postgresql://postgres@/{DATABASE}?host={self.directory}&port={PORT}"
 
     @property
     def log(self) -> str:
+        """The output of the process."""
         return (self.directory / "log").read_text()
 
     def start(self) -> None:
+        """Start the process, and wait until it answers."""
         assert self.postgres is not None
         settings = self.directory / "pgbouncer.ini"
         settings.write_text(
@@ -79,7 +82,7 @@ class PgBouncer(Server):
                 stdout=log,
                 stderr=log,
                 cwd=self.directory,
-                # As root it refuses to run.
+                # PgBouncer refuses to run as root.
                 user="nobody" if os.geteuid() == 0 else None,
                 extra_groups=[] if os.geteuid() == 0 else None,
             )
@@ -96,14 +99,14 @@ class PgBouncer(Server):
 
 
 def executable() -> str:
-    """The program's path; the test is skipped where there is none, but never in CI."""
+    """Return the program's path; skip the test if it is not installed, but never in CI."""
     path = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin:/usr/local/sbin")
     return needs(path, "pgbouncer")
 
 
 @contextlib.contextmanager
 def own_pgbouncer(postgres: PostgresServer, mode: PoolMode, **options: str) -> Iterator[PgBouncer]:
-    """A pooler of a test's own."""
+    """Run a pooler in the context."""
     executable()
     with short_directory() as directory:
         pooler = PgBouncer(Path(directory), postgres=postgres, mode=mode, **options)

@@ -1,4 +1,4 @@
-"""The service as real processes."""
+"""The processes of the service for a test."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ Process = subprocess.Popen[bytes]
 
 @dataclass
 class Processes:
-    """Starts processes of ours with the test's servers and settings."""
+    """The processes that a test starts, with its servers and settings."""
 
     environment: dict[str, str]
     log: Path
     started: list[Process] = field(default_factory=list)
     urls: list[str] = field(default_factory=list)
-    #: Of the receiver that was started last.
+    #: The admin endpoints of the receiver that was started last.
     admin_url: str = ""
 
     @property
     def url(self) -> str:
-        """The first receiver."""
+        """The URL of the first receiver."""
         return self.urls[0]
 
     def start(self, *command: str, **environment: str) -> Process:
-        """Run ``python`` with these arguments."""
+        """Start ``python`` with these arguments."""
         with self.log.open("ab") as log:
             process = subprocess.Popen(
                 [sys.executable, *command], env=os.environ | self.environment | environment, stdout=log, stderr=log
@@ -44,7 +44,7 @@ class Processes:
         return process
 
     def serve(self, url: str | None = None, *options: str) -> Process:
-        """Run a receiver, where one ran before or elsewhere, and wait until it is ready."""
+        """Start a receiver, by default at the URL of the first one, and wait until it is ready."""
         url = url or (self.urls[0] if self.urls else None) or f"http://127.0.0.1:{free_port()}"
         if url not in self.urls:
             self.urls.append(url)
@@ -56,10 +56,11 @@ class Processes:
         return process
 
     def work(self, queue: str = "apply") -> Process:
+        """Start a worker for a queue."""
         return self.start("-m", "receiver", "work", "--queue", queue)
 
     def command(self, *arguments: str, **options: object) -> subprocess.CompletedProcess[str]:
-        """Run a command of ours to its end."""
+        """Run a command of the receiver to its end."""
         return subprocess.run(
             [sys.executable, "-m", "receiver", *arguments],
             env=os.environ | self.environment,
@@ -71,6 +72,7 @@ class Processes:
 
 
 def is_ready(url: str) -> bool:
+    """Tell whether a receiver answers that it is ready."""
     try:
         return httpx.get(f"{url}/readyz", timeout=10).is_success
     except httpx.TransportError:
@@ -78,24 +80,24 @@ def is_ready(url: str) -> bool:
 
 
 def end(process: Process, number: int = signal.SIGKILL) -> int:
-    """Send a signal that ends the process; returns its exit code."""
+    """Send a signal that ends the process; return its exit code."""
     process.send_signal(number)
     return process.wait(60)
 
 
 @contextlib.contextmanager
 def processes(database_url: str, redis_url: str, directory: Path, **settings: str) -> Iterator[Processes]:
-    """Processes that are killed at the end; ``settings`` are environment variables."""
+    """Yield an object that starts processes, and kill them at the end; ``settings`` are environment variables."""
     environment = {
         "DATABASE_URL": database_url,
         "REDIS_URL": redis_url,
         "TENANTS_FILE": str(write_tenants(directory)),
         "RECEIVER_SWEEP_AFTER": "1",
     } | settings
-    found = Processes(environment, directory / "processes.log")
+    service = Processes(environment, directory / "processes.log")
     try:
-        yield found
+        yield service
     finally:
-        for process in found.started:
+        for process in service.started:
             process.kill()
             process.wait()

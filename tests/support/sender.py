@@ -1,4 +1,4 @@
-"""A sender that keeps a ledger of what was acknowledged, and knows what all of it says together."""
+"""A sender of notifications with a known result, which keeps a ledger of acknowledged deliveries."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from tests.support.service import TOKEN, eventually
 
 BEGAN_AT = datetime(2026, 3, 4, tzinfo=UTC)
 
-#: Each lane is one EVSE, one session and one charge point, all with the lane's number as their id.
+#: The number of lanes. Each is one EVSE, one session and one charge point, with the lane's number as their id.
 LANES = 4
 
-#: Between two notifications of a lane: a steady load, and no more than a busy machine can take.
+#: The pause between two notifications of a lane: a steady load that a busy machine can take.
 PACE_SECONDS = 0.02
 
-#: How long a sender insists on being acknowledged.
+#: The time after which a sender gives up a notification that is not acknowledged.
 PATIENCE_SECONDS = 180.0
 
 HARDWARE_STATUSES = ("available", "preparing", "charging", "finishing")
@@ -34,12 +34,12 @@ NETWORK_STATUSES = ("available", "temporarily unavailable")
 
 
 def moment_of(number: int) -> datetime:
-    """The source's time of a lane's notification."""
+    """Return the source's time of a lane's notification."""
     return BEGAN_AT + timedelta(seconds=number)
 
 
 def body_of(lane: int, number: int) -> dict[str, Any]:
-    """A lane's notification: of each kind every fourth, each newer than the one before."""
+    """Return a lane's notification: of four types in turn, each newer than the previous one."""
     moment = moment_of(number).isoformat()
     match number % 4:
         case 0:
@@ -71,14 +71,14 @@ def body_of(lane: int, number: int) -> dict[str, Any]:
 
 @dataclass
 class Sender:
-    """Sends signed notifications steadily, each until it is acknowledged, as AMPECO sends again.
+    """A steady sender of signed notifications, which repeats each one until it is acknowledged, like AMPECO.
 
     Attributes:
-        urls: the receivers; what one does not acknowledge is sent to the next.
-        ledger: of every 2xx, the id that it gave and the body's digest.
+        urls: the receivers; a notification that one does not acknowledge is sent to the next.
+        ledger: for every 2xx, the id in the answer and the body's digest.
         tries: how often each body was sent, by its digest.
         sent: each lane's acknowledged numbers.
-        answers: statuses, with how often each came; 0 where no answer came.
+        answers: the count of answers by status; 0 means no answer.
     """
 
     urls: Sequence[str]
@@ -137,6 +137,6 @@ class Sender:
             thread.join()
 
     def wait_for(self, more: int, *, seconds: float = 90) -> None:
-        """Wait until so many more were acknowledged."""
+        """Wait until ``more`` further notifications are acknowledged."""
         target = len(self.ledger) + more
         eventually(lambda: len(self.ledger) >= target, seconds=seconds)

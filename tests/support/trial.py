@@ -1,4 +1,4 @@
-"""A fault under load: the service at work on servers of its own, and what became of every 2xx."""
+"""A trial of a fault under load: the service on servers of its own, and the outcome of every 2xx."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.support.sender import Sender
 from tests.support.servers import PostgresServer, RedisServer
 from tests.support.service import eventually
 
-#: What a sender may be answered: it was accepted, it should send again, or nobody was there.
+#: The answers that a sender may get: accepted, send again later, or no answer.
 HONEST = {202, 503, 0}
 
 
@@ -35,18 +35,18 @@ class Line:
 
 @dataclass
 class Load:
-    """The load of one trial, and when its fault was over."""
+    """The load of one trial, and the time that it took to catch up after the fault."""
 
     sender: Sender
     engine: Engine
     caught_up_seconds: float | None = None
 
     def over(self) -> None:
-        """The fault is over: wait until what was accepted before this is settled, under load."""
+        """After the fault, wait under load until all batches that were accepted before are closed."""
         began = time.monotonic()
         eventually(self._now, seconds=SETTLE_SECONDS)
         at = self._now()
-        eventually(lambda: self._settled_until(at), seconds=SETTLE_SECONDS)
+        eventually(lambda: self._closed_until(at), seconds=SETTLE_SECONDS)
         self.caught_up_seconds = time.monotonic() - began
 
     def _now(self) -> object:
@@ -54,7 +54,7 @@ class Load:
             return connection.execute(text("SELECT now()")).scalar_one()
         return None
 
-    def _settled_until(self, at: object) -> bool:
+    def _closed_until(self, at: object) -> bool:
         statement = text("SELECT NOT EXISTS (SELECT FROM ingest.batch WHERE applied_at IS NULL AND committed_at < :at)")
         with contextlib.suppress(DBAPIError), self.engine.connect() as connection:
             return bool(connection.execute(statement, {"at": at}).scalar_one())
@@ -63,11 +63,11 @@ class Load:
 
 @dataclass
 class Ground:
-    """What a trial stands on: two servers, and the processes that use them.
+    """The two servers of a trial, and the processes that use them.
 
     Attributes:
-        receiver, worker: the first of each, started already.
-        table: where each trial leaves its line.
+        receiver, worker: the first of each, already started.
+        table: the lines of the trials.
     """
 
     postgres: PostgresServer
@@ -80,7 +80,7 @@ class Ground:
 
     @contextlib.contextmanager
     def load(self, fault: str) -> Iterator[Load]:
-        """A steady load meanwhile; afterwards nothing may be lost, and nothing be there twice."""
+        """Send a steady load in the context; afterwards assert that nothing is lost or duplicated."""
         sender = Sender(self.service.urls)
         with sender:
             load = Load(sender, self.engine)
@@ -89,20 +89,20 @@ class Ground:
             if load.caught_up_seconds is None:
                 load.over()
             sender.wait_for(50)
-        found = compare(self.engine, sender)
+        comparison = compare(self.engine, sender)
         self.table.append(
             Line(
                 fault,
                 requests=sender.answers.total(),
                 accepted=sender.answers[202],
                 unavailable=sender.answers[503],
-                lost=len(found.lost) + len(sender.gave_up),
-                duplicated=len(found.duplicated),
+                lost=len(comparison.lost) + len(sender.gave_up),
+                duplicated=len(comparison.duplicated),
                 caught_up_seconds=load.caught_up_seconds or 0.0,
             )
         )
-        assert found.lost == [], found.lost[:10]
-        assert found.duplicated == [], found.duplicated[:10]
+        assert comparison.lost == [], comparison.lost[:10]
+        assert comparison.duplicated == [], comparison.duplicated[:10]
         assert sender.gave_up == []
         assert set(sender.answers) <= HONEST
         assert sender.without_retry_after == 0

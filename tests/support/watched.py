@@ -1,4 +1,4 @@
-"""A tenant that is subscribed to and watched, as far as a test says that it is."""
+"""A tenant with a managed subscription, and a service that monitors it."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ from workers.subscriptions import Result, callback_url
 PUBLIC_URL = "https://receiver.example.com"
 URL = callback_url(PUBLIC_URL, "demo")
 
-#: Whatever was looked at before now is due.
+#: An interval with which every check is due.
 AT_ONCE = timedelta(0)
 
 
 @dataclass
 class Api:
-    """The simulator's API, which a test can listen to and disturb.
+    """The simulator's API, with a record of its calls, and answers that can be lost.
 
     Attributes:
         calls: method and path of each call, in order.
-        lose_answers: methods whose next call is carried out, and answered with 502.
+        lose_answers: methods whose next call takes effect, but is answered with 502.
     """
 
     simulator: Simulator
@@ -44,6 +44,7 @@ class Api:
     lose_answers: list[str] = field(default_factory=list)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a call of the API."""
         if scope["type"] != "http":
             await self.simulator.guard(scope, receive, send)
             return
@@ -60,15 +61,15 @@ class Api:
         await self.simulator.guard(scope, receive, disturbed)
 
     def writes(self) -> list[str]:
-        """The calls that were no reads, since the last time."""
-        found = [call.split()[0] for call in self.calls if not call.startswith("GET")]
+        """Return the methods of the calls that were not reads, and clear the record."""
+        methods = [call.split()[0] for call in self.calls if not call.startswith("GET")]
         self.calls.clear()
-        return found
+        return methods
 
 
 @dataclass
 class Watch:
-    """A service and the tenant that it watches."""
+    """A service and the tenant that it monitors."""
 
     api: Api
     service: Service
@@ -77,27 +78,31 @@ class Watch:
 
     @property
     def simulator(self) -> Simulator:
+        """The simulator of the tenant."""
         return self.api.simulator
 
     def subscribe(self, *, url: str = URL, replace_existing: bool = False) -> Result:
+        """Subscribe, as the command does."""
         tenant = self.service.settings.tenants["demo"]
         with locked(self.service.engine, "demo") as lock:
             assert lock is not None
             return subscribe_and_manage(lock, self.client, tenant, url, replace_existing=replace_existing)
 
     def monitor(self, public_url: str | None = PUBLIC_URL) -> SubscriptionMonitor:
+        """Return a subscription monitor for which every check is due."""
         return SubscriptionMonitor(self.context, public_url=public_url, interval=AT_ONCE)
 
     def names(self) -> set[str]:
+        """Return the notification types that are configured."""
         return set(self.service.settings.tenants["demo"].notifications)
 
     def row(self) -> dict[str, Any]:
-        """The claim, as it stands."""
+        """Return the row of the managed subscription."""
         (row,) = self.service.query("SELECT * FROM ingest.subscription")
         return row
 
     def pass_time(self, passed: timedelta, *columns: str) -> None:
-        """Let time pass for what is noted in these columns, each ``table.column``."""
+        """Move the times in these columns, each ``table.column``, into the past."""
         with self.service.engine.begin() as connection:
             for name in columns:
                 table, _, column = name.rpartition(".")
@@ -108,6 +113,7 @@ class Watch:
 def watching(
     database_url: str, redis_url: str, directory: Path, *, speed: float = 60, settings: dict[str, Any] | None = None
 ) -> Iterator[Watch]:
+    """Run a simulator and a service; the test subscribes by itself."""
     tenant = TenantSettings(start=datetime.now(UTC), charge_points=4, evses=8, locations=2, sessions_a_day=40)
     api = Api(Simulator(tenant, token=TOKEN, speed=speed, max_tries=2, first_retry_seconds=0.05))
     with (

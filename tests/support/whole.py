@@ -1,4 +1,4 @@
-"""A receiver together with the AMPECO that it reads, for the tests of refreshing."""
+"""A receiver together with the fake AMPECO that it reads, for the tests of refreshing."""
 
 from __future__ import annotations
 
@@ -15,27 +15,31 @@ from workers.refresh import refresh_tenant
 
 @dataclass
 class Whole:
-    """A receiver, the work processes' context, and the AMPECO that they read."""
+    """A receiver, the context of its workers, and the fake AMPECO that they read."""
 
     service: Service
     context: Context
     ampeco: FakeAmpeco
 
     def tell(self, *bodies: dict[str, Any], tenant: str = "demo") -> None:
+        """Send notifications and apply them."""
         token = {"demo": "tenant-token-1f0c", "other": "another-tenants-token"}[tenant]
         for body in bodies:
             assert self.service.post(body, tenant=tenant, token=token).status_code == 202
         self.service.apply()
 
     def refresh(self, *, tenant: str = "demo", due: bool = True) -> int:
-        if due:  # whatever waits, waits no longer
+        """Make the requested reads: all of them, or only those that are due by themselves."""
+        if due:
             with self.service.engine.begin() as connection:
                 connection.execute(text("UPDATE ingest.refresh_request SET due_at = now()"))
         return refresh_tenant(self.context, tenant)
 
     def row(self, table: str) -> dict[str, Any]:
+        """Return the only row of a table."""
         (row,) = self.service.query(f"SELECT * FROM charging.{table} WHERE tenant = 'demo'")
         return row
 
     def waiting(self) -> int:
+        """Return the number of refresh requests."""
         return self.service.count("ingest.refresh_request")

@@ -73,7 +73,7 @@ def test_a_receiver_whose_clock_is_wrong_dates_by_postgres_and_names_the_clock(
             clock.set(offset)
             for _ in range(3):
                 post(service)
-        eventually(lambda: "by which the service goes: set it right" in service.log.read_text())
+        eventually(lambda: "which the service uses: correct it" in service.log.read_text())
         shown = json.loads(service.command("status", "--json").stdout)
         metrics = httpx.get(f"{service.admin_url}/metrics").text
         log = service.log.read_text()
@@ -139,7 +139,7 @@ def test_a_wall_clock_that_is_set_under_load_costs_nothing(clocked: Clocked, wro
     assert "no partition" not in ground.postgres.log
     log = ground.service.log.read_text()
     assert "commit failed" not in log
-    assert log.count("by which the service goes: set it right") <= 6
+    assert log.count("which the service uses: correct it") <= 6
 
 
 def test_what_redis_lost_is_sent_again_after_the_clock_was_set_back(

@@ -37,8 +37,8 @@ def test_a_database_that_refuses_to_write_is_waited_for(ground: Ground, trouble:
             assert connection.execute("SELECT count(*) FROM ingest.outcome").fetchone() == (0,)
             connection.execute(mended)
         load.over()
-        put_off = [line for line in ground.service.log.read_text().splitlines() if "batches put off" in line]
-        assert 1 <= len(put_off) <= 5
+        postponed = [line for line in ground.service.log.read_text().splitlines() if "batches postponed" in line]
+        assert 1 <= len(postponed) <= 5
         assert load.caught_up_seconds is not None
     with ground.engine.connect() as connection:
         assert connection.execute(text("SELECT count(*) FROM ingest.outcome")).scalar_one() == 0

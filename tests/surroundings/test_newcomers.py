@@ -109,7 +109,7 @@ def test_the_demo_runs(newcomer: Newcomer, home: Path) -> None:
 def test_a_path_that_initdb_cannot_run_from_is_named_in_one_sentence(home: Path) -> None:
     exit_code, printed = run_the_demo(Newcomer(folder="a$HOME"), home)
     assert exit_code != 0
-    assert "reads the $ in that path as more than a letter; move the project" in printed
+    assert "for which the $ in that path has a special meaning; move the project" in printed
 
 
 @needs_root

@@ -28,8 +28,8 @@ def audit() -> ModuleType:
     ("found", "lenient", "ends_with", "tells"),
     [
         ([SOUND], False, 0, "1 dependencies, none"),
-        ([SOUND, VULNERABLE], True, 1, "weak 2: GHSA-1, mended in 3"),
-        ([UNKNOWN, VULNERABLE], True, 1, "weak 2: GHSA-1, mended in 3"),
+        ([SOUND, VULNERABLE], True, 1, "weak 2: GHSA-1, fixed in 3"),
+        ([UNKNOWN, VULNERABLE], True, 1, "weak 2: GHSA-1, fixed in 3"),
         ([SOUND, UNKNOWN], False, 3, "NOT AUDITED: 1 dependencies could not be asked about: not found"),
         ([], False, 3, "NOT AUDITED: all dependencies could not be asked about: no route"),
         ([], True, 0, "NOT AUDITED"),

@@ -198,7 +198,7 @@ def test_only_the_receiver_publishes_a_port(compose: dict[str, Any]) -> None:
 def test_the_admin_endpoints_ask_for_a_token_where_containers_share_a_network(compose: dict[str, Any]) -> None:
     for service in ("receiver", "apply", "refresh"):
         described = compose["services"][service]
-        assert described["environment"]["RECEIVER_ADMIN_TOKEN_FILE"] == "/run/secrets/operator_token"
+        assert described["environment"]["RECEIVER_ADMIN_TOKEN_FILE"] == "/run/secrets/admin_token"
         assert "admin_token" in described["secrets"]
 
 

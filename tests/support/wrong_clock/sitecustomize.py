@@ -1,11 +1,13 @@
-"""Loaded at the start of a Python under a wrong clock; see tests/support/clock.py."""
+"""Python loads this module when it starts under a wrong clock; see tests/support/clock.py."""
+
+from __future__ import annotations
 
 import select
 import time
 
 
 def sleep(seconds: float) -> None:
-    """Sleep without ``clock_nanosleep``, which fails under libfaketime where the monotonic clock is left alone."""
+    """Sleep without ``clock_nanosleep``, which fails under libfaketime if the monotonic clock is not faked."""
     if seconds < 0:
         raise ValueError("sleep length must be non-negative")
     select.select([], [], [], seconds)

@@ -19,7 +19,7 @@ def test_an_answer_packed_twice_is_not_unpacked() -> None:
     tracemalloc.start()
     try:
         api = Client("https://tenant.example.com", SecretStr("token"), max_attempts=1, transport=network)
-        with api, pytest.raises(errors.Malformed, match="packed more than once"):
+        with api, pytest.raises(errors.Malformed, match="compressed more than once"):
             api.evse(1)
         assert tracemalloc.get_traced_memory()[1] < 16 * 1024 * 1024
     finally:

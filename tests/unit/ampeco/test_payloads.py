@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from ampeco import payloads
 from ampeco.catalogue import CATALOGUE, lookup
 from ampeco.errors import NoHandler, UnknownNotification
+from ampeco.parsing import parse
 from tests.unit.ampeco.samples import NOTIFICATIONS, sample
 
 HANDLED = [name for name in NOTIFICATIONS if getattr(lookup(sample(name)["notification"]), "handler", None)]
@@ -58,8 +59,8 @@ MINIMAL: dict[str, dict[str, Any]] = {
 }
 
 
-def parse(kind: type[payloads.Payload], body: dict[str, Any]) -> Any:
-    payload = payloads.parse(body)
+def parse_as(kind: type[payloads.Payload], body: dict[str, Any]) -> Any:
+    payload = parse(body)
     assert isinstance(payload, kind)
     return payload
 
@@ -67,30 +68,30 @@ def parse(kind: type[payloads.Payload], body: dict[str, Any]) -> Any:
 class TestParse:
     @pytest.mark.parametrize("name", HANDLED)
     def test_every_sample_that_we_keep_state_from_is_read_whole(self, name: str) -> None:
-        payload = payloads.parse(sample(name))
+        payload = parse(sample(name))
 
         assert payload.model_extra == {}
 
     @pytest.mark.parametrize("name", UNHANDLED)
     def test_every_other_sample_is_known_and_has_no_handler(self, name: str) -> None:
         with pytest.raises(NoHandler, match="no state is kept of"):
-            payloads.parse(sample(name))
+            parse(sample(name))
 
     @pytest.mark.parametrize("body", [{}, {"notification": "later.added"}, {"notification": []}])
     def test_an_unknown_name_is_told_apart_from_a_broken_body(self, body: dict[str, Any]) -> None:
         with pytest.raises(UnknownNotification, match="not in the catalogue"):
-            payloads.parse(body)
+            parse(body)
 
     def test_an_endless_name_does_not_fill_the_error(self) -> None:
         with pytest.raises(UnknownNotification) as caught:
-            payloads.parse({"notification": "x" * 100_000})
+            parse({"notification": "x" * 100_000})
 
         assert len(str(caught.value)) < 200
 
     def test_the_body_is_left_as_it_was(self) -> None:
         body = sample("ChargePointChangedNotification.json")
 
-        payloads.parse(body)
+        parse(body)
 
         assert body == sample("ChargePointChangedNotification.json")
 
@@ -101,14 +102,14 @@ class TestRequired:
 
     @pytest.mark.parametrize("name", MINIMAL)
     def test_what_identifies_and_orders_the_fact_is_enough(self, name: str) -> None:
-        assert payloads.parse({"notification": name, **MINIMAL[name]})
+        assert parse({"notification": name, **MINIMAL[name]})
 
     @pytest.mark.parametrize(("name", "key"), [(name, key) for name, body in MINIMAL.items() for key in body])
     def test_without_any_of_it_the_body_is_refused(self, name: str, key: str) -> None:
         body = {held: value for held, value in MINIMAL[name].items() if held != key}
 
         with pytest.raises(ValidationError) as caught:
-            payloads.parse({"notification": name, **body})
+            parse({"notification": name, **body})
 
         assert key in str(caught.value)
 
@@ -121,14 +122,14 @@ class TestRequired:
             nulled[key] = dict.fromkeys(body[key]) | value if isinstance(value, dict) else value
 
         # When
-        payload = payloads.parse(nulled)
+        payload = parse(nulled)
 
         # Then
         assert payload.notification == body["notification"]
 
     @pytest.mark.parametrize("name", HANDLED)
     def test_fields_that_ampeco_adds_are_kept(self, name: str) -> None:
-        payload = payloads.parse({**sample(name), "addedLater": {"a": [1]}})
+        payload = parse({**sample(name), "addedLater": {"a": [1]}})
 
         assert payload.model_extra == {"addedLater": {"a": [1]}}
 
@@ -139,13 +140,13 @@ class TestRequired:
             deep = {"a": deep}
 
         with pytest.raises(ValidationError, match="nested deeper"):
-            payloads.parse({**sample(name), "addedLater": deep})
+            parse({**sample(name), "addedLater": deep})
 
 
 class TestSessions:
     def test_both_names_of_start_and_stop_are_read_alike(self) -> None:
-        current = parse(payloads.SessionStartStop, sample("session.start.stop.notification.stop.json"))
-        deprecated = parse(payloads.SessionStartStop, sample("SessionStartStopNotification.stop.json"))
+        current = parse_as(payloads.SessionStartStop, sample("session.start.stop.notification.stop.json"))
+        deprecated = parse_as(payloads.SessionStartStop, sample("SessionStartStopNotification.stop.json"))
 
         assert (current.session_id, current.action, current.meter_stop) == (77120, "stop", Decimal(1222730))
         assert deprecated.model_copy(update={"notification": None, "user_id": 5511}) == current.model_copy(
@@ -153,7 +154,7 @@ class TestSessions:
         )
 
     def test_an_update_carries_the_session_as_the_api_reads_it(self) -> None:
-        update = parse(payloads.SessionUpdate, sample("SessionUpdateNotification.active.json"))
+        update = parse_as(payloads.SessionUpdate, sample("SessionUpdateNotification.active.json"))
 
         session = update.session
         assert (session.id, session.status) == (77120, "active")
@@ -166,7 +167,7 @@ class TestSessions:
         body = sample("SessionUpdateNotification.active.json")
         del body["session"]["energyConsumption"], body["session"]["totalAmount"]
 
-        session = parse(payloads.SessionUpdate, body).session
+        session = parse_as(payloads.SessionUpdate, body).session
 
         assert session.energy_wh == Decimal(5230)
         assert (session.amount_with_tax, session.amount_without_tax) == (Decimal("2.35"), None)
@@ -175,16 +176,16 @@ class TestSessions:
         body = sample("SessionUpdateNotification.active.json")
 
         body["session"]["chargingPeriods"] = []
-        assert parse(payloads.SessionUpdate, body).session.charging_periods == ()
+        assert parse_as(payloads.SessionUpdate, body).session.charging_periods == ()
 
         del body["session"]["chargingPeriods"]
-        assert parse(payloads.SessionUpdate, body).session.charging_periods is None
+        assert parse_as(payloads.SessionUpdate, body).session.charging_periods is None
 
     def test_the_word_null_is_no_payment_status(self) -> None:
         body = sample("SessionUpdateNotification.active.json")
         body["session"].update(paymentStatus="null", billingStatus="null")
 
-        session = parse(payloads.SessionUpdate, body).session
+        session = parse_as(payloads.SessionUpdate, body).session
 
         assert (session.payment_status, session.billing_status) == (None, None)
 
@@ -192,7 +193,7 @@ class TestSessions:
         body = sample("SessionUpdateNotification.active.json")
         body["session"].update(power=[], totalAmount=[], roaming=[], externalAppData=[])
 
-        session = parse(payloads.SessionUpdate, body).session
+        session = parse_as(payloads.SessionUpdate, body).session
 
         assert (session.power.latest, session.amount_with_tax) == (None, Decimal("2.35"))
         assert session.external_app_data == {}
@@ -201,12 +202,12 @@ class TestSessions:
         body = sample("SessionUpdateNotification.active.json")
         body["session"].update(status="hibernating", reason="full_moon", billingStatus="haggling")
 
-        session = parse(payloads.SessionUpdate, body).session
+        session = parse_as(payloads.SessionUpdate, body).session
 
         assert (session.status, session.reason, session.billing_status) == ("hibernating", "full_moon", "haggling")
 
     def test_each_meter_value_has_its_own_time_and_an_exact_value(self) -> None:
-        payload = parse(payloads.SessionMeterValues, sample("SessionMeterValuesNotification.json"))
+        payload = parse_as(payloads.SessionMeterValues, sample("SessionMeterValuesNotification.json"))
 
         current = payload.meter_values[2]
         assert current.timestamp == datetime(2026, 3, 4, 7, 10, tzinfo=UTC)
@@ -214,7 +215,7 @@ class TestSessions:
 
     @pytest.mark.parametrize("body", [{}, {"meterValues": None}, {"meterValues": []}])
     def test_meter_values_may_be_missing(self, body: dict[str, Any]) -> None:
-        payload = parse(
+        payload = parse_as(
             payloads.SessionMeterValues, {"notification": "SessionMeterValuesNotification", "sessionId": "1", **body}
         )
 
@@ -223,8 +224,8 @@ class TestSessions:
 
 class TestStatuses:
     def test_a_status_without_an_evse_is_the_charge_points_own(self) -> None:
-        of_charge_point = parse(payloads.HardwareStatus, sample("HardwareStatusNotification.chargepoint.json"))
-        of_evse = parse(payloads.HardwareStatus, sample("HardwareStatusNotification.evse.json"))
+        of_charge_point = parse_as(payloads.HardwareStatus, sample("HardwareStatusNotification.chargepoint.json"))
+        of_evse = parse_as(payloads.HardwareStatus, sample("HardwareStatusNotification.evse.json"))
 
         assert (of_charge_point.charge_point_id, of_charge_point.evse_id) == (418, None)
         assert (of_evse.charge_point_id, of_evse.evse_id) == (418, 902)
@@ -232,28 +233,28 @@ class TestStatuses:
     def test_a_hardware_status_keeps_ampecos_spelling_and_may_never_have_been_reported(self) -> None:
         body = sample("HardwareStatusNotification.evse.json")
 
-        assert parse(payloads.HardwareStatus, body | {"hardwareStatus": "suspendedEV"}).hardware_status == "suspendedEV"
-        assert parse(payloads.HardwareStatus, body | {"hardwareStatus": None}).hardware_status is None
+        assert parse_as(payloads.HardwareStatus, body | {"hardwareStatus": "suspendedEV"}).hardware_status == "suspendedEV"
+        assert parse_as(payloads.HardwareStatus, body | {"hardwareStatus": None}).hardware_status is None
 
     def test_a_network_status_is_spelled_as_one_word(self) -> None:
-        payload = parse(payloads.NetworkStatusChanged, sample("NetworkStatusNotification.offline.json"))
+        payload = parse_as(payloads.NetworkStatusChanged, sample("NetworkStatusNotification.offline.json"))
 
         assert payload.network_status == "temporarily_unavailable"
 
     def test_boot_details_are_read_from_their_snake_case_keys(self) -> None:
-        boot = parse(payloads.Boot, sample("BootNotification.json")).boot_notification
+        boot = parse_as(payloads.Boot, sample("BootNotification.json")).boot_notification
 
         assert (boot.model, boot.charge_point_serial_number, boot.firmware_version) == ("QC-50", "VM50-000731", "4.7.1")
 
     def test_a_boot_may_tell_nothing_about_itself(self) -> None:
         body = sample("BootNotification.json")
 
-        assert parse(payloads.Boot, body | {"bootNotification": None}).boot_notification.model is None
+        assert parse_as(payloads.Boot, body | {"bootNotification": None}).boot_notification.model is None
 
 
 class TestMasterData:
     def test_a_charge_point_snapshot_is_read_into_the_present_vocabulary(self) -> None:
-        payload = parse(payloads.ChargePointSnapshotChanged, sample("ChargePointChangedNotification.json"))
+        payload = parse_as(payloads.ChargePointSnapshotChanged, sample("ChargePointChangedNotification.json"))
 
         charge_point = payload.charge_point
         assert (charge_point.id, charge_point.type, charge_point.status) == (418, "public", "enabled")
@@ -278,7 +279,7 @@ class TestMasterData:
         )
 
         # When
-        charge_point = parse(payloads.ChargePointSnapshotChanged, body).charge_point
+        charge_point = parse_as(payloads.ChargePointSnapshotChanged, body).charge_point
 
         # Then
         assert (charge_point.user.id, charge_point.partner.id) == (7, 31)
@@ -290,7 +291,7 @@ class TestMasterData:
     def test_what_a_snapshot_leaves_out_stays_unset(self) -> None:
         body = {"notification": "ChargePointChangedNotification", **MINIMAL["ChargePointChangedNotification"]}
 
-        payload = parse(payloads.ChargePointSnapshotChanged, body)
+        payload = parse_as(payloads.ChargePointSnapshotChanged, body)
 
         assert payload.charge_point.model_fields_set == {"id"}
         assert payload.evses == ()
@@ -299,14 +300,14 @@ class TestMasterData:
         body = sample("ChargePointChangedNotification.json")
         body["charge-point"] = body.pop("chargePoint")
 
-        assert parse(payloads.ChargePointSnapshotChanged, body).charge_point.id == 418
+        assert parse_as(payloads.ChargePointSnapshotChanged, body).charge_point.id == 418
 
     @pytest.mark.parametrize("charge_point", [None, "text", []])
     def test_a_snapshot_of_the_wrong_shape_is_refused_as_invalid(self, charge_point: object) -> None:
         body = sample("ChargePointChangedNotification.json") | {"chargePoint": charge_point}
 
         with pytest.raises(ValidationError):
-            payloads.parse(body)
+            parse(body)
 
     @pytest.mark.parametrize(
         "charge_point", [{"id": 1, "evses": "text"}, {"id": 1, "evses": [7]}, {"id": 1, "network": 7, "tags": 7}]
@@ -314,13 +315,13 @@ class TestMasterData:
     def test_a_part_of_a_snapshot_of_the_wrong_shape_is_left_out(self, charge_point: object) -> None:
         body = sample("ChargePointChangedNotification.json") | {"chargePoint": charge_point}
 
-        payload = parse(payloads.ChargePointSnapshotChanged, body)
+        payload = parse_as(payloads.ChargePointSnapshotChanged, body)
 
         assert (payload.charge_point.id, payload.evses) == (1, ())
         assert (payload.charge_point.network, payload.charge_point.tags) == (None, None)
 
     def test_a_location_in_its_older_shape_is_read_into_the_present_one(self) -> None:
-        location = parse(payloads.LocationChanged, sample("LocationChangedNotification.json")).location
+        location = parse_as(payloads.LocationChanged, sample("LocationChangedNotification.json")).location
 
         assert (location.id, location.status, location.post_code) == (66, "enabled", "9000")
         assert location.name == {"en": "Quayside Hub"}
@@ -328,8 +329,8 @@ class TestMasterData:
         assert location.geoposition.latitude == Decimal("43.2045")
 
     def test_a_hint_names_its_entity_what_happened_and_when(self) -> None:
-        charge_point = parse(payloads.ChargePointChanged, sample("chargePoint.changed.json"))
-        evse = parse(payloads.EvseChanged, sample("evse.changed.json"))
+        charge_point = parse_as(payloads.ChargePointChanged, sample("chargePoint.changed.json"))
+        evse = parse_as(payloads.EvseChanged, sample("evse.changed.json"))
 
         assert (charge_point.charge_point_id, charge_point.action) == (418, "updated")
         assert (evse.evse_id, evse.last_updated_at) == (902, datetime(2026, 3, 4, 7, 20, 3, tzinfo=UTC))
@@ -344,7 +345,7 @@ class TestSecrets:
         body = _with_everywhere(sample(name), dict.fromkeys(self.SECRETS, "hunter2"))
 
         # When
-        payload = payloads.parse(body)
+        payload = parse(body)
 
         # Then
         assert "hunter2" not in repr(payload)
@@ -354,7 +355,7 @@ class TestSecrets:
 
     def test_the_text_of_a_validation_error_does_not_repeat_the_body(self) -> None:
         with pytest.raises(ValidationError) as caught:
-            payloads.parse(sample("evse.changed.json") | {"evseId": "driver@example.com"})
+            parse(sample("evse.changed.json") | {"evseId": "driver@example.com"})
 
         assert "driver@example.com" not in str(caught.value)
 

@@ -63,7 +63,7 @@ def test_subscriptions_sign_with_the_new_token_or_keep_the_old(
 ) -> None:
     call(simulator, "POST", SUBSCRIPTIONS, json=subscription("http://receiver.test/", "evse.changed"))
     call(simulator, "POST", "/control/rotate-token", json={"token": "new", "resign": resign})
-    (made,) = simulator.subscriptions.by_id.values()
+    (made,) = simulator.subscribers.by_id.values()
     assert made.token == signs_with
 
 

@@ -15,7 +15,7 @@ from ampeco.signature import Encoding, SigningToken, verify
 from simulator.app import Simulator
 from simulator.fleet import Notification
 from simulator.settings import Faults
-from simulator.subscriptions import Subscription
+from simulator.subscribers import Subscription
 from tests.unit.simulator.support import START, TOKEN, Receiver, delivering, receiving, small, until
 
 NAME = "HardwareStatusNotification"
@@ -28,7 +28,7 @@ def notification(number: int, name: str = NAME) -> Notification:
 
 def subscribe(simulator: Simulator, url: str, *names: str, number: int = 21) -> Subscription:
     made = Subscription(number, url, list(names or (NAME,)), TOKEN)
-    simulator.subscriptions.by_id[made.id] = made
+    simulator.subscribers.by_id[made.id] = made
     return made
 
 
@@ -160,7 +160,7 @@ def test_a_full_queue_fails_what_finds_no_room_and_holds_nobody_up() -> None:
 def test_what_waits_for_a_removed_subscription_is_let_go() -> None:
     async def scene(simulator: Simulator, receiver: Receiver, made: Subscription) -> None:
         simulator.delivery.post([notification(1)], START)
-        del simulator.subscriptions.by_id[made.id]
+        del simulator.subscribers.by_id[made.id]
         await settled(simulator)
         assert receiver.received == []
 

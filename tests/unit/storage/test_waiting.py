@@ -147,7 +147,7 @@ def test_batches_that_two_close_at_once_are_counted_once(engine: Engine) -> None
         (batch,) = batches.claim(connection, max_batches=9, max_notifications=9, max_bytes=10**6)
     close = partial(batches.close, tenant="t", batch_ids=[batch.batch_id])
     after_waiting(engine, close, close)
-    assert query(engine, "SELECT settled FROM ingest.total") == [{"settled": 2}]
+    assert query(engine, "SELECT closed FROM ingest.total") == [{"closed": 2}]
 
 
 def tell_session(connection: Connection, body: dict[str, Any]) -> None:

@@ -265,12 +265,12 @@ def test_sync_runs_of_an_older_release_that_were_put_off_stay_put_off(empty_data
     engine = create_database_engine(empty_database_url, application_name="tests", pool_size=1)
     migrations.upgrade(engine, "0009")
     rows = text(
-        "SELECT kind, lease_expires_at > now() AS held, retry_at > now() AS put_off FROM ingest.sync_run ORDER BY kind"
+        "SELECT kind, lease_expires_at > now() AS held, retry_at > now() AS put_off FROM ingest.walk ORDER BY kind"
     )
     with engine.begin() as connection:
         connection.execute(
             text("""
-                INSERT INTO ingest.sync_run (tenant, sync_run_id, kind, purpose, lease_expires_at, last_error)
+                INSERT INTO ingest.walk (tenant, walk_id, kind, purpose, lease_expires_at, last_error)
                 VALUES ('demo', gen_random_uuid(), 'evse', 'reconcile', now() + interval '5 minutes', NULL),
                        ('demo', gen_random_uuid(), 'user', 'reconcile', now() + interval '1 hour', '403')
             """)
@@ -281,7 +281,7 @@ def test_sync_runs_of_an_older_release_that_were_put_off_stay_put_off(empty_data
     migrations.downgrade(engine, "0009")
     with engine.begin() as connection:
         held = connection.execute(
-            text("SELECT count(*) FROM ingest.sync_run WHERE lease_expires_at > now()")
+            text("SELECT count(*) FROM ingest.walk WHERE lease_expires_at > now()")
         ).scalar_one()
     assert held == 2
     engine.dispose()

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from ampeco.catalogue import CATALOGUE
-from ampeco.payloads import parse
+from ampeco.parsing import parse
 from ampeco.unknown_fields import OTHERS, is_known_field, shape, shown_name, unknown_fields
 from tests.unit.ampeco.samples import NOTIFICATIONS, sample
 
