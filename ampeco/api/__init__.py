@@ -1,0 +1,1 @@
+"""The HTTP API of a tenant: client, transport, listings and answers."""

@@ -1,0 +1,1 @@
+"""Notifications: their types, and how each is parsed."""

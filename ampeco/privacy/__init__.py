@@ -1,0 +1,1 @@
+"""What may not be kept: secrets, and what belongs to a person."""

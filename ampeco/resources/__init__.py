@@ -1,0 +1,1 @@
+"""Resources: the models of what the API answers, and the registry of kinds."""

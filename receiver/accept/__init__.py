@@ -1,0 +1,1 @@
+"""The accept path: from a request to a committed notification and its 202."""

@@ -1,0 +1,1 @@
+"""The admin endpoints: health, readiness and metrics."""

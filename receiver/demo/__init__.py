@@ -1,0 +1,1 @@
+"""The demo and the chaos test, against the simulator."""

@@ -1,0 +1,1 @@
+"""What every process needs: settings, logging, readiness, heartbeats and the admin port."""

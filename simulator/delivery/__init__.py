@@ -1,0 +1,1 @@
+"""The delivery of notifications to subscribers, and its faults."""

@@ -1,0 +1,1 @@
+"""The simulated tenant: its fleet, its people, and what happens to them."""

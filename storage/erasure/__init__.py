@@ -1,0 +1,1 @@
+"""Erasing people, and the list that keeps them from coming back."""

@@ -1,0 +1,1 @@
+"""The inbox: the log of accepted notifications, and the batches that are to be applied."""

@@ -1,0 +1,1 @@
+"""What is watched: processes, subscriptions, traffic, tokens and resends."""

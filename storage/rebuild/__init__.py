@@ -1,0 +1,1 @@
+"""The state computed anew from the log, compared with the live one, and put in its place."""

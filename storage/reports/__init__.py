@@ -1,0 +1,1 @@
+"""Read-only views for `status`, the demo and the chaos test."""

@@ -1,0 +1,1 @@
+"""The state of entities and its history: facts, how they are folded, and how they are written."""

@@ -1,0 +1,1 @@
+"""What is read from the API: refresh requests, sync runs, and what they found."""

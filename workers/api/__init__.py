@@ -1,0 +1,1 @@
+"""Calls of the tenants' APIs: clients, rate limits, pauses and backing off."""

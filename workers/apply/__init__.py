@@ -1,0 +1,1 @@
+"""Apply: from accepted notifications to state and history."""

@@ -1,0 +1,1 @@
+"""Refresh and reconcile: reading from the tenants' APIs."""
