@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 WORKERS ?= 4
-PACKAGES := ampeco storage workers receiver simulator migrations
+PACKAGES := ampeco storage runtime workers receiver simulator migrations
 
 .PHONY: demo test lint format audit bench calls staleness fuzz faults soak overload clean
 

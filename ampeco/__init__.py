@@ -3,3 +3,5 @@
 Nothing in this package depends on how we store data or run processes. Each fact is cited by its
 section of AMPECO's published documentation, as collected in ``docs/ampeco.md``.
 """
+
+from __future__ import annotations

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Self
 from pydantic import BaseModel, ConfigDict, ModelWrapValidatorHandler, ValidationError, model_validator
 from pydantic.alias_generators import to_camel
 
-from ampeco.redaction import CleanObject, redact
+from ampeco.privacy.redaction import CleanObject, redact
 
 #: Annotates a field that may be absent, but whose absence changes the meaning of the object. An
 #: unreadable value of it fails the object, like an unreadable value of a required field.

@@ -10,8 +10,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, HttpUrl, SecretStr, ValidationError, model_validator
 
-from ampeco.catalogue import DEFAULT_SUBSCRIPTION, lookup
 from ampeco.faults import faults
+from ampeco.notifications.catalogue import DEFAULT_SUBSCRIPTION, lookup
 from ampeco.signature import Encoding, SigningToken
 
 #: UTF-8 in every locale; editors on Windows put a byte order mark before it.

@@ -25,7 +25,7 @@ from bench.signed import write_requests
 from bench.surroundings import Surroundings, surroundings
 from bench.table import create_console, environment, render
 from bench.timing import measure
-from workers.settings import SettingsError
+from runtime.settings import SettingsError
 
 #: A repeated body costs the same to accept, so the measurements of accepting send this many again and again.
 ACCEPTED_REQUESTS = 2_000

@@ -25,12 +25,12 @@ from rich.table import Table
 from bench.load import Fleet, began_at
 from bench.signed import TENANT
 from bench.surroundings import database_alone
+from runtime.logging import configure_logging
 from storage.database import connection_arguments, create_database_engine
 from storage.database_url import conninfo
-from storage.inbox import CommitGroup, Entry, commit_groups
+from storage.inbox.commit import CommitGroup, Entry, commit_groups
 from storage.session import open_async_connection
-from workers.apply import apply_open_batches
-from workers.logs import configure_logging
+from workers.apply.apply import apply_open_batches
 
 MILLION = 1_000_000
 

@@ -32,18 +32,18 @@ from pydantic import SecretStr
 from rich.console import Console
 from rich.table import Table
 
-from ampeco.client import Client
+from ampeco.api.client import Client
 from bench.api_calls import SHOWN
 from bench.processes import BenchError, free_port, leave_in_order, running, stop, wait_until_answers
-from receiver.embedded import embedded_servers
-from receiver.service import bring_up_to_date
+from receiver.processes.embedded import embedded_servers
+from receiver.processes.service import bring_up_to_date
+from runtime.settings import Settings, load_settings
 from simulator.app import Simulator
-from simulator.fleet import Notification
+from simulator.fleet.fleet import Notification
 from simulator.settings import Faults, TenantSettings
 from storage.database_url import conninfo
-from workers import subscriptions
 from workers.broker import APPLY_QUEUE, RECONCILE_QUEUE, REFRESH_QUEUE
-from workers.settings import Settings, load_settings
+from workers.monitoring import subscriptions
 
 TENANT = "bench"
 TOKEN = "bench-token-that-opens-nothing"

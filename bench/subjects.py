@@ -24,12 +24,12 @@ from starlette.routing import Route
 
 from ampeco.signature import Match, verify
 from bench.signed import TENANT
-from receiver.accept import KEPT_HEADERS, SIGNATURE_HEADER
-from receiver.serve import serve
+from receiver.accept.acceptor import KEPT_HEADERS, SIGNATURE_HEADER
+from receiver.accept.serve import serve
+from runtime.settings import load_settings
 from storage.database import connection_arguments
 from storage.ids import uuid7
-from storage.inbox import Entry
-from workers.settings import load_settings
+from storage.inbox.commit import Entry
 
 #: The table of ``one-insert``: it has the columns and indexes of the log, but no partitions.
 TABLE = "bench_notification"

@@ -23,11 +23,11 @@ from bench.processes import BenchError, free_port, running, wait_until_answers
 from bench.signed import TENANT, TOKEN
 from bench.subjects import TABLE
 from bench.tenant_api import SHOWN_AT
-from receiver.embedded import embedded_servers
-from receiver.service import bring_up_to_date
+from receiver.processes.embedded import embedded_servers
+from receiver.processes.service import bring_up_to_date
+from runtime.settings import Settings, load_settings
 from storage.database_url import conninfo
 from workers.broker import QUEUES
-from workers.settings import Settings, load_settings
 
 #: The logical Redis databases to try, beginning with the least likely to be in use.
 REDIS_DATABASES = range(15, 0, -1)

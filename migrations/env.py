@@ -8,9 +8,8 @@ from alembic import context
 from sqlalchemy import Connection, text
 
 from migrations import VERSION_TABLE_SCHEMA
-from storage import erasure_tables, mirrors, watch_tables  # noqa: F401 - fill the metadata
 from storage.database import create_database_engine
-from storage.tables import metadata
+from storage.schema.tables import metadata
 
 
 def migrate(connection: Connection) -> None:

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 from sqlalchemy import Connection, text
 
-from storage import erasure_tables, watch_tables  # noqa: F401 - fill the metadata
-from storage.mirrors import MIRRORS
-from storage.tables import CHARGING, metadata
+from storage.schema.entities import MIRRORS
+from storage.schema.tables import CHARGING, metadata
 
 #: The role of the users as which ``serve`` and ``work`` log in.
 SERVICE = "ampeco_receiver_service"

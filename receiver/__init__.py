@@ -3,3 +3,5 @@
 The modules of the accept path, in the order of a request: ``notifications`` (HTTP), ``accept`` (verify the bytes),
 ``committer`` (one commit for all waiting notifications), ``notifier`` (wake a worker).
 """
+
+from __future__ import annotations

@@ -18,14 +18,14 @@ from sqlalchemy import Engine
 import migrations
 from ampeco.tenants import TenantsError
 from migrations import MigrationError
-from receiver.embedded import embedded_servers
-from receiver.orphans import PARENT
+from receiver.processes.embedded import embedded_servers
+from receiver.processes.parent_watchdog import PARENT
 from receiver.terminal import errors
+from runtime.heartbeat import registered
+from runtime.logging import configure_logging, get_logger
+from runtime.settings import Settings, load_settings, unknown_settings
 from storage.database import create_database_engine, require_utf8, weak_durability
-from storage.inbox import prove_acceptable
-from workers.heartbeat import registered
-from workers.logs import configure_logging, get_logger
-from workers.settings import Settings, load_settings, unknown_settings
+from storage.inbox.commit import prove_acceptable
 
 logger = get_logger(__name__)
 

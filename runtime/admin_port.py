@@ -1,6 +1,6 @@
 """Admin endpoints: the listening sockets, the check of the admin token, and the endpoints of a worker.
 
-The admin endpoints of ``serve`` are in :mod:`receiver.admin_app`. Both use the same address and token.
+The admin endpoints of ``serve`` are in :mod:`receiver.admin.app`. Both use the same address and token.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from http.server import ThreadingHTTPServer
 from prometheus_client import MetricsHandler
 from pydantic import SecretStr
 
-from workers.background import supervised_thread
-from workers.logs import get_logger
-from workers.readiness import Readiness, document_of, problem_of
-from workers.settings import Settings
-from workers.sockets import bind
+from runtime.background import supervised_thread
+from runtime.logging import get_logger
+from runtime.readiness import Readiness, document_of, problem_of
+from runtime.settings import Settings
+from runtime.sockets import bind
 
 logger = get_logger(__name__)
 

@@ -7,10 +7,15 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Collection
 
-from workers.logs import get_logger
-from workers.metrics import BACKGROUND_FAILURES
+from prometheus_client import Counter
+
+from runtime.logging import get_logger
 
 logger = get_logger(__name__)
+
+BACKGROUND_FAILURES = Counter(
+    "ampeco_background_failures_total", "Failures of background tasks and jobs; each is started again", ["task"]
+)
 
 #: Delay before a failed task or thread is started again. It doubles each time that one fails soon after its start, up
 #: to the maximum. A stop waits no longer than the maximum, too.

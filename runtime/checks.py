@@ -9,10 +9,10 @@ import redis
 from sqlalchemy import Connection, Engine
 
 import migrations
+from runtime.clock_watch import TOLERANCE_SECONDS
+from runtime.readiness import Check, Probe
 from storage.clock import clock
 from storage.database import create_database_engine, prove_writable
-from workers.clock_watch import TOLERANCE_SECONDS
-from workers.readiness import Check, Probe
 
 #: Connections of the checks time out sooner than others: a check that hangs does not show that a server is back.
 NETWORK_TIMEOUT = timedelta(seconds=2)

@@ -14,13 +14,20 @@ from datetime import timedelta
 
 import orjson
 import redis
+from prometheus_client import Gauge
 from redis.exceptions import RedisError
 
+from runtime.logging import get_logger
 from storage.clock import clock
-from workers.logs import get_logger
-from workers.metrics import CLOCK_OFFSET
 
 logger = get_logger(__name__)
+
+CLOCK_OFFSET = Gauge(
+    "ampeco_clock_offset_seconds",
+    "How far this machine's clock is ahead of Postgres's, and Postgres's clock ahead of each tenant's, seconds",
+    ["against"],
+    multiprocess_mode="livemostrecent",
+)
 
 #: Smaller differences are ignored: a tenant's clock is known in whole seconds only, and an answer takes some time.
 TOLERANCE_SECONDS = 10.0

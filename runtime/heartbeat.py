@@ -1,6 +1,6 @@
 """The heartbeat of a process: while it beats, the process keeps its leases.
 
-See :mod:`storage.processes` for what happens when a process stops beating.
+See :mod:`storage.monitoring.processes` for what happens when a process stops beating.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from uuid import UUID
 from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
-from storage import processes
+from runtime.errors import cause
+from runtime.logging import get_logger
 from storage.database import create_database_engine
 from storage.ids import uuid7
-from storage.processes import BEAT_INTERVAL, Process
-from workers.errors import cause
-from workers.logs import get_logger
+from storage.monitoring import processes
+from storage.monitoring.processes import BEAT_INTERVAL, Process
 
 logger = get_logger(__name__)
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from redis.exceptions import RedisError
 from sqlalchemy.exc import SQLAlchemyError
 
-from workers.logs import get_logger
+from runtime.logging import get_logger
 
 logger = get_logger(__name__)
 

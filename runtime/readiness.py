@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from workers.errors import cause
-from workers.logs import get_logger
+from runtime.errors import cause
+from runtime.logging import get_logger
 
 logger = get_logger(__name__)
 

@@ -17,7 +17,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from ampeco.faults import faults
 from ampeco.tenants import Tenant, load_tenants
 from storage.database_url import DatabaseUrlError, parse_database_url
-from storage.retention import MIN_KEPT
+from storage.inbox.retention import MIN_KEPT
 
 _REDIS_SCHEMES = ("redis://", "rediss://", "unix://")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 
-from workers.settings import SettingsError
+from runtime.settings import SettingsError
 
 
 def bind(host: str, port: int, *, setting: str) -> list[socket.socket]:

@@ -4,3 +4,5 @@
 behind AMPECO's API, ``runner`` advances its clock, and ``delivery`` sends its notifications. Of this
 project, the package imports only the vendor contract, ``ampeco``.
 """
+
+from __future__ import annotations

@@ -12,19 +12,19 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from simulator import api
-from simulator.answers import json_response
-from simulator.control import Control
-from simulator.delivery import FIRST_RETRY_SECONDS, MAX_TRIES, MAX_WAITING, Delivery
-from simulator.fault_injector import FaultInjector
-from simulator.fleet import Fleet
-from simulator.front_page import front_page
-from simulator.guard import Guard
-from simulator.problems import Problem, problem_response
+from simulator.api import routes as api
+from simulator.api.control import Control
+from simulator.api.front_page import front_page
+from simulator.api.middleware import Guard
+from simulator.api.problems import Problem, problem_response
+from simulator.api.responses import json_response
+from simulator.api.subscriptions import SubscriptionApi
+from simulator.delivery.delivery import FIRST_RETRY_SECONDS, MAX_TRIES, MAX_WAITING, Delivery
+from simulator.delivery.faults import FaultInjector
+from simulator.delivery.subscribers import Subscribers
+from simulator.fleet.fleet import Fleet
 from simulator.runner import Runner
 from simulator.settings import Faults, TenantSettings
-from simulator.subscribers import Subscribers
-from simulator.subscriptions import SubscriptionApi
 
 #: Real seconds for the last deliveries when the simulator stops.
 LEAVE_SECONDS = 1.0
@@ -41,7 +41,7 @@ class Simulator:
         speed: how many times as fast as the real clock the tenant's clock runs.
         faults: the fault profile at the start.
         control_token: the token that ``/control`` requires; None leaves it open.
-        max_tries, first_retry_seconds, max_waiting: see ``simulator.delivery``.
+        max_tries, first_retry_seconds, max_waiting: see ``simulator.delivery.delivery``.
         when_broken: called if a bug of ours ends the clock or the deliveries.
     """
 

@@ -16,7 +16,7 @@ from rich.console import Console
 from ampeco.faults import faults
 from ampeco.signature import Encoding
 from simulator.app import Simulator
-from simulator.delivery import MAX_TRIES
+from simulator.delivery.delivery import MAX_TRIES
 from simulator.serve import Server, listen
 from simulator.settings import HEADER_TEXT, Faults, TenantSettings
 from simulator.status import configure_logging

@@ -6,8 +6,8 @@ import asyncio
 import time
 from datetime import timedelta
 
-from simulator.delivery import Delivery
-from simulator.fleet import Fleet
+from simulator.delivery.delivery import Delivery
+from simulator.fleet.fleet import Fleet
 
 #: Real seconds between two steps.
 TICK_SECONDS = 0.05

@@ -5,3 +5,5 @@ progress), ``facts`` and ``fold`` (from a notification to the newest facts), ``u
 refuses older facts), ``history`` (observations) and ``refresh_queue`` (what to read from the API).
 Nothing in this package depends on HTTP or Dramatiq.
 """
+
+from __future__ import annotations

@@ -10,8 +10,7 @@ from functools import cache
 
 from sqlalchemy.exc import DBAPIError
 
-from storage import mirrors  # noqa: F401 - it fills the metadata
-from storage.tables import metadata
+from storage.schema.tables import metadata
 
 #: SQLSTATE classes of refused values: data exceptions, violated constraints, exceeded limits.
 _REFUSES_VALUES = ("22", "23", "54")

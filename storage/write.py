@@ -2,11 +2,12 @@
 
 Every transaction that writes takes its locks in this order, so that no two of them wait for each other in a circle:
 
-1. the tenant's suppression key, shared (:mod:`storage.suppression`), before the data is parsed;
+1. the tenant's suppression key, shared (:mod:`storage.erasure.suppression`), before the data is parsed;
 2. the rows of the mirrored tables, in the order of ``MIRRORS`` and then of their keys;
 3. the rows of the history tables, in the order of the tables' names and then of the rows' keys;
 4. refresh requests, in key order, and then what the caller finishes: requests, a sync run;
-5. unknown fields (:func:`storage.unknown_fields.record_unknown_fields`), as many transactions count the same names;
+5. unknown fields (:func:`storage.state.unknown_fields.record_unknown_fields`), because many transactions
+   count the same names;
 6. the tenant's totals, which all its workers share.
 
 :func:`write_changes` takes the second to the fourth.
@@ -19,13 +20,13 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
-from storage.changes import ChangeSet, Entity
-from storage.children import follow_parents
-from storage.fold import Fold
-from storage.history import observe
-from storage.refresh_queue import request_refresh
-from storage.tables import CHARGING
-from storage.upsert import upsert
+from storage.schema.tables import CHARGING
+from storage.state.changes import ChangeSet, Entity
+from storage.state.children import follow_parents
+from storage.state.fold import Fold
+from storage.state.history import observe
+from storage.state.upsert import upsert
+from storage.sync.refresh_queue import request_refresh
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,5 @@
 """Everything that the service promises, tried."""
+
 from __future__ import annotations
 
 import pytest

@@ -17,10 +17,10 @@ from hypothesis import HealthCheck, settings
 from sqlalchemy import Connection, Engine, make_url
 
 import migrations
-from receiver.embedded import embedded_postgres, embedded_redis
+from receiver.processes.embedded import embedded_postgres, embedded_redis
 from storage.database import create_database_engine
 from storage.database_url import conninfo
-from storage.partitions import make_partitions
+from storage.inbox.partitions import make_partitions
 from tests.support.directories import short_directory
 
 settings.register_profile(

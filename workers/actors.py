@@ -7,7 +7,13 @@ from uuid import UUID
 import dramatiq
 from dramatiq import Broker
 
-from workers.apply import apply_open_batches
+from runtime.errors import describe
+from runtime.logging import Throttle, get_logger
+from runtime.settings import Settings
+from workers.api.context import Context
+from workers.apply.apply import apply_open_batches
+from workers.apply.putting_off import PutOffError
+from workers.apply.sweep import awake_for_sync_runs
 from workers.broker import (
     APPLY_QUEUE,
     APPLY_TIME_LIMIT_MS,
@@ -16,14 +22,8 @@ from workers.broker import (
     REFRESH_QUEUE,
     REFRESH_TIME_LIMIT_MS,
 )
-from workers.context import Context
-from workers.errors import describe
-from workers.logs import Throttle, get_logger
-from workers.putting_off import PutOffError
-from workers.reconcile import run_due
-from workers.refresh import refresh_tenant
-from workers.settings import Settings
-from workers.sweep import awake_for_sync_runs
+from workers.sync.reconcile import run_due
+from workers.sync.refresh import refresh_tenant
 
 logger = get_logger(__name__)
 

@@ -18,9 +18,9 @@ from dramatiq.middleware import Middleware, Retries, TimeLimit
 from redis.backoff import ConstantBackoff
 from redis.exceptions import RedisError
 
-from workers.errors import cause
-from workers.logs import get_logger
-from workers.reconnect import Reconnect
+from runtime.errors import cause
+from runtime.logging import get_logger
+from runtime.reconnect import Reconnect
 
 logger = get_logger(__name__)
 

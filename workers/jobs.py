@@ -8,21 +8,23 @@ from datetime import timedelta
 from dramatiq import Broker
 from sqlalchemy import Engine
 
-from storage import processes, resends, sync_runs, traffic, uptime, usage
+from runtime.clock_watch import LOOK_INTERVAL, ClockWatch
+from runtime.logging import get_logger
+from runtime.settings import Settings
 from storage.clock import clock
-from storage.partitions import make_partitions
-from storage.retention import drop_log_day
+from storage.inbox.partitions import make_partitions
+from storage.inbox.retention import drop_log_day
+from storage.monitoring import processes, resends, traffic, uptime
+from storage.sync import api_usage as usage
+from storage.sync import sync_runs
+from workers.api.context import Context
+from workers.apply.sweep import sweep_batches, wake_apply, wake_refreshes, wake_sync_runs
 from workers.broker import RECONCILE_QUEUE, REFRESH_QUEUE
-from workers.clock_watch import LOOK_INTERVAL, ClockWatch
-from workers.context import Context
-from workers.logs import get_logger
-from workers.resend import resend_due
+from workers.monitoring.resend import resend_due
+from workers.monitoring.subscription_monitor import SubscriptionMonitor
+from workers.monitoring.traffic import monitor_traffic
 from workers.scheduler import Scheduler
-from workers.settings import Settings
-from workers.status_logs import read_status_logs
-from workers.subscription_monitor import SubscriptionMonitor
-from workers.sweep import sweep_batches, wake_apply, wake_refreshes, wake_sync_runs
-from workers.traffic_monitor import monitor_traffic
+from workers.sync.status_logs import read_status_logs
 
 logger = get_logger(__name__)
 

@@ -29,16 +29,7 @@ BATCHES_PUT_OFF = Counter(
     ["tenant", "error"],
 )
 SWEPT = Counter("ampeco_batches_swept_total", "Batches that were open too long and whose wake-up was sent again")
-CLOCK_OFFSET = Gauge(
-    "ampeco_clock_offset_seconds",
-    "How far this machine's clock is ahead of Postgres's, and Postgres's clock ahead of each tenant's, seconds",
-    ["against"],
-    multiprocess_mode="livemostrecent",
-)
 JOB_AGE = Gauge("ampeco_job_age_seconds", "Time since a scheduled job of this worker last succeeded, seconds", ["job"])
-BACKGROUND_FAILURES = Counter(
-    "ampeco_background_failures_total", "Failures of background tasks and jobs; each is started again", ["task"]
-)
 SUBSCRIPTION_REPAIRS = Counter(
     "ampeco_subscription_repairs_total", "Repairs of subscriptions by the subscription monitor", ["tenant"]
 )

@@ -8,15 +8,15 @@ import time
 
 from dramatiq import Worker
 
+from runtime.admin_port import serve_worker_metrics
+from runtime.background import wait_while_alive
+from runtime.checks import create_check_engine
+from runtime.logging import get_logger
+from runtime.settings import Settings
 from workers.actors import declare_actors
-from workers.admin_port import serve_worker_metrics
-from workers.background import wait_while_alive
+from workers.api.context import create_context
 from workers.broker import APPLY_QUEUE, RECONCILE_QUEUE, REFRESH_QUEUE, create_broker, worker_middleware
-from workers.checks import create_check_engine
-from workers.context import create_context
 from workers.jobs import create_scheduler
-from workers.logs import get_logger
-from workers.settings import Settings
 from workers.worker_readiness import worker_readiness
 
 logger = get_logger(__name__)

@@ -15,9 +15,10 @@ from typing import Any
 from redis.exceptions import RedisError
 from sqlalchemy.exc import SQLAlchemyError
 
-from workers.errors import describe
-from workers.logs import Throttle, get_logger
-from workers.metrics import BACKGROUND_FAILURES, JOB_AGE
+from runtime.background import BACKGROUND_FAILURES
+from runtime.errors import describe
+from runtime.logging import Throttle, get_logger
+from workers.metrics import JOB_AGE
 
 logger = get_logger(__name__)
 

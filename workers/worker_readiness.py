@@ -7,11 +7,11 @@ from collections.abc import Collection, Mapping
 from dramatiq import Worker
 from sqlalchemy import Engine
 
-from storage.overview import oldest_pending
+from runtime.checks import POSTGRES_ADVICE, look_at_postgres, redis_probe
+from runtime.readiness import Check, Probe, Readiness
+from storage.reports.overview import oldest_pending
+from workers.api.context import Context
 from workers.broker import APPLY_QUEUE
-from workers.checks import POSTGRES_ADVICE, look_at_postgres, redis_probe
-from workers.context import Context
-from workers.readiness import Check, Probe, Readiness
 from workers.scheduler import Scheduler
 
 #: A batch whose last attempt failed and that has waited for longer than this is stuck: a single failure is retried

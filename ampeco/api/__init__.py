@@ -1,1 +1,3 @@
 """The HTTP API of a tenant: client, transport, listings and answers."""
+
+from __future__ import annotations

@@ -9,10 +9,10 @@ from typing import Any, Generic, TypeVar
 from pydantic import ValidationError
 
 from ampeco import errors
+from ampeco.api.transport import Exchange
 from ampeco.faults import describe_faults
 from ampeco.model import Model
-from ampeco.redaction import redact
-from ampeco.transport import Exchange
+from ampeco.privacy.redaction import redact
 
 M = TypeVar("M", bound=Model)
 M_co = TypeVar("M_co", bound=Model, covariant=True)

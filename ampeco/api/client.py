@@ -17,11 +17,12 @@ from pydantic import SecretStr
 from pydantic.alias_generators import to_camel
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
-from ampeco import errors, kinds
-from ampeco.answers import Answer, M, read_answer, unwrapped
-from ampeco.kinds import Kind
-from ampeco.listing import Listing, Page, Params, read_page
-from ampeco.resources import (
+from ampeco import errors
+from ampeco.api.answers import Answer, M, read_answer, unwrapped
+from ampeco.api.listing import Listing, Page, Params, read_page
+from ampeco.api.transport import Exchange, Transport
+from ampeco.resources import kinds
+from ampeco.resources.charging import (
     Authorization,
     ChargePoint,
     Evse,
@@ -31,7 +32,7 @@ from ampeco.resources import (
     StatusLogEntry,
     Subscription,
 )
-from ampeco.transport import Exchange, Transport
+from ampeco.resources.kinds import Kind
 
 __all__ = ["Answer", "Client", "Filter"]
 
@@ -52,7 +53,7 @@ class Client:
 
     Every method raises an ``ampeco.errors.ApiError`` if its call fails. A listing's filters are
     AMPECO's own in snake_case (``last_updated_after``). A filter of None is left out, and times
-    must be aware. ``ampeco.listing.Listing`` describes how a listing deals with failures.
+    must be aware. ``ampeco.api.listing.Listing`` describes how a listing deals with failures.
 
     Parameters:
         base_url: the tenant's address, such as ``https://tenant.eu.charge.ampeco.tech``.
@@ -99,7 +100,7 @@ class Client:
         self._transport.close()
 
     def tenant_time(self, moment: datetime) -> datetime:
-        """Return the tenant's time at a moment of our clock, estimated from its answers; see ``ampeco.clock``."""
+        """Return the tenant's time at a moment of our clock, estimated from its answers; see ``ampeco.api.clock``."""
         return self._transport.clock.at(moment)
 
     @property

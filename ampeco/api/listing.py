@@ -15,8 +15,8 @@ from typing import Any, Generic
 from urllib.parse import parse_qsl
 
 from ampeco import errors
-from ampeco.answers import Answer, M, read_answer, unwrapped
-from ampeco.transport import Exchange
+from ampeco.api.answers import Answer, M, read_answer, unwrapped
+from ampeco.api.transport import Exchange
 
 Params = list[tuple[str, str]]
 

@@ -2,7 +2,7 @@
 
 ``Transport.exchange`` sends one request and either returns the JSON of a success, or raises the
 ``ApiError`` that the answer stands for (AMPECO API, errors and rate limits). It never retries:
-``ampeco.client`` decides which calls may be retried.
+``ampeco.api.client`` decides which calls may be retried.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ import orjson
 from pydantic import SecretStr
 
 from ampeco import errors
-from ampeco.clock import TenantClock
+from ampeco.api.clock import TenantClock
 from ampeco.json_text import read_json
-from ampeco.redaction import redact
+from ampeco.privacy.redaction import redact
 
 Query = Sequence[tuple[str, str]]
 
@@ -74,7 +74,7 @@ class _TooSlowError(Exception):
 class Exchange:
     """A successful call: its method and path, its status and its JSON (None without a body).
 
-    ``tenant_time`` is the tenant's clock when the request began, in UTC; see ``ampeco.clock``.
+    ``tenant_time`` is the tenant's clock when the request began, in UTC; see ``ampeco.api.clock``.
     """
 
     method: str

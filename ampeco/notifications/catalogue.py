@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from ampeco import hints, notices, payloads
-from ampeco.payloads import Payload
+from ampeco.notifications import hints, notices, payloads
+from ampeco.notifications.payloads import Payload
 
 #: ``undocumented``: AMPECO accepts the name in a subscription, and publishes no payload for it.
 Status = Literal["current", "deprecated", "undocumented"]

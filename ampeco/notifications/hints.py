@@ -1,6 +1,6 @@
 """The payloads of hints: notifications which only say that an entity changed.
 
-Few carry more than an id. ``ampeco.kinds`` lists the read that each one requests. The snapshots in
+Few carry more than an id. ``ampeco.resources.kinds`` lists the read that each one requests. The snapshots in
 two of them, tariff and user, are kept until the entity is read (AMPECO API, callbacks of
 notifications v2.0).
 """
@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from ampeco.commercial import Resource, Tariff
-from ampeco.payloads import Payload
+from ampeco.notifications.payloads import Payload
+from ampeco.resources.commercial import Resource, Tariff
 from ampeco.values import BigInt, Instant, Number, Text, Word
 
 

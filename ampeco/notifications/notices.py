@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import ClassVar
 
 from ampeco.model import Model
-from ampeco.payloads import Payload
+from ampeco.notifications.payloads import Payload
 from ampeco.values import BigInt, Instant, JsonObject, Number, Text
 
 

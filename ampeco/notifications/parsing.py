@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from ampeco.catalogue import lookup
 from ampeco.errors import NoHandler, UnknownNotification
-from ampeco.payloads import Payload
+from ampeco.notifications.catalogue import lookup
+from ampeco.notifications.payloads import Payload
 
 
 def parse(body: dict[str, Any]) -> Payload:

@@ -1,6 +1,6 @@
 """The payloads of the notification types that change stored state.
 
-Field names are AMPECO's own in snake_case; units are those of ``ampeco.resources`` (AMPECO API,
+Field names are AMPECO's own in snake_case; units are those of ``ampeco.resources.charging`` (AMPECO API,
 callbacks of notifications v2.0).
 """
 
@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from ampeco import v1
 from ampeco.model import DECISIVE, Model
-from ampeco.resources import BootDetails, ChargePoint, Evse, Location, Session
+from ampeco.notifications import v1
+from ampeco.resources.charging import BootDetails, ChargePoint, Evse, Location, Session
 from ampeco.values import BigInt, Instant, JsonObject, NetworkStatus, Number, Text, Word
 
 
@@ -129,7 +129,7 @@ class EvseChanged(Payload):
 class ChargePointSnapshotChanged(Payload):
     """A snapshot of a charge point with its EVSEs, the deprecated ChargePointChangedNotification.
 
-    It has the keys of AMPECO's first API, which ``ampeco.v1`` renames. The charge point's key is
+    It has the keys of AMPECO's first API, which ``ampeco.notifications.v1`` renames. The charge point's key is
     ``chargePoint``, or ``charge-point`` as in the schema's list of required keys.
     """
 

@@ -1,1 +1,3 @@
 """What may not be kept: secrets, and what belongs to a person."""
+
+from __future__ import annotations

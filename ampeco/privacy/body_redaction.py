@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from functools import lru_cache
 
 from ampeco.json_nodes import Node, parsed, spelt
-from ampeco.redaction import SECRET_ENDING, SECRET_KEYS, folded, is_secret
+from ampeco.privacy.redaction import SECRET_ENDING, SECRET_KEYS, folded, is_secret
 
 #: The text that replaces a secret in the log.
 REDACTED = b'"[redacted]"'
@@ -37,7 +37,7 @@ _NAMED = re.compile(rb'"key"\s*+:\s*+(' + _STRING.pattern + rb")", re.DOTALL)
 def redact_secrets(body: bytes) -> bytes:
     """Return ``body`` with the value of every key that names a secret redacted.
 
-    :func:`ampeco.redaction.clean` drops those keys, so it returns the same for the body before and
+    :func:`ampeco.privacy.redaction.clean` drops those keys, so it returns the same for the body before and
     after. A body without secrets is returned unchanged.
     """
     if not _may_hold_secret(body):

@@ -1,6 +1,6 @@
 """AMPECO's commercial resources: transactions, reservations, roaming CDRs and tariffs.
 
-Units and conventions are those of ``ampeco.resources`` (AMPECO API, transactions v1.0, reservations
+Units and conventions are those of ``ampeco.resources.charging`` (AMPECO API, transactions v1.0, reservations
 v1.0, cdrs v2.0, tariffs v1.0).
 """
 
@@ -12,7 +12,7 @@ from typing import Annotated
 from pydantic import BeforeValidator, Field
 
 from ampeco.model import Model
-from ampeco.resources import Owner
+from ampeco.resources.charging import Owner
 from ampeco.values import BigInt, Instant, JsonObject, Number, Text, Word
 
 #: OCPI and OICP count energy in kWh.

@@ -1,7 +1,7 @@
 """Every kind of entity that we keep, and how it is read from AMPECO's API.
 
 An entry here is enough to read, list and store a kind: the client reads and lists it, the
-notifications in its read rules request its reads, and the storage keeps it. ``storage.mirrors``
+notifications in its read rules request its reads, and the storage keeps it. ``storage.schema.entities``
 defines where: in a table of its own, or else in ``charging.resource``. ``docs/data-model.md`` shows
 how to add a kind (AMPECO API, resources).
 """
@@ -17,10 +17,11 @@ from typing import Any, Generic, Literal, TypeVar
 from pydantic import TypeAdapter, ValidationError
 from pydantic.alias_generators import to_camel
 
-from ampeco import commercial, resources
-from ampeco.catalogue import lookup
-from ampeco.commercial import Resource
 from ampeco.model import Model
+from ampeco.notifications.catalogue import lookup
+from ampeco.resources import charging as resources
+from ampeco.resources import commercial
+from ampeco.resources.commercial import Resource
 from ampeco.values import BigInt, Word
 
 M_co = TypeVar("M_co", bound=Model, covariant=True)
@@ -40,7 +41,7 @@ class ReadRule:
     """A notification type that names an entity of the kind.
 
     ``field`` is the field of its payload model that holds the id, with dots into sub-objects. For a
-    kind with a ``reference_filter`` it holds the reference instead. ``storage.facts`` requests the
+    kind with a ``reference_filter`` it holds the reference instead. ``storage.state.facts`` requests the
     reads of entities that a snapshot refers to, such as a session's EVSE.
     """
 

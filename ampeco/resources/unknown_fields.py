@@ -14,8 +14,8 @@ from typing import Any, Literal, NamedTuple, get_args
 
 from pydantic import TypeAdapter, ValidationError
 
-from ampeco.documented import UNREAD
 from ampeco.model import Model, Unreadable
+from ampeco.resources.documented import UNREAD
 from ampeco.values import Instant
 
 #: Replaces every name that cannot be shown, or that exceeds the limit of names.

@@ -11,8 +11,8 @@ from uuid import UUID
 
 from ampeco.signature import Encoding, SigningToken, verify
 from ampeco.tenants import Tenant
-from receiver.committer import GroupCommitter
-from storage.inbox import Entry
+from receiver.accept.committer import GroupCommitter
+from storage.inbox.commit import Entry
 
 #: Delivery headers that are stored, by their lower-case name. The signature is not one of them.
 KEPT_HEADERS = {

@@ -14,22 +14,22 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from receiver.accept import Acceptor
-from receiver.bodies import Bodies
-from receiver.committer import GroupCommitter
-from receiver.health import Health
-from receiver.heartbeat import Heartbeat
-from receiver.notifications import Notifications
-from receiver.notifier import Notifier
-from receiver.paths import ignore_trailing_slash
-from receiver.readiness import receiver_readiness
+from receiver.accept.acceptor import Acceptor
+from receiver.accept.bodies import Bodies
+from receiver.accept.committer import GroupCommitter
+from receiver.accept.endpoint import Notifications
+from receiver.accept.heartbeat import Heartbeat
+from receiver.accept.notifier import Notifier
+from receiver.accept.paths import ignore_trailing_slash
+from receiver.admin.health import Health
+from receiver.admin.readiness import receiver_readiness
+from runtime.checks import create_check_engine
+from runtime.clock_watch import ClockWatch
+from runtime.heartbeat import Heartbeat as ProcessHeartbeat
+from runtime.logging import get_logger
+from runtime.settings import Settings
 from storage.database import create_database_engine
 from workers.broker import create_broker, create_redis
-from workers.checks import create_check_engine
-from workers.clock_watch import ClockWatch
-from workers.heartbeat import Heartbeat as ProcessHeartbeat
-from workers.logs import get_logger
-from workers.settings import Settings
 
 logger = get_logger(__name__)
 

@@ -18,15 +18,15 @@ from typing import Any
 
 import psycopg
 
-from receiver.metrics import COMMIT_FAILURES, COMMIT_SECONDS, COMMITTED_TOGETHER, WAITING
+from receiver.accept.metrics import COMMIT_FAILURES, COMMIT_SECONDS, COMMITTED_TOGETHER, WAITING
+from runtime.background import supervised_task
+from runtime.errors import cause
+from runtime.logging import get_logger
 from storage.clock import clock
 from storage.database import connection_arguments, is_lost_connection
-from storage.inbox import CommitGroup, Entry, commit_groups
-from storage.partitions import make_partitions_async
+from storage.inbox.commit import CommitGroup, Entry, commit_groups
+from storage.inbox.partitions import make_partitions_async
 from storage.session import one_transaction, open_async_connection
-from workers.background import supervised_task
-from workers.errors import cause
-from workers.logs import get_logger
 
 logger = get_logger(__name__)
 

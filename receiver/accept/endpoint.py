@@ -8,11 +8,11 @@ from __future__ import annotations
 from prometheus_client import Counter
 from starlette.types import Receive, Scope, Send
 
-from receiver.accept import KEPT_HEADERS, SIGNATURE_HEADER, Acceptor, UnverifiedError
-from receiver.bodies import Bodies, ClientLeftError, TooLongError, TooManyError
-from receiver.committer import NotCommittedError, OverloadedError
-from receiver.metrics import ACCEPTED, REFUSED
-from workers.logs import get_logger
+from receiver.accept.acceptor import KEPT_HEADERS, SIGNATURE_HEADER, Acceptor, UnverifiedError
+from receiver.accept.bodies import Bodies, ClientLeftError, TooLongError, TooManyError
+from receiver.accept.committer import NotCommittedError, OverloadedError
+from receiver.accept.metrics import ACCEPTED, REFUSED
+from runtime.logging import get_logger
 
 logger = get_logger(__name__)
 

@@ -9,13 +9,13 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.concurrency import run_in_threadpool
 
+from runtime.background import supervised_task
+from runtime.clock_watch import ClockWatch
+from runtime.errors import cause
+from runtime.logging import get_logger
 from storage.clock import clock
-from storage.resends import request_after
-from storage.uptime import BEAT_INTERVAL, Outage, beat
-from workers.background import supervised_task
-from workers.clock_watch import ClockWatch
-from workers.errors import cause
-from workers.logs import get_logger
+from storage.monitoring.resends import request_after
+from storage.monitoring.uptime import BEAT_INTERVAL, Outage, beat
 
 logger = get_logger(__name__)
 

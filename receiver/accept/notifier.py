@@ -12,12 +12,12 @@ from uuid import UUID
 
 from dramatiq import Broker
 
-from receiver.metrics import WAKEUPS_DROPPED
-from storage.inbox import CommitGroup
-from workers.background import supervised_thread
+from receiver.accept.metrics import WAKEUPS_DROPPED
+from runtime.background import supervised_thread
+from runtime.errors import cause
+from runtime.logging import get_logger
+from storage.inbox.commit import CommitGroup
 from workers.broker import apply_message
-from workers.errors import cause
-from workers.logs import get_logger
 
 logger = get_logger(__name__)
 

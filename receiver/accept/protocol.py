@@ -16,10 +16,10 @@ from weakref import WeakKeyDictionary
 from uvicorn.config import Config
 from uvicorn.server import ServerState
 
-from receiver.metrics import CONNECTIONS_CUT
-from receiver.plain_http import PlainHttpProtocol
-from workers.logs import get_logger
-from workers.settings import Settings, load_settings
+from receiver.accept.metrics import CONNECTIONS_CUT
+from receiver.accept.plain_http import PlainHttpProtocol
+from runtime.logging import get_logger
+from runtime.settings import Settings, load_settings
 
 logger = get_logger(__name__)
 

@@ -11,13 +11,13 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.supervisors import Multiprocess
 
-from receiver.admin_app import admin_listening
-from receiver.app import create_app
-from receiver.connections import GuardedProtocol
-from receiver.orphans import leave_with_parent
-from workers.logs import configure_logging
-from workers.settings import Settings, load_settings
-from workers.sockets import bind
+from receiver.accept.app import create_app
+from receiver.accept.protocol import GuardedProtocol
+from receiver.admin.app import admin_listening
+from receiver.processes.parent_watchdog import leave_with_parent
+from runtime.logging import configure_logging
+from runtime.settings import Settings, load_settings
+from runtime.sockets import bind
 
 #: Most connections that wait in the kernel while the process is busy, as in a burst.
 BACKLOG = 2_048
@@ -35,7 +35,7 @@ def app() -> ASGIApp:
     return create_app(settings)
 
 
-def serve(settings: Settings, *, processes: int = 1, factory: str = "receiver.serve:app") -> None:
+def serve(settings: Settings, *, processes: int = 1, factory: str = "receiver.accept.serve:app") -> None:
     """Serve until SIGTERM or SIGINT, then stop listening, commit and answer the waiting notifications, and return.
 
     Parameters:

@@ -1,1 +1,3 @@
 """The admin endpoints: health, readiness and metrics."""
+
+from __future__ import annotations

@@ -16,18 +16,18 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from receiver.health import Health
-from receiver.metrics_page import MetricsPage, counters
-from receiver.paths import ignore_trailing_slash
-from receiver.readiness import admin_readiness
+from receiver.accept.paths import ignore_trailing_slash
+from receiver.admin.health import Health
+from receiver.admin.metrics_page import MetricsPage, counters
+from receiver.admin.readiness import admin_readiness
+from runtime.admin_port import Guard, open_admin_listener
+from runtime.background import supervised_thread
+from runtime.checks import create_check_engine
+from runtime.logging import get_logger
+from runtime.settings import Settings
+from runtime.sockets import address_of
 from storage.database import create_database_engine
-from workers.admin_port import Guard, open_admin_listener
-from workers.background import supervised_thread
 from workers.broker import create_redis
-from workers.checks import create_check_engine
-from workers.logs import get_logger
-from workers.settings import Settings
-from workers.sockets import address_of
 
 logger = get_logger(__name__)
 

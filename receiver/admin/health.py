@@ -8,7 +8,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from workers.readiness import Check, Readiness, document_of, problem_of
+from runtime.readiness import Check, Readiness, document_of, problem_of
 
 
 class Health:

@@ -17,9 +17,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ampeco.tenants import Tenant
-from receiver.watching import watch_gauges, watched
-from storage.overview import TenantOverview, overview
-from storage.processes import ListedProcess, list_processes
+from receiver.admin.monitoring import watch_gauges, watched
+from storage.monitoring.processes import ListedProcess, list_processes
+from storage.reports.overview import TenantOverview, overview
 
 
 class MetricsPage:
@@ -91,7 +91,7 @@ def _processes(processes: Sequence[ListedProcess]) -> GaugeMetricFamily:
 
 
 def counters() -> CollectorRegistry:
-    """Return the counters of this process, or of all that share the port; see :func:`receiver.serve.serve`."""
+    """Return the counters of this process, or of all that share the port; see :func:`receiver.accept.serve.serve`."""
     if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
         return REGISTRY
     _drop_dead_processes(Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]))

@@ -1,6 +1,7 @@
 """The monitoring of the tenants: subscriptions, traffic, tokens and resends.
 
-``status`` shows it as JSON and, by :mod:`receiver.watch_tables`, as tables; ``/metrics`` shows it as gauges.
+``status`` shows it as JSON and, by :mod:`receiver.commands.monitoring_tables`, as tables; ``/metrics`` shows it as
+gauges.
 """
 
 from __future__ import annotations
@@ -14,12 +15,12 @@ from prometheus_client.core import GaugeMetricFamily
 from sqlalchemy import Connection
 
 from ampeco.tenants import Tenant
-from storage import resends, subscriptions, token_use, traffic
 from storage.clock import clock
-from storage.resends import Resend
-from storage.subscriptions import ManagedSubscription
-from storage.token_use import TokenUse
-from storage.traffic import TrafficStatus
+from storage.monitoring import resends, subscriptions, token_use, traffic
+from storage.monitoring.resends import Resend
+from storage.monitoring.subscriptions import ManagedSubscription
+from storage.monitoring.token_use import TokenUse
+from storage.monitoring.traffic import TrafficStatus
 
 #: A token that signed nothing for so long while another token did is no longer needed.
 UNUSED = timedelta(days=1)

@@ -14,14 +14,14 @@ from prometheus_client import CollectorRegistry
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import SQLAlchemyError
 
-from receiver.committer import GroupCommitter
+from receiver.accept.committer import GroupCommitter
+from runtime.checks import POSTGRES_ADVICE, look_at_postgres, redis_probe
+from runtime.errors import cause
+from runtime.readiness import Check, Probe, Readiness
 from storage.clock import clock
-from storage.inbox import prove_acceptable
-from storage.partitions import MAKE_PARTITIONS, has_partition
-from storage.processes import list_processes
-from workers.checks import POSTGRES_ADVICE, look_at_postgres, redis_probe
-from workers.errors import cause
-from workers.readiness import Check, Probe, Readiness
+from storage.inbox.commit import prove_acceptable
+from storage.inbox.partitions import MAKE_PARTITIONS, has_partition
+from storage.monitoring.processes import list_processes
 
 _LOG_ADVICE = "run `ampeco-receiver migrate`, which also grants what the service needs"
 

@@ -1,4 +1,4 @@
-"""``ampeco-receiver chaos``: the command line of :mod:`receiver.chaos`."""
+"""``ampeco-receiver chaos``: the command line of :mod:`receiver.demo.chaos`."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import Annotated
 import typer
 
 from ampeco.tenants import TenantsError
-from receiver.invocation import database, running
+from receiver.environment import database, running
 from receiver.terminal import console
-from workers.settings import load_settings
+from runtime.settings import load_settings
 
 
 def chaos(
@@ -26,7 +26,7 @@ def chaos(
     seed: Annotated[int, typer.Option(help="Seed of the fleet and the faults; the same seed repeats them.")] = 1,
 ) -> None:
     """Run the simulator with faults against a deployment, and check that nothing was lost; exit code 1 if it was."""
-    from receiver.chaos import Plan, run
+    from receiver.demo.chaos import Plan, run
 
     settings = load_settings()
     if tenant not in settings.tenants:

@@ -9,8 +9,8 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from receiver.terminal import age
-from storage.completeness import KindCompleteness
-from storage.usage import CallReason, Calls
+from storage.sync.api_usage import CallReason, Calls
+from storage.sync.completeness import KindCompleteness
 
 
 def headline(tenant: str, rows: Sequence[KindCompleteness], during: timedelta) -> str:

@@ -11,17 +11,17 @@ import typer
 from rich.table import Table
 from sqlalchemy import Engine
 
-from ampeco import people
-from receiver.invocation import chosen_tenants, database, require_migrated, running
-from receiver.progress import LogProgress, until_told_to_stop
-from receiver.replaying import BEFORE_ANY
+from ampeco.privacy import people
+from receiver.commands.progress import LogProgress, until_told_to_stop
+from receiver.commands.replay import BEFORE_ANY
+from receiver.environment import chosen_tenants, database, require_migrated, running
 from receiver.terminal import console, errors
 from storage.clock import clock
-from storage.erasure import Chunk, Erasure
-from storage.person import Person
-from storage.replay import Scope, count
-from workers.erase import EraseError, begin, finish, go_through_log, is_listed, look_up, require_owner
-from workers.rebuild import alone
+from storage.erasure.log import Chunk, Erasure
+from storage.erasure.person import Person
+from storage.rebuild.log_reader import Scope, count
+from workers.maintenance.erase import EraseError, begin, finish, go_through_log, is_listed, look_up, require_owner
+from workers.maintenance.rebuild import alone
 
 
 def erase(

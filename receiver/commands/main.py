@@ -12,9 +12,16 @@ from sqlalchemy.exc import SQLAlchemyError
 from ampeco.errors import ApiError
 from ampeco.tenants import TenantsError
 from migrations import MigrationError
-from receiver import erasing, migrating, rebuilding, reconciling, replaying, resending, subscribing
-from receiver.chaos_command import chaos
-from receiver.invocation import (
+from receiver.commands import erase as erasing
+from receiver.commands import migrate as migrating
+from receiver.commands import rebuild as rebuilding
+from receiver.commands import reconcile as reconciling
+from receiver.commands import replay as replaying
+from receiver.commands import resend as resending
+from receiver.commands import subscribe as subscribing
+from receiver.commands.chaos_command import chaos
+from receiver.commands.status import status
+from receiver.environment import (
     database,
     ending_on_sigterm,
     fail,
@@ -23,18 +30,17 @@ from receiver.invocation import (
     running,
     warn_of_weak_durability,
 )
-from receiver.orphans import leave_with_parent
-from receiver.service import bring_up_to_date, service_children, worker_children
-from receiver.status import status
-from receiver.supervisor import Supervisor
+from receiver.processes.parent_watchdog import leave_with_parent
+from receiver.processes.service import bring_up_to_date, service_children, worker_children
+from receiver.processes.supervisor import Supervisor
 from receiver.terminal import console
+from runtime.errors import cause
+from runtime.settings import SettingsError
+from runtime.sockets import address_of
 from storage.database import DatabaseEncodingError
 from workers.broker import QUEUES
-from workers.erase import EraseError
-from workers.errors import cause
-from workers.rebuild import RebuildError
-from workers.settings import SettingsError
-from workers.sockets import address_of
+from workers.maintenance.erase import EraseError
+from workers.maintenance.rebuild import RebuildError
 
 app = typer.Typer(
     name="ampeco-receiver",
@@ -81,8 +87,8 @@ def serve(
     processes: Annotated[int, typer.Option(min=1, help="Number of processes that share the port.")] = 1,
 ) -> None:
     """Run the receiver: verify, commit and acknowledge notifications."""
-    from receiver.serve import serve as run
-    from storage.partitions import make_partitions
+    from receiver.accept.serve import serve as run
+    from storage.inbox.partitions import make_partitions
 
     with running("serve") as settings:
         require_migrated(settings, to_accept=True)
@@ -128,7 +134,7 @@ def demo(
     data_dir: Annotated[Path | None, typer.Option(help="Folder for the data of the embedded servers.")] = None,
 ) -> None:
     """Run the simulator and the whole service, and show a live view of the database."""
-    from receiver.demo import run_demo
+    from receiver.demo.demo import run_demo
 
     run_demo(seconds=seconds, speed=speed, data_dir=data_dir)
 

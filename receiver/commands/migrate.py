@@ -10,9 +10,9 @@ from sqlalchemy import Connection, Engine, text
 
 import migrations
 from migrations import Losses, MigrationError
-from receiver.invocation import database, running
+from receiver.environment import database, running
 from receiver.terminal import console, errors
-from storage.partitions import make_partitions
+from storage.inbox.partitions import make_partitions
 
 #: Rows of a table are counted up to this number; beyond it Postgres's estimate is shown.
 MAX_COUNTED = 100_000

@@ -8,12 +8,12 @@ from datetime import datetime
 from rich.markup import escape
 from rich.table import Table
 
+from receiver.admin.monitoring import Token, Watched, seconds_since
 from receiver.terminal import age
-from receiver.watching import Token, Watched, seconds_since
-from storage.resends import Resend
-from storage.subscriptions import ManagedSubscription
-from storage.traffic import TrafficStatus
-from workers.baseline import MIN_LEARNED_HOURS
+from storage.monitoring.resends import Resend
+from storage.monitoring.subscriptions import ManagedSubscription
+from storage.monitoring.traffic import TrafficStatus
+from workers.monitoring.baseline import MIN_LEARNED_HOURS
 
 
 def watch_table(watched: Watched) -> Table:

@@ -13,7 +13,7 @@ from types import FrameType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from receiver.terminal import errors
-from workers.logs import get_logger
+from runtime.logging import get_logger
 
 logger = get_logger(__name__)
 

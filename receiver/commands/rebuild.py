@@ -8,12 +8,12 @@ import typer
 from rich.table import Table
 from sqlalchemy import Engine
 
-from receiver.invocation import TenantOption, chosen_tenants, database, require_migrated, running
-from receiver.progress import LogProgress, until_told_to_stop
+from receiver.commands.progress import LogProgress, until_told_to_stop
+from receiver.environment import TenantOption, chosen_tenants, database, require_migrated, running
 from receiver.terminal import console, errors
-from storage.rebuild import Difference
-from storage.replay import count
-from workers.rebuild import Comparison, alone, began_at, compare, fold_log, scope_of, swap
+from storage.rebuild.compare import Difference
+from storage.rebuild.log_reader import count
+from workers.maintenance.rebuild import Comparison, alone, began_at, compare, fold_log, scope_of, swap
 
 #: Most values of an example that are shown; a session has fifty columns.
 MAX_CHANGES = 6

@@ -14,20 +14,20 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from sqlalchemy import Engine
 
-from receiver.completeness_tables import call_quota_table, completeness_table, headline, trouble_lines
-from receiver.invocation import TenantOption, chosen_tenants, database, require_migrated, running
+from receiver.commands.completeness_tables import call_quota_table, completeness_table, headline, trouble_lines
+from receiver.commands.times import time_option
+from receiver.environment import TenantOption, chosen_tenants, database, require_migrated, running
 from receiver.terminal import age, console, errors
-from receiver.times import time_option
-from storage import backfills, sync_runs
-from storage.completeness import completeness as completeness_of
-from storage.sync_runs import Purpose, SyncRun
-from storage.usage import spent
-from workers.context import Context, create_context
-from workers.logs import get_logger
-from workers.rate_limit import CallDeferredError
-from workers.reconcile import TokenRefusedError, steps
-from workers.settings import Settings
-from workers.sync_schedule import listed, since
+from runtime.logging import get_logger
+from runtime.settings import Settings
+from storage.sync import backfills, sync_runs
+from storage.sync.api_usage import spent
+from storage.sync.completeness import completeness as completeness_of
+from storage.sync.sync_runs import Purpose, SyncRun
+from workers.api.context import Context, create_context
+from workers.api.rate_limit import CallDeferredError
+from workers.sync.reconcile import TokenRefusedError, steps
+from workers.sync.schedule import listed, since
 
 logger = get_logger(__name__)
 

@@ -11,15 +11,15 @@ import typer
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
-from ampeco.catalogue import CATALOGUE, lookup
-from receiver.invocation import TenantOption, chosen_tenants, database, require_migrated, running
-from receiver.progress import LogProgress, until_told_to_stop
+from ampeco.notifications.catalogue import CATALOGUE, lookup
+from receiver.commands.progress import LogProgress, until_told_to_stop
+from receiver.commands.times import time_option
+from receiver.environment import TenantOption, chosen_tenants, database, require_migrated, running
 from receiver.terminal import console, errors
-from receiver.times import time_option
 from storage.clock import clock
-from storage.replay import Scope, count
-from storage.retention import complete_since
-from workers.replay import Replayed, replay
+from storage.inbox.retention import complete_since
+from storage.rebuild.log_reader import Scope, count
+from workers.maintenance.replay import Replayed, replay
 
 #: Earlier than the beginning of any log.
 BEFORE_ANY = datetime(1970, 1, 1, tzinfo=UTC)

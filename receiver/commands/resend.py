@@ -7,14 +7,14 @@ from typing import Annotated
 
 import typer
 
-from receiver.invocation import TenantOption, chosen_tenants, require_migrated, running
+from receiver.commands.times import time_option
+from receiver.environment import TenantOption, chosen_tenants, require_migrated, running
 from receiver.terminal import console
-from receiver.times import time_option
-from storage import resends
-from storage.resends import Resend
-from storage.subscriptions import ManagedSubscription, managed_subscriptions
-from workers.context import Context, create_context
-from workers.resend import ask
+from storage.monitoring import resends
+from storage.monitoring.resends import Resend
+from storage.monitoring.subscriptions import ManagedSubscription, managed_subscriptions
+from workers.api.context import Context, create_context
+from workers.monitoring.resend import ask
 
 SinceOption = Annotated[
     datetime | None,

@@ -14,8 +14,9 @@ from redis.exceptions import RedisError
 from rich.table import Table
 from sqlalchemy import Connection
 
-from receiver.invocation import database, require_migrated, running
-from receiver.status_tables import (
+from receiver.admin.monitoring import Watched, watched
+from receiver.commands.monitoring_tables import resend_lines, token_table, watch_table
+from receiver.commands.status_tables import (
     forbidden_table,
     overview_table,
     pending_lines,
@@ -24,19 +25,18 @@ from receiver.status_tables import (
     trouble_table,
     unknown_table,
 )
+from receiver.environment import database, require_migrated, running
 from receiver.terminal import console
-from receiver.watch_tables import resend_lines, token_table, watch_table
-from receiver.watching import Watched, watched
-from storage.forbidden_kinds import ForbiddenKind, forbidden_kinds
-from storage.overview import TenantOverview, Trouble, overview, troubles
-from storage.processes import ListedProcess, list_processes
-from storage.retention import complete_since
-from storage.unknown_fields import UnknownName, unknown
+from runtime.clock_watch import ClockOffset, wrong_clocks
+from runtime.errors import cause
+from runtime.settings import Settings
+from storage.inbox.retention import complete_since
+from storage.monitoring.processes import ListedProcess, list_processes
+from storage.reports.overview import TenantOverview, Trouble, overview, troubles
+from storage.state.unknown_fields import UnknownName, unknown
+from storage.sync.forbidden_kinds import ForbiddenKind, forbidden_kinds
+from workers.api.pause import pause_reason, paused_for
 from workers.broker import QUEUES, create_broker, create_redis
-from workers.clock_watch import ClockOffset, wrong_clocks
-from workers.errors import cause
-from workers.pause import pause_reason, paused_for
-from workers.settings import Settings
 
 
 def status(

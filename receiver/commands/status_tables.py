@@ -9,10 +9,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from receiver.terminal import age
-from storage.forbidden_kinds import ForbiddenKind
-from storage.overview import TenantOverview, Trouble
-from storage.processes import ListedProcess
-from storage.unknown_fields import UnknownName
+from storage.monitoring.processes import ListedProcess
+from storage.reports.overview import TenantOverview, Trouble
+from storage.state.unknown_fields import UnknownName
+from storage.sync.forbidden_kinds import ForbiddenKind
 
 
 def overview_table(tenants: Sequence[TenantOverview], pauses: dict[str, tuple[float, str]]) -> Table:

@@ -14,16 +14,16 @@ import typer
 from rich.table import Table
 from sqlalchemy import Engine
 
-from ampeco.client import Client
+from ampeco.api.client import Client
 from ampeco.tenants import Tenant
-from receiver.invocation import TenantOption, chosen_tenants, database, require_migrated, running
-from receiver.reconciling import backfill
+from receiver.commands.reconcile import backfill
+from receiver.environment import TenantOption, chosen_tenants, database, require_migrated, running
 from receiver.terminal import console
-from storage import subscriptions as store
-from storage.subscriptions import SubscriptionLock, locked
-from workers import subscriptions as logic
-from workers.settings import Settings, SettingsError, load_settings
-from workers.subscriptions import Result, callback_url
+from runtime.settings import Settings, SettingsError, load_settings
+from storage.monitoring import subscriptions as store
+from storage.monitoring.subscriptions import SubscriptionLock, locked
+from workers.monitoring import subscriptions as logic
+from workers.monitoring.subscriptions import Result, callback_url
 
 #: How long a command waits for the subscription monitor, which may be checking the same subscriptions.
 LOCK_WAIT_SECONDS = 60.0

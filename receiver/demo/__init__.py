@@ -1,1 +1,3 @@
 """The demo and the chaos test, against the simulator."""
+
+from __future__ import annotations

@@ -18,13 +18,13 @@ from rich.table import Table
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
-from ampeco.client import Client
+from ampeco.api.client import Client
 from ampeco.tenants import Tenant
-from receiver.simulator_process import Acknowledged, SimulatorProcess
+from receiver.demo.simulator_process import Acknowledged, SimulatorProcess
 from receiver.terminal import console
-from storage import verification
-from workers import subscriptions
-from workers.errors import cause
+from runtime.errors import cause
+from storage.reports import verification
+from workers.monitoring import subscriptions
 
 #: The fault profiles: faults of the simulator that are set together for some seconds.
 FAULT_PROFILE: dict[str, dict[str, float]] = {

@@ -13,18 +13,18 @@ from pathlib import Path
 
 import httpx
 
-from ampeco.client import Client
-from receiver.embedded import embedded_servers, own_folder
-from receiver.invocation import database
-from receiver.live import LiveView
-from receiver.service import bring_up_to_date, service_children
-from receiver.subscribing import subscribe_and_manage
-from receiver.supervisor import Child, Supervisor, module_command
+from ampeco.api.client import Client
+from receiver.commands.subscribe import subscribe_and_manage
+from receiver.demo.dashboard import LiveView
+from receiver.environment import database
+from receiver.processes.embedded import embedded_servers, own_folder
+from receiver.processes.service import bring_up_to_date, service_children
+from receiver.processes.supervisor import Child, Supervisor, module_command
 from receiver.terminal import console
-from storage.subscriptions import locked
-from workers.logs import configure_logging
-from workers.settings import Settings, SettingsError, load_settings
-from workers.subscriptions import callback_url
+from runtime.logging import configure_logging
+from runtime.settings import Settings, SettingsError, load_settings
+from storage.monitoring.subscriptions import locked
+from workers.monitoring.subscriptions import callback_url
 
 START_TIMEOUT_SECONDS = 60.0
 

@@ -17,9 +17,9 @@ import httpx
 
 from ampeco.tenants import Tenant
 from receiver.probe import reached_at
-from receiver.supervisor import Child, module_command
-from workers.settings import SettingsError
-from workers.sockets import address_of
+from receiver.processes.supervisor import Child, module_command
+from runtime.settings import SettingsError
+from runtime.sockets import address_of
 
 START_TIMEOUT_SECONDS = 60.0
 STOP_TIMEOUT_SECONDS = 20.0

@@ -1,1 +1,3 @@
 """Processes: the supervisor, what it starts, and the embedded servers."""
+
+from __future__ import annotations

@@ -27,8 +27,8 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from receiver.embedded_postgres import SOCKET, PostgresServer
-from workers.settings import Settings, SettingsError
+from receiver.processes.embedded_postgres import SOCKET, PostgresServer
+from runtime.settings import Settings, SettingsError
 
 #: The path of a Unix socket has at most 107 bytes on Linux, 103 on macOS.
 MAX_SOCKET_PATH = 100

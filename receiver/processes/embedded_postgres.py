@@ -19,7 +19,7 @@ from urllib.parse import quote
 
 import psycopg
 
-from workers.settings import SettingsError
+from runtime.settings import SettingsError
 
 #: Making the data directory takes some seconds, as does recovery after a crash; a busy machine needs more time.
 START_TIMEOUT_SECONDS = 60.0

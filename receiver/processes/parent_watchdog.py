@@ -11,8 +11,8 @@ import os
 import signal
 import time
 
-from workers.background import supervised_thread
-from workers.logs import get_logger
+from runtime.background import supervised_thread
+from runtime.logging import get_logger
 
 logger = get_logger(__name__)
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import migrations
-from receiver.supervisor import Child, receiver_child
+from receiver.processes.supervisor import Child, receiver_child
+from runtime.logging import get_logger
+from runtime.settings import Settings
 from storage.database import create_database_engine
-from storage.partitions import make_partitions
+from storage.inbox.partitions import make_partitions
 from workers.broker import QUEUES
-from workers.logs import get_logger
-from workers.settings import Settings
 
 logger = get_logger(__name__)
 

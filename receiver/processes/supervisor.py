@@ -12,9 +12,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import IO
 
-from receiver.orphans import PARENT
-from workers.background import supervised_thread
-from workers.logs import get_logger
+from receiver.processes.parent_watchdog import PARENT
+from runtime.background import supervised_thread
+from runtime.logging import get_logger
 
 logger = get_logger(__name__)
 

@@ -1,1 +1,3 @@
 """The simulated API."""
+
+from __future__ import annotations

@@ -9,11 +9,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from simulator import resources
-from simulator.answers import ROOT, flag, found, json_response, many, one
-from simulator.charging import MAX_POINTS
-from simulator.listings import Listing, before, equals, since
-from simulator.model import Authorization, Session, Tenant, Transaction
+from simulator.api.listings import Listing, before, equals, since
+from simulator.api.responses import ROOT, flag, found, json_response, many, one
+from simulator.fleet import resources
+from simulator.fleet.charging import MAX_POINTS
+from simulator.fleet.model import Authorization, Session, Tenant, Transaction
 
 
 def routes(tenant: Tenant) -> list[Route]:

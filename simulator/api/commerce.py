@@ -9,10 +9,10 @@ from typing import Any, Protocol, TypeVar
 from starlette.requests import Request
 from starlette.routing import Route
 
-from simulator import resources
-from simulator.answers import ROOT, found, many, one
-from simulator.listings import Listing, before, equals, since
-from simulator.model import Tenant
+from simulator.api.listings import Listing, before, equals, since
+from simulator.api.responses import ROOT, found, many, one
+from simulator.fleet import resources
+from simulator.fleet.model import Tenant
 
 
 class _Shown(Protocol):

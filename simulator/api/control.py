@@ -13,17 +13,17 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from simulator.answers import json_response
-from simulator.delivery import Delivery
-from simulator.fleet import Fleet, Notification
-from simulator.guard import Guard
-from simulator.listings import MAX_DIGITS
-from simulator.problems import Problem
-from simulator.requests import json_object, parsed, validated
-from simulator.resources import instant
+from simulator.api.listings import MAX_DIGITS
+from simulator.api.middleware import Guard
+from simulator.api.problems import Problem
+from simulator.api.requests import json_object, parsed, validated
+from simulator.api.responses import json_response
+from simulator.delivery.delivery import Delivery
+from simulator.delivery.subscribers import Subscribers
+from simulator.fleet.fleet import Fleet, Notification
+from simulator.fleet.resources import instant
 from simulator.runner import Runner
 from simulator.settings import HEADER_TEXT, Faults
-from simulator.subscribers import Subscribers
 
 _HeaderText = Annotated[str, Field(pattern=HEADER_TEXT)]
 

@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 
 import orjson
 
-from simulator.problems import Problem
+from simulator.api.problems import Problem
 
 Row = TypeVar("Row")
 

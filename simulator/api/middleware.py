@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from simulator.problems import Problem, problem_response
+from simulator.api.problems import Problem, problem_response
 from simulator.settings import Faults
 
 #: The window of the rate limit.

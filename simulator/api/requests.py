@@ -8,7 +8,7 @@ import orjson
 from pydantic import BaseModel, ValidationError
 
 from ampeco.faults import faults
-from simulator.problems import Problem
+from simulator.api.problems import Problem
 
 Model = TypeVar("Model", bound=BaseModel)
 

@@ -9,8 +9,8 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
-from simulator.listings import Listing
-from simulator.problems import Problem
+from simulator.api.listings import Listing
+from simulator.api.problems import Problem
 
 ROOT = "/public-api/resources"
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from starlette.routing import Route
 
-from simulator import api_charging, api_commerce, api_sites, api_statuses
-from simulator.fleet import Fleet
+from simulator.api import charging as api_charging
+from simulator.api import commerce as api_commerce
+from simulator.api import sites as api_sites
+from simulator.api import statuses as api_statuses
+from simulator.fleet.fleet import Fleet
 
 
 def routes(fleet: Fleet) -> list[Route]:

@@ -8,11 +8,11 @@ from typing import Any
 from starlette.requests import Request
 from starlette.routing import Route
 
-from simulator import resources
-from simulator.answers import ROOT, found, includes, many, one
-from simulator.listings import Listing, before, equals, since
-from simulator.model import ChargePoint, Evse, Location, Tenant
-from simulator.problems import Problem
+from simulator.api.listings import Listing, before, equals, since
+from simulator.api.problems import Problem
+from simulator.api.responses import ROOT, found, includes, many, one
+from simulator.fleet import resources
+from simulator.fleet.model import ChargePoint, Evse, Location, Tenant
 
 
 def routes(tenant: Tenant) -> list[Route]:

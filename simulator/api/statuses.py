@@ -8,11 +8,11 @@ from typing import Any
 from starlette.requests import Request
 from starlette.routing import Route
 
-from simulator import resources
-from simulator.answers import ROOT, found, many, one
-from simulator.fleet import Fleet
-from simulator.listings import Listing, before, since
-from simulator.model import StatusChange
+from simulator.api.listings import Listing, before, since
+from simulator.api.responses import ROOT, found, many, one
+from simulator.fleet import resources
+from simulator.fleet.fleet import Fleet
+from simulator.fleet.model import StatusChange
 
 _Log = Callable[[Request], list[StatusChange]]
 

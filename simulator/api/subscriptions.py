@@ -11,14 +11,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from ampeco.catalogue import lookup
-from simulator.answers import json_response
-from simulator.delivery import Delivery
-from simulator.fleet import Fleet
-from simulator.listings import Listing
-from simulator.problems import Problem
-from simulator.requests import parsed
-from simulator.subscribers import Subscribers, Subscription
+from ampeco.notifications.catalogue import lookup
+from simulator.api.listings import Listing
+from simulator.api.problems import Problem
+from simulator.api.requests import parsed
+from simulator.api.responses import json_response
+from simulator.delivery.delivery import Delivery
+from simulator.delivery.subscribers import Subscribers, Subscription
+from simulator.fleet.fleet import Fleet
 
 PATH = "/public-api/notifications/v2.0"
 RESEND_PATH = "/public-api/actions/notifications/v1.0/{id:int}/resend"

@@ -13,11 +13,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ampeco.signature import Encoding, sign
-from simulator.fault_injector import FaultInjector
-from simulator.fleet import Notification
-from simulator.ledger import Ledger
-from simulator.posting import Answer, Poster, UnreachableError
-from simulator.subscribers import Subscribers, Subscription
+from simulator.delivery.faults import FaultInjector
+from simulator.delivery.http_client import Answer, Poster, UnreachableError
+from simulator.delivery.ledger import Ledger
+from simulator.delivery.subscribers import Subscribers, Subscription
+from simulator.fleet.fleet import Notification
 
 #: Deliveries that are sent at the same time.
 CONNECTIONS = 16

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 
-from simulator.fleet import Notification
+from simulator.fleet.fleet import Notification
 from simulator.settings import Faults
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 
-from simulator.fleet import Notification
+from simulator.fleet.fleet import Notification
 
 #: The number of newest entries that are kept: several minutes at several hundred a second, in about 60 MB.
 MAX_ENTRIES = 200_000

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from ampeco.catalogue import lookup
+from ampeco.notifications.catalogue import lookup
 
 
 @dataclass(slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from datetime import datetime, timedelta
 
-from simulator.model import ChargePoint, Evse, Location, StatusChange, Tenant
+from simulator.fleet.model import ChargePoint, Evse, Location, StatusChange, Tenant
 from simulator.settings import TenantSettings
 
 _PLACES = ("Quayside", "Station", "Market", "Harbour", "Airport", "Museum", "Stadium", "Park", "Mill", "Library")

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 
-from simulator import payloads
-from simulator.model import Authorization, Evse, Session, StatusChange, Transaction
-from simulator.resources import instant
-from simulator.vehicles import Vehicle, power_w
-from simulator.world import World
+from simulator.fleet import payloads
+from simulator.fleet.model import Authorization, Evse, Session, StatusChange, Transaction
+from simulator.fleet.resources import instant
+from simulator.fleet.vehicles import Vehicle, power_w
+from simulator.fleet.world import World
 
 #: The interval of meter samples by the tenant's clock, as chargers are commonly configured.
 SAMPLE_EVERY = timedelta(seconds=60)

@@ -10,10 +10,10 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from functools import partial
 
-from simulator import payloads
-from simulator.model import IdTag, Partner, Reservation, Tariff, Tenant, User
-from simulator.resources import TARIFF_GROUP_ID, instant, tariff_resource, user_resource
-from simulator.world import World
+from simulator.fleet import payloads
+from simulator.fleet.model import IdTag, Partner, Reservation, Tariff, Tenant, User
+from simulator.fleet.resources import TARIFF_GROUP_ID, instant, tariff_resource, user_resource
+from simulator.fleet.world import World
 
 #: The mean time between two events of each sort in the whole tenant.
 RESERVE_EVERY = timedelta(hours=3)

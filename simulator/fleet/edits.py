@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import timedelta
 
-from simulator import payloads
-from simulator.build import FIRST_CHARGE_POINT, FIRST_EVSE, add_charge_point, add_evse
-from simulator.model import ChargePoint, Evse
-from simulator.resources import instant
-from simulator.world import World
+from simulator.fleet import payloads
+from simulator.fleet.build import FIRST_CHARGE_POINT, FIRST_EVSE, add_charge_point, add_evse
+from simulator.fleet.model import ChargePoint, Evse
+from simulator.fleet.resources import instant
+from simulator.fleet.world import World
 
 #: The mean time between two events of each sort in the whole tenant.
 EDIT_EVERY = timedelta(hours=2)  # a charge point, an EVSE or a location is edited

@@ -14,17 +14,17 @@ from typing import Any
 
 import orjson
 
-from simulator.build import build
-from simulator.charging import Charging
-from simulator.commerce import Commerce
-from simulator.edits import Edits
-from simulator.model import Evse
-from simulator.outages import Outages
-from simulator.removals import Removals
+from simulator.fleet.build import build
+from simulator.fleet.charging import Charging
+from simulator.fleet.commerce import Commerce
+from simulator.fleet.edits import Edits
+from simulator.fleet.model import Evse
+from simulator.fleet.outages import Outages
+from simulator.fleet.removals import Removals
+from simulator.fleet.timeline import Timeline
+from simulator.fleet.vehicles import arrival_delay, arrive
+from simulator.fleet.world import World
 from simulator.settings import WARM_UP, TenantSettings
-from simulator.timeline import Timeline
-from simulator.vehicles import arrival_delay, arrive
-from simulator.world import World
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from datetime import timedelta
 from functools import partial
 
-from simulator import payloads
-from simulator.charging import Charging
-from simulator.model import ChargePoint, Evse, StatusChange
-from simulator.world import World
+from simulator.fleet import payloads
+from simulator.fleet.charging import Charging
+from simulator.fleet.model import ChargePoint, Evse, StatusChange
+from simulator.fleet.world import World
 
 #: The mean time between two events of each sort, for each charge point or EVSE.
 OFFLINE_EVERY = timedelta(days=3)  # a charge point

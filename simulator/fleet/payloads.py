@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from simulator.model import Authorization, ChargePoint, Evse, Location, Reservation, Sample, Session, StatusChange
-from simulator.resources import instant, session_resource
+from simulator.fleet.model import Authorization, ChargePoint, Evse, Location, Reservation, Sample, Session, StatusChange
+from simulator.fleet.resources import instant, session_resource
 
 
 def start_stop(session: Session, *, stopped: bool, deprecated: bool = False) -> dict[str, Any]:

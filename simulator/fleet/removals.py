@@ -1,7 +1,7 @@
 """Removals of entities and moves of hardware by the tenant's staff.
 
 It has a random generator of its own, so that it does not change what the seed makes of the rest.
-``simulator.edits`` removes EVSEs and charge points.
+``simulator.fleet.edits`` removes EVSEs and charge points.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterable
 from datetime import timedelta
 from typing import Protocol, TypeVar
 
-from simulator import payloads
-from simulator.model import Evse, Location
-from simulator.resources import instant, tariff_resource, user_resource
-from simulator.world import World
+from simulator.fleet import payloads
+from simulator.fleet.model import Evse, Location
+from simulator.fleet.resources import instant, tariff_resource, user_resource
+from simulator.fleet.world import World
 
 #: The mean time between two events of each sort in the whole tenant.
 REMOVE_EVERY = timedelta(days=30)  # an entity is removed, of each kind in turn

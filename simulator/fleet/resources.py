@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from simulator.model import (
+from simulator.fleet.model import (
     Authorization,
     ChargePoint,
     Evse,

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from simulator.model import Tenant
-from simulator.timeline import Timeline
+from simulator.fleet.model import Tenant
+from simulator.fleet.timeline import Timeline
 
 
 @dataclass(frozen=True, slots=True)

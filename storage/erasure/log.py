@@ -1,6 +1,6 @@
 """Erase a person: add them to the suppression list, then remove them from the log, one chunk per transaction.
 
-The log comes first, and the state and its history last (:mod:`storage.erasure_state`): the state contains the
+The log comes first, and the state and its history last (:mod:`storage.erasure.state`): the state contains the
 person's identities, so it must stay intact until the log is done.
 """
 
@@ -14,15 +14,15 @@ from uuid import UUID
 
 from sqlalchemy import Connection, text
 
-from ampeco import people
-from ampeco.body_redaction import redact_secrets
+from ampeco.privacy import people
+from ampeco.privacy.body_redaction import redact_secrets
 from storage.documents import to_json
+from storage.erasure.person import Person
+from storage.erasure.suppression import identity_digest, key_of
 from storage.ids import uuid7
-from storage.person import Person
-from storage.replay import Position
-from storage.retention import keep_days
-from storage.rewrite import rewrite
-from storage.suppression import identity_digest, key_of
+from storage.inbox.retention import keep_days
+from storage.inbox.rewrite import rewrite
+from storage.rebuild.log_reader import Position
 
 #: The longest wait for running writers, in seconds: new writers wait behind us for as long.
 LOCK_SECONDS = 5

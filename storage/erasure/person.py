@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 import orjson
 
-from ampeco import people
-from ampeco.people import Identity, spellings, without
+from ampeco.privacy import people
+from ampeco.privacy.people import Identity, spellings, without
 
 #: The shortest id tag or address to search for in free text; a shorter one may occur there by chance.
 MIN_WORD = 8
@@ -41,7 +41,7 @@ class Person:
         return identity == people.user(self.user_id) or identity in self.known_by
 
     def taken_out(self, document: bytes, *, is_about: bool = False) -> bytes:
-        """Return a JSON document without the person; see :func:`ampeco.people.without`.
+        """Return a JSON document without the person; see :func:`ampeco.privacy.people.without`.
 
         Parameters:
             document: the document.

@@ -18,14 +18,14 @@ import orjson
 from sqlalchemy import Connection, text
 from sqlalchemy.dialects.postgresql import JSONB
 
-from ampeco.people import Identity, belongings
+from ampeco.privacy.people import Identity, belongings
 from storage.documents import to_json
-from storage.erasure import note
-from storage.mirrors import MIRRORS, Mirror
-from storage.person import Person
-from storage.suppression import changed_columns, document_of
-from storage.tables import CHARGING, metadata
-from storage.version import Version, digest
+from storage.erasure.log import note
+from storage.erasure.person import Person
+from storage.erasure.suppression import changed_columns, document_of
+from storage.schema.entities import MIRRORS, Mirror
+from storage.schema.tables import CHARGING, metadata
+from storage.state.version import Version, digest
 
 #: The most rows in memory at once.
 ROWS_AT_ONCE = 500

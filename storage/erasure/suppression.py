@@ -21,12 +21,12 @@ from uuid import UUID
 import orjson
 from sqlalchemy import Connection, text
 
-from ampeco.people import Identity, Theirs, identities, user, without
-from storage.batches import Logged
-from storage.changes import ChangeSet
+from ampeco.privacy.people import Identity, Theirs, identities, user, without
 from storage.documents import encode_value
-from storage.fold import Fact
-from storage.rewrite import rewrite
+from storage.inbox.batches import Logged
+from storage.inbox.rewrite import rewrite
+from storage.state.changes import ChangeSet
+from storage.state.fold import Fact
 
 _DIGEST_BYTES = 16
 

@@ -12,7 +12,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection, text
 
-from storage.batches import LEASE, MAX_RETRY, MAX_WAIT, Batch
+from storage.inbox.batches import LEASE, MAX_RETRY, MAX_WAIT, Batch
 
 #: The first retry follows after twice this time, the next after four times, and so on.
 FIRST_RETRY = timedelta(seconds=0.2)

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, text
 
 from ampeco.values import Instant
 from storage.documents import to_json
-from storage.processes import lease_ended
+from storage.monitoring.processes import lease_ended
 
 #: How long a living worker keeps the batches that it claimed. Batches of a dead worker are free as soon as its
 #: death is noticed.

@@ -8,8 +8,8 @@ from uuid import UUID
 
 from sqlalchemy import Connection, text
 
-from ampeco.body_redaction import redact_secrets
-from storage.batches import Logged
+from ampeco.privacy.body_redaction import redact_secrets
+from storage.inbox.batches import Logged
 
 # Index: the primary key, only in the partitions of these times. The digest is that of
 # the body as it arrived, however often the body is rewritten.

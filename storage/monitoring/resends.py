@@ -15,8 +15,8 @@ from uuid import UUID
 from sqlalchemy import Connection, text
 
 from storage.ids import uuid7
-from storage.subscriptions import ManagedSubscription, managed_subscriptions
-from storage.uptime import Outage
+from storage.monitoring.subscriptions import ManagedSubscription, managed_subscriptions
+from storage.monitoring.uptime import Outage
 
 Reason = Literal["outage", "manual"]
 State = Literal["waiting", "asked", "failed"]

@@ -22,12 +22,12 @@ from uuid import UUID
 
 from sqlalchemy import Connection, UniqueConstraint, text
 
-from storage.changes import Entity
 from storage.ids import first_made_at
-from storage.mirrors import MIRRORS, ColumnGroup
-from storage.tables import CHARGING, metadata
-from storage.upsert import stored_columns, upsert_statement
-from storage.version import is_provisional_sql, is_read_sql
+from storage.schema.entities import MIRRORS, ColumnGroup
+from storage.schema.tables import CHARGING, metadata
+from storage.state.changes import Entity
+from storage.state.upsert import stored_columns, upsert_statement
+from storage.state.version import is_provisional_sql, is_read_sql
 
 #: The schema of the rebuilt tables.
 REBUILD = "charging_rebuild"

@@ -10,10 +10,10 @@ from uuid import UUID
 
 from sqlalchemy import Connection, TextClause, text
 
-from storage.batches import Logged
-from storage.changes import Entity
-from storage.mirrors import MIRRORS
-from storage.retention import complete_since
+from storage.inbox.batches import Logged
+from storage.inbox.retention import complete_since
+from storage.schema.entities import MIRRORS
+from storage.state.changes import Entity
 
 #: Counting a day of the log may take long, because no index contains the notification types.
 COUNT_TIMEOUT = timedelta(minutes=10)

@@ -11,15 +11,15 @@ from functools import cache
 
 from sqlalchemy import Connection, text
 
-from ampeco.resources import FINAL_SESSION_STATES
-from storage.changes import ChangeSet, Entity
-from storage.history import observation_columns
-from storage.mirrors import CHILDREN, MIRRORS, ColumnGroup
-from storage.rebuild import HISTORY, REBUILD
-from storage.refresh_queue import READABLE, request_refresh
-from storage.revisions import revision_statement, source_parameters
-from storage.upsert import stored_columns, upsert_statement
-from storage.version import is_provisional_sql
+from ampeco.resources.charging import FINAL_SESSION_STATES
+from storage.rebuild.compare import HISTORY, REBUILD
+from storage.schema.entities import CHILDREN, MIRRORS, ColumnGroup
+from storage.state.changes import ChangeSet, Entity
+from storage.state.history import observation_columns
+from storage.state.revisions import revision_statement, source_parameters
+from storage.state.upsert import stored_columns, upsert_statement
+from storage.state.version import is_provisional_sql
+from storage.sync.refresh_queue import READABLE, request_refresh
 
 MAX_BIGINT = 2**63 - 1
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, text
 
-from storage.unknown_fields import unknown
+from storage.state.unknown_fields import unknown
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,1 +1,7 @@
-"""The tables, as SQLAlchemy describes them."""
+"""The tables, as SQLAlchemy describes them; importing the package fills ``tables.metadata`` with all of them."""
+
+from __future__ import annotations
+
+from storage.schema import commerce, entities, erasure, monitoring, tables
+
+__all__ = ["commerce", "entities", "erasure", "monitoring", "tables"]

@@ -3,7 +3,7 @@
 A *column group* is a set of columns that one source replaces together. Beside its own columns it has three more:
 
 - ``<group>_at``: the time of the newest fact, by the source's clock;
-- ``<group>_version``: orders facts of equal time (see :mod:`storage.version`);
+- ``<group>_version``: orders facts of equal time (see :mod:`storage.state.version`);
 - ``<group>_conflicting``: two facts of that time contradict each other, and a read decides.
 
 The group ``presence`` holds the tombstone: a read that does not find the entity sets ``deleted_at``, and a later
@@ -33,7 +33,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
-from storage.tables import CHARGING, instant, metadata, tenant_column
+from storage.schema.tables import CHARGING, instant, metadata, tenant_column
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from sqlalchemy import Column, Text
 from sqlalchemy.dialects.postgresql import JSONB
 
-from storage.column_groups import flag_column, id_column, mirror, number_column, raw_column, text_column
-from storage.tables import instant
+from storage.schema.column_groups import flag_column, id_column, mirror, number_column, raw_column, text_column
+from storage.schema.tables import instant
 
 authorization = mirror(
     "authorization",

@@ -1,7 +1,7 @@
 """Define the mirrors: a table for each kind of entity, made of column groups with their own clocks.
 
-:mod:`storage.column_groups` explains column groups and how a table is made of them. This module contains sites and
-sessions, :mod:`storage.commerce` contains commerce and all other kinds.
+:mod:`storage.schema.column_groups` explains column groups and how a table is made of them. This module contains sites
+and sessions, :mod:`storage.schema.commerce` contains commerce and all other kinds.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from dataclasses import replace
 from sqlalchemy import Column
 from sqlalchemy.dialects.postgresql import JSONB
 
-from ampeco.kinds import KINDS
-from storage.column_groups import (
+from ampeco.resources.kinds import KINDS
+from storage.schema.column_groups import (
     ColumnGroup,
     Mirror,
     flag_column,
@@ -22,8 +22,8 @@ from storage.column_groups import (
     raw_column,
     text_column,
 )
-from storage.commerce import authorization, cdr, reservation, resource, tariff, transaction
-from storage.tables import instant
+from storage.schema.commerce import authorization, cdr, reservation, resource, tariff, transaction
+from storage.schema.tables import instant
 
 __all__ = ["ABOUT_READS", "CHILDREN", "MIRRORS", "ColumnGroup", "Mirror"]
 

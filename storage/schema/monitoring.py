@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import BigInteger, Column, Index, Integer, Numeric, PrimaryKeyConstraint, Table, Text, Uuid, func, text
 
-from storage.tables import INGEST, instant, metadata, tenant_column
+from storage.schema.tables import INGEST, instant, metadata, tenant_column
 
 subscription = Table(
     "subscription",

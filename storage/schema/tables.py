@@ -1,8 +1,8 @@
 """Define the tables that are not mirrors: the inbox, the queues and the history.
 
 The tables of schema ``ingest`` track a notification from its receipt to its outcome. The history tables of schema
-``charging`` contain observations, which are only ever added. The mirrors are in :mod:`storage.mirrors`, the tables
-of monitoring in :mod:`storage.watch_tables`, those of erasures in :mod:`storage.erasure_tables`.
+``charging`` contain observations, which are only ever added. The mirrors are in :mod:`storage.schema.entities`, the
+tables of monitoring in :mod:`storage.schema.monitoring`, those of erasures in :mod:`storage.schema.erasure`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Change sets: what notifications and reads say, expressed in our tables and columns.
 
-The functions of :mod:`storage.facts` fill a :class:`ChangeSet`. :meth:`ChangeSet.absorb`
+The functions of :mod:`storage.state.facts` fill a :class:`ChangeSet`. :meth:`ChangeSet.absorb`
 adds the change set of one notification to that of its tenant in the same transaction.
 """
 
@@ -11,9 +11,9 @@ from datetime import datetime
 from typing import Any, Literal, NamedTuple
 from uuid import UUID
 
-from storage.fold import Fact
-from storage.unknown_fields import UnknownFields
-from storage.version import Version
+from storage.state.fold import Fact
+from storage.state.unknown_fields import UnknownFields
+from storage.state.version import Version
 
 #: Why a read is requested. If an entity is requested twice, the reason that comes first in the alphabet is kept,
 #: which is the stronger: a request for ``provisional`` or ``unknown`` is superseded when a notification brings the

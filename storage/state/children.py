@@ -11,10 +11,10 @@ from datetime import datetime
 
 from sqlalchemy import Connection, text
 
-from storage.changes import ChangeSet
-from storage.facts import presence
-from storage.fold import Fact
-from storage.mirrors import CHILDREN, MIRRORS
+from storage.schema.entities import CHILDREN, MIRRORS
+from storage.state.changes import ChangeSet
+from storage.state.facts import presence
+from storage.state.fold import Fact
 
 #: The kind of entity that is part of another one and has a read of its own, by the kind of the other one. If the
 #: other one is gone, reads of its parts are requested.

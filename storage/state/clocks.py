@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from storage.fold import Fact
+from storage.state.fold import Fact
 
 #: Column groups whose times are by the charge point's clock; those of the others are by AMPECO's.
 CHARGE_POINT_GROUPS = frozenset({"hardware", "network", "boot"})

@@ -17,14 +17,15 @@ from uuid import UUID
 
 from pydantic import ValidationError
 
-from ampeco import hints, notices, payloads, resources
-from ampeco.commercial import Resource
-from ampeco.kinds import READ_RULES, named_ids, readable_ids
-from ampeco.people import NOBODY
-from storage.changes import ChangeSet
-from storage.fold import BEGINNING, Fact, fact_from_notification, fact_from_read
-from storage.mirrors import MIRRORS
-from storage.version import digest
+from ampeco.notifications import hints, notices, payloads
+from ampeco.privacy.people import NOBODY
+from ampeco.resources import charging as resources
+from ampeco.resources.commercial import Resource
+from ampeco.resources.kinds import READ_RULES, named_ids, readable_ids
+from storage.schema.entities import MIRRORS
+from storage.state.changes import ChangeSet
+from storage.state.fold import BEGINNING, Fact, fact_from_notification, fact_from_read
+from storage.state.version import digest
 
 #: Makes a fact: ``(kind, entity_id, group, at, values)``.
 FactFactory = Callable[[str, int, str, datetime, dict[str, Any]], Fact]
@@ -106,7 +107,7 @@ def reads_of_unusable(body: dict[str, Any]) -> ChangeSet:
 
 
 def _mark(changes: ChangeSet, payload: payloads.Payload) -> None:
-    """Request reads of the entities that a notification names, by the rules of :mod:`ampeco.kinds`."""
+    """Request reads of the entities that a notification names, by the rules of :mod:`ampeco.resources.kinds`."""
     for kind, rule in READ_RULES.get(payload.notification or "", ()):
         if rule.urgency == "unusable":
             continue

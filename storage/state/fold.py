@@ -2,8 +2,9 @@
 
 A *fact* says what one column group of one entity was at one time of its source's clock. The newer of two facts
 about a column group wins; of two facts of equal time the one with the greater *version* wins
-(:mod:`storage.version`). This is a total order, so the same facts result in the same row, however they are ordered
-and repeated. The rule is the same in Python, within a batch, and in :mod:`storage.upsert`, across batches.
+(:mod:`storage.state.version`). This is a total order, so the same facts result in the same row, however they are
+ordered and repeated. The rule is the same in Python, within a batch, and in :mod:`storage.state.upsert`, across
+batches.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from storage.mirrors import MIRRORS
-from storage.version import Version
+from storage.schema.entities import MIRRORS
+from storage.state.version import Version
 
 #: Older than any fact with a correct time: a fact of this time is current only until any other fact arrives.
 BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, text
 
 from storage.documents import to_json
-from storage.tables import CHARGING, metadata
+from storage.schema.tables import CHARGING, metadata
 
 
 def observe(

@@ -18,10 +18,10 @@ from uuid import UUID
 
 from sqlalchemy import Connection, text
 
-from ampeco.resources import FINAL_SESSION_STATES
-from storage.changes import SessionFact
-from storage.mirrors import MIRRORS
-from storage.version import is_read_sql
+from ampeco.resources.charging import FINAL_SESSION_STATES
+from storage.schema.entities import MIRRORS
+from storage.state.changes import SessionFact
+from storage.state.version import is_read_sql
 
 # Index: primary key, in whose order the upsert locks the same rows next. Running sessions are locked, too: if another
 # transaction is stopping one, this statement waits for it and sees the session as stopped.

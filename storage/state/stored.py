@@ -7,8 +7,8 @@ from typing import Any
 
 from sqlalchemy import Connection, text
 
-from storage.mirrors import MIRRORS
-from storage.version import Version
+from storage.schema.entities import MIRRORS
+from storage.state.version import Version
 
 
 def snapshot_group(kind: str) -> str:

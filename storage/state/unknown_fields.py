@@ -14,9 +14,9 @@ from uuid import UUID
 
 from sqlalchemy import Connection, text
 
-from ampeco.catalogue import lookup
 from ampeco.model import Model
-from ampeco.unknown_fields import OTHERS, is_known_field, shape, shown_name, unknown_fields
+from ampeco.notifications.catalogue import lookup
+from ampeco.resources.unknown_fields import OTHERS, is_known_field, shape, shown_name, unknown_fields
 from storage.documents import to_json
 
 #: ``type``: an unknown notification type; ``field``: an unknown field of a model; ``value``: a value of a known

@@ -9,13 +9,13 @@ from uuid import UUID
 
 from sqlalchemy import Connection, text
 
-from storage.changes import Entity, SessionFact
 from storage.documents import to_json
-from storage.fold import Fold
-from storage.mirrors import MIRRORS, ColumnGroup, Mirror
-from storage.revisions import lock_stopped, record_revisions
-from storage.tables import CHARGING
-from storage.version import conflicts_sql, is_read_sql
+from storage.schema.entities import MIRRORS, ColumnGroup, Mirror
+from storage.schema.tables import CHARGING
+from storage.state.changes import Entity, SessionFact
+from storage.state.fold import Fold
+from storage.state.revisions import lock_stopped, record_revisions
+from storage.state.version import conflicts_sql, is_read_sql
 
 #: Keys in the column ``raw`` that change without an update of the entity; columns with clocks of their own contain
 #: their values.

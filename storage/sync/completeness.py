@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, text
 
-from storage.mirrors import MIRRORS
+from storage.schema.entities import MIRRORS
 
 
 @dataclass(frozen=True, slots=True)

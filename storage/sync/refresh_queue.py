@@ -10,13 +10,13 @@ from uuid import UUID
 
 from sqlalchemy import Connection, text
 
-from ampeco.kinds import KINDS
-from storage.changes import ChangeSet, Entity, Reason
+from ampeco.resources.kinds import KINDS
 from storage.documents import to_json
-from storage.mirrors import MIRRORS
-from storage.processes import lease_ended
-from storage.stored import snapshot_group
-from storage.version import is_provisional_sql
+from storage.monitoring.processes import lease_ended
+from storage.schema.entities import MIRRORS
+from storage.state.changes import ChangeSet, Entity, Reason
+from storage.state.stored import snapshot_group
+from storage.state.version import is_provisional_sql
 
 #: How long a living process keeps the requests that it claimed, in case a thread hangs; longer than a round of reads
 #: may take. Requests of a dead process are free as soon as its death is noticed.

@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection, text
 
-from storage.mirrors import MIRRORS
-from storage.version import is_read_sql
+from storage.schema.entities import MIRRORS
+from storage.state.version import is_read_sql
 
 
 class DueLog(NamedTuple):

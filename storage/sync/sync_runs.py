@@ -16,9 +16,9 @@ from sqlalchemy import Connection, text
 
 from storage.documents import to_json
 from storage.ids import uuid7
-from storage.mirrors import MIRRORS
-from storage.stored import snapshot_group
-from storage.sync_run_pages import LISTED_IDS, prune_listed
+from storage.schema.entities import MIRRORS
+from storage.state.stored import snapshot_group
+from storage.sync.sync_run_pages import LISTED_IDS, prune_listed
 
 Purpose = Literal["backfill", "reconcile"]
 
@@ -159,7 +159,7 @@ def begin(
         purpose: the purpose of a new sync run.
         changed_since: of a new sync run: only entities that changed at this time of the tenant's clock or later;
             None for all.
-        requested_at: when the backfill was requested that the sync run belongs to; see :mod:`storage.backfills`.
+        requested_at: when the backfill was requested that the sync run belongs to; see :mod:`storage.sync.backfills`.
         at_once: claim a postponed sync run, too, because a person waits for it.
 
     Returns:

@@ -60,7 +60,8 @@ def response_schema(path: str, method: str, status: int) -> JsonSchema:
 
 def one_of_a_listing(path: str) -> str:
     """Return the path that reads one entity of a listing's, as the document spells it."""
-    (found,) = [known for known in load_document()["paths"] if re.fullmatch(rf"{re.escape(path)}/{{[^/]+}}", known)]
+    paths: list[str] = [*load_document()["paths"]]
+    (found,) = [known for known in paths if re.fullmatch(rf"{re.escape(path)}/{{[^/]+}}", known)]
     return found
 
 

@@ -15,16 +15,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from pydantic.alias_generators import to_camel
 
-from ampeco import resources
-from ampeco.catalogue import CATALOGUE, DEFAULT_SUBSCRIPTION, SUBSCRIBABLE
-from ampeco.commercial import Resource
-from ampeco.documented import UNREAD
 from ampeco.errors import NoHandler
-from ampeco.kinds import KINDS, READ_RULES, Kind, named_ids
 from ampeco.model import Model
-from ampeco.parsing import parse
-from ampeco.redaction import is_secret
-from ampeco.unknown_fields import unknown_fields
+from ampeco.notifications.catalogue import CATALOGUE, DEFAULT_SUBSCRIPTION, SUBSCRIBABLE
+from ampeco.notifications.parsing import parse
+from ampeco.privacy.redaction import is_secret
+from ampeco.resources import charging as resources
+from ampeco.resources.commercial import Resource
+from ampeco.resources.documented import UNREAD
+from ampeco.resources.kinds import KINDS, READ_RULES, Kind, named_ids
+from ampeco.resources.unknown_fields import unknown_fields
 from tests.contract.generation import values_of
 from tests.contract.openapi import (
     JsonSchema,

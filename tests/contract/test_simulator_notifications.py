@@ -9,8 +9,8 @@ import jsonschema
 import orjson
 import pytest
 
-from ampeco.catalogue import SUBSCRIBABLE
-from simulator.fleet import Fleet
+from ampeco.notifications.catalogue import SUBSCRIBABLE
+from simulator.fleet.fleet import Fleet
 from simulator.settings import TenantSettings
 from tests.contract.openapi import payload_schema
 

@@ -17,7 +17,7 @@ from sqlalchemy import text
 
 import migrations
 from storage.database import create_database_engine
-from storage.partitions import make_partitions
+from storage.inbox.partitions import make_partitions
 from tests.support.directories import short_directory
 from tests.support.processes import processes
 from tests.support.servers import DATABASE, own_postgres, own_redis

@@ -19,7 +19,7 @@ from tests.integration.test_command_line import run
 from tests.support.facts import sample
 from tests.support.log import accept, execute, query
 from tests.support.service import write_tenants
-from workers.apply import apply_open_batches
+from workers.apply.apply import apply_open_batches
 
 NOTIFICATIONS = [sample("HardwareStatusNotification.evse") | {"evseId": number} for number in range(1, 8)]
 

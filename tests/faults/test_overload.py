@@ -17,7 +17,7 @@ from sqlalchemy import text
 from bench.load import Fleet, began_at
 from bench.signed import TENANT, TOKEN, write_requests
 from storage.database import create_database_engine
-from storage.verification import kept
+from storage.reports.verification import kept
 from tests.support.clients import resident_bytes
 from tests.support.ledger import pending
 from tests.support.processes import processes

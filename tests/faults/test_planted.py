@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from receiver.supervisor import module_command
+from receiver.processes.supervisor import module_command
 from tests.support.processes import end, is_ready, processes
 from tests.support.service import eventually, free_port
 

@@ -74,9 +74,10 @@ KILLED_BY = 666
 #: A work process that dies of one notification, as a bug in a library can make it.
 DOOMED = f"""
 import os, signal, threading
-from storage import facts
-from workers import apply, logs, process
-from workers.settings import load_settings
+from runtime.settings import load_settings
+from storage.state import facts
+from workers import process
+from workers.apply import apply
 
 changes_from_notification = facts.changes_from_notification
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from receiver.committer import GroupCommitter, NotCommittedError, OverloadedError
-from storage.inbox import Entry
+from receiver.accept.committer import GroupCommitter, NotCommittedError, OverloadedError
+from storage.inbox.commit import Entry
 from tests.support.servers import PostgresServer, own_postgres
 
 

@@ -24,24 +24,24 @@ with atheris.instrument_imports(include=["ampeco", "storage", "workers"]):
     import orjson
     from pydantic import ValidationError
 
-    from ampeco.errors import Malformed
-    from ampeco.kinds import KINDS
-    from ampeco.listing import read_page
-    from ampeco.people import identities, without
-    from ampeco.redaction import redact
-    from ampeco.signature import SigningToken, sign, verify
-    from ampeco.transport import (
+    from ampeco.api.listing import read_page
+    from ampeco.api.transport import (
         MAX_RETRY_AFTER_SECONDS,
         MIN_RETRY_AFTER_SECONDS,
         Exchange,
         _http_date,
         _retry_after,
     )
-    from storage.batches import Logged
+    from ampeco.errors import Malformed
+    from ampeco.privacy.people import identities, without
+    from ampeco.privacy.redaction import redact
+    from ampeco.resources.kinds import KINDS
+    from ampeco.signature import SigningToken, sign, verify
     from storage.documents import to_json
-    from storage.fold import Fold
-    from storage.inbox import Entry
-    from workers.apply import parse_all
+    from storage.inbox.batches import Logged
+    from storage.inbox.commit import Entry
+    from storage.state.fold import Fold
+    from workers.apply.apply import parse_all
 
 ROOT = Path(__file__).parents[2]
 FINDINGS = ROOT / "fuzz-findings"

@@ -8,7 +8,7 @@ import pytest
 from tests.support.ampeco import FakeAmpeco
 from tests.support.service import Service, running, serving
 from tests.support.whole import Whole
-from workers.context import create_context
+from workers.api.context import create_context
 
 
 @pytest.fixture

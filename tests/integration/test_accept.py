@@ -16,8 +16,8 @@ import pytest
 from sqlalchemy import text
 
 from ampeco.signature import SigningToken, sign
-from receiver.accept import Acceptor
-from storage.tables import metadata
+from receiver.accept.acceptor import Acceptor
+from storage.schema.tables import metadata
 from tests.support.facts import sample
 from tests.support.service import OTHER_TOKEN, TOKEN, Service, eventually, serving
 
@@ -49,7 +49,7 @@ def test_a_notification_is_committed_before_it_is_acknowledged(service: Service)
 def test_whatever_does_not_verify_is_refused_alike_and_leaves_nothing(
     service: Service, tenant: str, signature: str | None
 ) -> None:
-    headers = {} if signature is None else {"X-Signature": signature.encode("latin-1")}
+    headers = {} if signature is None else {b"X-Signature": signature.encode("latin-1")}
     answer = service.client.post(f"/notifications/{tenant}", content=BODY, headers=headers)
     assert answer.status_code == 401
     assert answer.json() == {"error": "unauthorized", "message": "The signature does not verify."}

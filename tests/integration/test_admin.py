@@ -11,13 +11,13 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
-from receiver.admin_app import create_admin_app
+from receiver.admin.app import create_admin_app
+from runtime.admin_port import Guard, open_admin_listener, serve_worker_metrics
+from runtime.readiness import Check, Probe, Readiness
+from runtime.settings import Settings, SettingsError, load_settings
 from tests.support.processes import is_ready, processes
 from tests.support.sender import Sender
 from tests.support.service import Service, eventually, free_port, running, serving
-from workers.admin_port import Guard, open_admin_listener, serve_worker_metrics
-from workers.readiness import Check, Probe, Readiness
-from workers.settings import Settings, SettingsError, load_settings
 
 PASSPHRASE = "operators-passphrase-9c1d"
 BEARER = {"Authorization": f"Bearer {PASSPHRASE}"}

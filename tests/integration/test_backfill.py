@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from ampeco.kinds import KINDS
+from ampeco.resources.kinds import KINDS
 from tests.support.comparison import SHOWN
 from tests.support.processes import Processes, end, processes
 from tests.support.service import eventually
 from tests.support.tenant import Tenant, tenant
-from workers.reconcile import run_due
-from workers.sync_schedule import listed
+from workers.sync.reconcile import run_due
+from workers.sync.schedule import listed
 
 pytestmark = pytest.mark.timeout(300)
 

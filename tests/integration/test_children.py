@@ -11,14 +11,14 @@ import pytest
 from sqlalchemy import text
 
 import migrations
-from ampeco.kinds import KINDS
-from storage import sync_runs
+from ampeco.resources.kinds import KINDS
 from storage.database import create_database_engine
-from storage.mirrors import CHILDREN, MIRRORS
+from storage.schema.entities import CHILDREN, MIRRORS
+from storage.sync import sync_runs
 from tests.support.ampeco import shown
 from tests.support.facts import sample
 from tests.support.whole import Whole
-from workers.reconcile import steps
+from workers.sync.reconcile import steps
 
 #: A later change than that of any other parent here.
 LATE, EARLY = "2026-03-04T09:00:00+00:00", "2026-03-04T08:00:00+00:00"

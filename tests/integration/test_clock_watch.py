@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -13,13 +14,13 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from structlog.testing import capture_logs
 
+from runtime import clock_watch
+from runtime.clock_watch import ClockWatch, wrong_clocks
 from storage.clock import Clock
 from tests.support.ampeco import shown
 from tests.support.facts import sample
 from tests.support.whole import Whole
-from workers import clock_watch
 from workers.broker import create_redis
-from workers.clock_watch import ClockWatch, wrong_clocks
 from workers.jobs import look_at_clocks
 
 
@@ -75,10 +76,10 @@ def test_what_another_machine_found_is_shown_until_it_finds_it_no_more(
 ) -> None:
     machine[0] = 3_600.0
     with monkeypatch.context() as elsewhere:
-        elsewhere.setattr(clock_watch.socket, "gethostname", lambda: "other")
+        elsewhere.setattr(socket, "gethostname", lambda: "other")
         told(ClockWatch(client))
     told(ClockWatch(client))
-    assert sorted(one.host for one in wrong_clocks(client)) == sorted({"other", clock_watch.socket.gethostname()})
+    assert sorted(one.host for one in wrong_clocks(client)) == sorted({"other", socket.gethostname()})
     machine[0] = 0.0
     (found,) = wrong_clocks(client)
     assert (found.host, found.against, found.offset_seconds) == ("other", "postgres", 3_600.0)

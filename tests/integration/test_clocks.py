@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from storage.replay import Scope
+from storage.rebuild.log_reader import Scope
 from tests.support.ampeco import shown
 from tests.support.facts import sample
 from tests.support.service import Service
 from tests.support.whole import Whole
-from workers.replay import replay
+from workers.maintenance.replay import replay
 
 FAR_AHEAD = "2093-03-04T07:00:00+00:00"
 

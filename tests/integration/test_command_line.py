@@ -89,7 +89,7 @@ def test_no_url_ends_in_a_traceback_or_shows_a_password(tmp_path: Path, command:
 
 @pytest.mark.parametrize("level", ["info", "debug"])
 def test_an_error_of_ours_is_one_sentence_and_a_traceback_for_whoever_looks_for_it(tmp_path: Path, level: str) -> None:
-    broken = "import receiver.cli\nreceiver.cli.app = lambda: int('s3cret')\nreceiver.cli.main()"
+    broken = "from receiver.commands import main\nmain.app = lambda: int('s3cret')\nmain.main()"
     ended = subprocess.run(
         [sys.executable, "-c", broken],
         cwd=tmp_path,

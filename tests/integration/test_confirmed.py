@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from storage import sync_runs
-from storage.mirrors import MIRRORS
+from storage.schema.entities import MIRRORS
+from storage.sync import sync_runs
 from tests.support.ampeco import shown
 from tests.support.facts import sample
 from tests.support.tenant import Tenant, tenant
 from tests.support.whole import Whole
-from workers.reconcile import steps
+from workers.sync.reconcile import steps
 
 
 @pytest.fixture

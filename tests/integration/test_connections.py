@@ -8,10 +8,10 @@ import pytest
 from prometheus_client import REGISTRY
 from starlette.responses import Response
 
-from receiver.connections import GuardedProtocol
+from receiver.accept.protocol import GuardedProtocol
+from runtime.settings import Settings
 from tests.support.clients import answer, connect
 from tests.support.service import eventually, running
-from workers.settings import Settings
 
 LONG_ANSWER = Response(b"x" * 50_000_000)
 

@@ -11,12 +11,14 @@ import pytest
 from prometheus_client import REGISTRY
 from sqlalchemy import Engine, text
 
-from receiver import committer as module
-from receiver.committer import GroupCommitter, NotCommittedError
-from storage import ids, inbox
+from receiver.accept import committer as module
+from receiver.accept.committer import GroupCommitter, NotCommittedError
+from storage import ids
 from storage.clock import Clock
+from storage.clock import clock as process_clock
 from storage.ids import made_at
-from storage.inbox import Entry
+from storage.inbox import commit as inbox
+from storage.inbox.commit import Entry
 
 FAR = {"days behind": timedelta(days=-3), "days ahead": timedelta(days=9)}
 
@@ -102,9 +104,8 @@ def test_what_came_before_postgres_was_there_is_dated_by_it(
     database_url: str, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given a process that has not reached Postgres yet, on a machine whose clock is two days ahead
-    clock = Clock()
+    clock, now_ns = Clock(), process_clock.now_ns
     monkeypatch.setattr(clock, "now_ns", lambda: now_ns() if clock.is_measured else now_ns() + 2 * 86_400 * 10**9)
-    now_ns = ids.clock.now_ns
     for one in (ids, inbox, module):
         monkeypatch.setattr(one, "clock", clock)
     early = [entry(), entry()]

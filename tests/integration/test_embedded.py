@@ -14,11 +14,11 @@ import psycopg
 import pytest
 import redis
 
-from receiver.embedded import embedded_postgres, embedded_redis
+from receiver.processes.embedded import embedded_postgres, embedded_redis
+from runtime.settings import SettingsError
 from storage.database import create_database_engine
 from storage.database_url import conninfo
 from tests.integration.test_command_line import run
-from workers.settings import SettingsError
 
 #: Runs a command as another user, who may read what root reads: the Python that runs the tests may be root's own.
 AS_NOBODY = (
@@ -92,7 +92,7 @@ def test_two_users_of_one_machine_do_not_meet(folder: Path) -> None:
         theirs.mkdir()
         shutil.chown(theirs, "nobody")
         script = (
-            "import sys; from pathlib import Path; from receiver.embedded import *\n"
+            "import sys; from pathlib import Path; from receiver.processes.embedded import *\n"
             "folder = Path(sys.argv[1])\n"
             "with embedded_postgres(folder / 'pg') as postgres, embedded_redis(folder / 'redis') as found:\n"
             "    from tests.integration.test_embedded import use; use(postgres, found); print('used')\n"

@@ -15,18 +15,18 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, text
 
-from ampeco.kinds import KINDS
-from ampeco.people import id_tag
+from ampeco.privacy.people import id_tag
+from ampeco.resources.kinds import KINDS
 from migrations import roles
-from storage import sync_runs
-from storage.batches import Logged
 from storage.database import create_database_engine
+from storage.erasure.person import Person
+from storage.erasure.suppression import remove_suppressed
+from storage.inbox.batches import Logged
+from storage.inbox.rewrite import redact_bodies, rewrite
 from storage.locks import Lock, lock
-from storage.mirrors import MIRRORS
-from storage.person import Person
-from storage.replay import Scope
-from storage.rewrite import redact_bodies, rewrite
-from storage.suppression import remove_suppressed
+from storage.rebuild.log_reader import Scope
+from storage.schema.entities import MIRRORS
+from storage.sync import sync_runs
 from tests.integration.test_command_line import run
 from tests.integration.test_roles import user
 from tests.support.erasing import CARD, EMAIL, NAME, TAG, USER, erase, left, shown, told
@@ -34,12 +34,12 @@ from tests.support.facts import sample
 from tests.support.log import query
 from tests.support.service import Service, eventually, write_tenants
 from tests.support.whole import Whole
-from workers.apply import apply_open_batches
-from workers.erase import begin, go_through_log, look_up
-from workers.putting_off import PutOffError
-from workers.rebuild import alone, began_at, compare, fold_log, scope_of
-from workers.reconcile import steps
-from workers.replay import _replay_chunk, committed_chunks, replay
+from workers.apply.apply import apply_open_batches
+from workers.apply.putting_off import PutOffError
+from workers.maintenance.erase import begin, go_through_log, look_up
+from workers.maintenance.rebuild import alone, began_at, compare, fold_log, scope_of
+from workers.maintenance.replay import _replay_chunk, committed_chunks, replay
+from workers.sync.reconcile import steps
 
 SUMS = """
     SELECT session_id, status, started_at, stopped_at, energy_wh, amount_with_tax, currency, payment_type,
@@ -307,8 +307,8 @@ def test_whoever_writes_without_knowing_ends_before_the_forgetting_goes_on(lived
     """A transaction that looked at the list and has not committed holds the forgetting up."""
     from sqlalchemy.exc import OperationalError
 
-    from storage import erasure as tables
-    from storage.suppression import key_of
+    from storage.erasure import log as tables
+    from storage.erasure.suppression import key_of
 
     engine = lived.service.engine
     with engine.connect() as writer, writer.begin():

@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
-from ampeco.client import Answer
-from ampeco.kinds import KINDS, ReadRule, named_ids
-from ampeco.parsing import parse
-from ampeco.redaction import redact
-from storage.mirrors import MIRRORS
-from storage.stored import StoredEntity
-from storage.suppression import remove_suppressed_from_changes
+from ampeco.api.client import Answer
+from ampeco.notifications.parsing import parse
+from ampeco.privacy.redaction import redact
+from ampeco.resources.kinds import KINDS, ReadRule, named_ids
+from storage.erasure.suppression import remove_suppressed_from_changes
+from storage.schema.entities import MIRRORS
+from storage.state.stored import StoredEntity
 from storage.write import write_state
 from tests.integration.test_rebuild import compared, told
 from tests.integration.test_replay import replayed
@@ -22,9 +22,9 @@ from tests.support.erasing import CARD, EMAIL, NAME, TAG, USER, erase, in_their_
 from tests.support.facts import sample
 from tests.support.hostile import NAMES
 from tests.support.log import accept, everything, execute, query
-from workers.apply import apply_open_batches
-from workers.reads import EntityRead, changes_from_answer
-from workers.rebuild import swap
+from workers.apply.apply import apply_open_batches
+from workers.maintenance.rebuild import swap
+from workers.sync.reads import EntityRead, changes_from_answer
 
 #: What a read shows beside the id and the clock, of kinds that it tells in parts.
 PARTS: dict[str, dict[str, Any]] = {
@@ -148,7 +148,7 @@ def test_nothing_is_left_of_a_forgotten_person_in_any_kind(engine: Engine) -> No
     tell(engine, *KINDS)
     read(engine, *KINDS)
     for kind in KINDS:
-        assert any(str(USER) in str(row) or PERSON["email"] in str(row) for row in rows_of(engine, kind)), kind
+        assert any(str(USER) in str(row) or str(PERSON["email"]) in str(row) for row in rows_of(engine, kind)), kind
     # When the person is forgotten
     erase(engine, "t")
     # Then nothing is left, and neither a replay nor a read brings the person back

@@ -6,14 +6,15 @@ from typing import Any
 
 import pytest
 
-from ampeco.redaction import clean
-from storage.changes import ChangeSet
+from ampeco.privacy.redaction import clean
+from runtime.errors import MAX_ERROR
+from storage.state import facts
+from storage.state.changes import ChangeSet
 from tests.support.facts import sample
 from tests.support.hostile import LONG
 from tests.support.service import Service, eventually
-from workers import apply
-from workers.errors import MAX_ERROR
-from workers.putting_off import PutOffError
+from workers.apply import apply
+from workers.apply.putting_off import PutOffError
 
 GOOD = sample("NetworkStatusNotification.available")
 
@@ -67,7 +68,7 @@ def test_what_is_beyond_a_limit_of_postgres_fails_and_is_not_tried_for_ever(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given a release that lets a word through that no index holds
-    lenient = apply.changes_from_notification
+    lenient = facts.changes_from_notification
 
     def changes_from_notification(payload: Any, body: Any, notification_id: Any) -> ChangeSet:
         found = lenient(payload, body, notification_id)
@@ -90,7 +91,7 @@ def test_what_our_code_cannot_write_waits_alone_for_a_release_that_can(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given a release that finds a value for which there is no JSON
-    lenient = apply.changes_from_notification
+    lenient = facts.changes_from_notification
 
     def changes_from_notification(payload: Any, body: Any, notification_id: Any) -> ChangeSet:
         found = lenient(payload, body, notification_id)

@@ -16,16 +16,16 @@ from sqlalchemy import text
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response, StreamingResponse
 
-from ampeco.transport import MAX_ANSWER_BYTES
-from storage import sync_runs
+from ampeco.api.transport import MAX_ANSWER_BYTES
+from storage.sync import sync_runs
 from tests.support.ampeco import FakeAmpeco, shown
 from tests.support.facts import sample
 from tests.support.service import eventually, running, serving
 from tests.support.whole import Whole
-from workers.context import create_context
-from workers.pause import paused_for
-from workers.rate_limit import CallDeferredError
-from workers.reconcile import steps
+from workers.api.context import create_context
+from workers.api.pause import paused_for
+from workers.api.rate_limit import CallDeferredError
+from workers.sync.reconcile import steps
 
 EVSE = "evses/v2.1/902"
 CHARGE_POINT = "charge-points/v2.0/418"

@@ -7,16 +7,16 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from ampeco.kinds import KINDS
-from storage import forbidden_kinds, sync_runs
-from storage.mirrors import MIRRORS
+from ampeco.resources.kinds import KINDS
+from storage.schema.entities import MIRRORS
+from storage.sync import forbidden_kinds, sync_runs
 from tests.support.facts import sample
 from tests.support.whole import Whole
+from workers.api.rate_limit import CallDeferredError
+from workers.apply.sweep import wake_refreshes
 from workers.broker import create_broker
-from workers.rate_limit import CallDeferredError
-from workers.reconcile import steps
-from workers.refresh_reader import MAX_REFUSED_IN_A_ROW
-from workers.sweep import wake_refreshes
+from workers.sync.reconcile import steps
+from workers.sync.refresh_reader import MAX_REFUSED_IN_A_ROW
 
 LATER = {"lastUpdatedAt": "2026-03-04T09:00:00+00:00"}
 
@@ -224,7 +224,7 @@ class TestForbidden:
         assert refused.service.count("ingest.forbidden_kind") == 0
 
     def test_status_shows_it(self, refused: Whole) -> None:
-        from receiver.status_tables import forbidden_table
+        from receiver.commands.status_tables import forbidden_table
         from receiver.terminal import console
 
         with refused.service.engine.connect() as connection, console.capture() as shown:

@@ -10,12 +10,12 @@ from alembic import command
 from sqlalchemy import Connection, text
 
 import migrations
-from receiver.committer import GroupCommitter
-from receiver.invocation import database
+from receiver.accept.committer import GroupCommitter
+from receiver.environment import database
 from storage.database import CONNECT_TIMEOUT
 from storage.session import LOCK_TIMEOUT, STATEMENT_TIMEOUT
 from tests.support.service import Service
-from workers.context import create_context
+from workers.api.context import create_context
 
 LIMITS = """
 SELECT name, setting::integer

@@ -12,10 +12,9 @@ from sqlalchemy import Connection, Engine, text
 from sqlalchemy.schema import SchemaItem
 
 import migrations
-from storage import erasure_tables, mirrors, watch_tables  # noqa: F401 - fill the metadata
 from storage.database import create_database_engine
-from storage.partitions import DAYS_AHEAD, make_partitions
-from storage.tables import metadata
+from storage.inbox.partitions import DAYS_AHEAD, make_partitions
+from storage.schema.tables import metadata
 
 OURS = ("ingest", "charging")
 
@@ -110,6 +109,11 @@ def test_two_processes_may_migrate_at_once(empty_database_url: str) -> None:
         engine.dispose()
 
 
+def lock_and_let_go(connection: Connection) -> None:
+    connection.execute(text("LOCK TABLE charging.session"))
+    connection.rollback()
+
+
 def test_a_migration_that_meets_a_deadlock_is_made_all_the_same(engine: Engine) -> None:
     # Given somebody who has one table, and waits for another that the migration has
     attempts: list[int] = []
@@ -121,7 +125,7 @@ def test_a_migration_that_meets_a_deadlock_is_made_all_the_same(engine: Engine) 
             attempts.append(len(attempts))
             connection.execute(text("LOCK TABLE charging.session"))
             if len(attempts) == 1:
-                thread.submit(lambda: (other.execute(text("LOCK TABLE charging.session")), other.rollback()))
+                thread.submit(lock_and_let_go, other)
             # When the migration comes to what they have
             connection.execute(text("LOCK TABLE charging.evse"))
 

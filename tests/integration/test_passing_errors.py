@@ -12,16 +12,17 @@ from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError
 
 from storage import write
-from storage.batches import LEASE, claim
 from storage.database import create_database_engine
-from storage.overview import oldest_pending
-from storage.replay import Scope
+from storage.inbox.batches import LEASE, claim
+from storage.rebuild.log_reader import Scope
+from storage.reports.overview import oldest_pending
+from storage.state import facts, history
 from tests.support.facts import sample
 from tests.support.service import Service, eventually
-from workers import apply, share
-from workers.apply import apply_open_batches
-from workers.putting_off import PutOffError, put_off
-from workers.replay import replay
+from workers.apply import apply, share
+from workers.apply.apply import apply_open_batches
+from workers.apply.putting_off import PutOffError, put_off
+from workers.maintenance.replay import replay
 
 EVSE = sample("HardwareStatusNotification.evse")
 CHARGE_POINT = sample("NetworkStatusNotification.available")
@@ -126,7 +127,9 @@ def test_what_is_wrong_with_the_database_is_waited_for(service: Service, trouble
         assert told.startswith(reason)
     # Then nothing is recorded against a notification, no attempt counts, and the reason can be asked for
     assert service.count("ingest.outcome") == 0
-    open_ones = service.query("SELECT attempts, failures, probing_notification_id FROM ingest.batch WHERE applied_at IS NULL")
+    open_ones = service.query(
+        "SELECT attempts, failures, probing_notification_id FROM ingest.batch WHERE applied_at IS NULL"
+    )
     assert open_ones
     assert all(
         (one["attempts"], one["probing_notification_id"]) == (0, None) and one["failures"] >= 2 for one in open_ones
@@ -176,7 +179,7 @@ def test_an_attempt_that_was_interrupted_for_long_is_made_again_within_a_lease(
 @contextlib.contextmanager
 def broken_code(monkeypatch: pytest.MonkeyPatch, fail: Callable[[Any], None]) -> Iterator[None]:
     """Have this release fail while it writes."""
-    sound = write.observe
+    sound = history.observe
 
     def observe(connection: Connection, tenant: str, observations: Any, **options: Any) -> None:
         fail(observations)
@@ -259,7 +262,7 @@ def test_a_machine_without_memory_fails_no_notification(service: Service, monkey
 
 def test_what_postgres_refuses_fails_alone_as_before(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     # Given a release that lets a number through that no column holds
-    sound = apply.changes_from_notification
+    sound = facts.changes_from_notification
 
     def changes_from_notification(payload: Any, body: Any, notification_id: UUID) -> Any:
         found = sound(payload, body, notification_id)

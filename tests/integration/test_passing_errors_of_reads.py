@@ -45,10 +45,10 @@ def test_a_database_that_fails_costs_no_attempt_and_no_lease(whole: Whole, numbe
         with pytest.raises(DBAPIError):
             whole.refresh()
     # Then each is due again soon, and no attempt is counted
-    found = wanted(whole)
-    assert len(found) == number
-    for one in found:
-        assert (one["attempts"], one["lease_expires_at"], one["last_error"], one["is_soon"]) == (0, None, None, True)
+    requests = wanted(whole)
+    assert len(requests) == number
+    for row in requests:
+        assert (row["attempts"], row["lease_expires_at"], row["last_error"], row["is_soon"]) == (0, None, None, True)
     # When it is right again, then all are read
     execute(whole, "ALTER TABLE charging.elsewhere RENAME TO connector")
     whole.refresh()

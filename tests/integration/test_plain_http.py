@@ -9,12 +9,12 @@ import httpx
 import pytest
 
 from ampeco.signature import sign
-from receiver.admin_app import create_admin_app
+from receiver.admin.app import create_admin_app
+from runtime.admin_port import serve_worker_metrics
+from runtime.readiness import Readiness
 from tests.support.clients import connect
 from tests.support.facts import sample
 from tests.support.service import TOKEN, Service, running
-from workers.admin_port import serve_worker_metrics
-from workers.readiness import Readiness
 
 BODY = json.dumps(sample("HardwareStatusNotification.evse")).encode()
 

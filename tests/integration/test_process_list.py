@@ -10,7 +10,7 @@ from pathlib import Path
 from sqlalchemy import Engine
 from starlette.responses import StreamingResponse
 
-from storage.processes import LOST_AFTER, ListedProcess, list_processes
+from storage.monitoring.processes import LOST_AFTER, ListedProcess, list_processes
 from tests.support.ampeco import FakeAmpeco
 from tests.support.log import execute, query
 from tests.support.processes import end, processes

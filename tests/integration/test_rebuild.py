@@ -12,17 +12,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Engine
 
-from storage import facts
-from storage.fold import Fold, fact_from_read
-from storage.upsert import upsert
+from storage.state import facts
+from storage.state.fold import Fold, fact_from_read
+from storage.state.upsert import upsert
 from tests.integration.test_command_line import run
 from tests.integration.test_replay import at
 from tests.support.facts import sample
 from tests.support.log import accept, everything, execute, query
 from tests.support.service import write_tenants
 from tests.unit.storage.test_order import fleet_notifications, session_notifications
-from workers.apply import apply_open_batches
-from workers.rebuild import Comparison, RebuildError, alone, began_at, compare, fold_log, scope_of, swap
+from workers.apply.apply import apply_open_batches
+from workers.maintenance.rebuild import Comparison, RebuildError, alone, began_at, compare, fold_log, scope_of, swap
 
 NOW = datetime(2026, 3, 4, 12, tzinfo=UTC)
 

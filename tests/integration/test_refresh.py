@@ -11,12 +11,12 @@ from starlette.responses import JSONResponse
 
 from tests.support.facts import sample
 from tests.support.whole import Whole
+from workers.api.context import create_context
+from workers.api.pause import paused_for
+from workers.apply.sweep import wake_refreshes
 from workers.broker import create_broker, create_redis
-from workers.claimed_reads import MANY_ATTEMPTS
-from workers.context import create_context
-from workers.pause import paused_for
-from workers.refresh import refresh_tenant
-from workers.sweep import wake_refreshes
+from workers.sync.claimed_reads import MANY_ATTEMPTS
+from workers.sync.refresh import refresh_tenant
 
 
 def test_an_evse_that_nobody_told_of_is_read(whole: Whole) -> None:

@@ -14,18 +14,18 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
-from ampeco.payloads import HardwareStatus
-from storage import facts
-from storage.replay import Scope, count
+from ampeco.notifications.payloads import HardwareStatus
+from storage.rebuild.log_reader import Scope, count
+from storage.state import facts
 from tests.integration.test_command_line import run
 from tests.support.facts import sample
 from tests.support.log import accept, everything, execute, query
 from tests.support.service import eventually, write_tenants
-from workers.apply import apply_open_batches
-from workers.replay import Replayed, replay
+from workers.apply.apply import apply_open_batches
+from workers.maintenance.replay import Replayed, replay
 
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
-MANY = (
+MANY: tuple[str, ...] = (
     "session.start.stop.notification.start",
     "SessionUpdateNotification.finished",
     "NetworkStatusNotification.offline",
@@ -106,7 +106,7 @@ def test_a_notification_that_fails_again_keeps_its_outcome_with_the_newest_error
 def test_what_an_older_release_ignored_is_applied_once_it_is_known(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from ampeco import catalogue
+    from ampeco.notifications import catalogue
 
     with monkeypatch.context() as patched:
         patched.delitem(catalogue._BY_NAME, "HardwareStatusNotification")
@@ -154,7 +154,7 @@ def test_a_chunk_is_bounded_by_notifications_and_by_bytes(engine: Engine, monkey
     accept(engine, *(at(second) for second in range(7)))
     apply_open_batches(engine)
     assert [chunk.seen for chunk in replay(engine, scope(), limit=3)] == [3, 3, 1]
-    monkeypatch.setattr("workers.replay.MAX_BYTES", 1)
+    monkeypatch.setattr("workers.maintenance.replay.MAX_BYTES", 1)
     assert [chunk.seen for chunk in replay(engine, scope(), limit=3)] == [1] * 7
 
 

@@ -6,22 +6,23 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import text
 
 from ampeco.errors import Conflict
-from receiver.app import create_app
-from receiver.heartbeat import Heartbeat
-from simulator.fleet import Notification
-from storage import resends, subscriptions, uptime
-from storage.resends import MARGIN
-from storage.uptime import Outage, beat, outages
+from receiver.accept.app import create_app
+from receiver.accept.heartbeat import Heartbeat
+from runtime.clock_watch import ClockWatch
+from simulator.fleet.fleet import Notification
+from storage.monitoring import resends, subscriptions, uptime
+from storage.monitoring.resends import MARGIN
+from storage.monitoring.uptime import Outage, beat, outages
 from tests.support.service import eventually, free_port, running
 from tests.support.watched import Watch, watching
-from workers.clock_watch import ClockWatch
-from workers.resend import ask, resend_due
-from workers.subscriptions import callback_url
+from workers.monitoring.resend import ask, resend_due
+from workers.monitoring.subscriptions import callback_url
 
 LONG = timedelta(minutes=2)
 
@@ -50,8 +51,8 @@ def stored(watch: Watch) -> set[bytes]:
     return {bytes(row["body"]) for row in watch.service.query("SELECT body FROM ingest.notification")}
 
 
-def deliveries(watch: Watch) -> dict[str, int]:
-    found: dict[str, int] = watch.simulator.delivery.state()
+def deliveries(watch: Watch) -> dict[str, Any]:
+    found: dict[str, Any] = watch.simulator.delivery.state()
     return found
 
 

@@ -12,19 +12,20 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from migrations import roles
-from storage.batches import Logged
-from storage.overview import overview
-from storage.replay import Scope, log_begins
-from storage.retention import MIN_KEPT, complete_since
-from storage.traffic import first_and_last, note
+from runtime.settings import Settings, SettingsError, load_settings
+from storage.inbox.batches import Logged
+from storage.inbox.retention import MIN_KEPT, complete_since
+from storage.monitoring.traffic import first_and_last, note
+from storage.rebuild.log_reader import Scope, log_begins
+from storage.reports.overview import overview
 from tests.integration.test_command_line import run
 from tests.support.facts import sample
 from tests.support.service import Service, eventually
-from workers import replay as replaying
-from workers.apply import Parsed
+from workers.apply import apply
+from workers.apply.apply import Parsed
 from workers.jobs import drop_log
-from workers.replay import replay
-from workers.settings import Settings, SettingsError, load_settings
+from workers.maintenance import replay as replaying
+from workers.maintenance.replay import replay
 
 GOOD = sample("NetworkStatusNotification.available")
 UNKNOWN = {"notification": "nobody.knows.this"}
@@ -299,7 +300,7 @@ def test_no_day_goes_while_a_replay_changes_its_bodies(
     # Given an old day whose failed notification is being replayed
     send(service)
     age(40)
-    parse = replaying.parse_all
+    parse = apply.parse_all
 
     def parse_all(logged: Sequence[Logged]) -> Parsed:
         # When the day would be dropped in the midst of that

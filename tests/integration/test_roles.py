@@ -15,11 +15,12 @@ from sqlalchemy.exc import ProgrammingError
 
 import migrations
 from migrations import roles
-from receiver.service import bring_up_to_date
+from receiver.processes.service import bring_up_to_date
+from runtime.settings import Settings
 from storage.database import create_database_engine
-from storage.partitions import make_partitions
-from storage.replay import Scope
-from storage.tables import metadata
+from storage.inbox.partitions import make_partitions
+from storage.rebuild.log_reader import Scope
+from storage.schema.tables import metadata
 from tests.integration.test_command_line import run
 from tests.support.ampeco import FakeAmpeco
 from tests.support.facts import SAMPLES, sample
@@ -27,11 +28,10 @@ from tests.support.processes import processes
 from tests.support.servers import DATABASE, own_postgres
 from tests.support.service import eventually, running, serving, url_of, write_tenants
 from tests.support.whole import Whole
+from workers.api.context import create_context
+from workers.apply.sweep import sweep_batches, wake_refreshes
 from workers.broker import QUEUES, create_broker
-from workers.context import create_context
-from workers.replay import replay
-from workers.settings import Settings
-from workers.sweep import sweep_batches, wake_refreshes
+from workers.maintenance.replay import replay
 
 ROLES_SCRIPT = Path(__file__).parents[2] / "deploy" / "postgres" / "roles.sh"
 
@@ -109,7 +109,7 @@ def test_the_whole_service_works_with_the_rights_of_the_service(
             pass
         broker = create_broker(context.redis)
         sweep_batches(service.engine, broker, age=timedelta(0))
-        wake_refreshes(service.engine, broker, context)
+        wake_refreshes(service.engine, broker, context.redis)
         make_partitions(service.engine)
         scope = Scope("demo", datetime.now(UTC) - timedelta(days=1), datetime.now(UTC) + timedelta(minutes=1))
         assert sum(chunk.seen for chunk in replay(service.engine, scope)) > 40

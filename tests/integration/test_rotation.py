@@ -12,17 +12,17 @@ from pathlib import Path
 from pydantic import SecretStr
 from sqlalchemy import text
 
-from ampeco.client import Client
-from receiver.app import create_app
-from receiver.subscribing import subscribe_and_manage
-from receiver.watching import Token, watched
-from storage.subscriptions import locked
+from ampeco.api.client import Client
+from receiver.accept.app import create_app
+from receiver.admin.monitoring import Token, watched
+from receiver.commands.subscribe import subscribe_and_manage
+from runtime.settings import Settings
+from storage.monitoring.subscriptions import locked
 from tests.support.service import TOKEN, eventually, free_port, running
 from tests.support.watched import Watch, watching
-from workers.context import create_context
-from workers.settings import Settings
-from workers.subscriptions import callback_url
-from workers.traffic_monitor import monitor_traffic
+from workers.api.context import create_context
+from workers.monitoring.subscriptions import callback_url
+from workers.monitoring.traffic import monitor_traffic
 
 NEW = "the-new-token-93b1"
 

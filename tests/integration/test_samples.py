@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ampeco.catalogue import lookup
+from ampeco.notifications.catalogue import lookup
 from tests.support.facts import SAMPLES, sample
 from tests.support.service import Service
 

@@ -24,16 +24,16 @@ from starlette.responses import JSONResponse, Response
 from typer.core import TyperGroup
 from typer.testing import CliRunner
 
-from ampeco.body_redaction import REDACTED
+from ampeco.privacy.body_redaction import REDACTED
 from ampeco.signature import sign
-from receiver.cli import app
+from receiver.commands.main import app
 from storage.database_url import conninfo
-from storage.replay import Scope
+from storage.rebuild.log_reader import Scope
 from tests.support.ampeco import FakeAmpeco
 from tests.support.facts import row, sample
 from tests.support.processes import Processes, processes
 from tests.support.service import OTHER_TOKEN, TOKEN, Service, eventually, free_port, running, write_tenants
-from workers.replay import replay
+from workers.maintenance.replay import replay
 
 ADMIN_TOKEN = "operators-passphrase-9c1d"
 DATABASE_PASSWORD = "database-passphrase-b7e2"
@@ -88,7 +88,7 @@ def every_row(database_url: str) -> str:
             " UNION SELECT format('%I.%I', schemaname, viewname) FROM pg_views WHERE schemaname IN ('ingest', 'charging')"
         ).fetchall()
         for (table,) in tables:
-            with connection.cursor().copy(f"COPY (SELECT * FROM {table}) TO STDOUT") as copied:  # type: ignore[arg-type]
+            with connection.cursor().copy(f"COPY (SELECT * FROM {table}) TO STDOUT") as copied:
                 found += [bytes(one) for one in copied]
     return b"".join(found).decode()
 

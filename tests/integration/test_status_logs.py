@@ -13,16 +13,16 @@ from sqlalchemy import text
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from ampeco.client import Client
-from storage import sync_runs
+from ampeco.api.client import Client
+from storage.sync import sync_runs
 from tests.support.ampeco import shown
 from tests.support.facts import sample
 from tests.support.tenant import Tenant, tenant
 from tests.support.whole import Whole
-from workers.pause import paused_for
-from workers.rate_limit import CallDeferredError
-from workers.reconcile import steps
-from workers.status_logs import read_status_logs
+from workers.api.pause import paused_for
+from workers.api.rate_limit import CallDeferredError
+from workers.sync.reconcile import steps
+from workers.sync.status_logs import read_status_logs
 
 EVSE, EVSE_LOG, EVSE_LATEST = (
     "evses/v2.1/902",
@@ -354,7 +354,7 @@ def test_a_fault_that_a_notification_told_keeps_its_error_where_only_its_time_di
 
 
 def test_a_long_log_covers_what_was_read_of_it(whole: Whole, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("workers.statuses.MAX_LOG_ENTRIES", 3)
+    monkeypatch.setattr("workers.sync.statuses.MAX_LOG_ENTRIES", 3)
     times = [ago(30 - number) for number in range(5)]
     tell_status(whole, ago(40), "available")
     keep_log(whole, *(entry(at, "charging" if number % 2 else "preparing") for number, at in enumerate(times)))

@@ -11,12 +11,12 @@ import pytest
 from sqlalchemy.exc import DBAPIError
 from structlog.testing import capture_logs
 
-from receiver.watching import watch_gauges, watched
-from storage import subscriptions
+from receiver.admin.monitoring import watch_gauges, watched
+from storage.monitoring import subscriptions
 from tests.support.watched import PUBLIC_URL, URL, Watch, watching
 from workers.broker import create_broker
 from workers.jobs import create_scheduler
-from workers.subscription_monitor import SubscriptionMonitor
+from workers.monitoring.subscription_monitor import SubscriptionMonitor
 
 SOMEBODY_ELSES = "https://somebody.example.com/hook"
 

@@ -13,16 +13,16 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 import migrations
-from storage import backfills, sync_runs
+from runtime import leases
 from storage.database import create_database_engine
-from storage.sync_runs import SyncRun, SyncRunStats
+from storage.sync import backfills, sync_runs
+from storage.sync.sync_runs import SyncRun, SyncRunStats
 from tests.support.service import eventually
 from tests.support.whole import Whole
-from workers import leases
+from workers.apply.sweep import SYNC_RUN_AWAKE_MS, awake_for_sync_runs, wake_sync_runs
 from workers.broker import create_broker
-from workers.reconcile import run_due, steps
-from workers.sweep import SYNC_RUN_AWAKE_MS, awake_for_sync_runs, wake_sync_runs
-from workers.sync_schedule import due_sync_runs
+from workers.sync.reconcile import run_due, steps
+from workers.sync.schedule import due_sync_runs
 
 INTERVAL = timedelta(minutes=15)
 USERS = "users/v1.0"
@@ -280,8 +280,6 @@ def test_sync_runs_of_an_older_release_that_were_put_off_stay_put_off(empty_data
         assert connection.execute(rows).all() == [("evse", True, None), ("user", None, True)]
     migrations.downgrade(engine, "0009")
     with engine.begin() as connection:
-        held = connection.execute(
-            text("SELECT count(*) FROM ingest.walk WHERE lease_expires_at > now()")
-        ).scalar_one()
+        held = connection.execute(text("SELECT count(*) FROM ingest.walk WHERE lease_expires_at > now()")).scalar_one()
     assert held == 2
     engine.dispose()

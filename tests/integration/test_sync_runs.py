@@ -10,14 +10,14 @@ from random import Random
 import pytest
 from sqlalchemy import text
 
-from storage import sync_runs
-from storage.completeness import KindCompleteness, completeness
-from storage.sync_runs import SyncRunStats
-from storage.usage import spent
+from storage.sync import sync_runs
+from storage.sync.api_usage import spent
+from storage.sync.completeness import KindCompleteness, completeness
+from storage.sync.sync_runs import SyncRunStats
 from tests.support.tenant import Tenant, tenant
-from workers.rate_limit import CallDeferredError
-from workers.reconcile import run_due, steps
-from workers.sync_schedule import due_sync_runs
+from workers.api.rate_limit import CallDeferredError
+from workers.sync.reconcile import run_due, steps
+from workers.sync.schedule import due_sync_runs
 
 CHANCE = Random(1)
 

@@ -12,11 +12,12 @@ import pytest
 from sqlalchemy import text
 from structlog.testing import capture_logs
 
-from receiver.watching import Token, watch_gauges, watched
+from ampeco.signature import SigningToken
+from receiver.admin.monitoring import Token, watch_gauges, watched
 from tests.support.facts import sample
 from tests.support.service import OTHER_TOKEN, TOKEN, Service, serving
-from workers.context import Context, create_context
-from workers.traffic_monitor import monitor_traffic
+from workers.api.context import Context, create_context
+from workers.monitoring.traffic import monitor_traffic
 
 AT_ONCE = timedelta(0)
 HOUR = timedelta(hours=1)
@@ -145,7 +146,7 @@ def tokens(service: Service) -> dict[str, Token]:
     return {names[token.token_id]: token for token in found}
 
 
-def keys(service: Service) -> tuple[object, ...]:
+def keys(service: Service) -> tuple[SigningToken, ...]:
     return service.settings.tenants["demo"].signing_keys()
 
 

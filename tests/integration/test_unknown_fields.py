@@ -10,13 +10,13 @@ from typing import Any
 from sqlalchemy import Engine, text
 
 from storage.ids import uuid7
-from storage.unknown_fields import MAX_NAMES_HELD, MAX_NAMES_STORED, UnknownFields, record_unknown_fields, unknown
+from storage.state.unknown_fields import MAX_NAMES_HELD, MAX_NAMES_STORED, UnknownFields, record_unknown_fields, unknown
 from tests.integration.test_command_line import run
 from tests.integration.test_replay import replayed
 from tests.support.facts import sample
 from tests.support.log import accept, query
 from tests.support.service import Service
-from workers.apply import apply_open_batches
+from workers.apply.apply import apply_open_batches
 
 NOW = datetime(2026, 3, 4, tzinfo=UTC)
 

@@ -9,15 +9,15 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, Engine
 
-from storage import sync_runs
+from storage.sync import sync_runs
 from tests.integration.test_command_line import run
 from tests.support.facts import apply, row, rows, sample, wanted
 from tests.support.log import accept, query
 from tests.support.service import write_tenants
 from tests.support.whole import Whole
-from workers.apply import apply_open_batches
-from workers.reconcile import steps
-from workers.statuses import FIRST_LOOK
+from workers.apply.apply import apply_open_batches
+from workers.sync.reconcile import steps
+from workers.sync.statuses import FIRST_LOOK
 
 ZERO_DATE = "-0001-11-30T00:00:00Z"
 JUNK = [ZERO_DATE, "", "+02", {}, [[]], 10**30, True]

@@ -10,14 +10,15 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import Connection, Engine
 
-from ampeco.catalogue import CATALOGUE
-from ampeco.kinds import KINDS, READ_RULES
-from storage import facts
-from storage.batches import Logged, Outcome
+from ampeco.notifications.catalogue import CATALOGUE
+from ampeco.resources.kinds import KINDS, READ_RULES
+from storage.inbox.batches import Logged, Outcome
+from storage.state import facts
+from storage.state.fold import fact_from_notification
 from tests.support.facts import sample, wanted
 from tests.support.hostile import NAMES
 from tests.support.log import accept, query
-from workers.apply import apply_open_batches, parse_all, write
+from workers.apply.apply import apply_open_batches, parse_all, write
 
 NOW = datetime(2026, 3, 4, 8, tzinfo=UTC)
 HANDLED = [known.name for known in CATALOGUE if known.handler is not None]
@@ -227,9 +228,7 @@ def test_a_body_without_readable_ids_asks_for_nothing(connection: Connection, bo
 
 def test_one_that_postgres_refuses_asks_for_its_read(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     def spoil(found: Any, payload: Any, *_: Any) -> None:
-        found.facts.append(
-            facts.fact_from_notification("evse", payload.evse_id, "hardware", NOW, {"hardware_status": "\0"})
-        )
+        found.facts.append(fact_from_notification("evse", payload.evse_id, "hardware", NOW, {"hardware_status": "\0"}))
 
     monkeypatch.setattr(facts, "_hardware_status", spoil)
     accept(engine, sample("HardwareStatusNotification.evse"), sample("BootNotification"))

@@ -8,15 +8,15 @@ from pathlib import Path
 from pydantic import SecretStr
 from sqlalchemy import text
 
-from ampeco.client import Client
-from ampeco.kinds import KINDS
+from ampeco.api.client import Client
+from ampeco.resources.kinds import KINDS
 from simulator.app import Simulator
 from simulator.settings import Faults, TenantSettings
-from storage.mirrors import MIRRORS
+from storage.schema.entities import MIRRORS
 from tests.support.service import TOKEN, eventually, running, serving
-from workers import subscriptions as subscribing
-from workers.context import create_context
-from workers.refresh import refresh_tenant
+from workers.api.context import create_context
+from workers.monitoring import subscriptions as subscribing
+from workers.sync.refresh import refresh_tenant
 
 
 def test_a_tenants_sessions_and_evses_end_as_its_api_shows_them(
@@ -46,7 +46,7 @@ def test_a_tenants_sessions_and_evses_end_as_its_api_shows_them(
 
         def delivered() -> bool:
             deliveries = service.client.get(f"{api_url}/control/state").json()["deliveries"]
-            return deliveries["queued"] == deliveries["held"] == 0
+            return bool(deliveries["queued"] == deliveries["held"] == 0)
 
         eventually(delivered, seconds=60)
         service.apply()

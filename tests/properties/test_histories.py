@@ -37,10 +37,10 @@ compared_in_all = 0
 @pytest.fixture
 def living(database_url: str, redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Tenant]:
     # People are busy: what is there comes and goes, with all that belongs to it, and is put up elsewhere.
-    monkeypatch.setattr("simulator.edits.REBUILD_EVERY", timedelta(hours=1))
-    monkeypatch.setattr("simulator.edits.RESITE_EVERY", timedelta(hours=3))
-    monkeypatch.setattr("simulator.removals.REMOVE_EVERY", timedelta(minutes=20))
-    monkeypatch.setattr("simulator.removals.MOVE_EVERY", timedelta(hours=1))
+    monkeypatch.setattr("simulator.fleet.edits.REBUILD_EVERY", timedelta(hours=1))
+    monkeypatch.setattr("simulator.fleet.edits.RESITE_EVERY", timedelta(hours=3))
+    monkeypatch.setattr("simulator.fleet.removals.REMOVE_EVERY", timedelta(minutes=20))
+    monkeypatch.setattr("simulator.fleet.removals.MOVE_EVERY", timedelta(hours=1))
     # Its clock is months behind ours.
     with tenant(database_url, redis_url, tmp_path, start=datetime(2026, 3, 4, 8, tzinfo=UTC)) as made:
         yield made

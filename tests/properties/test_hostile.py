@@ -11,10 +11,10 @@ import pytest
 from hypothesis import example, given, settings
 from sqlalchemy import Connection, text
 
-from storage.batches import Logged
+from storage.inbox.batches import Logged
 from tests.support.facts import sample
 from tests.support.hostile import NAMES, VALUES, hostile_bodies, places, replaced
-from workers.apply import parse_all, write
+from workers.apply.apply import parse_all, write
 
 NOW = datetime(2026, 3, 4, 8, tzinfo=UTC)
 
@@ -30,7 +30,7 @@ def logged(body: Any) -> Logged:
 def apply_together(connection: Connection, *bodies: Any) -> list[str]:
     """Apply bodies in one chunk that Postgres must take; returns the states of those that were set aside."""
     settled = parse_all([logged(body) for body in bodies])
-    settled_outcomes = [outcome.state for outcome in settled.outcomes]
+    settled_outcomes: list[str] = [outcome.state for outcome in settled.outcomes]
     settled.outcomes.clear()  # their batches do not exist
     with connection.begin_nested():
         write(connection, "t", settled)

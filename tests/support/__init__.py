@@ -1,1 +1,3 @@
 """Helpers of the tests: servers, processes, a simulated tenant, senders and comparisons."""
+
+from __future__ import annotations

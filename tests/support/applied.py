@@ -10,14 +10,14 @@ from typing import Any
 
 from sqlalchemy import Engine, text
 
-from receiver.committer import GroupCommitter
+from receiver.accept.committer import GroupCommitter
 from storage.database import create_database_engine
-from storage.inbox import Entry
-from storage.overview import overview
+from storage.inbox.commit import Entry
+from storage.reports.overview import overview
+from storage.schema.tables import CHARGING, metadata
 from storage.session import one_transaction
-from storage.tables import CHARGING, metadata
 from tests.support.facts import OWN_TIMES, SAMPLES, sample
-from workers.apply import apply_open_batches
+from workers.apply.apply import apply_open_batches
 
 _numbers = itertools.count()
 

@@ -10,11 +10,11 @@ from typing import Any
 
 from sqlalchemy import Connection, text
 
-from ampeco.client import Answer, Client
-from ampeco.kinds import KINDS
-from storage.changes import ChangeSet
-from storage.facts import charge_point_facts, entity_facts, evse_facts, read_fact_factory, session_facts
-from storage.mirrors import CHILDREN, MIRRORS
+from ampeco.api.client import Answer, Client
+from ampeco.resources.kinds import KINDS
+from storage.schema.entities import CHILDREN, MIRRORS
+from storage.state.changes import ChangeSet
+from storage.state.facts import charge_point_facts, entity_facts, evse_facts, read_fact_factory, session_facts
 
 #: The kinds that the simulator lists.
 SHOWN = (

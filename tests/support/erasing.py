@@ -10,12 +10,12 @@ from typing import Any
 import psycopg
 from sqlalchemy import Engine
 
-from ampeco.kinds import KINDS
-from storage.person import Person
+from ampeco.resources.kinds import KINDS
+from storage.erasure.person import Person
 from tests.support.ampeco import FakeAmpeco
 from tests.support.facts import SAMPLES
 from tests.support.service import url_of
-from workers.erase import begin, finish, go_through_log, look_up
+from workers.maintenance.erase import begin, finish, go_through_log, look_up
 
 USER = 770_315_902
 TAG = "04F7A9C31188"
@@ -94,7 +94,7 @@ def left(engine: Engine) -> list[str]:
             "SELECT format('%I.%I', schemaname, relname) FROM pg_stat_user_tables ORDER BY 1"
         ).fetchall()
         for (table,) in tables:
-            with connection.cursor().copy(f"COPY (SELECT * FROM {table}) TO STDOUT") as copied:  # type: ignore[arg-type]
+            with connection.cursor().copy(f"COPY (SELECT * FROM {table}) TO STDOUT") as copied:
                 content = b"".join(bytes(part) for part in copied).decode()
             for mark in MARKS:
                 if any(spelling.lower() in content.lower() for spelling in spelled(mark)):

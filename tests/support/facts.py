@@ -9,10 +9,10 @@ from uuid import UUID, uuid4
 
 from sqlalchemy import Connection, text
 
-from ampeco.parsing import parse
-from ampeco.redaction import clean
-from storage.changes import ChangeSet
-from storage.facts import changes_from_notification
+from ampeco.notifications.parsing import parse
+from ampeco.privacy.redaction import clean
+from storage.state.changes import ChangeSet
+from storage.state.facts import changes_from_notification
 from storage.write import write_changes
 
 SAMPLES = Path(__file__).parent.parent / "samples"

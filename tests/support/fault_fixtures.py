@@ -13,7 +13,7 @@ from rich.table import Table
 
 import migrations
 from storage.database import create_database_engine
-from storage.partitions import make_partitions
+from storage.inbox.partitions import make_partitions
 from tests.support.processes import processes
 from tests.support.servers import PostgresServer, own_postgres, own_redis
 from tests.support.service import eventually

@@ -9,8 +9,8 @@ from typing import Any
 import psycopg
 from sqlalchemy import Engine, text
 
-from storage.inbox import CommitGroup, Entry, commit_groups
-from storage.tables import metadata
+from storage.inbox.commit import CommitGroup, Entry, commit_groups
+from storage.schema.tables import metadata
 from tests.support.facts import OWN_TIMES
 from tests.support.service import url_of
 

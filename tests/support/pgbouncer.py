@@ -9,7 +9,7 @@ import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import psycopg
 
@@ -105,7 +105,7 @@ def executable() -> str:
 
 
 @contextlib.contextmanager
-def own_pgbouncer(postgres: PostgresServer, mode: PoolMode, **options: str) -> Iterator[PgBouncer]:
+def own_pgbouncer(postgres: PostgresServer, mode: PoolMode, **options: Any) -> Iterator[PgBouncer]:
     """Run a pooler in the context."""
     executable()
     with short_directory() as directory:

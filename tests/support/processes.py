@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import httpx
 
@@ -59,7 +60,7 @@ class Processes:
         """Start a worker for a queue."""
         return self.start("-m", "receiver", "work", "--queue", queue)
 
-    def command(self, *arguments: str, **options: object) -> subprocess.CompletedProcess[str]:
+    def command(self, *arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
         """Run a command of the receiver to its end."""
         return subprocess.run(
             [sys.executable, "-m", "receiver", *arguments],
@@ -67,7 +68,7 @@ class Processes:
             capture_output=True,
             text=True,
             check=True,
-            **options,  # type: ignore[call-overload]
+            **options,
         )
 
 

@@ -19,14 +19,14 @@ import uvicorn
 from sqlalchemy import Engine, text
 from starlette.types import ASGIApp
 
+from ampeco.api.transport import tls_context
 from ampeco.signature import sign
-from ampeco.transport import tls_context
-from receiver.admin_app import create_admin_app
-from receiver.app import create_app
-from receiver.connections import GuardedProtocol
+from receiver.accept.app import create_app
+from receiver.accept.protocol import GuardedProtocol
+from receiver.admin.app import create_admin_app
+from runtime.settings import Settings
 from storage.database import create_database_engine
-from workers.apply import apply_open_batches
-from workers.settings import Settings
+from workers.apply.apply import apply_open_batches
 
 TOKEN = "tenant-token-1f0c"
 OTHER_TOKEN = "older-token-77aa"

@@ -13,20 +13,21 @@ from pydantic import SecretStr
 from sqlalchemy import text
 from starlette.types import Receive, Scope, Send
 
-from ampeco.client import Client
+from ampeco.api.client import Client
 from ampeco.signature import sign
 from simulator.app import Simulator
 from simulator.settings import Faults, TenantSettings
-from storage import batches, refresh_queue, sync_runs
-from storage.tables import metadata
+from storage.inbox import batches
+from storage.schema.tables import metadata
+from storage.sync import refresh_queue, sync_runs
 from tests.support.comparison import SHOWN, differences
 from tests.support.service import TOKEN, Service, running, serving
-from workers.context import Context, create_context
-from workers.pause import recovered
-from workers.rate_limit import CallDeferredError
-from workers.reconcile import steps
-from workers.refresh import refresh_tenant
-from workers.sync_schedule import listed, since
+from workers.api.context import Context, create_context
+from workers.api.pause import recovered
+from workers.api.rate_limit import CallDeferredError
+from workers.sync.reconcile import steps
+from workers.sync.refresh import refresh_tenant
+from workers.sync.schedule import listed, since
 
 OTHER_TOKEN = "the-token-after-the-rotation"
 

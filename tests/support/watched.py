@@ -13,15 +13,15 @@ from pydantic import SecretStr
 from sqlalchemy import text
 from starlette.types import Message, Receive, Scope, Send
 
-from ampeco.client import Client
-from receiver.subscribing import subscribe_and_manage
+from ampeco.api.client import Client
+from receiver.commands.subscribe import subscribe_and_manage
 from simulator.app import Simulator
 from simulator.settings import TenantSettings
-from storage.subscriptions import locked
+from storage.monitoring.subscriptions import locked
 from tests.support.service import TOKEN, Service, running, serving
-from workers.context import Context, create_context
-from workers.subscription_monitor import SubscriptionMonitor
-from workers.subscriptions import Result, callback_url
+from workers.api.context import Context, create_context
+from workers.monitoring.subscription_monitor import SubscriptionMonitor
+from workers.monitoring.subscriptions import Result, callback_url
 
 PUBLIC_URL = "https://receiver.example.com"
 URL = callback_url(PUBLIC_URL, "demo")

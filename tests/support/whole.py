@@ -9,8 +9,8 @@ from sqlalchemy import text
 
 from tests.support.ampeco import FakeAmpeco
 from tests.support.service import Service
-from workers.context import Context
-from workers.refresh import refresh_tenant
+from workers.api.context import Context
+from workers.sync.refresh import refresh_tenant
 
 
 @dataclass

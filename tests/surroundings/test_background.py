@@ -18,16 +18,16 @@ import pytest
 from sqlalchemy import make_url, text
 
 import migrations
-from receiver.admin_app import _Pages
-from receiver.committer import GroupCommitter
+from receiver.accept.committer import GroupCommitter
+from receiver.admin.app import _Pages
+from runtime.admin_port import open_admin_listener
+from runtime.background import supervised_task, supervised_thread, wait_while_alive
+from runtime.settings import Settings
 from storage.database import DatabaseEncodingError, create_database_engine
 from storage.database_url import conninfo
-from storage.inbox import CommitGroup, Entry
-from storage.partitions import make_partitions
+from storage.inbox.commit import CommitGroup, Entry
+from storage.inbox.partitions import make_partitions
 from tests.support.service import eventually, write_tenants
-from workers.admin_port import open_admin_listener
-from workers.background import supervised_task, supervised_thread, wait_while_alive
-from workers.settings import Settings
 
 #: Letters that LATIN1 has no place for.
 FOREIGN = b'{"notification": "\\u041f\\u043b.changed", "x": 1}'
@@ -98,7 +98,7 @@ def test_a_process_is_told_that_a_thread_of_a_library_ended() -> None:
 DYING = """
 from dramatiq.worker import WorkerThread
 from workers.process import work
-from workers.settings import load_settings
+from runtime.settings import load_settings
 
 WorkerThread.run = lambda self: None
 work(load_settings(), {"apply"})

@@ -14,7 +14,7 @@ import pytest
 from psycopg import sql
 from sqlalchemy import text
 
-from receiver.committer import GroupCommitter
+from receiver.accept.committer import GroupCommitter
 from storage.database import create_database_engine
 from tests.support.address import moving_address
 from tests.support.servers import PostgresServer, own_postgres, standby_of

@@ -13,15 +13,15 @@ from sqlalchemy.exc import DBAPIError
 
 import migrations
 from storage.database import create_database_engine, is_lost_connection, prove_writable
-from storage.partitions import make_partitions
+from storage.inbox.partitions import make_partitions
+from storage.monitoring.subscriptions import locked
 from storage.session import SETTINGS
-from storage.subscriptions import locked
 from tests.support.applied import accept_and_apply, shown
 from tests.support.fault_fixtures import ground_of
 from tests.support.pgbouncer import PgBouncer, PoolMode, own_pgbouncer
 from tests.support.servers import own_postgres, standby_of
 from tests.support.trial import Ground, Line
-from workers.rebuild import RebuildError, alone
+from workers.maintenance.rebuild import RebuildError, alone
 
 #: What Debian's example lists is not needed, so nothing is.
 NOTHING_IGNORED = ""

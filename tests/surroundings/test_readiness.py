@@ -18,16 +18,16 @@ import httpx
 import pytest
 from sqlalchemy import Engine, make_url, text
 
-from receiver.committer import GroupCommitter
-from receiver.readiness import receiver_readiness
+from receiver.accept.committer import GroupCommitter
+from receiver.admin.readiness import receiver_readiness
+from runtime.checks import create_check_engine
+from runtime.readiness import problem_of
 from tests.support.address import moving_address
 from tests.support.clock import WrongClock
 from tests.support.facts import sample
 from tests.support.servers import own_postgres, standby_of
 from tests.support.service import Service, eventually, serving
 from workers.broker import create_redis
-from workers.checks import create_check_engine
-from workers.readiness import problem_of
 
 
 @pytest.fixture
@@ -241,7 +241,7 @@ def test_a_clock_that_differs_from_postgres_is_named(database_url: str, tmp_path
     clock = WrongClock(tmp_path / "clock")
     code = """
 import sys
-from workers.checks import create_check_engine, look_at_postgres
+from runtime.checks import create_check_engine, look_at_postgres
 engine = create_check_engine(sys.argv[1], process="tests")
 print(look_at_postgres(engine)["clock"].detail)
 engine.dispose()

@@ -17,16 +17,16 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from ampeco.tenants import Tenant
+from runtime.errors import cause
+from runtime.reconnect import RefusedError
 from storage.ids import uuid7
 from tests.support.address import moving_address
 from tests.support.needs import needs
 from tests.support.servers import RedisServer, embedded_redis_executable, own_redis
 from tests.support.service import eventually, free_port
+from workers.api.pause import pause
+from workers.api.rate_limit import RateLimiter, Usage
 from workers.broker import APPLY_QUEUE, apply_message, create_broker, create_redis
-from workers.errors import cause
-from workers.pause import pause
-from workers.rate_limit import RateLimiter, Usage
-from workers.reconnect import RefusedError
 
 TENANT = Tenant(name="t", base_url=HttpUrl("http://127.0.0.1"), token=SecretStr("x"), calls_per_minute=6_000)
 
@@ -184,9 +184,11 @@ def test_a_worker_stops_in_order_while_redis_is_gone() -> None:
     with own_redis() as server, create_redis(server.url) as client:
         broker = create_broker(client)
         may_end = threading.Event()
-        dramatiq.actor(
-            lambda _batch_id: may_end.wait() and None, broker=broker, actor_name="apply", queue_name=APPLY_QUEUE
-        )
+
+        def apply(_batch_id: str) -> None:
+            may_end.wait()
+
+        dramatiq.actor(broker=broker, actor_name="apply", queue_name=APPLY_QUEUE)(apply)
         worker = Worker(broker, queues={APPLY_QUEUE}, worker_threads=1, worker_timeout=50)
         worker.start()
         # Given a message that is being worked on, and others in this process's hands

@@ -12,8 +12,8 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 from sqlalchemy import Engine, text
 
-from storage import attempts
-from storage import batches as inbox
+from storage.inbox import attempts
+from storage.inbox import batches as inbox
 from tests.support.log import accept
 from tests.support.processes import processes
 from tests.support.servers import RedisServer, own_redis

@@ -20,9 +20,9 @@ import yaml
 from typer.core import TyperGroup
 
 from migrations import roles
-from receiver.cli import app
+from receiver.commands.main import app
+from runtime.settings import Settings, environment_name
 from workers.broker import QUEUES
-from workers.settings import Settings, environment_name
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"

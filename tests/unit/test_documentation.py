@@ -15,16 +15,15 @@ from prometheus_client.core import GaugeMetricFamily
 from sqlalchemy import Connection, create_engine
 from typer.core import TyperGroup
 
-import receiver.cli
-import receiver.metrics
 import simulator.cli
 import workers.metrics  # noqa: F401 - registers its metrics
-from ampeco.catalogue import CATALOGUE
+from ampeco.notifications.catalogue import CATALOGUE
 from ampeco.tenants import Tenant
-from receiver.metrics_page import MetricsPage
-from storage import erasure_tables, mirrors, watch_tables  # noqa: F401 - they fill the metadata
-from storage.tables import metadata
-from workers.settings import Settings, environment_name
+from receiver.admin.metrics_page import MetricsPage
+from receiver.commands import main
+from runtime.settings import Settings, environment_name
+from storage.schema import entities as mirrors
+from storage.schema.tables import metadata
 
 ROOT = Path(__file__).parents[2]
 
@@ -41,7 +40,7 @@ OPERATIONS = PAGES["docs/operations.md"]
 DATA_MODEL = PAGES["docs/data-model.md"]
 
 PROGRAMS = {
-    "ampeco-receiver": typer.main.get_command(receiver.cli.app),
+    "ampeco-receiver": typer.main.get_command(main.app),
     "ampeco-simulator": typer.main.get_command(simulator.cli.app),
 }
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from http import HTTPStatus
 
 from ampeco.errors import ApiError, Forbidden, RateLimited, Unauthorized, Unavailable
-from storage import forbidden_kinds
-from workers.context import Context
-from workers.logs import get_logger
+from runtime.logging import get_logger
+from storage.sync import forbidden_kinds
+from workers.api.context import Context
+from workers.api.pause import fail, pause
 from workers.metrics import API_READS
-from workers.pause import fail, pause
 
 logger = get_logger(__name__)
 

@@ -15,15 +15,15 @@ import redis
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from ampeco.client import Client
+from ampeco.api.client import Client
 from ampeco.tenants import Tenant
+from runtime.heartbeat import Heartbeat
+from runtime.settings import Settings
 from storage.clock import clock
 from storage.database import create_database_engine
-from storage.usage import CallReason
+from storage.sync.api_usage import CallReason
+from workers.api.rate_limit import MAX_WAIT_SECONDS, RateLimiter, Usage
 from workers.broker import create_redis
-from workers.heartbeat import Heartbeat
-from workers.rate_limit import MAX_WAIT_SECONDS, RateLimiter, Usage
-from workers.settings import Settings
 
 #: Attempts of one read within a call. If all of them fail, the queue retries the read later.
 MAX_ATTEMPTS = 2
@@ -70,7 +70,7 @@ class Context:
     def client(self, tenant: str, reason: CallReason) -> Client:
         """Return the API client of a tenant whose calls count as made for ``reason``; all threads share it.
 
-        Its calls raise a :class:`workers.rate_limit.CallDeferredError` if they are deferred.
+        Its calls raise a :class:`workers.api.rate_limit.CallDeferredError` if they are deferred.
 
         Raises:
             KeyError: the tenant is no longer configured.

@@ -13,8 +13,8 @@ from collections.abc import Iterator
 import redis
 from redis.exceptions import RedisError
 
-from workers.errors import cause
-from workers.logs import get_logger
+from runtime.errors import cause
+from runtime.logging import get_logger
 
 logger = get_logger(__name__)
 

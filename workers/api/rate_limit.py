@@ -21,9 +21,9 @@ from sqlalchemy import Engine
 
 from ampeco.tenants import Tenant
 from storage.clock import clock
-from storage.usage import CallReason, Calls, add
+from storage.sync.api_usage import CallReason, Calls, add
+from workers.api.pause import pause_reason, paused_for
 from workers.metrics import API_CALLS, API_CALLS_SAVED
-from workers.pause import pause_reason, paused_for
 
 #: Length of the window: short enough that calls are spread over the minute, long enough that a small burst does not
 #: wait.

@@ -1,1 +1,3 @@
 """Apply: from accepted notifications to state and history."""
+
+from __future__ import annotations

@@ -26,24 +26,25 @@ from sqlalchemy.exc import DBAPIError
 
 from ampeco.errors import NoHandler, UnknownNotification
 from ampeco.json_text import read_json
-from ampeco.parsing import parse
-from ampeco.redaction import clean
-from storage import attempts
-from storage import batches as inbox
-from storage.batches import Batch, Logged, Outcome
-from storage.changes import ChangeSet
-from storage.clocks import bounded
+from ampeco.notifications.parsing import parse
+from ampeco.privacy.redaction import clean
+from runtime.errors import describe, frames
+from runtime.logging import get_logger
+from storage.erasure.suppression import remove_suppressed, remove_suppressed_again
 from storage.errors import is_passing
-from storage.facts import changes_from_notification, reads_of_unusable
-from storage.rewrite import redact_bodies, rewrite
-from storage.suppression import remove_suppressed, remove_suppressed_again
-from storage.unknown_fields import record_unknown_fields
+from storage.inbox import attempts
+from storage.inbox import batches as inbox
+from storage.inbox.batches import Batch, Logged, Outcome
+from storage.inbox.rewrite import redact_bodies, rewrite
+from storage.state.changes import ChangeSet
+from storage.state.clocks import bounded
+from storage.state.facts import changes_from_notification, reads_of_unusable
+from storage.state.unknown_fields import record_unknown_fields
 from storage.write import write_changes
-from workers.errors import describe, frames
-from workers.logs import get_logger
+from workers.apply.putting_off import PutOffError
+from workers.apply.share import POISON_THRESHOLD_SECONDS, Share
+from workers.apply.trial import Trials
 from workers.metrics import CLOCKS_AHEAD, NOTIFICATIONS_APPLIED, NOTIFICATIONS_NOT_APPLIED
-from workers.putting_off import PutOffError
-from workers.share import POISON_THRESHOLD_SECONDS, Share
 
 logger = get_logger(__name__)
 
@@ -72,6 +73,10 @@ FAILURES_AS_A_WHOLE = 2
 
 #: If the first few notifications of a batch fail one by one, the others are not tried: they would fail, too.
 MAX_FAILURES_ALONE = 3
+
+
+#: The threads of this process that apply.
+_trials = Trials()
 
 
 @dataclass(slots=True)
@@ -126,14 +131,17 @@ def _apply(engine: Engine, batches: Sequence[Batch]) -> int:
     """Apply batches together, or a single failing batch one by one; return the number of notifications handled."""
     batch = batches[0] if len(batches) == 1 else None
     if batch is not None and batch.attempts > ATTEMPTS_AS_A_WHOLE:
-        return _apply_one_by_one(engine, batch)
+        with _trials.alone():
+            return _apply_one_by_one(engine, batch)
     try:
-        return _apply_chunk(engine, batches)
+        with _trials.together():
+            return _apply_chunk(engine, batches)
     except Exception as error:
         if batch is None or (is_passing(error) and batch.failures < FAILURES_AS_A_WHOLE):
             raise
         logger.debug("trying each notification alone", tenant=batch.tenant, error=describe(error))
-        return _apply_one_by_one(engine, batch)
+        with _trials.alone():
+            return _apply_one_by_one(engine, batch)
 
 
 def _apply_chunk(engine: Engine, batches: Sequence[Batch]) -> int:

@@ -12,11 +12,11 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random_exponential
 
-from storage import attempts
-from storage.batches import LEASE, Batch
+from runtime.errors import describe, place
+from runtime.logging import Throttle, get_logger
 from storage.errors import is_passing
-from workers.errors import describe, place
-from workers.logs import Throttle, get_logger
+from storage.inbox import attempts
+from storage.inbox.batches import LEASE, Batch
 from workers.metrics import BATCHES_PUT_OFF
 
 logger = get_logger(__name__)

@@ -14,9 +14,9 @@ from uuid import UUID
 
 from sqlalchemy import Engine
 
-from storage.batches import Batch
 from storage.errors import is_passing
-from workers.putting_off import give_back, hand_back, put_off
+from storage.inbox.batches import Batch
+from workers.apply.putting_off import give_back, hand_back, put_off
 
 #: A batch with more attempts than this is tried alone: a worker may have ended because of it.
 ATTEMPTS_TOGETHER = 1

@@ -14,15 +14,15 @@ import redis
 from dramatiq import Broker
 from sqlalchemy import Engine
 
-from storage import batches as inbox
-from storage import refresh_queue
+from runtime.leases import renewed
+from runtime.logging import get_logger
+from storage.inbox import batches as inbox
+from storage.sync import refresh_queue
+from workers.api.context import Context
+from workers.api.pause import paused_for
 from workers.broker import apply_message, reconcile_message, refresh_message
-from workers.context import Context
-from workers.leases import renewed
-from workers.logs import get_logger
 from workers.metrics import SWEPT
-from workers.pause import paused_for
-from workers.sync_schedule import due_sync_runs
+from workers.sync.schedule import due_sync_runs
 
 logger = get_logger(__name__)
 

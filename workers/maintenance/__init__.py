@@ -1,1 +1,3 @@
 """Replay, rebuild and erase."""
+
+from __future__ import annotations

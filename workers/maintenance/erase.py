@@ -1,7 +1,8 @@
 """Erase: remove a person from the log, the state and its history, and keep the person out.
 
 1. The person's id tags and e-mail addresses are looked up in the state.
-2. The person is put on the suppression list (:mod:`storage.suppression`); later data is stored without the person.
+2. The person is put on the suppression list (:mod:`storage.erasure.suppression`); later data is stored without
+   the person.
 3. The person is removed from the log, one chunk at a time; a run that was killed continues after its last chunk.
 4. The person is removed from history and state in one transaction, which ends the erasure.
 """
@@ -18,15 +19,14 @@ from typing import TypeVar
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import OperationalError
 
-from storage import erasure as log
-from storage import erasure_state as state
+from runtime.logging import get_logger
 from storage.clock import clock
-from storage.erasure import Chunk, Erasure
-from storage.person import Person
-from storage.replay import Position, log_begins
-from workers.apply import MAX_BYTES
-from workers.logs import get_logger
-from workers.replay import patiently
+from storage.erasure import log, state
+from storage.erasure.log import Chunk, Erasure
+from storage.erasure.person import Person
+from storage.rebuild.log_reader import Position, log_begins
+from workers.apply.apply import MAX_BYTES
+from workers.maintenance.replay import patiently
 
 logger = get_logger(__name__)
 

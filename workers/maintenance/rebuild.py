@@ -16,21 +16,21 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, Engine, text
 
-from storage import rebuild as tables
-from storage import replay as log
-from storage import swap as swapping
-from storage.batches import Logged
-from storage.changes import Entity
 from storage.clock import clock
 from storage.database import wait_in_transaction
+from storage.erasure.suppression import remove_suppressed_again
 from storage.errors import is_passing
+from storage.inbox.batches import Logged
 from storage.locks import Lock, try_lock
-from storage.rebuild import REBUILD, Compared, Difference
-from storage.replay import Scope
-from storage.suppression import remove_suppressed_again
+from storage.rebuild import compare as tables
+from storage.rebuild import log_reader as log
+from storage.rebuild import swap as swapping
+from storage.rebuild.compare import REBUILD, Compared, Difference
+from storage.rebuild.log_reader import Scope
+from storage.state.changes import Entity
 from storage.write import write_state
-from workers.apply import MAX_BYTES, MAX_NOTIFICATIONS, parse_all
-from workers.replay import chunks, committed_chunks, patiently
+from workers.apply.apply import MAX_BYTES, MAX_NOTIFICATIONS, parse_all
+from workers.maintenance.replay import chunks, committed_chunks, patiently
 
 #: The time at which a batch was closed is the start of its transaction, which may be this long before its commit.
 MAX_CHUNK = timedelta(minutes=5)

@@ -15,19 +15,19 @@ from typing import TypeVar
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
-from storage import replay as log
-from storage.batches import Logged, record_outcomes
-from storage.changes import ChangeSet
+from runtime.errors import cause
+from runtime.logging import get_logger
+from storage.erasure.suppression import remove_suppressed_again
 from storage.errors import is_passing
 from storage.ids import made_at
-from storage.refresh_queue import READABLE
-from storage.replay import Scope
-from storage.retention import keep_days
-from storage.rewrite import redact_bodies
-from storage.suppression import remove_suppressed_again
-from workers.apply import MAX_BYTES, MAX_NOTIFICATIONS, Parsed, failed, parse_all, write
-from workers.errors import cause
-from workers.logs import get_logger
+from storage.inbox.batches import Logged, record_outcomes
+from storage.inbox.retention import keep_days
+from storage.inbox.rewrite import redact_bodies
+from storage.rebuild import log_reader as log
+from storage.rebuild.log_reader import Scope
+from storage.state.changes import ChangeSet
+from storage.sync.refresh_queue import READABLE
+from workers.apply.apply import MAX_BYTES, MAX_NOTIFICATIONS, Parsed, failed, parse_all, write
 
 logger = get_logger(__name__)
 

@@ -1,1 +1,3 @@
 """The monitors of subscriptions and traffic."""
+
+from __future__ import annotations

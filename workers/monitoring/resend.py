@@ -6,16 +6,16 @@ from dataclasses import replace
 from datetime import timedelta
 
 from ampeco.errors import ApiError, Conflict, RateLimited, Unauthorized, Unavailable
-from storage import resends, subscriptions
+from runtime.logging import get_logger
 from storage.clock import clock
-from storage.resends import Resend, State
-from storage.subscriptions import ManagedSubscription
-from workers.backoff import pause_tenant
-from workers.context import Context
-from workers.logs import get_logger
+from storage.monitoring import resends, subscriptions
+from storage.monitoring.resends import Resend, State
+from storage.monitoring.subscriptions import ManagedSubscription
+from workers.api.backoff import pause_tenant
+from workers.api.context import Context
+from workers.api.pause import recovered
+from workers.api.rate_limit import CallDeferredError
 from workers.metrics import RESENDS
-from workers.pause import recovered
-from workers.rate_limit import CallDeferredError
 
 logger = get_logger(__name__)
 

@@ -1,7 +1,8 @@
 """Subscription monitor: each managed subscription exists, is the only one for its callback URL, and is as configured.
 
-It changes only managed subscriptions (see :mod:`storage.subscriptions`), and only those whose callback URL belongs to
-this deployment. So a copy of the database in another deployment checks the subscriptions, but changes nothing.
+It changes only managed subscriptions (see :mod:`storage.monitoring.subscriptions`), and only those whose callback URL
+belongs to this deployment. So a copy of the database in another deployment checks the subscriptions, but changes
+nothing.
 """
 
 from __future__ import annotations
@@ -10,15 +11,15 @@ from datetime import timedelta
 from typing import Any
 
 from ampeco.errors import ApiError, RateLimited, Unauthorized, Unavailable
-from storage import subscriptions
-from storage.subscriptions import ManagedSubscription, State, SubscriptionLock
-from workers.backoff import pause_tenant
-from workers.context import Context
-from workers.logs import get_logger
+from runtime.logging import get_logger
+from storage.monitoring import subscriptions
+from storage.monitoring.subscriptions import ManagedSubscription, State, SubscriptionLock
+from workers.api.backoff import pause_tenant
+from workers.api.context import Context
+from workers.api.pause import recovered
+from workers.api.rate_limit import CallDeferredError
 from workers.metrics import SUBSCRIPTION_REPAIRS
-from workers.pause import recovered
-from workers.rate_limit import CallDeferredError
-from workers.subscriptions import Finding, callback_url, look, repair
+from workers.monitoring.subscriptions import Finding, callback_url, look, repair
 
 logger = get_logger(__name__)
 

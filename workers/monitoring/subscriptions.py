@@ -11,8 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from ampeco.client import Client
-from ampeco.resources import Subscription
+from ampeco.api.client import Client
+from ampeco.resources.charging import Subscription
 from ampeco.tenants import Tenant
 
 

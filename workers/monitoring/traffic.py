@@ -8,11 +8,11 @@ from datetime import UTC, datetime, timedelta
 from sqlalchemy import Connection
 
 from ampeco.tenants import Tenant
-from storage import token_use, traffic
-from storage.uptime import outages
-from workers.baseline import MAX_STRETCH, WEEKS_LEARNED, Judgement, learn
-from workers.context import Context
-from workers.logs import get_logger
+from runtime.logging import get_logger
+from storage.monitoring import token_use, traffic
+from storage.monitoring.uptime import outages
+from workers.api.context import Context
+from workers.monitoring.baseline import MAX_STRETCH, WEEKS_LEARNED, Judgement, learn
 
 logger = get_logger(__name__)
 

@@ -11,12 +11,12 @@ from redis.exceptions import RedisError
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
 
-from storage import refresh_queue
+from runtime.errors import describe
+from runtime.logging import get_logger
 from storage.errors import is_passing
-from storage.refresh_queue import RefreshRequest
-from workers.context import Context
-from workers.errors import describe
-from workers.logs import get_logger
+from storage.sync import refresh_queue
+from storage.sync.refresh_queue import RefreshRequest
+from workers.api.context import Context
 from workers.metrics import API_READS
 
 logger = get_logger(__name__)
@@ -91,7 +91,7 @@ class ClaimedReads:
     def postpone(
         self, requests: Sequence[RefreshRequest], delay: timedelta, error: str | None, *, counts: bool
     ) -> None:
-        """Postpone requests; the parameters are those of :func:`storage.refresh_queue.postpone`."""
+        """Postpone requests; the parameters are those of :func:`storage.sync.refresh_queue.postpone`."""
         with self.context.engine.begin() as connection:
             refresh_queue.postpone(connection, self.tenant, requests, delay=delay, error=error, counts=counts)
         for request in requests:

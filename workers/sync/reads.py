@@ -8,13 +8,14 @@ from datetime import datetime
 from functools import partial
 from typing import Any, NamedTuple
 
-from ampeco.client import Answer, Client
+from ampeco.api.client import Answer, Client
 from ampeco.errors import Malformed
-from ampeco.kinds import KINDS
-from ampeco.resources import ChargePoint, Evse, Session
-from storage.changes import ChangeSet, Listed
-from storage.clocks import bounded
-from storage.facts import (
+from ampeco.resources.charging import ChargePoint, Evse, Session
+from ampeco.resources.kinds import KINDS
+from storage.schema.entities import CHILDREN
+from storage.state.changes import ChangeSet, Listed
+from storage.state.clocks import bounded
+from storage.state.facts import (
     boot_values,
     charge_point_facts,
     entity_facts,
@@ -23,10 +24,16 @@ from storage.facts import (
     read_fact_factory,
     session_facts,
 )
-from storage.fold import Fact, fact_from_read
-from storage.mirrors import CHILDREN
-from storage.stored import StoredEntity, snapshot_group
-from workers.statuses import CHARGE_POINT_HARDWARE, CHARGE_POINT_NETWORK, EVSE_HARDWARE, LogReads, shown, status_facts
+from storage.state.fold import Fact, fact_from_read
+from storage.state.stored import StoredEntity, snapshot_group
+from workers.sync.statuses import (
+    CHARGE_POINT_HARDWARE,
+    CHARGE_POINT_NETWORK,
+    EVSE_HARDWARE,
+    LogReads,
+    shown,
+    status_facts,
+)
 
 
 class EntityRead(NamedTuple):

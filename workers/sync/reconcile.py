@@ -15,32 +15,32 @@ from typing import Any, NoReturn
 
 from sqlalchemy import Connection
 
-from ampeco.client import Client
+from ampeco.api.client import Client
+from ampeco.api.listing import Page, Params
 from ampeco.errors import ApiError, Forbidden, RateLimited, Unauthorized, Unavailable
-from ampeco.kinds import KINDS
-from ampeco.listing import Page, Params
-from storage import forbidden_kinds, refresh_queue, sync_runs
-from storage.changes import ChangeSet
-from storage.children import orphans
-from storage.fold import Fact
-from storage.mirrors import ABOUT_READS
-from storage.stored import StoredEntity, load_stored, snapshot_group
-from storage.suppression import remove_suppressed_from_changes
-from storage.sync_run_pages import note_listed
-from storage.sync_runs import SyncRun, SyncRunStats
-from storage.unknown_fields import record_unknown_fields
-from storage.usage import CallReason
+from ampeco.resources.kinds import KINDS
+from runtime.leases import renewed
+from runtime.logging import get_logger
+from storage.erasure.suppression import remove_suppressed_from_changes
+from storage.schema.entities import ABOUT_READS
+from storage.state.changes import ChangeSet
+from storage.state.children import orphans
+from storage.state.fold import Fact
+from storage.state.stored import StoredEntity, load_stored, snapshot_group
+from storage.state.unknown_fields import record_unknown_fields
+from storage.sync import forbidden_kinds, refresh_queue, sync_runs
+from storage.sync.api_usage import CallReason
+from storage.sync.sync_run_pages import note_listed
+from storage.sync.sync_runs import SyncRun, SyncRunStats
 from storage.write import write_changes
-from workers.backoff import is_of_one, note_forbidden, pause_tenant
-from workers.context import Context
-from workers.leases import renewed
-from workers.logs import get_logger
+from workers.api.backoff import is_of_one, note_forbidden, pause_tenant
+from workers.api.context import Context
+from workers.api.pause import recovered
+from workers.api.rate_limit import CallDeferredError
 from workers.metrics import RECONCILED
-from workers.pause import recovered
-from workers.rate_limit import CallDeferredError
-from workers.reads import EntityRead, changes_from_answer
-from workers.statuses import LogReads
-from workers.sync_schedule import due_sync_runs
+from workers.sync.reads import EntityRead, changes_from_answer
+from workers.sync.schedule import due_sync_runs
+from workers.sync.statuses import LogReads
 
 logger = get_logger(__name__)
 

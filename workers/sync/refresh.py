@@ -10,15 +10,15 @@ import time
 from datetime import timedelta
 
 from ampeco.errors import Forbidden, RateLimited, Unauthorized, Unavailable
-from storage import forbidden_kinds, refresh_queue
 from storage.clock import clock
-from storage.forbidden_kinds import Permission
-from storage.stored import load_stored
-from workers.backoff import note_forbidden, pause_tenant
-from workers.claimed_reads import MAX_RETRY, ClaimedReads, give_back
-from workers.context import Context
-from workers.rate_limit import CallDeferredError
-from workers.refresh_reader import RefreshReader, was_synced
+from storage.state.stored import load_stored
+from storage.sync import forbidden_kinds, refresh_queue
+from storage.sync.forbidden_kinds import Permission
+from workers.api.backoff import note_forbidden, pause_tenant
+from workers.api.context import Context
+from workers.api.rate_limit import CallDeferredError
+from workers.sync.claimed_reads import MAX_RETRY, ClaimedReads, give_back
+from workers.sync.refresh_reader import RefreshReader, was_synced
 
 #: Most requests that are claimed together: about as many as one listing can resolve. If a worker is killed, no more
 #: than these wait until their leases run out.

@@ -11,27 +11,27 @@ from pydantic import ValidationError
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
-from ampeco.client import Answer, Client
+from ampeco.api.client import Answer, Client
+from ampeco.api.listing import Params
 from ampeco.errors import ApiError, Forbidden, NotFound, RateLimited, Unauthorized, Unavailable
-from ampeco.kinds import KINDS
-from ampeco.listing import Params
-from storage import forbidden_kinds, refresh_queue, sync_runs
-from storage.changes import ChangeSet, Entity
+from ampeco.resources.kinds import KINDS
+from runtime.errors import describe
+from runtime.logging import get_logger
+from storage.erasure.suppression import remove_suppressed_from_changes
 from storage.errors import is_passing
-from storage.refresh_queue import RefreshRequest
-from storage.stored import StoredEntity, load_stored
-from storage.suppression import remove_suppressed_from_changes
-from storage.unknown_fields import record_unknown_fields
+from storage.state.changes import ChangeSet, Entity
+from storage.state.stored import StoredEntity, load_stored
+from storage.state.unknown_fields import record_unknown_fields
+from storage.sync import forbidden_kinds, refresh_queue, sync_runs
+from storage.sync.refresh_queue import RefreshRequest
 from storage.write import write_changes
-from workers.backoff import is_of_one
-from workers.claimed_reads import ClaimedReads, request_labels
-from workers.errors import describe
-from workers.logs import get_logger
+from workers.api.backoff import is_of_one
+from workers.api.pause import recovered
+from workers.api.rate_limit import CallDeferredError
 from workers.metrics import API_READS
-from workers.pause import recovered
-from workers.rate_limit import CallDeferredError
-from workers.reads import EntityRead, changes_from_absence, changes_from_answer, look_up, read_entity
-from workers.statuses import LogReads
+from workers.sync.claimed_reads import ClaimedReads, request_labels
+from workers.sync.reads import EntityRead, changes_from_absence, changes_from_answer, look_up, read_entity
+from workers.sync.statuses import LogReads
 
 logger = get_logger(__name__)
 

@@ -6,11 +6,11 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from ampeco.kinds import KINDS
-from storage import sync_runs
+from ampeco.resources.kinds import KINDS
 from storage.clock import clock
-from storage.sync_runs import Cursor, Purpose
-from workers.context import Context
+from storage.sync import sync_runs
+from storage.sync.sync_runs import Cursor, Purpose
+from workers.api.context import Context
 
 #: A sync run begins with changes this long before the point that the last one reached, because a change may become
 #: visible a moment after its time.

@@ -11,20 +11,20 @@ import heapq
 import time
 from datetime import timedelta
 
-from ampeco.client import Client
+from ampeco.api.client import Client
 from ampeco.errors import ApiError, RateLimited, Unauthorized, Unavailable
-from storage.changes import ChangeSet
+from runtime.logging import get_logger
 from storage.clock import clock
-from storage.status_logs import DueLog, due_logs
-from storage.stored import load_stored
-from storage.suppression import remove_suppressed_from_changes
+from storage.erasure.suppression import remove_suppressed_from_changes
+from storage.state.changes import ChangeSet
+from storage.state.stored import load_stored
+from storage.sync.status_logs import DueLog, due_logs
 from storage.write import write_changes
-from workers.backoff import is_of_one, pause_tenant
-from workers.context import Context
-from workers.logs import get_logger
-from workers.pause import paused_for
-from workers.rate_limit import CallDeferredError
-from workers.statuses import LOGS, StatusLog, changes_from_log, changes_without_log
+from workers.api.backoff import is_of_one, pause_tenant
+from workers.api.context import Context
+from workers.api.pause import paused_for
+from workers.api.rate_limit import CallDeferredError
+from workers.sync.statuses import LOGS, StatusLog, changes_from_log, changes_without_log
 
 logger = get_logger(__name__)
 

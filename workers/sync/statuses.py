@@ -16,16 +16,16 @@ from http import HTTPStatus
 from itertools import islice
 from typing import Any, NamedTuple
 
-from ampeco.client import Answer, Client
+from ampeco.api.client import Answer, Client
 from ampeco.errors import ApiError, Forbidden, Malformed, NotFound, RateLimited, Unauthorized, Unavailable
-from ampeco.resources import StatusLogEntry
-from storage.changes import ChangeSet
+from ampeco.resources.charging import StatusLogEntry
 from storage.clock import clock
-from storage.clocks import bounded, is_ahead
-from storage.facts import status_log_values
-from storage.fold import BEGINNING, Fact, fact_from_read
-from storage.stored import StoredEntity
-from workers.rate_limit import CallDeferredError
+from storage.state.changes import ChangeSet
+from storage.state.clocks import bounded, is_ahead
+from storage.state.facts import status_log_values
+from storage.state.fold import BEGINNING, Fact, fact_from_read
+from storage.state.stored import StoredEntity
+from workers.api.rate_limit import CallDeferredError
 
 #: The API may show an old state for this long after a notification reported a newer one. What it shows after that is
 #: right, even if the clock of the charge point is wrong.

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 from pydantic import SecretStr
 
-from ampeco.client import Client
+from ampeco.api.client import Client
 
 TOKEN = "amp_live_hunter2"
 BASE_URL = "https://tenant.example.com"

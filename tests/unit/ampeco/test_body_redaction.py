@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ampeco.body_redaction import REDACTED, redact_secrets
-from ampeco.redaction import SECRET_ENDING, SECRET_KEYS, clean, is_secret
+from ampeco.privacy.body_redaction import REDACTED, redact_secrets
+from ampeco.privacy.redaction import SECRET_ENDING, SECRET_KEYS, clean, is_secret
 from tests.support.facts import SAMPLES
 
 SECRET = "hunter2-7f3a"

@@ -8,7 +8,7 @@ import pytest
 from pydantic import SecretStr
 
 from ampeco import errors
-from ampeco.client import Client
+from ampeco.api.client import Client
 
 
 def test_an_answer_packed_twice_is_not_unpacked() -> None:

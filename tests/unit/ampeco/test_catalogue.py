@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from ampeco.catalogue import CATALOGUE, DEFAULT_SUBSCRIPTION, SUBSCRIBABLE, NotificationType, lookup
+from ampeco.notifications.catalogue import CATALOGUE, DEFAULT_SUBSCRIPTION, SUBSCRIBABLE, NotificationType, lookup
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "ampeco.md"
 

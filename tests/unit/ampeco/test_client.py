@@ -7,7 +7,7 @@ from decimal import Decimal
 import pytest
 
 from ampeco import errors
-from ampeco.client import Client
+from ampeco.api.client import Client
 from tests.unit.ampeco.samples import sample
 from tests.unit.ampeco.tenant import TOKEN, FakeTenant, answer
 

@@ -5,7 +5,7 @@ import pytest
 from pydantic import SecretStr
 
 from ampeco import errors
-from ampeco.client import Client
+from ampeco.api.client import Client
 from tests.unit.ampeco.samples import sample
 from tests.unit.ampeco.tenant import BASE_URL, TOKEN, FakeTenant, answer
 

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from ampeco import payloads
-from ampeco.catalogue import CATALOGUE, lookup
 from ampeco.errors import NoHandler, UnknownNotification
-from ampeco.parsing import parse
+from ampeco.notifications import payloads
+from ampeco.notifications.catalogue import CATALOGUE, lookup
+from ampeco.notifications.parsing import parse
 from tests.unit.ampeco.samples import NOTIFICATIONS, sample
 
 HANDLED = [name for name in NOTIFICATIONS if getattr(lookup(sample(name)["notification"]), "handler", None)]
@@ -233,7 +233,9 @@ class TestStatuses:
     def test_a_hardware_status_keeps_ampecos_spelling_and_may_never_have_been_reported(self) -> None:
         body = sample("HardwareStatusNotification.evse.json")
 
-        assert parse_as(payloads.HardwareStatus, body | {"hardwareStatus": "suspendedEV"}).hardware_status == "suspendedEV"
+        assert (
+            parse_as(payloads.HardwareStatus, body | {"hardwareStatus": "suspendedEV"}).hardware_status == "suspendedEV"
+        )
         assert parse_as(payloads.HardwareStatus, body | {"hardwareStatus": None}).hardware_status is None
 
     def test_a_network_status_is_spelled_as_one_word(self) -> None:

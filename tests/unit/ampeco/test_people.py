@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ampeco import people
-from ampeco.people import Identity, belongings, email, id_tag, identities, spellings, user, without
+from ampeco.privacy import people
+from ampeco.privacy.people import Identity, belongings, email, id_tag, identities, spellings, user, without
 from tests.support.facts import SAMPLES
 
 TAG, EMAIL = "04F7A9C3", "ana@example.org"

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ampeco.redaction import MAX_DEPTH, clean, redact
+from ampeco.privacy.redaction import MAX_DEPTH, clean, redact
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(st.characters()),

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from ampeco import errors
-from ampeco.resources import Subscription
+from ampeco.resources.charging import Subscription
 from tests.unit.ampeco.tenant import FakeTenant, answer
 
 SINCE = datetime(2026, 3, 4, 7, tzinfo=UTC)

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from ampeco.catalogue import CATALOGUE
-from ampeco.parsing import parse
-from ampeco.unknown_fields import OTHERS, is_known_field, shape, shown_name, unknown_fields
+from ampeco.notifications.catalogue import CATALOGUE
+from ampeco.notifications.parsing import parse
+from ampeco.resources.unknown_fields import OTHERS, is_known_field, shape, shown_name, unknown_fields
 from tests.unit.ampeco.samples import NOTIFICATIONS, sample
 
 

@@ -16,12 +16,12 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
-from ampeco import resources
-from ampeco.catalogue import CATALOGUE
-from ampeco.kinds import KINDS
 from ampeco.model import DECISIVE, Model, Unreadable
-from ampeco.payloads import ChargePointSnapshotChanged, SessionUpdate
-from ampeco.unknown_fields import unknown_fields
+from ampeco.notifications.catalogue import CATALOGUE
+from ampeco.notifications.payloads import ChargePointSnapshotChanged, SessionUpdate
+from ampeco.resources import charging as resources
+from ampeco.resources.kinds import KINDS
+from ampeco.resources.unknown_fields import unknown_fields
 from tests.unit.ampeco.samples import sample
 
 #: What AMPECO's values were seen to be, and what no column can hold.

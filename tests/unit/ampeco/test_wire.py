@@ -12,7 +12,7 @@ import pytest
 from pydantic import SecretStr
 
 from ampeco import errors
-from ampeco.client import Client
+from ampeco.api.client import Client
 from tests.unit.ampeco.tenant import TOKEN
 
 Reply = Callable[[BaseHTTPRequestHandler], None]

@@ -6,7 +6,7 @@ import signal
 
 import pytest
 
-from receiver.progress import until_told_to_stop
+from receiver.commands.progress import until_told_to_stop
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

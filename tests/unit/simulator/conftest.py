@@ -9,7 +9,7 @@ from datetime import timedelta
 import pytest
 
 from simulator.app import Simulator
-from simulator.fleet import Fleet, Notification
+from simulator.fleet.fleet import Fleet, Notification
 from simulator.settings import TenantSettings
 from tests.unit.simulator.support import START, TOKEN, small
 

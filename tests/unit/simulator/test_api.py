@@ -10,7 +10,7 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
-from ampeco.client import Client
+from ampeco.api.client import Client
 from simulator.app import Simulator
 from simulator.settings import Faults
 from tests.unit.simulator.support import RESOURCES, START, SUBSCRIPTIONS, TOKEN, call

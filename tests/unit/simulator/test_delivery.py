@@ -13,9 +13,9 @@ import pytest
 
 from ampeco.signature import Encoding, SigningToken, verify
 from simulator.app import Simulator
-from simulator.fleet import Notification
+from simulator.delivery.subscribers import Subscription
+from simulator.fleet.fleet import Notification
 from simulator.settings import Faults
-from simulator.subscribers import Subscription
 from tests.unit.simulator.support import START, TOKEN, Receiver, delivering, receiving, small, until
 
 NAME = "HardwareStatusNotification"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from simulator.fault_injector import FaultInjector
-from simulator.fleet import Fleet, Notification
+from simulator.delivery.faults import FaultInjector
+from simulator.fleet.fleet import Fleet, Notification
 from simulator.settings import Faults
 from tests.unit.simulator.support import START, small
 

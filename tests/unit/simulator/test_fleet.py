@@ -11,7 +11,7 @@ import orjson
 import pytest
 
 from simulator.app import Simulator
-from simulator.fleet import Fleet, Notification
+from simulator.fleet.fleet import Fleet, Notification
 from simulator.settings import TenantSettings
 from tests.unit.simulator.conftest import Day
 from tests.unit.simulator.support import RESOURCES, START, TOKEN, call, small

@@ -14,7 +14,7 @@ import pytest
 import uvicorn
 from pydantic import SecretStr
 
-from ampeco.client import Client
+from ampeco.api.client import Client
 from ampeco.errors import ApiError, NotFound
 from ampeco.signature import SigningToken, verify
 from simulator.app import Simulator

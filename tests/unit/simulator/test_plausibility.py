@@ -10,11 +10,11 @@ from typing import Any
 import orjson
 import pytest
 
-from simulator import resources
 from simulator.app import Simulator
-from simulator.fleet import Fleet, Notification
+from simulator.fleet import resources
+from simulator.fleet.fleet import Fleet, Notification
+from simulator.fleet.vehicles import arrive
 from simulator.settings import Faults
-from simulator.vehicles import arrive
 from tests.unit.simulator.support import RESOURCES, START, TOKEN, call, small
 
 DAYS = 4
@@ -108,7 +108,7 @@ def test_power_is_never_above_what_evse_and_vehicle_can_bear(
         object.__setattr__(vehicle, "most_dc_w", most["dc"])
         return vehicle
 
-    monkeypatch.setattr("simulator.fleet.arrive", weak)
+    monkeypatch.setattr("simulator.fleet.fleet.arrive", weak)
     # When they charge
     fleet = Fleet(small())
     fleet.advance(START + timedelta(hours=12))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from simulator.posting import MAX_ANSWER_BYTES, Answer, Poster, UnreachableError
+from simulator.delivery.http_client import MAX_ANSWER_BYTES, Answer, Poster, UnreachableError
 
 
 def posted(

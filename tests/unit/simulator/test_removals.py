@@ -28,8 +28,8 @@ TOLD = {
 @pytest.fixture
 def busy(monkeypatch: pytest.MonkeyPatch) -> tuple[Simulator, list[dict[str, Any]]]:
     """A tenant after three days of people who move and remove, and what it told."""
-    monkeypatch.setattr("simulator.removals.REMOVE_EVERY", timedelta(hours=1))
-    monkeypatch.setattr("simulator.removals.MOVE_EVERY", timedelta(minutes=30))
+    monkeypatch.setattr("simulator.fleet.removals.REMOVE_EVERY", timedelta(hours=1))
+    monkeypatch.setattr("simulator.fleet.removals.MOVE_EVERY", timedelta(minutes=30))
     simulator = Simulator(small(locations=8), token=TOKEN)
     return simulator, [orjson.loads(one.body) for one in simulator.fleet.advance(START + timedelta(days=3))]
 

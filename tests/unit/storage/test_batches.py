@@ -5,17 +5,19 @@ from __future__ import annotations
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 import psycopg
 from sqlalchemy import Engine, text
 
-from storage import attempts, processes
-from storage import batches as inbox
 from storage.database_url import conninfo
 from storage.ids import uuid7
-from storage.inbox import CommitGroup, Entry, commit_groups
-from storage.processes import LOST_AFTER, Process
+from storage.inbox import attempts
+from storage.inbox import batches as inbox
+from storage.inbox.commit import CommitGroup, Entry, commit_groups
+from storage.monitoring import processes
+from storage.monitoring.processes import LOST_AFTER, Process
 
 PLENTY = {"max_batches": 100, "max_notifications": 1000, "max_bytes": 10**9}
 
@@ -32,7 +34,7 @@ def group(tenant: str, *bodies: bytes) -> CommitGroup:
     return CommitGroup(tenant, [Entry(tenant, body, {"X-Tenant": "1"}, "token", "hex") for body in bodies])
 
 
-def claim(engine: Engine, **limits: int) -> list[inbox.Batch]:
+def claim(engine: Engine, **limits: Any) -> list[inbox.Batch]:
     with engine.begin() as connection:
         return inbox.claim(connection, **{**PLENTY, **limits})
 

@@ -25,7 +25,7 @@ def wrong(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     """A wall clock that is two days ahead of the right time, and a steady clock that is set by hand."""
     shown = SimpleNamespace(steady_ns=100 * SECOND, wall_ns=time.time_ns() + 2 * 86_400 * SECOND)
     monkeypatch.setattr(module, "_steady_ns", lambda: shown.steady_ns)
-    monkeypatch.setattr(module.time, "time_ns", lambda: shown.wall_ns)
+    monkeypatch.setattr("storage.clock.time.time_ns", lambda: shown.wall_ns)
     return shown
 
 

@@ -6,11 +6,11 @@ from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import Connection
 
-from ampeco.resources import Session
-from storage.changes import ChangeSet
-from storage.facts import read_fact_factory, session_facts
-from storage.fold import Fold, fact_from_notification, fact_from_read
-from storage.upsert import upsert
+from ampeco.resources.charging import Session
+from storage.state.changes import ChangeSet
+from storage.state.facts import read_fact_factory, session_facts
+from storage.state.fold import Fold, fact_from_notification, fact_from_read
+from storage.state.upsert import upsert
 from tests.support.facts import apply, row, sample
 
 AT = datetime(2026, 3, 4, 7, tzinfo=UTC)

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
+from runtime.settings import SettingsError, load_settings
 from storage.database import connection_arguments
 from storage.database_url import DatabaseUrlError, conninfo, parse_database_url, shown_url
-from workers.settings import SettingsError, load_settings
 
 FORMS = [
     "postgresql://u:p%2Bw@127.0.0.1:5432/d",

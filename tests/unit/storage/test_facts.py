@@ -6,11 +6,11 @@ from datetime import datetime
 
 from sqlalchemy import Connection, text
 
-from ampeco.resources import Evse
-from storage.changes import ChangeSet
-from storage.facts import evse_facts, read_fact_factory
-from storage.fold import Fold
-from storage.upsert import upsert
+from ampeco.resources.charging import Evse
+from storage.state.changes import ChangeSet
+from storage.state.facts import evse_facts, read_fact_factory
+from storage.state.fold import Fold
+from storage.state.upsert import upsert
 from tests.support.ampeco import shown
 from tests.support.facts import apply, sample
 

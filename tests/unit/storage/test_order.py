@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Engine
 
-from storage.facts import presence
-from storage.fold import Fold, fact_from_notification, fact_from_read
-from storage.upsert import upsert
+from storage.state.facts import presence
+from storage.state.fold import Fold, fact_from_notification, fact_from_read
+from storage.state.upsert import upsert
 from tests.support.facts import apply, changes, rows, sample
 
 BEGAN = datetime(2026, 3, 4, 7, tzinfo=UTC)

@@ -6,8 +6,8 @@ from datetime import timedelta
 
 from sqlalchemy import Engine, text
 
-from storage import attempts
-from storage.overview import OldestPending, oldest_pending, overview
+from storage.inbox import attempts
+from storage.reports.overview import OldestPending, oldest_pending, overview
 from tests.unit.storage.test_batches import claim, commit, group
 
 

@@ -7,9 +7,9 @@ from uuid import UUID
 
 from sqlalchemy import Connection, text
 
-from storage import processes
 from storage.ids import uuid7
-from storage.processes import LOST_AFTER, ListedProcess, Process
+from storage.monitoring import processes
+from storage.monitoring.processes import LOST_AFTER, ListedProcess, Process
 
 
 def register(connection: Connection, name: str = "work refresh") -> UUID:

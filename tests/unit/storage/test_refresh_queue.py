@@ -10,15 +10,16 @@ from uuid import UUID
 import pytest
 from sqlalchemy import Connection, text
 
-from storage import processes, refresh_queue
-from storage.changes import ChangeSet, Entity
-from storage.facts import presence
-from storage.fold import Fold
 from storage.ids import uuid7
-from storage.processes import LOST_AFTER, Process
-from storage.refresh_queue import RefreshRequest
-from storage.stored import load_stored
-from storage.upsert import upsert
+from storage.monitoring import processes
+from storage.monitoring.processes import LOST_AFTER, Process
+from storage.state.changes import ChangeSet, Entity
+from storage.state.facts import presence
+from storage.state.fold import Fold
+from storage.state.stored import load_stored
+from storage.state.upsert import upsert
+from storage.sync import refresh_queue
+from storage.sync.refresh_queue import RefreshRequest
 from tests.support.facts import apply, row, sample, wanted
 
 NOW = datetime(2026, 3, 4, 8, tzinfo=UTC)

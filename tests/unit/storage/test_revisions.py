@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Connection, Engine, text
 
-from ampeco.resources import Session
-from storage.changes import ChangeSet
-from storage.facts import read_fact_factory, session_facts
-from storage.fold import Fold
-from storage.upsert import upsert
+from ampeco.resources.charging import Session
+from storage.state.changes import ChangeSet
+from storage.state.facts import read_fact_factory, session_facts
+from storage.state.fold import Fold
+from storage.state.upsert import upsert
 from tests.support.facts import apply, changes, row, sample
 
 BEGAN = datetime(2026, 3, 4, 8, tzinfo=UTC)

@@ -13,20 +13,24 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, text
 
-from storage import batches, forbidden_kinds, refresh_queue, replay, resends, swap, sync_runs, traffic, uptime
-from storage.changes import ChangeSet, Entity
-from storage.fold import Fold
-from storage.refresh_queue import RefreshRequest
-from storage.subscriptions import ManagedSubscription
-from storage.sync_runs import SyncRun, SyncRunStats
-from storage.unknown_fields import UnknownFields, record_unknown_fields
-from storage.upsert import upsert
+from storage.inbox import batches
+from storage.monitoring import resends, traffic, uptime
+from storage.monitoring.subscriptions import ManagedSubscription
+from storage.rebuild import log_reader as replay
+from storage.rebuild import swap
+from storage.state.changes import ChangeSet, Entity
+from storage.state.fold import Fold
+from storage.state.unknown_fields import UnknownFields, record_unknown_fields
+from storage.state.upsert import upsert
+from storage.sync import forbidden_kinds, refresh_queue, sync_runs
+from storage.sync.refresh_queue import RefreshRequest
+from storage.sync.sync_runs import SyncRun, SyncRunStats
 from tests.integration.test_rebuild import compared
 from tests.support.facts import apply, changes, sample
 from tests.support.locks import after_waiting
 from tests.support.log import accept, execute, query
 from tests.unit.storage.test_revisions import finished
-from workers.apply import apply_open_batches
+from workers.apply.apply import apply_open_batches
 
 NOW = datetime(2026, 3, 4, 8, tzinfo=UTC)
 HOUR = timedelta(hours=1)

@@ -8,7 +8,7 @@ from random import Random
 
 import pytest
 
-from workers.baseline import HOURS_OF_WEEK, MIN_LEARNED_HOURS, Baseline, learn
+from workers.monitoring.baseline import HOURS_OF_WEEK, MIN_LEARNED_HOURS, Baseline, learn
 
 #: A Monday at midnight, as a number of hours.
 MONDAY = 4 * 24 + 2_900 * HOURS_OF_WEEK

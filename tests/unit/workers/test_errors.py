@@ -9,10 +9,10 @@ import pytest
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
+from runtime.errors import MAX_CAUSE, cause
 from storage.database import create_database_engine
 from tests.support.servers import own_redis
 from workers.broker import create_redis
-from workers.errors import MAX_CAUSE, cause
 
 
 def test_of_a_database_that_refuses_a_connection_the_first_line_is_shown(tmp_path: Path) -> None:

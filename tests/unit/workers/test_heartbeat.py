@@ -9,18 +9,17 @@ from collections.abc import Iterator
 import pytest
 from sqlalchemy import Engine, text
 
-import workers.heartbeat
+from runtime.heartbeat import Heartbeat
 from storage.ids import uuid7
-from storage.processes import ListedProcess, Process, list_processes, register
+from storage.monitoring.processes import BEAT_INTERVAL, ListedProcess, Process, list_processes, register
 from tests.support.log import query
 from tests.support.service import eventually
-from workers.heartbeat import Heartbeat
 
 
 @pytest.fixture
 def heartbeat(database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Heartbeat]:
     """A heartbeat that does not wait long between two beats."""
-    monkeypatch.setattr(workers.heartbeat, "BEAT_INTERVAL", workers.heartbeat.BEAT_INTERVAL / 100)
+    monkeypatch.setattr("runtime.heartbeat.BEAT_INTERVAL", BEAT_INTERVAL / 100)
     made = Heartbeat(database_url, "work refresh")
     yield made
     made.stop()

@@ -12,10 +12,10 @@ from pydantic import HttpUrl, SecretStr
 from sqlalchemy import Engine
 
 from ampeco.tenants import Tenant
-from storage.usage import CallReason, Calls, spent
+from storage.sync.api_usage import CallReason, Calls, spent
+from workers.api.pause import fail, pause, pause_reason, paused_for, recovered
+from workers.api.rate_limit import CallDeferredError, RateLimiter, Usage
 from workers.broker import create_redis
-from workers.pause import fail, pause, pause_reason, paused_for, recovered
-from workers.rate_limit import CallDeferredError, RateLimiter, Usage
 
 #: Ten in a window of ten seconds.
 PACE = 60

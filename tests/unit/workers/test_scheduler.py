@@ -8,6 +8,7 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +113,9 @@ def test_a_wall_clock_that_is_set_back_stops_no_job(tmp_path: Path) -> None:
     def runs() -> int:
         return (tmp_path / "runs").read_text().count("run")
 
+    def has_run(times: int) -> bool:
+        return runs() >= times
+
     with (
         (tmp_path / "runs").open("wb") as output,
         subprocess.Popen(
@@ -122,5 +126,5 @@ def test_a_wall_clock_that_is_set_back_stops_no_job(tmp_path: Path) -> None:
         for offset in (timedelta(hours=-2), timedelta(days=9), timedelta(0)):
             clock.set(offset)
             before = runs()
-            eventually(lambda before=before: runs() >= before + 5)
+            eventually(partial(has_run, before + 5))
         process.kill()

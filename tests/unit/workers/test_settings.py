@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from ampeco.tenants import load_tenants
-from workers.settings import Settings
+from runtime.settings import Settings
 
 MARK = b"\xef\xbb\xbf"
 
