@@ -122,7 +122,7 @@ def test_nobody_goes_back_while_the_service_is_connected(
         pytest.param(["resend"], marks=pytest.mark.long),
         pytest.param(["replay", "--failed"], marks=pytest.mark.long),
         pytest.param(["rebuild", "--tenant", "demo"], marks=pytest.mark.long),
-        pytest.param(["forget", "--tenant", "demo", "--user", "1"], marks=pytest.mark.long),
+        pytest.param(["erase", "--tenant", "demo", "--user", "1"], marks=pytest.mark.long),
         pytest.param(["subscribe", "--public-url", "https://receiver"], marks=pytest.mark.long),
     ],
     ids=" ".join,

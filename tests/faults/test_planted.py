@@ -16,7 +16,17 @@ from tests.support.service import eventually, free_port
 PROGRAM = Path(sys.executable).parent / "ampeco-receiver"
 
 #: Of ours, and of Python's that a process imports early on.
-PLANTED = ("receiver", "storage", "workers", "migrations", "simulator", "multiprocessing", "signal", "uvicorn")
+PLANTED = (
+    "receiver",
+    "runtime",
+    "storage",
+    "workers",
+    "migrations",
+    "simulator",
+    "multiprocessing",
+    "signal",
+    "uvicorn",
+)
 
 
 @pytest.fixture

@@ -98,7 +98,7 @@ SELECT 1
         pytest.param(["resend"], marks=pytest.mark.long),
         pytest.param(["replay", "--failed"], marks=pytest.mark.long),
         pytest.param(["rebuild", "--tenant", "demo"], marks=pytest.mark.long),
-        pytest.param(["forget", "--tenant", "demo", "--user", "1"], marks=pytest.mark.long),
+        pytest.param(["erase", "--tenant", "demo", "--user", "1"], marks=pytest.mark.long),
     ],
     ids=lambda arguments: arguments[0],
 )
