@@ -42,7 +42,7 @@ class Node:
         self.key = key
 
 
-def spelt(key: bytes) -> str:
+def unescaped(key: bytes) -> str:
     """Return the text of a JSON string, such as a key, from its bytes with the quotes; empty for no bytes."""
     if not key:
         return ""
@@ -54,7 +54,7 @@ def spelt(key: bytes) -> str:
 
 @lru_cache(maxsize=4096)  # AMPECO uses the same few hundred keys in every body
 def _plain(key: bytes) -> str:
-    return spelt(key).replace("_", "").replace("-", "").lower()
+    return unescaped(key).replace("_", "").replace("-", "").lower()
 
 
 def parsed(document: bytes) -> Node:

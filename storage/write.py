@@ -16,7 +16,6 @@ Every transaction that writes takes its locks in this order, so that no two of t
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
@@ -29,19 +28,6 @@ from storage.state.upsert import upsert
 from storage.sync.refresh_queue import request_refresh
 
 
-@dataclass(frozen=True, slots=True)
-class Written:
-    """The result of writing a change set.
-
-    Attributes:
-        conflicting: the entities about which facts of equal time contradict each other.
-        requested: for how many entities a read was requested.
-    """
-
-    conflicting: list[Entity]
-    requested: int
-
-
 def write_changes(
     connection: Connection,
     tenant: str,
@@ -49,20 +35,20 @@ def write_changes(
     *,
     skip_confirmed: bool = False,
     reading: Collection[Entity] = (),
-) -> Written:
+) -> int:
     """Write a change set of one tenant: its facts, its observations and its refresh requests.
 
     Parameters:
         changes: the change set, to which tombstones of children are added.
         skip_confirmed: for reads: do not write a row if a read has already stored all that this read shows.
         reading: entities that the caller is reading; no read of them is requested if they are conflicting.
+
+    Returns:
+        The number of entities of which a read was requested.
     """
     follow_parents(connection, tenant, changes)
     conflicting = write_state(connection, tenant, changes, skip_confirmed=skip_confirmed)
-    requested = request_refresh(
-        connection, tenant, changes, [entity for entity in conflicting if entity not in reading]
-    )
-    return Written(conflicting, requested)
+    return request_refresh(connection, tenant, changes, [entity for entity in conflicting if entity not in reading])
 
 
 def write_state(

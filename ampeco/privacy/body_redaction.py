@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterator
 from functools import lru_cache
 
-from ampeco.json_nodes import Node, parsed, spelt
+from ampeco.json_nodes import Node, parsed, unescaped
 from ampeco.privacy.redaction import SECRET_ENDING, SECRET_KEYS, folded, is_secret
 
 #: The text that replaces a secret in the log.
@@ -69,7 +69,7 @@ def redact_bodies(body: bytes, is_redacted: Callable[[bytes], bool], replacement
 
 @lru_cache(maxsize=4096)  # AMPECO uses the same few hundred keys in every body
 def _names_secret(key: bytes) -> bool:
-    return is_secret(spelt(key))
+    return is_secret(unescaped(key))
 
 
 def _may_hold_secret(body: bytes) -> bool:
@@ -83,7 +83,7 @@ def _may_hold_secret(body: bytes) -> bool:
 
 def _redact_configuration(body: bytes) -> bytes:
     """Redact the values of those configuration keys that name a secret."""
-    if b"\\u00" not in body and not any(is_secret(spelt(match[1])) for match in _NAMED.finditer(body)):
+    if b"\\u00" not in body and not any(is_secret(unescaped(match[1])) for match in _NAMED.finditer(body)):
         return body  # nearly always; the code below takes several times as long
     parts: list[bytes] = []
     copied = 0
@@ -98,9 +98,9 @@ def _secret_values(body: bytes) -> Iterator[Node]:
     waiting = [parsed(body)]
     while waiting:
         node = waiting.pop()
-        members = [(spelt(body[slice(*value.key)]), value) for _, value in node.members or () if node.is_object]
+        members = [(unescaped(body[slice(*value.key)]), value) for _, value in node.members or () if node.is_object]
         names = [value for key, value in members if key == _NAME]
-        if names and is_secret(spelt(body[names[-1].start : names[-1].end])):
+        if names and is_secret(unescaped(body[names[-1].start : names[-1].end])):
             yield from (value for key, value in members if key == _VALUE)
         waiting += [value for _, value in node.members or () if value.members is not None]
 

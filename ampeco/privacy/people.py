@@ -16,7 +16,7 @@ from typing import Literal, NamedTuple
 
 import orjson
 
-from ampeco.json_nodes import Node, parsed, spelt
+from ampeco.json_nodes import Node, parsed, unescaped
 
 #: The user id that replaces an erased user's, as AMPECO's own authorizations have 0 for an anonymous
 #: user. It is the same for all erased people, so it identifies none, and it is a number, so every
@@ -156,7 +156,7 @@ def without(
             is_personal = about == "them" and key in _TAGS | _EMAILS | _ABOUT
             if is_personal or _identifies(document, key, value, is_theirs, sought):
                 cuts[value.start] = value.end, b"null"
-            if sought and _has_word(spelt(document[slice(*value.key)]), sought):
+            if sought and _has_word(unescaped(document[slice(*value.key)]), sought):
                 start, end = value.key
                 cuts[start] = end, _ERASED_KEY
     return _cut(document, cuts)
@@ -271,7 +271,7 @@ def _id(document: bytes, node: Node) -> int | None:
 
 def _text(document: bytes, node: Node) -> str:
     raw = document[node.start : node.end]
-    return spelt(raw) if raw[:1] == b'"' else raw.decode("utf-8", "replace")
+    return unescaped(raw) if raw[:1] == b'"' else raw.decode("utf-8", "replace")
 
 
 def spellings(text: str) -> set[bytes]:

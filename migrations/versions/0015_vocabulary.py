@@ -270,4 +270,4 @@ def downgrade() -> None:
 def _rename_values(values: dict[tuple[str, str], dict[str, str]]) -> None:
     for (table, column), names in values.items():
         for was, now in names.items():
-            op.execute(f"UPDATE {table} SET {column} = '{now}' WHERE {column} = '{was}'")  # noqa: S608 - as above
+            op.execute(f"UPDATE {table} SET {column} = '{now}' WHERE {column} = '{was}'")  # noqa: S608 - the names and values are the ones above

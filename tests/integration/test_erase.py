@@ -185,7 +185,7 @@ def test_a_reconcile_misses_nobody_who_was_forgotten(lived: Whole) -> None:
         resources = lived.ampeco.resources.items()
         lived.ampeco.everything[path] = [one for own, one in resources if own.startswith(f"{path}/")]
         assert lived.ampeco.everything[path]
-        # When each is synced whole
+        # When a sync run goes through each listing
         with engine.begin() as connection:
             sync_run = sync_runs.begin(connection, "demo", kind, "reconcile", None)
         assert sync_run is not None

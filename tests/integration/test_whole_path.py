@@ -52,7 +52,7 @@ def test_a_tenants_sessions_and_evses_end_as_its_api_shows_them(
         service.apply()
         while service.count("ingest.refresh_request"):
             with service.engine.begin() as connection:
-                # Whatever waits has waited long: nobody sync runs here.
+                # No process makes sync runs here, so nothing may wait for one.
                 connection.execute(
                     text(
                         "UPDATE ingest.refresh_request SET due_at = now(), lease_expires_at = NULL,"

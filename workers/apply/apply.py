@@ -230,10 +230,10 @@ def _bound_clocks(changes: ChangeSet, notification: Logged) -> bool:
 def write(connection: Connection, tenant: str, parsed: Parsed) -> int:
     """Write the changes and outcomes of a chunk; return the number of reads that it requested."""
     changes = parsed.changes
-    written = write_changes(connection, tenant, changes)
+    requested = write_changes(connection, tenant, changes)
     record_unknown_fields(connection, tenant, changes.unknown_fields)
     inbox.record_outcomes(connection, tenant, parsed.outcomes)
-    return written.requested
+    return requested
 
 
 def _read(body: bytes) -> dict[str, Any]:
