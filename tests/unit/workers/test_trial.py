@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 
+import pytest
+from sqlalchemy import Engine
+
+from storage.ids import uuid7
+from storage.inbox.batches import Batch
+from workers.apply import apply
 from workers.apply.trial import Trials
 
 
@@ -56,3 +63,36 @@ def test_any_number_apply_together() -> None:
     with ThreadPoolExecutor(2) as threads:
         for future in [threads.submit(apply), threads.submit(apply)]:
             future.result(10)
+
+
+def test_no_notification_is_tried_alone_while_another_thread_applies(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the record of the one would blame it for what the other did."""
+    order: list[str] = []
+    chunk_is_in, chunk_may_end, alone_is_in = (threading.Event() for _ in range(3))
+
+    def chunk(*_: object) -> int:
+        chunk_is_in.set()
+        chunk_may_end.wait(10)
+        order.append("chunk")
+        return 1
+
+    def one_by_one(*_: object) -> int:
+        alone_is_in.set()
+        order.append("alone")
+        return 1
+
+    monkeypatch.setattr(apply, "_apply_chunk", chunk)
+    monkeypatch.setattr(apply, "_apply_one_by_one", one_by_one)
+    now = datetime.now(UTC)
+    fresh, suspected = (Batch("t", uuid7(), now, now, attempts, None, 0) for attempts in (1, 3))
+    with ThreadPoolExecutor(2) as threads:
+        done = [threads.submit(apply._apply, engine, [fresh])]
+        assert chunk_is_in.wait(10)
+        done.append(threads.submit(apply._apply, engine, [suspected]))
+        assert not alone_is_in.wait(0.1)
+        chunk_may_end.set()
+        for future in done:
+            future.result(10)
+    assert order == ["chunk", "alone"]
