@@ -15,7 +15,7 @@ Every transaction that writes takes its locks in this order, so that no two of t
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable
 
 from sqlalchemy import Connection
 
@@ -34,21 +34,21 @@ def write_changes(
     changes: ChangeSet,
     *,
     skip_confirmed: bool = False,
-    reading: Collection[Entity] = (),
+    is_being_read: Callable[[Entity], bool] = lambda _: False,
 ) -> int:
     """Write a change set of one tenant: its facts, its observations and its refresh requests.
 
     Parameters:
         changes: the change set, to which tombstones of children are added.
         skip_confirmed: for reads: do not write a row if a read has already stored all that this read shows.
-        reading: entities that the caller is reading; no read of them is requested if they are conflicting.
+        is_being_read: tells whether the caller is reading an entity; no read of it is requested if it is conflicting.
 
     Returns:
         The number of entities of which a read was requested.
     """
     follow_parents(connection, tenant, changes)
     conflicting = write_state(connection, tenant, changes, skip_confirmed=skip_confirmed)
-    return request_refresh(connection, tenant, changes, [entity for entity in conflicting if entity not in reading])
+    return request_refresh(connection, tenant, changes, [entity for entity in conflicting if not is_being_read(entity)])
 
 
 def write_state(

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from uuid import UUID
 
 from sqlalchemy import Connection, text
+
+from storage.ids import first_made_at
 
 # Index: primary key. Of several processes at the same time, the row lock lets one through.
 _TAKE = text("""
@@ -61,7 +62,7 @@ def count(connection: Connection, tenant: str, since: datetime) -> None:
     """
     counted_from = connection.execute(_COUNTED_FROM, {"tenant": tenant}).scalar_one_or_none() or since
     # A batch gets its id after its first notification is received, so a minute before is early enough.
-    first_batch = UUID(int=int((counted_from.timestamp() - 60) * 1000) << 80)
+    first_batch = first_made_at(counted_from - timedelta(minutes=1))
     connection.execute(_COUNT, {"tenant": tenant, "first_batch": first_batch, "counted_from": counted_from})
 
 

@@ -14,6 +14,7 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_r
 from runtime.errors import describe
 from runtime.logging import get_logger
 from storage.errors import is_passing
+from storage.state.changes import Entity
 from storage.sync import refresh_queue
 from storage.sync.refresh_queue import RefreshRequest
 from workers.api.context import Context
@@ -57,6 +58,10 @@ class ClaimedReads:
         self.resolved = 0
         self.requests = 0
         self.were_left = False
+
+    def holds(self, entity: Entity) -> bool:
+        """Return whether a read of an entity is claimed and still open."""
+        return entity.kind == self.kind and (entity.entity_id, "") in self.open
 
     def note_resolved(self, requests: Sequence[RefreshRequest]) -> None:
         """Count requests as resolved; call it after the commit."""

@@ -19,7 +19,7 @@ from runtime.errors import describe
 from runtime.logging import get_logger
 from storage.erasure.suppression import remove_suppressed_from_changes
 from storage.errors import is_passing
-from storage.state.changes import ChangeSet, Entity
+from storage.state.changes import ChangeSet
 from storage.state.stored import StoredEntity, load_stored
 from storage.state.unknown_fields import record_unknown_fields
 from storage.sync import forbidden_kinds, refresh_queue, sync_runs
@@ -202,8 +202,9 @@ class RefreshReader:
             if self._is_trial:
                 forbidden_kinds.clear_forbidden(connection, self._claimed.tenant, self._claimed.kind)
             remove_suppressed_from_changes(connection, self._claimed.tenant, [changes])
-            reading = {Entity(self._claimed.kind, request.entity_id) for request in self._claimed.open.values()}
-            write_changes(connection, self._claimed.tenant, changes, skip_confirmed=True, reading=reading)
+            write_changes(
+                connection, self._claimed.tenant, changes, skip_confirmed=True, is_being_read=self._claimed.holds
+            )
             stored = load_stored(connection, self._claimed.tenant, self._claimed.kind, ids)
             resolved = [
                 request
