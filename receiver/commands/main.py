@@ -19,7 +19,7 @@ from receiver.commands import reconcile as reconciling
 from receiver.commands import replay as replaying
 from receiver.commands import resend as resending
 from receiver.commands import subscribe as subscribing
-from receiver.commands.chaos_command import chaos
+from receiver.commands.chaos import chaos
 from receiver.commands.status import status
 from receiver.environment import (
     database,

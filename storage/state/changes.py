@@ -1,7 +1,7 @@
 """Change sets: what notifications and reads say, expressed in our tables and columns.
 
-The functions of :mod:`storage.state.facts` fill a :class:`ChangeSet`. :meth:`ChangeSet.absorb`
-adds the change set of one notification to that of its tenant in the same transaction.
+The functions of :mod:`storage.state.notifications` and :mod:`storage.state.facts` fill a :class:`ChangeSet`.
+:meth:`ChangeSet.absorb` adds the change set of one notification to that of its tenant in the same transaction.
 """
 
 from __future__ import annotations

@@ -75,11 +75,11 @@ KILLED_BY = 666
 DOOMED = f"""
 import os, signal, threading
 from runtime.settings import load_settings
-from storage.state import facts
+from storage.state import notifications
 from workers import process
 from workers.apply import apply
 
-changes_from_notification = facts.changes_from_notification
+changes_from_notification = notifications.changes_from_notification
 
 def deadly(payload, body, notification_id):
     if body.get("evseId") == {KILLED_BY}:

@@ -8,7 +8,7 @@ import pytest
 
 from ampeco.privacy.redaction import clean
 from runtime.errors import MAX_ERROR
-from storage.state import facts
+from storage.state import notifications
 from storage.state.changes import ChangeSet
 from tests.support.facts import sample
 from tests.support.hostile import LONG
@@ -68,7 +68,7 @@ def test_what_is_beyond_a_limit_of_postgres_fails_and_is_not_tried_for_ever(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given a release that lets a word through that no index holds
-    lenient = facts.changes_from_notification
+    lenient = notifications.changes_from_notification
 
     def changes_from_notification(payload: Any, body: Any, notification_id: Any) -> ChangeSet:
         found = lenient(payload, body, notification_id)
@@ -91,7 +91,7 @@ def test_what_our_code_cannot_write_waits_alone_for_a_release_that_can(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given a release that finds a value for which there is no JSON
-    lenient = facts.changes_from_notification
+    lenient = notifications.changes_from_notification
 
     def changes_from_notification(payload: Any, body: Any, notification_id: Any) -> ChangeSet:
         found = lenient(payload, body, notification_id)

@@ -16,7 +16,7 @@ from storage.database import create_database_engine
 from storage.inbox.batches import LEASE, claim
 from storage.rebuild.log_reader import Scope
 from storage.reports.overview import oldest_pending
-from storage.state import facts, history
+from storage.state import history, notifications
 from tests.support.facts import sample
 from tests.support.service import Service, eventually
 from workers.apply import apply, share
@@ -262,7 +262,7 @@ def test_a_machine_without_memory_fails_no_notification(service: Service, monkey
 
 def test_what_postgres_refuses_fails_alone_as_before(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     # Given a release that lets a number through that no column holds
-    sound = facts.changes_from_notification
+    sound = notifications.changes_from_notification
 
     def changes_from_notification(payload: Any, body: Any, notification_id: UUID) -> Any:
         found = sound(payload, body, notification_id)

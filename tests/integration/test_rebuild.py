@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Engine
 
-from storage.state import facts
+from storage.state import notifications
 from storage.state.fold import Fold, fact_from_read
 from storage.state.upsert import upsert
 from tests.integration.test_command_line import run
@@ -152,13 +152,13 @@ def test_a_fact_that_mended_code_reads_otherwise_takes_the_place_of_the_old_one(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given facts that a former release read wrongly, of the same time as the right ones
-    start_stop = facts._start_stop
+    start_stop = notifications._start_stop
 
     def wrong(found: Any, notice: Any) -> None:
         start_stop(found, notice.model_copy(update={"meter_start": 0}))
 
     with monkeypatch.context() as patched:
-        patched.setattr(facts, "_start_stop", wrong)
+        patched.setattr(notifications, "_start_stop", wrong)
         accept(engine, sample("session.start.stop.notification.start"))
         apply_open_batches(engine)
     assert query(engine, "SELECT meter_start_wh FROM charging.session") == [{"meter_start_wh": 0}]

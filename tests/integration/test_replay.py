@@ -16,7 +16,7 @@ from sqlalchemy import Engine
 
 from ampeco.notifications.payloads import HardwareStatus
 from storage.rebuild.log_reader import Scope, count
-from storage.state import facts
+from storage.state import notifications
 from tests.integration.test_command_line import run
 from tests.support.facts import sample
 from tests.support.log import accept, everything, execute, query
@@ -68,7 +68,7 @@ def test_a_notification_that_failed_and_now_applies_loses_its_outcome(
 ) -> None:
     # Given a notification that our code fails on, beside one that it does not
     with monkeypatch.context() as patched:
-        patched.setattr(facts, "_hardware_status", lambda *_: 1 / 0)
+        patched.setattr(notifications, "_hardware_status", lambda *_: 1 / 0)
         accept(engine, at(1), sample("BootNotification"), b"not JSON")
         apply_open_batches(engine)
     assert query(engine, "SELECT reason FROM ingest.outcome ORDER BY 1") == [
@@ -92,11 +92,11 @@ def test_a_notification_that_fails_again_keeps_its_outcome_with_the_newest_error
     def raise_new(*_: object) -> None:
         raise RuntimeError("the new error")
 
-    monkeypatch.setattr(facts, "_hardware_status", raise_old)
+    monkeypatch.setattr(notifications, "_hardware_status", raise_old)
     accept(engine, at(1))
     apply_open_batches(engine)
     (before,) = query(engine, "SELECT error, recorded_at FROM ingest.outcome")
-    monkeypatch.setattr(facts, "_hardware_status", raise_new)
+    monkeypatch.setattr(notifications, "_hardware_status", raise_new)
     assert replayed(engine).failed == 1
     (after,) = query(engine, "SELECT error, recorded_at FROM ingest.outcome")
     assert (before["error"], after["error"]) == ("RuntimeError: the old error", "RuntimeError: the new error")
@@ -167,14 +167,14 @@ def test_one_that_postgres_refuses_holds_up_no_other(engine: Engine, monkeypatch
     accept(engine, *(at(second) for second in range(5)))
     apply_open_batches(engine)
     execute(engine, "TRUNCATE charging.evse, charging.evse_status_observation")
-    told = facts._hardware_status
+    told = notifications._hardware_status
 
     def spoiled(found: Any, payload: HardwareStatus, *rest: Any) -> None:
         told(found, payload, *rest)
         if payload.timestamp.second == 4:
             found.facts[0].values["hardware_status"] = "\0"
 
-    monkeypatch.setattr(facts, "_hardware_status", spoiled)
+    monkeypatch.setattr(notifications, "_hardware_status", spoiled)
     result = replayed(engine, limit=5)
     assert (result.applied, result.failed) == (4, 1)
     assert query(engine, "SELECT reason FROM ingest.outcome") == [{"reason": "refused by Postgres"}]

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Engine
 from ampeco.notifications.catalogue import CATALOGUE
 from ampeco.resources.kinds import KINDS, READ_RULES
 from storage.inbox.batches import Logged, Outcome
-from storage.state import facts
+from storage.state import notifications
 from storage.state.fold import fact_from_notification
 from tests.support.facts import sample, wanted
 from tests.support.hostile import NAMES
@@ -230,7 +230,7 @@ def test_one_that_postgres_refuses_asks_for_its_read(engine: Engine, monkeypatch
     def spoil(found: Any, payload: Any, *_: Any) -> None:
         found.facts.append(fact_from_notification("evse", payload.evse_id, "hardware", NOW, {"hardware_status": "\0"}))
 
-    monkeypatch.setattr(facts, "_hardware_status", spoil)
+    monkeypatch.setattr(notifications, "_hardware_status", spoil)
     accept(engine, sample("HardwareStatusNotification.evse"), sample("BootNotification"))
     apply_open_batches(engine)
     assert query(engine, "SELECT state, reason FROM ingest.outcome") == [

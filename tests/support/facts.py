@@ -12,7 +12,7 @@ from sqlalchemy import Connection, text
 from ampeco.notifications.parsing import parse
 from ampeco.privacy.redaction import clean
 from storage.state.changes import ChangeSet
-from storage.state.facts import changes_from_notification
+from storage.state.notifications import changes_from_notification
 from storage.write import write_changes
 
 SAMPLES = Path(__file__).parent.parent / "samples"

@@ -38,7 +38,7 @@ from storage.inbox.batches import Batch, Logged, Outcome
 from storage.inbox.rewrite import redact_bodies, rewrite
 from storage.state.changes import ChangeSet
 from storage.state.clocks import bounded
-from storage.state.facts import changes_from_notification, reads_of_unusable
+from storage.state.notifications import changes_from_notification, reads_of_unusable
 from storage.state.unknown_fields import record_unknown_fields
 from storage.write import write_changes
 from workers.apply.putting_off import PutOffError
