@@ -1,4 +1,4 @@
-"""A fresh copy of the project, its environment made anew, shows the demo wherever a newcomer puts it."""
+"""A fresh copy of the project, with an environment of its own, shows the demo wherever a newcomer puts it."""
 
 from __future__ import annotations
 
