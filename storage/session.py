@@ -161,20 +161,25 @@ def _settle(connection: Connection[Any] | AsyncConnection[Any], row: tuple[Any, 
 
 
 @asynccontextmanager
-async def one_transaction(connection: AsyncConnection[Any], settings: Mapping[str, str]) -> AsyncIterator[None]:
-    """Run the block's one statement in a transaction with our settings, in one round trip.
+async def one_transaction(
+    connection: AsyncConnection[Any], settings: Mapping[str, str], *, statements: int = 1
+) -> AsyncIterator[None]:
+    """Run the block's statements in one transaction with our settings, in one round trip.
 
     Parameters:
         connection: a connection in autocommit that :func:`open_async_connection` opened with the same settings.
         settings: SQL of further values, which replace those of ``SETTINGS``.
+        statements: how many statements the block runs. One alone needs no BEGIN and COMMIT, except behind a pooler.
     """
-    if not behind_pooler(connection):
+    is_pooled = behind_pooler(connection)
+    if statements == 1 and not is_pooled:
         yield
         return
     try:
         async with connection.pipeline():
             await connection.execute(b"BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE")
-            await connection.execute(settings_of_transaction(settings).encode())
+            if is_pooled:
+                await connection.execute(settings_of_transaction(settings).encode())
             yield
             await connection.execute(b"COMMIT")
     except BaseException:

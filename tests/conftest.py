@@ -22,6 +22,7 @@ from storage.database import create_database_engine
 from storage.database_url import conninfo
 from storage.inbox.partitions import make_partitions
 from tests.support.directories import short_directory
+from tests.support.statements import check_executed_statements, refused_statements
 
 settings.register_profile(
     "project",
@@ -32,6 +33,16 @@ settings.register_profile(
 settings.load_profile("project")
 
 pytest_plugins = ["tests.support.fault_fixtures"]
+
+check_executed_statements()
+
+
+@pytest.fixture(autouse=True)
+def _statements_are_accepted() -> Iterator[None]:
+    """Fail if the service executed a statement that a database distributed by tenant refuses."""
+    yield
+    assert refused_statements() == []
+
 
 _numbers = itertools.count()
 

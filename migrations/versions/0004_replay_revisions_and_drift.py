@@ -6,28 +6,10 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
 
+from migrations.sql import read_sql
+
 revision = "0004"
 down_revision = "0003"
-
-
-#: What was changed later is undone, newest first, so that the oldest former value stands.
-SESSION_AS_KNOWN_AT = """
-CREATE FUNCTION charging.session_as_known_at(text, timestamptz) RETURNS SETOF charging.session
-LANGUAGE sql STABLE AS $$
-SELECT known.*
-  FROM charging.session
-  LEFT JOIN LATERAL (
-       SELECT jsonb_object_agg(former.key, former.value ORDER BY told_at DESC, told_version DESC) AS columns
-         FROM charging.session_revision
-        CROSS JOIN LATERAL jsonb_each(changed_from) AS former
-        WHERE session_revision.tenant = session.tenant
-          AND session_revision.session_id = session.session_id
-          AND session_revision.learned_at > $2) AS undone ON true
- CROSS JOIN LATERAL jsonb_populate_record(session, coalesce(undone.columns, '{}')) AS known
- WHERE session.tenant = $1
-   AND session.first_seen_at <= $2
-$$
-"""
 
 
 def upgrade() -> None:
@@ -129,7 +111,7 @@ def upgrade() -> None:
         schema="ingest",
         comment="Types and fields that AMPECO sends and this release does not know, at most 50 of each model",
     )
-    op.execute(SESSION_AS_KNOWN_AT)
+    op.execute(read_sql("0004_session_as_known_at"))
     op.execute(
         "COMMENT ON FUNCTION charging.session_as_known_at(text, timestamptz)"
         " IS 'The sessions of a tenant as we knew them at a time; of running ones, as they were when they stopped'"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from alembic import op
 
+from migrations.sql import read_sql
+
 revision = "0015"
 down_revision = "0014"
 
@@ -67,26 +69,6 @@ VALUES = {
     ("ingest.api_usage", "reason"): {"guardian": "subscription_monitor", "person": "manual"},
     ("ingest.resend", "reason"): {"person": "manual"},
 }
-
-#: What was changed later is undone, newest first, so that the oldest former value stands.
-SESSION_AS_KNOWN_AT = """
-CREATE OR REPLACE FUNCTION charging.session_as_known_at(text, timestamptz) RETURNS SETOF charging.session
-LANGUAGE sql STABLE AS $$
-SELECT known.*
-  FROM charging.session
-  LEFT JOIN LATERAL (
-       SELECT jsonb_object_agg(former.key, former.value ORDER BY {at} DESC, {version} DESC) AS columns
-         FROM charging.session_revision
-        CROSS JOIN LATERAL jsonb_each(changed_from) AS former
-        WHERE session_revision.tenant = session.tenant
-          AND session_revision.session_id = session.session_id
-          AND session_revision.learned_at > $2) AS undone ON true
- CROSS JOIN LATERAL jsonb_populate_record(session, coalesce(undone.columns, '{{}}')) AS known
- WHERE session.tenant = $1
-   AND session.first_seen_at <= $2
-$$
-"""
-
 
 #: Comments that say the same in the words of the glossary; going back leaves them.
 COMMENTS = {
@@ -246,7 +228,7 @@ def upgrade() -> None:
             comment = f"Two {group} facts of {group}_at contradict each other; a read decides"
             op.execute(f"COMMENT ON COLUMN charging.\"{table}\".{group}_conflicting IS '{comment}'")
     _rename_values(VALUES)
-    op.execute(SESSION_AS_KNOWN_AT.format(at="fact_at", version="fact_version"))
+    op.execute(read_sql("0015_session_as_known_at"))
     for place, comment in COMMENTS.items():
         op.execute(f"COMMENT ON {place} IS '{comment.replace(chr(39), chr(39) * 2)}'")
 
@@ -264,7 +246,7 @@ def downgrade() -> None:
     for was, now in TABLES.items():
         op.execute(f"ALTER INDEX ingest.{now}_pkey RENAME TO {was}_pkey")
         op.execute(f"ALTER TABLE ingest.{now} RENAME TO {was}")
-    op.execute(SESSION_AS_KNOWN_AT.format(at="told_at", version="told_version"))
+    op.execute(read_sql("0004_session_as_known_at"))
 
 
 def _rename_values(values: dict[tuple[str, str], dict[str, str]]) -> None:

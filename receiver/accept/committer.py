@@ -1,7 +1,7 @@
 """Group commit: notifications that wait at the same time are committed together.
 
 An idle committer commits at once; a busy one then commits everything that arrived during the last commit. Either way a
-commit is one statement and one round trip.
+commit is one round trip, with one statement for each tenant.
 """
 
 from __future__ import annotations
@@ -203,8 +203,7 @@ class GroupCommitter:
             try:
                 with COMMIT_SECONDS.time():
                     connection = await self._connected()
-                    async with one_transaction(connection, self._settings):
-                        await commit_groups(connection, groups)
+                    await commit_groups(connection, groups, self._settings)
             except Exception as error:
                 COMMIT_FAILURES.labels(type(error).__name__).inc()
                 is_ours = not isinstance(error, psycopg.Error | OSError)

@@ -174,11 +174,12 @@ _COUNT = text("""
 UPDATE ingest.erasure
    SET changed = CAST(:changed AS jsonb),
        reached_at = coalesce(CAST(:reached_at AS timestamptz), reached_at),
-       reached_id = coalesce(CAST(:reached_id AS uuid), reached_id),
-       finished_at = CASE WHEN :is_finished THEN now() END
+       reached_id = coalesce(CAST(:reached_id AS uuid), reached_id)
  WHERE tenant = :tenant
    AND erasure_id = :erasure_id
 """)
+
+_FINISH = text("UPDATE ingest.erasure SET finished_at = now() WHERE tenant = :tenant AND erasure_id = :erasure_id")
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,7 +296,8 @@ def note(
             "changed": to_json(total),
             "reached_at": reached and reached.received_at,
             "reached_id": reached and reached.notification_id,
-            "is_finished": is_finished,
         },
     )
+    if is_finished:
+        connection.execute(_FINISH, key)
     return total

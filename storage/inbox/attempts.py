@@ -74,17 +74,28 @@ def give_back(connection: Connection, tenant: str, batch_ids: Sequence[UUID], *,
 
 
 _PUT_OFF = text("""
+WITH postponed AS (
+    SELECT batch_id,
+           now() + least(
+               greatest(least(:first_retry * 2 ^ least(failures + 1, 20), :max_retry), :at_least), :max_wait
+           ) AS until_at
+      FROM ingest.batch
+     WHERE tenant = :tenant
+       AND batch_id = ANY(:batch_ids)
+       AND applied_at IS NULL
+     ORDER BY batch_id
+       FOR UPDATE
+)
 UPDATE ingest.batch
    SET attempts = greatest(attempts - 1, 0),
        probing_notification_id = NULL,
        failures = failures + 1,
        last_error = :error,
        leased_by = NULL,
-       lease_expires_at = now() + least(
-           greatest(least(:first_retry * 2 ^ least(failures + 1, 20), :max_retry), :at_least), :max_wait)
- WHERE tenant = :tenant
-   AND batch_id = ANY(:batch_ids)
-   AND applied_at IS NULL
+       lease_expires_at = postponed.until_at
+  FROM postponed
+ WHERE batch.tenant = :tenant
+   AND batch.batch_id = postponed.batch_id
 """)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Literal
+from typing import Literal
 from uuid import UUID
 
 from pydantic import TypeAdapter, ValidationError
@@ -88,26 +88,27 @@ _FREE = f"""
    AND ({lease_ended("batch")} OR lease_expires_at > now() + :max_lease)
 """
 
-# Index: batch_open_idx. UUIDv7 sorts by time, so the oldest come first. One claim takes the batches of one tenant
-# only, so that the notifications of one tenant do not delay those of another.
+# Index: batch_open_idx. UUIDv7 sorts by time, so the oldest come first.
+_NEXT_TENANT = text(f"""
+SELECT tenant
+  FROM ingest.batch
+ WHERE {_FREE}
+ ORDER BY batch_id
+ LIMIT 1
+""")  # noqa: S608 - the condition is ours
+
+# Index: batch_open_idx.
 _CLAIM = text(f"""
-WITH oldest AS (
-    SELECT tenant
+WITH open AS (
+    SELECT batch_id, notifications, body_bytes
       FROM ingest.batch
-     WHERE {_FREE}
-     ORDER BY batch_id
-     LIMIT 1
-), open AS (
-    SELECT batch.tenant, batch.batch_id, batch.notifications, batch.body_bytes
-      FROM ingest.batch
-      JOIN oldest USING (tenant)
-     WHERE {_FREE}
+     WHERE tenant = :tenant
+       AND {_FREE}
      ORDER BY batch_id
      LIMIT :max_batches
-       FOR UPDATE OF batch SKIP LOCKED
+       FOR UPDATE SKIP LOCKED
 ), chunk AS (
-    SELECT tenant,
-           batch_id,
+    SELECT batch_id,
            sum(notifications) OVER (ORDER BY batch_id) - notifications AS notifications_before,
            sum(body_bytes) OVER (ORDER BY batch_id) - body_bytes AS bytes_before
       FROM open
@@ -117,7 +118,7 @@ UPDATE ingest.batch
        lease_expires_at = now() + :lease,
        leased_by = (SELECT process_id FROM ingest.process WHERE process_id = :holder)
   FROM chunk
- WHERE batch.tenant = chunk.tenant
+ WHERE batch.tenant = :tenant
    AND batch.batch_id = chunk.batch_id
    AND chunk.notifications_before < :max_notifications
    AND chunk.bytes_before < :max_bytes
@@ -130,7 +131,9 @@ def claim(
 ) -> list[Batch]:
     """Claim the oldest open batches of one tenant, and count the attempt.
 
-    Commit before applying them, so that an attempt that kills its worker is counted.
+    The tenant is that of the oldest open batch. A claim takes batches of one tenant only, so that the notifications
+    of one tenant do not delay those of another, and so that it concerns one shard of a distributed database. Commit
+    before applying them, so that an attempt that kills its worker is counted.
 
     Parameters:
         max_batches: the most batches to claim.
@@ -138,9 +141,13 @@ def claim(
         max_bytes: claim no further batch once bodies of this many bytes are claimed.
         holder: this process; the claim ends with it. None if the process is not registered.
     """
+    tenant = connection.execute(_NEXT_TENANT, {"max_lease": MAX_WAIT}).scalar()
+    if tenant is None:
+        return []
     rows = connection.execute(
         _CLAIM,
         {
+            "tenant": tenant,
             "max_batches": max_batches,
             "max_notifications": max_notifications,
             "max_bytes": max_bytes,
@@ -203,32 +210,76 @@ def notifications_of(connection: Connection, batches: Sequence[Batch]) -> list[L
     return [Logged(*row) for row in rows]
 
 
-# Index: primary key. A repeated outcome with the same content leaves the row unchanged.
-_RECORD_OUTCOMES = text("""
-INSERT INTO ingest.outcome AS known (
-       tenant, notification_id, batch_id, received_at, state, reason, error, traceback)
-SELECT :tenant, notification_id, batch_id, received_at, state, reason, error, traceback
-  FROM json_populate_recordset(NULL::ingest.outcome, CAST(:outcomes AS json))
- ORDER BY notification_id
-    ON CONFLICT (tenant, notification_id) DO UPDATE SET
-       state = excluded.state,
-       reason = excluded.reason,
-       error = excluded.error,
-       traceback = excluded.traceback,
-       recorded_at = excluded.recorded_at
- WHERE (known.state, known.reason, known.error, known.traceback)
-       IS DISTINCT FROM (excluded.state, excluded.reason, excluded.error, excluded.traceback)
+# Index: primary keys.
+_ADD_OUTCOMES = text("""
+WITH added AS (
+    INSERT INTO ingest.outcome (tenant, notification_id, batch_id, received_at, state, reason, error, traceback)
+    SELECT :tenant, notification_id, batch_id, received_at, state, reason, error, traceback
+      FROM json_populate_recordset(NULL::ingest.outcome, CAST(:outcomes AS json))
+     ORDER BY notification_id
+        ON CONFLICT DO NOTHING
+    RETURNING state
+)
+INSERT INTO ingest.total AS known (tenant, ignored, failed)
+SELECT :tenant, count(*) FILTER (WHERE state = 'ignored'), count(*) FILTER (WHERE state = 'failed')
+  FROM added
+    ON CONFLICT (tenant) DO UPDATE SET
+       ignored = known.ignored + excluded.ignored,
+       failed = known.failed + excluded.failed
+RETURNING (SELECT count(*) FROM added)
+""")
+
+# Index: primary keys. A repeated outcome with the same content leaves the row unchanged.
+_CHANGE_OUTCOMES = text("""
+WITH former AS (
+    SELECT notification_id, outcome.state
+      FROM ingest.outcome
+      JOIN json_populate_recordset(NULL::ingest.outcome, CAST(:outcomes AS json)) AS recorded USING (notification_id)
+     WHERE outcome.tenant = :tenant
+       AND (outcome.state, outcome.reason, outcome.error, outcome.traceback)
+           IS DISTINCT FROM (recorded.state, recorded.reason, recorded.error, recorded.traceback)
+     ORDER BY notification_id
+       FOR UPDATE OF outcome
+), changed AS (
+    UPDATE ingest.outcome
+       SET state = recorded.state,
+           reason = recorded.reason,
+           error = recorded.error,
+           traceback = recorded.traceback,
+           recorded_at = now()
+      FROM former
+      JOIN json_populate_recordset(NULL::ingest.outcome, CAST(:outcomes AS json)) AS recorded USING (notification_id)
+     WHERE outcome.tenant = :tenant
+       AND outcome.notification_id = former.notification_id
+    RETURNING former.state AS former, outcome.state
+), difference AS (
+    SELECT count(*) FILTER (WHERE state = 'ignored') - count(*) FILTER (WHERE former = 'ignored') AS ignored,
+           count(*) FILTER (WHERE state = 'failed') - count(*) FILTER (WHERE former = 'failed') AS failed
+      FROM changed
+)
+UPDATE ingest.total
+   SET ignored = total.ignored + difference.ignored,
+       failed = total.failed + difference.failed
+  FROM difference
+ WHERE total.tenant = :tenant
+   AND (difference.ignored <> 0 OR difference.failed <> 0)
 """)
 
 
 def record_outcomes(connection: Connection, tenant: str, outcomes: Sequence[Outcome]) -> None:
-    """Record the notifications that were not applied."""
-    if outcomes:
-        document = to_json(list(outcomes))
-        connection.execute(_RECORD_OUTCOMES, {"tenant": tenant, "outcomes": document})
+    """Record the notifications that were not applied, and count them in the tenant's totals.
+
+    Rows that exist already are changed by a second statement: only a statement that begins after the first one has
+    waited for them sees what other transactions made of them.
+    """
+    if not outcomes:
+        return
+    parameters = {"tenant": tenant, "outcomes": to_json(list(outcomes))}
+    if connection.execute(_ADD_OUTCOMES, parameters).scalar_one() < len(outcomes):
+        connection.execute(_CHANGE_OUTCOMES, parameters)
 
 
-# Index: primary keys. The row of totals is locked last, and the commit that releases it follows at once.
+# Index: primary keys. The row of totals is locked last, and the commit that releases it follows soon.
 _CLOSE = text("""
 WITH closed AS (
     UPDATE ingest.batch
@@ -255,23 +306,38 @@ def close(connection: Connection, tenant: str, batch_ids: Sequence[UUID]) -> Non
     connection.execute(_CLOSE, {"tenant": tenant, "batch_ids": list(batch_ids)})
 
 
-# Index: batch_open_idx. One statement chooses and updates the rows, so that several sweeps at the same time send
-# each batch once. A time later than now was written before Postgres's clock was set back.
+# Whether a free batch waits for a wake-up. A time later than now was written before Postgres's clock was set back.
+_IS_OVERDUE = f"""
+       {_FREE}
+   AND coalesce(sent_at, committed_at) NOT BETWEEN
+       now() - CASE WHEN failures = 0 THEN :age ELSE least(:age, :max_retry) END AND now()
+"""
+
+# Index: batch_open_idx.
 _OVERDUE = text(f"""
+SELECT tenant, batch_id
+  FROM ingest.batch
+ WHERE {_IS_OVERDUE}
+ ORDER BY batch_id
+ LIMIT :limit
+""")  # noqa: S608 - the condition is ours
+
+# Index: primary key. The condition is checked again while the row is locked, so that several sweeps at the same time
+# send each batch once.
+_SEND = text(f"""
 WITH chosen AS MATERIALIZED (
-    SELECT tenant, batch_id
+    SELECT batch_id
       FROM ingest.batch
-     WHERE {_FREE}
-       AND coalesce(sent_at, committed_at) NOT BETWEEN
-           now() - CASE WHEN failures = 0 THEN :age ELSE least(:age, :max_retry) END AND now()
+     WHERE tenant = :tenant
+       AND batch_id = ANY(:batch_ids)
+       AND {_IS_OVERDUE}
      ORDER BY batch_id
-     LIMIT :limit
        FOR UPDATE SKIP LOCKED
 )
 UPDATE ingest.batch
    SET sent_at = now()
   FROM chosen
- WHERE batch.tenant = chosen.tenant
+ WHERE batch.tenant = :tenant
    AND batch.batch_id = chosen.batch_id
 RETURNING batch.batch_id
 """)  # noqa: S608 - the condition is ours
@@ -285,5 +351,10 @@ def overdue(connection: Connection, *, age: timedelta, limit: int) -> list[UUID]
         limit: the most batches to return.
     """
     parameters = {"age": age, "limit": limit, "max_retry": MAX_RETRY, "max_lease": MAX_WAIT}
-    rows: Any = connection.execute(_OVERDUE, parameters)
-    return sorted(rows.scalars())
+    by_tenant: dict[str, list[UUID]] = {}
+    for tenant, batch_id in connection.execute(_OVERDUE, parameters):
+        by_tenant.setdefault(tenant, []).append(batch_id)
+    sent: list[UUID] = []
+    for tenant, batch_ids in by_tenant.items():
+        sent += connection.execute(_SEND, parameters | {"tenant": tenant, "batch_ids": batch_ids}).scalars()
+    return sorted(sent)

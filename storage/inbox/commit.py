@@ -1,8 +1,8 @@
-"""Commit accepted notifications to the log, with one statement for all commit groups."""
+"""Commit accepted notifications to the log, with one statement for each tenant, in one round trip."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -15,6 +15,7 @@ from sqlalchemy import Connection
 from storage.clock import clock
 from storage.documents import to_json
 from storage.ids import made_at, uuid7
+from storage.session import one_transaction
 
 _MAX_BIGINT = 2**63 - 1
 
@@ -116,68 +117,73 @@ class CommitGroup:
 
 # Committing the same group twice adds nothing, so that a commit whose answer was lost
 # can be repeated. Index: the primary keys.
-_COMMIT_GROUPS = b"""
+_COMMIT_GROUP = b"""
 WITH batches AS (
     INSERT INTO ingest.batch (tenant, batch_id, notifications, body_bytes, first_received_at, last_received_at)
-    SELECT *
-      FROM unnest(%b::text[], %b::uuid[], %b::int[], %b::bigint[], %b::timestamptz[], %b::timestamptz[])
+    SELECT %(tenant)b::text, %(batch_id)b::uuid, %(notifications)b::int, %(body_bytes)b::bigint,
+           %(first_received_at)b::timestamptz, %(last_received_at)b::timestamptz
+     WHERE %(notifications)b::int > 0
         ON CONFLICT DO NOTHING
 )
 INSERT INTO ingest.notification (
-       tenant, received_at, notification_id, batch_id, notification_type, session_id, evse_id,
+       tenant, batch_id, received_at, notification_id, notification_type, session_id, evse_id,
        charge_point_id, token_id, signature_encoding, headers, body)
-SELECT *
+SELECT %(tenant)b::text, %(batch_id)b::uuid, entry.*
   FROM unnest(
-       %b::text[], %b::timestamptz[], %b::uuid[], %b::uuid[], %b::text[], %b::bigint[], %b::bigint[],
-       %b::bigint[], %b::text[], %b::text[], %b::text[]::jsonb[], %b::bytea[])
+       %(received_at)b::timestamptz[], %(notification_id)b::uuid[], %(notification_type)b::text[],
+       %(session_id)b::bigint[], %(evse_id)b::bigint[], %(charge_point_id)b::bigint[], %(token_id)b::text[],
+       %(signature_encoding)b::text[], %(headers)b::text[]::jsonb[], %(body)b::bytea[]) AS entry
     ON CONFLICT DO NOTHING
 """
 
 
-def commit_parameters(groups: Sequence[CommitGroup]) -> list[list[Any]]:
-    """Return the parameters of the statement that commits groups: an array for each column."""
-    rows = [(group.batch_id, entry) for group in groups for entry in group.entries]
-    return [
-        [group.tenant for group in groups],
-        [group.batch_id for group in groups],
-        [len(group.entries) for group in groups],
-        [sum(len(entry.body) for entry in group.entries) for group in groups],
-        [min(entry.received_at for entry in group.entries) for group in groups],
-        [max(entry.received_at for entry in group.entries) for group in groups],
-        [entry.tenant for _, entry in rows],
-        [entry.received_at for _, entry in rows],
-        [entry.notification_id for _, entry in rows],
-        [batch_id for batch_id, _ in rows],
-        [entry.notification_type for _, entry in rows],
-        [entry.session_id for _, entry in rows],
-        [entry.evse_id for _, entry in rows],
-        [entry.charge_point_id for _, entry in rows],
-        [entry.token_id for _, entry in rows],
-        [entry.signature_encoding for _, entry in rows],
-        [to_json(entry.headers) for _, entry in rows],
-        [entry.body for _, entry in rows],
-    ]
+def commit_parameters(group: CommitGroup) -> dict[str, Any]:
+    """Return the parameters of the statement that commits a group: an array for each column of its entries."""
+    entries = group.entries
+    times = [entry.received_at for entry in entries]
+    return {
+        "tenant": group.tenant,
+        "batch_id": group.batch_id,
+        "notifications": len(entries),
+        "body_bytes": sum(len(entry.body) for entry in entries),
+        "first_received_at": min(times, default=None),
+        "last_received_at": max(times, default=None),
+        "received_at": times,
+        "notification_id": [entry.notification_id for entry in entries],
+        "notification_type": [entry.notification_type for entry in entries],
+        "session_id": [entry.session_id for entry in entries],
+        "evse_id": [entry.evse_id for entry in entries],
+        "charge_point_id": [entry.charge_point_id for entry in entries],
+        "token_id": [entry.token_id for entry in entries],
+        "signature_encoding": [entry.signature_encoding for entry in entries],
+        "headers": [to_json(entry.headers) for entry in entries],
+        "body": [entry.body for entry in entries],
+    }
 
 
-async def commit_groups(connection: AsyncConnection[Any], groups: Sequence[CommitGroup]) -> None:
-    """Commit the entries and their batches with one statement, in one round trip.
+async def commit_groups(
+    connection: AsyncConnection[Any], groups: Sequence[CommitGroup], settings: Mapping[str, str] | None = None
+) -> None:
+    """Commit the entries and their batches in one transaction and one round trip.
 
     Parameters:
         connection: a connection in autocommit.
         groups: at most one group for each tenant.
+        settings: of the transaction; see :func:`storage.session.one_transaction`.
 
     Raises:
         psycopg.Error: nothing was committed, unless the connection was lost before the answer arrived; the same
             groups may be committed again.
     """
-    async with connection.cursor() as cursor:
-        await cursor.execute(_COMMIT_GROUPS, commit_parameters(groups))
+    async with one_transaction(connection, settings or {}, statements=len(groups)):
+        for group in groups:
+            await connection.execute(_COMMIT_GROUP, commit_parameters(group))
 
 
 def prove_acceptable(connection: Connection) -> None:
-    """Check that notifications can be committed: run the statement without any, to test the tables and privileges.
+    """Check that notifications can be committed: run the statement for none, to test the tables and privileges.
 
     Raises:
         sqlalchemy.exc.DBAPIError: notifications cannot be committed; the error contains the reason.
     """
-    connection.exec_driver_sql(_COMMIT_GROUPS.decode(), tuple(commit_parameters([])))
+    connection.exec_driver_sql(_COMMIT_GROUP.decode(), commit_parameters(CommitGroup("", [])))

@@ -83,9 +83,9 @@ class ListedProcess:
 
 # Index: primary key.
 _REGISTER = text("""
-INSERT INTO ingest.process AS known (process_id, name, host, pid, pid_space, version)
+INSERT INTO ingest.process (process_id, name, host, pid, pid_space, version)
 VALUES (:process_id, :name, :host, :pid, :pid_space, :version)
-    ON CONFLICT (process_id) DO UPDATE SET seen_at = now(), stopped_at = NULL
+    ON CONFLICT (process_id) DO UPDATE SET seen_at = excluded.seen_at, stopped_at = NULL
 """)
 
 

@@ -17,6 +17,7 @@ from sqlalchemy import Connection, text
 from storage.ids import uuid7
 from storage.monitoring.subscriptions import ManagedSubscription, managed_subscriptions
 from storage.monitoring.uptime import Outage
+from storage.pruning import prune_table
 
 Reason = Literal["outage", "manual"]
 State = Literal["waiting", "asked", "failed"]
@@ -204,9 +205,6 @@ def latest(connection: Connection, tenants: Collection[str]) -> Sequence[Resend]
     return [Resend(*row) for row in connection.execute(_LATEST, {"tenants": list(tenants)})]
 
 
-_PRUNE = text("DELETE FROM ingest.resend WHERE state <> 'waiting' AND wanted_at < now() - :age")
-
-
 def prune(connection: Connection, age: timedelta) -> None:
     """Delete requests that are no longer waiting and are older than ``age``."""
-    connection.execute(_PRUNE, {"age": age})
+    prune_table(connection, "ingest.resend", "state <> 'waiting' AND wanted_at < now() - :age", age)

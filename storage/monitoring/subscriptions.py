@@ -110,7 +110,7 @@ INSERT INTO ingest.subscription (tenant, callback_url, subscription_id, state)
 VALUES (:tenant, :callback_url, :subscription_id, 'sound')
     ON CONFLICT (tenant, callback_url) DO UPDATE SET
        subscription_id = excluded.subscription_id,
-       checked_at = now(),
+       checked_at = excluded.checked_at,
        state = 'sound',
        finding = NULL,
        error = NULL
@@ -163,19 +163,22 @@ def due(connection: Connection, tenants: Collection[str], interval: timedelta) -
 
 
 # Index: primary key.
-_NOTE = text("""
+_NOTE = """
 UPDATE ingest.subscription
    SET subscription_id = coalesce(:subscription_id, subscription_id),
        checked_at = now(),
        state = :state,
        finding = :finding,
-       error = :error,
-       repairs = repairs + CASE WHEN CAST(:repair AS text) IS NULL THEN 0 ELSE 1 END,
-       repaired_at = CASE WHEN CAST(:repair AS text) IS NULL THEN repaired_at ELSE now() END,
-       last_repair = coalesce(:repair, last_repair)
+       error = :error{repair}
  WHERE tenant = :tenant
    AND callback_url = :callback_url
-""")
+"""
+
+_CHECKED = text(_NOTE.format(repair=""))
+
+_REPAIRED = text(
+    _NOTE.format(repair=", repairs = repairs + 1, repaired_at = now(), last_repair = CAST(:repair AS text)")
+)
 
 
 def note(
@@ -198,14 +201,14 @@ def note(
         error: why the check failed.
     """
     connection.execute(
-        _NOTE,
+        _CHECKED if repair is None else _REPAIRED,
         {
             "tenant": subscription.tenant,
             "callback_url": subscription.callback_url,
             "subscription_id": subscription_id,
             "state": state,
             "finding": finding,
-            "repair": repair,
             "error": error,
+            **({} if repair is None else {"repair": repair}),
         },
     )

@@ -9,14 +9,15 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection, text
 
 from storage.ids import first_made_at
+from storage.pruning import prune_table
 
 # Index: primary key. Of several processes at the same time, the row lock lets one through.
 _TAKE = text("""
 INSERT INTO ingest.traffic_baseline AS known (tenant, looked_at)
 VALUES (:tenant, now())
-    ON CONFLICT (tenant) DO UPDATE SET looked_at = now()
- WHERE known.looked_at < now() - :interval
-RETURNING now()
+    ON CONFLICT (tenant) DO UPDATE SET looked_at = excluded.looked_at
+ WHERE excluded.looked_at - known.looked_at > :interval
+RETURNING looked_at
 """)
 
 
@@ -42,12 +43,12 @@ SELECT least(hour_at, date_trunc('hour', now() - interval '10 minutes', 'UTC'))
 # Index: the primary key of the batches, whose ids increase with the time at which the batches are made.
 _COUNT = text("""
 INSERT INTO ingest.traffic (tenant, hour_at, notifications)
-SELECT tenant, date_trunc('hour', first_received_at, 'UTC'), sum(notifications)
+SELECT :tenant, date_trunc('hour', first_received_at, 'UTC') AS hour_at, sum(notifications)
   FROM ingest.batch
  WHERE tenant = :tenant
    AND batch_id >= :first_batch
    AND first_received_at >= :counted_from
- GROUP BY 1, 2
+ GROUP BY hour_at
     ON CONFLICT (tenant, hour_at) DO UPDATE SET notifications = excluded.notifications
 """)
 
@@ -234,14 +235,7 @@ def traffic_status(connection: Connection, tenants: Collection[str]) -> Sequence
     return [TrafficStatus(*row) for row in connection.execute(_STATUS, {"tenants": list(tenants)})]
 
 
-# Indexes: the primary keys; these read whole tables, with a row for each hour and tenant.
-_PRUNE = (
-    text("DELETE FROM ingest.traffic WHERE hour_at < now() - :age"),
-    text("DELETE FROM ingest.traffic_gap WHERE ended_at < now() - :age"),
-)
-
-
 def prune(connection: Connection, age: timedelta) -> None:
     """Delete counts and traffic gaps that are older than ``age``."""
-    for statement in _PRUNE:
-        connection.execute(statement, {"age": age})
+    prune_table(connection, "ingest.traffic", "hour_at < now() - :age", age)
+    prune_table(connection, "ingest.traffic_gap", "ended_at < now() - :age", age)

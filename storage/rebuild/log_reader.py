@@ -210,21 +210,35 @@ def _parameters(scope: Scope) -> dict[str, object]:
     }
 
 
-# Index: primary key. Rows are locked in one order, so that two replays of the same notifications do not wait for
-# each other in a circle.
+# Index: primary keys. Rows are locked in one order, so that two replays of the same notifications do not wait for
+# each other in a circle. If nothing is cleared, the row of totals is not locked.
 _CLEAR = text("""
-WITH cleared AS (
-    SELECT tenant, notification_id
+WITH locked AS (
+    SELECT notification_id
       FROM ingest.outcome
      WHERE tenant = :tenant
        AND notification_id = ANY(:notification_ids)
      ORDER BY notification_id
        FOR UPDATE
+), cleared AS (
+    DELETE FROM ingest.outcome
+     USING locked
+     WHERE outcome.tenant = :tenant
+       AND outcome.notification_id = locked.notification_id
+    RETURNING state
+), counted AS (
+    SELECT count(*) AS outcomes,
+           count(*) FILTER (WHERE state = 'ignored') AS ignored,
+           count(*) FILTER (WHERE state = 'failed') AS failed
+      FROM cleared
 )
-DELETE FROM ingest.outcome
- USING cleared
- WHERE outcome.tenant = cleared.tenant
-   AND outcome.notification_id = cleared.notification_id
+UPDATE ingest.total
+   SET ignored = total.ignored - counted.ignored,
+       failed = total.failed - counted.failed
+  FROM counted
+ WHERE total.tenant = :tenant
+   AND counted.outcomes > 0
+RETURNING counted.outcomes
 """)
 
 
@@ -232,7 +246,7 @@ def clear_outcomes(connection: Connection, tenant: str, notification_ids: Sequen
     """Delete the outcomes of notifications that are now applied, and return how many there were."""
     if not notification_ids:
         return 0
-    return connection.execute(_CLEAR, {"tenant": tenant, "notification_ids": list(notification_ids)}).rowcount
+    return connection.execute(_CLEAR, {"tenant": tenant, "notification_ids": list(notification_ids)}).scalar() or 0
 
 
 def read_since(connection: Connection, tenant: str, asked_at: Mapping[Entity, datetime]) -> set[Entity]:

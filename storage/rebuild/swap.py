@@ -41,7 +41,7 @@ def add_history(connection: Connection, tenant: str) -> int:
         added += connection.execute(
             text(f"""
             INSERT INTO charging.{table} (tenant, {columns})
-            SELECT tenant, {columns}
+            SELECT :tenant, {columns}
               FROM {REBUILD}.{table}
              WHERE tenant = :tenant
                 ON CONFLICT DO NOTHING
@@ -131,7 +131,7 @@ def _is_taken(group: ColumnGroup) -> str:
 @cache
 def _missing_rows(kind: str) -> str:
     mirror = MIRRORS[kind]
-    columns = [*mirror.keys, *(column for group in mirror.groups for column in stored_columns(group))]
+    columns = [*mirror.keys[1:], *(column for group in mirror.groups for column in stored_columns(group))]
     listed = ", ".join(f"rebuilt.{column}" for column in columns)
     return f"""(
         SELECT {listed}

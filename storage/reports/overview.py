@@ -27,16 +27,16 @@ class TenantOverview:
     """
 
     tenant: str
-    applied: int
-    pending: int
-    ignored: int
-    failed: int
-    oldest_pending_seconds: float | None
-    pending_reason: str | None
-    refresh_waiting: int
-    refresh_due: int
-    refresh_troubled: int
-    unknown_names: int
+    applied: int = 0
+    pending: int = 0
+    ignored: int = 0
+    failed: int = 0
+    oldest_pending_seconds: float | None = None
+    pending_reason: str | None = None
+    refresh_waiting: int = 0
+    refresh_due: int = 0
+    refresh_troubled: int = 0
+    unknown_names: int = 0
 
 
 # Index: batch_open_idx. The totals of closed batches are one row for each tenant, however many there are; all open
@@ -70,20 +70,18 @@ SELECT tenant,
        coalesce(waiting, 0),
        coalesce(due, 0),
        coalesce(troubled, 0)
-  FROM unnest(CAST(:tenants AS text[])) AS configured (tenant)
-  FULL JOIN batches USING (tenant)
+  FROM batches
   FULL JOIN ingest.total USING (tenant)
   FULL JOIN refreshes USING (tenant)
- ORDER BY tenant
 """)
 
 
 def overview(connection: Connection, tenants: list[str]) -> list[TenantOverview]:
     """Return the counts of all configured tenants, and of other tenants that have data in the inbox."""
     names = Counter(name.tenant for name in unknown(connection))
-    rows = connection.execute(_OVERVIEW, {"tenants": tenants})
-    return [
-        TenantOverview(
+    without_data = {tenant: TenantOverview(tenant, unknown_names=names[tenant]) for tenant in tenants}
+    with_data = {
+        tenant: TenantOverview(
             tenant,
             max(int(applied), 0),
             int(pending),
@@ -96,8 +94,11 @@ def overview(connection: Connection, tenants: list[str]) -> list[TenantOverview]
             int(troubled),
             names[tenant],
         )
-        for tenant, applied, pending, ignored, failed, oldest, reason, waiting, due, troubled in rows
-    ]
+        for tenant, applied, pending, ignored, failed, oldest, reason, waiting, due, troubled in connection.execute(
+            _OVERVIEW
+        )
+    }
+    return [overview for _, overview in sorted((without_data | with_data).items())]
 
 
 @dataclass(frozen=True, slots=True)

@@ -126,12 +126,12 @@ class Fold:
         if fact.order > newest.fact.order:
             newest.fact = fact
 
-    def rows(self, kind: str, tenant: str) -> list[dict[str, Any]]:
+    def rows(self, kind: str) -> list[dict[str, Any]]:
         """Return the rows to write for one kind, in key order."""
         mirror = MIRRORS[kind]
         rows: list[dict[str, Any]] = []
         for entity_id, groups in sorted(self._newest.get(kind, {}).items()):
-            row: dict[str, Any] = {"tenant": tenant, **mirror.fixed, mirror.key: entity_id}
+            row: dict[str, Any] = {**mirror.fixed, mirror.key: entity_id}
             for group in mirror.groups:
                 newest = groups.get(group.name)
                 row[group.conflicting] = newest is not None and newest.conflicting

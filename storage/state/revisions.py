@@ -98,7 +98,7 @@ def revision_statement(former: str) -> str:
     return f"""
 INSERT INTO charging.session_revision (
        tenant, session_id, column_group, fact_at, fact_version, changed_from, changed_to, source, notification_id)
-SELECT known.tenant,
+SELECT :tenant,
        known.session_id,
        changed.column_group,
        fact.at,

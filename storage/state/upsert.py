@@ -56,11 +56,11 @@ def upsert(
     """
     conflicting: list[Entity] = []
     for kind in fold.entities():
-        rows = fold.rows(kind, tenant)
+        rows = fold.rows(kind)
         is_session = kind == "session" and schema == CHARGING
         stopped = lock_stopped(connection, tenant, [row["session_id"] for row in rows]) if is_session else {}
         statement = upsert_statement(kind, schema, skip_confirmed=skip_confirmed)
-        written = connection.execute(text(statement), {"rows": to_json(rows)})
+        written = connection.execute(text(statement), {"tenant": tenant, "rows": to_json(rows)})
         conflicting += [Entity(kind, entity_id) for entity_id, is_conflicting in written if is_conflicting]
         record_revisions(connection, tenant, stopped, source_notifications or {})
     return conflicting
@@ -70,7 +70,7 @@ def upsert(
 def upsert_statement(
     kind: str, schema: str = CHARGING, source: str | None = None, *, skip_confirmed: bool = False
 ) -> str:
-    """Return the upsert of one kind; its parameter ``rows`` is a JSON array of rows.
+    """Return the upsert of one kind; its parameters are the tenant and ``rows``, a JSON array of rows.
 
     Index: the table's primary key. A row without newer facts is not updated.
 
@@ -82,18 +82,18 @@ def upsert_statement(
             that an earlier read has stored (see :func:`_confirmed`).
     """
     mirror = MIRRORS[kind]
-    columns = [*mirror.keys, *(column for group in mirror.groups for column in stored_columns(group))]
+    columns = [*mirror.keys[1:], *(column for group in mirror.groups for column in stored_columns(group))]
     assignments = [line for group in mirror.groups for line in _assignments(group)]
     listed = ", ".join(columns)
     return dedent(
         """\
-        INSERT INTO {schema}.{table} AS known ({columns})
-        SELECT {columns}
+        INSERT INTO {schema}.{table} AS known (tenant, {columns})
+        SELECT :tenant, {columns}
           FROM {source}
-         ORDER BY {keys}
+         ORDER BY {order}
             ON CONFLICT ({keys}) DO UPDATE SET
                {assignments},
-               updated_at = now()
+               updated_at = excluded.updated_at
          WHERE {changed}
         RETURNING {key}, {conflicting}
         """
@@ -103,6 +103,7 @@ def upsert_statement(
         source=source or f"json_populate_recordset(NULL::charging.{mirror.name}, CAST(:rows AS json))",
         key=mirror.key,
         keys=", ".join(mirror.keys),
+        order=", ".join(mirror.keys[1:]),
         columns=listed,
         assignments=",\n               ".join(assignments),
         changed="\n            OR ".join(

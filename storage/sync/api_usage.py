@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Literal
+from typing import Any, Literal
 
 from sqlalchemy import Connection, text
 
 from storage.documents import to_json
+from storage.pruning import prune_table
 
 #: Why a call is made; ``manual``: a person ran a command.
 CallReason = Literal["refresh", "reconcile", "backfill", "status_log", "subscription_monitor", "manual"]
@@ -26,9 +27,9 @@ class Calls:
 # Index: primary key.
 _ADD = text("""
 INSERT INTO ingest.api_usage AS known (tenant, hour_at, reason, calls, saved)
-SELECT tenant, date_trunc('hour', now(), 'UTC'), reason, calls, saved
+SELECT :tenant, date_trunc('hour', now(), 'UTC'), reason, calls, saved
   FROM json_populate_recordset(NULL::ingest.api_usage, CAST(:rows AS json))
- ORDER BY tenant, reason
+ ORDER BY reason
     ON CONFLICT (tenant, hour_at, reason) DO UPDATE SET
        calls = known.calls + excluded.calls,
        saved = known.saved + excluded.saved
@@ -37,11 +38,11 @@ SELECT tenant, date_trunc('hour', now(), 'UTC'), reason, calls, saved
 
 def add(connection: Connection, calls: Mapping[tuple[str, CallReason], Calls]) -> None:
     """Add calls to the counts of the present hour, by tenant and reason."""
-    rows = [
-        {"tenant": tenant, "reason": reason, "calls": counts.made, "saved": counts.saved}
-        for (tenant, reason), counts in calls.items()
-    ]
-    connection.execute(_ADD, {"rows": to_json(rows)})
+    by_tenant: dict[str, list[dict[str, Any]]] = {}
+    for (tenant, reason), counts in sorted(calls.items()):
+        by_tenant.setdefault(tenant, []).append({"reason": reason, "calls": counts.made, "saved": counts.saved})
+    for tenant, rows in by_tenant.items():
+        connection.execute(_ADD, {"tenant": tenant, "rows": to_json(rows)})
 
 
 # Index: primary key.
@@ -63,10 +64,6 @@ def spent(connection: Connection, tenants: list[str], during: timedelta) -> dict
     return calls
 
 
-# Index: primary key; this reads the whole table, with a row for each hour, tenant and reason.
-_PRUNE = text("DELETE FROM ingest.api_usage WHERE hour_at < now() - :age")
-
-
 def prune(connection: Connection, age: timedelta) -> None:
     """Delete the counts of hours that are longer ago than ``age``."""
-    connection.execute(_PRUNE, {"age": age})
+    prune_table(connection, "ingest.api_usage", "hour_at < now() - :age", age)

@@ -21,7 +21,7 @@ _RECORD = text("""
 INSERT INTO ingest.forbidden_kind AS known (tenant, kind, ask_again_at, error)
 VALUES (:tenant, :kind, now() + :after, :error)
     ON CONFLICT (tenant, kind) DO UPDATE SET
-       last_refused_at = now(),
+       last_refused_at = excluded.last_refused_at,
        ask_again_at = excluded.ask_again_at,
        error = excluded.error
 RETURNING xmax = 0

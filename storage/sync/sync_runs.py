@@ -16,6 +16,7 @@ from sqlalchemy import Connection, text
 
 from storage.documents import to_json
 from storage.ids import uuid7
+from storage.pruning import prune_table
 from storage.schema.entities import MIRRORS
 from storage.state.stored import snapshot_group
 from storage.sync.sync_run_pages import LISTED_IDS, prune_listed
@@ -137,8 +138,8 @@ VALUES (:tenant, :sync_run_id, :kind, :purpose, :changed_since, :requested_at, n
        lease_expires_at = excluded.lease_expires_at,
        retry_at = NULL,
        last_error = NULL
- WHERE (open.lease_expires_at IS NULL OR open.lease_expires_at < now())
-   AND (open.retry_at IS NULL OR open.retry_at < now() OR :at_once)
+ WHERE (open.lease_expires_at IS NULL OR open.lease_expires_at < excluded.started_at)
+   AND (open.retry_at IS NULL OR open.retry_at < excluded.started_at OR :at_once)
 RETURNING tenant, sync_run_id, kind, purpose, changed_since, began_at, following, pages, requested_at
 """)
 
@@ -213,13 +214,11 @@ def renew(connection: Connection, run: SyncRun) -> None:
 
 
 # Index: primary key. The number of pages shows whether another process has read a page since.
-_MOVE = text("""
+_MOVE = """
 UPDATE ingest.sync_run
-   SET following = CAST(:following AS jsonb),
+   SET {progress},
        began_at = coalesce(began_at, :began_at),
        moved_at = now(),
-       finished_at = CASE WHEN CAST(:following AS jsonb) IS NULL THEN now() END,
-       lease_expires_at = CASE WHEN CAST(:following AS jsonb) IS NULL THEN NULL ELSE now() + :lease END,
        pages = pages + 1,
        calls = calls + :calls,
        compared = compared + :compared,
@@ -233,7 +232,11 @@ UPDATE ingest.sync_run
    AND pages = :pages
    AND finished_at IS NULL
 RETURNING began_at
-""")
+"""
+
+_CONTINUE = text(_MOVE.format(progress="following = CAST(:following AS jsonb), lease_expires_at = now() + :lease"))
+
+_FINISH = text(_MOVE.format(progress="following = NULL, lease_expires_at = NULL, finished_at = now()"))
 
 # Index: primary key. A sync run through a part of the listing moves `changed_until`, but not `full_at`.
 _CURSOR = text("""
@@ -242,7 +245,7 @@ VALUES (:tenant, :kind, :began_at, CASE WHEN CAST(:changed_since AS timestamptz)
     ON CONFLICT (tenant, kind) DO UPDATE SET
        changed_until = greatest(known.changed_until, excluded.changed_until),
        full_at = greatest(known.full_at, excluded.full_at),
-       checked_at = now()
+       checked_at = excluded.checked_at
 """)
 
 
@@ -264,15 +267,15 @@ def move(
     Returns:
         False if another process has continued the sync run: leave it to that process.
     """
+    progress = {} if following is None else {"following": to_json(following), "lease": LEASE}
     row = connection.execute(
-        _MOVE,
+        _FINISH if following is None else _CONTINUE,
         {
+            **progress,
             "tenant": run.tenant,
             "sync_run_id": run.sync_run_id,
             "pages": run.pages,
-            "following": None if following is None else to_json(following),
             "began_at": began_at,
-            "lease": LEASE,
             "calls": stats.calls,
             "compared": stats.compared,
             "missing": stats.missing,
@@ -393,13 +396,9 @@ def oldest_under_way(connection: Connection, tenant: str) -> datetime | None:
     return received_at
 
 
-# Index: primary key; this reads the whole table.
-_PRUNE = text("DELETE FROM ingest.sync_run WHERE finished_at < now() - :age")
-
-
 def prune(connection: Connection, age: timedelta) -> None:
     """Delete the records of sync runs that ended longer ago than ``age``."""
-    connection.execute(_PRUNE, {"age": age})
+    prune_table(connection, "ingest.sync_run", "finished_at < now() - :age", age)
 
 
 def stored(connection: Connection, tenant: str, kind: str) -> int:

@@ -71,7 +71,7 @@ def notification(data: bytes) -> None:
     assert settled.applied + len(settled.outcomes) == 1
     fold = Fold(settled.changes.facts)
     for entity in fold.entities():
-        to_json(fold.rows(entity, "t"))
+        to_json(fold.rows(entity))
 
 
 def resource(data: bytes) -> None:

@@ -132,3 +132,21 @@ def test_a_migration_that_meets_a_deadlock_is_made_all_the_same(engine: Engine) 
         migrations._run(engine, migrate)
     # Then it was undone, and made once they had ended
     assert attempts == [0, 1]
+
+
+def test_nothing_in_the_database_needs_one_server(engine: Engine) -> None:
+    # A Postgres that is distributed by tenant has no triggers on its tables, and refuses functions in SQL with parameters.
+    with engine.connect() as connection:
+        triggers = connection.execute(text("SELECT tgname FROM pg_trigger WHERE NOT tgisinternal")).scalars().all()
+        functions = connection.execute(
+            text("""
+                SELECT proname
+                  FROM pg_proc
+                  JOIN pg_language ON pg_language.oid = prolang
+                 WHERE pronamespace IN ('ingest'::regnamespace, 'charging'::regnamespace)
+                   AND lanname = 'sql'
+                   AND pronargs > 0
+            """)
+        ).scalars()
+        assert list(functions) == []
+    assert list(triggers) == []
