@@ -9,6 +9,7 @@ from typing import Any
 from uuid import UUID
 
 import psycopg
+import pytest
 from sqlalchemy import Engine, text
 
 from storage.database_url import conninfo
@@ -53,6 +54,21 @@ def test_one_commit_makes_a_batch_for_each_tenant(database_url: str, engine: Eng
     with engine.connect() as connection:
         found = connection.execute(text("SELECT tenant, notifications FROM ingest.batch ORDER BY tenant")).all()
     assert found == [("a", 2), ("b", 1)]
+
+
+def test_a_commit_of_several_tenants_is_one_transaction(database_url: str, engine: Engine) -> None:
+    # Given a notification that Postgres refuses, as it has no partition, between those of two other tenants
+    refused = group("b", b"2")
+    refused.entries[0].received_at -= timedelta(days=3650)
+    with pytest.raises(psycopg.errors.CheckViolation):
+        commit(database_url, group("a", b"1"), refused, group("c", b"3"))
+    with engine.connect() as connection:
+        assert connection.execute(text("SELECT count(*) FROM ingest.batch")).scalar() == 0
+    # Then the same commit succeeds once its cause is removed
+    refused.stamp()
+    commit(database_url, group("a", b"1"), refused, group("c", b"3"))
+    with engine.connect() as connection:
+        assert connection.execute(text("SELECT count(*) FROM ingest.batch")).scalar() == 3
 
 
 def test_the_oldest_open_batches_of_one_tenant_are_claimed_and_the_attempt_counted(
