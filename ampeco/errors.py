@@ -65,12 +65,27 @@ class NotFound(ApiError):
     """404 or 410, in AMPECO's own JSON: the record does not exist, or no longer.
 
     ``tenant_time`` is the tenant's clock when the call began: the record was gone by then, or was
-    removed during the call.
+    removed during the call. ``is_certain`` is whether AMPECO says that no record was found. Otherwise
+    the path itself may not exist; whether the kind's listing answers decides that.
     """
 
-    def __init__(self, method: str, path: str, status: int | None, reason: str, tenant_time: datetime) -> None:
+    def __init__(
+        self,
+        method: str,
+        path: str,
+        status: int | None,
+        reason: str,
+        tenant_time: datetime,
+        *,
+        is_certain: bool = True,
+    ) -> None:
         self.tenant_time = tenant_time
+        self.is_certain = is_certain
         super().__init__(method, path, status, reason)
+
+
+class NotOffered(ApiError):
+    """404 that concerns no record: the tenant lacks a feature, or AMPECO has no such path."""
 
 
 class Conflict(ApiError):

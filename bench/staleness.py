@@ -226,7 +226,7 @@ class Watch:
     def _look_at_reads(self, now: float) -> None:
         rows = self._connection.execute(
             "SELECT kind, entity_id, requested_at FROM ingest.refresh_request WHERE reason <> 'gone'"
-            " AND NOT EXISTS (SELECT FROM ingest.forbidden_kind WHERE forbidden_kind.kind = refresh_request.kind)"
+            " AND NOT EXISTS (SELECT FROM ingest.inaccessible_kind WHERE inaccessible_kind.kind = refresh_request.kind)"
         )
         waiting = {(kind, entity_id, requested_at) for kind, entity_id, requested_at in rows}
         for read in self._requested.keys() - waiting:

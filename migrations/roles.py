@@ -35,7 +35,7 @@ INGEST_PRIVILEGES = {
     "outcome": "SELECT, INSERT, UPDATE, DELETE",
     "process": "SELECT, INSERT, UPDATE, DELETE",
     "refresh_request": "SELECT, INSERT, UPDATE, DELETE",
-    "forbidden_kind": "SELECT, INSERT, UPDATE, DELETE",
+    "inaccessible_kind": "SELECT, INSERT, UPDATE, DELETE",
     "resend": "SELECT, INSERT, UPDATE, DELETE",
     "traffic_baseline": "SELECT, INSERT, UPDATE",
     "traffic_gap": "SELECT, INSERT, UPDATE, DELETE",

@@ -24,7 +24,7 @@ from simulator.delivery.faults import FaultInjector
 from simulator.delivery.subscribers import Subscribers
 from simulator.fleet.fleet import Fleet
 from simulator.runner import Runner
-from simulator.settings import Faults, TenantSettings
+from simulator.settings import NO_RECORD, Faults, TenantSettings
 
 #: Real seconds for the last deliveries when the simulator stops.
 LEAVE_SECONDS = 1.0
@@ -75,7 +75,8 @@ class Simulator:
         )
         self.runner = Runner(self.fleet, self.delivery, speed=speed)
         self._when_broken = when_broken
-        app = Starlette(exception_handlers={Problem: problem_response, HTTPException: _http_error}, lifespan=self._live)
+        handlers = {Problem: self._problem_response, HTTPException: _http_error}
+        app = Starlette(exception_handlers=handlers, lifespan=self._live)
         self.guard = Guard(
             app,
             token=token,
@@ -103,12 +104,19 @@ class Simulator:
         delivering.cancel()
         await asyncio.gather(living, delivering, return_exceptions=True)
 
+    async def _problem_response(self, request: Request, problem: Exception) -> Response:
+        if isinstance(problem, Problem) and problem.message == NO_RECORD:
+            problem.message = self.fault_injector.faults.api_no_record
+        return await problem_response(request, problem)
+
     def _ended(self, task: asyncio.Task[None]) -> None:
         """Report the error of an ended task: a simulator whose clock stopped must not continue to answer."""
         if not task.cancelled() and (error := task.exception()) is not None and self._when_broken is not None:
             self._when_broken(error)
 
 
-async def _http_error(_request: Request, error: Exception) -> Response:
+async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
+    if error.status_code == 404:
+        return json_response({"message": f"The route {request.url.path.lstrip('/')} could not be found."}, 404)
     return json_response({"message": error.detail}, error.status_code)

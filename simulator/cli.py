@@ -18,7 +18,7 @@ from ampeco.signature import Encoding
 from simulator.app import Simulator
 from simulator.delivery.delivery import MAX_TRIES
 from simulator.serve import Server, listen
-from simulator.settings import HEADER_TEXT, Faults, TenantSettings
+from simulator.settings import HEADER_TEXT, NO_RECORD, Faults, TenantSettings
 from simulator.status import configure_logging
 
 TOKEN_VARIABLE = "AMPECO_SIMULATOR_TOKEN"  # noqa: S105 - the name of a variable
@@ -117,6 +117,17 @@ def run(
         list[str] | None,
         typer.Option(help="A resource answered with 403, such as transactions; may be repeated.", rich_help_panel=_API),
     ] = None,
+    api_not_offered: Annotated[
+        list[str] | None,
+        typer.Option(help="Resource that the tenant lacks the feature for (404).", rich_help_panel=_API),
+    ] = None,
+    api_unrouted: Annotated[
+        list[str] | None,
+        typer.Option(help="Resource or version without a path, such as users/v1.1 (404).", rich_help_panel=_API),
+    ] = None,
+    api_no_record: Annotated[
+        str, typer.Option(help="Message of a 404 for an entity that does not exist.", rich_help_panel=_API)
+    ] = NO_RECORD,
 ) -> None:
     """Run the simulator until Ctrl-C."""
     try:
@@ -145,6 +156,9 @@ def run(
             api_calls_a_minute=api_calls_a_minute,
             api_latency_ms=api_latency_ms,
             api_forbidden=frozenset(api_forbidden or ()),
+            api_not_offered=frozenset(api_not_offered or ()),
+            api_unrouted=frozenset(api_unrouted or ()),
+            api_no_record=api_no_record,
         )
     except ValidationError as error:
         raise _refused(_first(error)) from None

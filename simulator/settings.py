@@ -23,6 +23,9 @@ HEADER_TEXT = r"^[!-~]+$"
 #: The longest delay of a notification: a year.
 MAX_SECONDS = 366 * 86_400
 
+#: The message of a 404 for an entity that does not exist.
+NO_RECORD = "No query results for model."
+
 _Seconds = Annotated[float, Field(ge=0, le=MAX_SECONDS)]
 
 
@@ -74,6 +77,10 @@ class Faults(BaseModel):
         api_latency_ms: additional time of each answer of the API, in real milliseconds.
         api_forbidden: names of resources (``sessions``, ``transactions``, …; ``notifications``
             for the subscriptions) that are answered with 403.
+        api_not_offered: names of resources, or of resources with a version (``users/v1.1``), that are
+            answered with 404, as AMPECO does if the tenant lacks the feature.
+        api_unrouted: the same, as AMPECO does if it has no such path.
+        api_no_record: the message of a 404 for an entity that does not exist.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -90,6 +97,9 @@ class Faults(BaseModel):
     api_calls_a_minute: int = Field(default=0, ge=0)
     api_latency_ms: float = Field(default=0, ge=0, le=60_000)
     api_forbidden: frozenset[str] = frozenset()
+    api_not_offered: frozenset[str] = frozenset()
+    api_unrouted: frozenset[str] = frozenset()
+    api_no_record: str = NO_RECORD
 
     @model_validator(mode="after")
     def _check(self) -> Faults:

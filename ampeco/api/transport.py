@@ -54,6 +54,11 @@ _MAX_REASON = 200
 #: A larger number in a header is a Unix time, a smaller one is a delay in seconds.
 _OLDEST_EPOCH = 1_000_000_000
 
+#: The messages of a 404 by which AMPECO says that no record was found, and those by which it says that the tenant lacks
+#: a feature or that there is no such path.
+_NO_RECORD = re.compile(r"no query results for|\brecord (is |was )?not found|\brecord does not exist", re.IGNORECASE)
+_NOT_OFFERED = re.compile(r"\bfeature\b|\broute\b.*could not be found", re.IGNORECASE)
+
 _SECONDS = re.compile(r"[0-9]{1,12}(\.[0-9]{1,9})?")
 _HEADER_TOKEN = re.compile(r"[\x21-\x7e]+")
 
@@ -224,8 +229,11 @@ class Transport:
                 # AMPECO's own answer is JSON. A parked domain or a proxy must not make all entities look deleted.
                 reason = "not AMPECO's own answer, but one from a proxy or a wrong base URL"
                 return errors.Unavailable(method, path, status, reason)
+            case 404 | 410 if _NOT_OFFERED.search(call[3]):
+                return errors.NotOffered(*call)
             case 404 | 410:
-                return errors.NotFound(*call, tenant_time)
+                is_certain = status == 410 or _NO_RECORD.search(call[3]) is not None
+                return errors.NotFound(*call, tenant_time, is_certain=is_certain)
             case 409:
                 return errors.Conflict(*call)
             case 429:

@@ -26,7 +26,7 @@ from storage.sync.completeness import completeness as completeness_of
 from storage.sync.sync_runs import Purpose, SyncRun
 from workers.api.context import Context, create_context
 from workers.api.rate_limit import CallDeferredError
-from workers.sync.reconcile import TokenRefusedError, steps
+from workers.sync.reconcile import KindNotOfferedError, TokenRefusedError, steps
 from workers.sync.schedule import listed, since
 
 logger = get_logger(__name__)
@@ -208,6 +208,7 @@ def _sync_all(
     """
     require_migrated(settings)
     unread: list[str] = []
+    not_offered: list[str] = []
     with create_context(settings, process=purpose, max_wait_seconds=math.inf) as context, _SyncProgress() as progress:
         for name in chosen_tenants(settings, only):
             requested_at = request(context.engine, name)
@@ -220,6 +221,9 @@ def _sync_all(
                     progress.give_up(refused.why)
                     unread.append(f"{name} from {kind} on ({refused.why})")
                     break
+                except KindNotOfferedError as missing:
+                    progress.give_up(missing.why)
+                    not_offered.append(f"{kind} of {name}")
                 except CallDeferredError as deferred:
                     progress.give_up(deferred.why)
                     unread.append(f"{kind} of {name} ({deferred.why})")
@@ -230,6 +234,8 @@ def _sync_all(
                     highlight=False,
                     soft_wrap=True,
                 )
+    if not_offered:
+        errors.print(f"Not offered by AMPECO: {', '.join(not_offered)}.", highlight=False, soft_wrap=True)
     if unread:
         line = f"Done, but not read to the end: {'; '.join(unread)}. Run the command again to read the rest."
         console.print(line, style="red", markup=False, highlight=False, soft_wrap=True)
@@ -262,7 +268,7 @@ def _run(context: Context, task: _Task, progress: _SyncProgress) -> bool:
             progress.wait(HELD_INTERVAL_SECONDS, "another process reads it, or was killed a moment ago")
         else:
             # A forbidden kind is tried, because the operator may have just granted the permission.
-            for _ in steps(context, run, reason=task.purpose, wait=progress.wait, heeds_forbidden=False):
+            for _ in steps(context, run, reason=task.purpose, wait=progress.wait, heeds_inaccessible=False):
                 progress.advance(run)
             if task.is_done_by(run):
                 progress.end(run)

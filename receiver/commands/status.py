@@ -17,7 +17,7 @@ from sqlalchemy import Connection
 from receiver.admin.monitoring import Watched, watched
 from receiver.commands.monitoring_tables import resend_lines, token_table, watch_table
 from receiver.commands.status_tables import (
-    forbidden_table,
+    inaccessible_table,
     overview_table,
     pending_lines,
     process_table,
@@ -34,7 +34,7 @@ from storage.inbox.retention import complete_since
 from storage.monitoring.processes import ListedProcess, list_processes
 from storage.reports.overview import TenantOverview, Trouble, overview, troubles
 from storage.state.unknown_fields import UnknownName, unknown
-from storage.sync.forbidden_kinds import ForbiddenKind, forbidden_kinds
+from storage.sync.inaccessible_kinds import InaccessibleKind, inaccessible_kinds
 from workers.api.pause import pause_reason, paused_for
 from workers.broker import QUEUES, create_broker, create_redis
 
@@ -62,7 +62,7 @@ class _Stored:
     processes: Sequence[ListedProcess]
     watch: Watched
     troubles: Sequence[Trouble]
-    forbidden_kinds: Sequence[ForbiddenKind]
+    inaccessible_kinds: Sequence[InaccessibleKind]
     unknown: Sequence[UnknownName]
     log_complete_since: datetime | None
 
@@ -73,7 +73,7 @@ def _read_stored(connection: Connection, settings: Settings) -> _Stored:
         processes=list_processes(connection),
         watch=watched(connection, settings.tenants),
         troubles=troubles(connection),
-        forbidden_kinds=forbidden_kinds(connection),
+        inaccessible_kinds=inaccessible_kinds(connection),
         unknown=unknown(connection),
         log_complete_since=complete_since(connection),
     )
@@ -115,7 +115,7 @@ def _document(stored: _Stored, cached: _Cached) -> dict[str, Any]:
         "wrong_clocks": [asdict(wrong) for wrong in cached.wrong_clocks],
         "paused": {name: {"seconds": left, "reason": why} for name, (left, why) in cached.pauses.items()},
         "troubles": [asdict(trouble) for trouble in stored.troubles],
-        "forbidden_kinds": [asdict(forbidden) for forbidden in stored.forbidden_kinds],
+        "inaccessible_kinds": [asdict(forbidden) for forbidden in stored.inaccessible_kinds],
         "unknown": [asdict(name) for name in stored.unknown],
         "log_complete_since": stored.log_complete_since,
     } | stored.watch.document()
@@ -148,7 +148,7 @@ def _parts(stored: _Stored, cached: _Cached) -> Iterator[tuple[Table | str, str]
     yield watch_table(stored.watch), ""
     yield token_table(stored.watch.tokens), ""
     yield from ((line, "") for line in resend_lines(stored.watch.resends))
-    yield forbidden_table(stored.forbidden_kinds), ""
+    yield inaccessible_table(stored.inaccessible_kinds), ""
     yield trouble_table(stored.troubles), ""
     yield unknown_table(stored.unknown), ""
     if stored.log_complete_since is not None:

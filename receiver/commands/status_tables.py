@@ -12,7 +12,7 @@ from receiver.terminal import age
 from storage.monitoring.processes import ListedProcess
 from storage.reports.overview import TenantOverview, Trouble
 from storage.state.unknown_fields import UnknownName
-from storage.sync.forbidden_kinds import ForbiddenKind
+from storage.sync.inaccessible_kinds import InaccessibleKind
 
 
 def overview_table(tenants: Sequence[TenantOverview], pauses: dict[str, tuple[float, str]]) -> Table:
@@ -101,23 +101,28 @@ def trouble_table(troubles: Sequence[Trouble]) -> Table:
     return table
 
 
-def forbidden_table(forbidden_kinds: Sequence[ForbiddenKind]) -> Table:
-    """Return the table of forbidden kinds; an administrator of the tenant has to grant the permissions."""
-    table = Table(title="Forbidden kinds (403)", title_justify="left")
+_REASONS = {"forbidden": "forbidden (403)", "not_offered": "not offered (404)"}
+
+
+def inaccessible_table(inaccessible_kinds: Sequence[InaccessibleKind]) -> Table:
+    """Return the table of kinds that cannot be read; an administrator of the tenant has to grant the permissions."""
+    table = Table(title="Kinds that cannot be read", title_justify="left")
     table.add_column("Tenant", overflow="fold")
     table.add_column("Kind")
+    table.add_column("Why")
     table.add_column("Reads waiting", justify="right")
     table.add_column("Since")
     table.add_column("Next try")
     table.add_column("Answer", overflow="fold")
-    for forbidden in forbidden_kinds:
+    for kind in inaccessible_kinds:
         table.add_row(
-            forbidden.tenant,
-            forbidden.kind,
-            f"{forbidden.waiting:,}",
-            f"{forbidden.first_refused_at:%Y-%m-%d %H:%M}",
-            f"{forbidden.ask_again_at:%H:%M}",
-            forbidden.error,
+            kind.tenant,
+            kind.kind,
+            _REASONS[kind.reason],
+            f"{kind.waiting:,}",
+            f"{kind.first_refused_at:%Y-%m-%d %H:%M}",
+            f"{kind.ask_again_at:%H:%M}",
+            kind.error,
         )
     return table
 

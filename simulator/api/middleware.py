@@ -110,6 +110,10 @@ class Guard:
                 return Problem(429, headers=refusal)
         if _resource(request.scope["path"]) in faults.api_forbidden:
             return Problem(403)
+        if not faults.api_not_offered.isdisjoint(_resources(request.scope["path"])):
+            return Problem(404, "Feature is not enabled")
+        if not faults.api_unrouted.isdisjoint(_resources(request.scope["path"])):
+            return Problem(404, f"The route {request.scope['path'].lstrip('/')} could not be found.")
         if self._rng.random() < faults.api_429:
             return Problem(429, headers=_limit_headers(CLAIMED_LIMIT, RETRY_AFTER_SECONDS))
         if self._rng.random() < faults.api_500:
@@ -128,6 +132,12 @@ def _resource(path: str) -> str:
     """Return the resource in a path, such as ``sessions`` in ``/public-api/resources/sessions/v1.0``."""
     parts = path.removeprefix("/public-api/").split("/")
     return parts[1] if parts[0] in ("resources", "actions") and len(parts) > 1 else parts[0]
+
+
+def _resources(path: str) -> set[str]:
+    """Return the resource in a path, without its version and with it, such as ``sessions`` and ``sessions/v1.0``."""
+    parts = path.removeprefix("/public-api/").split("/")
+    return {_resource(path), "/".join(parts[1:3])}
 
 
 def _limit_headers(limit: int, retry_after_seconds: int) -> dict[str, str]:

@@ -7,10 +7,12 @@ from collections.abc import Mapping
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from simulator.settings import NO_RECORD
+
 _MESSAGES = {
     401: "Unauthenticated.",
     403: "This action is unauthorized.",
-    404: "The record is not found",
+    404: NO_RECORD,
     409: "Conflict.",
     429: "Too many requests. Please try again later.",
     500: "Server Error",

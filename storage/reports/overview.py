@@ -54,7 +54,7 @@ WITH batches AS (
     SELECT tenant,
            count(*) AS waiting,
            count(*) FILTER (
-               WHERE due_at <= now() AND (tenant, kind) NOT IN (SELECT tenant, kind FROM ingest.forbidden_kind)
+               WHERE due_at <= now() AND (tenant, kind) NOT IN (SELECT tenant, kind FROM ingest.inaccessible_kind)
            ) AS due,
            count(*) FILTER (WHERE last_error IS NOT NULL) AS troubled
       FROM ingest.refresh_request
@@ -164,7 +164,7 @@ SELECT tenant, state, concat_ws(': ', nullif(newest.reason, ''), left(newest.err
 SELECT tenant, 'unread ' || kind, left(last_error, 120), count(*)
   FROM ingest.refresh_request
  WHERE last_error IS NOT NULL
-   AND (tenant, kind) NOT IN (SELECT tenant, kind FROM ingest.forbidden_kind)
+   AND (tenant, kind) NOT IN (SELECT tenant, kind FROM ingest.inaccessible_kind)
  GROUP BY 1, 2, 3
  ORDER BY times DESC
  LIMIT :limit

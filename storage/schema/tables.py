@@ -242,18 +242,24 @@ refresh_request = Table(
     comment="Entities to read from the API: one row each, however often the read is requested",
 )
 
-forbidden_kind = Table(
-    "forbidden_kind",
+inaccessible_kind = Table(
+    "inaccessible_kind",
     metadata,
     tenant_column(),
-    Column("kind", Text, nullable=False, comment="Kind of entity that the tenant's token may not read"),
-    instant("first_refused_at", "When AMPECO first answered 403", nullable=False, default=func.now()),
-    instant("last_refused_at", "When AMPECO last answered 403", nullable=False, default=func.now()),
-    instant("ask_again_at", "When to read the kind again, to find out whether it is still forbidden", nullable=False),
+    Column("kind", Text, nullable=False, comment="Kind of entity that cannot be read"),
+    Column(
+        "reason",
+        Text,
+        nullable=False,
+        comment="forbidden: the token may not read it (403); not_offered: no such feature or path (404)",
+    ),
+    instant("first_refused_at", "When AMPECO first refused it", nullable=False, default=func.now()),
+    instant("last_refused_at", "When AMPECO last refused it", nullable=False, default=func.now()),
+    instant("ask_again_at", "When to read the kind again, to find out whether it is still refused", nullable=False),
     Column("error", Text, nullable=False, comment="What AMPECO answered last"),
     PrimaryKeyConstraint("tenant", "kind"),
     schema=INGEST,
-    comment="Kinds that the token of a tenant may not read; a successful read removes the row",
+    comment="Kinds that cannot be read for a tenant; a successful read removes the row",
 )
 
 sync_cursor = Table(

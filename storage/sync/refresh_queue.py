@@ -195,14 +195,14 @@ def _unknown(connection: Connection, tenant: str, mentioned: set[Entity]) -> dic
 _CLAIMABLE = f"""
        {lease_ended("refresh_request")}
    AND NOT EXISTS (
-       SELECT FROM ingest.forbidden_kind
-        WHERE forbidden_kind.tenant = refresh_request.tenant
-          AND forbidden_kind.kind = refresh_request.kind
-          AND forbidden_kind.ask_again_at > now())
+       SELECT FROM ingest.inaccessible_kind
+        WHERE inaccessible_kind.tenant = refresh_request.tenant
+          AND inaccessible_kind.kind = refresh_request.kind
+          AND inaccessible_kind.ask_again_at > now())
 """
 
 # Indexes: refresh_request_tenant_due_at_idx, then the primary keys of refresh_request, of the few rows of
-# forbidden_kind and of the few of process. All requests of the most urgent kind are claimed together, due or not,
+# inaccessible_kind and of the few of process. All requests of the most urgent kind are claimed together, due or not,
 # because one listing reads them all; but those that failed before, or are of gone entities, wait until they are due.
 # MATERIALIZED makes Postgres choose and lock rows once, whatever the plan, so that it never locks more than the limit.
 # The holder is null if the process is not registered: its lease would be over at once.

@@ -6,10 +6,12 @@ from typing import Any
 
 import pytest
 from sqlalchemy import text
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
 
 from ampeco.resources.kinds import KINDS
 from storage.schema.entities import MIRRORS
-from storage.sync import forbidden_kinds, sync_runs
+from storage.sync import inaccessible_kinds, sync_runs
 from tests.support.facts import sample
 from tests.support.whole import Whole
 from workers.api.rate_limit import CallDeferredError
@@ -174,7 +176,7 @@ class TestForbidden:
         assert self.asked(refused) == 1
         assert refused.service.count("ingest.refresh_request") == 5
         with refused.service.engine.connect() as connection:
-            (forbidden,) = forbidden_kinds.forbidden_kinds(connection)
+            (forbidden,) = inaccessible_kinds.inaccessible_kinds(connection)
         assert (forbidden.tenant, forbidden.kind, forbidden.waiting) == ("demo", "user", 5)
         assert "403" in forbidden.error
 
@@ -193,7 +195,7 @@ class TestForbidden:
         refused.refresh()
         assert self.asked(refused) == 2
         with refused.service.engine.connect() as connection:
-            (forbidden,) = forbidden_kinds.forbidden_kinds(connection)
+            (forbidden,) = inaccessible_kinds.inaccessible_kinds(connection)
         assert forbidden.first_refused_at < forbidden.last_refused_at
         assert refused.service.count("ingest.refresh_request") == 5
 
@@ -206,7 +208,7 @@ class TestForbidden:
             pass
         assert len(shown(refused, "user")) == 5
         assert refused.service.count("ingest.refresh_request") == 0
-        assert refused.service.count("ingest.forbidden_kind") == 0
+        assert refused.service.count("ingest.inaccessible_kind") == 0
 
     def test_a_sync_run_asks_no_sooner_than_a_read_and_lifts_the_refusal_as_well(self, refused: Whole) -> None:
         # Given a kind that a read found refused
@@ -221,21 +223,21 @@ class TestForbidden:
         refused.ampeco.forbidden = set()
         self.an_hour_later(refused)
         list(steps(refused.context, sync_run, reason="reconcile"))
-        assert refused.service.count("ingest.forbidden_kind") == 0
+        assert refused.service.count("ingest.inaccessible_kind") == 0
 
     def test_status_shows_it(self, refused: Whole) -> None:
-        from receiver.commands.status_tables import forbidden_table
+        from receiver.commands.status_tables import inaccessible_table
         from receiver.terminal import console
 
         with refused.service.engine.connect() as connection, console.capture() as shown:
-            console.print(forbidden_table(forbidden_kinds.forbidden_kinds(connection)))
+            console.print(inaccessible_table(inaccessible_kinds.inaccessible_kinds(connection)))
         assert "user" in shown.get()
         assert "403" in shown.get()
 
     @staticmethod
     def an_hour_later(whole: Whole) -> None:
         with whole.service.engine.begin() as connection:
-            connection.execute(text("UPDATE ingest.forbidden_kind SET ask_again_at = now()"))
+            connection.execute(text("UPDATE ingest.inaccessible_kind SET ask_again_at = now()"))
 
 
 class TestOneForbidden:
@@ -261,7 +263,7 @@ class TestOneForbidden:
         synced.ampeco.forbidden = {"users/v1.0/1", "users/v1.0/3"}
         self.tell(synced)
         assert [row[MIRRORS["user"].key] for row in shown(synced, "user")] == [2, 4, 5]
-        assert synced.service.count("ingest.forbidden_kind") == 0
+        assert synced.service.count("ingest.inaccessible_kind") == 0
         left = synced.service.query("SELECT entity_id, attempts, last_error FROM ingest.refresh_request ORDER BY 1")
         assert [(row["entity_id"], row["attempts"]) for row in left] == [(1, 1), (3, 1)]
         assert all("403" in row["last_error"] for row in left)
@@ -271,4 +273,95 @@ class TestOneForbidden:
         synced.ampeco.forbidden = single
         self.tell(synced)
         assert sum(synced.ampeco.calls[path] for path in single) == MAX_REFUSED_IN_A_ROW
-        assert synced.service.count("ingest.forbidden_kind") == 1
+        assert synced.service.count("ingest.inaccessible_kind") == 1
+
+
+class TestNotOffered:
+    """A 404 makes a tombstone only if the record is missing, and not if the tenant lacks the kind."""
+
+    @staticmethod
+    def refuse(whole: Whole, message: str, *, listing: bool) -> None:
+        """Answer the reads of partners with a 404, and their listing, too, if ``listing``."""
+
+        def answer_404(_request: Request) -> Response:
+            return JSONResponse({"message": message}, 404)
+
+        whole.ampeco.answers |= {f"partners/v2.0/{partner_id}": answer_404 for partner_id in (1, 2)}
+        if listing:
+            whole.ampeco.answers["partners/v2.0"] = answer_404
+
+    @staticmethod
+    def tell(whole: Whole) -> None:
+        for partner_id in (1, 2):
+            answer(whole, "partner", partner_id, name="P")
+            whole.tell(sample("partner.changed.updated") | {"partnerId": partner_id})
+        whole.refresh()
+
+    @pytest.mark.parametrize(
+        ("message", "listing_answers"),
+        [
+            ("No query results for model [App\\Partner] 1", False),
+            ("The record is not found", False),
+            ("", True),
+            ("Not Found", True),
+        ],
+    )
+    def test_a_missing_record_is_gone(self, whole: Whole, message: str, listing_answers: bool) -> None:
+        self.tell(whole)
+        self.refuse(whole, message, listing=not listing_answers)
+        self.tell(whole)
+        assert all(
+            row["deleted_at"] is not None for row in whole.service.query("SELECT deleted_at FROM charging.resource")
+        )
+        assert whole.service.count("ingest.inaccessible_kind") == 0
+
+    @pytest.mark.parametrize(
+        ("message", "listing_answers"),
+        [
+            ("Feature is not enabled", True),
+            ("The route public-api/resources/partners/v2.0/1 could not be found.", True),
+            ("", False),
+            ("Not Found", False),
+        ],
+    )
+    def test_a_kind_that_is_not_offered_keeps_its_entities(
+        self, whole: Whole, message: str, listing_answers: bool
+    ) -> None:
+        self.tell(whole)
+        self.refuse(whole, message, listing=not listing_answers)
+        self.tell(whole)
+        assert [row["deleted_at"] for row in whole.service.query("SELECT deleted_at FROM charging.resource")] == [
+            None
+        ] * 2
+        (kind,) = whole.service.query("SELECT kind, reason, error FROM ingest.inaccessible_kind")
+        assert (kind["kind"], kind["reason"]) == ("partner", "not_offered")
+        assert "404" in kind["error"]
+
+    def test_a_listing_that_is_not_offered_waits_as_well(self, whole: Whole) -> None:
+        self.refuse(whole, "Not Found", listing=True)
+        with whole.service.engine.begin() as connection:
+            sync_run = sync_runs.begin(connection, "demo", "partner", "backfill", None)
+        assert sync_run is not None
+        with pytest.raises(CallDeferredError):
+            list(steps(whole.context, sync_run, reason="backfill"))
+        assert whole.service.query("SELECT reason FROM ingest.inaccessible_kind") == [{"reason": "not_offered"}]
+
+    def test_it_is_tried_after_an_hour_and_then_ever_less_often_until_once_a_day(self, whole: Whole) -> None:
+        with whole.service.engine.begin() as connection:
+            inaccessible_kinds.record_inaccessible(connection, "demo", "partner", "not_offered", "404")
+        hours = []
+        for refused_for in ("1 hour", "3 hours", "30 hours"):
+            with whole.service.engine.begin() as connection:
+                connection.execute(
+                    text(
+                        "UPDATE ingest.inaccessible_kind SET ask_again_at = now(),"
+                        f" first_refused_at = now() - interval '{refused_for}'"
+                    )
+                )
+                assert inaccessible_kinds.permission_to_read(connection, "demo", "partner") == "trial"
+                assert inaccessible_kinds.permission_to_read(connection, "demo", "partner") == "refused"
+            (row,) = whole.service.query(
+                "SELECT round(extract(epoch FROM ask_again_at - now()) / 3600) AS hours FROM ingest.inaccessible_kind"
+            )
+            hours.append(int(row["hours"]))
+        assert hours == [1, 3, 24]

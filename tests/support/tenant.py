@@ -201,7 +201,7 @@ class Tenant:
             connection.execute(text("UPDATE ingest.refresh_request SET lease_expires_at = NULL, due_at = now()"))
             free = "UPDATE ingest.sync_run SET lease_expires_at = NULL, retry_at = NULL WHERE finished_at IS NULL"
             connection.execute(text(free))
-            connection.execute(text("DELETE FROM ingest.forbidden_kind"))
+            connection.execute(text("DELETE FROM ingest.inaccessible_kind"))
         for key in self.context.redis.scan_iter("ampeco-receiver:*"):
             self.context.redis.delete(key)
         recovered(self.context.redis, "demo")

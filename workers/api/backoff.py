@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from http import HTTPStatus
 
-from ampeco.errors import ApiError, Forbidden, RateLimited, Unauthorized, Unavailable
+from ampeco.errors import ApiError, Forbidden, NotFound, NotOffered, RateLimited, Unauthorized, Unavailable
 from runtime.logging import get_logger
-from storage.sync import forbidden_kinds
+from storage.sync import inaccessible_kinds
+from storage.sync.inaccessible_kinds import Reason
 from workers.api.context import Context
 from workers.api.pause import fail, pause
 from workers.metrics import API_READS
@@ -26,13 +27,22 @@ def is_of_one(error: ApiError) -> bool:
     return isinstance(error, Unavailable) and error.status == HTTPStatus.INTERNAL_SERVER_ERROR
 
 
-def note_forbidden(context: Context, tenant: str, kind: str, error: Forbidden) -> None:
-    """Record that the token may not read a kind, so that it is not read for an hour; log it the first time."""
-    API_READS.labels(tenant, "forbidden").inc()
+#: Answers after which a kind is not read for a while. A listing has no record that could be missing, so its 404 is one.
+INACCESSIBLE = (Forbidden, NotFound, NotOffered)
+
+
+def note_inaccessible(context: Context, tenant: str, kind: str, error: Forbidden | NotFound | NotOffered) -> None:
+    """Record that a kind cannot be read, so that it is not read until the next trial; log it the first time."""
+    reason: Reason = "forbidden" if isinstance(error, Forbidden) else "not_offered"
+    API_READS.labels(tenant, reason).inc()
     with context.engine.begin() as connection:
-        is_new = forbidden_kinds.record_forbidden(connection, tenant, kind, str(error))
-    if is_new:
+        is_new = inaccessible_kinds.record_inaccessible(connection, tenant, kind, reason, str(error))
+    if not is_new:
+        return
+    if reason == "forbidden":
         logger.warning("the token may not read this kind", tenant=tenant, kind=kind, error=str(error))
+    else:
+        logger.info("the tenant does not offer this kind", tenant=tenant, kind=kind, error=str(error))
 
 
 def pause_tenant(context: Context, tenant: str, error: RateLimited | Unauthorized | Unavailable) -> float:

@@ -28,12 +28,12 @@ from storage.state.children import orphans
 from storage.state.fold import Fact
 from storage.state.stored import StoredEntity, load_stored, snapshot_group
 from storage.state.unknown_fields import record_unknown_fields
-from storage.sync import forbidden_kinds, refresh_queue, sync_runs
+from storage.sync import inaccessible_kinds, refresh_queue, sync_runs
 from storage.sync.api_usage import CallReason
 from storage.sync.sync_run_pages import note_listed
 from storage.sync.sync_runs import SyncRun, SyncRunStats
 from storage.write import write_changes
-from workers.api.backoff import is_of_one, note_forbidden, pause_tenant
+from workers.api.backoff import INACCESSIBLE, is_of_one, note_inaccessible, pause_tenant
 from workers.api.context import Context
 from workers.api.pause import recovered
 from workers.api.rate_limit import CallDeferredError
@@ -65,6 +65,10 @@ MAX_PAGES = 100_000
 
 class TokenRefusedError(CallDeferredError):
     """The tenant rejects the token: none of its listings can be read until a person replaces the token."""
+
+
+class KindNotOfferedError(CallDeferredError):
+    """The tenant does not offer the kind, so that there is nothing to read."""
 
 
 def run_due(context: Context, tenant: str, interval: timedelta) -> int:
@@ -114,7 +118,7 @@ def steps(
     *,
     reason: CallReason,
     wait: Callable[[float, str], None] = _refuse_to_wait,
-    heeds_forbidden: bool = True,
+    heeds_inaccessible: bool = True,
 ) -> Iterator[SyncRun]:
     """Continue a sync run, yielding it after each page, until it is finished or another process has continued it.
 
@@ -124,12 +128,12 @@ def steps(
         reason: the reason that its calls count for.
         wait: called with seconds and a reason when the tenant is paused. It returns when the pause is over, and the
             sync run continues; or it raises a :class:`CallDeferredError`, and the sync run is postponed.
-        heeds_forbidden: do not read a kind that was forbidden within the last hour.
+        heeds_inaccessible: do not read an inaccessible kind before its next trial.
 
     Raises:
         CallDeferredError: the listing is forbidden or failed, or the tenant is paused.
     """
-    runner = _SyncRunner(context, run, reason, wait, heeds_forbidden)
+    runner = _SyncRunner(context, run, reason, wait, heeds_inaccessible)
     with renewed(runner.renew_lease):
         try:
             while not run.finished:
@@ -176,12 +180,12 @@ class _SyncRunner:
         run: SyncRun,
         reason: CallReason,
         wait: Callable[[float, str], None],
-        heeds_forbidden: bool,
+        heeds_inaccessible: bool,
     ) -> None:
         self._context = context
         self._run = run
         self._wait = wait
-        self._heeds_forbidden = heeds_forbidden
+        self._heeds_inaccessible = heeds_inaccessible
         self._counted = context.counted_client(run.tenant, reason)
         self._kind = KINDS[run.kind]
         self._is_released = False
@@ -207,7 +211,7 @@ class _SyncRunner:
     def sync_page(self) -> bool:
         """Read and write one page; return False if another process has continued the sync run."""
         run = self._run
-        if self._heeds_forbidden:
+        if self._heeds_inaccessible:
             self._require_permission()
         query = run.following or self._first_query()
         calls = self._counted.calls
@@ -223,9 +227,12 @@ class _SyncRunner:
                 if is_of_one(error):
                     self._stop(error, FAILED_DELAY)
                 self._pause(error)
+            except INACCESSIBLE as error:
+                note_inaccessible(self._context, run.tenant, run.kind, error)
+                self._release(REFUSED_DELAY, str(error))
+                failure = CallDeferredError if isinstance(error, Forbidden) else KindNotOfferedError
+                raise failure(REFUSED_DELAY.total_seconds(), str(error), is_final=True) from None
             except (ApiError, ValueError) as error:
-                if isinstance(error, Forbidden):
-                    note_forbidden(self._context, run.tenant, run.kind, error)
                 self._stop(error, REFUSED_DELAY)
             else:
                 recovered(self._context.redis, run.tenant)
@@ -265,15 +272,15 @@ class _SyncRunner:
         raise CallDeferredError(delay.total_seconds(), str(error), is_final=True) from None
 
     def _require_permission(self) -> None:
-        """Postpone a sync run of a forbidden kind, whether a sync run or a read found that it is forbidden.
+        """Postpone a sync run of an inaccessible kind, whether a sync run or a read found that it is inaccessible.
 
         Raises:
-            CallDeferredError: the kind was forbidden within the last hour.
+            CallDeferredError: the next trial is not due yet.
         """
         with self._context.engine.begin() as connection:
-            permission = forbidden_kinds.permission_to_read(connection, self._run.tenant, self._run.kind)
+            permission = inaccessible_kinds.permission_to_read(connection, self._run.tenant, self._run.kind)
         if permission == "refused":
-            why = f"the token may not read the kind {self._run.kind}"
+            why = f"the kind {self._run.kind} cannot be read; `status` shows why"
             self._release(REFUSED_DELAY, why)
             raise CallDeferredError(REFUSED_DELAY.total_seconds(), why, is_final=True)
 
@@ -351,7 +358,7 @@ class _SyncRunner:
         write_changes(connection, tenant, changes, skip_confirmed=True)
         healed = load_stored(connection, tenant, kind, differing)
         stats.healed = sum(row.is_complete for row in healed.values())
-        forbidden_kinds.clear_forbidden(connection, tenant, kind)
+        inaccessible_kinds.clear_inaccessible(connection, tenant, kind)
         if not sync_runs.move(connection, run, stats, began_at=page.tenant_time, following=page.following):
             return False
         if run.changed_since is None:

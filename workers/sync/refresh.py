@@ -9,12 +9,12 @@ from __future__ import annotations
 import time
 from datetime import timedelta
 
-from ampeco.errors import Forbidden, RateLimited, Unauthorized, Unavailable
+from ampeco.errors import Forbidden, NotOffered, RateLimited, Unauthorized, Unavailable
 from storage.clock import clock
 from storage.state.stored import load_stored
-from storage.sync import forbidden_kinds, refresh_queue
-from storage.sync.forbidden_kinds import Permission
-from workers.api.backoff import note_forbidden, pause_tenant
+from storage.sync import inaccessible_kinds, refresh_queue
+from storage.sync.inaccessible_kinds import Permission
+from workers.api.backoff import note_inaccessible, pause_tenant
 from workers.api.context import Context
 from workers.api.rate_limit import CallDeferredError
 from workers.sync.claimed_reads import MAX_RETRY, ClaimedReads, give_back
@@ -83,8 +83,8 @@ def _read(claimed: ClaimedReads, deadline: float) -> None:
         while claimed.open and time.monotonic() < deadline:
             reader.read_one(next(iter(claimed.open.values())))
         claimed.leave(timedelta(0), None, counts=False)
-    except Forbidden as error:
-        note_forbidden(context, tenant, claimed.kind, error)
+    except (Forbidden, NotOffered) as error:
+        note_inaccessible(context, tenant, claimed.kind, error)
         claimed.leave_kind()
     except CallDeferredError as deferred:
         # No error is recorded with the requests: `status` shows a pause, and a full rate limit is normal.
@@ -123,6 +123,6 @@ def _await_sync_run(claimed: ClaimedReads) -> None:
 
 
 def _permission_to_read(claimed: ClaimedReads) -> Permission:
-    """Return whether the kind may be read, as far as is known; a forbidden kind is tried once an hour."""
+    """Return whether the kind may be read, as far as is known; an inaccessible kind is tried now and then."""
     with claimed.context.engine.begin() as connection:
-        return forbidden_kinds.permission_to_read(connection, claimed.tenant, claimed.kind)
+        return inaccessible_kinds.permission_to_read(connection, claimed.tenant, claimed.kind)

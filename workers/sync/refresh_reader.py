@@ -13,7 +13,7 @@ from sqlalchemy.exc import DBAPIError
 
 from ampeco.api.client import Answer, Client
 from ampeco.api.listing import Params
-from ampeco.errors import ApiError, Forbidden, NotFound, RateLimited, Unauthorized, Unavailable
+from ampeco.errors import ApiError, Forbidden, NotFound, NotOffered, RateLimited, Unauthorized, Unavailable
 from ampeco.resources.kinds import KINDS
 from runtime.errors import describe
 from runtime.logging import get_logger
@@ -22,7 +22,7 @@ from storage.errors import is_passing
 from storage.state.changes import ChangeSet
 from storage.state.stored import StoredEntity, load_stored
 from storage.state.unknown_fields import record_unknown_fields
-from storage.sync import forbidden_kinds, refresh_queue, sync_runs
+from storage.sync import inaccessible_kinds, refresh_queue, sync_runs
 from storage.sync.refresh_queue import RefreshRequest
 from storage.write import write_changes
 from workers.api.backoff import is_of_one
@@ -53,7 +53,7 @@ MAX_STALE_READS = 8
 MAX_REFUSED_IN_A_ROW = 3
 
 #: Errors that concern the whole tenant, or the whole kind.
-_OF_THE_TENANT = (Forbidden, RateLimited, Unauthorized, Unavailable)
+_OF_THE_TENANT = (Forbidden, NotOffered, RateLimited, Unauthorized, Unavailable)
 
 
 class RefreshReader:
@@ -73,6 +73,7 @@ class RefreshReader:
         self._deadline = deadline
         self._is_trial = is_trial
         self._refused_in_a_row = 0
+        self._does_listing_answer = False
         self.calls = 0
 
     def read_listing(self) -> None:
@@ -119,6 +120,7 @@ class RefreshReader:
                 try:
                     changes = read_entity(kind, self._client, read)
                 except NotFound as error:
+                    self._require_offered(error)
                     changes, gone = changes_from_absence(kind, request.entity_id, error.tenant_time), True
         except Forbidden as error:
             if not self._is_only_entity_forbidden():
@@ -137,6 +139,23 @@ class RefreshReader:
             recovered(self._claimed.context.redis, self._claimed.tenant)
             API_READS.labels(self._claimed.tenant, "gone" if gone else "found").inc()
             self._store_one(request, changes, gone=gone)
+
+    def _require_offered(self, error: NotFound) -> None:
+        """Check that a 404 concerns the record, and not its kind: AMPECO says so, or the kind's listing answers.
+
+        Raises:
+            NotOffered: the listing does not exist, either.
+            ApiError: the listing does not answer now, so the 404 decides nothing.
+        """
+        if error.is_certain or self._does_listing_answer:
+            return
+        kind = KINDS[self._claimed.kind]
+        self.calls += 1
+        try:
+            self._client.page(kind, self._client.first_query(kind))
+        except (NotFound, NotOffered):
+            raise NotOffered(error.method, error.path, error.status, error.reason) from None
+        self._does_listing_answer = True
 
     def _store_one(self, request: RefreshRequest, changes: ChangeSet, *, gone: bool) -> None:
         try:
@@ -200,7 +219,7 @@ class RefreshReader:
         ids = [request.entity_id for request in requests]
         with self._claimed.context.engine.begin() as connection:
             if self._is_trial:
-                forbidden_kinds.clear_forbidden(connection, self._claimed.tenant, self._claimed.kind)
+                inaccessible_kinds.clear_inaccessible(connection, self._claimed.tenant, self._claimed.kind)
             remove_suppressed_from_changes(connection, self._claimed.tenant, [changes])
             write_changes(
                 connection, self._claimed.tenant, changes, skip_confirmed=True, is_being_read=self._claimed.holds

@@ -17,7 +17,16 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 from ampeco.api.client import Answer, Client
-from ampeco.errors import ApiError, Forbidden, Malformed, NotFound, RateLimited, Unauthorized, Unavailable
+from ampeco.errors import (
+    ApiError,
+    Forbidden,
+    Malformed,
+    NotFound,
+    NotOffered,
+    RateLimited,
+    Unauthorized,
+    Unavailable,
+)
 from ampeco.resources.charging import StatusLogEntry
 from storage.clock import clock
 from storage.state.changes import ChangeSet
@@ -206,10 +215,10 @@ def look(log: StatusLog, client: Client, entity_id: int, stored: StoredStatus) -
             covered_from = stored.covered_from or look_from
         except Malformed:
             is_complete = False
-        except (NotFound, Forbidden):
+        except (NotFound, NotOffered, Forbidden):
             pass
     if not entries:
-        with contextlib.suppress(NotFound, Forbidden, Malformed):
+        with contextlib.suppress(NotFound, NotOffered, Forbidden, Malformed):
             entries = [log.latest(client, entity_id)]
             if is_complete:
                 covered_from = covered_from or entries[0].resource.timestamp

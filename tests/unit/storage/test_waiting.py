@@ -22,7 +22,7 @@ from storage.state.changes import ChangeSet, Entity
 from storage.state.fold import Fold
 from storage.state.unknown_fields import UnknownFields, record_unknown_fields
 from storage.state.upsert import upsert
-from storage.sync import forbidden_kinds, refresh_queue, sync_runs
+from storage.sync import inaccessible_kinds, refresh_queue, sync_runs
 from storage.sync.refresh_queue import RefreshRequest
 from storage.sync.sync_runs import SyncRun, SyncRunStats
 from tests.integration.test_rebuild import compared
@@ -120,25 +120,25 @@ def test_a_claim_waits_for_no_mark_and_takes_what_is_free(engine: Engine) -> Non
 def test_a_refusal_that_is_lifted_while_a_reader_waits_for_it_refuses_nothing(engine: Engine) -> None:
     # Given a refusal whose hour is over
     with engine.begin() as connection:
-        forbidden_kinds.record_forbidden(connection, "t", "user", "403")
-        connection.execute(text("UPDATE ingest.forbidden_kind SET ask_again_at = now() - interval '1 s'"))
+        inaccessible_kinds.record_inaccessible(connection, "t", "user", "forbidden", "403")
+        connection.execute(text("UPDATE ingest.inaccessible_kind SET ask_again_at = now() - interval '1 s'"))
     # When a reader asks while another lifts it, then the kind may be read
     permission = after_waiting(
         engine,
-        lambda connection: forbidden_kinds.clear_forbidden(connection, "t", "user"),
-        lambda connection: forbidden_kinds.permission_to_read(connection, "t", "user"),
+        lambda connection: inaccessible_kinds.clear_inaccessible(connection, "t", "user"),
+        lambda connection: inaccessible_kinds.permission_to_read(connection, "t", "user"),
     )
     assert permission == "open"
 
 
 def test_of_two_readers_one_tries_whether_a_kind_may_be_read_again(engine: Engine) -> None:
     with engine.begin() as connection:
-        forbidden_kinds.record_forbidden(connection, "t", "user", "403")
-        connection.execute(text("UPDATE ingest.forbidden_kind SET ask_again_at = now() - interval '1 s'"))
+        inaccessible_kinds.record_inaccessible(connection, "t", "user", "forbidden", "403")
+        connection.execute(text("UPDATE ingest.inaccessible_kind SET ask_again_at = now() - interval '1 s'"))
     permissions: list[str] = []
 
     def ask(connection: Connection) -> str:
-        permissions.append(forbidden_kinds.permission_to_read(connection, "t", "user"))
+        permissions.append(inaccessible_kinds.permission_to_read(connection, "t", "user"))
         return permissions[-1]
 
     assert after_waiting(engine, ask, ask) == "refused"
