@@ -30,13 +30,14 @@ ROOT = Path(__file__).parents[2]
 #: Every page, by its path from the repository's root.
 PAGES = {
     str(path.relative_to(ROOT)): path.read_text()
-    for pattern in ("*.md", "docs/*.md", "deploy/*.md")
+    for pattern in ("*.md", "docs/**/*.md", "deploy/*.md", ".github/**/*.md")
     for path in sorted(ROOT.glob(pattern))
 }
 
 README = PAGES["README.md"]
 CONFIGURATION = PAGES["docs/configuration.md"]
-OPERATIONS = PAGES["docs/operations.md"]
+COMMANDS = PAGES["docs/operations/commands.md"]
+MONITORING = PAGES["docs/operations/monitoring.md"]
 DATA_MODEL = PAGES["docs/data-model.md"]
 
 PROGRAMS = {
@@ -104,16 +105,15 @@ def test_every_command_and_option_that_a_page_names_exists(page: str, program: s
         assert given <= known, f"{page}: `{shown}`"
 
 
-def test_every_command_and_option_of_the_receiver_is_in_operations() -> None:
+def test_every_command_and_option_of_the_receiver_is_in_the_list_of_commands() -> None:
     group = PROGRAMS["ampeco-receiver"]
     assert isinstance(group, TyperGroup)
-    section = OPERATIONS.partition("## Commands")[2].partition("\n## ")[0]
     for name, command in group.commands.items():
-        assert f"`ampeco-receiver {name}`" in section
+        assert f"`ampeco-receiver {name}`" in COMMANDS
         options = {
             option for parameter in command.params if parameter.param_type_name == "option" for option in parameter.opts
         }
-        assert options <= set(_SPAN.findall(section)), f"ampeco-receiver {name}"
+        assert options <= set(_SPAN.findall(COMMANDS)), f"ampeco-receiver {name}"
 
 
 def documented_settings() -> dict[str, str]:
@@ -210,7 +210,7 @@ def registered_metrics() -> set[str]:
 
 
 def test_every_metric_is_documented_and_no_other() -> None:
-    section = OPERATIONS.partition("## Metrics")[2].partition("\n## ")[0]
+    section = MONITORING.partition("## Metrics")[2].partition("\n## ")[0]
     documented = set(re.findall(r"^\| `(ampeco_[a-z_]+)` \|", section, re.MULTILINE))
     assert documented == registered_metrics()
 
