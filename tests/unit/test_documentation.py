@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from receiver.commands import main
 from runtime.settings import Settings, environment_name
 from storage.schema import entities as mirrors
 from storage.schema.tables import metadata
+from workers.broker import QUEUES
 
 ROOT = Path(__file__).parents[2]
 
@@ -222,6 +224,93 @@ def test_every_metric_that_a_page_names_exists() -> None:
         assert set(re.findall(r"\bampeco_[a-z_]+_(?:total|seconds(?:_bucket)?)\b", content)) <= known, page
 
 
+PACKAGES: list[str] = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"][
+    "wheel"
+]["packages"]
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/architecture.md"])
+@pytest.mark.parametrize("package", PACKAGES)
+def test_every_package_is_in_the_diagrams(page: str, package: str) -> None:
+    assert re.search(rf"\b{package}/", "\n".join(fenced(PAGES[page], "mermaid", "text")))
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/architecture.md"])
+@pytest.mark.parametrize("queue", QUEUES)
+def test_every_queue_is_in_the_diagram_of_the_flow(page: str, queue: str) -> None:
+    (diagram,) = fenced(PAGES[page], "mermaid")
+    assert re.search(rf"\b{queue}\b", diagram)
+
+
+def test_what_is_called_missing_names_nothing_that_exists() -> None:
+    missing = README.partition("## What is missing\n")[2].partition("\n## ")[0]
+    assert missing
+    words = set(re.findall(r"[\w-]+", " ".join(_SPAN.findall(missing))))
+    commands = {name for group in PROGRAMS.values() if isinstance(group, TyperGroup) for name in group.commands}
+    assert words.isdisjoint({environment_name(field) for field in Settings.model_fields})
+    assert words.isdisjoint(commands | targets() | set(Tenant.model_fields) | registered_metrics())
+    assert {heading.strip("*.") for heading in re.findall(r"^- (\*\*.+?\*\*)", missing, re.MULTILINE)}
+
+
+def events() -> set[str]:
+    """The first words of each line that our code logs."""
+    found: set[str] = set()
+    for package in PACKAGES:
+        for path in sorted((ROOT / package).rglob("*.py")):
+            calls = re.findall(
+                r"""logger\.(?:debug|info|warning|error|critical|exception)\(\s*f?"([^"]+)""", path.read_text()
+            )
+            found |= set(calls)
+    return found
+
+
+def test_every_event_that_the_list_of_failures_names_is_logged() -> None:
+    rows = re.findall(r"^\| .* \|$", PAGES["docs/operations/failures.md"], re.MULTILINE)
+    shown = [row.split(" | ")[2] for row in rows if row.count(" | ") == 3]
+    # An event is words: other spans of that column are commands, paths, metrics and messages of Postgres.
+    named = {span for cell in shown for span in _SPAN.findall(cell) if re.fullmatch(r"[a-z][a-z ,-]+ [a-z ,-]+", span)}
+    messages = {"the server is a standby", "sorry, too many clients already", "its worker ended while applying it"}
+    assert named - messages
+    for event in named - messages:
+        assert any(logged.startswith(event) for logged in events()), event
+
+
+#: What a page tells people to write themselves.
+WRITTEN_BY_PEOPLE = {"deploy/tenants.toml"}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_path_of_the_repository_that_a_page_names_exists(page: str) -> None:
+    for span in _SPAN.findall(prose(PAGES[page])):
+        if re.match(rf"(?:{'|'.join([*PACKAGES, 'tests', 'bench', 'docs', 'deploy', 'migrations'])})/[\w./]*$", span):
+            if span in WRITTEN_BY_PEOPLE:
+                continue
+            assert (ROOT / span).exists(), f"{page}: {span}"
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_every_package_is_in_the_readme_table(package: str) -> None:
+    assert f"| [`{package}/`]({package}) |" in README
+
+
+def test_every_decision_is_in_the_index_and_has_its_parts() -> None:
+    index = PAGES["docs/adr/README.md"]
+    decisions = sorted(page for page in PAGES if re.match(r"docs/adr/\d{4}-", page))
+    assert decisions
+    for number, page in enumerate(decisions, 1):
+        name = page.removeprefix("docs/adr/")
+        title = re.match(r"# (\d{4}): (.+)\n", PAGES[page])
+        assert title is not None
+        assert int(title[1]) == number == int(name[:4])
+        assert f"| [{title[1]}]({name}) | {title[2]} |" in index
+        assert re.findall(r"^## (.+)$", PAGES[page], re.MULTILINE) == [
+            "Context",
+            "Decision",
+            "Consequences",
+            "Considered",
+        ]
+
+
 def anchors(page: str) -> set[str]:
     """The anchors of a page's headings, as GitHub makes them."""
     headings = re.findall(r"^#+ (.+)$", prose(page), re.MULTILINE)
@@ -250,4 +339,5 @@ def test_every_page_can_be_reached_from_the_readme() -> None:
                 found = str(((ROOT / page).parent / target).resolve().relative_to(ROOT))
                 if found in PAGES and found not in reached:
                     to_read.append(found)
-    assert reached == set(PAGES)
+    # Those of .github are shown by the host itself.
+    assert reached == {page for page in PAGES if not page.startswith(".github/")}
