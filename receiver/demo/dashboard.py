@@ -35,7 +35,7 @@ RATE_WINDOW_SECONDS = 10.0
 BAR_WIDTH = 40
 
 #: Columns of a saved picture: as few as the view needs, so that it can be read where it is shown small.
-SAVED_WIDTH = 112
+SAVED_WIDTH = 120
 
 _COLOURS = {
     "available": "green",

@@ -10,6 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+import yaml
 
 import migrations
 
@@ -45,6 +46,9 @@ def test_the_release_is_the_same_wherever_it_is_named() -> None:
     assert dated[0] == release
     for file in ("deploy/README.md", "deploy/Dockerfile", "deploy/compose.yaml"):
         assert set(re.findall(r"ampeco-receiver:(\d[\w.]*)", (ROOT / file).read_text())) == {release}, file
+    for file in ("docs/openapi.yaml", "docs/openapi-admin.yaml"):
+        described = yaml.safe_load((ROOT / file).read_text())["info"]["version"]
+        assert release.startswith(f"{described}."), file
 
 
 def test_the_changelog_names_the_release_of_each_revision() -> None:
