@@ -20,6 +20,7 @@ import simulator.cli
 import workers.metrics  # noqa: F401 - registers its metrics
 from ampeco.notifications.catalogue import CATALOGUE
 from ampeco.tenants import Tenant
+from migrations import roles
 from receiver.admin.metrics_page import MetricsPage
 from receiver.commands import main
 from runtime.settings import Settings, environment_name
@@ -33,6 +34,13 @@ ROOT = Path(__file__).parents[2]
 PAGES = {
     str(path.relative_to(ROOT)): path.read_text()
     for pattern in ("*.md", "docs/**/*.md", "deploy/*.md", ".github/**/*.md")
+    for path in sorted(ROOT.glob(pattern))
+}
+
+#: Texts that people read beside the pages: configuration with comments, and descriptions of the endpoints.
+OTHER_TEXTS = {
+    str(path.relative_to(ROOT)): path.read_text()
+    for pattern in ("tenants.example.toml", "docs/*.yaml", "deploy/Dockerfile", "deploy/*.yaml", "deploy/systemd/*")
     for path in sorted(ROOT.glob(pattern))
 }
 
@@ -118,6 +126,17 @@ def test_every_command_and_option_of_the_receiver_is_in_the_list_of_commands() -
         assert options <= set(_SPAN.findall(COMMANDS)), f"ampeco-receiver {name}"
 
 
+@pytest.mark.parametrize("page", [page for page in PAGES if page != "CHANGELOG.md"])  # it names what was renamed
+def test_every_option_beside_the_bare_name_of_a_command_exists(page: str) -> None:
+    group = PROGRAMS["ampeco-receiver"]
+    assert isinstance(group, TyperGroup)
+    for span in _SPAN.findall(prose(PAGES[page])):
+        name, *arguments = span.split()
+        if name in group.commands:
+            known = {option for parameter in group.commands[name].params for option in parameter.opts}
+            assert {word for word in arguments if word.startswith("--")} <= known, f"{page}: `{span}`"
+
+
 def documented_settings() -> dict[str, str]:
     """The default that the page gives for each variable; empty where it says that it is unset."""
     section = CONFIGURATION.partition("## Settings")[2].partition("\n## ")[0]
@@ -144,7 +163,7 @@ def test_the_documented_default_of_a_setting_is_its_default(field: str, monkeypa
 def test_every_variable_that_a_page_names_is_a_setting() -> None:
     known = {environment_name(field) for field in Settings.model_fields}
     known.add("RECEIVER_PUBLISH")  # the compose file's own
-    for page, content in PAGES.items():
+    for page, content in (PAGES | OTHER_TEXTS).items():
         assert set(re.findall(r"\bRECEIVER_[A-Z_]+", content)) <= known, page
 
 
@@ -220,8 +239,10 @@ def test_every_metric_is_documented_and_no_other() -> None:
 def test_every_metric_that_a_page_names_exists() -> None:
     known = registered_metrics()
     known |= {f"{name}_bucket" for name in known}
+    # The groups of users, a secret of the compose file, and the name of a package that was considered.
+    known |= {roles.SERVICE, roles.READ, "ampeco_token", "ampeco_receiver"}
     for page, content in PAGES.items():
-        assert set(re.findall(r"\bampeco_[a-z_]+_(?:total|seconds(?:_bucket)?)\b", content)) <= known, page
+        assert set(re.findall(r"(?<![\w…/.])ampeco_[a-z_]+\b", content)) <= known, page
 
 
 PACKAGES: list[str] = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"][
@@ -273,6 +294,20 @@ def test_every_event_that_the_list_of_failures_names_is_logged() -> None:
     assert named - messages
     for event in named - messages:
         assert any(logged.startswith(event) for logged in events()), event
+
+
+def test_every_page_that_code_or_configuration_names_exists() -> None:
+    folders = [*PACKAGES, "tests", "bench", "deploy", ".ci", ".github"]
+    files = [path for folder in folders for path in (ROOT / folder).rglob("*") if path.is_file()]
+    files += [ROOT / "Makefile", ROOT / "pyproject.toml", ROOT / "tenants.example.toml", *ROOT.glob("docs/*.yaml")]
+    named = {
+        (name, str(path.relative_to(ROOT)))
+        for path in files
+        if path.suffix not in (".pyc", ".svg")
+        for name in re.findall(r"\bdocs/[\w./-]+\.(?:md|svg|yaml)\b", path.read_text(errors="replace"))
+    }
+    assert named
+    assert [(name, path) for name, path in sorted(named) if not (ROOT / name).exists()] == []
 
 
 #: What a page tells people to write themselves.
