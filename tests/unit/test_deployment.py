@@ -45,7 +45,7 @@ UNIT_FINDINGS_RECORD_OUTCOMES = {
 def lint(tool: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
     """Run a linter of the development group; one that is missing is an error, not a reason to skip."""
     program = Path(sys.executable).parent / tool
-    assert program.exists(), f"{tool} is not installed: run `make`"
+    assert program.exists(), f"{tool} is not installed: run `make lint`"
     return subprocess.run([program, *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
 
 
