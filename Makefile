@@ -8,10 +8,18 @@ READY := $(VENV)/.ready
 WORKERS ?= 4
 PACKAGES := ampeco storage runtime workers receiver simulator migrations
 
-.PHONY: demo test lint format audit bench calls staleness fuzz faults soak overload clean
+.DEFAULT_GOAL := help
+
+.PHONY: help demo picture test lint format audit bench calls staleness fuzz faults soak overload clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(READY) ## Show the whole path at work; Ctrl-C stops it
 	$(BIN)/ampeco-receiver demo $(DEMO)
+
+picture: $(READY) ## Renew the picture in README.md, from a demo of a minute
+	$(BIN)/ampeco-receiver demo --seconds 60 --picture docs/demo.svg
 
 test: $(READY) ## Run every test, some at a time: they wait more than they work
 	$(BIN)/pytest --numprocesses $(WORKERS) --dist worksteal $(TESTS)

@@ -7,6 +7,7 @@ import re
 import secrets
 import sys
 from datetime import UTC, datetime
+from importlib.metadata import version
 from typing import Annotated, Any
 
 import typer
@@ -44,8 +45,19 @@ def _share(text: str) -> Any:
     return typer.Option(min=0, max=1, metavar="SHARE", help=text, rich_help_panel=_SENDING)
 
 
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        console.print(f"ampeco-simulator {version('ampeco-receiver')}", highlight=False)
+        raise typer.Exit
+
+
 @app.callback(invoke_without_command=True)
-def bare(context: typer.Context) -> None:
+def bare(
+    context: typer.Context,
+    show_version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the release.")
+    ] = False,
+) -> None:
     """Run the simulator with every option's default if no command is given."""
     if context.invoked_subcommand is None:
         run()

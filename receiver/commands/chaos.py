@@ -30,7 +30,9 @@ def chaos(
 
     settings = load_settings()
     if tenant not in settings.tenants:
-        raise TenantsError(f"--tenant: {tenant} is not in {settings.tenants_file}; see docs/operations.md, Chaos.")
+        raise TenantsError(
+            f"--tenant: {tenant} is not in {settings.tenants_file}; see docs/operations/running.md, Chaos."
+        )
     plan = Plan(
         settings.tenants[tenant],
         against,

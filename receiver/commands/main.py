@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
@@ -11,7 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from ampeco.errors import ApiError
 from ampeco.tenants import TenantsError
-from migrations import MigrationError
+from migrations import MigrationError, head
 from receiver.commands import erase as erasing
 from receiver.commands import migrate as migrating
 from receiver.commands import rebuild as rebuilding
@@ -66,6 +67,27 @@ def main() -> None:
             fail(f"Redis: {cause(error)} (REDIS_URL)")
         except Exception as error:  # noqa: BLE001 - the last resort: a traceback does not help an operator
             fail_unexpectedly(error)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        console.print(f"ampeco-receiver {version('ampeco-receiver')}, tables of revision {head()}", highlight=False)
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    show_version: Annotated[
+        bool,
+        typer.Option(
+            "--version",
+            callback=_show_version,
+            is_eager=True,
+            help="Show the release and the revision of the tables that it needs.",
+        ),
+    ] = False,
+) -> None:
+    """Take the options that come before a command."""
 
 
 @app.command()
@@ -132,11 +154,12 @@ def demo(
     seconds: Annotated[float | None, typer.Option(help="Stop after so many seconds; by default, at Ctrl-C.")] = None,
     speed: Annotated[float, typer.Option(min=1, help="How much faster than real time the simulator runs.")] = 60,
     data_dir: Annotated[Path | None, typer.Option(help="Folder for the data of the embedded servers.")] = None,
+    picture: Annotated[Path | None, typer.Option(help="Save the last view to this file, as SVG.")] = None,
 ) -> None:
     """Run the simulator and the whole service, and show a live view of the database."""
     from receiver.demo.demo import run_demo
 
-    run_demo(seconds=seconds, speed=speed, data_dir=data_dir)
+    run_demo(seconds=seconds, speed=speed, data_dir=data_dir, picture=picture)
 
 
 app.command()(status)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import re
 import shlex
 import shutil
 import threading
@@ -11,7 +13,7 @@ from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 
-from rich.console import Group, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
@@ -31,6 +33,9 @@ RATE_WINDOW_SECONDS = 10.0
 
 #: Widest bar of the chart of statuses, characters.
 BAR_WIDTH = 40
+
+#: Columns of a saved picture: as few as the view needs, so that it can be read where it is shown small.
+SAVED_WIDTH = 120
 
 _COLOURS = {
     "available": "green",
@@ -83,6 +88,15 @@ class LiveView:
         console.print(self._psql, soft_wrap=True, markup=False, highlight=False)
         while wait(LINE_INTERVAL_SECONDS):
             console.print(self._line(*self._read()), soft_wrap=True, markup=False, highlight=False)
+
+    def save(self, path: Path) -> None:
+        """Save the present view as an SVG picture."""
+        recorder = Console(record=True, width=SAVED_WIDTH, file=io.StringIO())
+        recorder.print(self._picture(*self._read()))
+        picture = recorder.export_svg(title="make demo")
+        # A picture in a page may not load fonts, so it does not ask for any: `monospace` is next in its font family.
+        picture = re.sub(r"\s*@font-face \{.*?\}", "", picture, flags=re.DOTALL)
+        path.write_text(re.sub(r"[ \t]+$", "", picture, flags=re.MULTILINE), encoding="utf-8")
 
     def _read(self) -> tuple[TenantOverview, Fleet]:
         with self._engine.connect() as connection:

@@ -39,8 +39,8 @@ class Scene:
     log: Path
 
 
-def run_demo(*, seconds: float | None, speed: float, data_dir: Path | None) -> None:
-    """Run until Ctrl-C, or for ``seconds``, and stop every process that was started.
+def run_demo(*, seconds: float | None, speed: float, data_dir: Path | None, picture: Path | None) -> None:
+    """Run until Ctrl-C, or for ``seconds``, save the last view, and stop every process that was started.
 
     Each run has a tenant with a new name, so that its view starts empty in spite of the data of older runs.
     """
@@ -87,11 +87,11 @@ def run_demo(*, seconds: float | None, speed: float, data_dir: Path | None) -> N
             output=log,
         )
         supervisor.stop_on_signals()
-        supervisor.run(lambda stop: _show(stop, ready, scene, seconds))
+        supervisor.run(lambda stop: _show(stop, ready, scene, seconds, picture))
     console.print("Stopped; nothing is left running.")
 
 
-def _show(stop: threading.Event, settings: Settings, scene: Scene, seconds: float | None) -> None:
+def _show(stop: threading.Event, settings: Settings, scene: Scene, seconds: float | None, picture: Path | None) -> None:
     for url in (f"{scene.api_url}/", f"{scene.receiver_url}/readyz"):
         if not _wait_until_answers(url, stop):
             if stop.is_set():
@@ -108,6 +108,8 @@ def _show(stop: threading.Event, settings: Settings, scene: Scene, seconds: floa
     deadline = None if seconds is None else time.monotonic() + seconds
     with LiveView(scene.tenant, settings.required_database_url()) as view:
         view.watch(stop, deadline)
+        if picture is not None:
+            view.save(picture)
 
 
 def _wait_until_answers(url: str, stop: threading.Event) -> bool:

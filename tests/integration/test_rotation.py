@@ -1,4 +1,4 @@
-"""A token is rotated as docs/operations.md says, and not one notification is refused."""
+"""A token is rotated as docs/operations/running.md says, and not one notification is refused."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The files of ``deploy/`` are sound, and fit the command line and the settings.
+"""The files of ``deploy/`` and ``.github/`` are sound, and fit the command line and the settings.
 
-Nothing here runs a container or a unit: linters and the code itself are what they are held against.
+Nothing here runs a container, a unit or a workflow: linters and the code itself are what they are held against.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ UNIT_FINDINGS_RECORD_OUTCOMES = {
 def lint(tool: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
     """Run a linter of the development group; one that is missing is an error, not a reason to skip."""
     program = Path(sys.executable).parent / tool
-    assert program.exists(), f"{tool} is not installed: run `make`"
+    assert program.exists(), f"{tool} is not installed: run `make lint`"
     return subprocess.run([program, *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
 
 
@@ -335,3 +335,56 @@ def test_every_variable_of_the_example_environment_is_a_setting(monkeypatch: pyt
         monkeypatch.setenv(name, value)
     settings = Settings()
     assert settings.model_fields_set == {field for field in Settings.model_fields if environment_name(field) in given}
+
+
+# The repository's host
+
+
+@pytest.mark.parametrize(
+    ("schema", "pattern"),
+    [
+        ("vendor.github-workflows", ".github/workflows/*.yml"),
+        ("vendor.github-issue-forms", ".github/ISSUE_TEMPLATE/[!c]*.yml"),
+        ("vendor.github-issue-config", ".github/ISSUE_TEMPLATE/config.yml"),
+    ],
+)
+def test_the_files_of_the_host_are_as_it_wants_them(schema: str, pattern: str) -> None:
+    files = sorted(ROOT.glob(pattern))
+    assert files
+    found = lint("check-jsonschema", "--builtin-schema", schema, *files)
+    assert found.returncode == 0, found.stdout + found.stderr
+
+
+def test_yamllint_has_nothing_to_say_about_the_workflow() -> None:
+    rules = "{extends: default, rules: {line-length: {max: 120}, document-start: disable, comments: {min-spaces-from-content: 1}}}"
+    found = lint("yamllint", "--strict", "--config-data", rules, ROOT / ".github" / "workflows" / "ci.yml")
+    assert found.returncode == 0, found.stdout + found.stderr
+
+
+def test_the_workflow_runs_the_checks_on_every_python_that_the_package_is_for() -> None:
+    job = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text())["jobs"]["checks"]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    named = re.findall(r"Python :: (3\.\d+)", "\n".join(project["classifiers"]))
+    assert job["strategy"]["matrix"]["python"] == named
+    assert project["requires-python"] == f">={named[0]}"
+    assert job["steps"][-1] == {"run": ".ci/run"}
+
+
+def test_every_action_of_the_workflow_is_pinned_by_its_commit() -> None:
+    used = re.findall(r"uses: (\S+)(.*)", (ROOT / ".github" / "workflows" / "ci.yml").read_text())
+    assert used
+    for action, comment in used:
+        assert re.fullmatch(r"[\w.-]+/[\w.-]+@[0-9a-f]{40}", action), action
+        assert re.fullmatch(r" # v[\d.]+", comment), action
+
+
+def test_the_hooks_before_a_commit_are_the_tools_of_make_lint() -> None:
+    found = lint("pre-commit", "validate-config", ROOT / ".pre-commit-config.yaml")
+    assert found.returncode == 0, found.stdout + found.stderr
+    (repository,) = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
+    assert repository["repo"] == "local"
+    checks = re.search(r"^lint:.*\n((?:\t.*\n)+)", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert checks is not None
+    linters = re.findall(r"\$\(BIN\)/(\S+)", checks[1])
+    hooks = [hook["entry"].split()[0].removeprefix(".venv/bin/") for hook in repository["hooks"]]
+    assert set(hooks) == set(linters) - {"bandit"}  # ruff's S rules are bandit's, and sooner done

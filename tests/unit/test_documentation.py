@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,24 +20,34 @@ import simulator.cli
 import workers.metrics  # noqa: F401 - registers its metrics
 from ampeco.notifications.catalogue import CATALOGUE
 from ampeco.tenants import Tenant
+from migrations import roles
 from receiver.admin.metrics_page import MetricsPage
 from receiver.commands import main
 from runtime.settings import Settings, environment_name
 from storage.schema import entities as mirrors
 from storage.schema.tables import metadata
+from workers.broker import QUEUES
 
 ROOT = Path(__file__).parents[2]
 
 #: Every page, by its path from the repository's root.
 PAGES = {
     str(path.relative_to(ROOT)): path.read_text()
-    for pattern in ("*.md", "docs/*.md", "deploy/*.md")
+    for pattern in ("*.md", "docs/**/*.md", "deploy/*.md", ".github/**/*.md")
+    for path in sorted(ROOT.glob(pattern))
+}
+
+#: Texts that people read beside the pages: configuration with comments, and descriptions of the endpoints.
+OTHER_TEXTS = {
+    str(path.relative_to(ROOT)): path.read_text()
+    for pattern in ("tenants.example.toml", "docs/*.yaml", "deploy/Dockerfile", "deploy/*.yaml", "deploy/systemd/*")
     for path in sorted(ROOT.glob(pattern))
 }
 
 README = PAGES["README.md"]
 CONFIGURATION = PAGES["docs/configuration.md"]
-OPERATIONS = PAGES["docs/operations.md"]
+COMMANDS = PAGES["docs/operations/commands.md"]
+MONITORING = PAGES["docs/operations/monitoring.md"]
 DATA_MODEL = PAGES["docs/data-model.md"]
 
 PROGRAMS = {
@@ -104,16 +115,26 @@ def test_every_command_and_option_that_a_page_names_exists(page: str, program: s
         assert given <= known, f"{page}: `{shown}`"
 
 
-def test_every_command_and_option_of_the_receiver_is_in_operations() -> None:
+def test_every_command_and_option_of_the_receiver_is_in_the_list_of_commands() -> None:
     group = PROGRAMS["ampeco-receiver"]
     assert isinstance(group, TyperGroup)
-    section = OPERATIONS.partition("## Commands")[2].partition("\n## ")[0]
     for name, command in group.commands.items():
-        assert f"`ampeco-receiver {name}`" in section
+        assert f"`ampeco-receiver {name}`" in COMMANDS
         options = {
             option for parameter in command.params if parameter.param_type_name == "option" for option in parameter.opts
         }
-        assert options <= set(_SPAN.findall(section)), f"ampeco-receiver {name}"
+        assert options <= set(_SPAN.findall(COMMANDS)), f"ampeco-receiver {name}"
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page != "CHANGELOG.md"])  # it names what was renamed
+def test_every_option_beside_the_bare_name_of_a_command_exists(page: str) -> None:
+    group = PROGRAMS["ampeco-receiver"]
+    assert isinstance(group, TyperGroup)
+    for span in _SPAN.findall(prose(PAGES[page])):
+        name, *arguments = span.split()
+        if name in group.commands:
+            known = {option for parameter in group.commands[name].params for option in parameter.opts}
+            assert {word for word in arguments if word.startswith("--")} <= known, f"{page}: `{span}`"
 
 
 def documented_settings() -> dict[str, str]:
@@ -142,7 +163,7 @@ def test_the_documented_default_of_a_setting_is_its_default(field: str, monkeypa
 def test_every_variable_that_a_page_names_is_a_setting() -> None:
     known = {environment_name(field) for field in Settings.model_fields}
     known.add("RECEIVER_PUBLISH")  # the compose file's own
-    for page, content in PAGES.items():
+    for page, content in (PAGES | OTHER_TEXTS).items():
         assert set(re.findall(r"\bRECEIVER_[A-Z_]+", content)) <= known, page
 
 
@@ -210,7 +231,7 @@ def registered_metrics() -> set[str]:
 
 
 def test_every_metric_is_documented_and_no_other() -> None:
-    section = OPERATIONS.partition("## Metrics")[2].partition("\n## ")[0]
+    section = MONITORING.partition("## Metrics")[2].partition("\n## ")[0]
     documented = set(re.findall(r"^\| `(ampeco_[a-z_]+)` \|", section, re.MULTILINE))
     assert documented == registered_metrics()
 
@@ -218,8 +239,111 @@ def test_every_metric_is_documented_and_no_other() -> None:
 def test_every_metric_that_a_page_names_exists() -> None:
     known = registered_metrics()
     known |= {f"{name}_bucket" for name in known}
+    # The groups of users, a secret of the compose file, and the name of a package that was considered.
+    known |= {roles.SERVICE, roles.READ, "ampeco_token", "ampeco_receiver"}
     for page, content in PAGES.items():
-        assert set(re.findall(r"\bampeco_[a-z_]+_(?:total|seconds(?:_bucket)?)\b", content)) <= known, page
+        assert set(re.findall(r"(?<![\w…/.])ampeco_[a-z_]+\b", content)) <= known, page
+
+
+PACKAGES: list[str] = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"][
+    "wheel"
+]["packages"]
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/architecture.md"])
+@pytest.mark.parametrize("package", PACKAGES)
+def test_every_package_is_in_the_diagrams(page: str, package: str) -> None:
+    assert re.search(rf"\b{package}/", "\n".join(fenced(PAGES[page], "mermaid", "text")))
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/architecture.md"])
+@pytest.mark.parametrize("queue", QUEUES)
+def test_every_queue_is_in_the_diagram_of_the_flow(page: str, queue: str) -> None:
+    (diagram,) = fenced(PAGES[page], "mermaid")
+    assert re.search(rf"\b{queue}\b", diagram)
+
+
+def test_what_is_called_missing_names_nothing_that_exists() -> None:
+    missing = README.partition("## What is missing\n")[2].partition("\n## ")[0]
+    assert missing
+    words = set(re.findall(r"[\w-]+", " ".join(_SPAN.findall(missing))))
+    commands = {name for group in PROGRAMS.values() if isinstance(group, TyperGroup) for name in group.commands}
+    assert words.isdisjoint({environment_name(field) for field in Settings.model_fields})
+    assert words.isdisjoint(commands | targets() | set(Tenant.model_fields) | registered_metrics())
+    assert {heading.strip("*.") for heading in re.findall(r"^- (\*\*.+?\*\*)", missing, re.MULTILINE)}
+
+
+def events() -> set[str]:
+    """The first words of each line that our code logs."""
+    found: set[str] = set()
+    for package in PACKAGES:
+        for path in sorted((ROOT / package).rglob("*.py")):
+            calls = re.findall(
+                r"""logger\.(?:debug|info|warning|error|critical|exception)\(\s*f?"([^"]+)""", path.read_text()
+            )
+            found |= set(calls)
+    return found
+
+
+def test_every_event_that_the_list_of_failures_names_is_logged() -> None:
+    rows = re.findall(r"^\| .* \|$", PAGES["docs/operations/failures.md"], re.MULTILINE)
+    shown = [row.split(" | ")[2] for row in rows if row.count(" | ") == 3]
+    # An event is words: other spans of that column are commands, paths, metrics and messages of Postgres.
+    named = {span for cell in shown for span in _SPAN.findall(cell) if re.fullmatch(r"[a-z][a-z ,-]+ [a-z ,-]+", span)}
+    messages = {"the server is a standby", "sorry, too many clients already", "its worker ended while applying it"}
+    assert named - messages
+    for event in named - messages:
+        assert any(logged.startswith(event) for logged in events()), event
+
+
+def test_every_page_that_code_or_configuration_names_exists() -> None:
+    folders = [*PACKAGES, "tests", "bench", "deploy", ".ci", ".github"]
+    files = [path for folder in folders for path in (ROOT / folder).rglob("*") if path.is_file()]
+    files += [ROOT / "Makefile", ROOT / "pyproject.toml", ROOT / "tenants.example.toml", *ROOT.glob("docs/*.yaml")]
+    named = {
+        (name, str(path.relative_to(ROOT)))
+        for path in files
+        if path.suffix not in (".pyc", ".svg")
+        for name in re.findall(r"\bdocs/[\w./-]+\.(?:md|svg|yaml)\b", path.read_text(errors="replace"))
+    }
+    assert named
+    assert [(name, path) for name, path in sorted(named) if not (ROOT / name).exists()] == []
+
+
+#: What a page tells people to write themselves.
+WRITTEN_BY_PEOPLE = {"deploy/tenants.toml"}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_path_of_the_repository_that_a_page_names_exists(page: str) -> None:
+    for span in _SPAN.findall(prose(PAGES[page])):
+        if re.match(rf"(?:{'|'.join([*PACKAGES, 'tests', 'bench', 'docs', 'deploy', 'migrations'])})/[\w./]*$", span):
+            if span in WRITTEN_BY_PEOPLE:
+                continue
+            assert (ROOT / span).exists(), f"{page}: {span}"
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_every_package_is_in_the_readme_table(package: str) -> None:
+    assert f"| [`{package}/`]({package}) |" in README
+
+
+def test_every_decision_is_in_the_index_and_has_its_parts() -> None:
+    index = PAGES["docs/adr/README.md"]
+    decisions = sorted(page for page in PAGES if re.match(r"docs/adr/\d{4}-", page))
+    assert decisions
+    for number, page in enumerate(decisions, 1):
+        name = page.removeprefix("docs/adr/")
+        title = re.match(r"# (\d{4}): (.+)\n", PAGES[page])
+        assert title is not None
+        assert int(title[1]) == number == int(name[:4])
+        assert f"| [{title[1]}]({name}) | {title[2]} |" in index
+        assert re.findall(r"^## (.+)$", PAGES[page], re.MULTILINE) == [
+            "Context",
+            "Decision",
+            "Consequences",
+            "Considered",
+        ]
 
 
 def anchors(page: str) -> set[str]:
@@ -250,4 +374,5 @@ def test_every_page_can_be_reached_from_the_readme() -> None:
                 found = str(((ROOT / page).parent / target).resolve().relative_to(ROOT))
                 if found in PAGES and found not in reached:
                     to_read.append(found)
-    assert reached == set(PAGES)
+    # Those of .github are shown by the host itself.
+    assert reached == {page for page in PAGES if not page.startswith(".github/")}
