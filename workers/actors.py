@@ -12,7 +12,7 @@ from runtime.logging import Throttle, get_logger
 from runtime.settings import Settings
 from workers.api.context import Context
 from workers.apply.apply import apply_open_batches
-from workers.apply.putting_off import PutOffError
+from workers.apply.postponing import PostponedError
 from workers.apply.sweep import awake_for_sync_runs
 from workers.broker import (
     APPLY_QUEUE,
@@ -37,7 +37,7 @@ def declare_actors(broker: Broker, context: Context, settings: Settings) -> None
         # Dramatiq would log a traceback for each message, and give up after a few attempts.
         try:
             apply_open_batches(context.engine, context.process_id)
-        except PutOffError:
+        except PostponedError:
             context.apply_again.append(UUID(batch_id))
         except Exception as error:  # noqa: BLE001 - it is logged
             context.apply_again.append(UUID(batch_id))

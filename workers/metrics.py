@@ -23,8 +23,8 @@ RECONCILED = Counter(
     "Entities in the listings of sync runs, by result: compared, missing, stale, healed, absent",
     ["tenant", "kind", "found"],
 )
-BATCHES_PUT_OFF = Counter(
-    "ampeco_batches_put_off_total",
+BATCHES_POSTPONED = Counter(
+    "ampeco_batches_postponed_total",
     "Batches that were postponed because the database or this release failed, by error; they are retried",
     ["tenant", "error"],
 )

@@ -59,7 +59,7 @@ def clear_probing(connection: Connection, batch: Batch) -> None:
 
 
 # No process holds these leases: they express a waiting time, which must not end early when a process ends.
-_GIVE_BACK = text("""
+_RETRY_LATER = text("""
 UPDATE ingest.batch
    SET lease_expires_at = now() + :after, leased_by = NULL, last_error = :error
  WHERE tenant = :tenant
@@ -68,12 +68,14 @@ UPDATE ingest.batch
 """)
 
 
-def give_back(connection: Connection, tenant: str, batch_ids: Sequence[UUID], *, after: timedelta, error: str) -> None:
+def retry_later(
+    connection: Connection, tenant: str, batch_ids: Sequence[UUID], *, after: timedelta, error: str
+) -> None:
     """Leave batches to a later attempt, no sooner than ``after`` from now; the present attempt counts."""
-    connection.execute(_GIVE_BACK, {"tenant": tenant, "batch_ids": list(batch_ids), "after": after, "error": error})
+    connection.execute(_RETRY_LATER, {"tenant": tenant, "batch_ids": list(batch_ids), "after": after, "error": error})
 
 
-_PUT_OFF = text("""
+_POSTPONE = text("""
 WITH postponed AS (
     SELECT batch_id,
            now() + least(
@@ -99,7 +101,9 @@ UPDATE ingest.batch
 """)
 
 
-def put_off(connection: Connection, tenant: str, batch_ids: Sequence[UUID], *, at_least: timedelta, error: str) -> None:
+def postpone(
+    connection: Connection, tenant: str, batch_ids: Sequence[UUID], *, at_least: timedelta, error: str
+) -> None:
     """Leave batches to a later attempt; the present one failed for another reason and does not count.
 
     Parameters:
@@ -107,7 +111,7 @@ def put_off(connection: Connection, tenant: str, batch_ids: Sequence[UUID], *, a
         error: what failed, in one line.
     """
     connection.execute(
-        _PUT_OFF,
+        _POSTPONE,
         {
             "tenant": tenant,
             "batch_ids": list(batch_ids),
@@ -120,7 +124,7 @@ def put_off(connection: Connection, tenant: str, batch_ids: Sequence[UUID], *, a
     )
 
 
-_HAND_BACK = text("""
+_RELEASE = text("""
 UPDATE ingest.batch
    SET attempts = greatest(attempts - 1, 0), lease_expires_at = NULL, leased_by = NULL
  WHERE tenant = :tenant
@@ -129,6 +133,6 @@ UPDATE ingest.batch
 """)
 
 
-def hand_back(connection: Connection, tenant: str, batch_ids: Sequence[UUID]) -> None:
+def release(connection: Connection, tenant: str, batch_ids: Sequence[UUID]) -> None:
     """Release claimed batches that were not attempted."""
-    connection.execute(_HAND_BACK, {"tenant": tenant, "batch_ids": list(batch_ids)})
+    connection.execute(_RELEASE, {"tenant": tenant, "batch_ids": list(batch_ids)})

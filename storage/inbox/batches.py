@@ -60,7 +60,7 @@ class Logged:
     sent: str | None = None
 
     @property
-    def learnt_at(self) -> datetime:
+    def arrived_at(self) -> datetime:
         """When the notification arrived: the later of our clock and X-Timestamp, because either may run slow."""
         try:
             return max(self.received_at, _INSTANT.validate_python(self.sent))

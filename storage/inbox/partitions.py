@@ -7,7 +7,7 @@ moment, and the service itself has no privilege to create or drop tables.
 from __future__ import annotations
 
 from datetime import date
-from typing import Any, LiteralString
+from typing import Any
 
 from psycopg import AsyncConnection
 from sqlalchemy import Connection, Engine, text
@@ -16,7 +16,7 @@ from sqlalchemy import Connection, Engine, text
 DAYS_AHEAD = 7
 
 #: Makes the missing partitions from yesterday to ``DAYS_AHEAD``. Any number of processes may run it at the same time.
-MAKE_PARTITIONS: LiteralString = "SELECT ingest.make_log_partitions(7)"
+MAKE_PARTITIONS = f"SELECT ingest.make_log_partitions({DAYS_AHEAD})"
 
 
 def make_partitions(engine: Engine) -> None:
@@ -27,7 +27,7 @@ def make_partitions(engine: Engine) -> None:
 
 async def make_partitions_async(connection: AsyncConnection[Any]) -> None:
     """Make the log's missing partitions for the days ahead, on a connection in autocommit."""
-    await connection.execute(MAKE_PARTITIONS)
+    await connection.execute(MAKE_PARTITIONS.encode())
 
 
 _HAS_PARTITION = text("SELECT to_regclass('ingest.notification_' || :day) IS NOT NULL")

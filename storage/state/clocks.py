@@ -21,20 +21,20 @@ CHARGE_POINT_GROUPS = frozenset({"hardware", "network", "boot"})
 TOLERANCE = timedelta(days=1)
 
 
-def is_ahead(at: datetime, learnt_at: datetime) -> bool:
+def is_ahead(at: datetime, learned_at: datetime) -> bool:
     """Return whether a time that a charge point reports is too far in the future."""
-    return at - learnt_at > TOLERANCE
+    return at - learned_at > TOLERANCE
 
 
-def bounded(facts: Sequence[Fact], learnt_at: datetime) -> list[Fact]:
+def bounded(facts: Sequence[Fact], learned_at: datetime) -> list[Fact]:
     """Return the facts, with the time of each that is too far ahead set to when we learnt it.
 
     Parameters:
         facts: facts of one notification or read.
-        learnt_at: of a notification, when it arrived; of a read, when it began, by the tenant's clock.
+        learned_at: of a notification, when it arrived; of a read, when it began, by the tenant's clock.
             It must be a stored time, or a replay would result in other rows.
     """
     return [
-        replace(fact, at=learnt_at) if fact.group in CHARGE_POINT_GROUPS and is_ahead(fact.at, learnt_at) else fact
+        replace(fact, at=learned_at) if fact.group in CHARGE_POINT_GROUPS and is_ahead(fact.at, learned_at) else fact
         for fact in facts
     ]

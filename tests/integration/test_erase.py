@@ -35,7 +35,7 @@ from tests.support.log import query
 from tests.support.service import Service, eventually, write_tenants
 from tests.support.whole import Whole
 from workers.apply.apply import apply_open_batches
-from workers.apply.putting_off import PutOffError
+from workers.apply.postponing import PostponedError
 from workers.maintenance.erase import begin, go_through_log, look_up
 from workers.maintenance.rebuild import alone, began_at, compare, fold_log, scope_of
 from workers.maintenance.replay import _replay_chunk, committed_chunks, replay
@@ -497,12 +497,12 @@ def test_a_forgetting_beside_running_workers_leaves_nothing(lived: Whole) -> Non
         while not stop.is_set():
             for body in bodies:
                 assert lived.service.post(body).status_code == 202
-            with contextlib.suppress(PutOffError):  # those that deadlocked with a replay are applied a moment later
+            with contextlib.suppress(PostponedError):  # those that deadlocked with a replay are applied a moment later
                 lived.service.apply()
             replayed(engine)
 
     def is_applied() -> bool:
-        with contextlib.suppress(PutOffError):
+        with contextlib.suppress(PostponedError):
             lived.service.apply()
         return lived.service.count("ingest.batch WHERE applied_at IS NULL") == 0
 

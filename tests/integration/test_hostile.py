@@ -14,7 +14,7 @@ from tests.support.facts import sample
 from tests.support.hostile import LONG
 from tests.support.service import Service, eventually
 from workers.apply import apply
-from workers.apply.putting_off import PutOffError
+from workers.apply.postponing import PostponedError
 
 GOOD = sample("NetworkStatusNotification.available")
 
@@ -103,7 +103,7 @@ def test_what_our_code_cannot_write_waits_alone_for_a_release_that_can(
     service.post(GOOD)
     with monkeypatch.context() as patched:
         patched.setattr(apply, "changes_from_notification", changes_from_notification)
-        with pytest.raises(PutOffError, match="Type is not JSON serializable: object"):
+        with pytest.raises(PostponedError, match="Type is not JSON serializable: object"):
             service.apply()
     # Then its neighbour does not wait, and it did not fail
     assert service.count("charging.charge_point WHERE network_status = 'available'") == 1

@@ -21,7 +21,7 @@ from tests.support.facts import sample
 from tests.support.service import Service, eventually
 from workers.apply import apply, share
 from workers.apply.apply import apply_open_batches
-from workers.apply.putting_off import PutOffError, put_off
+from workers.apply.postponing import PostponedError, postpone
 from workers.maintenance.replay import replay
 
 EVSE = sample("HardwareStatusNotification.evse")
@@ -49,7 +49,7 @@ def attempt(service: Service, engine: Engine | None = None) -> str | None:
     retry_now(service)
     try:
         apply_open_batches(engine or service.engine)
-    except PutOffError as error:
+    except PostponedError as error:
         return str(error)
     return None
 
@@ -65,7 +65,7 @@ def test_a_connection_that_only_reads_fails_no_notification(service: Service) ->
     service.post(EVSE)
 
     def is_applied() -> bool:
-        with contextlib.suppress(DBAPIError, PutOffError):
+        with contextlib.suppress(DBAPIError, PostponedError):
             apply_open_batches(engine)
         return batch(service)["applied_at"] is not None
 
@@ -170,7 +170,7 @@ def test_an_attempt_that_was_interrupted_for_long_is_made_again_within_a_lease(
     with service.engine.begin() as connection:
         batches = claim(connection, max_batches=1, max_notifications=10, max_bytes=10_000)
     # When its attempt ends in vain
-    put_off(service.engine, batches, TimeoutError("stopped"), took_seconds=took_seconds)
+    postpone(service.engine, batches, TimeoutError("stopped"), took_seconds=took_seconds)
     # Then the next one is due as soon as if the process had died
     (row,) = service.query("SELECT lease_expires_at - now() AS wait FROM ingest.batch")
     assert row["wait"] <= LEASE

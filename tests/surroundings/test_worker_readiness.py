@@ -75,7 +75,7 @@ def test_what_was_tried_in_vain_for_a_while_is_a_reason(engine: Engine, seconds:
     # When the batch was tried in vain
     with engine.begin() as connection:
         (batch,) = inbox.claim(connection, max_batches=1, max_notifications=1, max_bytes=10_000)
-        attempts.give_back(connection, "t", [batch.batch_id], after=inbox.LEASE, error="DiskFull: no space left")
+        attempts.retry_later(connection, "t", [batch.batch_id], after=inbox.LEASE, error="DiskFull: no space left")
         statement = text("UPDATE ingest.batch SET committed_at = now() - make_interval(secs => :seconds)")
         connection.execute(statement, {"seconds": seconds})
     # Then that counts once it lasts

@@ -41,7 +41,7 @@ from storage.state.clocks import bounded
 from storage.state.notifications import changes_from_notification, reads_of_unusable
 from storage.state.unknown_fields import record_unknown_fields
 from storage.write import write_changes
-from workers.apply.putting_off import PutOffError
+from workers.apply.postponing import PostponedError
 from workers.apply.share import POISON_THRESHOLD_SECONDS, Share
 from workers.apply.trial import Trials
 from workers.metrics import CLOCKS_AHEAD, NOTIFICATIONS_APPLIED, NOTIFICATIONS_NOT_APPLIED
@@ -106,7 +106,7 @@ def apply_open_batches(engine: Engine, holder: UUID | None = None) -> int:
         The number of notifications that were applied or got an outcome.
 
     Raises:
-        PutOffError: batches were postponed because the database or this release failed.
+        PostponedError: batches were postponed because the database or this release failed.
         DBAPIError: batches could not be claimed or postponed.
     """
     share = Share(engine, partial(_apply, engine), seconds=TIME_BUDGET_SECONDS)
@@ -123,7 +123,7 @@ def apply_open_batches(engine: Engine, holder: UUID | None = None) -> int:
             break
         share.work(claimed)
     if share.failure is not None:
-        raise PutOffError(describe(share.failure)) from share.failure
+        raise PostponedError(describe(share.failure)) from share.failure
     return share.resolved
 
 
@@ -223,7 +223,7 @@ def _bound_clocks(changes: ChangeSet, notification: Logged) -> bool:
     """Date facts of a clock that is too far ahead by the time of their notification; return whether there were any."""
     facts = changes.facts
     if bounded(facts, notification.received_at) != facts:  # the header is read only in this rare case
-        changes.facts = bounded(facts, notification.learnt_at)
+        changes.facts = bounded(facts, notification.arrived_at)
     return changes.facts != facts
 
 

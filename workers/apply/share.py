@@ -16,7 +16,7 @@ from sqlalchemy import Engine
 
 from storage.errors import is_passing
 from storage.inbox.batches import Batch
-from workers.apply.putting_off import give_back, hand_back, put_off
+from workers.apply.postponing import postpone, release, retry_later
 
 #: A batch with more attempts than this is tried alone: a worker may have ended because of it.
 ATTEMPTS_TOGETHER = 1
@@ -85,14 +85,14 @@ class Share:
                 self._failures_in_a_row += 1
                 self._failed |= dict.fromkeys((batch.batch_id for batch in chunk), error)
             if len(chunk) == 1:
-                put_off(self._engine, chunk, error, took_seconds=time.monotonic() - began)
+                postpone(self._engine, chunk, error, took_seconds=time.monotonic() - began)
             return False
         except BaseException as error:
             # The worker's time is up.
             if time.thread_time() - began_computing >= POISON_THRESHOLD_SECONDS:
-                give_back(self._engine, chunk, error)
+                retry_later(self._engine, chunk, error)
             else:
-                put_off(self._engine, chunk, error, took_seconds=time.monotonic() - began)
+                postpone(self._engine, chunk, error, took_seconds=time.monotonic() - began)
             self._release([batch for batch in claimed if batch not in chunk])
             raise
         self._failures_in_a_row = 0
@@ -102,5 +102,5 @@ class Share:
         """Postpone the batches that failed together with others, and free those that were not tried."""
         failed = [batch for batch in batches if batch.batch_id in self._failed]
         if failed:
-            put_off(self._engine, failed, self._failed[failed[0].batch_id], took_seconds=0.0)
-        hand_back(self._engine, [batch for batch in batches if batch.batch_id not in self._failed])
+            postpone(self._engine, failed, self._failed[failed[0].batch_id], took_seconds=0.0)
+        release(self._engine, [batch for batch in batches if batch.batch_id not in self._failed])

@@ -28,7 +28,7 @@ PASSING_DELAY = timedelta(seconds=1)
 FAULT_DELAY = timedelta(seconds=30)
 
 #: How long to wait for Postgres to come back, in order to give back what was claimed.
-GIVE_BACK_SECONDS = 60.0
+MAX_RELEASE_SECONDS = 60.0
 
 #: A read that did not resolve its request is retried after about 5 s, 10 s, … up to an hour.
 FIRST_RETRY = timedelta(seconds=5)
@@ -103,7 +103,7 @@ class ClaimedReads:
             del self.open[request.key]
 
 
-def give_back(context: Context, tenant: str, requests: Sequence[RefreshRequest], error: BaseException) -> None:
+def release_claimed(context: Context, tenant: str, requests: Sequence[RefreshRequest], error: BaseException) -> None:
     """Free the requests that a failed round still has claimed; if Postgres stays down, their leases run out.
 
     Requests that the round resolved or postponed are no longer claimed, and stay as they are.
@@ -119,7 +119,7 @@ def give_back(context: Context, tenant: str, requests: Sequence[RefreshRequest],
     patient = Retrying(
         retry=retry_if_exception_type(SQLAlchemyError),
         wait=wait_random_exponential(multiplier=0.1, max=1),
-        stop=stop_after_delay(GIVE_BACK_SECONDS),
+        stop=stop_after_delay(MAX_RELEASE_SECONDS),
         reraise=True,
     )
     try:

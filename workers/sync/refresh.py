@@ -17,7 +17,7 @@ from storage.sync.inaccessible_kinds import Permission
 from workers.api.backoff import note_inaccessible, pause_tenant
 from workers.api.context import Context
 from workers.api.rate_limit import CallDeferredError
-from workers.sync.claimed_reads import MAX_RETRY, ClaimedReads, give_back
+from workers.sync.claimed_reads import MAX_RETRY, ClaimedReads, release_claimed
 from workers.sync.refresh_reader import RefreshReader, was_synced
 
 #: Most requests that are claimed together: about as many as one listing can resolve. If a worker is killed, no more
@@ -56,7 +56,7 @@ def refresh_tenant(context: Context, tenant: str) -> int:
             try:
                 _read(claimed, deadline)
             except BaseException as error:
-                give_back(context, tenant, requests, error)
+                release_claimed(context, tenant, requests, error)
                 raise
             resolved += claimed.resolved
             if claimed.were_left:

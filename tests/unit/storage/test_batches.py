@@ -116,7 +116,7 @@ def test_the_batches_of_a_process_that_went_away_are_free_and_sent_again(databas
     commit(database_url, group("b", b"2"))
     with engine.begin() as connection:
         (later,) = inbox.claim(connection, **PLENTY, holder=holder.process_id)
-        attempts.give_back(connection, "b", [later.batch_id], after=timedelta(minutes=4), error="Postgres went away")
+        attempts.retry_later(connection, "b", [later.batch_id], after=timedelta(minutes=4), error="Postgres went away")
     assert claim(engine) == []
     # When it beats no more
     with engine.begin() as connection:
@@ -146,16 +146,16 @@ def test_what_is_dated_ahead_since_postgres_clock_was_set_back_waits_for_nothing
 
 
 def test_a_batch_that_was_put_off_is_sent_again_before_others(database_url: str, engine: Engine) -> None:
-    put_off, fresh = group("a", b"1"), group("b", b"2")
-    commit(database_url, put_off)
+    postponed, fresh = group("a", b"1"), group("b", b"2")
+    commit(database_url, postponed)
     claim(engine)
     commit(database_url, fresh)
     with engine.begin() as connection:
-        attempts.put_off(connection, "a", [put_off.batch_id], at_least=timedelta(0), error="DiskFull: no space left")
+        attempts.postpone(connection, "a", [postponed.batch_id], at_least=timedelta(0), error="DiskFull: no space left")
         connection.execute(
             text("UPDATE ingest.batch SET committed_at = now() - interval '10 s', lease_expires_at = NULL")
         )
-        assert inbox.overdue(connection, age=timedelta(seconds=30), limit=10) == [put_off.batch_id]
+        assert inbox.overdue(connection, age=timedelta(seconds=30), limit=10) == [postponed.batch_id]
         row = connection.execute(text("SELECT attempts, failures, last_error FROM ingest.batch WHERE failures > 0"))
         assert row.one() == (0, 1, "DiskFull: no space left")
 
@@ -165,7 +165,7 @@ def test_a_batch_given_back_waits_and_says_why(database_url: str, engine: Engine
     commit(database_url, one)
     claim(engine)
     with engine.begin() as connection:
-        attempts.give_back(connection, "a", [one.batch_id], after=timedelta(0), error="Postgres went away")
+        attempts.retry_later(connection, "a", [one.batch_id], after=timedelta(0), error="Postgres went away")
     with engine.connect() as connection:
         assert connection.execute(text("SELECT last_error FROM ingest.batch")).scalar() == "Postgres went away"
     assert len(claim(engine)) == 1

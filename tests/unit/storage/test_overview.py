@@ -23,7 +23,7 @@ def test_the_oldest_pending_batch_and_its_reason_can_be_asked_for(database_url: 
     claim(engine)
     claim(engine)
     with engine.begin() as connection:
-        attempts.give_back(connection, "b", [tried.batch_id], after=timedelta(0), error="DiskFull: no space left")
+        attempts.retry_later(connection, "b", [tried.batch_id], after=timedelta(0), error="DiskFull: no space left")
     # Then the age is that of the older, the reason that of the younger
     with engine.connect() as connection:
         found = oldest_pending(connection)

@@ -17,7 +17,7 @@ from runtime.logging import Throttle, get_logger
 from storage.errors import is_passing
 from storage.inbox import attempts
 from storage.inbox.batches import LEASE, Batch
-from workers.metrics import BATCHES_PUT_OFF
+from workers.metrics import BATCHES_POSTPONED
 
 logger = get_logger(__name__)
 
@@ -28,11 +28,11 @@ MAX_SHARE = 0.1
 _is_new = Throttle()
 
 
-class PutOffError(Exception):
+class PostponedError(Exception):
     """Open batches were postponed because the database, the machine or this release failed."""
 
 
-def put_off(engine: Engine, batches: Sequence[Batch], error: BaseException, *, took_seconds: float) -> None:
+def postpone(engine: Engine, batches: Sequence[Batch], error: BaseException, *, took_seconds: float) -> None:
     """Postpone batches to a later attempt and log the cause; the failed attempt does not count.
 
     Parameters:
@@ -43,7 +43,7 @@ def put_off(engine: Engine, batches: Sequence[Batch], error: BaseException, *, t
     """
     tenant, described = batches[0].tenant, describe(error)
     name = described.partition(":")[0]
-    BATCHES_PUT_OFF.labels(tenant, name).inc(len(batches))
+    BATCHES_POSTPONED.labels(tenant, name).inc(len(batches))
     if _is_new(name):
         logger.warning(
             "batches postponed: not the notifications failed, but the database, the machine or this release; retrying",
@@ -55,10 +55,10 @@ def put_off(engine: Engine, batches: Sequence[Batch], error: BaseException, *, t
         )
     at_least = min(timedelta(seconds=took_seconds / MAX_SHARE), LEASE)
     ids = [batch.batch_id for batch in batches]
-    _patiently(engine, tenant, lambda c: attempts.put_off(c, tenant, ids, at_least=at_least, error=described))
+    _patiently(engine, tenant, lambda c: attempts.postpone(c, tenant, ids, at_least=at_least, error=described))
 
 
-def hand_back(engine: Engine, batches: Sequence[Batch]) -> None:
+def release(engine: Engine, batches: Sequence[Batch]) -> None:
     """Free claimed batches that were not tried.
 
     Raises:
@@ -66,10 +66,10 @@ def hand_back(engine: Engine, batches: Sequence[Batch]) -> None:
     """
     if batches:
         tenant, ids = batches[0].tenant, [batch.batch_id for batch in batches]
-        _patiently(engine, tenant, lambda c: attempts.hand_back(c, tenant, ids))
+        _patiently(engine, tenant, lambda c: attempts.release(c, tenant, ids))
 
 
-def give_back(engine: Engine, batches: Sequence[Batch], error: BaseException) -> None:
+def retry_later(engine: Engine, batches: Sequence[Batch], error: BaseException) -> None:
     """Postpone batches that used up a worker's time to an attempt soon; the failed attempt counts.
 
     Raises:
@@ -79,7 +79,7 @@ def give_back(engine: Engine, batches: Sequence[Batch], error: BaseException) ->
     _patiently(
         engine,
         tenant,
-        lambda c: attempts.give_back(c, tenant, ids, after=attempts.FIRST_RETRY, error=describe(error)),
+        lambda c: attempts.retry_later(c, tenant, ids, after=attempts.FIRST_RETRY, error=describe(error)),
     )
 
 
