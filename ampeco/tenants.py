@@ -30,8 +30,9 @@ class Tenant(BaseModel):
     Exactly one of ``token``, ``token_env`` and ``token_file`` gives the token. It signs the
     notifications of the subscriptions that it created. ``signing_tokens`` (or
     ``signing_tokens_file``, with one in each line) lists further tokens that are accepted, so that a
-    token can be rotated without a gap. ``calls_per_minute`` is the rate limit for the API calls of
-    all processes together; AMPECO does not publish its limits, and 60 a minute is customary.
+    token can be rotated without a gap. ``calls_per_minute`` and ``calls_per_day`` limit the API calls
+    of all processes together. AMPECO allows 1,000 a minute and 100,000 a day by default, and can
+    change both for a tenant; other programs of the operator may need a part of them.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -45,7 +46,8 @@ class Tenant(BaseModel):
     signing_tokens_file: Path | None = None
     signature_encoding: Literal["auto", "hex", "base64"] = "auto"
     notifications: tuple[str, ...] = Field(default=DEFAULT_SUBSCRIPTION, min_length=1)
-    calls_per_minute: int = Field(default=60, ge=6, le=6000)
+    calls_per_minute: int = Field(default=300, ge=6, le=6000)
+    calls_per_day: int = Field(default=80_000, ge=1_000, le=100_000_000)
 
     @model_validator(mode="after")
     def _check(self) -> Tenant:

@@ -100,6 +100,7 @@ def stand(evses: int, folder: Path, calls_per_minute: int, reconcile_seconds: in
     tenants_file.write_text(
         f'[tenants.{TENANT}]\nbase_url = "http://127.0.0.1:{ports["tenant"]}"\ntoken = "{TOKEN}"\n'
         f"calls_per_minute = {calls_per_minute}\n"
+        "calls_per_day = 10000000\n"
     )
     settings: Settings = load_settings().model_copy(
         update={"data_dir": folder, "database_url": None, "redis_url": None}

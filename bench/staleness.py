@@ -269,6 +269,7 @@ def stand(plan: Plan, folder: Path) -> Iterator[tuple[Tenant, Readers, psycopg.C
     tenants_file.write_text(
         f'[tenants.{TENANT}]\nbase_url = "http://127.0.0.1:{ports["tenant"]}"\ntoken = "{TOKEN}"\n'
         f"calls_per_minute = {plan.calls_per_minute}\n"
+        "calls_per_day = 10000000\n"
     )
     settings: Settings = load_settings().model_copy(
         update={"data_dir": folder, "database_url": None, "redis_url": None}

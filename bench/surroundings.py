@@ -91,7 +91,7 @@ def surroundings(folder: Path, shown_at: str) -> Iterator[Surroundings]:
         tenants_file = folder / "tenants.toml"
         tenants_file.write_text(
             f'[tenants.{TENANT}]\nbase_url = "http://127.0.0.1:{ports["tenant"]}"\n'
-            f'token = "{TOKEN}"\ncalls_per_minute = 6000\n'
+            f'token = "{TOKEN}"\ncalls_per_minute = 6000\ncalls_per_day = 10000000\n'
         )
         environment = {
             "DATABASE_URL": database_url,

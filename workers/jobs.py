@@ -97,7 +97,7 @@ def create_scheduler(context: Context, broker: Broker, settings: Settings, queue
     every(WAKE_INTERVAL, "wake", lambda: wake_refreshes(context.engine, broker, context.redis))
     every(SYNC_RUN_INTERVAL, "sync runs", lambda: wake_sync_runs(context, broker, settings.reconcile_interval))
     every(LOOK_INTERVAL, "clock", lambda: look_at_clocks(context, clocks))
-    every(USAGE_INTERVAL, "usage", lambda: context.usage.write(context.engine))
+    every(USAGE_INTERVAL, "usage", context.write_usage)
     every(PRUNE_INTERVAL, "prune", lambda: prune_records(context.engine))
     if (keep := settings.keep_notifications) is not None:
         every(DROP_INTERVAL, "drop log", lambda: drop_log(context.engine, keep))

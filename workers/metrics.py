@@ -18,6 +18,9 @@ API_CALLS = Counter("ampeco_api_calls_total", "Calls of the tenant's API, by rea
 API_CALLS_SAVED = Counter(
     "ampeco_api_calls_saved_total", "Requested reads that needed no call of their own", ["tenant", "reason"]
 )
+API_DEPRECATED_CALLS = Counter(
+    "ampeco_api_deprecated_calls_total", "Calls of endpoints that AMPECO will remove", ["tenant", "endpoint"]
+)
 RECONCILED = Counter(
     "ampeco_reconciled_total",
     "Entities in the listings of sync runs, by result: compared, missing, stale, healed, absent",

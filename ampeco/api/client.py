@@ -18,8 +18,10 @@ from pydantic.alias_generators import to_camel
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
 from ampeco import errors
+from ampeco.api.answer_headers import AnswerHeaders
 from ampeco.api.answers import Answer, M, read_answer, unwrapped
 from ampeco.api.listing import Listing, Page, Params, read_page
+from ampeco.api.offered import OfferedPaths
 from ampeco.api.transport import Exchange, Transport
 from ampeco.resources import kinds
 from ampeco.resources.charging import (
@@ -62,6 +64,8 @@ class Client:
         per_page: resources in one page of a listing, 1 to 100.
         max_attempts: how often an idempotent call is tried while the tenant is unavailable.
         before_call: called before each call, to count it, to delay it, or to refuse it by raising.
+        on_answer: called with the headers of each answer.
+        offered: the endpoints that the tenant offers of kinds with several versions; clients of a tenant share it.
         now: returns our time, aware; the tenant's clock is measured against it.
         transport: replaces the network, for tests.
     """
@@ -75,12 +79,21 @@ class Client:
         per_page: int = 100,
         max_attempts: int = 3,
         before_call: Callable[[], None] | None = None,
+        on_answer: Callable[[AnswerHeaders], None] | None = None,
+        offered: OfferedPaths | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         transport: httpx.BaseTransport | None = None,
     ) -> None:
         self._transport = Transport(
-            base_url, token, timeout_seconds=timeout_seconds, before_call=before_call, now=now, transport=transport
+            base_url,
+            token,
+            timeout_seconds=timeout_seconds,
+            before_call=before_call,
+            on_answer=on_answer,
+            now=now,
+            transport=transport,
         )
+        self._offered = OfferedPaths() if offered is None else offered
         self._paged: Params = [("per_page", str(per_page))]
         self._max_attempts = max_attempts
 
@@ -110,11 +123,12 @@ class Client:
 
     def read(self, kind: Kind[M], entity_id: int) -> Answer[M]:
         """Read one entity in full."""
-        return self._read(kind.model, f"{_RESOURCES}/{kind.path_of(entity_id)}", [*kind.parts])
+        exchange = self._get_of(kind, f"/{entity_id}", [*kind.parts])
+        return read_answer(kind.model, unwrapped(exchange.body), exchange)
 
     def list(self, kind: Kind[M], **filters: Filter) -> Iterator[Answer[M]]:
         """List the entities of a kind, each with the same parts as from ``read``."""
-        return self._list(kind.model, f"{_RESOURCES}/{kind.path}", self.first_query(kind, **filters))
+        return Listing(lambda page: self._get_of(kind, "", page), kind.model, self.first_query(kind, **filters))
 
     def page(self, kind: Kind[M], query: Params) -> Page[M]:
         """Read one page of a listing.
@@ -122,7 +136,11 @@ class Client:
         Parameters:
             query: the result of ``first_query``, or ``following`` of the page before.
         """
-        return read_page(self._get(f"{_RESOURCES}/{kind.path}", query), kind.model, query)
+        return read_page(self._get_of(kind, "", query), kind.model, query)
+
+    def path(self, kind: Kind[Any]) -> str:
+        """Return the path of a kind's listing that is used first: the newest version, unless the tenant lacks it."""
+        return self._offered.paths(kind)[0]
 
     def first_query(self, kind: Kind[Any], **filters: Filter) -> Params:
         """Return the query of a listing's first page."""
@@ -269,6 +287,24 @@ class Client:
 
     def _get(self, path: str, query: Params | None = None) -> Exchange:
         return self._retrying(self._max_attempts)(self._transport.exchange, "GET", path, query or [])
+
+    def _get_of(self, kind: Kind[Any], below: str, query: Params) -> Exchange:
+        """Read a listing of a kind, or with ``below`` one of its entities, by the newest version that is offered."""
+        paths = self._offered.paths(kind)
+        for path in paths:
+            try:
+                exchange = self._get(f"{_RESOURCES}/{path}{below}", query)
+            except errors.NotOffered:
+                if path == paths[-1]:
+                    raise
+            except errors.NotFound:
+                # An entity may be missing; a listing has nothing that could be.
+                if below or path == paths[-1]:
+                    raise
+            else:
+                self._offered.remember(kind, path)
+                return exchange
+        raise AssertionError("a kind has a path")
 
     def _write(self, method: str, path: str, body: dict[str, Any], attempts: int) -> Subscription:
         exchange = self._retrying(attempts)(self._transport.exchange, method, path, body=body)

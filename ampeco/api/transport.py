@@ -12,8 +12,7 @@ import ssl
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
+from datetime import datetime, timedelta
 from functools import cache
 from types import TracebackType
 from typing import Any, Self
@@ -23,18 +22,19 @@ import orjson
 from pydantic import SecretStr
 
 from ampeco import errors
+from ampeco.api.answer_headers import AnswerHeaders, http_date, read_headers
 from ampeco.api.clock import TenantClock
 from ampeco.json_text import read_json
 from ampeco.privacy.redaction import redact
 
 Query = Sequence[tuple[str, str]]
 
-#: The delay after a 429 that requests none. AMPECO does not publish its limits; windows of a minute
-#: are customary, and this is half of one.
+#: The delay after a 429 that requests none: half of the minute for which AMPECO limits bursts.
 DEFAULT_RETRY_AFTER_SECONDS = 30.0
 
-#: The longest delay that is accepted, so that a wrong header cannot stop all calls to a tenant forever.
-MAX_RETRY_AFTER_SECONDS = 3600.0
+#: The longest delay that is accepted, so that a wrong header cannot stop all calls to a tenant forever: a day, because
+#: AMPECO limits the calls of a day.
+MAX_RETRY_AFTER_SECONDS = 86_400.0
 
 #: The shortest delay: HTTP's times have no fractions of a second, so a nearer one may already have passed.
 MIN_RETRY_AFTER_SECONDS = 1.0
@@ -110,6 +110,7 @@ class Transport:
         *,
         timeout_seconds: float,
         before_call: Callable[[], None] | None,
+        on_answer: Callable[[AnswerHeaders], None] | None = None,
         now: Callable[[], datetime],
         transport: httpx.BaseTransport | None,
     ) -> None:
@@ -122,6 +123,7 @@ class Transport:
             raise ValueError("an API token is one word of printable ASCII: look for a space or a line end in it")
         self._token = token
         self._before_call = before_call
+        self._on_answer = on_answer
         self._patience_seconds = timeout_seconds * PATIENCE
         self.clock = TenantClock()
         self._now = now
@@ -171,10 +173,12 @@ class Transport:
         except _TooSlowError:
             failure = f"no complete answer within {self._patience_seconds:.0f} s"
         else:
-            date = _http_date(response.headers.get("Date"))
+            date = http_date(response.headers.get("Date"))
             if date is not None and abs(date - began_at) < MAX_CLOCK_DIFFERENCE:
                 self.clock.observe(date, began_at, self._now())
             tenant_time = self.clock.at(began_at)
+            if self._on_answer is not None:
+                self._on_answer(read_headers(path, is_success=response.is_success, headers=response.headers))
             if not response.is_success:
                 raise self._error(method, path, response, content, tenant_time)
             document = self._json(method, path, response, content)
@@ -275,28 +279,16 @@ def _json_object(content: bytes) -> dict[str, Any] | None:
 
 def _retry_after(response: httpx.Response, clock: Callable[[], datetime]) -> float | None:
     """Return the delay that an answer requests, in seconds within our limits, or None."""
-    now = _http_date(response.headers.get("Date")) or clock()
+    now = http_date(response.headers.get("Date")) or clock()
     retry_after = response.headers.get("Retry-After", "").strip()
     reset = response.headers.get("X-RateLimit-Reset", "").strip()
     seconds: float
     if _SECONDS.fullmatch(retry_after):
         seconds = float(retry_after)
-    elif (date := _http_date(retry_after)) is not None:
+    elif (date := http_date(retry_after)) is not None:
         seconds = (date - now).total_seconds()
     elif _SECONDS.fullmatch(reset):
         seconds = float(reset) - (now.timestamp() if float(reset) >= _OLDEST_EPOCH else 0)
     else:
         return None
     return min(max(seconds, MIN_RETRY_AFTER_SECONDS), MAX_RETRY_AFTER_SECONDS)
-
-
-def _http_date(value: str | None) -> datetime | None:
-    """Parse an HTTP date; None if there is none, or none that we can calculate with."""
-    try:
-        date = parsedate_to_datetime(value or "")
-        date = date.replace(tzinfo=UTC) if date.tzinfo is None else date.astimezone(UTC)
-        # Raises if there is no room to add or subtract a delay or the duration of a request.
-        _ = date - timedelta(days=1), date + timedelta(days=1)
-    except (ValueError, TypeError, OverflowError):
-        return None
-    return date

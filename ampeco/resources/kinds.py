@@ -58,6 +58,7 @@ class Kind(Generic[M_co]):
         name: in the singular; the name of its table or, in ``charging.resource``, its ``kind``.
         model: parses one resource; its ``id`` is the key.
         path: of the listing, below ``/public-api/resources/``; the path of one entity adds ``/<id>``.
+        older_paths: earlier versions of it, newest first, for tenants whose release lacks ``path``.
         parts: query parameters without which AMPECO leaves sub-objects out.
         paging: how the listing is paged.
         changed_since: the listing's filter for what changed at a time or later; None if it has
@@ -70,6 +71,7 @@ class Kind(Generic[M_co]):
     name: str
     model: type[M_co]
     path: str
+    older_paths: tuple[str, ...] = ()
     parts: tuple[tuple[str, str], ...] = ()
     paging: Paging = "cursor"
     changed_since: str | None = "last_updated_after"
@@ -79,6 +81,11 @@ class Kind(Generic[M_co]):
     def path_of(self, entity_id: int) -> str:
         """Return the path of one entity, below ``/public-api/resources/``."""
         return f"{self.path}/{entity_id}"
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """The paths of all versions of the listing, newest first."""
+        return self.path, *self.older_paths
 
     @property
     def listing_parameters(self) -> list[tuple[str, str]]:
@@ -191,7 +198,8 @@ _PLAIN = (
     Kind(
         "user",
         Resource,
-        "users/v1.0",
+        "users/v1.1",
+        older_paths=("users/v1.0",),
         paging="empty cursor",
         read_rules=(
             ReadRule("UserChangedNotification", "user.id"),
@@ -245,7 +253,8 @@ _PLAIN = (
     Kind(
         "partner_invite",
         Resource,
-        "partner-invites/v1.0",
+        "partner-invites/v2.0",
+        older_paths=("partner-invites/v1.0",),
         paging="page",
         read_rules=(ReadRule("partnerInvite.changed", "partner_invite_id"),),
     ),
@@ -266,7 +275,8 @@ _PLAIN = (
     Kind(
         "sub_operator",
         Resource,
-        "sub-operators/v1.0",
+        "sub-operators/v2.0",
+        older_paths=("sub-operators/v1.0",),
         paging="page",
         changed_since=None,
         read_rules=(ReadRule("SubOperatorChangedNotification", "sub_operator.id"),),

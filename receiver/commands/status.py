@@ -17,11 +17,13 @@ from sqlalchemy import Connection
 from receiver.admin.monitoring import Watched, watched
 from receiver.commands.monitoring_tables import resend_lines, token_table, watch_table
 from receiver.commands.status_tables import (
+    deprecated_lines,
     inaccessible_table,
     overview_table,
     pending_lines,
     process_table,
     queue_table,
+    release_lines,
     trouble_table,
     unknown_table,
 )
@@ -34,7 +36,9 @@ from storage.inbox.retention import complete_since
 from storage.monitoring.processes import ListedProcess, list_processes
 from storage.reports.overview import TenantOverview, Trouble, overview, troubles
 from storage.state.unknown_fields import UnknownName, unknown
+from storage.sync.api_notices import DeprecatedEndpoint, Release, deprecated_endpoints, releases
 from storage.sync.inaccessible_kinds import InaccessibleKind, inaccessible_kinds
+from workers.api.daily_quota import calls_today
 from workers.api.pause import pause_reason, paused_for
 from workers.broker import QUEUES, create_broker, create_redis
 
@@ -64,6 +68,8 @@ class _Stored:
     troubles: Sequence[Trouble]
     inaccessible_kinds: Sequence[InaccessibleKind]
     unknown: Sequence[UnknownName]
+    releases: Sequence[Release]
+    deprecated: Sequence[DeprecatedEndpoint]
     log_complete_since: datetime | None
 
 
@@ -75,6 +81,8 @@ def _read_stored(connection: Connection, settings: Settings) -> _Stored:
         troubles=troubles(connection),
         inaccessible_kinds=inaccessible_kinds(connection),
         unknown=unknown(connection),
+        releases=releases(connection),
+        deprecated=deprecated_endpoints(connection),
         log_complete_since=complete_since(connection),
     )
 
@@ -85,6 +93,7 @@ class _Cached:
 
     queues: dict[str, int]
     pauses: dict[str, tuple[float, str]]
+    calls_today: dict[str, int]
     wrong_clocks: list[ClockOffset]
     failure: str | None = None
 
@@ -99,9 +108,11 @@ def _read_redis(settings: Settings, tenants: Sequence[str]) -> _Cached:
             for tenant in tenants
             if (left := paused_for(client, tenant))
         }
-        return _Cached(lengths, pauses, wrong_clocks(client))
+        return _Cached(
+            lengths, pauses, {tenant: calls_today(client, tenant) for tenant in tenants}, wrong_clocks(client)
+        )
     except RedisError as error:
-        return _Cached({}, {}, wrong_clocks(None), cause(error))
+        return _Cached({}, {}, {}, wrong_clocks(None), cause(error))
     finally:
         client.close()
 
@@ -113,10 +124,13 @@ def _document(stored: _Stored, cached: _Cached) -> dict[str, Any]:
         "redis": {"ok": cached.failure is None, "detail": cached.failure or "answers"},
         "queues": cached.queues,
         "wrong_clocks": [asdict(wrong) for wrong in cached.wrong_clocks],
+        "calls_today": cached.calls_today,
         "paused": {name: {"seconds": left, "reason": why} for name, (left, why) in cached.pauses.items()},
         "troubles": [asdict(trouble) for trouble in stored.troubles],
         "inaccessible_kinds": [asdict(forbidden) for forbidden in stored.inaccessible_kinds],
         "unknown": [asdict(name) for name in stored.unknown],
+        "ampeco_releases": [asdict(release) for release in stored.releases],
+        "deprecated_endpoints": [asdict(endpoint) for endpoint in stored.deprecated],
         "log_complete_since": stored.log_complete_since,
     } | stored.watch.document()
 
@@ -137,7 +151,7 @@ def _print(stored: _Stored, cached: _Cached) -> None:
 def _parts(stored: _Stored, cached: _Cached) -> Iterator[tuple[Table | str, str]]:
     """Yield the tables and lines in their order, each with its style; tables without rows are not printed."""
     warning = "yellow"
-    yield overview_table(stored.tenants, cached.pauses), ""
+    yield overview_table(stored.tenants, cached.pauses, cached.calls_today), ""
     yield from ((line, warning) for line in pending_lines(stored.tenants))
     yield process_table(stored.processes), ""
     yield from ((f"Clock: {wrong}.", warning) for wrong in cached.wrong_clocks)
@@ -151,5 +165,7 @@ def _parts(stored: _Stored, cached: _Cached) -> Iterator[tuple[Table | str, str]
     yield inaccessible_table(stored.inaccessible_kinds), ""
     yield trouble_table(stored.troubles), ""
     yield unknown_table(stored.unknown), ""
+    yield from ((line, warning) for line in deprecated_lines(stored.deprecated))
+    yield from ((line, "") for line in release_lines(stored.releases))
     if stored.log_complete_since is not None:
         yield f"The log is complete since {stored.log_complete_since:%Y-%m-%d %H:%M} UTC.", ""

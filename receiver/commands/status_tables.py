@@ -12,14 +12,27 @@ from receiver.terminal import age
 from storage.monitoring.processes import ListedProcess
 from storage.reports.overview import TenantOverview, Trouble
 from storage.state.unknown_fields import UnknownName
+from storage.sync.api_notices import DeprecatedEndpoint, Release
 from storage.sync.inaccessible_kinds import InaccessibleKind
 
 
-def overview_table(tenants: Sequence[TenantOverview], pauses: dict[str, tuple[float, str]]) -> Table:
+def overview_table(
+    tenants: Sequence[TenantOverview], pauses: dict[str, tuple[float, str]], calls_today: dict[str, int]
+) -> Table:
     """Return the table of notifications by state and requested reads, with a row for each tenant."""
     table = Table(title="Notifications and reads", title_justify="left")
     table.add_column("Tenant", overflow="fold")
-    for heading in ("Applied", "Pending", "Ignored", "Failed", "Oldest pending", "To read", "Due now", "Unresolved"):
+    for heading in (
+        "Applied",
+        "Pending",
+        "Ignored",
+        "Failed",
+        "Oldest pending",
+        "To read",
+        "Due now",
+        "Unresolved",
+        "Calls today",
+    ):
         table.add_column(heading, justify="right")
     table.add_column("API")
     for tenant in tenants:
@@ -35,9 +48,25 @@ def overview_table(tenants: Sequence[TenantOverview], pauses: dict[str, tuple[fl
             f"{tenant.refresh_waiting:,}",
             f"{tenant.refresh_due:,}",
             f"[yellow]{tenant.refresh_troubled:,}[/]" if tenant.refresh_troubled else "0",
+            f"{calls_today[tenant.tenant]:,}" if tenant.tenant in calls_today else "",
             paused,
         )
     return table
+
+
+def deprecated_lines(endpoints: Sequence[DeprecatedEndpoint]) -> list[str]:
+    """Return a sentence for each endpoint that is called and that AMPECO will remove."""
+    return [
+        f"{endpoint.tenant}: AMPECO will remove {endpoint.endpoint}"
+        + ("" if endpoint.sunset_at is None else f" on {endpoint.sunset_at:%Y-%m-%d}")
+        + "; look for a later release of this service, or of the tenant."
+        for endpoint in endpoints
+    ]
+
+
+def release_lines(releases: Sequence[Release]) -> list[str]:
+    """Return a sentence for each tenant with its release of AMPECO."""
+    return [f"{one.tenant} runs AMPECO {one.app_version} since {one.since_at:%Y-%m-%d} or earlier." for one in releases]
 
 
 def pending_lines(tenants: Sequence[TenantOverview]) -> list[str]:

@@ -59,6 +59,7 @@ def run_demo(*, seconds: float | None, speed: float, data_dir: Path | None, pict
     tenants_file.write_text(
         f'[tenants.{scene.tenant}]\nbase_url = "{scene.api_url}"\ntoken_env = "DEMO_AMPECO_TOKEN"\n'
         f"calls_per_minute = {min(60 * max(round(speed), 1), 6_000)}\n"  # its minutes are that much shorter
+        "calls_per_day = 10000000\n"
     )
     os.environ |= {
         "TENANTS_FILE": str(tenants_file),

@@ -33,7 +33,7 @@ _CHANGED: Filters = {
 
 
 def routes(tenant: Tenant) -> list[Route]:
-    """Return the routes of reservations v1.0, tariffs v1.0, users v1.0, id tags v2.0 and partners v2.0."""
+    """Return the routes of reservations v1.0, tariffs v1.0, users v1.1 and v1.0, id tags v2.0 and partners v2.0."""
     return [
         *_routes(
             "reservations/v1.0",
@@ -49,12 +49,16 @@ def routes(tenant: Tenant) -> list[Route]:
             has_cursor=False,
         ),
         *_routes("tariffs/v1.0", tenant.tariffs, resources.tariff_resource, {}),
-        *_routes(
-            "users/v1.0",
-            tenant.users,
-            resources.user_resource,
-            {"email": equals(lambda row: row.email), **_CHANGED},
-        ),
+        *[
+            route
+            for version in ("v1.1", "v1.0")
+            for route in _routes(
+                f"users/{version}",
+                tenant.users,
+                resources.user_resource,
+                {"email": equals(lambda row: row.email), **_CHANGED},
+            )
+        ],
         *_routes(
             "id-tags/v2.0",
             tenant.id_tags,

@@ -16,6 +16,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from ampeco.api.answer_headers import endpoint_of
 from simulator.api.problems import Problem, problem_response
 from simulator.settings import Faults
 
@@ -25,6 +26,12 @@ WINDOW_SECONDS = 60
 #: The limit in calls a minute, and the seconds to wait, of a 429 that is random and not from a limit.
 CLAIMED_LIMIT = 300
 RETRY_AFTER_SECONDS = 2
+
+#: The release of AMPECO that the tenant runs.
+APP_VERSION = "3.251.0"
+
+#: Endpoints that AMPECO will remove, and when.
+DEPRECATED = {"users/v1.0": datetime(2027, 3, 1, tzinfo=UTC)}
 
 #: An id beyond the range of any database; Python refuses to parse a number of thousands of digits.
 _ENDLESS_ID = re.compile(r"/[0-9]{19,}")
@@ -89,6 +96,9 @@ class Guard:
                 if faults.api_calls_a_minute and message["status"] != 429:
                     limit = self._window.headers(faults.api_calls_a_minute)
                     headers += [(name.lower().encode(), value.encode()) for name, value in limit.items()]
+                headers.append((b"x-app-version", APP_VERSION.encode()))
+                if (sunset := DEPRECATED.get(endpoint_of(scope["path"]))) is not None:
+                    headers += [(b"deprecation", b"true"), (b"sunset", format_datetime(sunset, usegmt=True).encode())]
                 message = {**message, "headers": [*headers, (b"date", date)]}
                 self.calls[f"{request.method} {_shape(scope['path'])} {message['status']}"] += 1
             await send(message)
@@ -136,8 +146,7 @@ def _resource(path: str) -> str:
 
 def _resources(path: str) -> set[str]:
     """Return the resource in a path, without its version and with it, such as ``sessions`` and ``sessions/v1.0``."""
-    parts = path.removeprefix("/public-api/").split("/")
-    return {_resource(path), "/".join(parts[1:3])}
+    return {_resource(path), endpoint_of(path)}
 
 
 def _limit_headers(limit: int, retry_after_seconds: int) -> dict[str, str]:

@@ -262,6 +262,30 @@ inaccessible_kind = Table(
     comment="Kinds that cannot be read for a tenant; a successful read removes the row",
 )
 
+ampeco_release = Table(
+    "ampeco_release",
+    metadata,
+    tenant_column(),
+    Column("app_version", Text, nullable=False, comment="X-App-Version of the last answer"),
+    instant("since_at", "When an answer first had this version", nullable=False, default=func.now()),
+    PrimaryKeyConstraint("tenant"),
+    schema=INGEST,
+    comment="The release of AMPECO that each tenant runs",
+)
+
+deprecated_endpoint = Table(
+    "deprecated_endpoint",
+    metadata,
+    tenant_column(),
+    Column("endpoint", Text, nullable=False, comment="Resource with its version, such as users/v1.0"),
+    instant("sunset_at", "When AMPECO will remove it; null: it does not say"),
+    instant("first_seen_at", "When an answer first said that it is deprecated", nullable=False, default=func.now()),
+    instant("last_seen_at", "When an answer last said so", nullable=False, default=func.now()),
+    PrimaryKeyConstraint("tenant", "endpoint"),
+    schema=INGEST,
+    comment="Endpoints that we call and that AMPECO will remove",
+)
+
 sync_cursor = Table(
     "sync_cursor",
     metadata,

@@ -147,16 +147,22 @@ def test_every_resource_that_the_schema_allows_is_read(path: str, model: type[Mo
     is_read()
 
 
+def documented(kind: Kind[Any]) -> str:
+    """Return the listing of a kind by its newest version in the document, which is older than some versions."""
+    paths = [f"{RESOURCES}/{path}" for path in kind.paths]
+    return next(path for path in paths if path in load_document()["paths"])
+
+
 @pytest.mark.parametrize("kind", KINDS.values(), ids=lambda kind: kind.name)
 def test_every_entity_that_the_schemas_allow_is_read_by_its_kind(kind: Kind[Any]) -> None:
-    listing = f"{RESOURCES}/{kind.path}"
+    listing = documented(kind)
     for path in (listing, one_of_a_listing(listing)):
         test_every_resource_that_the_schema_allows_is_read(path, kind.model, REQUIRED_OF_KINDS.get(kind.name, []))
 
 
 @pytest.mark.parametrize("kind", KINDS.values(), ids=lambda kind: kind.name)
 def test_every_kind_is_asked_for_as_the_document_says(kind: Kind[Any]) -> None:
-    listing = f"{RESOURCES}/{kind.path}"
+    listing = documented(kind)
     asked, one = query_parameters(listing), query_parameters(one_of_a_listing(listing))
     filters = asked.get("filter", {}).get("properties", {})
 
@@ -287,6 +293,6 @@ def test_the_fields_that_are_documented_and_not_read_are_those_that_we_say() -> 
         if known.handler is not None:
             _note_unread(found, known.handler, payload_schema(known.name))
     for kind in KINDS.values():
-        answer = response_schema(one_of_a_listing(f"{RESOURCES}/{kind.path}"), "get", 200)
+        answer = response_schema(one_of_a_listing(documented(kind)), "get", 200)
         _note_unread(found, kind.model, _properties(answer).get("data", answer))
     assert {model: frozenset(names) for model, names in found.items()} == UNREAD

@@ -24,12 +24,12 @@ with atheris.instrument_imports(include=["ampeco", "storage", "workers"]):
     import orjson
     from pydantic import ValidationError
 
+    from ampeco.api.answer_headers import http_date
     from ampeco.api.listing import read_page
     from ampeco.api.transport import (
         MAX_RETRY_AFTER_SECONDS,
         MIN_RETRY_AFTER_SECONDS,
         Exchange,
-        _http_date,
         _retry_after,
     )
     from ampeco.errors import Malformed
@@ -119,7 +119,7 @@ def delay(data: bytes) -> None:
     headers = [(name.encode(), value.replace(b"\r", b"").replace(b"\n", b"")) for name, value in given.items()]
     seconds = _retry_after(httpx.Response(429, headers=headers), lambda: NOW)
     assert seconds is None or MIN_RETRY_AFTER_SECONDS <= seconds <= MAX_RETRY_AFTER_SECONDS
-    _http_date(date.decode("latin-1"))
+    http_date(date.decode("latin-1"))
 
 
 TARGETS: dict[str, Callable[[bytes], None]] = {

@@ -135,7 +135,7 @@ def test_a_kind_that_is_refused_holds_up_no_backfill_and_is_named(fleet: Tenant,
     code, shown = backfill(commands)
     assert code == 1
     assert (unread(shown), not_offered(shown)) == ({"user"}, UNLISTED)
-    assert "user of demo (GET /public-api/resources/users/v1.0 answered 403" in shown
+    assert "user of demo (GET /public-api/resources/users/v1.1 answered 403" in shown
     read = "SELECT kind FROM ingest.sync_run WHERE requested_at IS NOT NULL AND finished_at IS NOT NULL"
     assert {row["kind"] for row in fleet.service.query(read)} == set(SHOWN) - {"user"}
     # And once it may be read, the command reads it alone

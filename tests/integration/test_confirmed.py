@@ -128,14 +128,14 @@ def test_a_read_that_only_confirms_a_notification_still_settles_it(whole: Whole)
 def test_a_whole_sync_run_looks_for_what_none_of_its_pages_showed(whole: Whole) -> None:
     # Given four users, of which a whole listing, in two pages, shows three
     for user_id in range(1, 5):
-        whole.ampeco.resources[f"users/v1.0/{user_id}"] = {"id": user_id, "lastUpdatedAt": "2026-03-04T07:00:00Z"}
+        whole.ampeco.resources[f"users/v1.1/{user_id}"] = {"id": user_id, "lastUpdatedAt": "2026-03-04T07:00:00Z"}
         whole.tell(sample("userBalance.changed") | {"userId": user_id, "transactionId": None})
     whole.refresh()
     with whole.service.engine.begin() as connection:
         connection.execute(text("UPDATE charging.resource SET first_seen_at = first_seen_at - interval '1 hour'"))
     for _ in range(2):
-        shown_ones = [whole.ampeco.resources[f"users/v1.0/{user_id}"] for user_id in (1, 2, 4)]
-        whole.ampeco.everything["users/v1.0"] = shown_ones
+        shown_ones = [whole.ampeco.resources[f"users/v1.1/{user_id}"] for user_id in (1, 2, 4)]
+        whole.ampeco.everything["users/v1.1"] = shown_ones
         with whole.service.engine.begin() as connection:
             sync_run = sync_runs.begin(connection, "demo", "user", "reconcile", None)
         assert sync_run is not None

@@ -160,7 +160,7 @@ def page(number: int, following: str | None, *users: int) -> dict[str, Any]:
     ids=["a loop", "the page itself", "no list", "a link that is none"],
 )
 def test_a_listing_without_end_ends(whole: Whole, pages: list[dict[str, Any]], told: str | None) -> None:
-    whole.ampeco.answers["users/v1.0"] = listing(*pages)
+    whole.ampeco.answers["users/v1.1"] = listing(*pages)
     with whole.service.engine.begin() as connection:
         sync_run = sync_runs.begin(connection, "demo", "user", "backfill", None)
     assert sync_run is not None
@@ -169,14 +169,14 @@ def test_a_listing_without_end_ends(whole: Whole, pages: list[dict[str, Any]], t
         return
     with pytest.raises(CallDeferredError, match=told):
         list(steps(whole.context, sync_run, reason="backfill"))
-    assert whole.ampeco.calls["users/v1.0"] < 10
+    assert whole.ampeco.calls["users/v1.1"] < 10
     assert paused_for(whole.context.redis, "demo") == 0
     (left,) = whole.service.query("SELECT last_error FROM ingest.sync_run")
     assert told in left["last_error"]
 
 
 def test_a_listing_that_fails_holds_up_no_other_kind(whole: Whole) -> None:
-    whole.ampeco.answers["users/v1.0"] = lambda _: JSONResponse({"message": "Server Error"}, 500)
+    whole.ampeco.answers["users/v1.1"] = lambda _: JSONResponse({"message": "Server Error"}, 500)
     with whole.service.engine.begin() as connection:
         sync_run = sync_runs.begin(connection, "demo", "user", "backfill", None)
     assert sync_run is not None
@@ -192,11 +192,11 @@ def test_a_listing_that_shows_nothing_asks_for_a_few_and_deletes_nobody(
     # Given four users that are known and there
     for user_id in range(1, 5):
         whole.tell(sample("userBalance.changed") | {"userId": user_id, "transactionId": None})
-        whole.ampeco.resources[f"users/v1.0/{user_id}"] = page(1, None, user_id)["data"][0]
+        whole.ampeco.resources[f"users/v1.1/{user_id}"] = page(1, None, user_id)["data"][0]
     whole.refresh()
     # When their whole listing shows none of them
     monkeypatch.setattr(sync_runs, "MAX_ABSENT", 2)
-    whole.ampeco.answers["users/v1.0"] = listing(page(1, None))
+    whole.ampeco.answers["users/v1.1"] = listing(page(1, None))
     with whole.service.engine.begin() as connection:
         sync_run = sync_runs.begin(connection, "demo", "user", "reconcile", None)
         connection.execute(text("UPDATE charging.resource SET first_seen_at = first_seen_at - interval '1 hour'"))
@@ -206,7 +206,7 @@ def test_a_listing_that_shows_nothing_asks_for_a_few_and_deletes_nobody(
     list(steps(whole.context, sync_run, reason="reconcile"))
     # Then a few are asked for by themselves, and as they are there, they stay
     assert whole.waiting() == 2
-    del whole.ampeco.answers["users/v1.0"]
+    del whole.ampeco.answers["users/v1.1"]
     whole.refresh()
     assert whole.service.count("charging.resource WHERE deleted_at IS NULL") == 4
     assert whole.waiting() == 0
@@ -216,6 +216,6 @@ def test_a_page_that_lists_one_twice_settles_it_once(whole: Whole) -> None:
     for user_id in range(1, 5):
         whole.tell(sample("userBalance.changed") | {"userId": user_id, "transactionId": None})
     users = page(1, None, 1, 2, 2, 3, 4, 4)
-    whole.ampeco.answers["users/v1.0"] = listing(users)
+    whole.ampeco.answers["users/v1.1"] = listing(users)
     assert whole.refresh() == 4
     assert whole.waiting() == 0

@@ -260,7 +260,7 @@ class TestOneForbidden:
         whole.refresh()
 
     def test_its_neighbours_are_read_and_it_is_tried_again_later(self, synced: Whole) -> None:
-        synced.ampeco.forbidden = {"users/v1.0/1", "users/v1.0/3"}
+        synced.ampeco.forbidden = {"users/v1.1/1", "users/v1.1/3"}
         self.tell(synced)
         assert [row[MIRRORS["user"].key] for row in shown(synced, "user")] == [2, 4, 5]
         assert synced.service.count("ingest.inaccessible_kind") == 0
@@ -269,7 +269,7 @@ class TestOneForbidden:
         assert all("403" in row["last_error"] for row in left)
 
     def test_several_in_a_row_speak_for_the_kind_all_the_same(self, synced: Whole) -> None:
-        single = {f"users/v1.0/{user_id}" for user_id in range(1, 6)}
+        single = {f"users/v1.1/{user_id}" for user_id in range(1, 6)}
         synced.ampeco.forbidden = single
         self.tell(synced)
         assert sum(synced.ampeco.calls[path] for path in single) == MAX_REFUSED_IN_A_ROW

@@ -109,7 +109,9 @@ def allow(whole: Whole, calls: int) -> None:
             raise CallDeferredError(0.25, "6 calls a minute are used up")
         left[0] -= 1
 
-    whole.context.make_client = lambda tenant, _rate_limiter: Client(tenant.url, tenant.api_token(), before_call=spend)
+    whole.context.make_client = lambda tenant, **shared: Client(
+        tenant.url, tenant.api_token(), **(shared | {"before_call": spend})
+    )
 
 
 def execute(whole: Whole | Tenant, statement: str) -> None:

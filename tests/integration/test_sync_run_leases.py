@@ -25,7 +25,7 @@ from workers.sync.reconcile import run_due, steps
 from workers.sync.schedule import due_sync_runs
 
 INTERVAL = timedelta(minutes=15)
-USERS = "users/v1.0"
+USERS = "users/v1.1"
 SOME_TIME = datetime.fromisoformat("2026-03-04T00:00:00Z")
 
 

@@ -86,7 +86,10 @@ def write_tenants(directory: Path, *, api_url: str = "http://127.0.0.1:1", **ext
     lines = []
     for name, token in (("demo", TOKEN), ("other", "another-tenants-token")):
         lines += [f"[tenants.{name}]", f'base_url = "{api_url}"', f'token = "{token}"']
-        extra = {"calls_per_minute": 6_000} | extra  # otherwise the rate limit would delay the tests
+        extra = {
+            "calls_per_minute": 6_000,
+            "calls_per_day": 10_000_000,
+        } | extra  # otherwise the rate limit would delay the tests
         lines += [f"{key} = {json.dumps(value)}" for key, value in extra.items()]
     path = directory / "tenants.toml"
     path.write_text("\n".join(lines) + "\n")

@@ -217,9 +217,7 @@ def tenant(database_url: str, redis_url: str, directory: Path, *, start: datetim
         create_context(service.settings, process="tests") as context,
     ):
         # The pages are small, so that even a small tenant has several.
-        context.make_client = lambda tenant, rate_limiter: Client(
-            tenant.url, tenant.api_token(), per_page=10, before_call=rate_limiter
-        )
+        context.make_client = lambda tenant, **shared: Client(tenant.url, tenant.api_token(), per_page=10, **shared)
         made = Tenant(stage, api_url, service, context)
         with made.client:
             yield made

@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import contextlib
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from threading import Lock
 from types import TracebackType
+from typing import Protocol
 from uuid import UUID
 
 import redis
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
+from ampeco.api.answer_headers import AnswerHeaders
 from ampeco.api.client import Client
+from ampeco.api.offered import OfferedPaths
 from ampeco.tenants import Tenant
 from runtime.heartbeat import Heartbeat
 from runtime.settings import Settings
 from storage.clock import clock
 from storage.database import create_database_engine
 from storage.sync.api_usage import CallReason
+from workers.api.api_notices import ApiNotices
 from workers.api.rate_limit import MAX_WAIT_SECONDS, RateLimiter, Usage
 from workers.broker import create_redis
 
@@ -35,6 +40,21 @@ class CountedClient:
 
     client: Client
     calls: int = 0
+
+
+class MakeClient(Protocol):
+    """Makes a client of a tenant, with what its context passes to :class:`ampeco.api.client.Client`."""
+
+    def __call__(
+        self,
+        tenant: Tenant,
+        *,
+        before_call: Callable[[], None],
+        on_answer: Callable[[AnswerHeaders], None],
+        offered: OfferedPaths,
+    ) -> Client:
+        """Return a new client."""
+        ...
 
 
 @dataclass(slots=True)
@@ -53,12 +73,14 @@ class Context:
     heartbeat: Heartbeat
     redis: redis.Redis
     tenants: dict[str, Tenant]
-    make_client: Callable[[Tenant, Callable[[], None]], Client]
+    make_client: MakeClient
     max_slots: int
     max_wait_seconds: float = MAX_WAIT_SECONDS
     usage: Usage = field(default_factory=Usage)
+    notices: ApiNotices = field(default_factory=ApiNotices)
     apply_again: deque[UUID] = field(default_factory=lambda: deque(maxlen=1))
     _clients: dict[tuple[str, CallReason], Client] = field(default_factory=dict)
+    _offered: defaultdict[str, OfferedPaths] = field(default_factory=lambda: defaultdict(OfferedPaths))
     _slots: Counter[str] = field(default_factory=Counter)
     _lock: Lock = field(default_factory=Lock)
 
@@ -77,9 +99,7 @@ class Context:
         """
         with self._lock:
             if (tenant, reason) not in self._clients:
-                self._clients[tenant, reason] = self.make_client(
-                    self.tenants[tenant], self._rate_limiter(tenant, reason)
-                )
+                self._clients[tenant, reason] = self._make_client(tenant, self._rate_limiter(tenant, reason))
             return self._clients[tenant, reason]
 
     def counted_client(self, tenant: str, reason: CallReason) -> CountedClient:
@@ -90,8 +110,21 @@ class Context:
             rate_limiter()
             counted.calls += 1
 
-        counted = CountedClient(self.make_client(self.tenants[tenant], count))
+        counted = CountedClient(self._make_client(tenant, count))
         return counted
+
+    def _make_client(self, tenant: str, before_call: Callable[[], None]) -> Client:
+        return self.make_client(
+            self.tenants[tenant],
+            before_call=before_call,
+            on_answer=partial(self.notices.see, self.redis, tenant),
+            offered=self._offered[tenant],
+        )
+
+    def write_usage(self) -> None:
+        """Write the counted calls and what AMPECO's answers said."""
+        self.usage.write(self.engine)
+        self.notices.write(self.engine)
 
     def _rate_limiter(self, tenant: str, reason: CallReason) -> RateLimiter:
         return RateLimiter(self.redis, self.usage, self.tenants[tenant], reason, max_wait_seconds=self.max_wait_seconds)
@@ -129,7 +162,7 @@ class Context:
         for client in self._clients.values():
             client.close()
         with contextlib.suppress(SQLAlchemyError):  # the last counts are not worth a failed stop
-            self.usage.write(self.engine)
+            self.write_usage()
         self.heartbeat.stop()
         self.redis.close()
         self.engine.dispose()
@@ -153,13 +186,13 @@ def create_context(settings: Settings, *, process: str, max_wait_seconds: float 
         heartbeat=Heartbeat(settings.required_database_url(), process),
         redis=create_redis(settings.required_redis_url()),
         tenants=settings.tenants,
-        make_client=lambda tenant, rate_limiter: Client(
+        make_client=lambda tenant, **shared: Client(
             tenant.url,
             tenant.api_token(),
             timeout_seconds=timeout,
             max_attempts=MAX_ATTEMPTS,
-            before_call=rate_limiter,
             now=clock.now,
+            **shared,
         ),
         max_wait_seconds=max_wait_seconds,
         # A single tenant may use every thread; each of several tenants at most half of them.

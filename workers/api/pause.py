@@ -29,6 +29,10 @@ PASSING_PAUSE_SECONDS = 1.0
 #: The number of failures of a tenant that is down is dropped after this long without a failure.
 FAILURES_FORGOTTEN_SECONDS = 1_800
 
+#: If less than this share of the tenant's own limit is left, calls that are not urgent wait for so many seconds.
+LOW_SHARE = 0.1
+LOW_SECONDS = 5
+
 _SUCCESS = b"succeeded"
 
 #: A shorter pause never replaces a longer one: if the tenant asked one process for a longer pause, it stays in force
@@ -42,6 +46,10 @@ end
 
 def _key(tenant: str) -> str:
     return f"ampeco-receiver:pause:{tenant}"
+
+
+def _low_key(tenant: str) -> str:
+    return f"ampeco-receiver:low:{tenant}"
 
 
 def _failures_key(tenant: str) -> str:
@@ -62,6 +70,28 @@ def pause(client: redis.Redis, tenant: str, seconds: float, reason: str) -> floa
     with _unless_redis_fails(tenant):
         client.eval(_EXTEND, 1, _key(tenant), math.ceil(seconds * 1000), reason)
     return seconds
+
+
+def note_remaining(client: redis.Redis, tenant: str, limit: int, remaining: int) -> None:
+    """Note how many calls a tenant still allows in its own window; other programs may use them up, too.
+
+    If few are left, calls that are not urgent wait; if none is, all wait for a moment.
+    """
+    if remaining >= limit * LOW_SHARE:
+        return
+    with _unless_redis_fails(tenant):
+        client.set(_low_key(tenant), remaining, ex=LOW_SECONDS)
+    if remaining == 0:
+        pause(client, tenant, LOW_SECONDS, f"the tenant's limit of {limit:,} calls is used up")
+
+
+def is_low(client: redis.Redis, tenant: str) -> bool:
+    """Return whether few calls are left in the tenant's own window.
+
+    Raises:
+        RedisError: Redis does not answer.
+    """
+    return bool(client.exists(_low_key(tenant)))
 
 
 def fail(

@@ -22,7 +22,8 @@ from sqlalchemy import Engine
 from ampeco.tenants import Tenant
 from storage.clock import clock
 from storage.sync.api_usage import CallReason, Calls, add
-from workers.api.pause import pause_reason, paused_for
+from workers.api import daily_quota
+from workers.api.pause import LOW_SECONDS, is_low, pause_reason, paused_for
 from workers.metrics import API_CALLS, API_CALLS_SAVED
 
 #: Length of the window: short enough that calls are spread over the minute, long enough that a small burst does not
@@ -134,7 +135,7 @@ class RateLimiter:
         """Wait until the call may be made, and count it.
 
         Raises:
-            CallDeferredError: the call may not be made within the longest wait.
+            CallDeferredError: the call may not be made within the longest wait, or not today.
         """
         waited = 0.0
         while (delay := self._delay()) is not None:
@@ -150,6 +151,10 @@ class RateLimiter:
         try:
             if left := paused_for(self._redis, self._tenant.name):
                 return left, pause_reason(self._redis, self._tenant.name) or "the tenant is paused"
+            if seconds := daily_quota.delay(self._redis, self._tenant.name, self._reason, self._tenant.calls_per_day):
+                raise CallDeferredError(seconds, self._quota_is_used_up(), is_final=True)
+            if self._is_background and is_low(self._redis, self._tenant.name):
+                return float(LOW_SECONDS), "few calls are left of the tenant's own limit"
             for limiter in self._limiters:
                 with limiter.acquire(raise_on_failure=False) as granted:
                     if not granted:
@@ -157,6 +162,15 @@ class RateLimiter:
         except RedisError:
             self._sleep(60 / self._tenant.calls_per_minute)
         return None
+
+    @property
+    def _is_background(self) -> bool:
+        return SHARES.get(self._reason, ("", 1.0))[0] == "background"
+
+    def _quota_is_used_up(self) -> str:
+        share = daily_quota.SHARES[self._reason]
+        of = "" if share == 1 else f" {share:.0%} of"
+        return f"{of} the {self._tenant.calls_per_day:,} calls of this day are used up".strip()
 
 
 class _Window(WindowRateLimiter):

@@ -118,9 +118,8 @@ class RefreshReader:
             else:
                 read = self._entity_reads([request.entity_id], LogReads())[request.entity_id]
                 try:
-                    changes = read_entity(kind, self._client, read)
+                    changes = self._read_offered(read)
                 except NotFound as error:
-                    self._require_offered(error)
                     changes, gone = changes_from_absence(kind, request.entity_id, error.tenant_time), True
         except Forbidden as error:
             if not self._is_only_entity_forbidden():
@@ -140,15 +139,28 @@ class RefreshReader:
             API_READS.labels(self._claimed.tenant, "gone" if gone else "found").inc()
             self._store_one(request, changes, gone=gone)
 
-    def _require_offered(self, error: NotFound) -> None:
-        """Check that a 404 concerns the record, and not its kind: AMPECO says so, or the kind's listing answers.
+    def _read_offered(self, read: EntityRead) -> ChangeSet:
+        """Read an entity, and make sure that a 404 concerns the record, and not its kind.
 
         Raises:
+            NotFound: the record does not exist: AMPECO says so, or the kind's listing answers.
             NotOffered: the listing does not exist, either.
-            ApiError: the listing does not answer now, so the 404 decides nothing.
+            ApiError: the entity or the listing cannot be read now, so a 404 decides nothing.
         """
-        if error.is_certain or self._does_listing_answer:
-            return
+        kind = KINDS[self._claimed.kind]
+        path = self._client.path(kind)
+        try:
+            return read_entity(kind.name, self._client, read)
+        except NotFound as error:
+            if error.is_certain or self._does_listing_answer:
+                raise
+            self._require_listing(error)
+            if self._client.path(kind) == path:
+                raise
+        # The listing answers by an older version than the one by which the entity was not found.
+        return read_entity(kind.name, self._client, read)
+
+    def _require_listing(self, error: NotFound) -> None:
         kind = KINDS[self._claimed.kind]
         self.calls += 1
         try:

@@ -125,7 +125,7 @@ class TestRateLimits:
             ({}, 30),
             ({"Retry-After": "7"}, 7),
             ({"Retry-After": "0"}, 1),
-            ({"Retry-After": "999999"}, 3600),
+            ({"Retry-After": "999999"}, 86_400),
             ({"Retry-After": "Wed, 04 Mar 2026 07:02:00 GMT"}, 120),
             ({"Retry-After": "Wed, 04 Mar 2026 06:00:00 GMT"}, 1),
             ({"Retry-After": "later"}, 30),

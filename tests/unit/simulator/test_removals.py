@@ -17,7 +17,7 @@ TOLD = {
     "authorizations": ("authorization.changed", "authorizations/v2.1"),
     "transactions": ("transaction.changed", "transactions/v1.0"),
     "tariffs": ("TariffChangedNotification", "tariffs/v1.0"),
-    "users": ("UserChangedNotification", "users/v1.0"),
+    "users": ("UserChangedNotification", "users/v1.1"),
     "id_tags": ("idTag.changed", "id-tags/v2.0"),
     "partners": ("partner.changed", "partners/v2.0"),
     "sessions": (None, "sessions/v1.0"),
