@@ -18,7 +18,7 @@ from receiver.processes.embedded import embedded_postgres, embedded_redis
 from runtime.settings import SettingsError
 from storage.database import create_database_engine
 from storage.database_url import conninfo
-from tests.integration.test_command_line import run
+from tests.support.commands import run
 
 #: Runs a command as another user, who may read what root reads: the Python that runs the tests may be root's own.
 AS_NOBODY = (

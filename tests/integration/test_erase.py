@@ -27,8 +27,8 @@ from storage.locks import Lock, lock
 from storage.rebuild.log_reader import Scope
 from storage.schema.entities import MIRRORS
 from storage.sync import sync_runs
-from tests.integration.test_command_line import run
 from tests.integration.test_roles import user
+from tests.support.commands import run
 from tests.support.erasing import CARD, EMAIL, NAME, TAG, USER, erase, left, shown, told
 from tests.support.facts import sample
 from tests.support.log import query

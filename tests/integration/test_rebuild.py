@@ -15,8 +15,8 @@ from sqlalchemy import Engine
 from storage.state import notifications
 from storage.state.fold import Fold, fact_from_read
 from storage.state.upsert import upsert
-from tests.integration.test_command_line import run
 from tests.integration.test_replay import at
+from tests.support.commands import run
 from tests.support.facts import sample
 from tests.support.log import accept, everything, execute, query
 from tests.support.service import write_tenants

@@ -17,7 +17,7 @@ from sqlalchemy import Engine
 from ampeco.notifications.payloads import HardwareStatus
 from storage.rebuild.log_reader import Scope, count
 from storage.state import notifications
-from tests.integration.test_command_line import run
+from tests.support.commands import run
 from tests.support.facts import sample
 from tests.support.log import accept, everything, execute, query
 from tests.support.service import eventually, write_tenants

@@ -21,8 +21,8 @@ from storage.database import create_database_engine
 from storage.inbox.partitions import make_partitions
 from storage.rebuild.log_reader import Scope
 from storage.schema.tables import metadata
-from tests.integration.test_command_line import run
 from tests.support.ampeco import FakeAmpeco
+from tests.support.commands import run
 from tests.support.facts import SAMPLES, sample
 from tests.support.processes import processes
 from tests.support.servers import DATABASE, own_postgres
