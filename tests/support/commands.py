@@ -30,13 +30,19 @@ TIMEOUT_SECONDS = 100
 ROOT = Path(__file__).parents[2]
 
 
+#: Variables that count when a process starts, not when it is forked.
+READ_AT_START = {"LD_PRELOAD", "PYTHONPATH"}
+
+
 def run(directory: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run a command of the receiver to its end in a folder; the environment is added to ours."""
-    request = {
-        "arguments": ["ampeco-receiver", *arguments],
-        "environment": {**os.environ, **environment, "COLUMNS": COLUMNS},
-        "directory": str(directory),
-    }
+    own = {**os.environ, **environment, "COLUMNS": COLUMNS}
+    if READ_AT_START & environment.keys():
+        command = [sys.executable, "-m", "receiver", *arguments]
+        return subprocess.run(
+            command, cwd=directory, env=own, capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=False
+        )
+    request = {"arguments": ["ampeco-receiver", *arguments], "environment": own, "directory": str(directory)}
     with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
         exit_code = _fork(json.dumps(request).encode(), output.fileno(), errors.fileno())
         for file in (output, errors):
