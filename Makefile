@@ -8,13 +8,16 @@ READY := $(VENV)/.ready
 WORKERS ?= 4
 PACKAGES := ampeco storage runtime workers receiver simulator migrations
 
-.PHONY: demo test lint format audit bench calls staleness fuzz faults soak overload clean
+.PHONY: demo test unit lint format audit bench calls staleness fuzz faults soak overload clean
 
 demo: $(READY) ## Show the whole path at work; Ctrl-C stops it
 	$(BIN)/ampeco-receiver demo $(DEMO)
 
 test: $(READY) ## Run every test, some at a time: they wait more than they work
 	$(BIN)/pytest --numprocesses $(WORKERS) --dist worksteal $(TESTS)
+
+unit: $(READY) ## Run the tests that need no server, in seconds
+	$(BIN)/pytest tests/unit --numprocesses 2 -m "not long and not server" $(TESTS)
 
 lint: $(READY) ## Check style, types, spelling and import contracts
 	$(BIN)/ruff check .

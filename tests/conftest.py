@@ -59,6 +59,13 @@ def pytest_configure_node(node: Any) -> None:
     node.workerinput["run_directory"] = str(node.config.stash[_RUN_DIRECTORY])
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that use the servers, so that `make unit` runs without any."""
+    for item in items:
+        if isinstance(item, pytest.Function) and {"prepared", "postgres", "servers"} & set(item.fixturenames):
+            item.add_marker("server")
+
+
 @pytest.fixture(scope="session")
 def prepared(pytestconfig: pytest.Config) -> Path:
     """The data directory of a migrated Postgres that is stopped; one process of the run makes it for all."""

@@ -166,7 +166,7 @@ class Transport:
         except _TooSlowError:
             failure = f"no complete answer within {self._patience_seconds:.0f} s"
         else:
-            date = _http_date(response.headers.get("Date"))
+            date = parse_http_date(response.headers.get("Date"))
             if date is not None and abs(date - began_at) < MAX_CLOCK_DIFFERENCE:
                 self.clock.observe(date, began_at, self._now())
             tenant_time = self.clock.at(began_at)
@@ -229,7 +229,7 @@ class Transport:
             case 409:
                 return errors.Conflict(*call)
             case 429:
-                delay = _retry_after(response, self._now)
+                delay = retry_after_seconds(response, self._now)
                 return errors.RateLimited(*call, DEFAULT_RETRY_AFTER_SECONDS if delay is None else delay)
             case 408:
                 return errors.Unavailable(*call)
@@ -238,7 +238,7 @@ class Transport:
             case _ if 300 <= status < 400:
                 return errors.Unavailable(method, path, status, "a redirect, not followed: check the base URL")
             case _:
-                return errors.Unavailable(*call, _retry_after(response, self._now) if status == 503 else None)
+                return errors.Unavailable(*call, retry_after_seconds(response, self._now) if status == 503 else None)
 
     def _message(self, body: dict[str, Any] | None) -> str | None:
         message = (body or {}).get("message")
@@ -265,15 +265,15 @@ def _json_object(content: bytes) -> dict[str, Any] | None:
         return None
 
 
-def _retry_after(response: httpx.Response, clock: Callable[[], datetime]) -> float | None:
+def retry_after_seconds(response: httpx.Response, clock: Callable[[], datetime]) -> float | None:
     """Return the delay that an answer requests, in seconds within our limits, or None."""
-    now = _http_date(response.headers.get("Date")) or clock()
+    now = parse_http_date(response.headers.get("Date")) or clock()
     retry_after = response.headers.get("Retry-After", "").strip()
     reset = response.headers.get("X-RateLimit-Reset", "").strip()
     seconds: float
     if _SECONDS.fullmatch(retry_after):
         seconds = float(retry_after)
-    elif (date := _http_date(retry_after)) is not None:
+    elif (date := parse_http_date(retry_after)) is not None:
         seconds = (date - now).total_seconds()
     elif _SECONDS.fullmatch(reset):
         seconds = float(reset) - (now.timestamp() if float(reset) >= _OLDEST_EPOCH else 0)
@@ -282,7 +282,7 @@ def _retry_after(response: httpx.Response, clock: Callable[[], datetime]) -> flo
     return min(max(seconds, MIN_RETRY_AFTER_SECONDS), MAX_RETRY_AFTER_SECONDS)
 
 
-def _http_date(value: str | None) -> datetime | None:
+def parse_http_date(value: str | None) -> datetime | None:
     """Parse an HTTP date; None if there is none, or none that we can calculate with."""
     try:
         date = parsedate_to_datetime(value or "")

@@ -8,12 +8,13 @@ import os
 from collections.abc import Iterator
 
 import psycopg
-from sqlalchemy import make_url
+from sqlalchemy import Engine, make_url, text
 
 import migrations
 from storage.database import create_database_engine
 from storage.database_url import conninfo
 from storage.inbox.partitions import make_partitions
+from tests.support.service import url_of
 
 
 def administrate(database_url: str, *statements: str) -> None:
@@ -64,3 +65,18 @@ class Databases:
         drops = [f"DROP DATABASE {name} WITH (FORCE)" for name in self._released]
         self._released.clear()
         return drops
+
+
+@contextlib.contextmanager
+def database_user(owner: Engine, name: str, *, options: str = "") -> Iterator[str]:
+    """Make a user that logs in; yield the database's URL for it."""
+    name = f"{name}_{os.getpid()}"
+    with owner.begin() as connection:
+        connection.execute(text(f"CREATE ROLE {name} LOGIN {options}"))
+    try:
+        yield make_url(url_of(owner)).set(username=name, password=None).render_as_string(False)
+    finally:
+        owner.dispose()
+        with owner.begin() as connection:
+            connection.execute(text(f"DROP OWNED BY {name}"))
+            connection.execute(text(f"DROP ROLE {name}"))

@@ -16,6 +16,9 @@ import httpx
 from tests.support.commands import run
 from tests.support.service import eventually, free_port, write_tenants
 
+#: How a container asks whether its process is alive; `tests/integration/test_serve.py` tries it.
+PROBE = ["python", "-P", "-m", "receiver.probe"]
+
 Process = subprocess.Popen[bytes]
 
 
