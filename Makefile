@@ -10,7 +10,7 @@ PACKAGES := ampeco storage runtime workers receiver simulator migrations
 
 .DEFAULT_GOAL := help
 
-.PHONY: help demo picture test lint format audit bench calls staleness fuzz faults soak overload clean
+.PHONY: help demo picture test unit lint format audit bench calls staleness fuzz faults soak overload clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,6 +23,9 @@ picture: $(READY) ## Renew the picture in README.md, from a demo of a minute
 
 test: $(READY) ## Run every test, some at a time: they wait more than they work
 	$(BIN)/pytest --numprocesses $(WORKERS) --dist worksteal $(TESTS)
+
+unit: $(READY) ## Run the tests that need no server, in seconds
+	$(BIN)/pytest tests/unit --numprocesses 2 -m "not long and not server" $(TESTS)
 
 lint: $(READY) ## Check style, types, spelling and import contracts
 	$(BIN)/ruff check .

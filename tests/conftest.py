@@ -1,28 +1,35 @@
-"""Real servers for every test that wants one.
+"""Real servers for every test that uses one.
 
-``DATABASE_URL`` and ``REDIS_URL`` name the servers; unset, embedded ones are started for the
-run. Each test that writes for good has a database of its own, copied from a migrated one.
+``DATABASE_URL`` and ``REDIS_URL`` name the servers; unset, embedded ones are started for each process of the run. Each
+test that commits has a database of its own, copied from a migrated one.
 """
 
 from __future__ import annotations
 
-import itertools
+import contextlib
+import fcntl
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
-import psycopg
 import pytest
 import redis
 from hypothesis import HealthCheck, settings
-from sqlalchemy import Connection, Engine, make_url
+from sqlalchemy import Connection, Engine
 
-import migrations
 from receiver.processes.embedded import embedded_postgres, embedded_redis
 from storage.database import create_database_engine
-from storage.database_url import conninfo
-from storage.inbox.partitions import make_partitions
+from tests.support.databases import Databases, administrate, migrate, named
 from tests.support.directories import short_directory
+from tests.support.servers import DATABASE
 from tests.support.statements import check_executed_statements, refused_statements
+
+# Without bytecode each process that a test starts compiles the whole project again, for two seconds.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 settings.register_profile(
     "project",
@@ -44,64 +51,104 @@ def _statements_are_accepted() -> Iterator[None]:
     assert refused_statements() == []
 
 
-_numbers = itertools.count()
+_RUN_DIRECTORY = pytest.StashKey[Path]()
 
 
-@pytest.fixture(scope="session")
-def servers() -> Iterator[tuple[str, str]]:
-    """The URLs of Postgres and Redis; of tests that run side by side each process has its own database there."""
-    database_url, redis_url = os.environ.get("DATABASE_URL"), os.environ.get("REDIS_URL")
-    if redis_url is not None and (worker := os.environ.get("PYTEST_XDIST_WORKER")) is not None:
-        redis_url += f"{'&' if '?' in redis_url else '?'}db={worker.removeprefix('gw')}"
-    if database_url is not None and redis_url is not None:
-        yield database_url, redis_url
+def pytest_configure(config: pytest.Config) -> None:
+    """Make a directory for the run, which its processes share."""
+    if hasattr(config, "workerinput"):
+        config.stash[_RUN_DIRECTORY] = Path(config.workerinput["run_directory"])
         return
-    with (
-        short_directory() as directory,
-        embedded_postgres(directory / "pg") as postgres,
-        embedded_redis(directory / "redis") as own_redis,
-    ):
-        yield database_url or postgres, redis_url or own_redis
+    stack = contextlib.ExitStack()
+    config.stash[_RUN_DIRECTORY] = stack.enter_context(short_directory())
+    config.add_cleanup(stack.close)
 
 
-def _administrate(database_url: str, statement: str) -> None:
-    with psycopg.connect(conninfo(database_url), autocommit=True) as connection:
-        connection.execute(statement.encode())
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Tell a process of the run where the directory is."""
+    node.workerinput["run_directory"] = str(node.config.stash[_RUN_DIRECTORY])
 
 
-def _named(database_url: str, name: str) -> str:
-    return make_url(database_url).set(database=name).render_as_string(hide_password=False)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that use the servers, so that `make unit` runs without any."""
+    for item in items:
+        if isinstance(item, pytest.Function) and {"prepared", "postgres", "servers"} & set(item.fixturenames):
+            item.add_marker("server")
 
 
 @pytest.fixture(scope="session")
-def migrated(servers: tuple[str, str]) -> Iterator[str]:
-    """The name of a migrated database that nobody writes to: the template of the others."""
-    name = f"rt_{os.getpid()}_template"
-    _administrate(servers[0], f"CREATE DATABASE {name}")
-    engine = create_database_engine(_named(servers[0], name), application_name="tests", pool_size=1)
-    migrations.upgrade(engine)
-    make_partitions(engine)
-    engine.dispose()
-    yield name
-    _administrate(servers[0], f"DROP DATABASE {name} WITH (FORCE)")
+def prepared(pytestconfig: pytest.Config) -> Path:
+    """The data directory of a migrated Postgres that is stopped; one process of the run makes it for all."""
+    directory = pytestconfig.stash[_RUN_DIRECTORY]
+    data = directory / "prepared" / "data"
+    done = directory / "prepared.done"
+    with (directory / "prepared.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not done.exists():
+            with embedded_postgres(data.parent) as url:
+                administrate(url, f"CREATE DATABASE {DATABASE}")
+                migrate(named(url, DATABASE))
+            done.touch()
+    return data
+
+
+@pytest.fixture(scope="session")
+def postgres(request: pytest.FixtureRequest) -> Iterator[tuple[str, str]]:
+    """The URL of Postgres, and the name of a migrated database that nobody writes to: the template of the others."""
+    if (url := os.environ.get("DATABASE_URL")) is not None:
+        name = f"rt_{os.getpid()}_template"
+        administrate(url, f"CREATE DATABASE {name}")
+        migrate(named(url, name))
+        yield url, name
+        administrate(url, f"DROP DATABASE {name} WITH (FORCE)")
+        return
+    prepared: Path = request.getfixturevalue("prepared")
+    with short_directory() as directory:
+        data = directory / "pg" / "data"
+        data.parent.mkdir()
+        subprocess.run(["cp", "-a", str(prepared), str(data)], check=True)
+        # The tests that kill Postgres have servers of their own; this one is never started again.
+        with (data / "postgresql.auto.conf").open("a") as configuration:
+            configuration.write("fsync = off\nfull_page_writes = off\n")
+        with embedded_postgres(data.parent) as url:
+            yield url, DATABASE
+
+
+@pytest.fixture(scope="session")
+def servers(postgres: tuple[str, str]) -> Iterator[tuple[str, str]]:
+    """The URLs of Postgres and Redis; each process of the run has a number of its own in a Redis that is given."""
+    database_url, _ = postgres
+    redis_url = os.environ.get("REDIS_URL")
+    if redis_url is None:
+        with short_directory() as directory, embedded_redis(directory / "redis") as own_redis:
+            yield database_url, own_redis
+        return
+    if (worker := os.environ.get("PYTEST_XDIST_WORKER")) is not None:
+        redis_url += f"{'&' if '?' in redis_url else '?'}db={worker.removeprefix('gw')}"
+    yield database_url, redis_url
+
+
+@pytest.fixture(scope="session")
+def databases(postgres: tuple[str, str]) -> Iterator[Databases]:
+    """What makes databases on the shared server."""
+    databases = Databases(*postgres)
+    yield databases
+    databases.drop()
 
 
 @pytest.fixture
-def database_url(servers: tuple[str, str], migrated: str) -> Iterator[str]:
+def database_url(databases: Databases) -> Iterator[str]:
     """A migrated database for one test."""
-    name = f"rt_{os.getpid()}_{next(_numbers)}"
-    _administrate(servers[0], f"CREATE DATABASE {name} TEMPLATE {migrated}")
-    yield _named(servers[0], name)
-    _administrate(servers[0], f"DROP DATABASE {name} WITH (FORCE)")
+    with databases.database() as url:
+        yield url
 
 
 @pytest.fixture
-def empty_database_url(servers: tuple[str, str]) -> Iterator[str]:
+def empty_database_url(databases: Databases) -> Iterator[str]:
     """A database without any table of ours."""
-    name = f"rt_{os.getpid()}_{next(_numbers)}"
-    _administrate(servers[0], f"CREATE DATABASE {name}")
-    yield _named(servers[0], name)
-    _administrate(servers[0], f"DROP DATABASE {name} WITH (FORCE)")
+    with databases.database(template="template1") as url:
+        yield url
 
 
 @pytest.fixture
@@ -113,14 +160,12 @@ def engine(database_url: str) -> Iterator[Engine]:
 
 
 @pytest.fixture(scope="session")
-def shared_engine(servers: tuple[str, str], migrated: str) -> Iterator[Engine]:
+def shared_engine(databases: Databases) -> Iterator[Engine]:
     """An engine on a database that nobody commits to."""
-    name = f"rt_{os.getpid()}_shared"
-    _administrate(servers[0], f"CREATE DATABASE {name} TEMPLATE {migrated}")
-    engine = create_database_engine(_named(servers[0], name), application_name="tests", pool_size=2)
-    yield engine
-    engine.dispose()
-    _administrate(servers[0], f"DROP DATABASE {name} WITH (FORCE)")
+    with databases.database() as url:
+        engine = create_database_engine(url, application_name="tests", pool_size=2)
+        yield engine
+        engine.dispose()
 
 
 @pytest.fixture

@@ -241,7 +241,7 @@ class Transport:
             case 409:
                 return errors.Conflict(*call)
             case 429:
-                delay = _retry_after(response, self._now)
+                delay = retry_after_seconds(response, self._now)
                 return errors.RateLimited(*call, DEFAULT_RETRY_AFTER_SECONDS if delay is None else delay)
             case 408:
                 return errors.Unavailable(*call)
@@ -250,7 +250,7 @@ class Transport:
             case _ if 300 <= status < 400:
                 return errors.Unavailable(method, path, status, "a redirect, not followed: check the base URL")
             case _:
-                return errors.Unavailable(*call, _retry_after(response, self._now) if status == 503 else None)
+                return errors.Unavailable(*call, retry_after_seconds(response, self._now) if status == 503 else None)
 
     def _message(self, body: dict[str, Any] | None) -> str | None:
         message = (body or {}).get("message")
@@ -277,7 +277,7 @@ def _json_object(content: bytes) -> dict[str, Any] | None:
         return None
 
 
-def _retry_after(response: httpx.Response, clock: Callable[[], datetime]) -> float | None:
+def retry_after_seconds(response: httpx.Response, clock: Callable[[], datetime]) -> float | None:
     """Return the delay that an answer requests, in seconds within our limits, or None."""
     now = http_date(response.headers.get("Date")) or clock()
     retry_after = response.headers.get("Retry-After", "").strip()

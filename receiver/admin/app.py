@@ -86,7 +86,7 @@ def admin_listening(settings: Settings) -> Iterator[str]:
     """
     listeners = open_admin_listener(settings, settings.admin_port, setting="RECEIVER_ADMIN_PORT")
     url = f"http://{address_of(settings.admin_host, listeners[0].getsockname()[1])}"
-    pages = _Pages(settings, listeners)
+    pages = AdminServer(settings, listeners)
     thread = supervised_thread("admin endpoints", pages.run)
     thread.start()
     logger.info("serving admin endpoints", url=url, token_required=settings.admin_secret() is not None)
@@ -99,7 +99,7 @@ def admin_listening(settings: Settings) -> Iterator[str]:
             listener.close()
 
 
-class _Pages:
+class AdminServer:
     """A server of the admin endpoints."""
 
     def __init__(self, settings: Settings, listeners: Sequence[socket.socket]) -> None:

@@ -15,7 +15,7 @@ from sqlalchemy import Engine
 
 import migrations
 from storage.database import create_database_engine
-from tests.integration.test_command_line import run
+from tests.support.commands import run
 from tests.support.facts import sample
 from tests.support.log import accept, execute, query
 from tests.support.service import write_tenants

@@ -30,7 +30,7 @@ with atheris.instrument_imports(include=["ampeco", "storage", "workers"]):
         MAX_RETRY_AFTER_SECONDS,
         MIN_RETRY_AFTER_SECONDS,
         Exchange,
-        _retry_after,
+        retry_after_seconds,
     )
     from ampeco.errors import Malformed
     from ampeco.privacy.people import identities, without
@@ -117,7 +117,7 @@ def delay(data: bytes) -> None:
     reset, _, date = rest.partition(b"\n")
     given = {"Retry-After": asked, "X-RateLimit-Reset": reset, "Date": date}
     headers = [(name.encode(), value.replace(b"\r", b"").replace(b"\n", b"")) for name, value in given.items()]
-    seconds = _retry_after(httpx.Response(429, headers=headers), lambda: NOW)
+    seconds = retry_after_seconds(httpx.Response(429, headers=headers), lambda: NOW)
     assert seconds is None or MIN_RETRY_AFTER_SECONDS <= seconds <= MAX_RETRY_AFTER_SECONDS
     http_date(date.decode("latin-1"))
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import os
+from unittest import mock
 
 import httpx
 
@@ -11,11 +12,17 @@ from bench.load import Fleet, began_at
 from bench.signed import PATH, TOKEN
 from bench.subjects import TABLE
 from bench.surroundings import surroundings
+from tests.support.directories import short_directory
 
 
-def test_each_subject_does_its_own_thing_and_no_more(tmp_path: Path) -> None:
+def test_each_subject_does_its_own_thing_and_no_more() -> None:
     (body,) = Fleet(began_at()).bodies(1)
-    with surroundings(tmp_path, "2026-01-01T00:00:00Z") as made, made.connect() as connection:
+    with (
+        mock.patch.dict(os.environ),  # the embedded servers name themselves there
+        short_directory() as directory,  # another pytest that starts would lock Postgres out of `tmp_path`
+        surroundings(directory, "2026-01-01T00:00:00Z") as made,
+        made.connect() as connection,
+    ):
         rows = f"SELECT (SELECT count(*) FROM ingest.notification), (SELECT count(*) FROM {TABLE})"
         stored = {}
         for name in ("baseline", "ours", "one-insert"):

@@ -10,21 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.commands import run
 from tests.support.service import TOKEN, write_tenants
 
 NOBODY_LISTENS = "127.0.0.1:1"
-
-
-def run(directory: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "receiver", *arguments],
-        cwd=directory,
-        env=os.environ | {"COLUMNS": "200"} | environment,
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=False,
-    )
 
 
 @pytest.mark.parametrize(
@@ -132,8 +121,11 @@ def test_a_database_is_migrated_shown_and_taken_back(tmp_path: Path, empty_datab
     assert "Migrated back" in run(tmp_path, "migrate", "base", "--yes", **servers).stdout
 
 
-def test_help_names_every_command(tmp_path: Path) -> None:
-    shown = run(tmp_path, "--help").stdout
+@pytest.mark.parametrize(
+    "program", [[sys.executable, "-m", "receiver"], [Path(sys.executable).with_name("ampeco-receiver")]]
+)
+def test_help_names_every_command(program: list[str | Path]) -> None:
+    shown = subprocess.run([*program, "--help"], capture_output=True, text=True, timeout=100, check=True).stdout
     for command in (
         "up",
         "serve",

@@ -18,15 +18,8 @@ from receiver.processes.embedded import embedded_postgres, embedded_redis
 from runtime.settings import SettingsError
 from storage.database import create_database_engine
 from storage.database_url import conninfo
-from tests.integration.test_command_line import run
-
-#: Runs a command as another user, who may read what root reads: the Python that runs the tests may be root's own.
-AS_NOBODY = (
-    *("setpriv", "--reuid", "nobody", "--regid", "nogroup", "--clear-groups"),
-    *("--inh-caps", "+dac_read_search", "--ambient-caps", "+dac_read_search"),
-)
-
-needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user")
+from tests.support.commands import run
+from tests.support.needs import AS_NOBODY, needs_root
 
 
 @pytest.fixture

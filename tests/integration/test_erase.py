@@ -27,8 +27,8 @@ from storage.locks import Lock, lock
 from storage.rebuild.log_reader import Scope
 from storage.schema.entities import MIRRORS
 from storage.sync import sync_runs
-from tests.integration.test_command_line import run
-from tests.integration.test_roles import user
+from tests.support.commands import run
+from tests.support.databases import database_user
 from tests.support.erasing import CARD, EMAIL, NAME, TAG, USER, erase, left, shown, told
 from tests.support.facts import sample
 from tests.support.log import query
@@ -38,7 +38,7 @@ from workers.apply.apply import apply_open_batches
 from workers.apply.postponing import PostponedError
 from workers.maintenance.erase import begin, go_through_log, look_up
 from workers.maintenance.rebuild import alone, began_at, compare, fold_log, scope_of
-from workers.maintenance.replay import _replay_chunk, committed_chunks, replay
+from workers.maintenance.replay import committed_chunks, replay
 from workers.sync.reconcile import steps
 
 SUMS = """
@@ -372,12 +372,13 @@ def test_a_worker_that_read_a_body_before_puts_nothing_back(lived: Whole) -> Non
     assert left(engine) == []
 
 
-def test_a_replay_that_read_bodies_before_puts_nothing_back(lived: Whole) -> None:
+def test_a_replay_that_read_bodies_before_puts_nothing_back(lived: Whole, monkeypatch: pytest.MonkeyPatch) -> None:
     engine = lived.service.engine
     scope = Scope("demo", datetime.now(UTC) - timedelta(hours=1), datetime.now(UTC) + timedelta(minutes=1))
     (logged,) = committed_chunks(engine, scope)
     erase(engine)
-    assert sum(one.seen for one in _replay_chunk(engine, "demo", logged)) == len(logged)
+    monkeypatch.setattr("workers.maintenance.replay.committed_chunks", lambda *_, **__: iter([logged]))
+    assert sum(one.seen for one in replay(engine, scope)) == len(logged)
     assert left(engine) == []
 
 
@@ -521,7 +522,7 @@ def test_a_forgetting_beside_running_workers_leaves_nothing(lived: Whole) -> Non
 
 
 def test_only_the_owner_of_the_tables_may_and_others_are_told_so(lived: Whole, tmp_path: Path) -> None:
-    with user(lived.service.engine, "forgetful_service", options=f"IN ROLE {roles.SERVICE}") as url:
+    with database_user(lived.service.engine, "forgetful_service", options=f"IN ROLE {roles.SERVICE}") as url:
         write_tenants(tmp_path)
         servers = {"DATABASE_URL": url, "REDIS_URL": str(lived.service.settings.redis_url)}
         asked = ("--tenant", "demo", "--user", str(USER))
@@ -536,7 +537,7 @@ def test_only_the_owner_of_the_tables_may_and_others_are_told_so(lived: Whole, t
 def test_the_service_keeps_to_the_list_with_its_own_rights(lived: Whole) -> None:
     engine = lived.service.engine
     erase(engine)
-    with user(engine, "service_with_list", options=f"IN ROLE {roles.SERVICE}") as url:
+    with database_user(engine, "service_with_list", options=f"IN ROLE {roles.SERVICE}") as url:
         own = create_database_engine(url, application_name="tests", pool_size=2)
         lived.service.post(told()["SessionUpdateNotification.finished"])
         assert apply_open_batches(own) == 1

@@ -16,12 +16,11 @@ from storage.erasure.suppression import remove_suppressed_from_changes
 from storage.schema.entities import MIRRORS
 from storage.state.stored import StoredEntity
 from storage.write import write_state
-from tests.integration.test_rebuild import compared, told
-from tests.integration.test_replay import replayed
 from tests.support.erasing import CARD, EMAIL, NAME, TAG, USER, erase, in_their_place, left
 from tests.support.facts import sample
 from tests.support.hostile import NAMES
 from tests.support.log import accept, everything, execute, query
+from tests.support.replay import compared, differences, replayed
 from workers.apply.apply import apply_open_batches
 from workers.maintenance.rebuild import swap
 from workers.sync.reads import EntityRead, changes_from_answer
@@ -131,14 +130,14 @@ def test_a_rebuild_makes_the_same_rows_of_every_kind(engine: Engine) -> None:
     # When the rows are lost, then a rebuild makes them again
     for table in {mirror.name for mirror in MIRRORS.values()}:
         execute(engine, f"DELETE FROM charging.{table}")
-    assert told(compared(engine)) == lost
+    assert differences(compared(engine)) == lost
     swap(engine, "t")
     assert state(engine, own_times=False) == by_notifications
     # And what reads told besides is carried over as it stands
     read(engine, *KINDS)
     assert all(rows_of(engine, kind) for kind in KINDS)
     before = state(engine)
-    assert told(compared(engine)) == {}
+    assert differences(compared(engine)) == {}
     assert swap(engine, "t").rows == 0
     assert state(engine) == before
 
@@ -159,4 +158,4 @@ def test_nothing_is_left_of_a_forgotten_person_in_any_kind(engine: Engine) -> No
     execute(engine, "DELETE FROM ingest.refresh_request")
     read(engine, *KINDS)
     assert left(engine) == []
-    assert told(compared(engine)) == {}
+    assert differences(compared(engine)) == {}

@@ -15,29 +15,16 @@ from sqlalchemy import Engine
 from storage.state import notifications
 from storage.state.fold import Fold, fact_from_read
 from storage.state.upsert import upsert
-from tests.integration.test_command_line import run
-from tests.integration.test_replay import at
+from tests.support.commands import run
 from tests.support.facts import sample
 from tests.support.log import accept, everything, execute, query
+from tests.support.replay import compared, differences, faulted_at
 from tests.support.service import write_tenants
-from tests.unit.storage.test_order import fleet_notifications, session_notifications
+from tests.support.strategies import fleet_notifications, session_notifications
 from workers.apply.apply import apply_open_batches
-from workers.maintenance.rebuild import Comparison, RebuildError, alone, began_at, compare, fold_log, scope_of, swap
+from workers.maintenance.rebuild import RebuildError, alone, fold_log, scope_of, swap
 
 NOW = datetime(2026, 3, 4, 12, tzinfo=UTC)
-
-
-def compared(engine: Engine, *, limit: int = 3, meanwhile: Any = lambda: None) -> Comparison:
-    """Rebuild and compare; ``meanwhile`` happens between the folding and the comparison."""
-    scope, since = scope_of(engine, "t"), began_at(engine)
-    for _ in fold_log(engine, scope, limit=limit):
-        pass
-    meanwhile()
-    return compare(engine, scope, since, limit=limit)
-
-
-def told(found: Comparison) -> dict[str, tuple[int, int, int]]:
-    return {one.table: (one.missing, one.extra, one.different) for one in found.tables if one.differs}
 
 
 def store(engine: Engine, *known: Any) -> None:
@@ -81,7 +68,7 @@ def lasting(engine: Engine) -> dict[str, list[str]]:
 
 def test_a_sound_state_is_what_the_log_and_the_reads_make_it(engine: Engine) -> None:
     whole_fleet(engine)
-    assert told(compared(engine)) == {}
+    assert differences(compared(engine)) == {}
     # A swap of nothing touches no row
     before = state(engine)
     assert swap(engine, "t").rows == 0
@@ -96,7 +83,7 @@ def test_whatever_was_told_in_whatever_order_rebuilds_to_what_stands(
     for body in data.draw(st.permutations(told_by)):
         accept(shared_database, body)
     apply_open_batches(shared_database)
-    assert told(compared(shared_database, limit=2)) == {}
+    assert differences(compared(shared_database, limit=2)) == {}
     for table in ("ingest.notification", "ingest.batch", "charging.session", "charging.evse", "charging.charge_point"):
         execute(shared_database, f"DELETE FROM {table}")
     execute(
@@ -121,14 +108,14 @@ def test_what_is_wrong_in_the_live_state_is_told_and_mended(engine: Engine) -> N
     execute(engine, "UPDATE charging.session SET energy_wh = 1, receipt_id = 7")
     execute(engine, "DELETE FROM charging.meter_value WHERE ctid = (SELECT min(ctid) FROM charging.meter_value)")
     found = compared(engine)
-    assert told(found) == {"session": (0, 0, 1), "charging_period": (1, 0, 0), "meter_value": (1, 0, 0)}
+    assert differences(found) == {"session": (0, 0, 1), "charging_period": (1, 0, 0), "meter_value": (1, 0, 0)}
     (example,) = [one for one in found.examples if one.table == "session"]
     assert (example.key, example.changes["energy_wh"]) == ("77120", (1, 23_410))
     # When it is swapped in
     swapped = swap(engine, "t")
     assert (swapped.rows, swapped.observations) == (2, 1)
     # Then all is as it was
-    assert told(compared(engine)) == {}
+    assert differences(compared(engine)) == {}
     assert lasting(engine) == sound
 
 
@@ -136,7 +123,7 @@ def test_what_only_a_read_told_survives_a_swap(engine: Engine) -> None:
     whole_fleet(engine)
     before = state(engine)
     execute(engine, "UPDATE charging.evse SET hardware_status = 'spoiled' WHERE evse_id = 902")
-    assert told(compared(engine)) == {"evse": (0, 0, 1)}
+    assert differences(compared(engine)) == {"evse": (0, 0, 1)}
     swap(engine, "t")
     evses = query(engine, "SELECT evse_id, label, hardware_status FROM charging.evse ORDER BY 1")
     assert evses == [
@@ -163,7 +150,7 @@ def test_a_fact_that_mended_code_reads_otherwise_takes_the_place_of_the_old_one(
         apply_open_batches(engine)
     assert query(engine, "SELECT meter_start_wh FROM charging.session") == [{"meter_start_wh": 0}]
     # Then the rebuilt ones differ, and stand after the swap, with nothing conflicting
-    assert told(compared(engine)) == {"session": (0, 0, 1)}
+    assert differences(compared(engine)) == {"session": (0, 0, 1)}
     swap(engine, "t")
     (row,) = query(engine, "SELECT meter_start_wh, meter_conflicting FROM charging.session")
     assert (row["meter_start_wh"], row["meter_conflicting"]) == (1_199_320, False)
@@ -183,13 +170,13 @@ def test_a_swap_that_corrects_a_stopped_session_leaves_one_revision(engine: Engi
 def test_what_comes_meanwhile_is_neither_a_difference_nor_lost(engine: Engine) -> None:
     whole_fleet(engine)
     execute(engine, "UPDATE charging.evse SET hardware_status = 'spoiled' WHERE evse_id = 902")
-    newer = at(50) | {"timestamp": "2026-03-04T11:00:00Z", "hardwareStatus": "charging"}
+    newer = faulted_at(50) | {"timestamp": "2026-03-04T11:00:00Z", "hardwareStatus": "charging"}
 
     def meanwhile() -> None:
         accept(engine, newer, sample("session.start.stop.notification.stop"))
         apply_open_batches(engine)
 
-    assert told(compared(engine, meanwhile=meanwhile)) == {}
+    assert differences(compared(engine, meanwhile=meanwhile)) == {}
     assert query(engine, "SELECT hardware_status FROM charging.evse WHERE evse_id = 902") == [
         {"hardware_status": "charging"}
     ]
@@ -201,7 +188,7 @@ def test_a_group_that_changed_after_the_comparison_is_not_set_back(engine: Engin
     accept(engine, first, sample("BootNotification"))
     apply_open_batches(engine)
     execute(engine, "UPDATE charging.charge_point SET hardware_status = 'spoiled', boot_model = 'spoiled'")
-    assert told(compared(engine)) == {"charge_point": (0, 0, 1)}
+    assert differences(compared(engine)) == {"charge_point": (0, 0, 1)}
     # When a newer fact of one of them comes between the comparison and the swap
     accept(engine, first | {"timestamp": "2026-03-04T11:00:00Z", "hardwareStatus": "faulted"})
     apply_open_batches(engine)
@@ -214,14 +201,14 @@ def test_a_group_that_changed_after_the_comparison_is_not_set_back(engine: Engin
 def test_what_a_worker_has_in_hand_is_not_judged(engine: Engine) -> None:
     whole_fleet(engine)
     # Given a notification that was applied by itself, and whose batch is still open
-    accept(engine, at(50) | {"timestamp": "2026-03-04T11:00:00Z", "hardwareStatus": "charging"})
+    accept(engine, faulted_at(50) | {"timestamp": "2026-03-04T11:00:00Z", "hardwareStatus": "charging"})
     apply_open_batches(engine)
     execute(
         engine,
         "UPDATE ingest.batch SET applied_at = NULL WHERE batch_id = (SELECT max(batch_id::text)::uuid FROM ingest.batch)",
     )
     found = compared(engine)
-    assert told(found).get("evse") is None
+    assert differences(found).get("evse") is None
     assert {one.table: one.moving for one in found.tables}["evse"] == 1
     swap(engine, "t")
     assert query(engine, "SELECT hardware_status FROM charging.evse WHERE evse_id = 902") == [
@@ -246,7 +233,7 @@ def test_what_is_older_than_a_log_that_was_cut_is_kept(engine: Engine) -> None:
     accept(engine, sample("BootNotification"))
     apply_open_batches(engine)
     before = state(engine)
-    assert told(compared(engine)) == {}
+    assert differences(compared(engine)) == {}
     swap(engine, "t")
     assert state(engine) == before
 
@@ -259,7 +246,7 @@ def test_what_nothing_accounts_for_is_told_kept_and_marked_for_a_read(engine: En
         "INSERT INTO charging.evse (tenant, evse_id, hardware_status, hardware_at, hardware_version)"
         " VALUES ('t', 5, 'charging', now(), '001:0123456789abcdef')",
     )
-    assert told(compared(engine)) == {"evse": (0, 1, 0)}
+    assert differences(compared(engine)) == {"evse": (0, 1, 0)}
     swap(engine, "t")
     assert query(engine, "SELECT hardware_status FROM charging.evse WHERE evse_id = 5") == [
         {"hardware_status": "charging"}
@@ -271,10 +258,10 @@ def test_what_nothing_accounts_for_is_told_kept_and_marked_for_a_read(engine: En
 
 def test_a_rebuild_leaves_other_tenants_alone(engine: Engine) -> None:
     whole_fleet(engine)
-    accept(engine, at(1), tenant="other")
+    accept(engine, faulted_at(1), tenant="other")
     apply_open_batches(engine)
     execute(engine, "UPDATE charging.evse SET hardware_status = 'spoiled' WHERE tenant = 'other'")
-    assert told(compared(engine)) == {}
+    assert differences(compared(engine)) == {}
     swap(engine, "t")
     assert query(engine, "SELECT hardware_status FROM charging.evse WHERE tenant = 'other'") == [
         {"hardware_status": "spoiled"}
@@ -294,7 +281,7 @@ def test_two_rebuilds_do_not_meet_and_neither_leaves_tables_behind(engine: Engin
 def test_the_command_tells_asks_and_mends(tmp_path: Path, database_url: str, redis_url: str, engine: Engine) -> None:
     write_tenants(tmp_path)
     servers = {"DATABASE_URL": database_url, "REDIS_URL": redis_url}
-    accept(engine, at(1), tenant="demo")
+    accept(engine, faulted_at(1), tenant="demo")
     apply_open_batches(engine)
     sound = run(tmp_path, "rebuild", **servers)
     assert sound.returncode == 0, sound.stderr

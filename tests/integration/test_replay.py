@@ -15,37 +15,22 @@ import pytest
 from sqlalchemy import Engine
 
 from ampeco.notifications.payloads import HardwareStatus
-from storage.rebuild.log_reader import Scope, count
+from storage.rebuild.log_reader import count
 from storage.state import notifications
-from tests.integration.test_command_line import run
+from tests.support.commands import run
 from tests.support.facts import sample
 from tests.support.log import accept, everything, execute, query
+from tests.support.replay import faulted_at, replayed, scope
 from tests.support.service import eventually, write_tenants
 from workers.apply.apply import apply_open_batches
-from workers.maintenance.replay import Replayed, replay
+from workers.maintenance.replay import replay
 
-LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 MANY: tuple[str, ...] = (
     "session.start.stop.notification.start",
     "SessionUpdateNotification.finished",
     "NetworkStatusNotification.offline",
 )
 MANY += ("HardwareStatusNotification.faulted", "SessionMeterValuesNotification", "BootNotification", "evse.changed")
-
-
-def scope(**changes: Any) -> Scope:
-    return Scope(**{"tenant": "t", "since": LONG_AGO, "until": datetime.now(UTC) + timedelta(minutes=1), **changes})
-
-
-def replayed(engine: Engine, *, limit: int = 3, **changes: Any) -> Replayed:
-    total = Replayed()
-    for chunk in replay(engine, scope(**changes), limit=limit):
-        total.add(chunk)
-    return total
-
-
-def at(second: int) -> dict[str, Any]:
-    return sample("HardwareStatusNotification.faulted") | {"timestamp": f"2026-03-04T07:00:{second:02}Z"}
 
 
 def test_replaying_twice_changes_nothing(engine: Engine) -> None:
@@ -69,7 +54,7 @@ def test_a_notification_that_failed_and_now_applies_loses_its_outcome(
     # Given a notification that our code fails on, beside one that it does not
     with monkeypatch.context() as patched:
         patched.setattr(notifications, "_hardware_status", lambda *_: 1 / 0)
-        accept(engine, at(1), sample("BootNotification"), b"not JSON")
+        accept(engine, faulted_at(1), sample("BootNotification"), b"not JSON")
         apply_open_batches(engine)
     assert query(engine, "SELECT reason FROM ingest.outcome ORDER BY 1") == [
         {"reason": "cannot be applied"},
@@ -93,7 +78,7 @@ def test_a_notification_that_fails_again_keeps_its_outcome_with_the_newest_error
         raise RuntimeError("the new error")
 
     monkeypatch.setattr(notifications, "_hardware_status", raise_old)
-    accept(engine, at(1))
+    accept(engine, faulted_at(1))
     apply_open_batches(engine)
     (before,) = query(engine, "SELECT error, recorded_at FROM ingest.outcome")
     monkeypatch.setattr(notifications, "_hardware_status", raise_new)
@@ -110,7 +95,7 @@ def test_what_an_older_release_ignored_is_applied_once_it_is_known(
 
     with monkeypatch.context() as patched:
         patched.delitem(catalogue._BY_NAME, "HardwareStatusNotification")
-        accept(engine, at(1))
+        accept(engine, faulted_at(1))
         apply_open_batches(engine)
     assert query(engine, "SELECT reason FROM ingest.outcome") == [{"reason": "unknown type"}]
     assert replayed(engine, notification_type="HardwareStatusNotification").repaired == 1
@@ -119,19 +104,19 @@ def test_what_an_older_release_ignored_is_applied_once_it_is_known(
 
 
 def test_an_older_fact_does_not_win_because_it_is_replayed(engine: Engine) -> None:
-    accept(engine, at(1))
+    accept(engine, faulted_at(1))
     time.sleep(0.002)
-    (newer,) = accept(engine, at(2) | {"hardwareStatus": "available"})
+    (newer,) = accept(engine, faulted_at(2) | {"hardwareStatus": "available"})
     apply_open_batches(engine)
     assert replayed(engine, until=newer.received_at).applied == 1
     assert query(engine, "SELECT hardware_status FROM charging.evse") == [{"hardware_status": "available"}]
 
 
 def test_a_span_a_type_and_a_tenant_choose_what_is_replayed(engine: Engine) -> None:
-    first = accept(engine, at(1))[0]
+    first = accept(engine, faulted_at(1))[0]
     time.sleep(0.002)
-    second, third = accept(engine, at(2), sample("BootNotification"))
-    accept(engine, at(3), tenant="other")
+    second, third = accept(engine, faulted_at(2), sample("BootNotification"))
+    accept(engine, faulted_at(3), tenant="other")
     apply_open_batches(engine)
     apply_open_batches(engine)
     for chosen, number in (
@@ -151,7 +136,7 @@ def test_a_span_a_type_and_a_tenant_choose_what_is_replayed(engine: Engine) -> N
 
 
 def test_a_chunk_is_bounded_by_notifications_and_by_bytes(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    accept(engine, *(at(second) for second in range(7)))
+    accept(engine, *(faulted_at(second) for second in range(7)))
     apply_open_batches(engine)
     assert [chunk.seen for chunk in replay(engine, scope(), limit=3)] == [3, 3, 1]
     monkeypatch.setattr("workers.maintenance.replay.MAX_BYTES", 1)
@@ -159,12 +144,12 @@ def test_a_chunk_is_bounded_by_notifications_and_by_bytes(engine: Engine, monkey
 
 
 def test_what_is_still_open_is_left_to_apply(engine: Engine) -> None:
-    accept(engine, at(1))
+    accept(engine, faulted_at(1))
     assert replayed(engine).seen == 0
 
 
 def test_one_that_postgres_refuses_holds_up_no_other(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    accept(engine, *(at(second) for second in range(5)))
+    accept(engine, *(faulted_at(second) for second in range(5)))
     apply_open_batches(engine)
     execute(engine, "TRUNCATE charging.evse, charging.evse_status_observation")
     told = notifications._hardware_status
@@ -224,7 +209,7 @@ def test_a_dry_run_counts_and_changes_nothing(
     tmp_path: Path, database_url: str, redis_url: str, engine: Engine
 ) -> None:
     write_tenants(tmp_path)
-    accept(engine, at(1), sample("BootNotification"), tenant="demo")
+    accept(engine, faulted_at(1), sample("BootNotification"), tenant="demo")
     apply_open_batches(engine)
     execute(engine, "TRUNCATE charging.evse")
     ended = run(
@@ -241,7 +226,7 @@ def test_ctrl_c_ends_after_the_chunk_in_hand_and_says_how_far_it_came(
     # Given a log of several chunks, and a lock that holds the first of them up
     write_tenants(tmp_path)
     for _ in range(3):
-        accept(engine, *(at(second % 60) for second in range(2000)), tenant="demo")
+        accept(engine, *(faulted_at(second % 60) for second in range(2000)), tenant="demo")
     apply_open_batches(engine)
     execute(engine, "TRUNCATE charging.evse")
     with engine.begin() as blocking:

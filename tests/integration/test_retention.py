@@ -18,7 +18,7 @@ from storage.inbox.retention import MIN_KEPT, complete_since
 from storage.monitoring.traffic import first_and_last, note
 from storage.rebuild.log_reader import Scope, log_begins
 from storage.reports.overview import overview
-from tests.integration.test_command_line import run
+from tests.support.commands import run
 from tests.support.facts import sample
 from tests.support.service import Service, eventually
 from workers.apply import apply

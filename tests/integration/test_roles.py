@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -21,12 +20,13 @@ from storage.database import create_database_engine
 from storage.inbox.partitions import make_partitions
 from storage.rebuild.log_reader import Scope
 from storage.schema.tables import metadata
-from tests.integration.test_command_line import run
 from tests.support.ampeco import FakeAmpeco
+from tests.support.commands import run
+from tests.support.databases import database_user
 from tests.support.facts import SAMPLES, sample
 from tests.support.processes import processes
 from tests.support.servers import DATABASE, own_postgres
-from tests.support.service import eventually, running, serving, url_of, write_tenants
+from tests.support.service import eventually, running, serving, write_tenants
 from tests.support.whole import Whole
 from workers.api.context import create_context
 from workers.apply.sweep import sweep_batches, wake_refreshes
@@ -36,21 +36,6 @@ from workers.maintenance.replay import replay
 ROLES_SCRIPT = Path(__file__).parents[2] / "deploy" / "postgres" / "roles.sh"
 
 
-@contextmanager
-def user(owner: Engine, name: str, *, options: str = "") -> Iterator[str]:
-    """A user that logs in; yields the database's URL for it."""
-    name = f"{name}_{os.getpid()}"
-    with owner.begin() as connection:
-        connection.execute(text(f"CREATE ROLE {name} LOGIN {options}"))
-    try:
-        yield make_url(url_of(owner)).set(username=name, password=None).render_as_string(False)
-    finally:
-        owner.dispose()
-        with owner.begin() as connection:
-            connection.execute(text(f"DROP OWNED BY {name}"))
-            connection.execute(text(f"DROP ROLE {name}"))
-
-
 def autocommitting(url: str) -> Engine:
     engine = create_database_engine(url, application_name="tests", pool_size=1)
     return engine.execution_options(isolation_level="AUTOCOMMIT")
@@ -58,13 +43,13 @@ def autocommitting(url: str) -> Engine:
 
 @pytest.fixture
 def service_url(engine: Engine) -> Iterator[str]:
-    with user(engine, "of_the_service", options=f"IN ROLE {roles.SERVICE}") as url:
+    with database_user(engine, "of_the_service", options=f"IN ROLE {roles.SERVICE}") as url:
         yield url
 
 
 @pytest.fixture
 def analyst(engine: Engine) -> Iterator[Connection]:
-    with user(engine, "of_the_analysts", options=f"IN ROLE {roles.READ}") as url:
+    with database_user(engine, "of_the_analysts", options=f"IN ROLE {roles.READ}") as url:
         own = autocommitting(url)
         with own.connect() as connection:
             yield connection
@@ -216,7 +201,7 @@ def test_whoever_may_make_no_roles_migrates_all_the_same_and_is_told(
     monkeypatch.setattr(roles, "SERVICE", f"absent_service_{os.getpid()}")
     monkeypatch.setattr(roles, "READ", f"absent_read_{os.getpid()}")
     administrator = create_database_engine(empty_database_url, application_name="tests", pool_size=1)
-    with user(administrator, "plain_owner") as url:
+    with database_user(administrator, "plain_owner") as url:
         name, database = make_url(url).username, make_url(url).database
         with administrator.begin() as connection:
             connection.execute(text(f"GRANT CREATE ON DATABASE {database} TO {name}"))

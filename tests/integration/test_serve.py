@@ -12,9 +12,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.support.processes import Processes, end, processes
+from tests.support.processes import PROBE, Processes, end, processes
 from tests.support.service import eventually, free_port
-from tests.unit.test_deployment import PROBE
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import httpx
 import pytest
 from sqlalchemy import Engine, text
 
-from tests.integration.test_command_line import run
+from tests.support.commands import run
 from tests.support.facts import sample
 from tests.support.processes import Processes, end, processes
 from tests.support.servers import own_redis

@@ -11,10 +11,10 @@ from sqlalchemy import Engine, text
 
 from storage.ids import uuid7
 from storage.state.unknown_fields import MAX_NAMES_HELD, MAX_NAMES_STORED, UnknownFields, record_unknown_fields, unknown
-from tests.integration.test_command_line import run
-from tests.integration.test_replay import replayed
+from tests.support.commands import run
 from tests.support.facts import sample
 from tests.support.log import accept, query
+from tests.support.replay import replayed
 from tests.support.service import Service
 from workers.apply.apply import apply_open_batches
 

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import Connection, Engine
 
 from storage.sync import sync_runs
-from tests.integration.test_command_line import run
+from tests.support.commands import run
 from tests.support.facts import apply, row, rows, sample, wanted
 from tests.support.log import accept, query
 from tests.support.service import write_tenants

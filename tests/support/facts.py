@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -64,3 +65,13 @@ def wanted(connection: Connection, *, tenant: str = "t") -> dict[tuple[str, int]
         {"tenant": tenant},
     )
     return {(kind, entity_id): reason for kind, entity_id, reason in requests}
+
+
+SESSION_BEGAN = datetime(2026, 3, 4, 8, tzinfo=UTC)
+
+
+def finished_session(minute: int, **changes: Any) -> dict[str, Any]:
+    """Return the notification of a finished session, some minutes after it had stopped."""
+    body = sample("SessionUpdateNotification.finished")
+    body["session"] |= {"lastUpdatedAt": (SESSION_BEGAN + timedelta(minutes=minute)).isoformat(), **changes}
+    return body

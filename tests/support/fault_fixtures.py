@@ -11,9 +11,7 @@ from rich.box import ASCII
 from rich.console import Console
 from rich.table import Table
 
-import migrations
 from storage.database import create_database_engine
-from storage.inbox.partitions import make_partitions
 from tests.support.processes import processes
 from tests.support.servers import PostgresServer, own_postgres, own_redis
 from tests.support.service import eventually
@@ -33,18 +31,6 @@ def fault_table(pytestconfig: pytest.Config) -> list[Line]:
 def figures(pytestconfig: pytest.Config) -> dict[str, str]:
     """Return the measurements that are printed at the end, and not asserted."""
     return pytestconfig.stash.setdefault(_FIGURES, {})
-
-
-@pytest.fixture(scope="session")
-def prepared() -> Iterator[Path]:
-    """Make the data directory of a migrated Postgres that is stopped."""
-    with own_postgres() as server:
-        engine = create_database_engine(server.url, application_name="tests", pool_size=1)
-        migrations.upgrade(engine)
-        make_partitions(engine)
-        engine.dispose()
-        server.stop()
-        yield server.directory / "data"
 
 
 @pytest.fixture

@@ -1,10 +1,18 @@
-"""Programs of Debian packages that some tests need."""
+"""What some tests need: programs of Debian packages, and another user."""
 
 from __future__ import annotations
 
 import os
 
 import pytest
+
+#: Runs a command as another user, who may read what root reads: the Python that runs the tests may be root's own.
+AS_NOBODY = (
+    *("setpriv", "--reuid", "nobody", "--regid", "nogroup", "--clear-groups"),
+    *("--inh-caps", "+dac_read_search", "--ambient-caps", "+dac_read_search"),
+)
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user")
 
 
 def needs(path: str | None, package: str) -> str:

@@ -10,11 +10,14 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import httpx
 
+from tests.support.commands import run
 from tests.support.service import eventually, free_port, write_tenants
+
+#: How a container asks whether its process is alive; `tests/integration/test_serve.py` tries it.
+PROBE = ["python", "-P", "-m", "receiver.probe"]
 
 Process = subprocess.Popen[bytes]
 
@@ -60,16 +63,11 @@ class Processes:
         """Start a worker for a queue."""
         return self.start("-m", "receiver", "work", "--queue", queue)
 
-    def command(self, *arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
+    def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run a command of the receiver to its end."""
-        return subprocess.run(
-            [sys.executable, "-m", "receiver", *arguments],
-            env=os.environ | self.environment,
-            capture_output=True,
-            text=True,
-            check=True,
-            **options,
-        )
+        done = run(self.log.parent, *arguments, **self.environment)
+        done.check_returncode()
+        return done
 
 
 def is_ready(url: str) -> bool:

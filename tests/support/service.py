@@ -60,25 +60,74 @@ def url_of(engine: Engine) -> str:
         return f"postgresql://{user}@/{quote(info.dbname)}?host={quote(info.host, safe='')}&port={info.port}"
 
 
+class Server(uvicorn.Server):
+    """An app's server in a thread of its own. It adds no ``Date``, because the simulator sets its own."""
+
+    def __init__(
+        self, app: ASGIApp, port: int | None = None, http: type[asyncio.Protocol] | Literal["auto"] = "auto"
+    ) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,
+                host="127.0.0.1",
+                port=port or free_port(),
+                http=http,
+                log_config=None,
+                access_log=False,
+                date_header=False,
+            )
+        )
+        self.url = f"http://127.0.0.1:{self.config.port}"
+        self._thread = threading.Thread(target=self.run, daemon=True)
+        self._stop = asyncio.Event()
+        self.is_serving = False
+
+    async def main_loop(self) -> None:
+        """Serve until the end is requested, and notice it at once; uvicorn looks every tenth of a second."""
+        self._loop = asyncio.get_running_loop()
+        await self.on_tick(0)
+        self.is_serving = True
+        await self._stop.wait()
+
+    def start(self) -> None:
+        """Start, and wait until the server accepts connections."""
+        self._thread.start()
+        eventually(lambda: self.is_serving or not self._thread.is_alive())
+        assert self.is_serving, "the server did not start"
+
+    def request_stop(self) -> None:
+        """Request the end."""
+        if self.is_serving:
+            with contextlib.suppress(RuntimeError):  # its loop is closed
+                self._loop.call_soon_threadsafe(self._stop.set)
+
+    def join(self) -> None:
+        """Wait until the server has ended."""
+        self._thread.join(30)
+
+
+@contextlib.contextmanager
+def all_running(*servers: Server) -> Iterator[None]:
+    """Run servers, which stop side by side, because each waits a tenth of a second for its connections."""
+    try:
+        for server in servers:
+            server.start()
+        yield
+    finally:
+        for server in servers:
+            server.request_stop()
+        for server in servers:
+            server.join()
+
+
 @contextlib.contextmanager
 def running(
     app: ASGIApp, port: int | None = None, http: type[asyncio.Protocol] | Literal["auto"] = "auto"
 ) -> Iterator[str]:
-    """Serve an app from a thread; yield its URL. The server adds no ``Date``, because the simulator sets its own."""
-    port = port or free_port()
-    config = uvicorn.Config(
-        app, host="127.0.0.1", port=port, http=http, log_config=None, access_log=False, date_header=False
-    )
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    try:
-        eventually(lambda: server.started or not thread.is_alive())
-        assert server.started, "the server did not start"
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        server.should_exit = True
-        thread.join(30)
+    """Serve an app; yield its URL."""
+    server = Server(app, port, http)
+    with all_running(server):
+        yield server.url
 
 
 def write_tenants(directory: Path, *, api_url: str = "http://127.0.0.1:1", **extra: Any) -> Path:
@@ -145,13 +194,14 @@ def serving(database_url: str, redis_url: str, directory: Path, **changes: Any) 
         **changes,
     )
     engine = create_database_engine(database_url, application_name="tests", pool_size=5)
+    receiver = Server(create_app(settings), http=GuardedProtocol)
+    pages = Server(create_admin_app(settings))
     try:
         with (
-            running(create_app(settings), http=GuardedProtocol) as url,
-            running(create_admin_app(settings)) as admin_url,
-            httpx.Client(base_url=url, timeout=30, verify=tls_context()) as client,
-            httpx.Client(base_url=admin_url, timeout=30, verify=tls_context()) as admin,
+            all_running(receiver, pages),
+            httpx.Client(base_url=receiver.url, timeout=30, verify=tls_context()) as client,
+            httpx.Client(base_url=pages.url, timeout=30, verify=tls_context()) as admin,
         ):
-            yield Service(url, settings, engine, client, admin)
+            yield Service(receiver.url, settings, engine, client, admin)
     finally:
         engine.dispose()

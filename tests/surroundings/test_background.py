@@ -19,7 +19,7 @@ from sqlalchemy import make_url, text
 
 import migrations
 from receiver.accept.committer import GroupCommitter
-from receiver.admin.app import _Pages
+from receiver.admin.app import AdminServer
 from runtime.admin_port import open_admin_listener
 from runtime.background import supervised_task, supervised_thread, wait_while_alive
 from runtime.settings import Settings
@@ -122,7 +122,7 @@ def test_the_admin_endpoints_come_back_when_their_server_ends(
     settings = Settings(database_url=database_url, redis_url=redis_url, tenants_file=write_tenants(tmp_path))
     listeners = open_admin_listener(settings, 0, setting="RECEIVER_ADMIN_PORT")
     url = f"http://127.0.0.1:{listeners[0].getsockname()[1]}/healthz"
-    pages, before = _Pages(settings, listeners), failures("operators")
+    pages, before = AdminServer(settings, listeners), failures("operators")
     thread = supervised_thread("operators", pages.run)
     thread.start()
     eventually(lambda: answers(url))

@@ -14,6 +14,7 @@ from sqlalchemy import make_url
 from storage.database import create_database_engine, weak_durability
 from storage.database_url import conninfo
 from tests.support.applied import accept_and_apply, shown
+from tests.support.databases import Databases
 
 Where = Literal["DATABASE", "ROLE"]
 
@@ -48,13 +49,10 @@ _numbers = itertools.count()
 
 
 @pytest.fixture(scope="module")
-def shared_url(servers: tuple[str, str], migrated: str) -> Iterator[str]:
+def shared_url(databases: Databases) -> Iterator[str]:
     """A database for all tests of this module: each sends as a tenant of its own."""
-    name = f"rt_{os.getpid()}_odd"
-    with psycopg.connect(conninfo(servers[0]), autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name} TEMPLATE {migrated}".encode())
-        yield make_url(servers[0]).set(database=name).render_as_string(hide_password=False)
-        connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
+    with databases.database() as url:
+        yield url
 
 
 @pytest.fixture(scope="module")

@@ -22,6 +22,7 @@ from typer.core import TyperGroup
 from migrations import roles
 from receiver.commands.main import app
 from runtime.settings import Settings, environment_name
+from tests.support.processes import PROBE
 from workers.broker import QUEUES
 
 ROOT = Path(__file__).parents[2]
@@ -29,8 +30,6 @@ DEPLOY = ROOT / "deploy"
 UNITS = sorted((DEPLOY / "systemd").glob("*.service"))
 SETTINGS = {environment_name(field) for field in Settings.model_fields}
 
-#: How a container asks whether its process is alive; `tests/integration/test_serve.py` tries it.
-PROBE = ["python", "-P", "-m", "receiver.probe"]
 
 #: What the supervisor of `work` and `up` adds to each process's time to stop.
 SUPERVISOR_MARGIN = timedelta(seconds=5)

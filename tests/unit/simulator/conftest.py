@@ -3,21 +3,14 @@
 from __future__ import annotations
 
 import gc
-from dataclasses import dataclass
 from datetime import timedelta
 
 import pytest
 
 from simulator.app import Simulator
-from simulator.fleet.fleet import Fleet, Notification
+from simulator.fleet.fleet import Fleet
 from simulator.settings import TenantSettings
-from tests.unit.simulator.support import START, TOKEN, small
-
-
-@dataclass(frozen=True)
-class Day:
-    fleet: Fleet
-    notifications: list[Notification]
+from tests.unit.simulator.support import START, TOKEN, Day, small
 
 
 @pytest.fixture(scope="session")

@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 
 from simulator.app import Simulator
+from simulator.fleet.fleet import Fleet, Notification
 from simulator.settings import TenantSettings
 
 START = datetime(2026, 3, 4, tzinfo=UTC)
@@ -112,3 +113,11 @@ async def until(condition: Callable[[], bool], *, seconds: float = 5) -> None:
     async with asyncio.timeout(seconds):
         while not condition():  # noqa: ASYNC110 - the condition is of any kind
             await asyncio.sleep(0.01)
+
+
+@dataclass(frozen=True)
+class Day:
+    """A day of a tenant: its fleet, and the notifications that it sent."""
+
+    fleet: Fleet
+    notifications: list[Notification]

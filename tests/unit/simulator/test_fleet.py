@@ -13,8 +13,7 @@ import pytest
 from simulator.app import Simulator
 from simulator.fleet.fleet import Fleet, Notification
 from simulator.settings import TenantSettings
-from tests.unit.simulator.conftest import Day
-from tests.unit.simulator.support import RESOURCES, START, TOKEN, call, small
+from tests.unit.simulator.support import RESOURCES, START, TOKEN, Day, call, small
 
 DAY = timedelta(days=1)
 

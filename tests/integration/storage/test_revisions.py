@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -16,16 +16,7 @@ from storage.state.changes import ChangeSet
 from storage.state.facts import read_fact_factory, session_facts
 from storage.state.fold import Fold
 from storage.state.upsert import upsert
-from tests.support.facts import apply, changes, row, sample
-
-BEGAN = datetime(2026, 3, 4, 8, tzinfo=UTC)
-
-
-def finished(minute: int, **changes: Any) -> dict[str, Any]:
-    """A finished session, as it was told in a minute after it had stopped."""
-    body = sample("SessionUpdateNotification.finished")
-    body["session"] |= {"lastUpdatedAt": (BEGAN + timedelta(minutes=minute)).isoformat(), **changes}
-    return body
+from tests.support.facts import SESSION_BEGAN, apply, changes, finished_session, row, sample
 
 
 def revisions(connection: Connection) -> list[dict[str, Any]]:
@@ -34,11 +25,13 @@ def revisions(connection: Connection) -> list[dict[str, Any]]:
 
 
 def test_a_correction_of_a_stopped_session_is_kept_with_what_it_was_and_who_told(connection: Connection) -> None:
-    apply(connection, finished(0, billingStatus="pending"))
-    told = apply(connection, finished(5, billingStatus="completed", totalAmount={"withTax": 12.5, "withoutTax": 10}))
+    apply(connection, finished_session(0, billingStatus="pending"))
+    told = apply(
+        connection, finished_session(5, billingStatus="completed", totalAmount={"withTax": 12.5, "withoutTax": 10})
+    )
     (revision,) = revisions(connection)
     assert revision["column_group"] == "detail"
-    assert revision["fact_at"] == BEGAN + timedelta(minutes=5)
+    assert revision["fact_at"] == SESSION_BEGAN + timedelta(minutes=5)
     assert (revision["source"], revision["notification_id"]) == (
         "notification",
         next(iter(told.source_notifications.values())),
@@ -52,20 +45,20 @@ def test_a_correction_of_a_stopped_session_is_kept_with_what_it_was_and_who_told
 def test_a_running_session_makes_no_revision_nor_does_its_stop(connection: Connection) -> None:
     for name in ("session.start.stop.notification.start", "SessionUpdateNotification.active"):
         apply(connection, sample(name))
-    apply(connection, finished(0))
+    apply(connection, finished_session(0))
     assert revisions(connection) == []
 
 
 def test_an_older_fact_and_one_that_changes_no_column_make_no_revision(connection: Connection) -> None:
-    apply(connection, finished(5))
-    apply(connection, finished(0, billingStatus="pending"))
-    apply(connection, finished(6))
-    apply(connection, finished(7, energyConsumption={"total": 23410.0, "grid": 23410}))
+    apply(connection, finished_session(5))
+    apply(connection, finished_session(0, billingStatus="pending"))
+    apply(connection, finished_session(6))
+    apply(connection, finished_session(7, energyConsumption={"total": 23410.0, "grid": 23410}))
     assert revisions(connection) == []
 
 
 def test_repeating_every_notification_in_any_order_adds_no_revision(connection: Connection) -> None:
-    told = [finished(minute, receiptId=minute) for minute in range(4)]
+    told = [finished_session(minute, receiptId=minute) for minute in range(4)]
     for body in told:
         apply(connection, body)
     before = revisions(connection)
@@ -77,17 +70,17 @@ def test_repeating_every_notification_in_any_order_adds_no_revision(connection: 
 
 
 def test_what_one_chunk_changes_is_one_revision(connection: Connection) -> None:
-    apply(connection, finished(0, receiptId=1))
-    apply(connection, finished(1, receiptId=2), finished(2, receiptId=3))
+    apply(connection, finished_session(0, receiptId=1))
+    apply(connection, finished_session(1, receiptId=2), finished_session(2, receiptId=3))
     (revision,) = revisions(connection)
     assert (revision["changed_from"]["receipt_id"], revision["changed_to"]["receipt_id"]) == (1, 3)
 
 
 def test_a_read_that_corrects_says_that_it_was_one(connection: Connection) -> None:
-    apply(connection, finished(0))
-    shown = Session.model_validate(finished(9, status="failed")["session"])
+    apply(connection, finished_session(0))
+    shown = Session.model_validate(finished_session(9, status="failed")["session"])
     found = ChangeSet()
-    session_facts(found, shown, {}, read_fact_factory(BEGAN + timedelta(hours=1)))
+    session_facts(found, shown, {}, read_fact_factory(SESSION_BEGAN + timedelta(hours=1)))
     upsert(connection, "t", Fold(found.facts))
     (revision,) = revisions(connection)
     assert (revision["column_group"], revision["source"], revision["notification_id"]) == ("state", "read", None)
@@ -96,8 +89,8 @@ def test_a_read_that_corrects_says_that_it_was_one(connection: Connection) -> No
 
 def test_no_digit_of_an_amount_is_lost_on_the_way(connection: Connection) -> None:
     exact = "12345678901234567890.123456789"
-    apply(connection, finished(0, electricityCost=exact))
-    apply(connection, finished(1, electricityCost=1))
+    apply(connection, finished_session(0, electricityCost=exact))
+    apply(connection, finished_session(1, electricityCost=1))
     kept = "SELECT CAST(changed_from ->> 'electricity_cost' AS numeric) FROM charging.session_revision"
     assert connection.execute(text(kept)).scalar() == Decimal(exact)
 
@@ -116,9 +109,9 @@ def test_a_session_is_shown_as_it_was_known_at_every_moment(
             bodies = []
             for amount in chunk:
                 minute += 1
-                bodies.append(finished(minute, receiptId=amount, totalAmount={"withTax": amount}))
+                bodies.append(finished_session(minute, receiptId=amount, totalAmount={"withTax": amount}))
             apply(connection, *bodies)
-            moment = BEGAN + timedelta(days=day)
+            moment = SESSION_BEGAN + timedelta(days=day)
             age = {"moment": moment}
             connection.execute(
                 text("UPDATE charging.session_revision SET learned_at = :moment WHERE learned_at = now()"), age
@@ -134,12 +127,12 @@ def test_a_session_is_shown_as_it_was_known_at_every_moment(
             ).mappings()
             columns = ("status", "receipt_id", "amount_with_tax", "energy_wh", "stopped_at", "currency")
             assert {name: shown[name] for name in columns} == {name: then[name] for name in columns}
-        before = {"moment": BEGAN - timedelta(days=1)}
+        before = {"moment": SESSION_BEGAN - timedelta(days=1)}
         assert not connection.execute(text("SELECT * FROM charging.session_as_known_at('t', :moment)"), before).all()
         transaction.rollback()
 
 
 def test_findings_remember_the_first_who_told_a_fact() -> None:
-    found = changes(finished(0), finished(0))
+    found = changes(finished_session(0), finished_session(0))
     first = {fact: teller for fact, teller in found.source_notifications.items() if fact.group == "state"}
     assert len(first) == 1

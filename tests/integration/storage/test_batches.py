@@ -2,42 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
-from typing import Any
 from uuid import UUID
 
 import psycopg
 import pytest
 from sqlalchemy import Engine, text
 
-from storage.database_url import conninfo
 from storage.ids import uuid7
 from storage.inbox import attempts
 from storage.inbox import batches as inbox
-from storage.inbox.commit import CommitGroup, Entry, commit_groups
+from storage.inbox.commit import Entry
 from storage.monitoring import processes
 from storage.monitoring.processes import LOST_AFTER, Process
-
-PLENTY = {"max_batches": 100, "max_notifications": 1000, "max_bytes": 10**9}
-
-
-def commit(url: str, *groups: CommitGroup) -> None:
-    async def run() -> None:
-        async with await psycopg.AsyncConnection.connect(conninfo(url), autocommit=True) as connection:
-            await commit_groups(connection, groups)
-
-    asyncio.run(run())
-
-
-def group(tenant: str, *bodies: bytes) -> CommitGroup:
-    return CommitGroup(tenant, [Entry(tenant, body, {"X-Tenant": "1"}, "token", "hex") for body in bodies])
-
-
-def claim(engine: Engine, **limits: Any) -> list[inbox.Batch]:
-    with engine.begin() as connection:
-        return inbox.claim(connection, **{**PLENTY, **limits})
+from tests.support.batches import PLENTY, claim, commit, group
 
 
 def test_committing_the_same_group_twice_adds_nothing(database_url: str, engine: Engine) -> None:

@@ -8,7 +8,7 @@ from sqlalchemy import Engine, text
 
 from storage.inbox import attempts
 from storage.reports.overview import OldestPending, oldest_pending, overview
-from tests.unit.storage.test_batches import claim, commit, group
+from tests.support.batches import claim, commit, group
 
 
 def test_the_oldest_pending_batch_and_its_reason_can_be_asked_for(database_url: str, engine: Engine) -> None:

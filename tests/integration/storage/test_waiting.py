@@ -25,11 +25,10 @@ from storage.state.upsert import upsert
 from storage.sync import inaccessible_kinds, refresh_queue, sync_runs
 from storage.sync.refresh_queue import RefreshRequest
 from storage.sync.sync_runs import SyncRun, SyncRunStats
-from tests.integration.test_rebuild import compared
-from tests.support.facts import apply, changes, sample
+from tests.support.facts import apply, changes, finished_session, sample
 from tests.support.locks import after_waiting
 from tests.support.log import accept, execute, query
-from tests.unit.storage.test_revisions import finished
+from tests.support.replay import compared
 from workers.apply.apply import apply_open_batches
 
 NOW = datetime(2026, 3, 4, 8, tzinfo=UTC)
@@ -168,8 +167,8 @@ def test_a_session_that_another_stops_while_a_correction_waits_leaves_a_revision
     # When its correction waits for whoever stops it
     after_waiting(
         engine,
-        lambda connection: tell_session(connection, finished(0, billingStatus="pending")),
-        lambda connection: tell_session(connection, finished(5, billingStatus="completed")),
+        lambda connection: tell_session(connection, finished_session(0, billingStatus="pending")),
+        lambda connection: tell_session(connection, finished_session(5, billingStatus="completed")),
     )
     # Then what it was in between is kept
     (revision,) = query(engine, "SELECT changed_from, changed_to FROM charging.session_revision")
