@@ -35,6 +35,8 @@ INGEST_PRIVILEGES = {
     "outcome": "SELECT, INSERT, UPDATE, DELETE",
     "process": "SELECT, INSERT, UPDATE, DELETE",
     "refresh_request": "SELECT, INSERT, UPDATE, DELETE",
+    "ampeco_release": "SELECT, INSERT, UPDATE",
+    "deprecated_endpoint": "SELECT, INSERT, UPDATE",
     "inaccessible_kind": "SELECT, INSERT, UPDATE, DELETE",
     "resend": "SELECT, INSERT, UPDATE, DELETE",
     "traffic_baseline": "SELECT, INSERT, UPDATE",

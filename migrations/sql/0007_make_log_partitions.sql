@@ -1,6 +1,6 @@
 -- Yesterday's is among them because a receiver's clock may be behind at midnight. A partition is
 -- made beside its parent and then attached, which does not lock out readers or writers as
--- CREATE TABLE … PARTITION OF would. The lock serialises those who make them.
+-- CREATE TABLE ... PARTITION OF would. The lock serialises those who make them.
 CREATE OR REPLACE FUNCTION ingest.make_log_partitions(days_ahead integer) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE

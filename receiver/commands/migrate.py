@@ -62,7 +62,7 @@ def _is_back(before: str | None, target: str) -> bool:
 def _go_back(engine: Engine, before: str | None, target: str, *, yes: bool) -> None:
     with engine.connect() as connection:
         migrations.require_alone(connection)
-    _show(engine, migrations.losses(engine, target), f"Going back from {before} to {target} drops for good")
+    _show(engine, migrations.losses(engine, target), f"Going back from {before} to {target} drops")
     if not yes:
         if not console.is_terminal:
             raise MigrationError("what going back drops is in no log, only in a backup: add --yes to go back.")
@@ -72,7 +72,7 @@ def _go_back(engine: Engine, before: str | None, target: str, *, yes: bool) -> N
 
 
 def _show(engine: Engine, losses: Losses, title: str) -> None:
-    table = Table("Table", "Holds", title=title, title_justify="left")
+    table = Table("Table", "Holds", title=f"{title} for good", title_justify="left")
     table.add_column("Rows", justify="right")
     with engine.connect() as connection:
         for name in losses.tables:
@@ -82,7 +82,9 @@ def _show(engine: Engine, losses: Losses, title: str) -> None:
     if table.row_count:
         console.print(table)
     for column in losses.columns:
-        console.print(f"{title} the column {column}.", highlight=False, soft_wrap=True)
+        console.print(f"{title} for good the column {column}.", highlight=False, soft_wrap=True)
+    if not table.row_count and not losses.columns:
+        console.print(f"{title} no row.", highlight=False, soft_wrap=True)
 
 
 def _rows(connection: Connection, table: str) -> str:

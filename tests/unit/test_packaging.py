@@ -39,6 +39,11 @@ def test_uv_builds_again_when_any_file_of_a_package_changes(package: str) -> Non
     }
 
 
+def test_the_functions_of_the_database_can_be_made_in_one_of_any_encoding() -> None:
+    for path in (ROOT / "migrations" / "sql").glob("*.sql"):
+        assert path.read_text(encoding="utf-8").isascii(), path.name
+
+
 def test_the_release_is_the_same_wherever_it_is_named() -> None:
     release = PROJECT["project"]["version"]
     assert version("ampeco-receiver") == release
