@@ -4,6 +4,10 @@
 created the subscription. The digest's encoding is not published, so both hex (in either case) and
 standard base64 are accepted, with an optional ``sha256=`` prefix. The encoding that matched is
 reported, so that an operator can pin it.
+
+A subscription with ``includeTimestampInSignature`` also signs ``X-Timestamp``. How AMPECO joins it to
+the body is not published, so the likely forms in ``COVERAGES`` are accepted, and the one that
+matched is reported as well.
 """
 
 from __future__ import annotations
@@ -11,11 +15,29 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Literal
 
 Encoding = Literal["hex", "base64"]
+
+#: What a signature covers: the body alone, or the text of ``X-Timestamp`` and the body, joined in one of these ways.
+Coverage = Literal["body", "timestamp.body", "timestamp body", "body timestamp", "body.timestamp"]
+
+#: How the covered bytes are made of the timestamp and the body.
+COVERAGES: Mapping[Coverage, Callable[[bytes, bytes], bytes]] = MappingProxyType(
+    {
+        "body": lambda _timestamp, body: body,
+        "timestamp.body": lambda timestamp, body: timestamp + b"." + body,
+        "timestamp body": lambda timestamp, body: timestamp + body,
+        "body timestamp": lambda timestamp, body: body + timestamp,
+        "body.timestamp": lambda timestamp, body: body + b"." + timestamp,
+    }
+)
+
+#: A longer ``X-Timestamp`` is not one of AMPECO's.
+_MAX_TIMESTAMP = 64
 
 PREFIX = "sha256="
 
@@ -43,25 +65,28 @@ class SigningToken:
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """Which token and which encoding verified a body."""
+    """Which token verified a body, in which encoding, and what its signature covers."""
 
     token_id: str
     encoding: Encoding
+    coverage: Coverage = "body"
+
+    @property
+    def form(self) -> str:
+        """The encoding, and the coverage unless it is the body alone: ``hex`` or ``hex timestamp.body``."""
+        return self.encoding if self.coverage == "body" else f"{self.encoding} {self.coverage}"
 
 
-def signed_bytes(body: bytes) -> bytes:
-    """Return the bytes that the signature covers.
+def sign(
+    body: bytes, token: str, encoding: Encoding = "hex", *, timestamp: str = "", coverage: Coverage = "body"
+) -> str:
+    """Return the ``X-Signature`` value that AMPECO would send for ``body``.
 
-    This is the one place to change for subscriptions made with
-    ``includeTimestampInSignature``: how the timestamp is joined to the body is not
-    published, so today the body alone is covered.
+    Parameters:
+        timestamp: the value of ``X-Timestamp``, if the signature covers it.
+        coverage: what the signature covers.
     """
-    return body
-
-
-def sign(body: bytes, token: str, encoding: Encoding = "hex") -> str:
-    """Return the ``X-Signature`` value that AMPECO would send for ``body``."""
-    digest = hmac.digest(token.encode(), signed_bytes(body), "sha256")
+    digest = hmac.digest(token.encode(), COVERAGES[coverage](timestamp.encode(), body), "sha256")
     return digest.hex() if encoding == "hex" else base64.b64encode(digest).decode()
 
 
@@ -70,17 +95,20 @@ def verify(
     signature: str | None,
     tokens: Sequence[SigningToken],
     encodings: Sequence[Encoding] = ("hex", "base64"),
+    *,
+    timestamp: str | None = None,
 ) -> Match | None:
     """Find the token that signed ``body``.
 
-    Every token is tried and every comparison takes constant time, so the duration does not reveal
-    which token, or how much of a signature, was right.
+    Every token is tried with every coverage, and every comparison takes constant time, so the
+    duration does not reveal which token, or how much of a signature, was right.
 
     Parameters:
         body: the raw request body, before any parsing.
         signature: the ``X-Signature`` header, or None if it is absent.
         tokens: the tenant's tokens; several, so that tokens can rotate without a gap.
         encodings: the encodings to accept.
+        timestamp: the ``X-Timestamp`` header, or None if it is absent; then only the body can be covered.
 
     Returns:
         The match, or None if no token matches.
@@ -96,10 +124,18 @@ def verify(
     if encoding == "hex":
         offered = offered.lower()
     match: Match | None = None
-    covered = signed_bytes(body)
-    for token in tokens:
-        digest = hmac.digest(token.secret, covered, "sha256")
-        expected = base64.b64encode(digest).decode() if encoding == "base64" else digest.hex()
-        if hmac.compare_digest(expected, offered) and match is None and encoding is not None:
-            match = Match(token.token_id, encoding)
+    for coverage, covered in _covered(body, timestamp):
+        for token in tokens:
+            digest = hmac.digest(token.secret, covered, "sha256")
+            expected = base64.b64encode(digest).decode() if encoding == "base64" else digest.hex()
+            if hmac.compare_digest(expected, offered) and match is None and encoding is not None:
+                match = Match(token.token_id, encoding, coverage)
     return match
+
+
+def _covered(body: bytes, timestamp: str | None) -> list[tuple[Coverage, bytes]]:
+    """Return the bytes that a signature may cover, each with the name of its coverage."""
+    if not timestamp or len(timestamp) > _MAX_TIMESTAMP:
+        return [("body", body)]
+    raw = timestamp.encode()
+    return [(coverage, join(raw, body)) for coverage, join in COVERAGES.items()]

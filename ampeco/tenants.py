@@ -6,7 +6,7 @@ import os
 import re
 import tomllib
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, HttpUrl, SecretStr, ValidationError, model_validator
 
@@ -20,6 +20,10 @@ _ENCODING = "utf-8-sig"
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 
 
+#: Notification types are words; a type with a space is a mistake in the file.
+NotificationName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9._-]{0,99}$")]
+
+
 class TenantsError(Exception):
     """``tenants.toml`` cannot be used; the message is one sentence that names the setting."""
 
@@ -30,7 +34,10 @@ class Tenant(BaseModel):
     Exactly one of ``token``, ``token_env`` and ``token_file`` gives the token. It signs the
     notifications of the subscriptions that it created. ``signing_tokens`` (or
     ``signing_tokens_file``, with one in each line) lists further tokens that are accepted, so that a
-    token can be rotated without a gap. ``calls_per_minute`` and ``calls_per_day`` limit the API calls
+    token can be rotated without a gap. ``notifications`` may contain types that this release does
+    not know: they are kept in the log. ``keep_further_notifications`` leaves types that somebody
+    added to the subscription at AMPECO. ``include_timestamp_in_signature`` makes AMPECO sign
+    ``X-Timestamp`` as well; see ``ampeco.signature``. ``calls_per_minute`` and ``calls_per_day`` limit the API calls
     of all processes together. AMPECO allows 1,000 a minute and 100,000 a day by default, and can
     change both for a tenant; other programs of the operator may need a part of them.
     """
@@ -45,7 +52,9 @@ class Tenant(BaseModel):
     signing_tokens: tuple[SecretStr, ...] = ()
     signing_tokens_file: Path | None = None
     signature_encoding: Literal["auto", "hex", "base64"] = "auto"
-    notifications: tuple[str, ...] = Field(default=DEFAULT_SUBSCRIPTION, min_length=1)
+    notifications: tuple[NotificationName, ...] = Field(default=DEFAULT_SUBSCRIPTION, min_length=1)
+    keep_further_notifications: bool = False
+    include_timestamp_in_signature: bool = False
     calls_per_minute: int = Field(default=300, ge=6, le=6000)
     calls_per_day: int = Field(default=80_000, ge=1_000, le=100_000_000)
 
@@ -55,10 +64,17 @@ class Tenant(BaseModel):
         if len(sources) != 1:
             has = " and ".join(sources) or "none of them"
             raise ValueError(f"needs exactly one of token, token_env and token_file, and has {has}")
-        unknown = [name for name in self.notifications if (known := lookup(name)) is None or not known.subscribable]
-        if unknown:
-            raise ValueError(f"notifications contains types that AMPECO does not offer: {', '.join(unknown)}")
+        refused = [
+            name for name in self.notifications if (known := lookup(name)) is not None and not known.subscribable
+        ]
+        if refused:
+            raise ValueError(f"notifications contains types that AMPECO does not offer: {', '.join(refused)}")
         return self
+
+    @property
+    def unknown_notifications(self) -> tuple[str, ...]:
+        """The configured types that the catalogue of this release lacks."""
+        return tuple(name for name in self.notifications if lookup(name) is None)
 
     @property
     def url(self) -> str:

@@ -124,8 +124,37 @@ def _word(value: object) -> str:
     return text
 
 
+#: The statuses of charge points and EVSEs in AMPECO's own words; other spellings of a word have other case, or blanks,
+#: hyphens and underscores in other places.
+_HARDWARE_STATUSES = (
+    "available",
+    "preparing",
+    "charging",
+    "suspendedEV",
+    "suspendedEVSE",
+    "finishing",
+    "reserved",
+    "unavailable",
+    "faulted",
+    "occupied",
+)
+_SEPARATORS = re.compile(r"[\s_-]+")
+
+
+def _folded(text: str) -> str:
+    return _SEPARATORS.sub("", text).lower()
+
+
+_HARDWARE_STATUS_BY_FOLDED = {_folded(status): status for status in _HARDWARE_STATUSES}
+
+
+def _hardware_status(value: object) -> str:
+    text = _word(value).strip()
+    return _HARDWARE_STATUS_BY_FOLDED.get(_folded(text), text)
+
+
 def _network_status(value: object) -> str:
-    return re.sub(r"[\s-]+", "_", _word(value).strip()).lower()
+    return _SEPARATORS.sub("_", _word(value).strip()).lower()
 
 
 def _system_status(value: object) -> str:
@@ -191,6 +220,10 @@ Text = Annotated[str, BeforeValidator(_text)]
 Word = Annotated[str, BeforeValidator(_word)]
 """Text of at most 200 characters: a word of an open vocabulary, or a reference. Text that is part
 of a key, and so of an index, has this type."""
+
+HardwareStatusText = Annotated[str, BeforeValidator(_hardware_status)]
+"""What the hardware of a charge point or an EVSE reports, in the one spelling that AMPECO's
+documents have, such as ``suspendedEV``. A word that AMPECO adds stays as it is."""
 
 NetworkStatus = Annotated[str, BeforeValidator(_network_status)]
 """A charge point's connection: ``available``, ``never_connected``, ``temporarily_unavailable``,

@@ -49,6 +49,13 @@ def running(process: str, *, needs_tenants: bool = True) -> Iterator[Settings]:
     if PARENT not in os.environ:  # else the process that started this one has warned already
         for sentence in unknown_settings(os.environ):
             logger.warning(sentence)
+        for tenant in settings.tenants.values() if needs_tenants else ():
+            if tenant.unknown_notifications:
+                logger.warning(
+                    "notifications of types that this release does not know are kept in the log only",
+                    tenant=tenant.name,
+                    types=list(tenant.unknown_notifications),
+                )
     with embedded_servers(settings) as ready:
         yield ready
 

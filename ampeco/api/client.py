@@ -7,7 +7,7 @@ calls after a short failure. Rate limits are left to the caller, because all pro
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Any, Self
@@ -214,20 +214,30 @@ class Client:
         """List all subscriptions of the tenant, not only those that we manage."""
         return tuple(answer.resource for answer in self._list(Subscription, _SUBSCRIPTIONS, self._paged))
 
-    def subscribe(self, callback_url: str, notifications: Sequence[str]) -> Subscription:
+    def subscribe(
+        self, callback_url: str, notifications: Sequence[str], options: Mapping[str, Any] | None = None
+    ) -> Subscription:
         """Create a subscription; AMPECO signs its notifications with this client's token.
 
         The call is not retried: every success adds a subscription, and with it a copy of every
         notification. After an ``Unavailable``, check ``subscriptions`` before the next attempt.
         """
-        body = _subscription_body(callback_url, notifications)
+        body = _subscription_body(callback_url, notifications, options)
         return self._write("POST", _SUBSCRIPTIONS, body, attempts=1)
 
     def update_subscription(
-        self, subscription_id: int, callback_url: str, notifications: Sequence[str]
+        self,
+        subscription_id: int,
+        callback_url: str,
+        notifications: Sequence[str],
+        options: Mapping[str, Any] | None = None,
     ) -> Subscription:
-        """Replace a subscription's callback URL and notification types."""
-        body = _subscription_body(callback_url, notifications)
+        """Replace a subscription's callback URL, notification types and options.
+
+        Parameters:
+            options: further keys of the subscription, by AMPECO's names.
+        """
+        body = _subscription_body(callback_url, notifications, options)
         return self._write("PUT", f"{_SUBSCRIPTIONS}/{subscription_id}", body, self._max_attempts)
 
     def unsubscribe(self, subscription_id: int) -> None:
@@ -340,5 +350,8 @@ def _spelled(value: str | int | datetime) -> str:
     return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _subscription_body(callback_url: str, notifications: Sequence[str]) -> dict[str, Any]:
-    return {"via": "webhook", "notifications": list(notifications), "webhook": {"callbackUrl": callback_url}}
+def _subscription_body(
+    callback_url: str, notifications: Sequence[str], options: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    body = {"via": "webhook", "notifications": list(notifications), "webhook": {"callbackUrl": callback_url}}
+    return {**(options or {}), **body}

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 from ampeco.model import DECISIVE, Model
 from ampeco.notifications import v1
 from ampeco.resources.charging import BootDetails, ChargePoint, Evse, Location, Session
-from ampeco.values import BigInt, Instant, JsonObject, NetworkStatus, Number, Text, Word
+from ampeco.values import BigInt, HardwareStatusText, Instant, JsonObject, NetworkStatus, Number, Text, Word
 
 
 class Payload(Model):
@@ -84,7 +84,7 @@ class HardwareStatus(Payload):
     charge_point_id: BigInt
     evse_id: Annotated[BigInt | None, DECISIVE] = None
     timestamp: Instant
-    hardware_status: Word | None = None
+    hardware_status: HardwareStatusText | None = None
     error_code: Word | None = None
     info: Text | None = None
     vendor_id: Text | None = None

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from functools import lru_cache
 
 from ampeco.json_nodes import Node, parsed, unescaped
-from ampeco.privacy.redaction import SECRET_ENDING, SECRET_KEYS, folded, is_secret
+from ampeco.privacy.redaction import SECRET_ENDINGS, SECRET_KEYS, folded, is_secret
 
 #: The text that replaces a secret in the log.
 REDACTED = b'"[redacted]"'
@@ -26,7 +26,7 @@ _LITERAL = re.compile(rb"[^\s,\]}]*+")
 _EMPTY = frozenset({b"null", b'""', REDACTED})
 
 #: One of these is in every folded body with a secret, unless the key is written with escapes.
-_TRACES = (*(b'"%s"' % key for key in sorted(SECRET_KEYS)), SECRET_ENDING + b'"')
+_TRACES = (*(b'"%s"' % key for key in sorted(SECRET_KEYS)), *(ending + b'"' for ending in SECRET_ENDINGS))
 _ESCAPED_ASCII = re.compile(rb"\\u00[2-7]")
 
 #: A charge point's configuration is a list of objects, each with the name of a key and its value.

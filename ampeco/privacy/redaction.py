@@ -3,7 +3,8 @@
 A charge point has its OCPP password, its PIN and its sharing code, and reports its authorization
 key with its configuration. A user may have a password hash, a bank account and the number of an
 identity card. A payment and a roaming connection have a token. An invitation and a report have an
-address that opens them (AMPECO API, charge points v2.0 and the callbacks). We need none of these,
+address that opens them. A payment terminal has tokens and keys (AMPECO API, charge points v2.0, users v1.1 and
+the callbacks). We need none of these,
 so none is kept: all JSON is cleaned here before it is stored or parsed by a model.
 """
 
@@ -22,11 +23,24 @@ MAX_DEPTH = 100
 #: pattern from this list.
 SECRET_KEYS = frozenset(
     {b"pin", b"sharingcode", b"token", b"authorizationkey", b"accepturl", b"downloadurl"}
-    | {b"bankdetails", b"bankiban", b"bankaccountnumber", b"personalid"}
+    | {b"bankdetails", b"bankiban", b"bankaccountnumber"}
 )
 
-#: A key with this ending is secret too: `password`, `networkPassword`, `saslPassword`.
-SECRET_ENDING = b"password"
+#: A folded key with one of these endings is secret, too, whatever it belongs to: `networkPassword`, `adyenApiKey`,
+#: `individualPersonalId`. Other tokens than these are no secrets, such as the `cdrToken` of roaming.
+SECRET_ENDINGS = (
+    b"password",
+    b"secret",
+    b"apikey",
+    b"privatekey",
+    b"personalid",
+    b"citizenid",
+    b"verificationcode",
+    b"hashedpin",
+    b"admintoken",
+    b"accesstoken",
+    b"refreshtoken",
+)
 
 _LOWER = bytes.maketrans(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ", b"abcdefghijklmnopqrstuvwxyz")
 
@@ -46,7 +60,7 @@ class CleanObject(dict[str, Any]):
 def is_secret(key: str) -> bool:
     """Tell whether the value under ``key`` is a secret, whatever the spelling of the key."""
     plain = folded(key.encode("utf-8", "surrogatepass"))
-    return plain in SECRET_KEYS or plain.endswith(SECRET_ENDING)
+    return plain in SECRET_KEYS or plain.endswith(SECRET_ENDINGS)
 
 
 def clean(value: Any) -> Any:

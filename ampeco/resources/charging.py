@@ -16,6 +16,7 @@ from pydantic import BeforeValidator, Field
 from ampeco.model import DECISIVE, Model
 from ampeco.values import (
     BigInt,
+    HardwareStatusText,
     Instant,
     InstantOrDay,
     JsonObject,
@@ -251,7 +252,7 @@ class ChargePoint(Model):
     network: Network | None = None
     status: SystemStatus | None = None
     network_status: NetworkStatus | None = None
-    hardware_status: Word | None = None
+    hardware_status: HardwareStatusText | None = None
     vendor_error_code: Text | None = None
     model_id: BigInt | None = None
     external_id: Text | None = None
@@ -323,7 +324,7 @@ class Evse(Model):
     external_id: Text | None = None
     roaming_operator_id: BigInt | None = None
     roaming: EvseRoaming | None = None
-    hardware_status: Word | None = None
+    hardware_status: HardwareStatusText | None = None
     last_hardware_status_update_at: Instant | None = None
     connectors: tuple[Connector, ...] | None = None
     created_at: Instant | None = None
@@ -388,7 +389,7 @@ def _default(texts: dict[str, str]) -> str | None:
 class StatusLogEntry(Model):
     """One hardware status that a charge point or an EVSE reported, with the time of its report."""
 
-    status: Word | None
+    status: HardwareStatusText | None
     timestamp: Instant
     error_code: Word | None = None
     vendor_id: Text | None = None
@@ -423,6 +424,17 @@ class Subscription(Model):
     webhook: Annotated[Webhook | None, DECISIVE] = None
     enabled: Any = None
     status: Any = None
+    include_timestamp_in_signature: Any = None
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Its options that we do not set, by AMPECO's names: a change of the subscription has to repeat them."""
+        extra = self.model_extra or {}
+        return {
+            name: value
+            for name, value in extra.items()
+            if isinstance(value, bool | int | str | None) and not name.endswith(("At", "Id", "Local"))
+        }
 
     @property
     def is_disabled(self) -> bool:

@@ -17,7 +17,11 @@ def _instant(name: str, comment: str, *, nullable: bool = False) -> sa.Column[ob
     )
 
 
+_COMMENT = "COMMENT ON COLUMN ingest.notification.signature_encoding IS '{}'"
+
+
 def upgrade() -> None:
+    op.execute(_COMMENT.format("Form of the signature that matched: hex or base64, and its coverage"))
     op.create_table(
         "ampeco_release",
         sa.Column("tenant", sa.Text(), nullable=False, comment="Tenant, as named in tenants.toml"),
@@ -41,5 +45,6 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
+    op.execute(_COMMENT.format("Form of the signature that matched: hex or base64"))
     op.drop_table("deprecated_endpoint", schema="ingest")
     op.drop_table("ampeco_release", schema="ingest")

@@ -9,10 +9,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from uuid import UUID
 
-from ampeco.signature import Encoding, SigningToken, verify
+from ampeco.signature import Coverage, Encoding, Match, SigningToken, verify
 from ampeco.tenants import Tenant
 from receiver.accept.committer import GroupCommitter
+from runtime.logging import get_logger
 from storage.inbox.commit import Entry
+
+logger = get_logger(__name__)
 
 #: Delivery headers that are stored, by their lower-case name. The signature is not one of them.
 KEPT_HEADERS = {
@@ -23,6 +26,7 @@ KEPT_HEADERS = {
 }
 
 SIGNATURE_HEADER = "x-signature"
+TIMESTAMP_HEADER = "x-timestamp"
 
 #: Replaces the tokens of a tenant that does not exist, so that its 401 takes as long as that of a wrong signature.
 _DUMMY_TOKEN = SigningToken.from_secret("no tenant has this token")
@@ -50,6 +54,7 @@ class Acceptor:
         self._keys = {name: _Keys(tenant.signing_keys(), tenant.encodings) for name, tenant in tenants.items()}
         self._dummy_keys = _Keys((_DUMMY_TOKEN,), ("hex",))
         self._committer = committer
+        self._coverages: set[tuple[str, Coverage]] = set()
 
     @property
     def is_full(self) -> bool:
@@ -73,10 +78,18 @@ class Acceptor:
         """
         tenant_keys = self._keys.get(tenant)
         keys = tenant_keys or self._dummy_keys
-        match = verify(body, headers.get(SIGNATURE_HEADER), keys.tokens, keys.encodings)
+        signature, timestamp = headers.get(SIGNATURE_HEADER), headers.get(TIMESTAMP_HEADER)
+        match = verify(body, signature, keys.tokens, keys.encodings, timestamp=timestamp)
         if tenant_keys is None or match is None:
             raise UnverifiedError
         kept = {name: headers[key] for key, name in KEPT_HEADERS.items() if key in headers}
-        entry = Entry(tenant, body, kept, match.token_id, match.encoding)
+        self._report_coverage(tenant, match)
+        entry = Entry(tenant, body, kept, match.token_id, match.form)
         await self._committer.commit(entry)
         return entry.notification_id
+
+    def _report_coverage(self, tenant: str, match: Match) -> None:
+        """Log once what the signatures of a tenant cover, if it is more than the body."""
+        if match.coverage != "body" and (tenant, match.coverage) not in self._coverages:
+            self._coverages.add((tenant, match.coverage))
+            logger.info("signatures cover the timestamp", tenant=tenant, coverage=match.coverage)

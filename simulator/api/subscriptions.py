@@ -17,7 +17,7 @@ from simulator.api.problems import Problem
 from simulator.api.requests import parsed
 from simulator.api.responses import json_response
 from simulator.delivery.delivery import Delivery
-from simulator.delivery.subscribers import Subscribers, Subscription
+from simulator.delivery.subscribers import OPTIONS, Subscribers, Subscription
 from simulator.fleet.fleet import Fleet
 
 PATH = "/public-api/notifications/v2.0"
@@ -44,6 +44,8 @@ class _Webhook(_Body):
 
 
 class _SubscriptionBody(_Body):
+    model_config = ConfigDict(extra="allow")
+
     via: Literal["webhook"]  # Kafka is not simulated
     notifications: Annotated[list[str], Field(min_length=1)]
     webhook: _Webhook
@@ -96,6 +98,7 @@ class SubscriptionApi:
         body = _subscription_body(await request.body())
         token = request.headers["authorization"].removeprefix("Bearer ")
         subscription = self._subscribers.add(body.webhook.callback_url, body.notifications, token)
+        subscription.options = _options(body)
         return json_response({"data": subscription.resource()}, 201)
 
     async def _update(self, request: Request) -> Response:
@@ -103,6 +106,7 @@ class SubscriptionApi:
         body = _subscription_body(await request.body())
         subscription.callback_url = body.webhook.callback_url
         subscription.notifications = body.notifications
+        subscription.options = _options(body)
         return json_response({"data": subscription.resource()})
 
     async def _delete(self, request: Request) -> Response:
@@ -120,6 +124,11 @@ class SubscriptionApi:
         subscription.resent_at = now
         self._delivery.resend(subscription, set(body.notifications), body.start_time, body.end_time)
         return Response(status_code=202)
+
+
+def _options(body: _SubscriptionBody) -> dict[str, bool]:
+    """Return the options of a subscription that a body sets; the others have their default."""
+    return {name: bool(value) for name, value in (body.model_extra or {}).items() if name in OPTIONS}
 
 
 def _subscription_body(raw: bytes) -> _SubscriptionBody:

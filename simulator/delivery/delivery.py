@@ -199,13 +199,22 @@ class Delivery:
         """Make one attempt at a delivery; return None if there is no answer."""
         subscription, notification = parcel.subscription, parcel.notification
         self.counts["sent"] += 1
+        timestamp = notification.at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        signs_timestamp = subscription.options.get("includeTimestampInSignature", False)
+        signature = sign(
+            notification.body,
+            subscription.token,
+            self._encoding,
+            timestamp=timestamp,
+            coverage="timestamp.body" if signs_timestamp else "body",
+        )
         try:
             answer = await poster.post(
                 subscription.callback_url,
                 {
                     "content-type": "application/json",
-                    "X-Signature": sign(notification.body, subscription.token, self._encoding),
-                    "X-Timestamp": notification.at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+                    "X-Signature": signature,
+                    "X-Timestamp": timestamp,
                     "X-Tenant": self._tenant_id,
                     "X-Webhook-Id": str(subscription.id),
                     "X-Webhook-Type": notification.name,

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from ampeco.notifications.catalogue import lookup
+
+#: The options of a subscription; all are off by default (AMPECO API, notifications v2.0).
+OPTIONS = ("includeTimestampInSignature", "skipRoamingInfrastructure", "suppressSelfNotifications")
 
 
 @dataclass(slots=True)
@@ -19,6 +22,7 @@ class Subscription:
     notifications: list[str]
     token: str
     resent_at: datetime | None = None
+    options: dict[str, bool] = field(default_factory=dict)
 
     def resource(self) -> dict[str, Any]:
         """Return the subscription as JSON (AMPECO API, notifications v2.0)."""
@@ -27,6 +31,7 @@ class Subscription:
             "via": "webhook",
             "notifications": self.notifications,
             "webhook": {"callbackUrl": self.callback_url},
+            **self.options,
         }
 
 

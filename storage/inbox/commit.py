@@ -32,7 +32,7 @@ class Entry:
         body: the request body, byte for byte.
         headers: the delivery headers that AMPECO sent, without the signature.
         token_id: the id of the token that verified the signature.
-        signature_encoding: the form of the signature that matched, ``hex`` or ``base64``.
+        signature_encoding: the form of the signature that matched; see :attr:`ampeco.signature.Match.form`.
         notification_id: UUIDv7, made here.
         received_at: the time part of ``notification_id``, aware UTC, to the millisecond.
         is_timed: whether both are by Postgres's clock; otherwise they are by the wall clock, because Postgres's

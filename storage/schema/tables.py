@@ -64,7 +64,12 @@ notification = Table(
     Column("evse_id", BigInteger, comment="Search column: EVSE that the body names"),
     Column("charge_point_id", BigInteger, comment="Search column: charge point that the body names"),
     Column("token_id", Text, nullable=False, comment="Which token verified the signature; not the token itself"),
-    Column("signature_encoding", Text, nullable=False, comment="Form of the signature that matched: hex or base64"),
+    Column(
+        "signature_encoding",
+        Text,
+        nullable=False,
+        comment="Form of the signature that matched: hex or base64, and its coverage",
+    ),
     Column("headers", JSONB, nullable=False, comment="Delivery headers as sent: X-Timestamp, X-Tenant, X-Webhook-*"),
     Column(
         "body",

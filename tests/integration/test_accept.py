@@ -15,7 +15,7 @@ import httpx
 import pytest
 from sqlalchemy import text
 
-from ampeco.signature import SigningToken, sign
+from ampeco.signature import COVERAGES, Coverage, SigningToken, sign
 from receiver.accept.acceptor import Acceptor
 from storage.schema.tables import metadata
 from tests.support.facts import sample
@@ -72,6 +72,20 @@ def test_the_form_of_signature_that_matched_is_recorded(service: Service, signat
     assert answer.status_code == 202
     (row,) = service.query("SELECT token_id, signature_encoding FROM ingest.notification")
     assert row == {"token_id": SigningToken.from_secret(TOKEN).token_id, "signature_encoding": encoding}
+
+
+@pytest.mark.parametrize("coverage", COVERAGES)
+def test_a_signature_over_the_timestamp_verifies_and_its_form_is_recorded(service: Service, coverage: Coverage) -> None:
+    sent_at = "2026-03-04T07:00:00.000000Z"
+    signature = sign(BODY, TOKEN, timestamp=sent_at, coverage=coverage)
+    headers = {"X-Signature": signature, "X-Timestamp": sent_at}
+    assert service.client.post("/notifications/demo", content=BODY, headers=headers).status_code == 202
+    (row,) = service.query("SELECT signature_encoding FROM ingest.notification")
+    assert row["signature_encoding"] == ("hex" if coverage == "body" else f"hex {coverage}")
+    # And it does not verify with another timestamp
+    if coverage != "body":
+        moved = headers | {"X-Timestamp": "2026-03-04T08:00:00.000000Z"}
+        assert service.client.post("/notifications/demo", content=BODY, headers=moved).status_code == 401
 
 
 def test_a_token_rotates_without_a_gap(database_url: str, redis_url: str, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy.exc import DBAPIError
@@ -224,3 +225,54 @@ def test_a_subscription_made_anew_replaces_the_old_one_without_a_gap(watch: Watc
     assert watch.row()["subscription_id"] == new.subscription_id
     watch.monitor().run()
     assert watch.api.writes() == []
+
+
+def managed(watch: Watch) -> Any:
+    """The simulator's subscription for our address."""
+    (one,) = [each for each in watch.simulator.subscribers.by_id.values() if each.callback_url == URL]
+    return one
+
+
+def configure(watch: Watch, **settings: Any) -> None:
+    tenants = watch.service.settings.tenants
+    changed = tenants["demo"].model_copy(update=settings)
+    tenants["demo"] = watch.context.tenants["demo"] = changed
+
+
+def test_a_repair_keeps_every_option_that_is_not_ours(watch: Watch) -> None:
+    watch.subscribe()
+    managed(watch).options |= {"skipRoamingInfrastructure": True, "suppressSelfNotifications": True}
+    managed(watch).notifications.remove("evse.changed")
+    watch.monitor().run()
+    assert "evse.changed" in managed(watch).notifications
+    assert managed(watch).options == {
+        "skipRoamingInfrastructure": True,
+        "suppressSelfNotifications": True,
+    }
+    # And so does a subscription that replaces it
+    watch.subscribe(replace_existing=True)
+    assert managed(watch).options["skipRoamingInfrastructure"]
+
+
+@pytest.mark.parametrize("wanted", [False, True])
+def test_whether_the_timestamp_is_signed_is_as_configured(watch: Watch, wanted: bool) -> None:
+    watch.subscribe()
+    configure(watch, include_timestamp_in_signature=wanted)
+    managed(watch).options["includeTimestampInSignature"] = not wanted
+    watch.monitor().run()
+    assert managed(watch).options["includeTimestampInSignature"] is wanted
+    assert watch.row()["last_repair"] == f"it {'did not sign' if wanted else 'signed'} the timestamp, too"
+    watch.monitor().run()
+    assert (watch.row()["state"], watch.row()["repairs"]) == ("sound", 1)
+
+
+def test_names_that_somebody_added_stay_if_the_setting_allows_it(watch: Watch) -> None:
+    configure(watch, notifications=("evse.changed",), keep_further_notifications=True)
+    watch.subscribe()
+    managed(watch).notifications.append("circuit.changed")
+    watch.monitor().run()
+    assert (watch.row()["state"], watch.row()["repairs"]) == ("sound", 0)
+    # And a repair of something else keeps them
+    managed(watch).notifications.remove("evse.changed")
+    watch.monitor().run()
+    assert set(managed(watch).notifications) == {"evse.changed", "circuit.changed"}

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from ampeco.api.client import Client
 from ampeco.resources.charging import Subscription
@@ -93,8 +93,11 @@ def look(client: Client, tenant: Tenant, url: str, managed_id: int | None = None
         differs.append("it called another address")
     if configured - subscribed:
         differs.append(f"it lacked {_join_names(configured - subscribed)}")
-    if subscribed - configured:
+    if subscribed - configured and not tenant.keep_further_notifications:
         differs.append(f"it had {_join_names(subscribed - configured)} too many")
+    if bool(kept.include_timestamp_in_signature) != tenant.include_timestamp_in_signature:
+        signed = "did not sign" if tenant.include_timestamp_in_signature else "signed"
+        differs.append(f"it {signed} the timestamp, too")
     if kept.is_disabled:
         differs.append("it was disabled")
     return Finding(kept, tuple(differs), tuple(subscription.id for subscription in further))
@@ -114,10 +117,10 @@ def repair(
     if finding.kept is None:
         if before_create is not None:
             before_create()
-        return Result(client.subscribe(url, tenant.notifications).id, "created")
+        return Result(client.subscribe(url, tenant.notifications, _options(tenant)).id, "created")
     kept = finding.kept
     if finding.differs:
-        kept = client.update_subscription(kept.id, url, tenant.notifications)
+        kept = client.update_subscription(kept.id, url, _wanted(tenant, kept), _options(tenant, kept))
     for subscription_id in finding.further:
         client.unsubscribe(subscription_id)
     return Result(kept.id, "updated" if finding.differs else "unchanged", finding.further, kept.is_disabled)
@@ -151,9 +154,11 @@ def replace(client: Client, tenant: Tenant, url: str, *, created: Callable[[int]
     Raises:
         ampeco.errors.ApiError: AMPECO rejected a call, or could not be reached.
     """
-    older = tuple(subscription.id for subscription in ours(client, url))
-    new = client.subscribe(url, tenant.notifications)
+    present = ours(client, url)
+    newest = present[0] if present else None
+    new = client.subscribe(url, _wanted(tenant, newest), _options(tenant, newest))
     created(new.id)
+    older = tuple(subscription.id for subscription in present)
     for subscription_id in older:
         client.unsubscribe(subscription_id)
     return Result(new.id, "created", older)
@@ -165,6 +170,24 @@ def unsubscribe(client: Client, url: str, managed_id: int | None = None) -> list
     for subscription_id in removed:
         client.unsubscribe(subscription_id)
     return removed
+
+
+def _wanted(tenant: Tenant, present: Subscription | None) -> tuple[str, ...]:
+    """Return the notification types to subscribe to: the configured ones, and those that the tenant's setting keeps."""
+    further = present.notifications if present is not None and tenant.keep_further_notifications else ()
+    return tuple(dict.fromkeys((*tenant.notifications, *further)))
+
+
+def _options(tenant: Tenant, present: Subscription | None = None) -> dict[str, Any]:
+    """Return the options of a subscription: ours as configured, all others as they are.
+
+    An option of ours is left out if it has its default, because an older release of AMPECO may not know it.
+    """
+    options = {} if present is None else present.options
+    was_set = present is not None and present.include_timestamp_in_signature is not None
+    if was_set or tenant.include_timestamp_in_signature:
+        options["includeTimestampInSignature"] = tenant.include_timestamp_in_signature
+    return options
 
 
 def _join_names(names: set[str]) -> str:

@@ -12,13 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ampeco.privacy.body_redaction import REDACTED, redact_secrets
-from ampeco.privacy.redaction import SECRET_ENDING, SECRET_KEYS, clean, is_secret
+from ampeco.privacy.redaction import SECRET_ENDINGS, SECRET_KEYS, clean, is_secret
 from tests.support.facts import SAMPLES
 
 SECRET = "hunter2-7f3a"
 
 #: A key for each rule by which one names a secret.
-NAMES = [*(key.decode() for key in sorted(SECRET_KEYS)), SECRET_ENDING.decode(), "networkPassword"]
+NAMES = [key.decode() for key in (*sorted(SECRET_KEYS), *SECRET_ENDINGS)] + ["networkPassword"]
 
 
 @st.composite

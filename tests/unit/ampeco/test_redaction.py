@@ -1,12 +1,14 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ampeco.privacy.body_redaction import redact_secrets
 from ampeco.privacy.redaction import MAX_DEPTH, clean, redact
 
 JSON = st.recursive(
@@ -48,8 +50,59 @@ def test_a_secret_is_removed_at_any_depth_in_any_spelling(key: str) -> None:
     assert redact(body) == {"a": [{"b": {"kept": 1}}]}
 
 
+#: What a secret may belong to, and what makes it one; AMPECO adds such keys without notice.
+OWNERS = st.lists(st.sampled_from(["individual", "adyen", "network", "terminal", "owner", "company", "x"]), max_size=3)
+MEANINGS = st.sampled_from(
+    [
+        ["password"],
+        ["client", "secret"],
+        ["api", "key"],
+        ["private", "key"],
+        ["personal", "id"],
+        ["citizen", "id"],
+        ["verification", "code"],
+        ["hashed", "pin"],
+        ["admin", "token"],
+        ["access", "token"],
+        ["refresh", "token"],
+    ]
+)
+SPELLINGS: list[Callable[[list[str]], str]] = [
+    lambda words: words[0] + "".join(map(str.title, words[1:])),
+    lambda words: "".join(map(str.title, words)),
+    "_".join,
+    "-".join,
+    lambda words: "_".join(words).upper(),
+]
+
+
+@given(owners=OWNERS, meaning=MEANINGS, spelling=st.sampled_from(SPELLINGS))
+def test_a_key_is_secret_by_its_meaning_whoever_it_belongs_to(
+    owners: list[str], meaning: list[str], spelling: Callable[[list[str]], str]
+) -> None:
+    key = spelling([*owners, *meaning])
+    assert redact({"a": [{key: "hunter2", "kept": 1}]}) == {"a": [{"kept": 1}]}
+    body = orjson.dumps({"a": [{key: "hunter2", "kept": 1}]})
+    assert b"hunter2" not in redact_secrets(body)
+    assert clean(orjson.loads(redact_secrets(body))) == clean(orjson.loads(body))
+
+
 @pytest.mark.parametrize(
-    "key", ["pinned", "shipping", "opinion", "pins", "mapping", "sharingCodes", "cdrToken", "bankMessage"]
+    "key",
+    [
+        "pinned",
+        "shipping",
+        "opinion",
+        "pins",
+        "mapping",
+        "sharingCodes",
+        "cdrToken",
+        "bankMessage",
+        "publicKey",
+        "errorCode",
+        "secretary",
+        "passwordReset",
+    ],
 )
 def test_a_key_that_only_contains_a_secrets_name_is_kept(key: str) -> None:
     assert redact({key: "kept"}) == {key: "kept"}

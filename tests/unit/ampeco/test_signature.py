@@ -8,11 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ampeco.signature import SigningToken, sign, verify
+from ampeco.signature import COVERAGES, Coverage, Encoding, Match, SigningToken, sign, verify
 from bench.timing import measure
 
 BODY = b'{"notification": "evse.changed"}'
 TOKEN = SigningToken.from_secret("current-token")
+TIMESTAMP = "2026-03-04T07:00:00.000000Z"
 OLD_TOKEN = SigningToken.from_secret("previous-token")
 
 
@@ -102,8 +103,11 @@ def test_an_encoding_that_was_not_allowed_does_not_verify() -> None:
     assert verify(BODY, sign(BODY, "current-token", "hex"), [TOKEN], encodings=["base64"]) is None
 
 
+@pytest.mark.parametrize(("timestamp", "forms"), [(None, 1), (TIMESTAMP, len(COVERAGES))])
 @pytest.mark.parametrize("signature", [sign(BODY, "current-token"), sign(BODY, "previous-token"), "malformed", None])
-def test_every_token_is_compared_whatever_the_signature(signature: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_token_is_compared_in_every_form_whatever_the_signature(
+    signature: str | None, timestamp: str | None, forms: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     # Given
     compared: list[object] = []
     compare_digest = hmac.compare_digest
@@ -115,10 +119,10 @@ def test_every_token_is_compared_whatever_the_signature(signature: str | None, m
     monkeypatch.setattr(hmac, "compare_digest", counting)
 
     # When
-    verify(BODY, signature, [TOKEN, OLD_TOKEN])
+    verify(BODY, signature, [TOKEN, OLD_TOKEN], timestamp=timestamp)
 
     # Then
-    assert len(compared) == 2
+    assert len(compared) == 2 * forms
 
 
 def test_a_token_is_named_without_being_shown() -> None:
@@ -156,3 +160,21 @@ def test_the_report_on_timing_measures_both_kinds_of_wrong_signature() -> None:
     assert found.nothing_right_ns > 0
     assert found.error_ns > 0
     assert "1,000 calls of each" in found.told()
+
+
+@pytest.mark.parametrize("coverage", COVERAGES)
+@pytest.mark.parametrize("encoding", ["hex", "base64"])
+def test_a_signature_over_the_timestamp_verifies_in_each_likely_form_and_the_form_is_reported(
+    coverage: Coverage, encoding: Encoding
+) -> None:
+    signature = sign(BODY, "current-token", encoding, timestamp=TIMESTAMP, coverage=coverage)
+    match = verify(BODY, signature, [OLD_TOKEN, TOKEN], timestamp=TIMESTAMP)
+    assert match == Match(TOKEN.token_id, encoding, coverage)
+    assert match.form == (encoding if coverage == "body" else f"{encoding} {coverage}")
+
+
+@pytest.mark.parametrize("coverage", [coverage for coverage in COVERAGES if coverage != "body"])
+@pytest.mark.parametrize("timestamp", [None, "", "2026-03-04T07:00:01.000000Z", "x" * 65])
+def test_a_signature_over_another_timestamp_or_none_does_not_verify(coverage: Coverage, timestamp: str | None) -> None:
+    signature = sign(BODY, "current-token", timestamp=TIMESTAMP, coverage=coverage)
+    assert verify(BODY, signature, [TOKEN], timestamp=timestamp) is None

@@ -87,3 +87,12 @@ def test_a_resend_is_accepted_once_in_fifteen_tenant_minutes(simulator: Simulato
 def test_a_resend_of_nothing_in_particular_is_refused(simulator: Simulator) -> None:
     assert call(simulator, "POST", RESEND.format(create(simulator)), json={}).status_code == 422
     assert call(simulator, "POST", RESEND.format(999), json={"notifications": ["evse.changed"]}).status_code == 404
+
+
+def test_an_update_sets_the_options_that_it_names_and_no_others(simulator: Simulator) -> None:
+    body = subscription(URL, "evse.changed")
+    made = call(simulator, "POST", SUBSCRIPTIONS, json=body | {"skipRoamingInfrastructure": True}).json()["data"]
+    assert made["skipRoamingInfrastructure"] is True
+    changes = body | {"suppressSelfNotifications": True}
+    changed = call(simulator, "PUT", f"{SUBSCRIPTIONS}/{made['id']}", json=changes).json()
+    assert changed["data"] == {"id": made["id"], **changes}
