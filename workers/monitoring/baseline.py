@@ -139,10 +139,16 @@ def _reliable(received: list[int], expected: list[float], weight: float) -> floa
     """
     stretches = []
     for end in range(1, len(received) - 1):
-        # The latest beginning from which enough is expected, for each shift of the clocks.
-        begin = min(bisect_right(expected, expected[end + shift] - weight) - 1 - shift for shift in _SHIFTS)
+        # The latest beginning from which enough is expected, for each shift of the clocks. This is written out for the
+        # shifts of _SHIFTS, because it takes most of the time of learning.
+        earlier, same, later = expected[end - 1], expected[end], expected[end + 1]
+        begin = min(
+            bisect_right(expected, earlier - weight),
+            bisect_right(expected, same - weight) - 1,
+            bisect_right(expected, later - weight) - 2,
+        )
         if begin >= 1 and end - begin <= MAX_STRETCH + 1:
-            least = min(expected[end + shift] - expected[begin + shift] for shift in _SHIFTS)
+            least = min(earlier - expected[begin - 1], same - expected[begin], later - expected[begin + 1])
             # A much heavier stretch, such as a busy hour, shows nothing about this weight.
             if least <= ABOUT * weight:
                 stretches.append(((received[end] - received[begin]) / least, least))
