@@ -10,7 +10,7 @@ PACKAGES := ampeco storage runtime workers receiver simulator migrations
 
 .DEFAULT_GOAL := help
 
-.PHONY: help demo picture test unit lint format audit bench calls staleness fuzz faults soak overload clean
+.PHONY: help demo picture test unit coverage lint format audit bench calls staleness fuzz faults soak overload clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,6 +26,13 @@ test: $(READY) ## Run every test, some at a time: they wait more than they work
 
 unit: $(READY) ## Run the tests that need no server, in seconds
 	$(BIN)/pytest tests/unit --numprocesses 2 -m "not long and not server" $(TESTS)
+
+coverage: $(READY) ## Run every test, and check how much of the code they reach
+	mkdir -p .local
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest --numprocesses $(WORKERS) --dist worksteal $(TESTS)
+	$(BIN)/coverage combine --quiet
+	$(BIN)/python .ci/coverage.py
 
 lint: $(READY) ## Check style, types, spelling and import contracts
 	$(BIN)/ruff check .

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.ampeco import FakeAmpeco
+from tests.support.deployment import Deployment
 from tests.support.service import Service, running, serving
-from tests.support.whole import Whole
 from workers.api.context import create_context
 
 
@@ -19,7 +19,7 @@ def service(database_url: str, redis_url: str, tmp_path: Path) -> Iterator[Servi
 
 
 @pytest.fixture
-def whole(database_url: str, redis_url: str, tmp_path: Path) -> Iterator[Whole]:
+def deployment(database_url: str, redis_url: str, tmp_path: Path) -> Iterator[Deployment]:
     """A receiver, and an AMPECO that it reads when the test says so."""
     ampeco = FakeAmpeco()
     with (
@@ -27,4 +27,4 @@ def whole(database_url: str, redis_url: str, tmp_path: Path) -> Iterator[Whole]:
         serving(database_url, redis_url, tmp_path, api_url=api_url) as service,
         create_context(service.settings, process="tests") as context,
     ):
-        yield Whole(service, context, ampeco)
+        yield Deployment(service, context, ampeco)

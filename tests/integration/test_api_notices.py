@@ -17,9 +17,9 @@ from ampeco.tenants import Tenant as TenantSettings
 from receiver.commands.status_tables import deprecated_lines, release_lines
 from storage.sync.api_notices import deprecated_endpoints, releases
 from storage.sync.api_usage import CallReason
+from tests.support.deployment import Deployment
 from tests.support.facts import sample
 from tests.support.tenant import Tenant, tenant
-from tests.support.whole import Whole
 from workers.api import daily_quota
 from workers.api.api_notices import ApiNotices
 from workers.api.rate_limit import CallDeferredError, RateLimiter, Usage
@@ -126,13 +126,15 @@ def test_a_release_is_written_again_only_when_it_changes(living: Tenant) -> None
     assert written("3.251.0") != first
 
 
-def test_an_entity_is_read_by_the_older_version_where_a_404_does_not_say_what_is_missing(whole: Whole) -> None:
+def test_an_entity_is_read_by_the_older_version_where_a_404_does_not_say_what_is_missing(
+    deployment: Deployment,
+) -> None:
     def nothing(_request: Request) -> Response:
         return JSONResponse({"message": "Not Found"}, 404)
 
-    whole.ampeco.answers |= {"users/v1.1/5511": nothing, "users/v1.1": nothing}
-    whole.ampeco.resources["users/v1.0/5511"] = {"id": 5511, "lastUpdatedAt": "2026-03-04T09:00:00+00:00"}
-    whole.tell(sample("UserChangedNotification"))
-    whole.refresh()
-    (user,) = whole.service.query("SELECT resource_id, deleted_at FROM charging.resource WHERE kind = 'user'")
+    deployment.ampeco.answers |= {"users/v1.1/5511": nothing, "users/v1.1": nothing}
+    deployment.ampeco.resources["users/v1.0/5511"] = {"id": 5511, "lastUpdatedAt": "2026-03-04T09:00:00+00:00"}
+    deployment.tell(sample("UserChangedNotification"))
+    deployment.refresh()
+    (user,) = deployment.service.query("SELECT resource_id, deleted_at FROM charging.resource WHERE kind = 'user'")
     assert (user["resource_id"], user["deleted_at"]) == (5511, None)

@@ -16,8 +16,8 @@ from storage.database import create_database_engine
 from storage.schema.entities import CHILDREN, MIRRORS
 from storage.sync import sync_runs
 from tests.support.ampeco import shown
+from tests.support.deployment import Deployment
 from tests.support.facts import sample
-from tests.support.whole import Whole
 from workers.sync.reconcile import steps
 
 #: A later change than that of any other parent here.
@@ -59,170 +59,176 @@ def family(request: pytest.FixtureRequest) -> Family:
     return found
 
 
-def show(whole: Whole, family: Family, *parents: dict[str, Any]) -> None:
+def show(deployment: Deployment, family: Family, *parents: dict[str, Any]) -> None:
     """Let AMPECO show these parents, and no others."""
     kind = KINDS[family.kind]
-    for path in [path for path in whole.ampeco.resources if path.startswith(f"{kind.path}/")]:
-        del whole.ampeco.resources[path]
-    whole.ampeco.resources |= {kind.path_of(int(parent["id"])): parent for parent in parents}
-    whole.ampeco.everything[kind.path] = list(parents)
+    for path in [path for path in deployment.ampeco.resources if path.startswith(f"{kind.path}/")]:
+        del deployment.ampeco.resources[path]
+    deployment.ampeco.resources |= {kind.path_of(int(parent["id"])): parent for parent in parents}
+    deployment.ampeco.everything[kind.path] = list(parents)
 
 
-def sync_run(whole: Whole, kind: str) -> None:
+def sync_run(deployment: Deployment, kind: str) -> None:
     """Reconcile a kind, and read what that asks for."""
-    with whole.service.engine.begin() as connection:
+    with deployment.service.engine.begin() as connection:
         begun = sync_runs.begin(connection, "demo", kind, "reconcile", None)
         connection.execute(text(f"UPDATE charging.{kind} SET first_seen_at = first_seen_at - interval '1 hour'"))
     assert begun is not None
-    list(steps(whole.context, begun, reason="reconcile"))
-    whole.refresh()
+    list(steps(deployment.context, begun, reason="reconcile"))
+    deployment.refresh()
 
 
-def read(whole: Whole, kind: str, *ids: int) -> None:
+def read(deployment: Deployment, kind: str, *ids: int) -> None:
     """Read entities one by one, in this order."""
     for entity_id in ids:
-        with whole.service.engine.begin() as connection:
+        with deployment.service.engine.begin() as connection:
             connection.execute(
                 text(
                     "INSERT INTO ingest.refresh_request (tenant, kind, entity_id, reason)"
                     f" VALUES ('demo', '{kind}', {entity_id}, 'changed')"
                 )
             )
-        whole.refresh()
+        deployment.refresh()
 
 
-def child(whole: Whole, family: Family) -> tuple[int, bool]:
+def child(deployment: Deployment, family: Family) -> tuple[int, bool]:
     """The parent of the only child, and whether it is there."""
-    row = whole.row(family.child)
+    row = deployment.row(family.child)
     return row[f"{family.kind}_id"], row["deleted_at"] is None
 
 
 @pytest.mark.parametrize("changed_at", [(LATE, EARLY), (EARLY, LATE)], ids=["to an older", "to a younger"])
 @pytest.mark.parametrize("way", [(0, 1), (1, 0)], ids=["up", "down"])
 def test_a_child_that_moves_is_there_and_stays_there_at_every_sync_run(
-    whole: Whole, family: Family, way: tuple[int, int], changed_at: tuple[str, str]
+    deployment: Deployment, family: Family, way: tuple[int, int], changed_at: tuple[str, str]
 ) -> None:
     # Given two parents, and a child of the one
     source, target = family.ids[way[0]], family.ids[way[1]]
-    show(whole, family, family.parent(source, changed_at[0], family.one_child), family.parent(target, changed_at[1]))
-    sync_run(whole, family.kind)
-    assert child(whole, family) == (source, True)
+    show(
+        deployment, family, family.parent(source, changed_at[0], family.one_child), family.parent(target, changed_at[1])
+    )
+    sync_run(deployment, family.kind)
+    assert child(deployment, family) == (source, True)
     # When it moves to the other, whichever of the two changed last
-    show(whole, family, family.parent(source, changed_at[0]), family.parent(target, changed_at[1], family.one_child))
+    show(
+        deployment, family, family.parent(source, changed_at[0]), family.parent(target, changed_at[1], family.one_child)
+    )
     # Then it is there after every walk
     for _ in range(3):
-        sync_run(whole, family.kind)
-        assert child(whole, family) == (target, True)
+        sync_run(deployment, family.kind)
+        assert child(deployment, family) == (target, True)
 
 
 @pytest.mark.parametrize("order", list(itertools.permutations((0, 1))), ids=["from, to", "to, from"])
 def test_of_two_parents_the_later_read_wins_whichever_changed_last(
-    whole: Whole, family: Family, order: tuple[int, int]
+    deployment: Deployment, family: Family, order: tuple[int, int]
 ) -> None:
     source, target = family.ids
-    show(whole, family, family.parent(source, LATE, family.one_child), family.parent(target, EARLY))
-    sync_run(whole, family.kind)
-    show(whole, family, family.parent(source, LATE), family.parent(target, EARLY, family.one_child))
+    show(deployment, family, family.parent(source, LATE, family.one_child), family.parent(target, EARLY))
+    sync_run(deployment, family.kind)
+    show(deployment, family, family.parent(source, LATE), family.parent(target, EARLY, family.one_child))
     for _ in range(2):
-        read(whole, family.kind, *(family.ids[one] for one in order))
-        assert child(whole, family) == (target, True)
+        read(deployment, family.kind, *(family.ids[one] for one in order))
+        assert child(deployment, family) == (target, True)
     # And once no parent shows it, it is gone
-    show(whole, family, family.parent(source, LATE), family.parent(target, EARLY))
-    read(whole, family.kind, source)
-    assert child(whole, family) == (target, True)
-    read(whole, family.kind, target)
-    assert child(whole, family) == (target, False)
+    show(deployment, family, family.parent(source, LATE), family.parent(target, EARLY))
+    read(deployment, family.kind, source)
+    assert child(deployment, family) == (target, True)
+    read(deployment, family.kind, target)
+    assert child(deployment, family) == (target, False)
 
 
-def test_children_are_gone_with_their_parent_and_there_again_with_it(whole: Whole, family: Family) -> None:
+def test_children_are_gone_with_their_parent_and_there_again_with_it(deployment: Deployment, family: Family) -> None:
     parent_id = family.ids[0]
     parent = family.parent(parent_id, EARLY, family.one_child)
-    show(whole, family, parent)
-    read(whole, family.kind, parent_id)
-    assert child(whole, family) == (parent_id, True)
+    show(deployment, family, parent)
+    read(deployment, family.kind, parent_id)
+    assert child(deployment, family) == (parent_id, True)
     # When the parent is read and not found, then its children are as gone as it is
-    show(whole, family)
-    read(whole, family.kind, parent_id)
-    assert child(whole, family) == (parent_id, False)
-    assert whole.row(family.child)["deleted_at"] == whole.row(family.kind)["deleted_at"]
+    show(deployment, family)
+    read(deployment, family.kind, parent_id)
+    assert child(deployment, family) == (parent_id, False)
+    assert deployment.row(family.child)["deleted_at"] == deployment.row(family.kind)["deleted_at"]
     # And they are back when it is back
-    show(whole, family, parent)
-    read(whole, family.kind, parent_id)
-    assert child(whole, family) == (parent_id, True)
-    assert whole.row(family.kind)["deleted_at"] is None
+    show(deployment, family, parent)
+    read(deployment, family.kind, parent_id)
+    assert child(deployment, family) == (parent_id, True)
+    assert deployment.row(family.kind)["deleted_at"] is None
 
 
-def test_a_child_that_moved_before_its_parent_went_stays(whole: Whole, family: Family) -> None:
+def test_a_child_that_moved_before_its_parent_went_stays(deployment: Deployment, family: Family) -> None:
     source, target = family.ids
-    show(whole, family, family.parent(source, LATE, family.one_child), family.parent(target, EARLY))
-    sync_run(whole, family.kind)
+    show(deployment, family, family.parent(source, LATE, family.one_child), family.parent(target, EARLY))
+    sync_run(deployment, family.kind)
     # When the child moves, and then its former parent is gone, in whichever order the two are read
-    show(whole, family, family.parent(target, EARLY, family.one_child))
-    read(whole, family.kind, source, target)
-    assert child(whole, family) == (target, True)
-    read(whole, family.kind, target, source)
-    assert child(whole, family) == (target, True)
+    show(deployment, family, family.parent(target, EARLY, family.one_child))
+    read(deployment, family.kind, source, target)
+    assert child(deployment, family) == (target, True)
+    read(deployment, family.kind, target, source)
+    assert child(deployment, family) == (target, True)
 
 
-def test_a_reconcile_buries_the_children_that_outlived_their_parent(whole: Whole, family: Family) -> None:
+def test_a_reconcile_buries_the_children_that_outlived_their_parent(deployment: Deployment, family: Family) -> None:
     # Given a parent that is gone, and a child that is not, as an older release left them
     parent_id, other = family.ids
-    show(whole, family, family.parent(parent_id, EARLY, family.one_child))
-    read(whole, family.kind, parent_id)
-    show(whole, family, family.parent(other, EARLY))
+    show(deployment, family, family.parent(parent_id, EARLY, family.one_child))
+    read(deployment, family.kind, parent_id)
+    show(deployment, family, family.parent(other, EARLY))
     gone_at = datetime(2026, 3, 4, 7, tzinfo=UTC)
-    with whole.service.engine.begin() as connection:
+    with deployment.service.engine.begin() as connection:
         connection.execute(
             text(f"UPDATE charging.{family.kind} SET deleted_at = :at, presence_at = now()"), {"at": gone_at}
         )
     # When the kind is reconciled
-    sync_run(whole, family.kind)
+    sync_run(deployment, family.kind)
     # Then it is gone, too, and since its parent is
-    assert child(whole, family) == (parent_id, False)
-    assert whole.row(family.child)["deleted_at"] == gone_at
+    assert child(deployment, family) == (parent_id, False)
+    assert deployment.row(family.child)["deleted_at"] == gone_at
 
 
-def test_a_child_that_a_late_notification_tells_of_is_buried_as_well(whole: Whole) -> None:
+def test_a_child_that_a_late_notification_tells_of_is_buried_as_well(deployment: Deployment) -> None:
     # Given a session that AMPECO has no more, and a notification of it that comes late
     family = FAMILIES[1]
-    show(whole, family)
-    read(whole, "session", 77120)
-    assert whole.row("session")["deleted_at"] is not None
-    whole.tell(sample("SessionUpdateNotification.active"))
-    assert child(whole, family) == (77120, True)
+    show(deployment, family)
+    read(deployment, "session", 77120)
+    assert deployment.row("session")["deleted_at"] is not None
+    deployment.tell(sample("SessionUpdateNotification.active"))
+    assert child(deployment, family) == (77120, True)
     # When sessions are reconciled, then its period is gone
-    sync_run(whole, "session")
-    assert child(whole, family) == (77120, False)
+    sync_run(deployment, "session")
+    assert child(deployment, family) == (77120, False)
 
 
-def test_the_evses_of_a_charge_point_that_is_gone_are_asked_for(whole: Whole) -> None:
-    whole.tell(sample("HardwareStatusNotification.evse"))
-    whole.refresh()
+def test_the_evses_of_a_charge_point_that_is_gone_are_asked_for(deployment: Deployment) -> None:
+    deployment.tell(sample("HardwareStatusNotification.evse"))
+    deployment.refresh()
     # When a charge point is gone with its EVSE, and AMPECO tells of the charge point alone
-    del whole.ampeco.resources["charge-points/v2.0/418"], whole.ampeco.resources["evses/v2.1/902"]
-    whole.tell(sample("chargePoint.changed") | {"action": "deleted"})
-    whole.refresh()
-    whole.refresh()
+    del deployment.ampeco.resources["charge-points/v2.0/418"], deployment.ampeco.resources["evses/v2.1/902"]
+    deployment.tell(sample("chargePoint.changed") | {"action": "deleted"})
+    deployment.refresh()
+    deployment.refresh()
     # Then its EVSE and that one's connector are gone, too
     for table in ("charge_point", "evse", "connector"):
-        assert whole.row(table)["deleted_at"] is not None, table
+        assert deployment.row(table)["deleted_at"] is not None, table
 
 
-def test_an_evse_that_moves_to_another_charge_point_stays_when_its_former_one_goes(whole: Whole) -> None:
-    whole.tell(sample("HardwareStatusNotification.evse"))
-    whole.refresh()
-    whole.ampeco.resources["evses/v2.1/902"] |= {"chargePointId": 419, "lastUpdatedAt": LATE}
-    del whole.ampeco.resources["charge-points/v2.0/418"]
-    whole.tell(sample("chargePoint.changed") | {"action": "deleted"})
-    whole.refresh()
-    whole.refresh()
-    evse = whole.row("evse")
+def test_an_evse_that_moves_to_another_charge_point_stays_when_its_former_one_goes(deployment: Deployment) -> None:
+    deployment.tell(sample("HardwareStatusNotification.evse"))
+    deployment.refresh()
+    deployment.ampeco.resources["evses/v2.1/902"] |= {"chargePointId": 419, "lastUpdatedAt": LATE}
+    del deployment.ampeco.resources["charge-points/v2.0/418"]
+    deployment.tell(sample("chargePoint.changed") | {"action": "deleted"})
+    deployment.refresh()
+    deployment.refresh()
+    evse = deployment.row("evse")
     assert (evse["charge_point_id"], evse["deleted_at"]) == (419, None)
-    assert whole.row("connector")["deleted_at"] is None
+    assert deployment.row("connector")["deleted_at"] is None
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_kind_is_gone_when_a_read_does_not_find_it_and_back_when_one_does(whole: Whole, kind: str) -> None:
+def test_every_kind_is_gone_when_a_read_does_not_find_it_and_back_when_one_does(
+    deployment: Deployment, kind: str
+) -> None:
     path = KINDS[kind].path_of(7)
     fields = {"id": 7, "lastUpdatedAt": EARLY}
     family = next((one for one in FAMILIES if one.kind == kind), None)
@@ -231,20 +237,20 @@ def test_every_kind_is_gone_when_a_read_does_not_find_it_and_back_when_one_does(
 
     def is_gone() -> bool:
         matches = mirror.matches("known", tenant="known.tenant")
-        (row,) = whole.service.query(
+        (row,) = deployment.service.query(
             f"SELECT deleted_at FROM charging.{mirror.name} AS known WHERE {matches} AND {mirror.key} = 7"
         )
         return row["deleted_at"] is not None
 
     for is_shown in (True, False, True):
         if is_shown:
-            whole.ampeco.resources[path] = resource
+            deployment.ampeco.resources[path] = resource
         else:
-            del whole.ampeco.resources[path]
-        read(whole, kind, 7)
+            del deployment.ampeco.resources[path]
+        read(deployment, kind, 7)
         assert is_gone() is not is_shown
         if family is not None:
-            assert child(whole, family) == (7, is_shown)
+            assert child(deployment, family) == (7, is_shown)
 
 
 def test_a_database_in_use_is_repaired(empty_database_url: str) -> None:

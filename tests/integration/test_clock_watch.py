@@ -18,8 +18,8 @@ from runtime import clock_watch
 from runtime.clock_watch import ClockWatch, wrong_clocks
 from storage.clock import Clock
 from tests.support.ampeco import shown
+from tests.support.deployment import Deployment
 from tests.support.facts import sample
-from tests.support.whole import Whole
 from workers.broker import create_redis
 from workers.jobs import look_at_clocks
 
@@ -96,18 +96,18 @@ def test_a_redis_that_is_down_stops_no_look(machine: list[float]) -> None:
         assert len(told(ClockWatch(nowhere))) == 1
 
 
-def test_a_tenant_whose_clock_differs_from_postgres_is_named(whole: Whole) -> None:
+def test_a_tenant_whose_clock_differs_from_postgres_is_named(deployment: Deployment) -> None:
     # Given a tenant whose answers tell a time of an hour ago
     def answer(_request: Request) -> Response:
         date = format_datetime(datetime.now(UTC) - timedelta(hours=1), usegmt=True)
         return JSONResponse({"data": shown("evse_read")}, headers={"Date": date})
 
-    whole.ampeco.answers["evses/v2.1/902"] = answer
-    whole.tell(sample("evse.changed"))
-    whole.refresh()
+    deployment.ampeco.answers["evses/v2.1/902"] = answer
+    deployment.tell(sample("evse.changed"))
+    deployment.refresh()
     with capture_logs() as logs:
-        look_at_clocks(whole.context, ClockWatch(whole.context.redis))
+        look_at_clocks(deployment.context, ClockWatch(deployment.context.redis))
     (line,) = [line["event"] for line in logs if line.get("against") == "demo"]
     assert "ahead of that of the tenant demo" in line
     assert offset("demo") == pytest.approx(3_600, abs=60)
-    assert "demo" in [one.against for one in wrong_clocks(whole.context.redis)]
+    assert "demo" in [one.against for one in wrong_clocks(deployment.context.redis)]

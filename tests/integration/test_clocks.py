@@ -9,9 +9,9 @@ import pytest
 
 from storage.rebuild.log_reader import Scope
 from tests.support.ampeco import shown
+from tests.support.deployment import Deployment
 from tests.support.facts import sample
 from tests.support.service import Service
-from tests.support.whole import Whole
 from workers.maintenance.replay import replay
 
 FAR_AHEAD = "2093-03-04T07:00:00+00:00"
@@ -92,24 +92,24 @@ def test_a_replay_ends_in_the_same_rows(service: Service) -> None:
     assert service.query("SELECT * FROM charging.evse") == stood
 
 
-def test_a_status_log_that_is_far_ahead_is_believed_and_asked_for_once(whole: Whole) -> None:
+def test_a_status_log_that_is_far_ahead_is_believed_and_asked_for_once(deployment: Deployment) -> None:
     # Given an EVSE that AMPECO shows with the time of a clock that is far ahead
     resource, log = shown("evse_read"), shown("latest_hardware_status_log")
     resource |= {"hardwareStatus": "charging", "lastHardwareStatusUpdateAt": FAR_AHEAD}
-    whole.ampeco.resources["evses/v2.1/902"] = resource
-    whole.ampeco.resources["evses/v2.0/902/latest-hardware-status-log"] = log | {
+    deployment.ampeco.resources["evses/v2.1/902"] = resource
+    deployment.ampeco.resources["evses/v2.0/902/latest-hardware-status-log"] = log | {
         "status": "charging",
         "timestamp": FAR_AHEAD,
     }
-    whole.tell(sample("HardwareStatusNotification.evse"))
-    whole.refresh()
+    deployment.tell(sample("HardwareStatusNotification.evse"))
+    deployment.refresh()
     # When it is read, then what AMPECO shows stands from then, and its next status from its own time
-    assert row(whole.service)["hardware_status"] == "charging"
-    assert row(whole.service)["hardware_at"] < datetime.fromisoformat(FAR_AHEAD)
-    asked = whole.ampeco.calls["evses/v2.0/902/latest-hardware-status-log"]
+    assert row(deployment.service)["hardware_status"] == "charging"
+    assert row(deployment.service)["hardware_at"] < datetime.fromisoformat(FAR_AHEAD)
+    asked = deployment.ampeco.calls["evses/v2.0/902/latest-hardware-status-log"]
     # And another read of the same takes no look into the log
-    reads = whole.ampeco.calls["evses/v2.1/902"]
-    whole.tell(sample("evse.changed"))
-    whole.refresh()
-    assert whole.ampeco.calls["evses/v2.1/902"] == reads + 1
-    assert whole.ampeco.calls["evses/v2.0/902/latest-hardware-status-log"] == asked
+    reads = deployment.ampeco.calls["evses/v2.1/902"]
+    deployment.tell(sample("evse.changed"))
+    deployment.refresh()
+    assert deployment.ampeco.calls["evses/v2.1/902"] == reads + 1
+    assert deployment.ampeco.calls["evses/v2.0/902/latest-hardware-status-log"] == asked

@@ -14,9 +14,9 @@ from sqlalchemy import text
 from storage.schema.entities import MIRRORS
 from storage.sync import sync_runs
 from tests.support.ampeco import shown
+from tests.support.deployment import Deployment
 from tests.support.facts import sample
 from tests.support.tenant import Tenant, tenant
-from tests.support.whole import Whole
 from workers.sync.reconcile import steps
 
 
@@ -62,85 +62,85 @@ def test_a_reconcile_writes_the_rows_that_changed_and_no_other(living: Tenant) -
     assert living.service.count("ingest.sync_run_page") == 0
 
 
-def test_a_status_that_moved_since_is_no_news_of_the_rest(whole: Whole) -> None:
+def test_a_status_that_moved_since_is_no_news_of_the_rest(deployment: Deployment) -> None:
     # Given an EVSE that is read, and whose status is then told
-    whole.tell(sample("HardwareStatusNotification.evse"))
-    whole.refresh()
+    deployment.tell(sample("HardwareStatusNotification.evse"))
+    deployment.refresh()
     told = sample("HardwareStatusNotification.evse")
-    whole.tell(told | {"hardwareStatus": "finishing", "timestamp": "2026-03-04T07:30:00+00:00"})
-    before = written(whole.service)
+    deployment.tell(told | {"hardwareStatus": "finishing", "timestamp": "2026-03-04T07:30:00+00:00"})
+    before = written(deployment.service)
     # When it is read again, and its own JSON shows the new status
-    whole.ampeco.resources["evses/v2.1/902"] = shown("evse_read") | {"hardwareStatus": "finishing"}
-    whole.tell(sample("evse.changed"))
-    whole.refresh()
+    deployment.ampeco.resources["evses/v2.1/902"] = shown("evse_read") | {"hardwareStatus": "finishing"}
+    deployment.tell(sample("evse.changed"))
+    deployment.refresh()
     # Then nothing is written
-    assert written(whole.service) == before
+    assert written(deployment.service) == before
     # But anything else that is new in there is
-    whole.ampeco.resources["evses/v2.1/902"]["emi3Id"] = "BG*QC1*E1"
-    whole.tell(sample("evse.changed"))
-    whole.refresh()
-    assert whole.row("evse")["raw"]["emi3Id"] == "BG*QC1*E1"
+    deployment.ampeco.resources["evses/v2.1/902"]["emi3Id"] = "BG*QC1*E1"
+    deployment.tell(sample("evse.changed"))
+    deployment.refresh()
+    assert deployment.row("evse")["raw"]["emi3Id"] == "BG*QC1*E1"
 
 
-def test_what_has_no_time_of_its_own_is_as_old_as_the_first_read_that_showed_it_so(whole: Whole) -> None:
+def test_what_has_no_time_of_its_own_is_as_old_as_the_first_read_that_showed_it_so(deployment: Deployment) -> None:
     # Given a circuit without a time, and a tariff without one
-    resources = whole.ampeco.resources
+    resources = deployment.ampeco.resources
     resources |= {
         "circuits/v2.0/9": {"id": 9, "name": "Garage"},
         "tariffs/v1.0/12": {"id": 12, "name": "DC", "lastUpdatedAt": None},
     }
 
     def read() -> None:
-        with whole.service.engine.begin() as connection:
+        with deployment.service.engine.begin() as connection:
             connection.execute(
                 text(
                     "INSERT INTO ingest.refresh_request (tenant, kind, entity_id, reason)"
                     " VALUES ('demo', 'circuit', 9, 'changed'), ('demo', 'tariff', 12, 'changed')"
                 )
             )
-        while whole.refresh():
+        while deployment.refresh():
             pass
 
     read()
-    before = written(whole.service)
+    before = written(deployment.service)
     read()
-    assert written(whole.service) == before
+    assert written(deployment.service) == before
     # When they change, then they are newer
     resources["circuits/v2.0/9"] = {"id": 9, "name": "Roof"}
     resources["tariffs/v1.0/12"] = {"id": 12, "name": "DC", "lastUpdatedAt": None, "type": "standard"}
-    at = whole.service.query("SELECT master_at FROM charging.tariff")[0]["master_at"]
+    at = deployment.service.query("SELECT master_at FROM charging.tariff")[0]["master_at"]
     read()
-    assert whole.service.query("SELECT raw ->> 'name' AS name FROM charging.resource") == [{"name": "Roof"}]
-    assert whole.row("tariff")["type"] == "standard"
-    assert whole.row("tariff")["master_at"] > at
+    assert deployment.service.query("SELECT raw ->> 'name' AS name FROM charging.resource") == [{"name": "Roof"}]
+    assert deployment.row("tariff")["type"] == "standard"
+    assert deployment.row("tariff")["master_at"] > at
 
 
-def test_a_read_that_only_confirms_a_notification_still_settles_it(whole: Whole) -> None:
+def test_a_read_that_only_confirms_a_notification_still_settles_it(deployment: Deployment) -> None:
     # Given a tariff that a notification told, provisionally, and that AMPECO shows just so
     told = sample("TariffChangedNotification")
-    whole.ampeco.resources["tariffs/v1.0/12"] = told["tariff"] | {"lastUpdatedAt": told["lastUpdatedAt"]}
-    whole.tell(told)
-    whole.refresh()
-    assert whole.row("tariff")["master_version"].startswith("1")
-    assert whole.waiting() == 0
+    deployment.ampeco.resources["tariffs/v1.0/12"] = told["tariff"] | {"lastUpdatedAt": told["lastUpdatedAt"]}
+    deployment.tell(told)
+    deployment.refresh()
+    assert deployment.row("tariff")["master_version"].startswith("1")
+    assert deployment.waiting() == 0
 
 
-def test_a_whole_sync_run_looks_for_what_none_of_its_pages_showed(whole: Whole) -> None:
+def test_a_whole_sync_run_looks_for_what_none_of_its_pages_showed(deployment: Deployment) -> None:
     # Given four users, of which a whole listing, in two pages, shows three
     for user_id in range(1, 5):
-        whole.ampeco.resources[f"users/v1.1/{user_id}"] = {"id": user_id, "lastUpdatedAt": "2026-03-04T07:00:00Z"}
-        whole.tell(sample("userBalance.changed") | {"userId": user_id, "transactionId": None})
-    whole.refresh()
-    with whole.service.engine.begin() as connection:
+        deployment.ampeco.resources[f"users/v1.1/{user_id}"] = {"id": user_id, "lastUpdatedAt": "2026-03-04T07:00:00Z"}
+        deployment.tell(sample("userBalance.changed") | {"userId": user_id, "transactionId": None})
+    deployment.refresh()
+    with deployment.service.engine.begin() as connection:
         connection.execute(text("UPDATE charging.resource SET first_seen_at = first_seen_at - interval '1 hour'"))
     for _ in range(2):
-        shown_ones = [whole.ampeco.resources[f"users/v1.1/{user_id}"] for user_id in (1, 2, 4)]
-        whole.ampeco.everything["users/v1.1"] = shown_ones
-        with whole.service.engine.begin() as connection:
+        shown_ones = [deployment.ampeco.resources[f"users/v1.1/{user_id}"] for user_id in (1, 2, 4)]
+        deployment.ampeco.everything["users/v1.1"] = shown_ones
+        with deployment.service.engine.begin() as connection:
             sync_run = sync_runs.begin(connection, "demo", "user", "reconcile", None)
         assert sync_run is not None
-        list(steps(whole.context, sync_run, reason="reconcile"))
+        list(steps(deployment.context, sync_run, reason="reconcile"))
         # Then that one is asked for, and no other
-        assert whole.service.query("SELECT entity_id FROM ingest.refresh_request") == [{"entity_id": 3}]
-        assert whole.service.count("ingest.sync_run_page") == 0
-        whole.refresh()
+        assert deployment.service.query("SELECT entity_id FROM ingest.refresh_request") == [{"entity_id": 3}]
+        assert deployment.service.count("ingest.sync_run_page") == 0
+        deployment.refresh()

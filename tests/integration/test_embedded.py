@@ -19,7 +19,7 @@ from runtime.settings import SettingsError
 from storage.database import create_database_engine
 from storage.database_url import conninfo
 from tests.support.commands import run
-from tests.support.needs import AS_NOBODY, needs_root
+from tests.support.requirements import AS_NOBODY, needs_root
 
 
 @pytest.fixture

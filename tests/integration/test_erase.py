@@ -29,11 +29,11 @@ from storage.schema.entities import MIRRORS
 from storage.sync import sync_runs
 from tests.support.commands import run
 from tests.support.databases import database_user
+from tests.support.deployment import Deployment
 from tests.support.erasing import CARD, EMAIL, NAME, TAG, USER, erase, left, shown, told
 from tests.support.facts import sample
 from tests.support.log import query
 from tests.support.service import Service, eventually, write_tenants
-from tests.support.whole import Whole
 from workers.apply.apply import apply_open_batches
 from workers.apply.postponing import PostponedError
 from workers.maintenance.erase import begin, go_through_log, look_up
@@ -50,15 +50,15 @@ SUMS = """
 
 
 @pytest.fixture
-def lived(whole: Whole) -> Whole:
+def lived(deployment: Deployment) -> Deployment:
     """A tenant of which everything was told and read, with one person in all of it."""
-    whole.tell(*told().values(), b"not JSON, by " + EMAIL.encode())  # type: ignore[arg-type]
+    deployment.tell(*told().values(), b"not JSON, by " + EMAIL.encode())  # type: ignore[arg-type]
     for _ in range(4):
-        waiting = whole.service.query("SELECT kind, entity_id FROM ingest.refresh_request WHERE reference = ''")
-        shown(whole.ampeco, [(row["kind"], row["entity_id"]) for row in waiting])
-        while whole.refresh():
+        waiting = deployment.service.query("SELECT kind, entity_id FROM ingest.refresh_request WHERE reference = ''")
+        shown(deployment.ampeco, [(row["kind"], row["entity_id"]) for row in waiting])
+        while deployment.refresh():
             pass
-    return whole
+    return deployment
 
 
 #: That two samples contradict each other shows with each replay anew.
@@ -66,12 +66,12 @@ OWN = {"first_seen_at", "updated_at", "recorded_at", "network_conflicting"}
 CLOCKS = {f"{group.name}_{kind}" for one in MIRRORS.values() for group in one.groups for kind in ("at", "version")}
 
 
-def state(whole: Whole, *, clocks: bool = True) -> dict[str, list[str]]:
+def state(deployment: Deployment, *, clocks: bool = True) -> dict[str, list[str]]:
     """The state and its history, without our own times; if asked to, without the clocks of facts and their JSON."""
     without = OWN if clocks else {*OWN, *CLOCKS, "raw"}
     found = {}
     for table in ("session", "authorization", "transaction", "reservation", "charge_point", "resource", "notice"):
-        rows = whole.service.query(f"SELECT * FROM charging.{table}")
+        rows = deployment.service.query(f"SELECT * FROM charging.{table}")
         found[table] = sorted(str({name: row[name] for name in row if name not in without}) for row in rows)
     return found
 
@@ -91,7 +91,7 @@ def replayed(engine: Engine) -> None:
         pass
 
 
-def test_nothing_is_left_of_a_forgotten_person_and_the_sums_stay(lived: Whole) -> None:
+def test_nothing_is_left_of_a_forgotten_person_and_the_sums_stay(lived: Deployment) -> None:
     engine = lived.service.engine
     before, bodies = lived.service.query(SUMS), lived.service.count("ingest.notification")
     places = left(engine)
@@ -118,7 +118,7 @@ def test_nothing_is_left_of_a_forgotten_person_and_the_sums_stay(lived: Whole) -
     assert lived.service.query("SELECT resource_id FROM charging.resource WHERE kind = 'user'") == []
 
 
-def test_replaying_rebuilding_and_applying_again_bring_nobody_back_and_change_nothing(lived: Whole) -> None:
+def test_replaying_rebuilding_and_applying_again_bring_nobody_back_and_change_nothing(lived: Deployment) -> None:
     engine = lived.service.engine
     assert compared(engine) == []
     erase(engine)
@@ -135,7 +135,7 @@ def test_replaying_rebuilding_and_applying_again_bring_nobody_back_and_change_no
     assert left(engine) == []
 
 
-def test_what_is_read_afterwards_is_kept_without_the_person_and_counts_as_known(lived: Whole) -> None:
+def test_what_is_read_afterwards_is_kept_without_the_person_and_counts_as_known(lived: Deployment) -> None:
     engine = lived.service.engine
     erase(engine)
     after = state(lived, clocks=False)
@@ -172,7 +172,7 @@ def test_what_is_read_afterwards_is_kept_without_the_person_and_counts_as_known(
     assert not [row for row in lived.service.query("SELECT detail_conflicting AS c FROM charging.session") if row["c"]]
 
 
-def test_a_reconcile_misses_nobody_who_was_forgotten(lived: Whole) -> None:
+def test_a_reconcile_misses_nobody_who_was_forgotten(lived: Deployment) -> None:
     engine = lived.service.engine
     erase(engine)
     after = state(lived, clocks=False)
@@ -197,7 +197,7 @@ def test_a_reconcile_misses_nobody_who_was_forgotten(lived: Whole) -> None:
     assert left(engine) == []
 
 
-def test_what_arrives_afterwards_is_kept_without_the_person_in_the_log_too(lived: Whole) -> None:
+def test_what_arrives_afterwards_is_kept_without_the_person_in_the_log_too(lived: Deployment) -> None:
     engine = lived.service.engine
     erase(engine)
     after = state(lived)
@@ -211,7 +211,7 @@ def test_what_arrives_afterwards_is_kept_without_the_person_in_the_log_too(lived
     assert state(lived) == after
 
 
-def test_a_new_tag_of_a_forgotten_user_goes_where_it_comes_with_the_user(lived: Whole) -> None:
+def test_a_new_tag_of_a_forgotten_user_goes_where_it_comes_with_the_user(lived: Deployment) -> None:
     erase(lived.service.engine)
     lived.tell(sample("session.start.stop.notification.start") | {"sessionId": 5, "userId": USER, "idTag": "04NEWTAG"})
     assert lived.service.query("SELECT user_id, id_tag FROM charging.session WHERE session_id = 5") == [
@@ -219,7 +219,7 @@ def test_a_new_tag_of_a_forgotten_user_goes_where_it_comes_with_the_user(lived: 
     ]
 
 
-def test_every_byte_beside_the_redacted_values_stays_and_the_digest_is_that_of_what_came(lived: Whole) -> None:
+def test_every_byte_beside_the_redacted_values_stays_and_the_digest_is_that_of_what_came(lived: Deployment) -> None:
     erase(lived.service.engine)
     sent = {hashlib.sha256(json.dumps(body).encode()).digest(): json.dumps(body).encode() for body in told().values()}
     changed = 0
@@ -246,7 +246,7 @@ def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
         yield path, value
 
 
-def test_other_people_stay_as_they_are(lived: Whole) -> None:
+def test_other_people_stay_as_they_are(lived: Deployment) -> None:
     engine = lived.service.engine
     other = sample("SessionUpdateNotification.finished")
     other["session"] |= {"id": "88", "userId": 4, "idTag": TAG, "paymentMethodId": "pm-other"}
@@ -263,7 +263,7 @@ def test_other_people_stay_as_they_are(lived: Whole) -> None:
     assert json.loads(bodies[1]["body"]) == other
 
 
-def test_forgetting_twice_changes_nothing_the_second_time(lived: Whole) -> None:
+def test_forgetting_twice_changes_nothing_the_second_time(lived: Deployment) -> None:
     engine = lived.service.engine
     assert erase(engine)
     after = state(lived)
@@ -271,7 +271,7 @@ def test_forgetting_twice_changes_nothing_the_second_time(lived: Whole) -> None:
     assert state(lived) == after
 
 
-def test_a_forgetting_that_was_killed_goes_on_where_it_was(lived: Whole) -> None:
+def test_a_forgetting_that_was_killed_goes_on_where_it_was(lived: Deployment) -> None:
     engine = lived.service.engine
     # Given a forgetting that ended after two chunks of the log
     person = Person(USER)
@@ -291,7 +291,7 @@ def test_a_forgetting_that_was_killed_goes_on_where_it_was(lived: Whole) -> None
     assert lived.service.count("ingest.erasure WHERE finished_at IS NULL") == 0
 
 
-def test_more_that_is_known_of_the_person_begins_the_log_anew(lived: Whole) -> None:
+def test_more_that_is_known_of_the_person_begins_the_log_anew(lived: Deployment) -> None:
     engine = lived.service.engine
     person = Person(USER)
     look_up(engine, "demo", person)
@@ -303,7 +303,7 @@ def test_more_that_is_known_of_the_person_begins_the_log_anew(lived: Whole) -> N
     assert begin(engine, "demo", person).reached is None
 
 
-def test_whoever_writes_without_knowing_ends_before_the_forgetting_goes_on(lived: Whole) -> None:
+def test_whoever_writes_without_knowing_ends_before_the_forgetting_goes_on(lived: Deployment) -> None:
     """A transaction that looked at the list and has not committed holds the forgetting up."""
     from sqlalchemy.exc import OperationalError
 
@@ -320,7 +320,7 @@ def test_whoever_writes_without_knowing_ends_before_the_forgetting_goes_on(lived
         assert tables.begin(connection, "demo", Person(USER), "test")
 
 
-def test_a_body_that_a_worker_changes_meanwhile_loses_both_what_it_and_what_we_take_out(lived: Whole) -> None:
+def test_a_body_that_a_worker_changes_meanwhile_loses_both_what_it_and_what_we_take_out(lived: Deployment) -> None:
     engine = lived.service.engine
     (row,) = lived.service.query(
         "SELECT * FROM ingest.notification WHERE notification_type = 'UserChangedNotification'"
@@ -342,7 +342,7 @@ def test_a_body_that_a_worker_changes_meanwhile_loses_both_what_it_and_what_we_t
     assert str(USER).encode() not in after["body"]
 
 
-def test_no_day_is_dropped_in_the_midst_of_a_chunk(lived: Whole) -> None:
+def test_no_day_is_dropped_in_the_midst_of_a_chunk(lived: Deployment) -> None:
     """What failed is copied to another partition there: a body of the person would come back."""
     engine = lived.service.engine
     person = Person(USER)
@@ -357,7 +357,7 @@ def test_no_day_is_dropped_in_the_midst_of_a_chunk(lived: Whole) -> None:
         assert done.result()
 
 
-def test_a_worker_that_read_a_body_before_puts_nothing_back(lived: Whole) -> None:
+def test_a_worker_that_read_a_body_before_puts_nothing_back(lived: Deployment) -> None:
     engine = lived.service.engine
     lived.tell({"notification": "fromTheFuture", "userId": USER, "remark": f"write to {EMAIL}"})
     logged = query(
@@ -372,7 +372,7 @@ def test_a_worker_that_read_a_body_before_puts_nothing_back(lived: Whole) -> Non
     assert left(engine) == []
 
 
-def test_a_replay_that_read_bodies_before_puts_nothing_back(lived: Whole, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_replay_that_read_bodies_before_puts_nothing_back(lived: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
     engine = lived.service.engine
     scope = Scope("demo", datetime.now(UTC) - timedelta(hours=1), datetime.now(UTC) + timedelta(minutes=1))
     (logged,) = committed_chunks(engine, scope)
@@ -382,7 +382,7 @@ def test_a_replay_that_read_bodies_before_puts_nothing_back(lived: Whole, monkey
     assert left(engine) == []
 
 
-def test_secrets_of_a_body_that_lost_somebody_before_it_was_applied_are_redacted(lived: Whole) -> None:
+def test_secrets_of_a_body_that_lost_somebody_before_it_was_applied_are_redacted(lived: Deployment) -> None:
     engine = lived.service.engine
     lived.service.post(told()["UserChangedNotification"] | {"networkPassword": "an-ocpp-secret", "x": EMAIL})
     logged = query(
@@ -396,7 +396,7 @@ def test_secrets_of_a_body_that_lost_somebody_before_it_was_applied_are_redacted
     assert lived.service.count("ingest.notification WHERE position('an-ocpp-secret'::bytea IN body) > 0") == 0
 
 
-def test_a_notification_that_is_tried_alone_goes_on_without_the_person_too(lived: Whole) -> None:
+def test_a_notification_that_is_tried_alone_goes_on_without_the_person_too(lived: Deployment) -> None:
     engine = lived.service.engine
     erase(engine)
     for name in ("SessionUpdateNotification.finished", "UserChangedNotification", "from.the.future"):
@@ -419,7 +419,7 @@ def test_two_notices_that_are_the_same_without_the_person_become_one(service: Se
     assert compared(service.engine) == []
 
 
-def test_the_list_names_nobody_and_the_audit_says_who_asked(lived: Whole) -> None:
+def test_the_list_names_nobody_and_the_audit_says_who_asked(lived: Deployment) -> None:
     engine = lived.service.engine
     erase(engine)
     (row,) = lived.service.query("SELECT * FROM ingest.erasure")
@@ -458,7 +458,7 @@ def command(service: Service, tmp_path: Path, *arguments: str) -> Any:
     return run(tmp_path, "erase", *arguments, **servers)
 
 
-def test_the_command_shows_what_it_would_change_then_changes_it(lived: Whole, tmp_path: Path) -> None:
+def test_the_command_shows_what_it_would_change_then_changes_it(lived: Deployment, tmp_path: Path) -> None:
     asked = ("--tenant", "demo", "--user", str(USER))
     before = state(lived)
     shown_ = command(lived.service, tmp_path, *asked, "--dry-run", "--json")
@@ -489,7 +489,7 @@ def test_somebody_unknown_is_told_in_one_sentence_and_put_on_no_list(service: Se
     assert "--tenant: nowhere is not in" in ended.stderr
 
 
-def test_a_forgetting_beside_running_workers_leaves_nothing(lived: Whole) -> None:
+def test_a_forgetting_beside_running_workers_leaves_nothing(lived: Deployment) -> None:
     """Notifications of the person come in and are applied, and applied again, all the while."""
     engine, stop = lived.service.engine, threading.Event()
     bodies = [body for name, body in told().items() if name.startswith(("session", "Session", "user", "User", "auth"))]
@@ -521,7 +521,7 @@ def test_a_forgetting_beside_running_workers_leaves_nothing(lived: Whole) -> Non
     assert compared(engine) == []
 
 
-def test_only_the_owner_of_the_tables_may_and_others_are_told_so(lived: Whole, tmp_path: Path) -> None:
+def test_only_the_owner_of_the_tables_may_and_others_are_told_so(lived: Deployment, tmp_path: Path) -> None:
     with database_user(lived.service.engine, "forgetful_service", options=f"IN ROLE {roles.SERVICE}") as url:
         write_tenants(tmp_path)
         servers = {"DATABASE_URL": url, "REDIS_URL": str(lived.service.settings.redis_url)}
@@ -534,7 +534,7 @@ def test_only_the_owner_of_the_tables_may_and_others_are_told_so(lived: Whole, t
     assert lived.service.count("ingest.suppression") == 0
 
 
-def test_the_service_keeps_to_the_list_with_its_own_rights(lived: Whole) -> None:
+def test_the_service_keeps_to_the_list_with_its_own_rights(lived: Deployment) -> None:
     engine = lived.service.engine
     erase(engine)
     with database_user(engine, "service_with_list", options=f"IN ROLE {roles.SERVICE}") as url:

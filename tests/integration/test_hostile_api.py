@@ -19,9 +19,9 @@ from starlette.responses import JSONResponse, RedirectResponse, Response, Stream
 from ampeco.api.transport import MAX_ANSWER_BYTES
 from storage.sync import sync_runs
 from tests.support.ampeco import FakeAmpeco, shown
+from tests.support.deployment import Deployment
 from tests.support.facts import sample
 from tests.support.service import eventually, running, serving
-from tests.support.whole import Whole
 from workers.api.context import create_context
 from workers.api.pause import paused_for
 from workers.api.rate_limit import CallDeferredError
@@ -63,29 +63,29 @@ HOSTILE: dict[str, tuple[Answers, str]] = {
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_an_answer_that_is_none_costs_its_own_entity_alone(whole: Whole, name: str) -> None:
+def test_an_answer_that_is_none_costs_its_own_entity_alone(deployment: Deployment, name: str) -> None:
     # Given an EVSE of which AMPECO answers something hostile, and its charge point
     answers, told = HOSTILE[name]
-    whole.ampeco.answers[EVSE] = answers
-    whole.tell(sample("HardwareStatusNotification.evse"))
+    deployment.ampeco.answers[EVSE] = answers
+    deployment.tell(sample("HardwareStatusNotification.evse"))
     # When both are read, each when it is due
     tracemalloc.start()
-    eventually(lambda: whole.refresh(due=False) or whole.service.count("charging.charge_point"))
+    eventually(lambda: deployment.refresh(due=False) or deployment.service.count("charging.charge_point"))
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     # Then the charge point is known, and the EVSE waits with what was wrong
-    assert whole.row("charge_point")["name"] == "Quayside 1"
-    (waiting,) = whole.service.query("SELECT * FROM ingest.refresh_request WHERE kind = 'evse'")
+    assert deployment.row("charge_point")["name"] == "Quayside 1"
+    (waiting,) = deployment.service.query("SELECT * FROM ingest.refresh_request WHERE kind = 'evse'")
     assert told in waiting["last_error"]
     assert len(waiting["last_error"]) < 500
     assert waiting["attempts"] >= 1
-    assert whole.service.count("charging.evse WHERE evse_id = 903") == 0
+    assert deployment.service.count("charging.evse WHERE evse_id = 903") == 0
     assert peak < 5 * MAX_ANSWER_BYTES
     # And once it is answered soundly, all is settled
-    del whole.ampeco.answers[EVSE]
-    while whole.refresh():
+    del deployment.ampeco.answers[EVSE]
+    while deployment.refresh():
         pass
-    assert whole.row("evse")["physical_reference"] == "QC-418-1"
+    assert deployment.row("evse")["physical_reference"] == "QC-418-1"
 
 
 @pytest.mark.parametrize(
@@ -97,24 +97,26 @@ def test_an_answer_that_is_none_costs_its_own_entity_alone(whole: Whole, name: s
     ],
     ids=["a redirect", "a page", "a proxy's 404"],
 )
-def test_what_is_no_answer_of_ampecos_pauses_the_tenant_and_deletes_nothing(whole: Whole, answers: Answers) -> None:
-    whole.ampeco.answers[EVSE] = whole.ampeco.answers[CHARGE_POINT] = answers
-    whole.tell(sample("HardwareStatusNotification.evse"))
-    whole.refresh()
-    assert 0 < paused_for(whole.context.redis, "demo") <= 300
-    assert whole.row("evse")["deleted_at"] is None
+def test_what_is_no_answer_of_ampecos_pauses_the_tenant_and_deletes_nothing(
+    deployment: Deployment, answers: Answers
+) -> None:
+    deployment.ampeco.answers[EVSE] = deployment.ampeco.answers[CHARGE_POINT] = answers
+    deployment.tell(sample("HardwareStatusNotification.evse"))
+    deployment.refresh()
+    assert 0 < paused_for(deployment.context.redis, "demo") <= 300
+    assert deployment.row("evse")["deleted_at"] is None
 
 
 @pytest.mark.parametrize(
     "asked", ["1000000000000", "-1000000000000", "Fri, 31 Dec 9999 23:59:59 GMT", "NaN", "1e400", "soon", "\u0663"]
 )
-def test_no_delay_that_is_asked_for_silences_a_tenant_for_good(whole: Whole, asked: str) -> None:
+def test_no_delay_that_is_asked_for_silences_a_tenant_for_good(deployment: Deployment, asked: str) -> None:
     headers = {"Retry-After": asked.encode("latin-1", "replace").decode("latin-1"), "X-RateLimit-Reset": "9" * 40}
-    whole.ampeco.answers[EVSE] = lambda _: JSONResponse({"message": "slower"}, 429, headers=headers)
-    whole.ampeco.answers[CHARGE_POINT] = whole.ampeco.answers[EVSE]
-    whole.tell(sample("HardwareStatusNotification.evse"))
-    whole.refresh()
-    assert 0 < paused_for(whole.context.redis, "demo") <= 3_600
+    deployment.ampeco.answers[EVSE] = lambda _: JSONResponse({"message": "slower"}, 429, headers=headers)
+    deployment.ampeco.answers[CHARGE_POINT] = deployment.ampeco.answers[EVSE]
+    deployment.tell(sample("HardwareStatusNotification.evse"))
+    deployment.refresh()
+    assert 0 < paused_for(deployment.context.redis, "demo") <= 3_600
 
 
 def test_an_answer_that_drips_is_given_up(database_url: str, redis_url: str, tmp_path: Path) -> None:
@@ -130,10 +132,10 @@ def test_an_answer_that_drips_is_given_up(database_url: str, redis_url: str, tmp
         serving(database_url, redis_url, tmp_path, api_url=api_url, api_timeout=0.5) as service,
         create_context(service.settings, process="tests") as context,
     ):
-        whole = Whole(service, context, ampeco)
-        whole.tell(sample("HardwareStatusNotification.evse"))
+        deployment = Deployment(service, context, ampeco)
+        deployment.tell(sample("HardwareStatusNotification.evse"))
         began = time.monotonic()
-        whole.refresh()
+        deployment.refresh()
         assert time.monotonic() - began < 30
         assert paused_for(context.redis, "demo") > 0
 
@@ -159,63 +161,63 @@ def page(number: int, following: str | None, *users: int) -> dict[str, Any]:
     ],
     ids=["a loop", "the page itself", "no list", "a link that is none"],
 )
-def test_a_listing_without_end_ends(whole: Whole, pages: list[dict[str, Any]], told: str | None) -> None:
-    whole.ampeco.answers["users/v1.1"] = listing(*pages)
-    with whole.service.engine.begin() as connection:
+def test_a_listing_without_end_ends(deployment: Deployment, pages: list[dict[str, Any]], told: str | None) -> None:
+    deployment.ampeco.answers["users/v1.1"] = listing(*pages)
+    with deployment.service.engine.begin() as connection:
         sync_run = sync_runs.begin(connection, "demo", "user", "backfill", None)
     assert sync_run is not None
     if told is None:
-        list(steps(whole.context, sync_run, reason="backfill"))
+        list(steps(deployment.context, sync_run, reason="backfill"))
         return
     with pytest.raises(CallDeferredError, match=told):
-        list(steps(whole.context, sync_run, reason="backfill"))
-    assert whole.ampeco.calls["users/v1.1"] < 10
-    assert paused_for(whole.context.redis, "demo") == 0
-    (left,) = whole.service.query("SELECT last_error FROM ingest.sync_run")
+        list(steps(deployment.context, sync_run, reason="backfill"))
+    assert deployment.ampeco.calls["users/v1.1"] < 10
+    assert paused_for(deployment.context.redis, "demo") == 0
+    (left,) = deployment.service.query("SELECT last_error FROM ingest.sync_run")
     assert told in left["last_error"]
 
 
-def test_a_listing_that_fails_holds_up_no_other_kind(whole: Whole) -> None:
-    whole.ampeco.answers["users/v1.1"] = lambda _: JSONResponse({"message": "Server Error"}, 500)
-    with whole.service.engine.begin() as connection:
+def test_a_listing_that_fails_holds_up_no_other_kind(deployment: Deployment) -> None:
+    deployment.ampeco.answers["users/v1.1"] = lambda _: JSONResponse({"message": "Server Error"}, 500)
+    with deployment.service.engine.begin() as connection:
         sync_run = sync_runs.begin(connection, "demo", "user", "backfill", None)
     assert sync_run is not None
     with pytest.raises(CallDeferredError) as held:
-        list(steps(whole.context, sync_run, reason="backfill"))
+        list(steps(deployment.context, sync_run, reason="backfill"))
     assert held.value.is_final
-    assert paused_for(whole.context.redis, "demo") == 0
+    assert paused_for(deployment.context.redis, "demo") == 0
 
 
 def test_a_listing_that_shows_nothing_asks_for_a_few_and_deletes_nobody(
-    whole: Whole, monkeypatch: pytest.MonkeyPatch
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given four users that are known and there
     for user_id in range(1, 5):
-        whole.tell(sample("userBalance.changed") | {"userId": user_id, "transactionId": None})
-        whole.ampeco.resources[f"users/v1.1/{user_id}"] = page(1, None, user_id)["data"][0]
-    whole.refresh()
+        deployment.tell(sample("userBalance.changed") | {"userId": user_id, "transactionId": None})
+        deployment.ampeco.resources[f"users/v1.1/{user_id}"] = page(1, None, user_id)["data"][0]
+    deployment.refresh()
     # When their whole listing shows none of them
     monkeypatch.setattr(sync_runs, "MAX_ABSENT", 2)
-    whole.ampeco.answers["users/v1.1"] = listing(page(1, None))
-    with whole.service.engine.begin() as connection:
+    deployment.ampeco.answers["users/v1.1"] = listing(page(1, None))
+    with deployment.service.engine.begin() as connection:
         sync_run = sync_runs.begin(connection, "demo", "user", "reconcile", None)
         connection.execute(text("UPDATE charging.resource SET first_seen_at = first_seen_at - interval '1 hour'"))
         for group in ("presence", "master"):
             connection.execute(text(f"UPDATE charging.resource SET {group}_at = {group}_at - interval '1 hour'"))
     assert sync_run is not None
-    list(steps(whole.context, sync_run, reason="reconcile"))
+    list(steps(deployment.context, sync_run, reason="reconcile"))
     # Then a few are asked for by themselves, and as they are there, they stay
-    assert whole.waiting() == 2
-    del whole.ampeco.answers["users/v1.1"]
-    whole.refresh()
-    assert whole.service.count("charging.resource WHERE deleted_at IS NULL") == 4
-    assert whole.waiting() == 0
+    assert deployment.waiting() == 2
+    del deployment.ampeco.answers["users/v1.1"]
+    deployment.refresh()
+    assert deployment.service.count("charging.resource WHERE deleted_at IS NULL") == 4
+    assert deployment.waiting() == 0
 
 
-def test_a_page_that_lists_one_twice_settles_it_once(whole: Whole) -> None:
+def test_a_page_that_lists_one_twice_settles_it_once(deployment: Deployment) -> None:
     for user_id in range(1, 5):
-        whole.tell(sample("userBalance.changed") | {"userId": user_id, "transactionId": None})
+        deployment.tell(sample("userBalance.changed") | {"userId": user_id, "transactionId": None})
     users = page(1, None, 1, 2, 2, 3, 4, 4)
-    whole.ampeco.answers["users/v1.1"] = listing(users)
-    assert whole.refresh() == 4
-    assert whole.waiting() == 0
+    deployment.ampeco.answers["users/v1.1"] = listing(users)
+    assert deployment.refresh() == 4
+    assert deployment.waiting() == 0

@@ -12,8 +12,8 @@ from starlette.responses import JSONResponse, Response
 from ampeco.resources.kinds import KINDS
 from storage.schema.entities import MIRRORS
 from storage.sync import inaccessible_kinds, sync_runs
+from tests.support.deployment import Deployment
 from tests.support.facts import sample
-from tests.support.whole import Whole
 from workers.api.rate_limit import CallDeferredError
 from workers.apply.sweep import wake_refreshes
 from workers.broker import create_broker
@@ -42,83 +42,85 @@ READ: list[tuple[str, str, int, dict[str, Any]]] = [
 ]
 
 
-def shown(whole: Whole, kind: str) -> list[dict[str, Any]]:
+def shown(deployment: Deployment, kind: str) -> list[dict[str, Any]]:
     mirror = MIRRORS[kind]
     matches = mirror.matches("shown", tenant="shown.tenant")
-    return whole.service.query(f"SELECT * FROM charging.{mirror.name} AS shown WHERE {matches} ORDER BY {mirror.key}")
+    return deployment.service.query(
+        f"SELECT * FROM charging.{mirror.name} AS shown WHERE {matches} ORDER BY {mirror.key}"
+    )
 
 
-def answer(whole: Whole, kind: str, entity_id: int, **fields: Any) -> None:
-    whole.ampeco.resources[KINDS[kind].path_of(entity_id)] = {"id": entity_id, **LATER, **fields}
+def answer(deployment: Deployment, kind: str, entity_id: int, **fields: Any) -> None:
+    deployment.ampeco.resources[KINDS[kind].path_of(entity_id)] = {"id": entity_id, **LATER, **fields}
 
 
 @pytest.mark.parametrize(("name", "kind", "entity_id", "fields"), READ, ids=[kind for _, kind, _, _ in READ])
 def test_what_a_notification_names_is_read_and_kept(
-    whole: Whole, name: str, kind: str, entity_id: int, fields: dict[str, Any]
+    deployment: Deployment, name: str, kind: str, entity_id: int, fields: dict[str, Any]
 ) -> None:
     # Given an AMPECO that shows the entity
-    answer(whole, kind, entity_id, **fields)
+    answer(deployment, kind, entity_id, **fields)
     # When a notification names it
-    whole.tell(sample(name))
-    whole.refresh()
+    deployment.tell(sample(name))
+    deployment.refresh()
     # Then its row is what the API shows, and nothing waits
-    (row,) = shown(whole, kind)
+    (row,) = shown(deployment, kind)
     assert row[MIRRORS[kind].key] == entity_id
     assert row["raw"] == {"id": entity_id, **LATER, **fields}
     assert row["master_at"].isoformat() == LATER["lastUpdatedAt"]
     assert row["deleted_at"] is None
-    assert whole.service.count("ingest.refresh_request") == 0
+    assert deployment.service.count("ingest.refresh_request") == 0
 
 
 def test_every_kind_is_tested_here() -> None:
     assert {kind for _, kind, _, _ in READ} == set(KINDS) - {"session", "charge_point", "evse", "location", "cdr"}
 
 
-def test_the_columns_of_commerce_are_filled(whole: Whole) -> None:
+def test_the_columns_of_commerce_are_filled(deployment: Deployment) -> None:
     for name, kind, entity_id, fields in READ[:4]:
-        answer(whole, kind, entity_id, **fields)
-        whole.tell(sample(name))
-    whole.refresh()
-    (authorization,), (transaction,) = shown(whole, "authorization"), shown(whole, "transaction")
-    (reservation,), (tariff,) = shown(whole, "reservation"), shown(whole, "tariff")
+        answer(deployment, kind, entity_id, **fields)
+        deployment.tell(sample(name))
+    deployment.refresh()
+    (authorization,), (transaction,) = shown(deployment, "authorization"), shown(deployment, "transaction")
+    (reservation,), (tariff,) = shown(deployment, "reservation"), shown(deployment, "tariff")
     assert (authorization["evse_id"], authorization["session_ids"]) == (902, [77120])
     assert (str(transaction["total_amount"]), transaction["currency"]) == ("10.53", "EUR")
     assert (reservation["duration_minutes"], reservation["status"]) == (15, "active")
     assert (str(tariff["price_per_kwh"]), tariff["currency"]) == ("0.49", "EUR")
 
 
-def test_an_entity_without_a_time_of_its_own_counts_from_its_read(whole: Whole) -> None:
-    answer(whole, "circuit", 9, lastUpdatedAt=None, name="Garage")
-    whole.tell(sample("circuit.changed"))
-    whole.refresh()
-    answer(whole, "circuit", 9, lastUpdatedAt=None, name="Roof")
-    whole.tell(sample("circuit.changed"))
-    whole.refresh()
-    (row,) = shown(whole, "circuit")
+def test_an_entity_without_a_time_of_its_own_counts_from_its_read(deployment: Deployment) -> None:
+    answer(deployment, "circuit", 9, lastUpdatedAt=None, name="Garage")
+    deployment.tell(sample("circuit.changed"))
+    deployment.refresh()
+    answer(deployment, "circuit", 9, lastUpdatedAt=None, name="Roof")
+    deployment.tell(sample("circuit.changed"))
+    deployment.refresh()
+    (row,) = shown(deployment, "circuit")
     assert row["raw"]["name"] in ("Garage", "Roof")  # within one second of the tenant's clock, by the read's begin
     assert row["raw"]["name"] == "Roof"
 
 
-def test_entities_of_different_kinds_with_one_id_are_different_entities(whole: Whole) -> None:
-    answer(whole, "partner", 9, name="Harbour Fleet")
-    answer(whole, "circuit", 9, name="Garage")
-    whole.tell(sample("circuit.changed"), sample("partner.changed.updated") | {"partnerId": 9})
-    whole.refresh()
-    assert [row["raw"]["name"] for kind in ("partner", "circuit") for row in shown(whole, kind)] == [
+def test_entities_of_different_kinds_with_one_id_are_different_entities(deployment: Deployment) -> None:
+    answer(deployment, "partner", 9, name="Harbour Fleet")
+    answer(deployment, "circuit", 9, name="Garage")
+    deployment.tell(sample("circuit.changed"), sample("partner.changed.updated") | {"partnerId": 9})
+    deployment.refresh()
+    assert [row["raw"]["name"] for kind in ("partner", "circuit") for row in shown(deployment, kind)] == [
         "Harbour Fleet",
         "Garage",
     ]
-    assert len(shown(whole, "partner")) == 1
+    assert len(shown(deployment, "partner")) == 1
 
 
-def test_any_kind_that_is_gone_gets_a_tombstone(whole: Whole) -> None:
-    answer(whole, "partner", 31, name="Harbour Fleet")
-    whole.tell(sample("partner.changed.updated"))
-    whole.refresh()
-    whole.ampeco.resources.clear()
-    whole.tell(sample("partner.changed.deleted"))
-    whole.refresh()
-    (row,) = shown(whole, "partner")
+def test_any_kind_that_is_gone_gets_a_tombstone(deployment: Deployment) -> None:
+    answer(deployment, "partner", 31, name="Harbour Fleet")
+    deployment.tell(sample("partner.changed.updated"))
+    deployment.refresh()
+    deployment.ampeco.resources.clear()
+    deployment.tell(sample("partner.changed.deleted"))
+    deployment.refresh()
+    (row,) = shown(deployment, "partner")
     assert row["deleted_at"] is not None
     assert row["raw"]["name"] == "Harbour Fleet"
 
@@ -131,46 +133,48 @@ class TestCdrs:
         ocpi = {"currency": "EUR", "totalCost": 8.77, "totalEnergy": 23.41}
         return {"id": number, "roamingId": TestCdrs.ROAMING_ID, "isLocal": False, "ocpiData": ocpi, **LATER, **fields}
 
-    def test_a_cdr_is_looked_up_by_the_id_that_its_sender_gave_it(self, whole: Whole) -> None:
-        whole.ampeco.listings["cdrs/v2.0", self.ROAMING_ID] = [self.cdr(3001), self.cdr(3002, credit=True)]
-        whole.tell(sample("cdr.received"), sample("cdr.received"))
-        whole.refresh()
-        received, credit = shown(whole, "cdr")
+    def test_a_cdr_is_looked_up_by_the_id_that_its_sender_gave_it(self, deployment: Deployment) -> None:
+        deployment.ampeco.listings["cdrs/v2.0", self.ROAMING_ID] = [self.cdr(3001), self.cdr(3002, credit=True)]
+        deployment.tell(sample("cdr.received"), sample("cdr.received"))
+        deployment.refresh()
+        received, credit = shown(deployment, "cdr")
         assert (received["cdr_id"], received["roaming_id"]) == (3001, self.ROAMING_ID)
         assert (str(received["energy_wh"]), str(received["amount_without_tax"])) == ("23410.00", "8.77")
         assert (credit["cdr_id"], credit["is_credit"]) == (3002, True)
-        assert whole.ampeco.calls == {"cdrs/v2.0": 1}
-        assert whole.service.count("ingest.refresh_request") == 0
+        assert deployment.ampeco.calls == {"cdrs/v2.0": 1}
+        assert deployment.service.count("ingest.refresh_request") == 0
 
-    def test_a_cdr_that_is_not_listed_yet_is_looked_up_again_and_makes_no_tombstone(self, whole: Whole) -> None:
-        whole.tell(sample("cdr.received"))
+    def test_a_cdr_that_is_not_listed_yet_is_looked_up_again_and_makes_no_tombstone(
+        self, deployment: Deployment
+    ) -> None:
+        deployment.tell(sample("cdr.received"))
         for _ in range(4):
-            whole.refresh()
-        assert shown(whole, "cdr") == []
-        (request,) = whole.service.query("SELECT * FROM ingest.refresh_request")
+            deployment.refresh()
+        assert shown(deployment, "cdr") == []
+        (request,) = deployment.service.query("SELECT * FROM ingest.refresh_request")
         assert (request["reference"], request["last_error"]) == (self.ROAMING_ID, "no listing shows it yet")
-        whole.ampeco.listings["cdrs/v2.0", self.ROAMING_ID] = [self.cdr(3001)]
-        whole.refresh()
-        assert len(shown(whole, "cdr")) == 1
-        assert whole.service.count("ingest.refresh_request") == 0
+        deployment.ampeco.listings["cdrs/v2.0", self.ROAMING_ID] = [self.cdr(3001)]
+        deployment.refresh()
+        assert len(shown(deployment, "cdr")) == 1
+        assert deployment.service.count("ingest.refresh_request") == 0
 
 
 class TestForbidden:
     """What the token may not read is told once, waits, and is asked for once an hour."""
 
     @pytest.fixture
-    def refused(self, whole: Whole) -> Whole:
-        whole.ampeco.forbidden = {"users"}
+    def refused(self, deployment: Deployment) -> Deployment:
+        deployment.ampeco.forbidden = {"users"}
         for user_id in range(1, 6):
-            whole.tell(sample("userBalance.changed") | {"userId": user_id, "transactionId": None})
-        whole.refresh()
-        return whole
+            deployment.tell(sample("userBalance.changed") | {"userId": user_id, "transactionId": None})
+        deployment.refresh()
+        return deployment
 
     @staticmethod
-    def asked(whole: Whole) -> int:
-        return sum(calls for path, calls in whole.ampeco.calls.items() if path.startswith("users/"))
+    def asked(deployment: Deployment) -> int:
+        return sum(calls for path, calls in deployment.ampeco.calls.items() if path.startswith("users/"))
 
-    def test_one_read_finds_out_and_all_of_the_kind_wait(self, refused: Whole) -> None:
+    def test_one_read_finds_out_and_all_of_the_kind_wait(self, refused: Deployment) -> None:
         for _ in range(3):
             refused.refresh()
         assert self.asked(refused) == 1
@@ -180,17 +184,17 @@ class TestForbidden:
         assert (forbidden.tenant, forbidden.kind, forbidden.waiting) == ("demo", "user", 5)
         assert "403" in forbidden.error
 
-    def test_nobody_is_woken_for_what_waits(self, refused: Whole) -> None:
+    def test_nobody_is_woken_for_what_waits(self, refused: Deployment) -> None:
         broker = create_broker(refused.context.redis)
         assert wake_refreshes(refused.context.engine, broker, refused.context.redis) == 0
 
-    def test_other_kinds_go_on(self, refused: Whole) -> None:
+    def test_other_kinds_go_on(self, refused: Deployment) -> None:
         answer(refused, "circuit", 9, name="Garage")
         refused.tell(sample("circuit.changed"))
         refused.refresh()
         assert len(shown(refused, "circuit")) == 1
 
-    def test_after_an_hour_one_read_asks_again(self, refused: Whole) -> None:
+    def test_after_an_hour_one_read_asks_again(self, refused: Deployment) -> None:
         self.an_hour_later(refused)
         refused.refresh()
         assert self.asked(refused) == 2
@@ -199,7 +203,7 @@ class TestForbidden:
         assert forbidden.first_refused_at < forbidden.last_refused_at
         assert refused.service.count("ingest.refresh_request") == 5
 
-    def test_once_it_is_allowed_everything_is_read_and_the_refusal_is_gone(self, refused: Whole) -> None:
+    def test_once_it_is_allowed_everything_is_read_and_the_refusal_is_gone(self, refused: Deployment) -> None:
         refused.ampeco.forbidden = set()
         for user_id in range(1, 6):
             answer(refused, "user", user_id, status="enabled")
@@ -210,7 +214,7 @@ class TestForbidden:
         assert refused.service.count("ingest.refresh_request") == 0
         assert refused.service.count("ingest.inaccessible_kind") == 0
 
-    def test_a_sync_run_asks_no_sooner_than_a_read_and_lifts_the_refusal_as_well(self, refused: Whole) -> None:
+    def test_a_sync_run_asks_no_sooner_than_a_read_and_lifts_the_refusal_as_well(self, refused: Deployment) -> None:
         # Given a kind that a read found refused
         with refused.service.engine.begin() as connection:
             sync_run = sync_runs.begin(connection, "demo", "user", "reconcile", None)
@@ -225,7 +229,7 @@ class TestForbidden:
         list(steps(refused.context, sync_run, reason="reconcile"))
         assert refused.service.count("ingest.inaccessible_kind") == 0
 
-    def test_status_shows_it(self, refused: Whole) -> None:
+    def test_status_shows_it(self, refused: Deployment) -> None:
         from receiver.commands.status_tables import inaccessible_table
         from receiver.terminal import console
 
@@ -235,8 +239,8 @@ class TestForbidden:
         assert "403" in shown.get()
 
     @staticmethod
-    def an_hour_later(whole: Whole) -> None:
-        with whole.service.engine.begin() as connection:
+    def an_hour_later(deployment: Deployment) -> None:
+        with deployment.service.engine.begin() as connection:
             connection.execute(text("UPDATE ingest.inaccessible_kind SET ask_again_at = now()"))
 
 
@@ -244,22 +248,22 @@ class TestOneForbidden:
     """A kind that is listed may be read: what is refused of it is refused for itself."""
 
     @pytest.fixture
-    def synced(self, whole: Whole) -> Whole:
-        with whole.service.engine.begin() as connection:
+    def synced(self, deployment: Deployment) -> Deployment:
+        with deployment.service.engine.begin() as connection:
             sync_run = sync_runs.begin(connection, "demo", "user", "backfill", None)
         assert sync_run is not None
-        list(steps(whole.context, sync_run, reason="backfill"))
+        list(steps(deployment.context, sync_run, reason="backfill"))
         for user_id in range(1, 6):
-            answer(whole, "user", user_id, status="enabled")
-        return whole
+            answer(deployment, "user", user_id, status="enabled")
+        return deployment
 
     @staticmethod
-    def tell(whole: Whole) -> None:
+    def tell(deployment: Deployment) -> None:
         for user_id in range(1, 6):
-            whole.tell(sample("userBalance.changed") | {"userId": user_id, "transactionId": None})
-        whole.refresh()
+            deployment.tell(sample("userBalance.changed") | {"userId": user_id, "transactionId": None})
+        deployment.refresh()
 
-    def test_its_neighbours_are_read_and_it_is_tried_again_later(self, synced: Whole) -> None:
+    def test_its_neighbours_are_read_and_it_is_tried_again_later(self, synced: Deployment) -> None:
         synced.ampeco.forbidden = {"users/v1.1/1", "users/v1.1/3"}
         self.tell(synced)
         assert [row[MIRRORS["user"].key] for row in shown(synced, "user")] == [2, 4, 5]
@@ -268,7 +272,7 @@ class TestOneForbidden:
         assert [(row["entity_id"], row["attempts"]) for row in left] == [(1, 1), (3, 1)]
         assert all("403" in row["last_error"] for row in left)
 
-    def test_several_in_a_row_speak_for_the_kind_all_the_same(self, synced: Whole) -> None:
+    def test_several_in_a_row_speak_for_the_kind_all_the_same(self, synced: Deployment) -> None:
         single = {f"users/v1.1/{user_id}" for user_id in range(1, 6)}
         synced.ampeco.forbidden = single
         self.tell(synced)
@@ -280,22 +284,22 @@ class TestNotOffered:
     """A 404 makes a tombstone only if the record is missing, and not if the tenant lacks the kind."""
 
     @staticmethod
-    def refuse(whole: Whole, message: str, *, listing: bool) -> None:
+    def refuse(deployment: Deployment, message: str, *, listing: bool) -> None:
         """Answer the reads of partners with a 404, and their listing, too, if ``listing``."""
 
         def answer_404(_request: Request) -> Response:
             return JSONResponse({"message": message}, 404)
 
-        whole.ampeco.answers |= {f"partners/v2.0/{partner_id}": answer_404 for partner_id in (1, 2)}
+        deployment.ampeco.answers |= {f"partners/v2.0/{partner_id}": answer_404 for partner_id in (1, 2)}
         if listing:
-            whole.ampeco.answers["partners/v2.0"] = answer_404
+            deployment.ampeco.answers["partners/v2.0"] = answer_404
 
     @staticmethod
-    def tell(whole: Whole) -> None:
+    def tell(deployment: Deployment) -> None:
         for partner_id in (1, 2):
-            answer(whole, "partner", partner_id, name="P")
-            whole.tell(sample("partner.changed.updated") | {"partnerId": partner_id})
-        whole.refresh()
+            answer(deployment, "partner", partner_id, name="P")
+            deployment.tell(sample("partner.changed.updated") | {"partnerId": partner_id})
+        deployment.refresh()
 
     @pytest.mark.parametrize(
         ("message", "listing_answers"),
@@ -306,14 +310,15 @@ class TestNotOffered:
             ("Not Found", True),
         ],
     )
-    def test_a_missing_record_is_gone(self, whole: Whole, message: str, listing_answers: bool) -> None:
-        self.tell(whole)
-        self.refuse(whole, message, listing=not listing_answers)
-        self.tell(whole)
+    def test_a_missing_record_is_gone(self, deployment: Deployment, message: str, listing_answers: bool) -> None:
+        self.tell(deployment)
+        self.refuse(deployment, message, listing=not listing_answers)
+        self.tell(deployment)
         assert all(
-            row["deleted_at"] is not None for row in whole.service.query("SELECT deleted_at FROM charging.resource")
+            row["deleted_at"] is not None
+            for row in deployment.service.query("SELECT deleted_at FROM charging.resource")
         )
-        assert whole.service.count("ingest.inaccessible_kind") == 0
+        assert deployment.service.count("ingest.inaccessible_kind") == 0
 
     @pytest.mark.parametrize(
         ("message", "listing_answers"),
@@ -325,33 +330,33 @@ class TestNotOffered:
         ],
     )
     def test_a_kind_that_is_not_offered_keeps_its_entities(
-        self, whole: Whole, message: str, listing_answers: bool
+        self, deployment: Deployment, message: str, listing_answers: bool
     ) -> None:
-        self.tell(whole)
-        self.refuse(whole, message, listing=not listing_answers)
-        self.tell(whole)
-        assert [row["deleted_at"] for row in whole.service.query("SELECT deleted_at FROM charging.resource")] == [
+        self.tell(deployment)
+        self.refuse(deployment, message, listing=not listing_answers)
+        self.tell(deployment)
+        assert [row["deleted_at"] for row in deployment.service.query("SELECT deleted_at FROM charging.resource")] == [
             None
         ] * 2
-        (kind,) = whole.service.query("SELECT kind, reason, error FROM ingest.inaccessible_kind")
+        (kind,) = deployment.service.query("SELECT kind, reason, error FROM ingest.inaccessible_kind")
         assert (kind["kind"], kind["reason"]) == ("partner", "not_offered")
         assert "404" in kind["error"]
 
-    def test_a_listing_that_is_not_offered_waits_as_well(self, whole: Whole) -> None:
-        self.refuse(whole, "Not Found", listing=True)
-        with whole.service.engine.begin() as connection:
+    def test_a_listing_that_is_not_offered_waits_as_well(self, deployment: Deployment) -> None:
+        self.refuse(deployment, "Not Found", listing=True)
+        with deployment.service.engine.begin() as connection:
             sync_run = sync_runs.begin(connection, "demo", "partner", "backfill", None)
         assert sync_run is not None
         with pytest.raises(CallDeferredError):
-            list(steps(whole.context, sync_run, reason="backfill"))
-        assert whole.service.query("SELECT reason FROM ingest.inaccessible_kind") == [{"reason": "not_offered"}]
+            list(steps(deployment.context, sync_run, reason="backfill"))
+        assert deployment.service.query("SELECT reason FROM ingest.inaccessible_kind") == [{"reason": "not_offered"}]
 
-    def test_it_is_tried_after_an_hour_and_then_ever_less_often_until_once_a_day(self, whole: Whole) -> None:
-        with whole.service.engine.begin() as connection:
+    def test_it_is_tried_after_an_hour_and_then_ever_less_often_until_once_a_day(self, deployment: Deployment) -> None:
+        with deployment.service.engine.begin() as connection:
             inaccessible_kinds.record_inaccessible(connection, "demo", "partner", "not_offered", "404")
         hours = []
         for refused_for in ("1 hour", "3 hours", "30 hours"):
-            with whole.service.engine.begin() as connection:
+            with deployment.service.engine.begin() as connection:
                 connection.execute(
                     text(
                         "UPDATE ingest.inaccessible_kind SET ask_again_at = now(),"
@@ -360,7 +365,7 @@ class TestNotOffered:
                 )
                 assert inaccessible_kinds.permission_to_read(connection, "demo", "partner") == "trial"
                 assert inaccessible_kinds.permission_to_read(connection, "demo", "partner") == "refused"
-            (row,) = whole.service.query(
+            (row,) = deployment.service.query(
                 "SELECT round(extract(epoch FROM ask_again_at - now()) / 3600) AS hours FROM ingest.inaccessible_kind"
             )
             hours.append(int(row["hours"]))

@@ -9,8 +9,8 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from starlette.responses import JSONResponse
 
+from tests.support.deployment import Deployment
 from tests.support.facts import sample
-from tests.support.whole import Whole
 from workers.api.context import create_context
 from workers.api.pause import paused_for
 from workers.apply.sweep import wake_refreshes
@@ -19,29 +19,29 @@ from workers.sync.claimed_reads import MANY_ATTEMPTS
 from workers.sync.refresh import refresh_tenant
 
 
-def test_an_evse_that_nobody_told_of_is_read(whole: Whole) -> None:
+def test_an_evse_that_nobody_told_of_is_read(deployment: Deployment) -> None:
     # Given a status of an unknown EVSE of an unknown charge point
-    whole.tell(sample("HardwareStatusNotification.evse"))
+    deployment.tell(sample("HardwareStatusNotification.evse"))
     # When what is due is read
-    whole.refresh()
+    deployment.refresh()
     # Then both are known, the secrets of the charge point are not, and nothing waits but its location
-    evse, charge_point = whole.row("evse"), whole.row("charge_point")
+    evse, charge_point = deployment.row("evse"), deployment.row("charge_point")
     assert (evse["physical_reference"], evse["max_power_w"], evse["charge_point_id"]) == ("QC-418-1", 50_000, 418)
     assert (charge_point["name"], charge_point["network_status"]) == ("Quayside 1", "available")
-    assert whole.row("connector")["type"] == "ccs2"
-    assert whole.service.query("SELECT kind FROM ingest.refresh_request") == []
-    assert whole.row("location")["deleted_at"] is not None  # this AMPECO has none
+    assert deployment.row("connector")["type"] == "ccs2"
+    assert deployment.service.query("SELECT kind FROM ingest.refresh_request") == []
+    assert deployment.row("location")["deleted_at"] is not None  # this AMPECO has none
 
 
-def test_a_status_that_the_resource_contradicts_is_taken_from_the_log_with_its_time(whole: Whole) -> None:
+def test_a_status_that_the_resource_contradicts_is_taken_from_the_log_with_its_time(deployment: Deployment) -> None:
     # Given an EVSE last told to be preparing, and shown as charging since
-    whole.tell(sample("HardwareStatusNotification.evse"))
-    whole.refresh()
+    deployment.tell(sample("HardwareStatusNotification.evse"))
+    deployment.refresh()
     # Then the log's status and time stand, and the history has both
-    evse = whole.row("evse")
+    evse = deployment.row("evse")
     assert evse["hardware_status"] == "charging"
     assert evse["hardware_at"].isoformat() == "2026-03-04T07:04:00+00:00"
-    history = whole.service.query(
+    history = deployment.service.query(
         "SELECT hardware_status, source FROM charging.evse_status_observation ORDER BY observed_at"
     )
     assert [(row["hardware_status"], row["source"]) for row in history] == [
@@ -50,182 +50,187 @@ def test_a_status_that_the_resource_contradicts_is_taken_from_the_log_with_its_t
     ]
 
 
-def test_a_redis_that_is_away_leaves_no_read_leased(whole: Whole) -> None:
+def test_a_redis_that_is_away_leaves_no_read_leased(deployment: Deployment) -> None:
     # Given a tenant that asks for a pause, and no Redis that takes it
-    whole.ampeco.refusal = (429, {"Retry-After": "7"})
-    whole.tell(sample("HardwareStatusNotification.evse"))
+    deployment.ampeco.refusal = (429, {"Retry-After": "7"})
+    deployment.tell(sample("HardwareStatusNotification.evse"))
     with create_redis("redis://127.0.0.1:1") as nowhere:
-        whole.context.redis = nowhere
-        whole.refresh()
+        deployment.context.redis = nowhere
+        deployment.refresh()
     # Then the reads wait for as long as was asked, and nothing holds them for longer
-    waiting = whole.service.query("SELECT lease_expires_at, due_at - now() AS left FROM ingest.refresh_request")
+    waiting = deployment.service.query("SELECT lease_expires_at, due_at - now() AS left FROM ingest.refresh_request")
     assert waiting
     assert all(row["lease_expires_at"] is None and row["left"].total_seconds() < 10 for row in waiting)
 
 
-def test_many_notifications_of_one_entity_cost_one_read(whole: Whole) -> None:
+def test_many_notifications_of_one_entity_cost_one_read(deployment: Deployment) -> None:
     for _ in range(50):
-        assert whole.service.post(sample("evse.changed")).status_code == 202
-    whole.service.apply()
-    whole.refresh()
-    assert whole.ampeco.calls["evses/v2.1/902"] == 1
+        assert deployment.service.post(sample("evse.changed")).status_code == 202
+    deployment.service.apply()
+    deployment.refresh()
+    assert deployment.ampeco.calls["evses/v2.1/902"] == 1
 
 
-def test_a_session_update_that_follows_a_start_saves_the_read(whole: Whole) -> None:
-    whole.tell(sample("session.start.stop.notification.start"), sample("SessionUpdateNotification.active"))
-    whole.refresh()
-    assert whole.ampeco.calls["sessions/v1.0/77120"] == 0
-    assert whole.row("session")["currency"] == "EUR"
+def test_a_session_update_that_follows_a_start_saves_the_read(deployment: Deployment) -> None:
+    deployment.tell(sample("session.start.stop.notification.start"), sample("SessionUpdateNotification.active"))
+    deployment.refresh()
+    assert deployment.ampeco.calls["sessions/v1.0/77120"] == 0
+    assert deployment.row("session")["currency"] == "EUR"
 
 
-def test_a_session_known_by_its_stop_alone_is_read(whole: Whole) -> None:
-    whole.tell(sample("session.start.stop.notification.stop"))
-    whole.refresh()
-    session = whole.row("session")
+def test_a_session_known_by_its_stop_alone_is_read(deployment: Deployment) -> None:
+    deployment.tell(sample("session.start.stop.notification.stop"))
+    deployment.refresh()
+    session = deployment.row("session")
     assert (session["status"], session["payment_status"], session["meter_stop_wh"]) == ("finished", "paid", 1_222_730)
-    assert whole.row("charging_period")["energy_wh"] == 23_410
+    assert deployment.row("charging_period")["energy_wh"] == 23_410
 
 
-def test_a_read_that_shows_less_than_was_told_is_repeated_later(whole: Whole) -> None:
+def test_a_read_that_shows_less_than_was_told_is_repeated_later(deployment: Deployment) -> None:
     # Given an API that lags behind its own notifications
-    whole.ampeco.resources["sessions/v1.0/77120"] |= {"lastUpdatedAt": "2026-03-04T07:10:00+00:00", "status": "active"}
-    whole.tell(sample("session.start.stop.notification.stop"))
+    deployment.ampeco.resources["sessions/v1.0/77120"] |= {
+        "lastUpdatedAt": "2026-03-04T07:10:00+00:00",
+        "status": "active",
+    }
+    deployment.tell(sample("session.start.stop.notification.stop"))
     # When it is read
-    whole.refresh()
+    deployment.refresh()
     # Then what was told stands, and the read is still wanted
-    assert whole.row("session")["status"] == "finished"
-    (request,) = whole.service.query("SELECT * FROM ingest.refresh_request WHERE kind = 'session'")
+    assert deployment.row("session")["status"] == "finished"
+    (request,) = deployment.service.query("SELECT * FROM ingest.refresh_request WHERE kind = 'session'")
     assert request["last_error"] == "the API still shows an older state"
 
 
-def test_an_entity_that_is_gone_gets_a_tombstone_and_loses_it_when_it_is_back(whole: Whole) -> None:
+def test_an_entity_that_is_gone_gets_a_tombstone_and_loses_it_when_it_is_back(deployment: Deployment) -> None:
     # Given an EVSE that is read, then deleted
-    whole.tell(sample("HardwareStatusNotification.evse"))
-    whole.refresh()
-    resource = whole.ampeco.resources.pop("evses/v2.1/902")
-    whole.tell(sample("evse.changed") | {"action": "deleted"})
-    assert whole.row("evse")["deleted_at"] is None  # a notice is not proof
+    deployment.tell(sample("HardwareStatusNotification.evse"))
+    deployment.refresh()
+    resource = deployment.ampeco.resources.pop("evses/v2.1/902")
+    deployment.tell(sample("evse.changed") | {"action": "deleted"})
+    assert deployment.row("evse")["deleted_at"] is None  # a notice is not proof
     # When it is read
-    whole.refresh()
+    deployment.refresh()
     # Then its row is still there, tombstoned
-    assert whole.row("evse")["deleted_at"] is not None
-    assert whole.row("evse")["physical_reference"] == "QC-418-1"
+    assert deployment.row("evse")["deleted_at"] is not None
+    assert deployment.row("evse")["physical_reference"] == "QC-418-1"
     # And when it is back, the tombstone goes
-    whole.ampeco.resources["evses/v2.1/902"] = resource
-    whole.tell(sample("evse.changed") | {"lastUpdatedAt": "2026-03-04T07:30:00+00:00"})
-    whole.refresh()
-    assert whole.row("evse")["deleted_at"] is None
+    deployment.ampeco.resources["evses/v2.1/902"] = resource
+    deployment.tell(sample("evse.changed") | {"lastUpdatedAt": "2026-03-04T07:30:00+00:00"})
+    deployment.refresh()
+    assert deployment.row("evse")["deleted_at"] is None
 
 
-def test_a_connector_that_is_no_longer_listed_gets_a_tombstone(whole: Whole) -> None:
-    whole.tell(sample("HardwareStatusNotification.evse"))
-    whole.refresh()
-    whole.ampeco.resources["evses/v2.1/902"] |= {"connectors": [], "lastUpdatedAt": "2026-03-04T07:30:00+00:00"}
-    whole.tell(sample("evse.changed"))
-    whole.refresh()
-    assert whole.row("connector")["deleted_at"] is not None
+def test_a_connector_that_is_no_longer_listed_gets_a_tombstone(deployment: Deployment) -> None:
+    deployment.tell(sample("HardwareStatusNotification.evse"))
+    deployment.refresh()
+    deployment.ampeco.resources["evses/v2.1/902"] |= {"connectors": [], "lastUpdatedAt": "2026-03-04T07:30:00+00:00"}
+    deployment.tell(sample("evse.changed"))
+    deployment.refresh()
+    assert deployment.row("connector")["deleted_at"] is not None
 
 
 @pytest.mark.parametrize(
     ("refusal", "least_pause"), [((429, {"Retry-After": "7"}), 6), ((500, {}), 5), ((401, {}), 50)]
 )
 def test_a_refusal_pauses_the_tenant_for_every_process_and_loses_nothing(
-    whole: Whole, refusal: tuple[int, dict[str, str]], least_pause: float
+    deployment: Deployment, refusal: tuple[int, dict[str, str]], least_pause: float
 ) -> None:
     # Given a tenant that refuses
-    whole.ampeco.refusal = refusal
-    whole.tell(sample("HardwareStatusNotification.evse"))
-    before = whole.waiting()
+    deployment.ampeco.refusal = refusal
+    deployment.tell(sample("HardwareStatusNotification.evse"))
+    before = deployment.waiting()
     # When a process reads
-    whole.refresh()
-    calls = whole.ampeco.calls.total()
+    deployment.refresh()
+    calls = deployment.ampeco.calls.total()
     # Then the pause holds, for any process
-    assert paused_for(whole.context.redis, "demo") > least_pause
-    with create_context(whole.service.settings, process="another") as another:
+    assert paused_for(deployment.context.redis, "demo") > least_pause
+    with create_context(deployment.service.settings, process="another") as another:
         refresh_tenant(another, "demo")
         assert wake_refreshes(another.engine, create_broker(another.redis), another.redis) == 0
-    assert whole.ampeco.calls.total() == calls
+    assert deployment.ampeco.calls.total() == calls
     # And nothing is lost: once it answers again, everything is read
-    assert whole.waiting() == before
-    whole.ampeco.refusal = None
-    whole.context.redis.flushdb()
-    while whole.refresh():
+    assert deployment.waiting() == before
+    deployment.ampeco.refusal = None
+    deployment.context.redis.flushdb()
+    while deployment.refresh():
         pass
-    assert whole.row("evse")["physical_reference"] == "QC-418-1"
-    assert whole.waiting() == 0
+    assert deployment.row("evse")["physical_reference"] == "QC-418-1"
+    assert deployment.waiting() == 0
 
 
-def test_a_tenant_that_refuses_stops_no_other(whole: Whole) -> None:
+def test_a_tenant_that_refuses_stops_no_other(deployment: Deployment) -> None:
     # Given two tenants, of which one's token is refused
-    whole.tell(sample("HardwareStatusNotification.evse"), tenant="other")
-    whole.tell(sample("HardwareStatusNotification.evse"))
-    whole.refresh(tenant="other")
-    assert paused_for(whole.context.redis, "other") > 0
+    deployment.tell(sample("HardwareStatusNotification.evse"), tenant="other")
+    deployment.tell(sample("HardwareStatusNotification.evse"))
+    deployment.refresh(tenant="other")
+    assert paused_for(deployment.context.redis, "other") > 0
     # When the other is read, then it is not held up
-    whole.refresh()
-    assert whole.row("evse")["physical_reference"] == "QC-418-1"
+    deployment.refresh()
+    assert deployment.row("evse")["physical_reference"] == "QC-418-1"
 
 
-def test_an_unreadable_entity_is_left_for_later_and_the_rest_is_read(whole: Whole) -> None:
-    whole.tell(sample("HardwareStatusNotification.evse"))
-    whole.ampeco.resources["charge-points/v2.0/418"] = {"id": "not a number"}
-    whole.refresh()
-    assert whole.row("evse")["physical_reference"] == "QC-418-1"
-    (request,) = whole.service.query("SELECT * FROM ingest.refresh_request")
+def test_an_unreadable_entity_is_left_for_later_and_the_rest_is_read(deployment: Deployment) -> None:
+    deployment.tell(sample("HardwareStatusNotification.evse"))
+    deployment.ampeco.resources["charge-points/v2.0/418"] = {"id": "not a number"}
+    deployment.refresh()
+    assert deployment.row("evse")["physical_reference"] == "QC-418-1"
+    (request,) = deployment.service.query("SELECT * FROM ingest.refresh_request")
     assert (request["kind"], request["attempts"]) == ("charge_point", 1)
     assert request["last_error"]
 
 
 @pytest.mark.parametrize(("attempts", "hours"), [(20, 1), (MANY_ATTEMPTS, 24)], ids=["a day", "two days"])
-def test_what_cannot_be_read_is_tried_hourly_and_in_the_end_daily(whole: Whole, attempts: int, hours: int) -> None:
+def test_what_cannot_be_read_is_tried_hourly_and_in_the_end_daily(
+    deployment: Deployment, attempts: int, hours: int
+) -> None:
     # Given an EVSE whose answer cannot be understood, and so many attempts
-    whole.ampeco.resources["evses/v2.1/902"] = {"id": "no number"}
-    whole.tell(sample("HardwareStatusNotification.evse"))
-    with whole.service.engine.begin() as connection:
+    deployment.ampeco.resources["evses/v2.1/902"] = {"id": "no number"}
+    deployment.tell(sample("HardwareStatusNotification.evse"))
+    with deployment.service.engine.begin() as connection:
         connection.execute(text("UPDATE ingest.refresh_request SET attempts = :n WHERE kind = 'evse'"), {"n": attempts})
-    whole.refresh()
-    (left,) = whole.service.query(
+    deployment.refresh()
+    (left,) = deployment.service.query(
         "SELECT extract(epoch FROM due_at - now()) / 3600 AS hours FROM ingest.refresh_request WHERE kind = 'evse'"
     )
     assert 0.7 * hours < left["hours"] < 1.3 * hours
 
 
-def test_secrets_of_a_resource_are_in_no_row(whole: Whole) -> None:
-    whole.ampeco.resources["charge-points/v2.0/418"] |= {
+def test_secrets_of_a_resource_are_in_no_row(deployment: Deployment) -> None:
+    deployment.ampeco.resources["charge-points/v2.0/418"] |= {
         "pin": "4711",
         "sharingCode": "share-me",
         "network": {"id": "VM50-000731", "protocol": "ocpp 1.6", "password": "ocpp-secret"},
     }
-    whole.tell(sample("NetworkStatusNotification.available"))
-    whole.refresh()
-    kept = repr(whole.row("charge_point"))
+    deployment.tell(sample("NetworkStatusNotification.available"))
+    deployment.refresh()
+    kept = repr(deployment.row("charge_point"))
     assert "VM50-000731" in kept
     assert not any(secret in kept for secret in ("4711", "share-me", "ocpp-secret"))
 
 
-def test_waking_is_done_once_for_all_processes(whole: Whole) -> None:
-    whole.tell(sample("HardwareStatusNotification.evse"))
-    broker = create_broker(whole.context.redis)
-    woken = [wake_refreshes(whole.context.engine, broker, whole.context.redis) for _ in range(3)]
+def test_waking_is_done_once_for_all_processes(deployment: Deployment) -> None:
+    deployment.tell(sample("HardwareStatusNotification.evse"))
+    broker = create_broker(deployment.context.redis)
+    woken = [wake_refreshes(deployment.context.engine, broker, deployment.context.redis) for _ in range(3)]
     assert woken == [1, 0, 0]
 
 
-def fleet(whole: Whole, *evse_ids: int) -> None:
+def fleet(deployment: Deployment, *evse_ids: int) -> None:
     """EVSEs that are known, and have changed since."""
-    log = whole.ampeco.resources["evses/v2.0/902/latest-hardware-status-log"]
-    resource = whole.ampeco.resources["evses/v2.1/902"]
+    log = deployment.ampeco.resources["evses/v2.0/902/latest-hardware-status-log"]
+    resource = deployment.ampeco.resources["evses/v2.1/902"]
     for evse_id in evse_ids:
-        whole.ampeco.resources[f"evses/v2.1/{evse_id}"] = resource | {"id": evse_id, "connectors": []}
-        whole.ampeco.resources[f"evses/v2.0/{evse_id}/latest-hardware-status-log"] = log
-    whole.tell(*(sample("HardwareStatusNotification.evse") | {"evseId": evse_id} for evse_id in evse_ids))
-    while whole.refresh():
+        deployment.ampeco.resources[f"evses/v2.1/{evse_id}"] = resource | {"id": evse_id, "connectors": []}
+        deployment.ampeco.resources[f"evses/v2.0/{evse_id}/latest-hardware-status-log"] = log
+    deployment.tell(*(sample("HardwareStatusNotification.evse") | {"evseId": evse_id} for evse_id in evse_ids))
+    while deployment.refresh():
         pass
-    whole.tell(*(sample("evse.changed") | {"evseId": evse_id} for evse_id in evse_ids))
+    deployment.tell(*(sample("evse.changed") | {"evseId": evse_id} for evse_id in evse_ids))
 
 
-def waiting_evses(whole: Whole) -> dict[int, tuple[bool, str | None]]:
+def waiting_evses(deployment: Deployment) -> dict[int, tuple[bool, str | None]]:
     """The EVSEs that are still to be read: whether no process has them in hand, and why they were not read."""
-    found = whole.service.query(
+    found = deployment.service.query(
         "SELECT entity_id, lease_expires_at IS NULL AS is_free, last_error FROM ingest.refresh_request"
         " WHERE kind = 'evse' ORDER BY entity_id"
     )
@@ -233,26 +238,28 @@ def waiting_evses(whole: Whole) -> dict[int, tuple[bool, str | None]]:
 
 
 @pytest.mark.parametrize("code", [500, 503, 401])
-def test_what_a_page_shows_is_stored_whatever_its_status_logs_answer(whole: Whole, code: int) -> None:
+def test_what_a_page_shows_is_stored_whatever_its_status_logs_answer(deployment: Deployment, code: int) -> None:
     # Given three EVSEs that one listing shows with another status, of which the log of the second fails
-    fleet(whole, 902, 903, 904)
+    fleet(deployment, 902, 903, 904)
     shown = [
-        whole.ampeco.resources[f"evses/v2.1/{evse_id}"]
+        deployment.ampeco.resources[f"evses/v2.1/{evse_id}"]
         | {"hardwareStatus": "faulted", "lastUpdatedAt": "2026-03-04T09:00:00+00:00", "physicalReference": "new"}
         for evse_id in (902, 903, 904)
     ]
-    whole.ampeco.answers["evses/v2.1"] = lambda _: JSONResponse({"data": shown, "links": {"next": None}})
+    deployment.ampeco.answers["evses/v2.1"] = lambda _: JSONResponse({"data": shown, "links": {"next": None}})
     failing = "evses/v2.0/903/latest-hardware-status-log"
-    whole.ampeco.answers[failing] = lambda _: JSONResponse({"message": "Server Error"}, code)
+    deployment.ampeco.answers[failing] = lambda _: JSONResponse({"message": "Server Error"}, code)
     # When they are read
-    whole.refresh()
+    deployment.refresh()
     # Then all are as the page shows them, and only what speaks for the whole tenant pauses it
-    found = whole.service.query("SELECT evse_id FROM charging.evse WHERE physical_reference = 'new' ORDER BY evse_id")
+    found = deployment.service.query(
+        "SELECT evse_id FROM charging.evse WHERE physical_reference = 'new' ORDER BY evse_id"
+    )
     assert [row["evse_id"] for row in found] == [902, 903, 904]
-    failed = whole.service.query("SELECT hardware_status FROM charging.evse WHERE evse_id = 903")
+    failed = deployment.service.query("SELECT hardware_status FROM charging.evse WHERE evse_id = 903")
     assert failed == [{"hardware_status": "faulted"}]
-    assert waiting_evses(whole) == {}
-    assert (paused_for(whole.context.redis, "demo") > 0) == (code != HTTPStatus.INTERNAL_SERVER_ERROR)
+    assert waiting_evses(deployment) == {}
+    assert (paused_for(deployment.context.redis, "demo") > 0) == (code != HTTPStatus.INTERNAL_SERVER_ERROR)
 
 
 REFUSE = """
@@ -266,42 +273,42 @@ CREATE TRIGGER refuse BEFORE UPDATE ON charging.evse FOR EACH ROW EXECUTE FUNCTI
 
 
 @pytest.mark.parametrize("listed", [True, False], ids=["listed", "one by one"])
-def test_reads_in_hand_when_postgres_fails_are_given_back(whole: Whole, listed: bool) -> None:
+def test_reads_in_hand_when_postgres_fails_are_given_back(deployment: Deployment, listed: bool) -> None:
     # Given three EVSEs, of which one meets a Postgres that gives up a statement
-    fleet(whole, 902, 903, 904)
+    fleet(deployment, 902, 903, 904)
     for evse_id in (902, 903, 904):
-        whole.ampeco.resources[f"evses/v2.1/{evse_id}"] |= {"lastUpdatedAt": "2026-03-04T09:00:00+00:00"}
+        deployment.ampeco.resources[f"evses/v2.1/{evse_id}"] |= {"lastUpdatedAt": "2026-03-04T09:00:00+00:00"}
     if listed:
-        shown = [whole.ampeco.resources[f"evses/v2.1/{evse_id}"] for evse_id in (902, 903, 904)]
-        whole.ampeco.answers["evses/v2.1"] = lambda _: JSONResponse({"data": shown, "links": {"next": None}})
-    with whole.service.engine.begin() as connection:
+        shown = [deployment.ampeco.resources[f"evses/v2.1/{evse_id}"] for evse_id in (902, 903, 904)]
+        deployment.ampeco.answers["evses/v2.1"] = lambda _: JSONResponse({"data": shown, "links": {"next": None}})
+    with deployment.service.engine.begin() as connection:
         connection.execute(text(REFUSE.format(code="57014")))
     # When they are read
     with pytest.raises(DBAPIError):
-        whole.refresh()
+        deployment.refresh()
     # Then what was not stored is in no process's hands, for no trouble of its own
-    left = waiting_evses(whole)
+    left = waiting_evses(deployment)
     assert 903 in left
     assert set(left.values()) == {(True, None)}
     # And it is read once Postgres works
-    with whole.service.engine.begin() as connection:
+    with deployment.service.engine.begin() as connection:
         connection.execute(text("DROP FUNCTION refuse CASCADE"))
-    while whole.refresh():
+    while deployment.refresh():
         pass
-    assert waiting_evses(whole) == {}
+    assert waiting_evses(deployment) == {}
 
 
 @pytest.mark.parametrize("listed", [True, False], ids=["listed", "one by one"])
-def test_one_that_postgres_refuses_holds_up_no_other(whole: Whole, listed: bool) -> None:
-    fleet(whole, 902, 903, 904)
+def test_one_that_postgres_refuses_holds_up_no_other(deployment: Deployment, listed: bool) -> None:
+    fleet(deployment, 902, 903, 904)
     for evse_id in (902, 903, 904):
-        whole.ampeco.resources[f"evses/v2.1/{evse_id}"] |= {"lastUpdatedAt": "2026-03-04T09:00:00+00:00"}
+        deployment.ampeco.resources[f"evses/v2.1/{evse_id}"] |= {"lastUpdatedAt": "2026-03-04T09:00:00+00:00"}
     if listed:
-        shown = [whole.ampeco.resources[f"evses/v2.1/{evse_id}"] for evse_id in (902, 903, 904)]
-        whole.ampeco.answers["evses/v2.1"] = lambda _: JSONResponse({"data": shown, "links": {"next": None}})
-    with whole.service.engine.begin() as connection:
+        shown = [deployment.ampeco.resources[f"evses/v2.1/{evse_id}"] for evse_id in (902, 903, 904)]
+        deployment.ampeco.answers["evses/v2.1"] = lambda _: JSONResponse({"data": shown, "links": {"next": None}})
+    with deployment.service.engine.begin() as connection:
         connection.execute(text(REFUSE.format(code="22003")))
-    whole.refresh()
-    left = waiting_evses(whole)
+    deployment.refresh()
+    left = waiting_evses(deployment)
     assert left.keys() == {903}
     assert left[903] == (True, "NumericValueOutOfRange: no")

@@ -19,8 +19,8 @@ from simulator.fleet.fleet import Notification
 from storage.monitoring import resends, subscriptions, uptime
 from storage.monitoring.resends import MARGIN
 from storage.monitoring.uptime import Outage, beat, outages
+from tests.support.monitored import Watch, watching
 from tests.support.service import eventually, free_port, running
-from tests.support.watched import Watch, watching
 from workers.monitoring.resend import ask, resend_due
 from workers.monitoring.subscriptions import callback_url
 

@@ -23,11 +23,11 @@ from storage.schema.tables import metadata
 from tests.support.ampeco import FakeAmpeco
 from tests.support.commands import run
 from tests.support.databases import database_user
+from tests.support.deployment import Deployment
 from tests.support.facts import SAMPLES, sample
 from tests.support.processes import processes
 from tests.support.servers import DATABASE, own_postgres
 from tests.support.service import eventually, running, serving, write_tenants
-from tests.support.whole import Whole
 from workers.api.context import create_context
 from workers.apply.sweep import sweep_batches, wake_refreshes
 from workers.broker import QUEUES, create_broker
@@ -81,7 +81,7 @@ def test_the_whole_service_works_with_the_rights_of_the_service(
         serving(service_url, redis_url, tmp_path, api_url=api_url) as service,
         create_context(service.settings, process="tests") as context,
     ):
-        whole = Whole(service, context, ampeco)
+        deployment = Deployment(service, context, ampeco)
         # When every sample is sent, applied, refused, redacted, read and reconciled
         for path in sorted(SAMPLES.glob("*.json")):
             if not path.name.startswith("_"):
@@ -90,7 +90,7 @@ def test_the_whole_service_works_with_the_rights_of_the_service(
         assert service.post(sample("ChargePointChangedNotification") | {"pin": "1234"}).status_code == 202
         assert service.post(sample("ChargePointChangedNotification") | {"aNewField": 1}).status_code == 202
         service.apply()
-        while whole.waiting() and whole.refresh():
+        while deployment.waiting() and deployment.refresh():
             pass
         broker = create_broker(context.redis)
         sweep_batches(service.engine, broker, age=timedelta(0))

@@ -18,8 +18,8 @@ from receiver.admin.monitoring import Token, watched
 from receiver.commands.subscribe import subscribe_and_manage
 from runtime.settings import Settings
 from storage.monitoring.subscriptions import locked
+from tests.support.monitored import Watch, watching
 from tests.support.service import TOKEN, eventually, free_port, running
-from tests.support.watched import Watch, watching
 from workers.api.context import create_context
 from workers.monitoring.subscriptions import callback_url
 from workers.monitoring.traffic import monitor_traffic

@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 
 from receiver.admin.monitoring import watch_gauges, watched
 from storage.monitoring import subscriptions
-from tests.support.watched import PUBLIC_URL, URL, Watch, watching
+from tests.support.monitored import PUBLIC_URL, URL, Watch, watching
 from workers.broker import create_broker
 from workers.jobs import create_scheduler
 from workers.monitoring.subscription_monitor import SubscriptionMonitor

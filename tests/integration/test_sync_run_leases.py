@@ -17,8 +17,8 @@ from runtime import leases
 from storage.database import create_database_engine
 from storage.sync import backfills, sync_runs
 from storage.sync.sync_runs import SyncRun, SyncRunStats
+from tests.support.deployment import Deployment
 from tests.support.service import eventually
-from tests.support.whole import Whole
 from workers.apply.sweep import SYNC_RUN_AWAKE_MS, awake_for_sync_runs, wake_sync_runs
 from workers.broker import create_broker
 from workers.sync.reconcile import run_due, steps
@@ -29,19 +29,19 @@ USERS = "users/v1.1"
 SOME_TIME = datetime.fromisoformat("2026-03-04T00:00:00Z")
 
 
-def take(whole: Whole, kind: str = "user", **options: Any) -> SyncRun | None:
-    with whole.service.engine.begin() as connection:
+def take(deployment: Deployment, kind: str = "user", **options: Any) -> SyncRun | None:
+    with deployment.service.engine.begin() as connection:
         return sync_runs.begin(connection, "demo", kind, "backfill", None, **options)
 
 
-def must_take(whole: Whole, **options: Any) -> SyncRun:
-    sync_run = take(whole, **options)
+def must_take(deployment: Deployment, **options: Any) -> SyncRun:
+    sync_run = take(deployment, **options)
     assert sync_run is not None
     return sync_run
 
 
-def is_due(whole: Whole, kind: str = "user") -> bool:
-    return any((one.tenant, one.kind) == ("demo", kind) for one in due_sync_runs(whole.context, INTERVAL))
+def is_due(deployment: Deployment, kind: str = "user") -> bool:
+    return any((one.tenant, one.kind) == ("demo", kind) for one in due_sync_runs(deployment.context, INTERVAL))
 
 
 def empty_page(_request: Request) -> Response:
@@ -61,7 +61,9 @@ def throttled(times: int, retry_after: int) -> Any:
     return answer
 
 
-def test_a_lease_is_short_and_renewed_while_a_page_takes_long(whole: Whole, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lease_is_short_and_renewed_while_a_page_takes_long(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
     # Given a page that AMPECO takes its time for
     monkeypatch.setattr(leases, "RENEW_INTERVAL_SECONDS", 0.05)
     may_answer = threading.Event()
@@ -72,192 +74,194 @@ def test_a_lease_is_short_and_renewed_while_a_page_takes_long(whole: Whole, monk
         may_answer.wait(60)
         return empty_page(request)
 
-    whole.ampeco.answers[USERS] = slowly
-    sync_run = must_take(whole)
-    (first,) = whole.service.query("SELECT lease_expires_at, lease_expires_at - now() AS left FROM ingest.sync_run")
+    deployment.ampeco.answers[USERS] = slowly
+    sync_run = must_take(deployment)
+    (first,) = deployment.service.query(
+        "SELECT lease_expires_at, lease_expires_at - now() AS left FROM ingest.sync_run"
+    )
     assert first["left"] <= timedelta(seconds=15)
     with ThreadPoolExecutor(1) as pool:
-        syncing = pool.submit(lambda: list(steps(whole.context, sync_run, reason="backfill")))
+        syncing = pool.submit(lambda: list(steps(deployment.context, sync_run, reason="backfill")))
         assert asked.wait(30)
         # While it is read, the lease is renewed
         renewed = "ingest.sync_run WHERE lease_expires_at > :first"
-        eventually(lambda: whole.service.query(f"SELECT 1 FROM {renewed}", first=first["lease_expires_at"]))
-        assert take(whole) is None
+        eventually(lambda: deployment.service.query(f"SELECT 1 FROM {renewed}", first=first["lease_expires_at"]))
+        assert take(deployment) is None
         may_answer.set()
         syncing.result(30)
     # And once it is finished, no lease is left, and none comes back
-    (row,) = whole.service.query("SELECT finished_at, lease_expires_at FROM ingest.sync_run")
+    (row,) = deployment.service.query("SELECT finished_at, lease_expires_at FROM ingest.sync_run")
     assert row["finished_at"] is not None
     assert row["lease_expires_at"] is None
-    with whole.service.engine.begin() as connection:
+    with deployment.service.engine.begin() as connection:
         sync_runs.renew(connection, sync_run)
-    assert whole.service.count("ingest.sync_run WHERE lease_expires_at IS NOT NULL") == 0
+    assert deployment.service.count("ingest.sync_run WHERE lease_expires_at IS NOT NULL") == 0
 
 
-def test_a_sync_run_that_was_put_off_is_not_held(whole: Whole) -> None:
+def test_a_sync_run_that_was_put_off_is_not_held(deployment: Deployment) -> None:
     # Given a sync run that is put off for an hour
-    sync_run = must_take(whole)
-    with whole.service.engine.begin() as connection:
+    sync_run = must_take(deployment)
+    with deployment.service.engine.begin() as connection:
         sync_runs.leave(connection, sync_run, delay=timedelta(hours=1), error="refused")
-    assert whole.service.count("ingest.sync_run WHERE lease_expires_at IS NOT NULL") == 0
+    assert deployment.service.count("ingest.sync_run WHERE lease_expires_at IS NOT NULL") == 0
     # Then it is not due, and workers leave it alone
-    assert not is_due(whole)
-    assert take(whole) is None
+    assert not is_due(deployment)
+    assert take(deployment) is None
     # And a person who asks for it gets it at once, and nothing is left of the delay
-    again = must_take(whole, at_once=True)
+    again = must_take(deployment, at_once=True)
     assert again.sync_run_id == sync_run.sync_run_id
-    assert whole.service.query("SELECT retry_at, last_error FROM ingest.sync_run") == [
+    assert deployment.service.query("SELECT retry_at, last_error FROM ingest.sync_run") == [
         {"retry_at": None, "last_error": None}
     ]
     # And what another process has in hand, not even a person gets
-    assert take(whole, at_once=True) is None
+    assert take(deployment, at_once=True) is None
 
 
-def test_a_sync_run_that_was_put_off_is_due_when_its_time_comes(whole: Whole) -> None:
-    sync_run = must_take(whole)
-    with whole.service.engine.begin() as connection:
+def test_a_sync_run_that_was_put_off_is_due_when_its_time_comes(deployment: Deployment) -> None:
+    sync_run = must_take(deployment)
+    with deployment.service.engine.begin() as connection:
         sync_runs.leave(connection, sync_run, delay=timedelta(0), error="refused")
-    assert is_due(whole)
-    assert must_take(whole).sync_run_id == sync_run.sync_run_id
+    assert is_due(deployment)
+    assert must_take(deployment).sync_run_id == sync_run.sync_run_id
 
 
-def test_a_sync_run_waits_for_a_short_pause_with_the_sync_run_in_hand(whole: Whole) -> None:
+def test_a_sync_run_waits_for_a_short_pause_with_the_sync_run_in_hand(deployment: Deployment) -> None:
     # Given a listing that is throttled for a second
-    whole.ampeco.answers[USERS] = throttled(2, retry_after=1)
-    must_take(whole)
-    with whole.service.engine.begin() as connection:
+    deployment.ampeco.answers[USERS] = throttled(2, retry_after=1)
+    must_take(deployment)
+    with deployment.service.engine.begin() as connection:
         connection.execute(text("UPDATE ingest.sync_run SET lease_expires_at = NULL"))
     # When a worker sync runs what is due, then one share is enough for all of it
-    run_due(whole.context, "demo", INTERVAL)
-    assert whole.ampeco.calls[USERS] == 3
-    assert due_sync_runs(whole.context, INTERVAL, ["demo"]) == []
-    assert whole.service.count("ingest.sync_run WHERE finished_at IS NULL AND retry_at IS NULL") == 0
-    assert whole.service.count("ingest.sync_run WHERE kind = 'user' AND finished_at IS NOT NULL") == 1
+    run_due(deployment.context, "demo", INTERVAL)
+    assert deployment.ampeco.calls[USERS] == 3
+    assert due_sync_runs(deployment.context, INTERVAL, ["demo"]) == []
+    assert deployment.service.count("ingest.sync_run WHERE finished_at IS NULL AND retry_at IS NULL") == 0
+    assert deployment.service.count("ingest.sync_run WHERE kind = 'user' AND finished_at IS NOT NULL") == 1
 
 
-def test_a_sync_run_is_put_off_for_a_long_pause_and_for_no_longer(whole: Whole) -> None:
-    whole.ampeco.answers[USERS] = throttled(1, retry_after=100)
-    must_take(whole)
-    with whole.service.engine.begin() as connection:
+def test_a_sync_run_is_put_off_for_a_long_pause_and_for_no_longer(deployment: Deployment) -> None:
+    deployment.ampeco.answers[USERS] = throttled(1, retry_after=100)
+    must_take(deployment)
+    with deployment.service.engine.begin() as connection:
         connection.execute(text("UPDATE ingest.sync_run SET lease_expires_at = NULL"))
-    run_due(whole.context, "demo", INTERVAL)
-    (row,) = whole.service.query("SELECT *, retry_at - now() AS left FROM ingest.sync_run WHERE kind = 'user'")
+    run_due(deployment.context, "demo", INTERVAL)
+    (row,) = deployment.service.query("SELECT *, retry_at - now() AS left FROM ingest.sync_run WHERE kind = 'user'")
     assert (row["pages"], row["finished_at"], row["lease_expires_at"]) == (0, None, None)
     assert timedelta(seconds=30) < row["left"] <= timedelta(seconds=100)
     assert "429" in row["last_error"]
 
 
-def test_a_command_waits_for_any_pause_in_place(whole: Whole) -> None:
-    whole.ampeco.answers[USERS] = throttled(1, retry_after=100)
+def test_a_command_waits_for_any_pause_in_place(deployment: Deployment) -> None:
+    deployment.ampeco.answers[USERS] = throttled(1, retry_after=100)
     waits: list[float] = []
 
     def wait(seconds: float, _why: str) -> None:
         waits.append(seconds)
-        assert take(whole, at_once=True) is None  # it stays in hand
-        whole.context.redis.flushdb()  # as if the pause were over
+        assert take(deployment, at_once=True) is None  # it stays in hand
+        deployment.context.redis.flushdb()  # as if the pause were over
 
-    sync_run = must_take(whole)
-    assert [one.pages for one in steps(whole.context, sync_run, reason="backfill", wait=wait)] == [1]
+    sync_run = must_take(deployment)
+    assert [one.pages for one in steps(deployment.context, sync_run, reason="backfill", wait=wait)] == [1]
     assert waits == [100.0]
 
 
-def test_a_tenant_is_woken_again_once_its_worker_is_done_or_dead(whole: Whole) -> None:
-    broker = create_broker(whole.context.redis)
+def test_a_tenant_is_woken_again_once_its_worker_is_done_or_dead(deployment: Deployment) -> None:
+    broker = create_broker(deployment.context.redis)
 
     def wake() -> int:
-        return wake_sync_runs(whole.context, broker, INTERVAL)
+        return wake_sync_runs(deployment.context, broker, INTERVAL)
 
     # Given two tenants with sync runs due, which are woken once
     assert wake() == 2
     assert wake() == 0
     # While a worker is at it, nobody is woken, nor for long after it was killed
-    with awake_for_sync_runs(whole.context.redis, "demo"):
+    with awake_for_sync_runs(deployment.context.redis, "demo"):
         assert wake() == 0
-        assert 0 < int(whole.context.redis.pttl("ampeco-receiver:sync-run-woken:demo")) <= SYNC_RUN_AWAKE_MS
+        assert 0 < int(deployment.context.redis.pttl("ampeco-receiver:sync-run-woken:demo")) <= SYNC_RUN_AWAKE_MS
     # And once it is done, what is still due is woken by the next sweep
     assert wake() == 1
 
 
-def test_the_sync_runs_of_one_tenant_are_looked_up_for_that_tenant_alone(whole: Whole) -> None:
+def test_the_sync_runs_of_one_tenant_are_looked_up_for_that_tenant_alone(deployment: Deployment) -> None:
     looked_up: list[list[str]] = []
 
     def note(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_: object) -> None:
         if "FROM ingest.sync_cursor" in statement:
             looked_up.append(parameters["tenants"])
 
-    event.listen(whole.context.engine, "before_cursor_execute", note)
+    event.listen(deployment.context.engine, "before_cursor_execute", note)
     for kind in ("location", "charge_point", "evse"):
-        whole.ampeco.answers[f"{kind}s"] = empty_page
-    run_due(whole.context, "demo", INTERVAL)
+        deployment.ampeco.answers[f"{kind}s"] = empty_page
+    run_due(deployment.context, "demo", INTERVAL)
     assert looked_up
     assert all(tenants == ["demo"] for tenants in looked_up)
-    assert due_sync_runs(whole.context, INTERVAL, ["no longer configured"]) == []
+    assert due_sync_runs(deployment.context, INTERVAL, ["no longer configured"]) == []
 
 
-def test_what_another_process_synced_since_is_not_synced_again(whole: Whole) -> None:
+def test_what_another_process_synced_since_is_not_synced_again(deployment: Deployment) -> None:
     # Given a worker that comes to the users after another process has synced them
     synced: list[str] = []
 
     def locations(request: Request) -> Response:
         if not synced:
             synced.append("user")
-            sync_run = must_take(whole)
-            with whole.service.engine.begin() as connection:
+            sync_run = must_take(deployment)
+            with deployment.service.engine.begin() as connection:
                 assert sync_runs.move(connection, sync_run, SyncRunStats(), began_at=datetime.now(UTC), following=None)
         return empty_page(request)
 
-    whole.ampeco.answers["locations/v2.0"] = locations
-    whole.ampeco.answers[USERS] = empty_page
-    run_due(whole.context, "demo", INTERVAL)
+    deployment.ampeco.answers["locations/v2.0"] = locations
+    deployment.ampeco.answers[USERS] = empty_page
+    run_due(deployment.context, "demo", INTERVAL)
     assert synced
-    assert whole.service.count("ingest.sync_run WHERE kind = 'user'") == 1
+    assert deployment.service.count("ingest.sync_run WHERE kind = 'user'") == 1
 
 
 class TestRequests:
     """A backfill that is run again belongs to the same request, until a person asks for a new one."""
 
     @staticmethod
-    def request(whole: Whole, since: datetime | None = None, *, again: bool = False) -> datetime:
-        with whole.service.engine.begin() as connection:
+    def request(deployment: Deployment, since: datetime | None = None, *, again: bool = False) -> datetime:
+        with deployment.service.engine.begin() as connection:
             return backfills.request(connection, "demo", since, again=again)
 
     @staticmethod
-    def is_finished(whole: Whole, requested_at: datetime) -> bool:
-        with whole.service.engine.begin() as connection:
+    def is_finished(deployment: Deployment, requested_at: datetime) -> bool:
+        with deployment.service.engine.begin() as connection:
             return backfills.is_finished(connection, "demo", "user", requested_at)
 
-    def test_it_is_the_same_after_a_kill_and_after_its_end(self, whole: Whole) -> None:
-        whole.ampeco.answers[USERS] = empty_page
-        first = self.request(whole)
-        sync_run = must_take(whole, requested_at=first)
-        assert self.request(whole) == first
-        assert not self.is_finished(whole, first)
-        list(steps(whole.context, sync_run, reason="backfill"))
-        assert self.request(whole) == first
-        assert self.is_finished(whole, first)
+    def test_it_is_the_same_after_a_kill_and_after_its_end(self, deployment: Deployment) -> None:
+        deployment.ampeco.answers[USERS] = empty_page
+        first = self.request(deployment)
+        sync_run = must_take(deployment, requested_at=first)
+        assert self.request(deployment) == first
+        assert not self.is_finished(deployment, first)
+        list(steps(deployment.context, sync_run, reason="backfill"))
+        assert self.request(deployment) == first
+        assert self.is_finished(deployment, first)
         # And another one where another extent, or everything again, is asked for
-        assert self.request(whole, SOME_TIME) > first
-        again = self.request(whole, again=True)
+        assert self.request(deployment, SOME_TIME) > first
+        again = self.request(deployment, again=True)
         assert again > first
-        assert not self.is_finished(whole, again)
+        assert not self.is_finished(deployment, again)
 
-    def test_a_sync_run_that_a_worker_began_counts_where_it_reads_the_same(self, whole: Whole) -> None:
-        sync_run = must_take(whole)
-        with whole.service.engine.begin() as connection:
+    def test_a_sync_run_that_a_worker_began_counts_where_it_reads_the_same(self, deployment: Deployment) -> None:
+        sync_run = must_take(deployment)
+        with deployment.service.engine.begin() as connection:
             sync_runs.leave(connection, sync_run)
-        first = self.request(whole)
-        assert must_take(whole, requested_at=first).requested_at == first
+        first = self.request(deployment)
+        assert must_take(deployment, requested_at=first).requested_at == first
         # But it stays with the request that it came to first
-        with whole.service.engine.begin() as connection:
+        with deployment.service.engine.begin() as connection:
             sync_runs.leave(connection, sync_run)
-        assert must_take(whole, requested_at=self.request(whole, again=True)).requested_at == first
+        assert must_take(deployment, requested_at=self.request(deployment, again=True)).requested_at == first
 
-    def test_a_sync_run_of_another_extent_does_not_count(self, whole: Whole) -> None:
-        with whole.service.engine.begin() as connection:
+    def test_a_sync_run_of_another_extent_does_not_count(self, deployment: Deployment) -> None:
+        with deployment.service.engine.begin() as connection:
             sync_run = sync_runs.begin(connection, "demo", "user", "reconcile", None)
             assert sync_run is not None
             sync_runs.leave(connection, sync_run)
-        taken = must_take(whole, requested_at=self.request(whole))
+        taken = must_take(deployment, requested_at=self.request(deployment))
         assert (taken.sync_run_id, taken.requested_at) == (sync_run.sync_run_id, None)
 
 

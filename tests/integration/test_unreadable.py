@@ -11,10 +11,10 @@ from sqlalchemy import Connection, Engine
 
 from storage.sync import sync_runs
 from tests.support.commands import run
+from tests.support.deployment import Deployment
 from tests.support.facts import apply, row, rows, sample, wanted
 from tests.support.log import accept, query
 from tests.support.service import write_tenants
-from tests.support.whole import Whole
 from workers.apply.apply import apply_open_batches
 from workers.sync.reconcile import steps
 from workers.sync.statuses import FIRST_LOOK
@@ -127,90 +127,93 @@ class TestStatuses:
 
 
 class TestReads:
-    def test_one_unreadable_value_keeps_no_entity_out_of_a_listing(self, whole: Whole) -> None:
+    def test_one_unreadable_value_keeps_no_entity_out_of_a_listing(self, deployment: Deployment) -> None:
         # Given a listing with an entity that has an unreadable value, one without a clock, and a sound one
-        session = whole.ampeco.resources["sessions/v1.0/77120"]
-        whole.ampeco.everything["sessions/v1.0"] = [
+        session = deployment.ampeco.resources["sessions/v1.0/77120"]
+        deployment.ampeco.everything["sessions/v1.0"] = [
             session | {"id": 1, "stoppedAt": ZERO_DATE, "chargingPeriods": {}},
             session | {"id": 2, "lastUpdatedAt": "+02"},
             session | {"id": 3},
         ]
-        with whole.service.engine.begin() as connection:
+        with deployment.service.engine.begin() as connection:
             sync_run = sync_runs.begin(connection, "demo", "session", "backfill", None)
         assert sync_run is not None
         # When it is synced
-        list(steps(whole.context, sync_run, reason="backfill"))
+        list(steps(deployment.context, sync_run, reason="backfill"))
         # Then all are stored but the one that nothing orders, which is counted
-        stored = whole.service.query("SELECT session_id, status, stopped_at FROM charging.session ORDER BY 1")
+        stored = deployment.service.query("SELECT session_id, status, stopped_at FROM charging.session ORDER BY 1")
         assert [(one["session_id"], one["status"]) for one in stored] == [
             (1, session["status"]),
             (3, session["status"]),
         ]
         assert stored[0]["stopped_at"] is None
         assert sync_run.stats.unreadable == 1
-        drift = whole.service.query("SELECT name FROM ingest.unknown_field WHERE what = 'value' ORDER BY 1")
+        drift = deployment.service.query("SELECT name FROM ingest.unknown_field WHERE what = 'value' ORDER BY 1")
         assert [one["name"] for one in drift] == ["chargingPeriods", "stoppedAt"]
 
     @pytest.mark.parametrize("broken", [{}, [{"energy": 5}, {"id": 2}], "none"])
-    def test_a_child_is_gone_only_where_the_whole_list_was_read(self, whole: Whole, broken: Any) -> None:
+    def test_a_child_is_gone_only_where_the_whole_list_was_read(self, deployment: Deployment, broken: Any) -> None:
         # Given an EVSE with two connectors
-        evse = whole.ampeco.resources["evses/v2.1/902"]
+        evse = deployment.ampeco.resources["evses/v2.1/902"]
         evse["connectors"] = [{"id": 1, "type": "ccs2"}, {"id": 2, "type": "type2"}]
-        whole.tell(sample("evse.changed"))
-        whole.refresh()
+        deployment.tell(sample("evse.changed"))
+        deployment.refresh()
         # When a part of its list cannot be read any more
         evse["connectors"] = broken
-        whole.tell(sample("evse.changed"))
-        whole.refresh()
+        deployment.tell(sample("evse.changed"))
+        deployment.refresh()
         # Then both are there: the unreadable one may be either
         gone = "SELECT connector_id, deleted_at FROM charging.connector ORDER BY 1"
-        assert [(one["connector_id"], one["deleted_at"]) for one in whole.service.query(gone)] == [(1, None), (2, None)]
+        assert [(one["connector_id"], one["deleted_at"]) for one in deployment.service.query(gone)] == [
+            (1, None),
+            (2, None),
+        ]
         # And once it is read, what is not listed is gone
         evse["connectors"] = [{"id": 2, "type": "type2"}]
-        whole.tell(sample("evse.changed"))
-        whole.refresh()
-        assert [one["deleted_at"] is None for one in whole.service.query(gone)] == [False, True]
+        deployment.tell(sample("evse.changed"))
+        deployment.refresh()
+        assert [one["deleted_at"] is None for one in deployment.service.query(gone)] == [False, True]
 
-    def test_an_unreadable_status_is_not_taken_for_none(self, whole: Whole) -> None:
-        whole.tell(sample("HardwareStatusNotification.evse"), sample("NetworkStatusNotification.available"))
-        whole.ampeco.resources["evses/v2.1/902"]["hardwareStatus"] = {"is": "new"}
-        whole.ampeco.resources["charge-points/v2.0/418"]["networkStatus"] = ["new"]
-        whole.tell(sample("evse.changed"), sample("chargePoint.changed"))
-        whole.refresh()
-        while whole.refresh():
+    def test_an_unreadable_status_is_not_taken_for_none(self, deployment: Deployment) -> None:
+        deployment.tell(sample("HardwareStatusNotification.evse"), sample("NetworkStatusNotification.available"))
+        deployment.ampeco.resources["evses/v2.1/902"]["hardwareStatus"] = {"is": "new"}
+        deployment.ampeco.resources["charge-points/v2.0/418"]["networkStatus"] = ["new"]
+        deployment.tell(sample("evse.changed"), sample("chargePoint.changed"))
+        deployment.refresh()
+        while deployment.refresh():
             pass
-        assert whole.row("evse")["hardware_status"] == sample("HardwareStatusNotification.evse")["hardwareStatus"]
-        assert whole.row("charge_point")["network_status"] == "available"
+        assert deployment.row("evse")["hardware_status"] == sample("HardwareStatusNotification.evse")["hardwareStatus"]
+        assert deployment.row("charge_point")["network_status"] == "available"
 
-    def test_an_unreadable_entry_of_a_status_log_fails_no_read(self, whole: Whole) -> None:
+    def test_an_unreadable_entry_of_a_status_log_fails_no_read(self, deployment: Deployment) -> None:
         # Given a status that is not the one that we know, and a log with an entry that cannot be read
-        whole.tell(sample("HardwareStatusNotification.evse"))
-        evse = whole.ampeco.resources["evses/v2.1/902"]
+        deployment.tell(sample("HardwareStatusNotification.evse"))
+        evse = deployment.ampeco.resources["evses/v2.1/902"]
         evse["hardwareStatus"] = "charging"
-        entry = whole.ampeco.resources["evses/v2.0/902/latest-hardware-status-log"]
-        look_from = whole.row("evse")["hardware_at"] - FIRST_LOOK
-        whole.ampeco.listings["evses/v2.0/902/hardware-status-logs", look_from.strftime("%Y-%m-%dT%H:%M:%SZ")] = [
+        entry = deployment.ampeco.resources["evses/v2.0/902/latest-hardware-status-log"]
+        look_from = deployment.row("evse")["hardware_at"] - FIRST_LOOK
+        deployment.ampeco.listings["evses/v2.0/902/hardware-status-logs", look_from.strftime("%Y-%m-%dT%H:%M:%SZ")] = [
             entry | {"timestamp": ZERO_DATE, "status": "available"},
             entry | {"timestamp": "2026-03-04T09:30:00Z", "status": "charging"},
         ]
         # When the EVSE is read
-        whole.tell(sample("evse.changed"))
-        whole.refresh()
+        deployment.tell(sample("evse.changed"))
+        deployment.refresh()
         # Then the rest of the log counts
-        assert whole.row("evse")["hardware_status"] == "charging"
-        assert whole.row("evse")["hardware_at"].isoformat() == "2026-03-04T09:30:00+00:00"
-        assert whole.service.query("SELECT * FROM ingest.refresh_request WHERE kind = 'evse'") == []
+        assert deployment.row("evse")["hardware_status"] == "charging"
+        assert deployment.row("evse")["hardware_at"].isoformat() == "2026-03-04T09:30:00+00:00"
+        assert deployment.service.query("SELECT * FROM ingest.refresh_request WHERE kind = 'evse'") == []
 
-    def test_a_charge_point_without_a_time_counts_from_its_read(self, whole: Whole) -> None:
-        whole.ampeco.resources["charge-points/v2.0/418"] |= {"lastUpdatedAt": ZERO_DATE, "name": "Quay"}
-        whole.tell(sample("chargePoint.changed"))
-        whole.refresh()
-        assert whole.row("charge_point")["name"] == "Quay"
-        assert whole.row("charge_point")["master_at"] == whole.row("charge_point")["presence_at"]
+    def test_a_charge_point_without_a_time_counts_from_its_read(self, deployment: Deployment) -> None:
+        deployment.ampeco.resources["charge-points/v2.0/418"] |= {"lastUpdatedAt": ZERO_DATE, "name": "Quay"}
+        deployment.tell(sample("chargePoint.changed"))
+        deployment.refresh()
+        assert deployment.row("charge_point")["name"] == "Quay"
+        assert deployment.row("charge_point")["master_at"] == deployment.row("charge_point")["presence_at"]
 
-    def test_an_unreadable_record_hides_no_other_of_its_reference(self, whole: Whole) -> None:
+    def test_an_unreadable_record_hides_no_other_of_its_reference(self, deployment: Deployment) -> None:
         reference = sample("cdr.received")["id"]
-        whole.ampeco.listings["cdrs/v2.0", reference] = [{"id": {}}, {"id": 3001, "roamingId": reference}]
-        whole.tell(sample("cdr.received"))
-        whole.refresh()
-        assert whole.row("cdr")["cdr_id"] == 3001
+        deployment.ampeco.listings["cdrs/v2.0", reference] = [{"id": {}}, {"id": 3001, "roamingId": reference}]
+        deployment.tell(sample("cdr.received"))
+        deployment.refresh()
+        assert deployment.row("cdr")["cdr_id"] == 3001

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import psycopg
 
 from tests.support.directories import short_directory
-from tests.support.needs import needs
+from tests.support.requirements import needs
 from tests.support.servers import DATABASE, PostgresServer, Server
 from tests.support.service import eventually
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.needs import AS_NOBODY, needs_root
+from tests.support.requirements import AS_NOBODY, needs_root
 
 PROJECT = Path(__file__).parents[2]
 

@@ -21,7 +21,7 @@ from runtime.errors import cause
 from runtime.reconnect import RefusedError
 from storage.ids import uuid7
 from tests.support.address import moving_address
-from tests.support.needs import needs
+from tests.support.requirements import needs
 from tests.support.servers import RedisServer, embedded_redis_executable, own_redis
 from tests.support.service import eventually, free_port
 from workers.api.pause import pause

@@ -14,7 +14,7 @@ from workers.sync.refresh import refresh_tenant
 
 
 @dataclass
-class Whole:
+class Deployment:
     """A receiver, the context of its workers, and the fake AMPECO that they read."""
 
     service: Service

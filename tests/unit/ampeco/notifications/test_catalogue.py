@@ -6,7 +6,7 @@ import pytest
 
 from ampeco.notifications.catalogue import CATALOGUE, DEFAULT_SUBSCRIPTION, SUBSCRIBABLE, NotificationType, lookup
 
-DOCUMENT = Path(__file__).parents[3] / "docs" / "ampeco.md"
+DOCUMENT = Path(__file__).parents[4] / "docs" / "ampeco.md"
 
 
 def test_every_name_is_there_once_and_found_by_it() -> None:
