@@ -37,8 +37,9 @@ class Tenant(BaseModel):
     token can be rotated without a gap. ``notifications`` may contain types that this release does
     not know: they are kept in the log. ``keep_further_notifications`` leaves types that somebody
     added to the subscription at AMPECO. ``include_timestamp_in_signature`` makes AMPECO sign
-    ``X-Timestamp`` as well; see ``ampeco.signature``. ``calls_per_minute`` and ``calls_per_day`` limit the API calls
-    of all processes together. AMPECO allows 1,000 a minute and 100,000 a day by default, and can
+    ``X-Timestamp`` as well; see ``ampeco.signature``. ``roaming`` also syncs the charge points and
+    EVSEs of roaming partners, which may be hundreds of thousands. ``calls_per_minute`` and
+    ``calls_per_day`` limit the API calls of all processes together. AMPECO allows 1,000 a minute and 100,000 a day by default, and can
     change both for a tenant; other programs of the operator may need a part of them.
     """
 
@@ -53,6 +54,7 @@ class Tenant(BaseModel):
     signing_tokens_file: Path | None = None
     signature_encoding: Literal["auto", "hex", "base64"] = "auto"
     notifications: tuple[NotificationName, ...] = Field(default=DEFAULT_SUBSCRIPTION, min_length=1)
+    roaming: bool = False
     keep_further_notifications: bool = False
     include_timestamp_in_signature: bool = False
     calls_per_minute: int = Field(default=300, ge=6, le=6000)

@@ -95,6 +95,9 @@ def run(
     charge_points: Annotated[int, typer.Option(help="Number of charge points.", rich_help_panel=_FLEET)] = 40,
     evses: Annotated[int, typer.Option(help="Number of EVSEs.", rich_help_panel=_FLEET)] = 80,
     locations: Annotated[int, typer.Option(help="Number of locations.", rich_help_panel=_FLEET)] = 12,
+    foreign_evses: Annotated[
+        int, typer.Option(min=0, help="Further EVSEs, of roaming partners.", rich_help_panel=_FLEET)
+    ] = 0,
     sessions_a_day: Annotated[
         float, typer.Option(help="Vehicles that arrive at an EVSE in a day.", rich_help_panel=_FLEET)
     ] = 6,
@@ -150,6 +153,7 @@ def run(
                 "charge_points": charge_points,
                 "evses": evses,
                 "locations": locations,
+                "foreign_evses": foreign_evses,
                 "sessions_a_day": sessions_a_day,
                 "tenant_id": tenant_id,
                 "signature_encoding": signature_encoding,

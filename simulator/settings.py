@@ -40,6 +40,7 @@ class TenantSettings(BaseModel):
         seed: the same seed, size and start give the same history, byte for byte.
         start: the time of the tenant's clock at the start, after the warm-up; converted to UTC, AMPECO's zone.
         evses: the number of EVSEs, spread evenly over the charge points.
+        foreign_evses: further EVSEs that belong to roaming partners: they are listed, and never change.
         sessions_a_day: the average number of vehicles that arrive at an EVSE in a day.
     """
 
@@ -50,6 +51,7 @@ class TenantSettings(BaseModel):
     charge_points: int = Field(default=40, ge=1, le=20_000)
     evses: int = Field(default=80, ge=1, le=50_000)
     locations: int = Field(default=12, ge=1, le=5_000)
+    foreign_evses: int = Field(default=0, ge=0, le=1_000_000)
     sessions_a_day: float = Field(default=6.0, gt=0, le=48)
     tenant_id: str = Field(default="demo", pattern=HEADER_TEXT)
     signature_encoding: Encoding = "hex"

@@ -63,6 +63,7 @@ class Kind(Generic[M_co]):
         paging: how the listing is paged.
         changed_since: the listing's filter for what changed at a time or later; None if it has
             none, so that only a full sync run finds changes.
+        has_roaming_filter: whether the listing can be limited to what does not belong to roaming partners.
         reference_filter: the listing's filter for the reference in its notifications, if they do
             not contain its id; a lookup then reads the entity by that listing.
         read_rules: the notification types that name it.
@@ -75,6 +76,7 @@ class Kind(Generic[M_co]):
     parts: tuple[tuple[str, str], ...] = ()
     paging: Paging = "cursor"
     changed_since: str | None = "last_updated_after"
+    has_roaming_filter: bool = False
     reference_filter: str | None = None
     read_rules: tuple[ReadRule, ...] = ()
 
@@ -112,6 +114,7 @@ CHARGE_POINT = Kind(
     resources.ChargePoint,
     "charge-points/v2.0",
     parts=(("include[]", "lastBootNotification"),),
+    has_roaming_filter=True,
     read_rules=(
         ReadRule("chargePoint.changed", "charge_point_id"),
         ReadRule("ChargePointChangedNotification", "charge_point.id"),
@@ -128,6 +131,7 @@ EVSE = Kind(
     resources.Evse,
     "evses/v2.1",
     parts=(("include[]", "connectors"),),
+    has_roaming_filter=True,
     read_rules=(
         ReadRule("evse.changed", "evse_id"),
         ReadRule("ChargePointChangedNotification", "evses.id"),

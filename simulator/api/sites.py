@@ -20,6 +20,14 @@ def routes(tenant: Tenant) -> list[Route]:
     return [*_charge_point_routes(tenant), *_evse_routes(tenant), *_location_routes(tenant)]
 
 
+def _is_roaming(row: ChargePoint | Evse) -> str:
+    return "false" if row.roaming_operator_id is None else "true"
+
+
+#: The filter that tells the tenant's own hardware from that of its roaming partners.
+_ROAMING = equals(_is_roaming)
+
+
 def _render_charge_point(request: Request) -> Callable[[ChargePoint], dict[str, Any]]:
     with_boot = includes(request, "lastBootNotification")
     return lambda charge_point: resources.charge_point_resource(charge_point, with_boot=with_boot)
@@ -32,16 +40,17 @@ def _render_evse(request: Request, *, nested: bool = False) -> Callable[[Evse], 
 
 def _charge_point_routes(tenant: Tenant) -> list[Route]:
     def read(request: Request) -> dict[str, Any]:
-        return _render_charge_point(request)(found(tenant.charge_points, request))
+        return _render_charge_point(request)(found(tenant.charge_points | tenant.foreign_charge_points, request))
 
     def listing(request: Request) -> Listing[ChargePoint]:
         return Listing(
-            tenant.live_charge_points,
+            lambda: [*tenant.live_charge_points(), *tenant.foreign_charge_points.values()],
             lambda row: row.id,
             _render_charge_point(request),
             {
                 "name": equals(lambda row: row.name),
                 "locationId": equals(lambda row: row.location_id),
+                "roaming": _ROAMING,
                 "networkId": equals(lambda row: row.serial_number),
                 "bootNotificationSerialNumber": equals(lambda row: row.serial_number),
                 "lastUpdatedAfter": since(lambda row: row.changed_at),
@@ -75,16 +84,17 @@ def _charge_point_routes(tenant: Tenant) -> list[Route]:
 
 def _evse_routes(tenant: Tenant) -> list[Route]:
     def read(request: Request) -> dict[str, Any]:
-        return _render_evse(request)(found(tenant.evses, request))
+        return _render_evse(request)(found(tenant.evses | tenant.foreign_evses, request))
 
     def listing(request: Request) -> Listing[Evse]:
         return Listing(
-            tenant.live_evses,
+            lambda: [*tenant.live_evses(), *tenant.foreign_evses.values()],
             lambda row: row.id,
             _render_evse(request),
             {
                 "chargePointId": equals(lambda row: row.charge_point_id),
                 "physicalReference": equals(lambda row: row.label),
+                "roaming": _ROAMING,
                 "lastUpdatedAfter": since(lambda row: row.changed_at),
                 "lastUpdatedBefore": before(lambda row: row.changed_at),
             },

@@ -16,6 +16,11 @@ _MAKES = (("Voltmark", "QC-50", "4.7.1"), ("Ohmega", "AC-22", "2.3.0"), ("Joulex
 #: Ids of different kinds begin far apart, so that a confusion of kinds is obvious.
 FIRST_LOCATION, FIRST_CHARGE_POINT, FIRST_EVSE, FIRST_CONNECTOR = 60, 400, 10_000, 100_000
 
+#: The roaming partner of foreign EVSEs, their first id, and how many EVSEs one of its charge points has.
+ROAMING_OPERATOR = 7
+FIRST_FOREIGN = 5_000_000
+FOREIGN_EVSES_EACH = 10
+
 #: Every second charge point is a DC one.
 _DC_POWERS = (50_000, 75_000, 150_000)
 _AC_POWERS = (7_400, 11_000, 22_000)
@@ -43,7 +48,46 @@ def build(rng: random.Random, settings: TenantSettings, now: datetime) -> Tenant
     for number in range(settings.evses):
         charge_point_id = FIRST_CHARGE_POINT + number % settings.charge_points
         add_evse(rng, tenant, charge_point_id, FIRST_EVSE + number, old, now - timedelta(hours=1))
+    _add_foreign(tenant, settings.foreign_evses, old)
     return tenant
+
+
+def _add_foreign(tenant: Tenant, evses: int, since: datetime) -> None:
+    """Add EVSEs of a roaming partner, and a charge point for every ten of them."""
+    location_id = next(iter(tenant.locations))
+    for number in range(evses):
+        charge_point_id = FIRST_FOREIGN + number // FOREIGN_EVSES_EACH
+        if charge_point_id not in tenant.foreign_charge_points:
+            tenant.foreign_charge_points[charge_point_id] = ChargePoint(
+                id=charge_point_id,
+                name=f"Partner {charge_point_id}",
+                location_id=location_id,
+                vendor="",
+                model="",
+                serial_number=f"RP-{charge_point_id}",
+                firmware="",
+                created_at=since,
+                changed_at=since,
+                booted_at=since,
+                network=[StatusChange(since, "available")],
+                hardware=[StatusChange(since, "available")],
+                roaming_operator_id=ROAMING_OPERATOR,
+            )
+        evse_id = FIRST_FOREIGN + number
+        tenant.foreign_evses[evse_id] = Evse(
+            id=evse_id,
+            charge_point_id=charge_point_id,
+            number=number % FOREIGN_EVSES_EACH + 1,
+            connector_id=evse_id,
+            current_type="ac",
+            max_power_w=22_000,
+            label=f"RP*{evse_id}",
+            created_at=since,
+            changed_at=since,
+            meter_wh=0,
+            hardware=[StatusChange(since, "available")],
+            roaming_operator_id=ROAMING_OPERATOR,
+        )
 
 
 def add_charge_point(

@@ -48,6 +48,7 @@ class ChargePoint:
     booted_at: datetime
     network: list[StatusChange] = field(default_factory=list)
     hardware: list[StatusChange] = field(default_factory=list)
+    roaming_operator_id: int | None = None
     is_deleted: bool = False
 
     @property
@@ -71,6 +72,7 @@ class Evse:
     changed_at: datetime
     meter_wh: int
     hardware: list[StatusChange] = field(default_factory=list)
+    roaming_operator_id: int | None = None
     session_id: int | None = None
     is_deleted: bool = False
 
@@ -267,6 +269,9 @@ class Tenant:
     users: dict[int, User] = field(default_factory=dict)
     id_tags: dict[int, IdTag] = field(default_factory=dict)
     partners: dict[int, Partner] = field(default_factory=dict)
+    # The roaming partners' own, which are listed and never change.
+    foreign_charge_points: dict[int, ChargePoint] = field(default_factory=dict)
+    foreign_evses: dict[int, Evse] = field(default_factory=dict)
     # Includes deleted EVSEs, so that no number is used twice.
     evse_ids: dict[int, list[int]] = field(default_factory=dict)
 

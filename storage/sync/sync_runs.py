@@ -326,10 +326,13 @@ def leave(connection: Connection, run: SyncRun, *, delay: timedelta | None = Non
     )
 
 
-def note_absent(connection: Connection, run: SyncRun) -> int:
+def note_absent(connection: Connection, run: SyncRun, *, is_local: bool = False) -> int:
     """Request a read of each stored entity that a finished sync run through a complete listing did not show.
 
     A 404 then makes the tombstone. Index: the mirrored table's primary key; this reads all rows of the kind.
+
+    Parameters:
+        is_local: whether the listing left out what belongs to roaming partners.
 
     Returns:
         How many reads were requested. Beyond ``MAX_ABSENT``, the next sync run requests the others.
@@ -350,7 +353,7 @@ def note_absent(connection: Connection, run: SyncRun) -> int:
                 SELECT :tenant, :kind, {mirror.key}, 'changed'
                   FROM charging.{mirror.name} AS known
                  WHERE {mirror.matches("known")}
-                   AND deleted_at IS NULL
+                   AND deleted_at IS NULL{" AND roaming_operator_id IS NULL" if is_local else ""}
                    AND coalesce(presence_at, '-infinity') < :began_at
                    AND coalesce({snapshot_group(run.kind)}_at, '-infinity') < :began_at
                    AND first_seen_at < :run_started_at

@@ -35,8 +35,9 @@ OTHER_TOKEN = "the-token-after-the-rotation"
 class Stage:
     """An ASGI app with the API of the current tenant, whose clock does not run by itself."""
 
-    def __init__(self, size: int, start: datetime) -> None:
+    def __init__(self, size: int, start: datetime, foreign_evses: int = 0) -> None:
         self._size = size
+        self._foreign_evses = foreign_evses
         self._start = start
         self.simulator = self.enter(1)
 
@@ -49,6 +50,7 @@ class Stage:
             evses=2 * self._size,
             locations=max(self._size // 3, 3),
             sessions_a_day=24,
+            foreign_evses=self._foreign_evses,
         )
         self.simulator = Simulator(settings, token=TOKEN)
         return self.simulator
@@ -208,9 +210,11 @@ class Tenant:
 
 
 @contextlib.contextmanager
-def tenant(database_url: str, redis_url: str, directory: Path, *, start: datetime, size: int = 3) -> Iterator[Tenant]:
+def tenant(
+    database_url: str, redis_url: str, directory: Path, *, start: datetime, size: int = 3, foreign_evses: int = 0
+) -> Iterator[Tenant]:
     """Run a tenant with ``size`` charge points, whose clock the test advances, and a service with an empty database."""
-    stage = Stage(size, start)
+    stage = Stage(size, start, foreign_evses)
     with (
         running(stage) as api_url,
         serving(database_url, redis_url, directory, api_url=api_url, signing_tokens=[OTHER_TOKEN]) as service,

@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 
 from sqlalchemy import Connection
 
-from ampeco.api.client import Client
+from ampeco.api.client import Client, Filter
 from ampeco.api.listing import Page, Params
 from ampeco.errors import ApiError, Forbidden, RateLimited, Unauthorized, Unavailable
 from ampeco.resources.kinds import KINDS
@@ -286,8 +286,15 @@ class _SyncRunner:
 
     def _first_query(self) -> list[tuple[str, str]]:
         since, name = self._run.changed_since, self._kind.changed_since
-        filters = {name: since} if since is not None and name is not None else {}
+        filters: dict[str, Filter] = {name: since} if since is not None and name is not None else {}
+        if self._is_local:
+            filters["roaming"] = False
         return self._client.first_query(self._kind, **filters)
+
+    @property
+    def _is_local(self) -> bool:
+        """Whether the listing leaves out what belongs to roaming partners."""
+        return self._kind.has_roaming_filter and not self._context.tenants[self._run.tenant].roaming
 
     def _release(self, delay: timedelta | None, error: str | None) -> None:
         self._is_released = True
@@ -364,7 +371,7 @@ class _SyncRunner:
         if run.changed_since is None:
             note_listed(connection, tenant, run.sync_run_id, run.pages, page_changes.ids)
         if run.finished and run.changed_since is None:
-            self.absent = sync_runs.note_absent(connection, run)
+            self.absent = sync_runs.note_absent(connection, run, is_local=self._is_local)
         record_unknown_fields(connection, tenant, changes.unknown_fields)
         return True
 

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
-from ampeco.api.client import Answer, Client
+from ampeco.api.client import Answer, Client, Filter
 from ampeco.api.listing import Params
 from ampeco.errors import ApiError, Forbidden, NotFound, NotOffered, RateLimited, Unauthorized, Unavailable
 from ampeco.resources.kinds import KINDS
@@ -105,7 +105,10 @@ class RefreshReader:
         if kind.changed_since is None or len(changed) < MIN_FOR_A_LISTING:
             return None
         since = min(request.requested_at for request in changed) - LISTING_MARGIN
-        return self._client.first_query(kind, **{kind.changed_since: self._client.tenant_time(since)})
+        filters: dict[str, Filter] = {kind.changed_since: self._client.tenant_time(since)}
+        if kind.has_roaming_filter and not self._claimed.context.tenants[self._claimed.tenant].roaming:
+            filters["roaming"] = False  # requested entities of roaming partners are read one by one
+        return self._client.first_query(kind, **filters)
 
     def read_one(self, request: RefreshRequest) -> None:
         """Read one entity by its id, or look it up by its reference."""
