@@ -39,8 +39,9 @@ class Tenant(BaseModel):
     added to the subscription at AMPECO. ``include_timestamp_in_signature`` makes AMPECO sign
     ``X-Timestamp`` as well; see ``ampeco.signature``. ``roaming`` also syncs the charge points and
     EVSEs of roaming partners, which may be hundreds of thousands. ``calls_per_minute`` and
-    ``calls_per_day`` limit the API calls of all processes together. AMPECO allows 1,000 a minute and 100,000 a day by default, and can
-    change both for a tenant; other programs of the operator may need a part of them.
+    ``calls_per_day`` limit the API calls of all processes together. AMPECO allows 1,000 a minute
+    and 100,000 a day by default, and can change both for a tenant; other programs of the operator
+    may need a part of them.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
