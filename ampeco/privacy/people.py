@@ -94,7 +94,7 @@ About = Literal["them", "another", "nobody"]
 _NOBODY_AS_OBJECT = b'{"id":%d}' % NOBODY
 
 #: Replaces a key that is personal data, such as an address.
-_ERASED_KEY = b'"[forgotten]"'
+_ERASED_KEY = b'"[erased]"'
 
 
 def may_name(document: bytes) -> bool:

@@ -130,7 +130,7 @@ class SimulatorProcess:
         """
         while True:
             page = self._control.get("/deliveries", params={"after": after}).raise_for_status().json()
-            if page["meta"]["forgotten"] > after:
+            if page["meta"]["dropped"] > after:
                 raise SettingsError("The simulator's ledger overflowed: choose a lower --speed.")
             if not page["data"]:
                 return

@@ -54,7 +54,7 @@ class Ledger:
     def page(self, after: int) -> dict[str, Any]:
         """Return the first ``MAX_PER_ANSWER`` entries with a ``number`` above ``after``.
 
-        ``meta.total`` counts all entries since the start, ``meta.forgotten`` those of them that are
+        ``meta.total`` counts all entries since the start, ``meta.dropped`` those of them that are
         no longer kept.
         """
         dropped = self.total - len(self._entries)
@@ -62,7 +62,7 @@ class Ledger:
         shown = itertools.islice(self._entries, first, first + MAX_PER_ANSWER)
         return {
             "data": [asdict(entry) for entry in shown],
-            "meta": {"total": self.total, "forgotten": dropped},
+            "meta": {"total": self.total, "dropped": dropped},
         }
 
 

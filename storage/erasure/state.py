@@ -329,7 +329,7 @@ def _clear_revisions(connection: Connection, tenant: str, person: Person, sessio
         if new:
             # The digest is of all values of the fact, which are not stored here. A random one does no harm, because
             # no source reports that fact again.
-            version = Version(row["fact_version"]).with_values({"forgotten": secrets.token_hex(8)})
+            version = Version(row["fact_version"]).with_values({"erased": secrets.token_hex(8)})
             sides = {name: to_json(new.get(name, row[name])) for name in ("changed_from", "changed_to")}
             parameters = {"tenant": tenant, "place": row["place"], "version": version, **sides}
             changed += connection.execute(_CLEAR_REVISION, parameters).rowcount

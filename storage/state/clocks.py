@@ -2,7 +2,7 @@
 
 AMPECO passes on the times that charge points report. A charge point whose clock is months ahead would pin its
 status for months, because the newer of two facts wins. So a fact from too far ahead gets the time at which we
-learnt it. The history keeps the time that the charge point reported.
+learned it. The history keeps the time that the charge point reported.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def is_ahead(at: datetime, learned_at: datetime) -> bool:
 
 
 def bounded(facts: Sequence[Fact], learned_at: datetime) -> list[Fact]:
-    """Return the facts, with the time of each that is too far ahead set to when we learnt it.
+    """Return the facts, with the time of each that is too far ahead set to when we learned it.
 
     Parameters:
         facts: facts of one notification or read.

@@ -61,7 +61,7 @@ def lived(deployment: Deployment) -> Deployment:
     return deployment
 
 
-#: That two samples contradict each other shows with each replay anew.
+#: That two samples contradict each other shows with each replay again.
 OWN = {"first_seen_at", "updated_at", "recorded_at", "network_conflicting"}
 CLOCKS = {f"{group.name}_{kind}" for one in MIRRORS.values() for group in one.groups for kind in ("at", "version")}
 
@@ -91,7 +91,7 @@ def replayed(engine: Engine) -> None:
         pass
 
 
-def test_nothing_is_left_of_a_forgotten_person_and_the_sums_stay(lived: Deployment) -> None:
+def test_nothing_is_left_of_a_erased_person_and_the_sums_stay(lived: Deployment) -> None:
     engine = lived.service.engine
     before, bodies = lived.service.query(SUMS), lived.service.count("ingest.notification")
     places = left(engine)
@@ -172,7 +172,7 @@ def test_what_is_read_afterwards_is_kept_without_the_person_and_counts_as_known(
     assert not [row for row in lived.service.query("SELECT detail_conflicting AS c FROM charging.session") if row["c"]]
 
 
-def test_a_reconcile_misses_nobody_who_was_forgotten(lived: Deployment) -> None:
+def test_a_reconcile_misses_nobody_who_was_erased(lived: Deployment) -> None:
     engine = lived.service.engine
     erase(engine)
     after = state(lived, clocks=False)
@@ -211,7 +211,7 @@ def test_what_arrives_afterwards_is_kept_without_the_person_in_the_log_too(lived
     assert state(lived) == after
 
 
-def test_a_new_tag_of_a_forgotten_user_goes_where_it_comes_with_the_user(lived: Deployment) -> None:
+def test_a_new_tag_of_a_erased_user_goes_where_it_comes_with_the_user(lived: Deployment) -> None:
     erase(lived.service.engine)
     lived.tell(sample("session.start.stop.notification.start") | {"sessionId": 5, "userId": USER, "idTag": "04NEWTAG"})
     assert lived.service.query("SELECT user_id, id_tag FROM charging.session WHERE session_id = 5") == [
@@ -291,7 +291,7 @@ def test_a_forgetting_that_was_killed_goes_on_where_it_was(lived: Deployment) ->
     assert lived.service.count("ingest.erasure WHERE finished_at IS NULL") == 0
 
 
-def test_more_that_is_known_of_the_person_begins_the_log_anew(lived: Deployment) -> None:
+def test_more_that_is_known_of_the_person_begins_the_log_again(lived: Deployment) -> None:
     engine = lived.service.engine
     person = Person(USER)
     look_up(engine, "demo", person)

@@ -1,4 +1,4 @@
-"""Every kind of the registry: what its notification and its read told is replayed, rebuilt and forgotten."""
+"""Every kind of the registry: what its notification and its read told is replayed, rebuilt and erased."""
 
 from __future__ import annotations
 
@@ -142,13 +142,13 @@ def test_a_rebuild_makes_the_same_rows_of_every_kind(engine: Engine) -> None:
     assert state(engine) == before
 
 
-def test_nothing_is_left_of_a_forgotten_person_in_any_kind(engine: Engine) -> None:
+def test_nothing_is_left_of_a_erased_person_in_any_kind(engine: Engine) -> None:
     # Given entities of every kind that name a person, told and read
     tell(engine, *KINDS)
     read(engine, *KINDS)
     for kind in KINDS:
         assert any(str(USER) in str(row) or str(PERSON["email"]) in str(row) for row in rows_of(engine, kind)), kind
-    # When the person is forgotten
+    # When the person is erased
     erase(engine, "t")
     # Then nothing is left, and neither a replay nor a read brings the person back
     assert left(engine) == []

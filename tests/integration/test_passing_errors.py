@@ -116,7 +116,7 @@ TROUBLES = {
 
 @pytest.mark.parametrize("trouble", TROUBLES)
 def test_what_is_wrong_with_the_database_is_waited_for(service: Service, trouble: str) -> None:
-    broken, mended, reason = TROUBLES[trouble]
+    broken, repaired, reason = TROUBLES[trouble]
     for body in (EVSE, CHARGE_POINT, EVSE | {"evseId": 903}):
         service.post(body)
     execute(service, broken)
@@ -140,7 +140,7 @@ def test_what_is_wrong_with_the_database_is_waited_for(service: Service, trouble
     # And what is sound does not wait for it
     assert service.count("charging.charge_point WHERE network_status = 'available'") == 1
     # When it is put right, then all is applied
-    execute(service, mended)
+    execute(service, repaired)
     assert attempt(service) is None
     assert {state for state, _ in service.states().values()} == {"applied"}
     assert service.count("charging.evse") == 2

@@ -1,4 +1,4 @@
-"""Rebuild: what the log makes anew, beside what stands; a swap mends it and loses nothing that a read told."""
+"""Rebuild: what the log makes again, beside what stands; a swap repairs it and loses nothing that a read told."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def state(engine: Engine) -> dict[str, list[str]]:
 
 
 def lasting(engine: Engine) -> dict[str, list[str]]:
-    """The state without our own times, which a mended row has anew."""
+    """The state without our own times, which a repaired row has again."""
     shown = everything(engine, own_times=False)
     del shown["charging.session_revision"]
     return {table: rows for table, rows in shown.items() if table.startswith("charging.")}
@@ -76,11 +76,11 @@ def test_a_sound_state_is_what_the_log_and_the_reads_make_it(engine: Engine) -> 
 
 
 @settings(max_examples=15)
-@given(told_by=st.lists(session_notifications() | fleet_notifications(), min_size=1, max_size=8), data=st.data())
+@given(source=st.lists(session_notifications() | fleet_notifications(), min_size=1, max_size=8), data=st.data())
 def test_whatever_was_told_in_whatever_order_rebuilds_to_what_stands(
-    shared_database: Engine, told_by: list[dict[str, Any]], data: st.DataObject
+    shared_database: Engine, source: list[dict[str, Any]], data: st.DataObject
 ) -> None:
-    for body in data.draw(st.permutations(told_by)):
+    for body in data.draw(st.permutations(source)):
         accept(shared_database, body)
     apply_open_batches(shared_database)
     assert differences(compared(shared_database, limit=2)) == {}
@@ -100,7 +100,7 @@ def shared_database(engine: Engine) -> Engine:
     return engine
 
 
-def test_what_is_wrong_in_the_live_state_is_told_and_mended(engine: Engine) -> None:
+def test_what_is_wrong_in_the_live_state_is_told_and_repaired(engine: Engine) -> None:
     whole_fleet(engine)
     sound = lasting(engine)
     # Given a row that is gone, one that was changed behind our back, and an observation that is gone
@@ -193,7 +193,7 @@ def test_a_group_that_changed_after_the_comparison_is_not_set_back(engine: Engin
     accept(engine, first | {"timestamp": "2026-03-04T11:00:00Z", "hardwareStatus": "faulted"})
     apply_open_batches(engine)
     swap(engine, "t")
-    # Then it stays, and the other group of the row is mended
+    # Then it stays, and the other group of the row is repaired
     (row,) = query(engine, "SELECT hardware_status, boot_model FROM charging.charge_point")
     assert row == {"hardware_status": "faulted", "boot_model": "QC-50"}
 
@@ -278,7 +278,7 @@ def test_two_rebuilds_do_not_meet_and_neither_leaves_tables_behind(engine: Engin
     assert left == []
 
 
-def test_the_command_tells_asks_and_mends(tmp_path: Path, database_url: str, redis_url: str, engine: Engine) -> None:
+def test_the_command_tells_asks_and_repairs(tmp_path: Path, database_url: str, redis_url: str, engine: Engine) -> None:
     write_tenants(tmp_path)
     servers = {"DATABASE_URL": database_url, "REDIS_URL": redis_url}
     accept(engine, faulted_at(1), tenant="demo")
@@ -291,8 +291,8 @@ def test_the_command_tells_asks_and_mends(tmp_path: Path, database_url: str, red
     assert wrong.returncode == 1
     assert "evse 902: hardware_status spoiled → faulted" in wrong.stdout
     assert query(engine, "SELECT hardware_status FROM charging.evse") == [{"hardware_status": "spoiled"}]
-    mended = run(tmp_path, "rebuild", "--tenant", "demo", "--swap", **servers)
-    assert mended.returncode == 0
-    assert "1 rows repaired" in mended.stdout
+    repaired = run(tmp_path, "rebuild", "--tenant", "demo", "--swap", **servers)
+    assert repaired.returncode == 0
+    assert "1 rows repaired" in repaired.stdout
     assert query(engine, "SELECT hardware_status FROM charging.evse") == [{"hardware_status": "faulted"}]
     assert json.dumps(query(engine, "SELECT 1 FROM pg_namespace WHERE nspname = 'charging_rebuild'")) == "[]"

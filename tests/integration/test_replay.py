@@ -60,7 +60,7 @@ def test_a_notification_that_failed_and_now_applies_loses_its_outcome(
         {"reason": "cannot be applied"},
         {"reason": "not JSON"},
     ]
-    # When the code is mended, and what failed is applied again
+    # When the code is repaired, and what failed is applied again
     result = replayed(engine, only_failed=True)
     # Then the one is in the state, and the other is still in its place
     assert (result.applied, result.failed, result.repaired) == (1, 1, 1)

@@ -100,7 +100,7 @@ def test_old_and_new_verify_until_the_old_one_is_unused_for_a_day(
             assert found["old"].last_used_at is not None
             assert found["api"].last_used_at is None
             assert not found["old"].may_be_removed
-            # 4: the subscription is made anew.
+            # 4: the subscription is made again.
             deployment.subscribe(settings, NEW, replace_existing=True)
             assert [one.token for one in watch.simulator.subscribers.by_id.values()] == [NEW]
             deployment.hear()

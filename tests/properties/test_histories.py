@@ -54,7 +54,7 @@ class Histories(RuleBasedStateMachine):
     @initialize(seed=st.integers(1, 10_000), backfilled=st.booleans())
     def begin(self, seed: int, backfilled: bool) -> None:
         self.chance = Random(seed)
-        self.tenant.begin_anew(seed)
+        self.tenant.begin_again(seed)
         if backfilled:
             self.tenant.sync_run(full=True)
 

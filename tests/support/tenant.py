@@ -88,7 +88,7 @@ class Tenant:
         """The tenant's time."""
         return self.simulator.fleet.now
 
-    def begin_anew(self, seed: int) -> None:
+    def begin_again(self, seed: int) -> None:
         """Replace this tenant with another one, of which the service has stored nothing."""
         self._stage.enter(seed)
         self.signing_token = TOKEN

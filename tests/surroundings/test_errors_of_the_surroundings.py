@@ -28,14 +28,14 @@ TROUBLES = {
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize("trouble", TROUBLES)
 def test_a_database_that_refuses_to_write_is_waited_for(ground: Ground, trouble: str) -> None:
-    broken, mended = TROUBLES[trouble]
+    broken, repaired = TROUBLES[trouble]
     with ground.load(f"{trouble} for 20 s") as load:
         with ground.postgres.connect() as connection:
             connection.execute(broken)
             time.sleep(20)
             # Then it is waited for: nothing failed, and the log says why, but not for each notification
             assert connection.execute("SELECT count(*) FROM ingest.outcome").fetchone() == (0,)
-            connection.execute(mended)
+            connection.execute(repaired)
         load.over()
         postponed = [line for line in ground.service.log.read_text().splitlines() if "batches postponed" in line]
         assert 1 <= len(postponed) <= 5

@@ -208,7 +208,7 @@ def test_of_two_processes_one_takes_a_resend(engine: Engine) -> None:
     assert after_waiting(engine, take, take) is None
 
 
-def test_an_outcome_that_changes_while_it_is_forgotten_is_gone_and_counted(engine: Engine) -> None:
+def test_an_outcome_that_changes_while_it_is_erased_is_gone_and_counted(engine: Engine) -> None:
     # Given a notification that failed
     (entry,) = accept(engine, b"not JSON")
     apply_open_batches(engine)
@@ -221,11 +221,11 @@ def test_an_outcome_that_changes_while_it_is_forgotten_is_gone_and_counted(engin
         batches.record_outcomes(connection, "t", [outcome])
 
     # When one replay ignores it, and another that applies it waits for that
-    forgotten = after_waiting(
+    erased = after_waiting(
         engine, ignore, lambda connection: replay.clear_outcomes(connection, "t", [entry.notification_id])
     )
     # Then it is neither, and counted as neither
-    assert forgotten == 1
+    assert erased == 1
     assert query(engine, "SELECT ignored, failed FROM ingest.total") == [{"ignored": 0, "failed": 0}]
     assert query(engine, "SELECT state FROM ingest.outcome") == []
 

@@ -120,7 +120,7 @@ def test_what_stands_in_the_place_of_a_tag_is_none(uid: str) -> None:
 
 @pytest.mark.parametrize("nothing", ["null", '""', '"null"', "true", "[]", "{}", "0", '"0"'])
 def test_nothing_names_nobody(nothing: str) -> None:
-    # Else everything without a tag would be about whoever is forgotten first.
+    # Else everything without a tag would be about whoever is erased first.
     document = {
         "userId": 0,
         "user": 0,
@@ -148,12 +148,12 @@ def test_a_sample_about_somebody_else_is_the_very_same(path: Any) -> None:
 
 @pytest.mark.parametrize("text", ["ana@example.org", "Zoë/1", "04F7"])
 def test_a_text_is_found_however_it_is_spelt(text: str) -> None:
-    spelt = {
+    written = {
         json.dumps(text)[1:-1],
         json.dumps(text, ensure_ascii=False)[1:-1],
         json.dumps(text)[1:-1].replace("/", "\\/"),
     }
-    assert {one.encode() for one in spelt} <= spellings(text)
+    assert {one.encode() for one in written} <= spellings(text)
 
 
 @pytest.mark.parametrize("filling", [b'"\\', b'"', b'{"userId":', b'"idTag":[', b"[", b"7,", b":", b"\\u0070"])

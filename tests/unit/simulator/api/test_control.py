@@ -131,7 +131,7 @@ def test_a_name_or_token_that_no_header_can_hold_is_refused(simulator: Simulator
 
 
 def test_the_ledger_is_read_from_a_number_on(simulator: Simulator) -> None:
-    assert call(simulator, "GET", "/control/deliveries").json()["meta"] == {"total": 0, "forgotten": 0}
+    assert call(simulator, "GET", "/control/deliveries").json()["meta"] == {"total": 0, "dropped": 0}
     assert call(simulator, "GET", "/control/deliveries?after=x").status_code == 422
 
 

@@ -176,7 +176,7 @@ def test_the_ledger_holds_each_acknowledged_delivery_with_its_answered_id() -> N
     simulator, _ = delivered(scene)
     digest = hashlib.sha256(notification(1).body).hexdigest()
     entry = {"number": 1, "subscription_id": 21, "notification": NAME, "sha256": digest, "status": 202, "id": "2"}
-    assert simulator.delivery.ledger.page(0) == {"data": [entry], "meta": {"total": 1, "forgotten": 0}}
+    assert simulator.delivery.ledger.page(0) == {"data": [entry], "meta": {"total": 1, "dropped": 0}}
     assert simulator.delivery.ledger.page(1)["data"] == []
 
 
