@@ -16,7 +16,7 @@ SHOWN = 15
 
 def main() -> None:
     """Read what `coverage combine` left."""
-    report = Path(".local/coverage.json")
+    report = Path(".local/reached.json")
     report.parent.mkdir(exist_ok=True)
     command = [sys.executable, "-m", "coverage", "json", "--quiet", "-o", str(report)]
     subprocess.run(command, check=True)

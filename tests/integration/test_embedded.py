@@ -111,7 +111,7 @@ def test_a_folder_of_another_user_is_named_in_one_sentence(
     done = subprocess.run(
         [*AS_NOBODY, sys.executable, "-m", "receiver", *command],
         cwd=folder,
-        env=os.environ | {"COLUMNS": "300"},
+        env={name: value for name, value in os.environ.items() if "COVERAGE" not in name} | {"COLUMNS": "300"},
         capture_output=True,
         text=True,
         timeout=100,

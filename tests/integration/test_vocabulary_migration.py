@@ -22,7 +22,7 @@ def test_rows_of_a_database_in_use_get_the_new_names_and_the_old_ones_back(empty
                 INSERT INTO ingest.refresh_request (tenant, entity, entity_id, reason)
                 VALUES ('t', 'evse', 1, 'contested'), ('t', 'evse', 2, 'changed');
                 INSERT INTO ingest.api_usage (tenant, hour_at, reason, calls)
-                VALUES ('t', now(), 'monitors', 1), ('t', now(), 'person', 2), ('t', now(), 'refresh', 3);
+                VALUES ('t', now(), 'guardian', 1), ('t', now(), 'person', 2), ('t', now(), 'refresh', 3);
                 INSERT INTO ingest.resend (tenant, resend_id, callback_url, reason, state)
                 VALUES ('t', gen_random_uuid(), 'https://example.test', 'person', 'waiting');
                 INSERT INTO charging.evse (tenant, evse_id, master_contested) VALUES ('t', 1, true);
@@ -50,5 +50,5 @@ def test_rows_of_a_database_in_use_get_the_new_names_and_the_old_ones_back(empty
             "SELECT reason FROM ingest.resend",
             "SELECT evse_id FROM charging.evse WHERE master_contested",
             "SELECT settled FROM ingest.total",
-        ) == [["contested", "changed"], ["monitors", "person", "refresh"], ["person"], [1], [7]]
+        ) == [["contested", "changed"], ["guardian", "person", "refresh"], ["person"], [1], [7]]
     engine.dispose()
