@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from types import MappingProxyType
 from typing import Any, Generic, Literal, TypeVar
 
@@ -61,8 +62,9 @@ class Kind(Generic[M_co]):
         older_paths: earlier versions of it, newest first, for tenants whose release lacks ``path``.
         parts: query parameters without which AMPECO leaves sub-objects out.
         paging: how the listing is paged.
-        changed_since: the listing's filter for what changed at a time or later; None if it has
-            none, so that only a full sync run finds changes.
+        changed_filters: the listing's filters for what changed at a time or later. Several show different
+            changes, and are listed one after the other. If there is none, only a full sync run finds changes.
+        changed_margin: how much earlier than a change the time may be by which a filter shows it.
         has_roaming_filter: whether the listing can be limited to what does not belong to roaming partners.
         reference_filter: the listing's filter for the reference in its notifications, if they do
             not contain its id; a lookup then reads the entity by that listing.
@@ -75,7 +77,8 @@ class Kind(Generic[M_co]):
     older_paths: tuple[str, ...] = ()
     parts: tuple[tuple[str, str], ...] = ()
     paging: Paging = "cursor"
-    changed_since: str | None = "last_updated_after"
+    changed_filters: tuple[str, ...] = ("last_updated_after",)
+    changed_margin: timedelta = timedelta(0)
     has_roaming_filter: bool = False
     reference_filter: str | None = None
     read_rules: tuple[ReadRule, ...] = ()
@@ -175,7 +178,8 @@ RESERVATION = Kind(
     commercial.Reservation,
     "reservations/v1.0",
     paging="page",
-    changed_since=None,
+    changed_filters=("reserved_from",),
+    changed_margin=timedelta(days=1),  # a reservation lasts minutes or hours, and changes until it ends
     read_rules=(ReadRule("reservation.changed", "reservation_id"),),
 )
 
@@ -183,7 +187,7 @@ CDR = Kind(
     "cdr",
     commercial.Cdr,
     "cdrs/v2.0",
-    changed_since=None,  # its time filters match only received CDRs, or only sent ones
+    changed_filters=("sent_after", "received_after"),  # our own CDRs, then those of roaming partners
     reference_filter="roaming_id",
     read_rules=(ReadRule("cdr.received", "id"),),
 )
@@ -193,7 +197,7 @@ TARIFF = Kind(
     commercial.Tariff,
     "tariffs/v1.0",
     paging="empty cursor",
-    changed_since=None,
+    changed_filters=(),
     read_rules=(ReadRule("TariffChangedNotification", "tariff.id"),),
 )
 
@@ -266,14 +270,15 @@ _PLAIN = (
         "settlement_report",
         Resource,
         "partner-settlement-reports/v1.0",
-        changed_since=None,
+        changed_filters=("period_after",),
+        changed_margin=timedelta(days=62),  # a report comes after the end of its period, a month
         read_rules=(ReadRule("settlementReport.created", "id"),),
     ),
     Kind(
         "roaming_platform",
         Resource,
         "roaming-connections/v2.0",  # the present name of roaming-platforms/v1.0
-        changed_since=None,
+        changed_filters=(),
         read_rules=(ReadRule("roamingPlatform.changed", "roaming_platform_id"),),
     ),
     Kind(
@@ -282,7 +287,7 @@ _PLAIN = (
         "sub-operators/v2.0",
         older_paths=("sub-operators/v1.0",),
         paging="page",
-        changed_since=None,
+        changed_filters=(),
         read_rules=(ReadRule("SubOperatorChangedNotification", "sub_operator.id"),),
     ),
     Kind(

@@ -79,6 +79,8 @@ def session_facts(changes: ChangeSet, session: resources.Session, raw: dict[str,
         _session_authorization(changes, session.authorization, raw.get("authorization") or {})
     changes.read_if_unknown("evse", session.evse_id)
     changes.read_if_unknown("charge_point", session.charge_point_id)
+    for cdr_id in (session.roaming and session.roaming.cdr_ids) or ():
+        changes.read_if_unknown("cdr", cdr_id)
 
 
 def _session_detail(session: resources.Session, raw: dict[str, Any]) -> dict[str, Any]:

@@ -168,7 +168,8 @@ def test_every_kind_is_asked_for_as_the_document_says(kind: Kind[Any]) -> None:
 
     assert not is_deprecated(listing)
     assert kind.paging == ("page" if "cursor" not in asked else "empty cursor" if "page" in asked else "cursor")
-    assert ("lastUpdatedAfter" in filters) == (kind.changed_since == "last_updated_after")
+    assert ("lastUpdatedAfter" in filters) == ("last_updated_after" in kind.changed_filters)
+    assert {to_camel(name) for name in kind.changed_filters} <= filters.keys()
     for part, value in kind.parts:
         name = part.removesuffix("[]")
         assert name in asked, part

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -157,6 +158,53 @@ class TestCdrs:
         deployment.refresh()
         assert len(shown(deployment, "cdr")) == 1
         assert deployment.service.count("ingest.refresh_request") == 0
+
+    def test_our_own_cdrs_and_those_of_partners_are_reconciled_by_a_filter_each(self, deployment: Deployment) -> None:
+        # Given CDRs that only one of the two filters shows, on two pages each
+        pages = {
+            "filter[sentAfter]": [[self.cdr(1, isLocal=True)], [self.cdr(2, isLocal=True)]],
+            "filter[receivedAfter]": [[self.cdr(3)], [self.cdr(4)]],
+        }
+        asked: list[str] = []
+
+        def listing(request: Request) -> Response:
+            (name,) = pages.keys() & request.query_params.keys()
+            number = int(request.query_params.get("cursor", "0"))
+            asked.append(f"{name} {request.query_params[name]} {number}")
+            link = None if number else f"{request.url}&cursor=1"
+            return JSONResponse({"data": pages[name][number], "links": {"next": link}})
+
+        deployment.ampeco.answers["cdrs/v2.0"] = listing
+        since = datetime(2026, 3, 4, 7, tzinfo=UTC)
+        with deployment.service.engine.begin() as connection:
+            sync_run = sync_runs.begin(connection, "demo", "cdr", "reconcile", since)
+        assert sync_run is not None
+        # When a process is stopped after each page, and another one continues
+        for _ in range(4):
+            assert not sync_run.finished
+            next(steps(deployment.context, sync_run, reason="reconcile"))
+            if not sync_run.finished:
+                with deployment.service.engine.begin() as connection:
+                    connection.execute(text("UPDATE ingest.sync_run SET lease_expires_at = NULL"))
+                    claimed = sync_runs.begin(connection, "demo", "cdr", "reconcile", None)
+                assert claimed is not None
+                sync_run = claimed
+        # Then each page was read once, and all CDRs are stored
+        assert sync_run.finished
+        assert asked == [
+            f"{name} 2026-03-04T07:00:00Z {number}"
+            for name in ("filter[sentAfter]", "filter[receivedAfter]")
+            for number in (0, 1)
+        ]
+        assert [row["cdr_id"] for row in shown(deployment, "cdr")] == [1, 2, 3, 4]
+
+    def test_a_session_names_the_cdrs_that_are_read(self, deployment: Deployment) -> None:
+        deployment.ampeco.resources["sessions/v1.0/77120"] |= {"roaming": {"cdrIds": [3001]}}
+        deployment.ampeco.resources["cdrs/v2.0/3001"] = self.cdr(3001)
+        deployment.tell(sample("session.start.stop.notification.stop"))
+        deployment.refresh()
+        deployment.refresh()
+        assert [row["cdr_id"] for row in shown(deployment, "cdr")] == [3001]
 
 
 class TestForbidden:

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from itertools import pairwise
 from typing import Any, NoReturn
 
+from pydantic.alias_generators import to_camel
 from sqlalchemy import Connection
 
 from ampeco.api.client import Client, Filter
@@ -218,6 +220,7 @@ class _SyncRunner:
         while True:
             try:
                 page = self._client.page(self._kind, query)
+                page = replace(page, following=page.following or self._query_of_next_filter(query))
                 self._require_progress(query, page.following)
                 moved = self._write(page, calls)
             except CallDeferredError as deferred:
@@ -285,8 +288,22 @@ class _SyncRunner:
             raise CallDeferredError(REFUSED_DELAY.total_seconds(), why, is_final=True)
 
     def _first_query(self) -> list[tuple[str, str]]:
-        since, name = self._run.changed_since, self._kind.changed_since
-        filters: dict[str, Filter] = {name: since} if since is not None and name is not None else {}
+        since, names = self._run.changed_since, self._kind.changed_filters
+        return self._filtered_query(names[0] if since is not None and names else None)
+
+    def _query_of_next_filter(self, query: Params) -> list[tuple[str, str]] | None:
+        """Return the query that follows the last page of a filter of several; None after the last filter."""
+        if self._run.changed_since is None:
+            return None
+        used = {name for name, _ in query}
+        filters = self._kind.changed_filters
+        for name, following in pairwise(filters):
+            if f"filter[{to_camel(name)}]" in used:
+                return self._filtered_query(following)
+        return None
+
+    def _filtered_query(self, name: str | None) -> list[tuple[str, str]]:
+        filters: dict[str, Filter] = {} if name is None else {name: self._run.changed_since}
         if self._is_local:
             filters["roaming"] = False
         return self._client.first_query(self._kind, **filters)

@@ -102,10 +102,11 @@ class RefreshReader:
         kind = KINDS[self._claimed.kind]
         open_requests = self._claimed.open.values()
         changed = [request for request in open_requests if not request.reference and request.reason != "unknown"]
-        if kind.changed_since is None or len(changed) < MIN_FOR_A_LISTING:
+        # The filters of other kinds do not show every change, or show it late.
+        if kind.changed_filters != ("last_updated_after",) or len(changed) < MIN_FOR_A_LISTING:
             return None
         since = min(request.requested_at for request in changed) - LISTING_MARGIN
-        filters: dict[str, Filter] = {kind.changed_since: self._client.tenant_time(since)}
+        filters: dict[str, Filter] = {kind.changed_filters[0]: self._client.tenant_time(since)}
         if kind.has_roaming_filter and not self._claimed.context.tenants[self._claimed.tenant].roaming:
             filters["roaming"] = False  # requested entities of roaming partners are read one by one
         return self._client.first_query(kind, **filters)

@@ -77,10 +77,10 @@ def due_sync_runs(context: Context, interval: timedelta, tenants: Collection[str
 def _due(tenant: str, kind: str, cursor: Cursor | None, interval: timedelta, now: datetime) -> Due | None:
     is_daily = kind in FLEET or kind in SHORT
     if cursor is None or (cursor.changed_until is None and cursor.open_run is None):
-        if not is_daily and KINDS[kind].changed_since is None:
+        if not is_daily and not KINDS[kind].changed_filters:
             return None
         # A backfill, because entities that were never synced do not count as missing.
-        return Due(tenant, kind, "backfill", None if is_daily else now - FIRST_LOOK)
+        return Due(tenant, kind, "backfill", None if is_daily else now - FIRST_LOOK - KINDS[kind].changed_margin)
     if cursor.open_run is not None:
         return None if cursor.is_busy else Due(tenant, kind, cursor.open_run, None)
     age, longest = cursor.full_seconds_ago, DAILY if is_daily else RARELY
@@ -88,7 +88,7 @@ def _due(tenant: str, kind: str, cursor: Cursor | None, interval: timedelta, now
         return Due(tenant, kind, "reconcile", None)
     if cursor.checked_seconds_ago is None or cursor.checked_seconds_ago < interval.total_seconds():
         return None
-    if KINDS[kind].changed_since is None and kind not in WITH_STATUSES:
+    if not KINDS[kind].changed_filters and kind not in WITH_STATUSES:
         return None
     return Due(tenant, kind, "reconcile", since(kind, cursor))
 
@@ -96,4 +96,6 @@ def _due(tenant: str, kind: str, cursor: Cursor | None, interval: timedelta, now
 def since(kind: str, cursor: Cursor | None) -> datetime | None:
     """Return since when a reconcile compares changes; None for the full listing."""
     reached = None if cursor is None or kind in WITH_STATUSES else cursor.changed_until
-    return None if reached is None or KINDS[kind].changed_since is None else reached - OVERLAP
+    return (
+        None if reached is None or not KINDS[kind].changed_filters else reached - OVERLAP - KINDS[kind].changed_margin
+    )
