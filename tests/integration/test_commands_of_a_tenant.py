@@ -1,0 +1,93 @@
+"""What a person does with a tenant at the command line: subscribe, ask for a resend, compare, unsubscribe."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from subprocess import CompletedProcess
+
+import pytest
+from sqlalchemy import text
+
+from tests.support.commands import run
+from tests.support.monitored import PUBLIC_URL, URL, Watch, watching
+
+Command = Callable[..., CompletedProcess[str]]
+
+
+@pytest.fixture
+def watch(database_url: str, redis_url: str, tmp_path: Path) -> Iterator[Watch]:
+    with watching(database_url, redis_url, tmp_path) as watch:
+        yield watch
+
+
+@pytest.fixture
+def command(watch: Watch, database_url: str, redis_url: str, tmp_path: Path) -> Command:
+    """Run a command for the tenant ``demo``."""
+    environment = {
+        "DATABASE_URL": database_url,
+        "REDIS_URL": redis_url,
+        "TENANTS_FILE": str(watch.service.settings.tenants_file),
+        "RECEIVER_PUBLIC_URL": PUBLIC_URL,
+    }
+    return lambda *arguments: run(tmp_path, *arguments, "--tenant", "demo", **environment)
+
+
+def urls(watch: Watch) -> list[str]:
+    return [each.callback_url for each in watch.simulator.subscribers.by_id.values()]
+
+
+def test_a_subscription_is_made_kept_replaced_listed_and_removed(watch: Watch, command: Command) -> None:
+    made = command("subscribe")
+    assert made.returncode == 0, made.stderr
+    (first,) = re.findall(rf"demo: subscription (\d+) created, {re.escape(URL)}, \d+ notifications", made.stdout)
+    assert "`ampeco-receiver backfill --tenant demo` reads the existing data" in made.stdout
+    assert watch.row()["subscription_id"] == int(first)
+    # Again changes nothing, and says so
+    assert f"subscription {first} unchanged" in command("subscribe").stdout
+    # A new one takes its place, and so does each copy that somebody made
+    replaced = command("subscribe", "--replace").stdout
+    assert f"another subscription {first} for the same URL removed" in replaced
+    assert "backfill" not in replaced
+    watch.client.subscribe(URL, ["evse.changed"])
+    assert "for the same URL removed" in command("subscribe").stdout
+    assert urls(watch) == [URL]
+    # All of them are listed, and ours is removed
+    watch.client.subscribe("https://somebody.example.com", ["evse.changed"])
+    listed = command("subscriptions").stdout
+    assert "https://somebody.example.com" in listed
+    assert "evse.changed" in listed
+    assert re.search(r"demo: subscription \d+ removed", command("unsubscribe").stdout)
+    assert urls(watch) == ["https://somebody.example.com"]
+    assert "demo: there was no subscription" in command("unsubscribe").stdout
+
+
+def test_a_resend_is_asked_for_once_in_a_quarter_of_an_hour(watch: Watch, command: Command) -> None:
+    nothing = command("resend")
+    assert nothing.returncode == 1
+    assert "demo: there is no managed subscription; `ampeco-receiver subscribe` makes one" in nothing.stdout
+    command("subscribe")
+    asked = command("resend", "--since", "2026-03-04T07:00:00Z")
+    assert asked.returncode == 0, asked.stderr
+    assert "AMPECO sends the undelivered notifications again" in asked.stdout
+    later = command("resend")
+    assert later.returncode == 1
+    assert re.search(r"AMPECO may be asked once in 15 minutes; the workers will ask at \d\d:\d\d UTC", later.stdout)
+    # And a refusal of AMPECO is shown as it is
+    watch.simulator.subscribers.by_id.clear()
+    with watch.service.engine.begin() as connection:
+        connection.execute(text("DELETE FROM ingest.resend"))
+    refused = command("resend")
+    assert refused.returncode == 1
+    assert "AMPECO refused: " in refused.stdout
+
+
+def test_completeness_says_what_was_compared(command: Command) -> None:
+    assert "demo: nothing was compared with AMPECO yet" in command("completeness").stdout
+    compared = command("reconcile")
+    assert compared.returncode == 0, compared.stdout
+    assert "Not offered by AMPECO: " in compared.stderr
+    shown = command("completeness").stdout
+    assert re.search(r"demo: of [\d,]+ entities compared in .*, [\d.]+ % were as AMPECO shows them", shown)
+    assert re.search(r"demo +reconcile +\d+", shown)
