@@ -1,0 +1,62 @@
+"""Whatever is wrong in ``tenants.toml`` is named with its setting, in one sentence and without a token."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ampeco.tenants import TenantsError, load_tenants
+
+URL = 'base_url = "https://t.example.com"'
+
+FAULTS = {
+    f"[tenants.t]\n{URL}": "needs exactly one of token, token_env and token_file, and has none of them",
+    f'[tenants.t]\n{URL}\ntoken = "s3cret"\ntoken_env = "X"': "has token and token_env",
+    f'[tenants.t]\n{URL}\ntoken = " "': "tenants.t.token is empty",
+    f'[tenants.t]\n{URL}\ntoken_env = "NOT_SET_ANYWHERE"': "tenants.t.token_env (NOT_SET_ANYWHERE) is empty",
+    f'[tenants.t]\n{URL}\ntoken_file = "/nowhere/token"': "tenants.t.token_file: /nowhere/token cannot be read",
+    f'[tenants.t]\n{URL}\ntoken = "s3cret"\nsigning_tokens_file = "/nowhere/tokens"': (
+        "tenants.t.signing_tokens_file: /nowhere/tokens cannot be read"
+    ),
+    f'[tenants.t]\n{URL}\ntoken = "s3cret"\nnotifications = ["PartnerChangedNotification"]': (
+        "notifications contains types that AMPECO does not offer: PartnerChangedNotification"
+    ),
+    f'[tenants.t]\n{URL}\ntoken = "s3cret"\nnotifications = ["two words"]': "tenants.t.notifications.0",
+    f'[tenants.t]\n{URL}\ntoken = "s3cret"\ncalls_per_day = 10': "tenants.t.calls_per_day",
+    f'[tenants.t]\n{URL}\ntoken = "s3cret"\ncall_per_day = 9000': "tenants.t.call_per_day",
+    f'[tenants."Capital"]\n{URL}\ntoken = "s3cret"': "tenants.Capital: a name is lower-case letters",
+    "[tenants]\nt = 3": "tenants.t must be a table",
+    "tenants = 3": "names no tenant; it needs a table [tenants.NAME]",
+    "[other]": "names no tenant; it needs a table [tenants.NAME]",
+    "[tenants.t": "is not valid TOML",
+}
+
+
+@pytest.mark.parametrize(("text", "sentence"), FAULTS.items(), ids=FAULTS.values())
+def test_a_fault_is_named(tmp_path: Path, text: str, sentence: str) -> None:
+    path = tmp_path / "tenants.toml"
+    path.write_text(text)
+    with pytest.raises(TenantsError) as raised:
+        load_tenants(path)
+    assert sentence in str(raised.value)
+    assert "s3cret" not in str(raised.value)
+    assert str(raised.value).endswith(".")
+
+
+@pytest.mark.parametrize(("name", "sentence"), [("missing.toml", "does not exist"), (".", "cannot be read")])
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, name: str, sentence: str) -> None:
+    with pytest.raises(TenantsError, match=sentence):
+        load_tenants(tmp_path / name)
+
+
+def test_tokens_of_a_file_are_read_line_by_line_and_types_that_we_do_not_know_are_listed(tmp_path: Path) -> None:
+    (tmp_path / "tokens").write_text("old\n\n older \n")
+    path = tmp_path / "tenants.toml"
+    path.write_text(
+        f'[tenants.t]\n{URL}\ntoken = "s3cret"\nsigning_tokens_file = "{tmp_path / "tokens"}"\n'
+        'notifications = ["evse.changed", "something.new"]\n'
+    )
+    tenant = load_tenants(path)["t"]
+    assert [key.secret for key in tenant.signing_keys()] == [b"s3cret", b"old", b"older"]
+    assert tenant.unknown_notifications == ("something.new",)
