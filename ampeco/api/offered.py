@@ -21,11 +21,15 @@ class OfferedPaths:
         self._used: dict[str, tuple[str, float]] = {}
 
     def paths(self, kind: Kind[Any]) -> tuple[str, ...]:
-        """Return the paths of a kind's listing in the order in which to try them; never empty."""
+        """Return the paths of a kind's listing in the order in which to try them; never empty.
+
+        While an older version is used, the newer ones come last: a release may have brought one and removed the other.
+        """
         path, until = self._used.get(kind.name, (kind.path, 0.0))
         if time.monotonic() >= until:
             return kind.paths
-        return kind.paths[kind.paths.index(path) :]
+        used = kind.paths.index(path)
+        return kind.paths[used:] + kind.paths[:used]
 
     def remember(self, kind: Kind[Any], path: str) -> None:
         """Record that the tenant offers a path, and none that is newer."""

@@ -210,7 +210,7 @@ def notifications_of(connection: Connection, batches: Sequence[Batch]) -> list[L
     return [Logged(*row) for row in rows]
 
 
-# Index: primary keys.
+# Index: primary keys. The totals are counted here only if no row has to be changed: their row is locked last.
 _ADD_OUTCOMES = text("""
 WITH added AS (
     INSERT INTO ingest.outcome (tenant, notification_id, batch_id, received_at, state, reason, error, traceback)
@@ -219,14 +219,22 @@ WITH added AS (
      ORDER BY notification_id
         ON CONFLICT DO NOTHING
     RETURNING state
+), counted AS (
+    SELECT count(*) AS outcomes,
+           count(*) FILTER (WHERE state = 'ignored') AS ignored,
+           count(*) FILTER (WHERE state = 'failed') AS failed
+      FROM added
+), total AS (
+    INSERT INTO ingest.total AS known (tenant, ignored, failed)
+    SELECT :tenant, ignored, failed
+      FROM counted
+     WHERE outcomes = :recorded
+        ON CONFLICT (tenant) DO UPDATE SET
+           ignored = known.ignored + excluded.ignored,
+           failed = known.failed + excluded.failed
 )
-INSERT INTO ingest.total AS known (tenant, ignored, failed)
-SELECT :tenant, count(*) FILTER (WHERE state = 'ignored'), count(*) FILTER (WHERE state = 'failed')
-  FROM added
-    ON CONFLICT (tenant) DO UPDATE SET
-       ignored = known.ignored + excluded.ignored,
-       failed = known.failed + excluded.failed
-RETURNING (SELECT count(*) FROM added)
+SELECT outcomes, ignored, failed
+  FROM counted
 """)
 
 # Index: primary keys. A repeated outcome with the same content leaves the row unchanged.
@@ -253,16 +261,17 @@ WITH former AS (
        AND outcome.notification_id = former.notification_id
     RETURNING former.state AS former, outcome.state
 ), difference AS (
-    SELECT count(*) FILTER (WHERE state = 'ignored') - count(*) FILTER (WHERE former = 'ignored') AS ignored,
-           count(*) FILTER (WHERE state = 'failed') - count(*) FILTER (WHERE former = 'failed') AS failed
+    SELECT :ignored + count(*) FILTER (WHERE state = 'ignored') - count(*) FILTER (WHERE former = 'ignored') AS ignored,
+           :failed + count(*) FILTER (WHERE state = 'failed') - count(*) FILTER (WHERE former = 'failed') AS failed
       FROM changed
 )
-UPDATE ingest.total
-   SET ignored = total.ignored + difference.ignored,
-       failed = total.failed + difference.failed
+INSERT INTO ingest.total AS known (tenant, ignored, failed)
+SELECT :tenant, ignored, failed
   FROM difference
- WHERE total.tenant = :tenant
-   AND (difference.ignored <> 0 OR difference.failed <> 0)
+ WHERE ignored <> 0 OR failed <> 0
+    ON CONFLICT (tenant) DO UPDATE SET
+       ignored = known.ignored + excluded.ignored,
+       failed = known.failed + excluded.failed
 """)
 
 
@@ -275,8 +284,10 @@ def record_outcomes(connection: Connection, tenant: str, outcomes: Sequence[Outc
     if not outcomes:
         return
     parameters = {"tenant": tenant, "outcomes": to_json(list(outcomes))}
-    if connection.execute(_ADD_OUTCOMES, parameters).scalar_one() < len(outcomes):
-        connection.execute(_CHANGE_OUTCOMES, parameters)
+    added = connection.execute(_ADD_OUTCOMES, parameters | {"recorded": len(outcomes)}).one()
+    if added.outcomes < len(outcomes):
+        counted = {"ignored": added.ignored, "failed": added.failed}
+        connection.execute(_CHANGE_OUTCOMES, parameters | counted)
 
 
 # Index: primary keys. The row of totals is locked last, and the commit that releases it follows soon.

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import redis
@@ -138,3 +140,53 @@ def test_an_entity_is_read_by_the_older_version_where_a_404_does_not_say_what_is
     deployment.refresh()
     (user,) = deployment.service.query("SELECT resource_id, deleted_at FROM charging.resource WHERE kind = 'user'")
     assert (user["resource_id"], user["deleted_at"]) == (5511, None)
+
+
+def test_an_older_version_that_a_release_removes_gives_way_to_the_newest_at_once(deployment: Deployment) -> None:
+    # Given a tenant of which the older version is used
+    def unknown(_request: Request) -> Response:
+        return JSONResponse({"message": "The route could not be found."}, 404)
+
+    deployment.ampeco.answers |= {"users/v1.1/5511": unknown, "users/v1.1": unknown}
+    deployment.ampeco.resources["users/v1.0/5511"] = {"id": 5511, "lastUpdatedAt": "2026-03-04T09:00:00+00:00"}
+    deployment.tell(sample("UserChangedNotification"))
+    deployment.refresh()
+    assert deployment.service.count("charging.resource") == 1
+    # When its new release has the newest version, and no longer the older one
+    deployment.ampeco.answers = {"users/v1.0/5511": unknown, "users/v1.0": unknown}
+    newer = {"id": 5511, "firstName": "Ada", "lastUpdatedAt": "2026-03-04T10:00:00+00:00"}
+    deployment.ampeco.resources["users/v1.1/5511"] = newer
+    deployment.tell(sample("UserChangedNotification"))
+    deployment.refresh()
+    # Then the kind stays accessible
+    assert deployment.service.count("ingest.inaccessible_kind") == 0
+    assert deployment.ampeco.calls["users/v1.1/5511"] == 2
+
+
+def test_the_listing_of_an_older_version_proves_nothing_about_a_404_of_the_newest(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a tenant with the older version alone, and a day that ends between the reads of two entities
+    now = [1_000.0]
+    monkeypatch.setattr("ampeco.api.offered.time", SimpleNamespace(monotonic=lambda: now[0]))
+
+    def nothing(_request: Request) -> Response:
+        monkeypatch.setattr("ampeco.api.offered.TRY_NEWEST_AFTER_SECONDS", 86_400.0)
+        return JSONResponse({"message": "Not Found"}, 404)
+
+    def user(request: Request) -> Response:
+        monkeypatch.setattr("ampeco.api.offered.TRY_NEWEST_AFTER_SECONDS", 0.0)
+        now[0] += 100_000.0
+        shown = {"id": int(request.url.path.rpartition("/")[2]), "lastUpdatedAt": "2026-03-04T09:00:00+00:00"}
+        return JSONResponse({"data": shown})
+
+    deployment.ampeco.answers |= {f"users/v1.1{below}": nothing for below in ("", "/5511", "/5512")}
+    deployment.ampeco.answers |= {f"users/v1.0/{user_id}": user for user_id in (5511, 5512)}
+    body = sample("UserChangedNotification")
+    other = json.loads(json.dumps(body).replace("5511", "5512"))
+    # When both are read
+    deployment.tell(body, other)
+    deployment.refresh()
+    # Then neither counts as gone
+    users = deployment.service.query("SELECT resource_id, deleted_at FROM charging.resource ORDER BY resource_id")
+    assert [(row["resource_id"], row["deleted_at"]) for row in users] == [(5511, None), (5512, None)]

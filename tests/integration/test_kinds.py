@@ -159,6 +159,16 @@ class TestCdrs:
         assert len(shown(deployment, "cdr")) == 1
         assert deployment.service.count("ingest.refresh_request") == 0
 
+    def test_a_listing_that_is_missing_makes_the_kind_inaccessible_and_not_one_read_fail(
+        self, deployment: Deployment
+    ) -> None:
+        deployment.ampeco.answers["cdrs/v2.0"] = lambda _request: JSONResponse({"message": "Not Found"}, 404)
+        deployment.tell(sample("cdr.received"))
+        deployment.refresh()
+        assert deployment.service.query("SELECT kind, reason FROM ingest.inaccessible_kind") == [
+            {"kind": "cdr", "reason": "not_offered"}
+        ]
+
     def test_our_own_cdrs_and_those_of_partners_are_reconciled_by_a_filter_each(self, deployment: Deployment) -> None:
         # Given CDRs that only one of the two filters shows, on two pages each
         pages = {

@@ -73,7 +73,8 @@ class RefreshReader:
         self._deadline = deadline
         self._is_trial = is_trial
         self._refused_in_a_row = 0
-        self._does_listing_answer = False
+        #: The path by which the kind's listing answered after an uncertain 404; None before that.
+        self._listing_path: str | None = None
         self.calls = 0
 
     def read_listing(self) -> None:
@@ -118,7 +119,7 @@ class RefreshReader:
         try:
             gone = False
             if request.reference:
-                changes = look_up(kind, self._client, request.reference)
+                changes = self._look_up_offered(request.reference)
             else:
                 read = self._entity_reads([request.entity_id], LogReads())[request.entity_id]
                 try:
@@ -143,6 +144,17 @@ class RefreshReader:
             API_READS.labels(self._claimed.tenant, "gone" if gone else "found").inc()
             self._store_one(request, changes, gone=gone)
 
+    def _look_up_offered(self, reference: str) -> ChangeSet:
+        """Look entities up by a reference; a listing has no record that could be missing, so its 404 is of the kind.
+
+        Raises:
+            NotOffered: the listing does not exist.
+        """
+        try:
+            return look_up(self._claimed.kind, self._client, reference)
+        except NotFound as error:
+            raise NotOffered(error.method, error.path, error.status, error.reason) from None
+
     def _read_offered(self, read: EntityRead) -> ChangeSet:
         """Read an entity, and make sure that a 404 concerns the record, and not its kind.
 
@@ -151,18 +163,21 @@ class RefreshReader:
             NotOffered: the listing does not exist, either.
             ApiError: the entity or the listing cannot be read now, so a 404 decides nothing.
         """
-        kind = KINDS[self._claimed.kind]
-        path = self._client.path(kind)
+        kind = self._claimed.kind
         try:
-            return read_entity(kind.name, self._client, read)
+            return read_entity(kind, self._client, read)
         except NotFound as error:
-            if error.is_certain or self._does_listing_answer:
+            if error.is_certain or self._is_listed_by(error.path):
                 raise
             self._require_listing(error)
-            if self._client.path(kind) == path:
+            if self._is_listed_by(error.path):
                 raise
-        # The listing answers by an older version than the one by which the entity was not found.
-        return read_entity(kind.name, self._client, read)
+        # The listing answers by another version than the one by which the entity was not found.
+        return read_entity(kind, self._client, read)
+
+    def _is_listed_by(self, path: str) -> bool:
+        """Return whether the listing answered by the version of the endpoint that a call of one entity used."""
+        return self._listing_path is not None and f"/{self._listing_path}/" in path
 
     def _require_listing(self, error: NotFound) -> None:
         kind = KINDS[self._claimed.kind]
@@ -171,7 +186,7 @@ class RefreshReader:
             self._client.page(kind, self._client.first_query(kind))
         except (NotFound, NotOffered):
             raise NotOffered(error.method, error.path, error.status, error.reason) from None
-        self._does_listing_answer = True
+        self._listing_path = self._client.path(kind)
 
     def _store_one(self, request: RefreshRequest, changes: ChangeSet, *, gone: bool) -> None:
         try:
