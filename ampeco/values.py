@@ -158,7 +158,7 @@ def _network_status(value: object) -> str:
 
 
 def _system_status(value: object) -> str:
-    status = re.sub(r"\s+", "_", _text(value).strip())
+    status = _SEPARATORS.sub("_", _text(value).strip()).lower()
     return "enabled" if status == "active" else status
 
 

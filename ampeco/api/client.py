@@ -235,7 +235,7 @@ class Client:
         """Replace a subscription's callback URL, notification types and options.
 
         Parameters:
-            options: further keys of the subscription, by AMPECO's names.
+            options: further keys of the subscription and of its ``webhook``, by AMPECO's names.
         """
         body = _subscription_body(callback_url, notifications, options)
         return self._write("PUT", f"{_SUBSCRIPTIONS}/{subscription_id}", body, self._max_attempts)
@@ -353,5 +353,6 @@ def _spelled(value: str | int | datetime) -> str:
 def _subscription_body(
     callback_url: str, notifications: Sequence[str], options: Mapping[str, Any] | None
 ) -> dict[str, Any]:
-    body = {"via": "webhook", "notifications": list(notifications), "webhook": {"callbackUrl": callback_url}}
-    return {**(options or {}), **body}
+    others = dict(options or {})
+    webhook = {**others.pop("webhook", {}), "callbackUrl": callback_url}
+    return {**others, "via": "webhook", "notifications": list(notifications), "webhook": webhook}

@@ -30,7 +30,9 @@ SECRET_KEYS = frozenset(
 #: `individualPersonalId`. Other tokens than these are no secrets, such as the `cdrToken` of roaming.
 SECRET_ENDINGS = (
     b"password",
+    b"passwordhash",
     b"secret",
+    b"secretkey",
     b"apikey",
     b"privatekey",
     b"personalid",

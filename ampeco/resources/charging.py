@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
-from ampeco.model import DECISIVE, Model
+from ampeco.model import DECISIVE, Model, Unreadable
 from ampeco.values import (
     BigInt,
     HardwareStatusText,
@@ -428,15 +428,25 @@ class Subscription(Model):
 
     @property
     def options(self) -> dict[str, Any]:
-        """Its options that we do not set, by AMPECO's names: a change of the subscription has to repeat them."""
-        extra = self.model_extra or {}
-        return {
-            name: value
-            for name, value in extra.items()
-            if isinstance(value, bool | int | str | None) and not name.endswith(("At", "Id", "Local"))
-        }
+        """What we do not set, by AMPECO's names: a change of the subscription has to repeat it.
+
+        Times are left out, because AMPECO sets them itself.
+        """
+        options = _options(self)
+        if self.webhook is not None and (of_webhook := _options(self.webhook)):
+            options["webhook"] = of_webhook
+        return options
 
     @property
     def is_disabled(self) -> bool:
         """Whether AMPECO shows that the subscription is disabled."""
         return self.enabled is False or self.status in ("disabled", "inactive")
+
+
+def _options(model: Model) -> dict[str, Any]:
+    extra = model.model_extra or {}
+    return {
+        name: value
+        for name, value in extra.items()
+        if not isinstance(value, Unreadable) and not name.endswith(("At", "AtLocal"))
+    }

@@ -7,7 +7,7 @@ from pydantic import TypeAdapter
 
 from ampeco.notifications.payloads import HardwareStatus
 from ampeco.resources.charging import ChargePoint, Evse, StatusLogEntry
-from ampeco.values import HardwareStatusText
+from ampeco.values import HardwareStatusText, SystemStatus
 
 SPELLINGS = {
     "suspendedEV": ["suspendedEV", "suspendedev", "SuspendedEV", "suspended_ev", "suspended EV", " SUSPENDED-EV "],
@@ -28,3 +28,11 @@ def test_every_source_has_one_spelling(word: str, spelling: str) -> None:
     assert HardwareStatus.model_validate(notification).hardware_status == word
     assert ChargePoint.model_validate({"id": 1, "hardwareStatus": spelling}).hardware_status == word
     assert Evse.model_validate({"id": 2, "chargePointId": 1, "hardwareStatus": spelling}).hardware_status == word
+
+
+@pytest.mark.parametrize(
+    ("spelling", "word"),
+    [("active", "enabled"), ("Active", "enabled"), ("out of order", "out_of_order"), ("Out-of-order", "out_of_order")],
+)
+def test_a_system_status_has_one_spelling(spelling: str, word: str) -> None:
+    assert TypeAdapter(SystemStatus).validate_python(spelling) == word

@@ -83,3 +83,20 @@ def test_a_removal_is_answered_without_a_body() -> None:
         client.unsubscribe(21)
 
     assert len(tenant.requests) == 1
+
+
+def test_a_change_repeats_all_that_we_do_not_set() -> None:
+    further = {"skipRoamingInfrastructure": True, "partnerId": 3, "filter": {"x": [1]}, "createdAt": "2026-03-04"}
+    listed = SUBSCRIPTION["data"] | further | {"webhook": {"callbackUrl": CALLBACK_URL, "headers": {"a": "1"}}}
+    tenant = FakeTenant(answer({"data": [listed]}), answer({"data": listed}))
+    with tenant.client() as client:
+        (present,) = client.subscriptions()
+        client.update_subscription(present.id, "https://new.example.com", ["evse.changed"], present.options)
+    assert json.loads(tenant.requests[1].content) == {
+        "skipRoamingInfrastructure": True,
+        "partnerId": 3,
+        "filter": {"x": [1]},
+        "via": "webhook",
+        "notifications": ["evse.changed"],
+        "webhook": {"callbackUrl": "https://new.example.com", "headers": {"a": "1"}},
+    }

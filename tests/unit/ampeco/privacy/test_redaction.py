@@ -55,7 +55,9 @@ OWNERS = st.lists(st.sampled_from(["individual", "adyen", "network", "terminal",
 MEANINGS = st.sampled_from(
     [
         ["password"],
+        ["password", "hash"],
         ["client", "secret"],
+        ["secret", "key"],
         ["api", "key"],
         ["private", "key"],
         ["personal", "id"],
