@@ -326,6 +326,22 @@ def leave(connection: Connection, run: SyncRun, *, delay: timedelta | None = Non
     )
 
 
+# Index: primary key.
+_START_OVER = text("""
+UPDATE ingest.sync_run
+   SET following = NULL
+ WHERE tenant = :tenant
+   AND sync_run_id = :sync_run_id
+   AND pages = :pages
+   AND finished_at IS NULL
+""")
+
+
+def start_over(connection: Connection, run: SyncRun) -> None:
+    """Let an unfinished sync run continue at the first page of its listing."""
+    connection.execute(_START_OVER, {"tenant": run.tenant, "sync_run_id": run.sync_run_id, "pages": run.pages})
+
+
 def note_absent(connection: Connection, run: SyncRun, *, is_local: bool = False) -> int:
     """Request a read of each stored entity that a finished sync run through a complete listing did not show.
 

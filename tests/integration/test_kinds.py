@@ -409,6 +409,34 @@ class TestNotOffered:
             list(steps(deployment.context, sync_run, reason="backfill"))
         assert deployment.service.query("SELECT reason FROM ingest.inaccessible_kind") == [{"reason": "not_offered"}]
 
+    @pytest.mark.parametrize("status", [404, 422])
+    def test_a_page_that_is_refused_in_the_middle_of_a_listing_makes_the_sync_run_start_over(
+        self, deployment: Deployment, status: int
+    ) -> None:
+        refused = [status]
+
+        def listing(request: Request) -> Response:
+            if "cursor" not in request.query_params:
+                return JSONResponse({"data": [], "links": {"next": f"{request.url}&cursor=1"}})
+            if refused:
+                return JSONResponse({"message": "Not Found"}, refused.pop())
+            return JSONResponse({"data": [{"id": 7, **LATER}], "links": {"next": None}})
+
+        deployment.ampeco.answers["partners/v2.0"] = listing
+        with deployment.service.engine.begin() as connection:
+            sync_run = sync_runs.begin(connection, "demo", "partner", "backfill", None)
+        assert sync_run is not None
+        with pytest.raises(CallDeferredError):
+            list(steps(deployment.context, sync_run, reason="backfill"))
+        assert deployment.service.count("ingest.inaccessible_kind") == 0
+        with deployment.service.engine.begin() as connection:
+            again = sync_runs.begin(connection, "demo", "partner", "backfill", None, at_once=True)
+        assert again is not None
+        assert (again.sync_run_id, again.following) == (sync_run.sync_run_id, None)
+        list(steps(deployment.context, again, reason="backfill"))
+        assert again.finished
+        assert deployment.service.count("charging.resource") == 1
+
     def test_it_is_tried_after_an_hour_and_then_ever_less_often_until_once_a_day(self, deployment: Deployment) -> None:
         with deployment.service.engine.begin() as connection:
             inaccessible_kinds.record_inaccessible(connection, "demo", "partner", "not_offered", "404")

@@ -27,10 +27,6 @@ def is_of_one(error: ApiError) -> bool:
     return isinstance(error, Unavailable) and error.status == HTTPStatus.INTERNAL_SERVER_ERROR
 
 
-#: Answers after which a kind is not read for a while. A listing has no record that could be missing, so its 404 is one.
-INACCESSIBLE = (Forbidden, NotFound, NotOffered)
-
-
 def note_inaccessible(context: Context, tenant: str, kind: str, error: Forbidden | NotFound | NotOffered) -> None:
     """Record that a kind cannot be read, so that it is not read until the next trial; log it the first time."""
     reason: Reason = "forbidden" if isinstance(error, Forbidden) else "not_offered"

@@ -19,7 +19,7 @@ from sqlalchemy import Connection
 
 from ampeco.api.client import Client, Filter
 from ampeco.api.listing import Page, Params
-from ampeco.errors import ApiError, Forbidden, RateLimited, Unauthorized, Unavailable
+from ampeco.errors import ApiError, Forbidden, Invalid, NotFound, NotOffered, RateLimited, Unauthorized, Unavailable
 from ampeco.resources.kinds import KINDS
 from runtime.leases import renewed
 from runtime.logging import get_logger
@@ -35,7 +35,7 @@ from storage.sync.api_usage import CallReason
 from storage.sync.sync_run_pages import note_listed
 from storage.sync.sync_runs import SyncRun, SyncRunStats
 from storage.write import write_changes
-from workers.api.backoff import INACCESSIBLE, is_of_one, note_inaccessible, pause_tenant
+from workers.api.backoff import is_of_one, note_inaccessible, pause_tenant
 from workers.api.context import Context
 from workers.api.pause import recovered
 from workers.api.rate_limit import CallDeferredError
@@ -230,16 +230,33 @@ class _SyncRunner:
                 if is_of_one(error):
                     self._stop(error, FAILED_DELAY)
                 self._pause(error)
-            except INACCESSIBLE as error:
-                note_inaccessible(self._context, run.tenant, run.kind, error)
-                self._release(REFUSED_DELAY, str(error))
-                failure = CallDeferredError if isinstance(error, Forbidden) else KindNotOfferedError
-                raise failure(REFUSED_DELAY.total_seconds(), str(error), is_final=True) from None
+            except (Invalid, NotFound, NotOffered) as error:
+                if run.following is not None:
+                    self._start_over(error)
+                if isinstance(error, Invalid):
+                    self._stop(error, REFUSED_DELAY)
+                self._leave_kind(error)
+            except Forbidden as error:
+                self._leave_kind(error)
             except (ApiError, ValueError) as error:
                 self._stop(error, REFUSED_DELAY)
             else:
                 recovered(self._context.redis, run.tenant)
                 return moved
+
+    def _leave_kind(self, error: Forbidden | NotFound | NotOffered) -> NoReturn:
+        """Postpone a sync run whose kind cannot be read; reads of the kind wait, too."""
+        note_inaccessible(self._context, self._run.tenant, self._run.kind, error)
+        self._release(REFUSED_DELAY, str(error))
+        failure = CallDeferredError if isinstance(error, Forbidden) else KindNotOfferedError
+        raise failure(REFUSED_DELAY.total_seconds(), str(error), is_final=True) from None
+
+    def _start_over(self, error: ApiError) -> NoReturn:
+        """Let a sync run begin again at the first page: a page after the first is refused if its cursor has expired."""
+        with self._context.engine.begin() as connection:
+            sync_runs.start_over(connection, self._run)
+        self._run.following = None
+        self._stop(error, FAILED_DELAY)
 
     def _pause(self, error: RateLimited | Unauthorized | Unavailable) -> None:
         """Pause the tenant for all processes, and return when the pause is over.

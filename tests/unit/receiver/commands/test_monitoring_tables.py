@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime
+from io import StringIO
 from uuid import UUID
 
 import pytest
+from rich.console import Console
+from rich.table import Table
 
 from receiver.admin.monitoring import Token, Watched
 from receiver.commands.monitoring_tables import resend_lines, token_table, watch_table
-from receiver.terminal import console
 from storage.monitoring.resends import Resend
 from storage.monitoring.subscriptions import ManagedSubscription
 from storage.monitoring.traffic import TrafficStatus
@@ -21,10 +23,15 @@ RESEND = Resend("t", UUID(int=1), "https://x", "outage", None, "waiting", AT, AT
 SOUND = ManagedSubscription("t", "https://x", 21, AT, AT, "sound", None, None, 0, None, None)
 
 
+def printed(table: Table) -> str:
+    """Print a table on a terminal that is wide enough for every cell."""
+    output = StringIO()
+    Console(file=output, width=400).print(table)
+    return output.getvalue()
+
+
 def shown(watched: Watched) -> str:
-    with console.capture() as captured:
-        console.print(watch_table(watched), width=400)
-    return captured.get()
+    return printed(watch_table(watched))
 
 
 @pytest.mark.parametrize(
@@ -63,9 +70,7 @@ def test_tokens_are_shown_where_there_are_several() -> None:
     assert token_table([one]).row_count == 0
     unused = Token("t", "bbbb", False, AT, None, True)
     unknown = Token("t", "cccc", False, None, None, False)
-    with console.capture() as captured:
-        console.print(token_table([one, unused, unknown]), width=400)
-    text = captured.get()
+    text = printed(token_table([one, unused, unknown]))
     assert "API, signatures" in text
     assert "never; known for" in text
     assert "unused for more than a day: may be removed" in text
