@@ -15,7 +15,7 @@ TIMEOUT_SECONDS = 3.0
 
 #: The addresses at which a process is reached that listens on every address of one family, or of both. The keys are
 #: compared, not bound.
-_LOOPBACK = {"0.0.0.0": ["127.0.0.1"], "::": ["127.0.0.1", "::1"]}  # noqa: S104  # nosec B104
+_LOOPBACK = {"0.0.0.0": ["127.0.0.1"], "::": ["127.0.0.1", "::1"]}  # noqa: S104 - compared with, not listened on  # nosec B104
 
 
 def reached_at(host: str) -> list[str]:

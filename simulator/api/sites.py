@@ -20,12 +20,12 @@ def routes(tenant: Tenant) -> list[Route]:
     return [*_charge_point_routes(tenant), *_evse_routes(tenant), *_location_routes(tenant)]
 
 
-def _is_roaming(row: ChargePoint | Evse) -> str:
+def _roaming_value(row: ChargePoint | Evse) -> str:
     return "false" if row.roaming_operator_id is None else "true"
 
 
-#: The filter that tells the tenant's own hardware from that of its roaming partners.
-_ROAMING = equals(_is_roaming)
+#: The filter that separates the tenant's own hardware from that of its roaming partners.
+_ROAMING = equals(_roaming_value)
 
 
 def _render_charge_point(request: Request) -> Callable[[ChargePoint], dict[str, Any]]:

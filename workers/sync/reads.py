@@ -8,10 +8,11 @@ from datetime import datetime
 from functools import partial
 from typing import Any, NamedTuple
 
-from ampeco.api.client import Answer, Client
+from ampeco.api.client import Answer, Client, Filter
 from ampeco.errors import Malformed
 from ampeco.resources.charging import ChargePoint, Evse, Session
-from ampeco.resources.kinds import KINDS
+from ampeco.resources.kinds import KINDS, Kind
+from ampeco.tenants import Tenant
 from storage.schema.entities import CHILDREN
 from storage.state.changes import ChangeSet, Listed
 from storage.state.clocks import bounded
@@ -48,6 +49,11 @@ class EntityRead(NamedTuple):
     entity_id: int
     stored: StoredEntity
     logs: LogReads
+
+
+def listing_filters(kind: Kind[Any], tenant: Tenant) -> dict[str, Filter]:
+    """Return the filters of every listing of a kind: without the tenant's setting, roaming partners are left out."""
+    return {"roaming": False} if kind.has_roaming_filter and not tenant.roaming else {}
 
 
 def changes_from_answer(kind: str, client: Client, answer: Answer[Any], read: EntityRead) -> ChangeSet:

@@ -40,7 +40,7 @@ from workers.api.context import Context
 from workers.api.pause import recovered
 from workers.api.rate_limit import CallDeferredError
 from workers.metrics import RECONCILED
-from workers.sync.reads import EntityRead, changes_from_answer
+from workers.sync.reads import EntityRead, changes_from_answer, listing_filters
 from workers.sync.schedule import due_sync_runs
 from workers.sync.statuses import LogReads
 
@@ -320,15 +320,13 @@ class _SyncRunner:
         return None
 
     def _filtered_query(self, name: str | None) -> list[tuple[str, str]]:
-        filters: dict[str, Filter] = {} if name is None else {name: self._run.changed_since}
-        if self._is_local:
-            filters["roaming"] = False
+        filters = self._listing_filters()
+        if name is not None:
+            filters[name] = self._run.changed_since
         return self._client.first_query(self._kind, **filters)
 
-    @property
-    def _is_local(self) -> bool:
-        """Whether the listing leaves out what belongs to roaming partners."""
-        return self._kind.has_roaming_filter and not self._context.tenants[self._run.tenant].roaming
+    def _listing_filters(self) -> dict[str, Filter]:
+        return listing_filters(self._kind, self._context.tenants[self._run.tenant])
 
     def _release(self, delay: timedelta | None, error: str | None) -> None:
         self._is_released = True
@@ -405,7 +403,7 @@ class _SyncRunner:
         if run.changed_since is None:
             note_listed(connection, tenant, run.sync_run_id, run.pages, page_changes.ids)
         if run.finished and run.changed_since is None:
-            self.absent = sync_runs.note_absent(connection, run, is_local=self._is_local)
+            self.absent = sync_runs.note_absent(connection, run, is_local=bool(self._listing_filters()))
         record_unknown_fields(connection, tenant, changes.unknown_fields)
         return True
 

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
-from ampeco.api.client import Answer, Client, Filter
+from ampeco.api.client import Answer, Client
 from ampeco.api.listing import Params
 from ampeco.errors import ApiError, Forbidden, NotFound, NotOffered, RateLimited, Unauthorized, Unavailable
 from ampeco.resources.kinds import KINDS
@@ -30,7 +30,14 @@ from workers.api.pause import recovered
 from workers.api.rate_limit import CallDeferredError
 from workers.metrics import API_READS
 from workers.sync.claimed_reads import ClaimedReads, request_labels
-from workers.sync.reads import EntityRead, changes_from_absence, changes_from_answer, look_up, read_entity
+from workers.sync.reads import (
+    EntityRead,
+    changes_from_absence,
+    changes_from_answer,
+    listing_filters,
+    look_up,
+    read_entity,
+)
 from workers.sync.statuses import LogReads
 
 logger = get_logger(__name__)
@@ -107,9 +114,9 @@ class RefreshReader:
         if kind.changed_filters != ("last_updated_after",) or len(changed) < MIN_FOR_A_LISTING:
             return None
         since = min(request.requested_at for request in changed) - LISTING_MARGIN
-        filters: dict[str, Filter] = {kind.changed_filters[0]: self._client.tenant_time(since)}
-        if kind.has_roaming_filter and not self._claimed.context.tenants[self._claimed.tenant].roaming:
-            filters["roaming"] = False  # requested entities of roaming partners are read one by one
+        # Requested entities that these filters leave out are read one by one.
+        filters = listing_filters(kind, self._claimed.context.tenants[self._claimed.tenant])
+        filters[kind.changed_filters[0]] = self._client.tenant_time(since)
         return self._client.first_query(kind, **filters)
 
     def read_one(self, request: RefreshRequest) -> None:

@@ -1,4 +1,4 @@
-"""The totals of a tenant are what a recount of its outcomes gives, whoever records and clears them at the same time."""
+"""The totals of a tenant are what a recount of its outcomes gives, however many connections write them at the same time."""
 
 from __future__ import annotations
 
