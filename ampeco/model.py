@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import Any, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict, ModelWrapValidatorHandler, ValidationError, model_validator
 from pydantic.alias_generators import to_camel
@@ -48,6 +48,10 @@ class Model(BaseModel):
         # The text of a validation error is stored and shown; a payload holds personal data.
         hide_input_in_errors=True,
     )
+
+    #: The keys of the resource's own JSON, in AMPECO's spelling, that are not kept: secrets whose key has another
+    #: meaning elsewhere, and links that expire.
+    NOT_KEPT: ClassVar[frozenset[str]] = frozenset()
 
     @classmethod
     def in_present_words(cls, sent: dict[str, Any]) -> dict[str, Any]:

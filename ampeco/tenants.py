@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, HttpUrl, SecretStr, ValidationError, model_validator
 
 from ampeco.faults import faults
+from ampeco.groups import GROUPS, REQUIRED_GROUPS, Group
 from ampeco.notifications.catalogue import DEFAULT_SUBSCRIPTION, lookup
 from ampeco.signature import Encoding, SigningToken
 
@@ -37,7 +38,8 @@ class Tenant(BaseModel):
     token can be rotated without a gap. ``notifications`` may contain types that this release does
     not know: they are kept in the log. ``keep_further_notifications`` leaves types that somebody
     added to the subscription at AMPECO. ``include_timestamp_in_signature`` makes AMPECO sign
-    ``X-Timestamp`` as well; see ``ampeco.signature``. ``roaming`` also syncs the charge points and
+    ``X-Timestamp`` as well; see ``ampeco.signature``. ``mirror`` lists the groups of kinds that are read from the API
+    and kept current; see ``ampeco.groups``. ``roaming`` also syncs the charge points and
     EVSEs of roaming partners, which may be hundreds of thousands. ``calls_per_minute`` and
     ``calls_per_day`` limit the API calls of all processes together. AMPECO allows 1,000 a minute
     and 100,000 a day by default, and can change both for a tenant; other programs of the operator
@@ -55,6 +57,7 @@ class Tenant(BaseModel):
     signing_tokens_file: Path | None = None
     signature_encoding: Literal["auto", "hex", "base64"] = "auto"
     notifications: tuple[NotificationName, ...] = Field(default=DEFAULT_SUBSCRIPTION, min_length=1)
+    mirror: tuple[Group, ...] = GROUPS
     roaming: bool = False
     keep_further_notifications: bool = False
     include_timestamp_in_signature: bool = False
@@ -72,6 +75,9 @@ class Tenant(BaseModel):
         ]
         if refused:
             raise ValueError(f"notifications contains types that AMPECO does not offer: {', '.join(refused)}")
+        missing = [group for group in REQUIRED_GROUPS if group not in self.mirror]
+        if missing:
+            raise ValueError(f"mirror lacks {' and '.join(missing)}, which every tenant needs")
         return self
 
     @property

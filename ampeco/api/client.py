@@ -23,7 +23,6 @@ from ampeco.api.answers import Answer, M, read_answer, unwrapped
 from ampeco.api.listing import Listing, Page, Params, read_page
 from ampeco.api.offered import OfferedPaths
 from ampeco.api.transport import Exchange, Transport
-from ampeco.resources import kinds
 from ampeco.resources.charging import (
     Authorization,
     ChargePoint,
@@ -34,7 +33,8 @@ from ampeco.resources.charging import (
     StatusLogEntry,
     Subscription,
 )
-from ampeco.resources.kinds import Kind
+from ampeco.resources.kind import Kind
+from ampeco.resources.registry import fleet, sessions
 
 __all__ = ["Answer", "Client", "Filter"]
 
@@ -148,19 +148,19 @@ class Client:
 
     def session(self, session_id: int) -> Answer[Session]:
         """Read a session with its authorization and charging periods."""
-        return self.read(kinds.SESSION, session_id)
+        return self.read(sessions.SESSION, session_id)
 
     def charge_point(self, charge_point_id: int) -> Answer[ChargePoint]:
         """Read a charge point with its last boot notification; ``evses`` lists its EVSEs."""
-        return self.read(kinds.CHARGE_POINT, charge_point_id)
+        return self.read(fleet.CHARGE_POINT, charge_point_id)
 
     def evse(self, evse_id: int) -> Answer[Evse]:
         """Read an EVSE with its connectors."""
-        return self.read(kinds.EVSE, evse_id)
+        return self.read(fleet.EVSE, evse_id)
 
     def location(self, location_id: int) -> Answer[Location]:
         """Read a location."""
-        return self.read(kinds.LOCATION, location_id)
+        return self.read(fleet.LOCATION, location_id)
 
     def evse_hardware_status(self, evse_id: int) -> Answer[StatusLogEntry]:
         """Read the latest hardware status of an EVSE, with its own time."""
@@ -192,23 +192,23 @@ class Client:
 
     def sessions(self, **filters: Filter) -> Iterator[Answer[Session]]:
         """List sessions."""
-        return self.list(kinds.SESSION, **filters)
+        return self.list(sessions.SESSION, **filters)
 
     def charge_points(self, **filters: Filter) -> Iterator[Answer[ChargePoint]]:
         """List charge points."""
-        return self.list(kinds.CHARGE_POINT, **filters)
+        return self.list(fleet.CHARGE_POINT, **filters)
 
     def evses(self, **filters: Filter) -> Iterator[Answer[Evse]]:
         """List EVSEs."""
-        return self.list(kinds.EVSE, **filters)
+        return self.list(fleet.EVSE, **filters)
 
     def locations(self, **filters: Filter) -> Iterator[Answer[Location]]:
         """List locations."""
-        return self.list(kinds.LOCATION, **filters)
+        return self.list(fleet.LOCATION, **filters)
 
     def authorizations(self, **filters: Filter) -> Iterator[Answer[Authorization]]:
         """List authorizations."""
-        return self.list(kinds.AUTHORIZATION, **filters)
+        return self.list(sessions.AUTHORIZATION, **filters)
 
     def subscriptions(self) -> tuple[Subscription, ...]:
         """List all subscriptions of the tenant, not only those that we manage."""

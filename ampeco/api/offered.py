@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from ampeco.resources.kinds import Kind
+from ampeco.resources.kind import Kind
 
 #: How long an older version is used before the newest is tried again, in seconds: tenants get a release in weeks.
 TRY_NEWEST_AFTER_SECONDS = 86_400.0

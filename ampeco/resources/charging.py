@@ -124,6 +124,7 @@ class ChargingPeriod(Model):
     state: Text | None = None
     charging_state: Text | None = None
     amount: Number | None = None
+    price_breakdown: tuple[JsonObject, ...] | None = None
 
 
 class SessionRoaming(Model):
@@ -185,6 +186,7 @@ class Session(Model):
     extended_by_session_id: BigInt | None = None
     external_session_id: Text | None = None
     charging_periods: tuple[ChargingPeriod, ...] | None = None
+    price_breakdown: tuple[JsonObject, ...] | None = None
     evse_physical_reference: Text | None = None
     roaming: SessionRoaming | None = None
     external_app_data: JsonObject | None = None
@@ -265,6 +267,8 @@ class ChargePoint(Model):
     tags: tuple[Text, ...] | None = None
     created_at: Instant | None = None
     first_contact_at: InstantOrDay | None = None
+    uptime_tracking_enabled: bool | None = None
+    uptime_tracking_activated_at: InstantOrDay | None = None
     last_boot_notification: BootDetails | None = None
     last_hardware_status_update_at: Instant | None = None
     last_network_status_update_at: Instant | None = None
@@ -338,11 +342,19 @@ class Geoposition(Model):
     longitude: Number | None = None
 
 
+class ChargingZone(Model):
+    """A part of a location, with some of its charge points."""
+
+    id: BigInt
+    name: Text | None = None
+    status: SystemStatus | None = None
+
+
 class Location(Model):
     """A site (AMPECO API, locations v2.0; LocationChangedNotification in its older shape).
 
     The older shape has snake_case keys, and translations as one object. Both shapes are parsed into
-    the same fields.
+    the same fields. ``charging_zones`` is None if the query did not include them.
     """
 
     id: BigInt
@@ -357,6 +369,8 @@ class Location(Model):
     post_code: Text | None = None
     timezone: Text | None = None
     status: SystemStatus | None = None
+    working_hours: JsonObject | None = None
+    charging_zones: tuple[ChargingZone, ...] | None = None
     roaming_operator_id: BigInt | None = None
     tags: tuple[Text, ...] | None = None
     last_updated_at: Instant | None = None
@@ -395,6 +409,8 @@ class StatusLogEntry(Model):
     vendor_id: Text | None = None
     info: Text | None = None
     vendor_error_code: Text | None = None
+    error_code_description: Text | None = None
+    error_code_customer_action: Text | None = None
 
 
 class NetworkStatusLogEntry(StatusLogEntry):

@@ -16,7 +16,12 @@ from ampeco.resources.charging import Owner
 from ampeco.values import BigInt, Instant, JsonObject, Number, Text, Word
 
 #: OCPI and OICP count energy in kWh.
-_WH_OF_A_KWH = 1000
+WH_OF_A_KWH = 1000
+
+
+def none_if_empty(value: object) -> object:
+    """Return None for ``[]``, which is how PHP writes an object without keys."""
+    return None if value == [] else value
 
 
 class Resource(Model):
@@ -75,10 +80,6 @@ class OicpData(Model):
     consumed_energy: Number | None = None
 
 
-def _none_if_empty(value: object) -> object:
-    return None if value == [] else value
-
-
 class Cdr(Resource):
     """A charge detail record of roaming, sent by the tenant (``is_local``) or received.
 
@@ -97,15 +98,15 @@ class Cdr(Resource):
     received_at: Instant | None = None
     sent_at: Instant | None = None
     delivery_response: Text | None = None
-    ocpi_data: Annotated[OcpiData | None, BeforeValidator(_none_if_empty)] = None
-    oicp_data: Annotated[OicpData | None, BeforeValidator(_none_if_empty)] = None
+    ocpi_data: Annotated[OcpiData | None, BeforeValidator(none_if_empty)] = None
+    oicp_data: Annotated[OicpData | None, BeforeValidator(none_if_empty)] = None
 
     @property
     def energy_wh(self) -> Decimal | None:
         """Energy in Wh, from OCPI or else from OICP."""
         energies = (self.ocpi_data and self.ocpi_data.total_energy, self.oicp_data and self.oicp_data.consumed_energy)
         energy_kwh = next((energy for energy in energies if isinstance(energy, Decimal)), None)
-        return None if energy_kwh is None else energy_kwh * _WH_OF_A_KWH
+        return None if energy_kwh is None else energy_kwh * WH_OF_A_KWH
 
     @property
     def amount_without_tax(self) -> Decimal | None:
@@ -134,9 +135,9 @@ class Tariff(Resource):
     name: Text | None = None
     type: Text | None = None
     currency: Text | None = None
-    pricing: Annotated[Pricing | None, BeforeValidator(_none_if_empty)] = None
+    pricing: Annotated[Pricing | None, BeforeValidator(none_if_empty)] = None
     restrictions: JsonObject | None = None
-    partner: Annotated[Owner | None, BeforeValidator(_none_if_empty)] = None
+    partner: Annotated[Owner | None, BeforeValidator(none_if_empty)] = None
     external_id: Text | None = None
 
     @property

@@ -213,7 +213,8 @@ def _sync_all(
         for name in chosen_tenants(settings, only):
             requested_at = request(context.engine, name)
             read_before = 0
-            for kind in listed():
+            kinds = listed(context.tenants[name])
+            for kind in kinds:
                 since = changed_since(context.engine, name, kind)
                 try:
                     read_before += not _run(context, _Task(name, kind, purpose, since, requested_at), progress)
@@ -229,7 +230,7 @@ def _sync_all(
                     unread.append(f"{kind} of {name} ({deferred.why})")
             if read_before and requested_at is not None:
                 errors.print(
-                    f"{name}: {read_before} of {len(listed())} kinds were read before, for the backfill requested at"
+                    f"{name}: {read_before} of {len(kinds)} kinds were read before, for the backfill requested at"
                     f" {requested_at:%Y-%m-%d %H:%M} UTC; with --again they are read again.",
                     highlight=False,
                     soft_wrap=True,

@@ -101,25 +101,25 @@ cdr = mirror(
     "roaming_id",
 )
 
-tariff = mirror(
-    "tariff",
-    "How charging is priced",
-    {
-        "master": [
-            text_column("name", "Name"),
-            text_column("type", "How it computes the price, such as standard or flat rate"),
-            text_column("currency", "Currency, ISO 4217"),
-            number_column("price_per_kwh", "Price of a kWh, in currency, if there is only one"),
-            number_column("price_per_session", "Price of a session, in currency"),
-            number_column("connection_fee", "Fee for connecting, in currency"),
-            number_column("idle_fee_per_minute", "Fee of a minute without charging, in currency"),
-            number_column("min_price", "Minimum price of a session, in currency"),
-            id_column("partner_id", "Partner whose tariff it is"),
-            text_column("external_id", "Id that the operator gave it"),
-            raw_column(),
-        ]
-    },
-)
+
+def tariff_columns() -> list[Column]:  # type: ignore[type-arg]
+    """Return the columns of a tariff, as it is or as it was."""
+    return [
+        text_column("name", "Name"),
+        text_column("type", "How it computes the price, such as standard or flat rate"),
+        text_column("currency", "Currency, ISO 4217"),
+        number_column("price_per_kwh", "Price of a kWh, in currency, if there is only one"),
+        number_column("price_per_session", "Price of a session, in currency"),
+        number_column("connection_fee", "Fee for connecting, in currency"),
+        number_column("idle_fee_per_minute", "Fee of a minute without charging, in currency"),
+        number_column("min_price", "Minimum price of a session, in currency"),
+        id_column("partner_id", "Partner whose tariff it is"),
+        text_column("external_id", "Id that the operator gave it"),
+        raw_column(),
+    ]
+
+
+tariff = mirror("tariff", "How charging is priced", {"master": tariff_columns()})
 
 resource = mirror(
     "resource",

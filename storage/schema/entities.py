@@ -12,6 +12,7 @@ from sqlalchemy import Column
 from sqlalchemy.dialects.postgresql import JSONB
 
 from ampeco.resources.kinds import KINDS
+from storage.schema import billing, equipment, partnership
 from storage.schema.column_groups import (
     ColumnGroup,
     Mirror,
@@ -25,7 +26,7 @@ from storage.schema.column_groups import (
 from storage.schema.commerce import authorization, cdr, reservation, resource, tariff, transaction
 from storage.schema.tables import instant
 
-__all__ = ["ABOUT_READS", "CHILDREN", "MIRRORS", "ColumnGroup", "Mirror"]
+__all__ = ["ABOUT_READS", "CHILDREN", "MIRRORS", "READ_ONLY", "ColumnGroup", "Mirror"]
 
 
 def _log(status: str) -> list[Column]:  # type: ignore[type-arg]
@@ -41,6 +42,10 @@ def _hardware() -> list[Column]:  # type: ignore[type-arg]
         text_column("vendor_id", "Vendor whose error code it is"),
         text_column("vendor_error_code", "Error code of the vendor"),
     ]
+
+
+def _price_breakdown() -> Column:  # type: ignore[type-arg]
+    return Column("price_breakdown", JSONB, comment="Parts of the price, an array of objects as AMPECO shows them")
 
 
 location = mirror(
@@ -59,10 +64,12 @@ location = mirror(
             number_column("latitude", "Latitude, degrees, WGS 84"),
             number_column("longitude", "Longitude, degrees, WGS 84"),
             text_column("timezone", "IANA time zone"),
+            Column("working_hours", JSONB, comment="When it is open, in its own time zone, as AMPECO shows it"),
             id_column("roaming_operator_id", "Roaming operator; null for the tenant's own"),
             raw_column(),
         ]
     },
+    has_children=True,
 )
 
 charge_point = mirror(
@@ -85,6 +92,8 @@ charge_point = mirror(
             id_column("roaming_operator_id", "Roaming operator; null for the tenant's own"),
             flag_column("managed_by_operator", "Whether the operator manages it"),
             Column("tags", JSONB, comment="Tags, an array of text"),
+            flag_column("uptime_tracking_enabled", "Whether AMPECO tracks its uptime"),
+            instant("uptime_tracking_activated_at", "Since when AMPECO tracks its uptime"),
             instant("created_at", "When it was created at AMPECO"),
             raw_column(),
         ],
@@ -203,6 +212,8 @@ session = mirror(
             id_column("terminal_id", "Payment terminal"),
             raw_column(),
         ],
+        # Filled by reads, because notifications leave it out.
+        "price": [_price_breakdown()],
         # Filled by start and stop notices only.
         "meter": [
             number_column("meter_start_wh", "Register of the meter at the start, Wh"),
@@ -225,6 +236,7 @@ charging_period = mirror(
             number_column("energy_wh", "Energy of the period, Wh"),
             number_column("amount", "Price of the period, in the session's currency"),
         ],
+        "price": [_price_breakdown()],
         "presence": [id_column("session_id", "Session")],
     },
     "session_id",
@@ -234,6 +246,12 @@ charging_period = mirror(
 _TABLES = (
     *(location, charge_point, evse, connector, authorization, session, charging_period),
     *(transaction, reservation, cdr, tariff),
+    *(equipment.charging_zone, equipment.evse_downtime_period, equipment.charge_point_downtime_period),
+    *(equipment.downtime_period_notice, equipment.charge_point_vendor, equipment.charge_point_model),
+    *(equipment.vendor_error_code, equipment.payment_terminal),
+    *(billing.tariff_group, billing.tariff_snapshot, billing.receipt, billing.invoice, billing.subscription),
+    *(partnership.partner_contract, partnership.partner_revenue, partnership.partner_expense),
+    partnership.roaming_operator,
 )
 
 #: Every mirrored kind of entity by its name, in the one order in which all transactions write them, so that two
@@ -247,3 +265,6 @@ CHILDREN: dict[str, str] = {child.parent: name for name, child in MIRRORS.items(
 
 #: Column groups that describe reads, and not the entity itself.
 ABOUT_READS = frozenset({"presence", "hardware_log", "network_log"})
+
+#: Column groups that only reads fill, so that it is no lost notification if they differ from a read.
+READ_ONLY = ABOUT_READS | {"price"}

@@ -532,6 +532,22 @@ notice = Table(
     comment="Notices: facts of notifications that no read shows again; append-only",
 )
 
+error_description = Table(
+    "error_description",
+    metadata,
+    tenant_column(),
+    Column("digest", Text(collation="C"), nullable=False, comment="Digest of the following columns"),
+    Column("error_code", Text, comment="OCPP error code"),
+    Column("vendor_id", Text, comment="Vendor whose error code it is"),
+    Column("vendor_error_code", Text, comment="Error code of the vendor"),
+    Column("description", Text, comment="What AMPECO says that it means"),
+    Column("customer_action", Text, comment="What AMPECO says that a driver can do about it"),
+    instant("recorded_at", "When it was first recorded here", nullable=False, default=func.now()),
+    UniqueConstraint("tenant", "digest"),
+    schema=CHARGING,
+    comment="What error codes of status logs mean, by AMPECO; append-only",
+)
+
 session_revision = Table(
     "session_revision",
     metadata,

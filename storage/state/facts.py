@@ -15,6 +15,7 @@ from ampeco.resources import charging as resources
 from storage.schema.entities import MIRRORS
 from storage.state.changes import ChangeSet
 from storage.state.fold import BEGINNING, Fact, fact_from_notification, fact_from_read
+from storage.state.version import digest
 
 #: Makes a fact: ``(kind, entity_id, group, at, values)``.
 FactFactory = Callable[[str, int, str, datetime, dict[str, Any]], Fact]
@@ -75,12 +76,28 @@ def session_facts(changes: ChangeSet, session: resources.Session, raw: dict[str,
             )
         )
         changes.facts.append(_belongs("charging_period", period.id, session.id))
+        _price(changes, "charging_period", period, at, make_fact)
+    _price(changes, "session", session, at, make_fact)
     if session.authorization is not None:
         _session_authorization(changes, session.authorization, raw.get("authorization") or {})
     changes.read_if_unknown("evse", session.evse_id)
     changes.read_if_unknown("charge_point", session.charge_point_id)
+    changes.read_if_unknown("tariff_snapshot", session.tariff_snapshot_id)
     for cdr_id in (session.roaming and session.roaming.cdr_ids) or ():
         changes.read_if_unknown("cdr", cdr_id)
+
+
+def _price(
+    changes: ChangeSet,
+    kind: str,
+    priced: resources.Session | resources.ChargingPeriod,
+    at: datetime,
+    make_fact: FactFactory,
+) -> None:
+    """Add the parts of a price, if the snapshot has them: AMPECO leaves them out unless a query asks for them."""
+    if priced.price_breakdown is not None:
+        values = {"price_breakdown": list(priced.price_breakdown)}
+        changes.facts.append(make_fact(kind, priced.id, "price", at, values))
 
 
 def _session_detail(session: resources.Session, raw: dict[str, Any]) -> dict[str, Any]:
@@ -178,6 +195,8 @@ def charge_point_facts(
                 "owner_user_id": charge_point.user and charge_point.user.id,
                 "roaming_operator_id": charge_point.roaming_operator_id,
                 "managed_by_operator": charge_point.managed_by_operator,
+                "uptime_tracking_enabled": charge_point.uptime_tracking_enabled,
+                "uptime_tracking_activated_at": charge_point.uptime_tracking_activated_at,
                 "tags": charge_point.tags and list(charge_point.tags),
                 "created_at": charge_point.created_at,
                 "raw": raw,
@@ -254,6 +273,23 @@ def evse_facts(
     changes.read_if_unknown("charge_point", evse.charge_point_id)
 
 
+def charging_zone_facts(
+    changes: ChangeSet, location: resources.Location, make_fact: FactFactory, *, at: datetime
+) -> None:
+    """Add the facts of a location's charging zones, if the answer has them.
+
+    Parameters:
+        changes: the change set to extend.
+        location: the parsed location.
+        make_fact: makes facts of the read.
+        at: the time of the facts, if the location has no ``last_updated_at``.
+    """
+    for zone in location.charging_zones or ():
+        values = {"name": zone.name, "status": zone.status}
+        changes.facts.append(make_fact("charging_zone", zone.id, "master", location.last_updated_at or at, values))
+        changes.facts.append(_belongs("charging_zone", zone.id, location.id))
+
+
 def _session_authorization(changes: ChangeSet, authorization: resources.Authorization, raw: dict[str, Any]) -> None:
     """Add the provisional fact of the authorization that a session snapshot contains.
 
@@ -309,6 +345,19 @@ def status_log_values(entry: resources.StatusLogEntry) -> dict[str, Any]:
         "vendor_id": entry.vendor_id,
         "vendor_error_code": entry.vendor_error_code,
     }
+
+
+def describe_error(changes: ChangeSet, entry: resources.StatusLogEntry) -> None:
+    """Add what an error code means to the history, if an entry of a status log says it."""
+    if entry.error_code_description or entry.error_code_customer_action:
+        row = {
+            "error_code": entry.error_code,
+            "vendor_id": entry.vendor_id,
+            "vendor_error_code": entry.vendor_error_code,
+            "description": entry.error_code_description,
+            "customer_action": entry.error_code_customer_action,
+        }
+        changes.observe("error_description", {"digest": digest(row), **row})
 
 
 def _belongs(child: str, child_id: int, parent_id: int) -> Fact:

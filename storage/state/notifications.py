@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from ampeco.notifications import hints, notices, payloads
 from ampeco.privacy.people import NOBODY
 from ampeco.resources.commercial import Resource
-from ampeco.resources.kinds import READ_RULES, named_ids, readable_ids
+from ampeco.resources.read_rules import READ_RULES, named_ids, readable_ids
 from storage.state.changes import ChangeSet
 from storage.state.facts import boot_values, charge_point_facts, entity_facts, evse_facts, session_facts
 from storage.state.fold import BEGINNING, fact_from_notification

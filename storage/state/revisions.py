@@ -68,6 +68,10 @@ def record_revisions(
     )
 
 
+#: Columns whose changes are no corrections: JSON that repeats other columns, and the parts of the price, which only a
+#: read adds to a session that has stopped.
+_NOT_REVISED = ("raw", "price_breakdown")
+
 #: Ids of sessions, each with its former columns.
 _FORMER = "unnest(CAST(:session_ids AS bigint[]), CAST(:columns AS jsonb[]))"
 
@@ -94,7 +98,9 @@ def revision_statement(former: str) -> str:
         former: a SQL source of pairs of a session id and its former columns.
     """
     groups = MIRRORS["session"].groups
-    columns = ", ".join(f"('{name}', '{group.name}')" for group in groups for name in group.columns if name != "raw")
+    columns = ", ".join(
+        f"('{name}', '{group.name}')" for group in groups for name in group.columns if name not in _NOT_REVISED
+    )
     return f"""
 INSERT INTO charging.session_revision (
        tenant, session_id, column_group, fact_at, fact_version, changed_from, changed_to, source, notification_id)

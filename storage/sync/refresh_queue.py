@@ -34,8 +34,8 @@ CHANGED_DELAY = timedelta(seconds=15)
 #: may not see, or of which late notifications arrive, is not read all the time.
 GONE_DELAY = timedelta(minutes=5)
 
-#: The kinds that have a read of their own; the other kinds are children of these.
-READABLE = tuple(KINDS)
+#: The kinds that have a read of their own; most other kinds are children of these.
+READABLE = tuple(name for name, kind in KINDS.items() if kind.has_read)
 
 #: The lower, the sooner. Kinds with statuses come first: EVSEs, then charge points. Sessions, the rest of the fleet
 #: and commerce follow. A running session and a faulted EVSE have priority 0, before all others.

@@ -342,7 +342,7 @@ def start_over(connection: Connection, run: SyncRun) -> None:
     connection.execute(_START_OVER, {"tenant": run.tenant, "sync_run_id": run.sync_run_id, "pages": run.pages})
 
 
-def note_absent(connection: Connection, run: SyncRun, *, is_local: bool = False) -> int:
+def request_absent(connection: Connection, run: SyncRun, *, is_local: bool = False) -> int:
     """Request a read of each stored entity that a finished sync run through a complete listing did not show.
 
     A 404 then makes the tombstone. Index: the mirrored table's primary key; this reads all rows of the kind.
@@ -353,29 +353,13 @@ def note_absent(connection: Connection, run: SyncRun, *, is_local: bool = False)
     Returns:
         How many reads were requested. Beyond ``MAX_ABSENT``, the next sync run requests the others.
     """
-    mirror = MIRRORS[run.kind]
-    parameters: dict[str, Any] = {
-        "tenant": run.tenant,
-        "kind": run.kind,
-        "sync_run_id": run.sync_run_id,
-        "began_at": run.began_at,
-        "run_started_at": _started_at(connection, run),
-        "limit": MAX_ABSENT,
-    }
     result = connection.execute(
         text(f"""
             WITH absent AS (
                 INSERT INTO ingest.refresh_request AS known (tenant, kind, entity_id, reason)
-                SELECT :tenant, :kind, {mirror.key}, 'changed'
-                  FROM charging.{mirror.name} AS known
-                 WHERE {mirror.matches("known")}
-                   AND deleted_at IS NULL{" AND roaming_operator_id IS NULL" if is_local else ""}
-                   AND coalesce(presence_at, '-infinity') < :began_at
-                   AND coalesce({snapshot_group(run.kind)}_at, '-infinity') < :began_at
-                   AND first_seen_at < :run_started_at
-                   AND NOT EXISTS (SELECT FROM {LISTED_IDS} AS listed WHERE listed.entity_id = known.{mirror.key})
-                 ORDER BY {mirror.key}
-                 LIMIT :limit
+                SELECT :tenant, :kind, entity_id, 'changed'
+                  FROM ({_absent(run.kind, is_local=is_local)}) AS listed_no_more
+                 ORDER BY entity_id
                     ON CONFLICT DO NOTHING
                 RETURNING 1
             )
@@ -385,11 +369,59 @@ def note_absent(connection: Connection, run: SyncRun, *, is_local: bool = False)
                AND sync_run_id = :sync_run_id
             RETURNING absent
         """),  # noqa: S608 - the names are ours
-        parameters,
+        _absent_parameters(connection, run) | {"kind": run.kind},
     )
     absent = int(result.scalar_one())
     prune_listed(connection, run.tenant, run.sync_run_id)
     return absent
+
+
+def take_absent(connection: Connection, run: SyncRun) -> list[int]:
+    """Return the stored entities that a finished sync run through a complete listing did not show.
+
+    Index: the mirrored table's primary key; this reads all rows of the kind.
+
+    Returns:
+        Their ids. Beyond ``MAX_ABSENT``, the next sync run finds the others.
+    """
+    ids = connection.execute(text(_absent(run.kind)), _absent_parameters(connection, run)).scalars().all()
+    connection.execute(_NOTE_ABSENT, {"tenant": run.tenant, "sync_run_id": run.sync_run_id, "absent": len(ids)})
+    prune_listed(connection, run.tenant, run.sync_run_id)
+    return list(ids)
+
+
+_NOTE_ABSENT = text("""
+UPDATE ingest.sync_run
+   SET absent = :absent
+ WHERE tenant = :tenant
+   AND sync_run_id = :sync_run_id
+""")
+
+
+def _absent(kind: str, *, is_local: bool = False) -> str:
+    """Return the query of the ids of a kind that were stored before a sync run and that it did not list."""
+    mirror = MIRRORS[kind]
+    return f"""
+                SELECT {mirror.key} AS entity_id
+                  FROM charging.{mirror.name} AS known
+                 WHERE {mirror.matches("known")}
+                   AND deleted_at IS NULL{" AND roaming_operator_id IS NULL" if is_local else ""}
+                   AND coalesce(presence_at, '-infinity') < :began_at
+                   AND coalesce({snapshot_group(kind)}_at, '-infinity') < :began_at
+                   AND first_seen_at < :run_started_at
+                   AND NOT EXISTS (SELECT FROM {LISTED_IDS} AS listed WHERE listed.entity_id = known.{mirror.key})
+                 ORDER BY {mirror.key}
+                 LIMIT :limit"""  # noqa: S608 - the names are ours
+
+
+def _absent_parameters(connection: Connection, run: SyncRun) -> dict[str, Any]:
+    return {
+        "tenant": run.tenant,
+        "sync_run_id": run.sync_run_id,
+        "began_at": run.began_at,
+        "run_started_at": _started_at(connection, run),
+        "limit": MAX_ABSENT,
+    }
 
 
 def _started_at(connection: Connection, run: SyncRun) -> datetime:

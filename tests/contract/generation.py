@@ -57,6 +57,10 @@ def values_of(schema: JsonSchema, required: Sequence[str] = ()) -> Values:
 
 
 def _require(schema: JsonSchema, path: list[str]) -> None:
+    for choice in schema.get("anyOf", ()):
+        _require(choice, path)
+    if "anyOf" in schema:
+        return
     *outer, name = path
     for step in outer:
         schema = schema["items"] if step == "[]" else schema["properties"][step]
@@ -126,6 +130,8 @@ def _flattened(schema: JsonSchema) -> JsonSchema:
         whole = _merged(whole, part)
     if "allOf" in whole:
         return _flattened(whole)
+    if "oneOf" in whole and "properties" not in whole:
+        whole["anyOf"] = whole.pop("oneOf")
     if "properties" in whole:
         whole["properties"] = {name: _flattened(held) for name, held in whole["properties"].items()}
     if "items" in whole:

@@ -60,9 +60,14 @@ def response_schema(path: str, method: str, status: int) -> JsonSchema:
 
 def one_of_a_listing(path: str) -> str:
     """Return the path that reads one entity of a listing's, as the document spells it."""
-    paths: list[str] = [*load_document()["paths"]]
-    (found,) = [known for known in paths if re.fullmatch(rf"{re.escape(path)}/{{[^/]+}}", known)]
+    (found,) = reads_of_one(path)
     return found
+
+
+def reads_of_one(path: str) -> list[str]:
+    """Return the paths that read one entity of a listing's, none or one."""
+    pattern = re.compile(rf"{re.escape(path)}/{{[^/]+}}")
+    return [known for known, calls in load_document()["paths"].items() if pattern.fullmatch(known) and "get" in calls]
 
 
 def query_parameters(path: str) -> dict[str, JsonSchema]:

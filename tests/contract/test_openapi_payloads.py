@@ -6,6 +6,7 @@ for which a documented notification or answer, or a part of it, may be refused.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_args
@@ -23,16 +24,18 @@ from ampeco.privacy.redaction import is_secret
 from ampeco.resources import charging as resources
 from ampeco.resources.commercial import Resource
 from ampeco.resources.documented import UNREAD
-from ampeco.resources.kinds import KINDS, READ_RULES, Kind, named_ids
+from ampeco.resources.kind import Kind
+from ampeco.resources.kinds import KINDS
+from ampeco.resources.read_rules import READ_RULES, named_ids
 from ampeco.resources.unknown_fields import unknown_fields
 from tests.contract.generation import values_of
 from tests.contract.openapi import (
     JsonSchema,
     is_deprecated,
     load_document,
-    one_of_a_listing,
     payload_schema,
     query_parameters,
+    reads_of_one,
     request_schema,
     response_schema,
 )
@@ -40,7 +43,9 @@ from tests.unit.ampeco.samples import NOTIFICATIONS, sample
 
 RESOURCES = "/public-api/resources"
 SUBSCRIPTIONS = "/public-api/notifications/v2.0"
-DATA_MODEL = Path(__file__).parents[2] / "docs" / "data-model.md"
+DOCS = Path(__file__).parents[2] / "docs"
+AMPECO = DOCS / "ampeco.md"
+DATA_MODEL = DOCS / "data-model.md"
 
 HANDLED = [known.name for known in CATALOGUE if known.handler]
 UNHANDLED = [known.name for known in CATALOGUE if not known.handler]
@@ -58,15 +63,8 @@ REQUIRED_OF_PAYLOADS: dict[str, Sequence[str]] = {
     "UserChangedNotification": ["user.id"],
 }
 
-#: What the models of our kinds require beyond the schemas.
-REQUIRED_OF_KINDS = {
-    "session": ["lastUpdatedAt"],
-    "location": ["id"],
-    "user": ["id"],
-    "partner": ["id"],
-    "id_tag": ["id"],
-    "sub_operator": ["id"],
-}
+#: What the models of our kinds require beyond the schemas, and beyond the id, which some schemas do not require.
+REQUIRED_OF_KINDS = {"session": ["lastUpdatedAt"], "location": ["chargingZones.[].id"]}
 
 #: Each other read that the client makes, its model, and what that requires beyond the schema.
 READS: list[tuple[str, type[Model], Sequence[str]]] = [
@@ -109,15 +107,18 @@ def adjusted_payload(name: str) -> JsonSchema:
     return schema
 
 
-def resource_schema(path: str, model: type[Model]) -> JsonSchema:
+def resource_schema(path: str) -> JsonSchema:
     schema: JsonSchema = response_schema(path, "get", 200)
     schema = schema["properties"].get("data", schema)
     schema = schema.get("items", schema)
     for part in (schema, *schema.get("allOf", [])):
-        if part.get("properties", {}).get("id", {}).get("type") == "string":
-            part["properties"]["id"] = NUMERIC_STRING
-    if model is resources.Subscription:
-        schema["properties"]["id"] = {"type": "integer"}  # "number" in the document, and an id
+        properties = part.get("properties", {})
+        if properties.get("id", {}).get("type") == "string":
+            properties["id"] = NUMERIC_STRING
+        elif properties.get("id", {}).get("type") == "number":
+            properties["id"] = {"type": "integer"}
+        if properties.get("lastUpdatedAt", {}).get("type") == "string":
+            properties["lastUpdatedAt"]["format"] = "date-time"  # one description says so, and not the schema
     return schema
 
 
@@ -137,7 +138,7 @@ def test_every_payload_that_the_schema_allows_is_read(name: str) -> None:
 
 @pytest.mark.parametrize(("path", "model", "required"), READS, ids=[path for path, _, _ in READS])
 def test_every_resource_that_the_schema_allows_is_read(path: str, model: type[Model], required: Sequence[str]) -> None:
-    bodies = values_of(resource_schema(path, model), required)
+    bodies = values_of(resource_schema(path), required)
 
     @drawn
     @given(bodies)
@@ -150,42 +151,47 @@ def test_every_resource_that_the_schema_allows_is_read(path: str, model: type[Mo
 def documented(kind: Kind[Any]) -> str:
     """Return the listing of a kind by its newest version in the document, which is older than some versions."""
     paths = [f"{RESOURCES}/{path}" for path in kind.paths]
-    return next(path for path in paths if path in load_document()["paths"])
+    return next(path for path in paths if path in load_document()["paths"] or not kind.has_listing)
+
+
+def reads(kind: Kind[Any]) -> list[str]:
+    """Return the paths of the listing of a kind and of the read of one entity, as far as it has them."""
+    listing = documented(kind)
+    return [*([listing] if kind.has_listing else []), *reads_of_one(listing)]
 
 
 @pytest.mark.parametrize("kind", KINDS.values(), ids=lambda kind: kind.name)
 def test_every_entity_that_the_schemas_allow_is_read_by_its_kind(kind: Kind[Any]) -> None:
-    listing = documented(kind)
-    for path in (listing, one_of_a_listing(listing)):
-        test_every_resource_that_the_schema_allows_is_read(path, kind.model, REQUIRED_OF_KINDS.get(kind.name, []))
+    required = ["id", *REQUIRED_OF_KINDS.get(kind.name, [])]
+    for path in reads(kind):
+        test_every_resource_that_the_schema_allows_is_read(path, kind.model, required)
 
 
 @pytest.mark.parametrize("kind", KINDS.values(), ids=lambda kind: kind.name)
 def test_every_kind_is_asked_for_as_the_document_says(kind: Kind[Any]) -> None:
-    listing = documented(kind)
-    asked, one = query_parameters(listing), query_parameters(one_of_a_listing(listing))
-    filters = asked.get("filter", {}).get("properties", {})
+    for path in reads(kind):
+        asked = query_parameters(path)
+        assert not is_deprecated(path)
+        for part, value in kind.parts:
+            name = part.removesuffix("[]")
+            assert name in asked, part
+            if part != name:
+                assert value in asked[name]["items"]["enum"]
+    if kind.has_listing:
+        asked = query_parameters(documented(kind))
+        filters = asked.get("filter", {}).get("properties", {})
+        assert kind.paging == ("page" if "cursor" not in asked else "empty cursor" if "page" in asked else "cursor")
+        assert ("lastUpdatedAfter" in filters) == ("last_updated_after" in kind.changed_filters)
+        assert {to_camel(name) for name in kind.changed_filters} <= filters.keys()
+        assert kind.reference_filter is None or to_camel(kind.reference_filter) in filters
+    assert kind.has_read == bool(reads_of_one(documented(kind)))
 
-    assert not is_deprecated(listing)
-    assert kind.paging == ("page" if "cursor" not in asked else "empty cursor" if "page" in asked else "cursor")
-    assert ("lastUpdatedAfter" in filters) == ("last_updated_after" in kind.changed_filters)
-    assert {to_camel(name) for name in kind.changed_filters} <= filters.keys()
-    for part, value in kind.parts:
-        name = part.removesuffix("[]")
-        assert name in asked, part
-        assert name in one, part
-        if part != name:
-            assert value in asked[name]["items"]["enum"]
-            assert value in one[name]["items"]["enum"]
-    if kind.reference_filter is not None:
-        assert to_camel(kind.reference_filter) in filters
 
-
-def test_the_documented_example_of_a_kind_is_one_that_would_work() -> None:
+def test_the_documented_example_of_a_kind_is_one_of_the_registry() -> None:
     section = DATA_MODEL.read_text().partition("## Adding a kind of entity")[2].partition("\n## ")[0]
     kind = eval(section.partition("```python\n")[2].partition("```")[0], {"Kind": Kind, "Resource": Resource})
 
-    test_every_kind_is_asked_for_as_the_document_says(kind)
+    assert kind == KINDS[kind.name]
 
 
 @pytest.mark.parametrize("notification", READ_RULES)
@@ -282,7 +288,7 @@ def _note_unread(found: dict[str, set[str]], model: type[Model], schema: JsonSch
     fields = {name: field for key, field in model.model_fields.items() for name in (key, field.alias or key)}
     for name, held in _properties(schema).items():
         if name not in fields:
-            if not is_secret(name):
+            if not is_secret(name) and name not in model.NOT_KEPT:
                 found.setdefault(model.__name__, set()).add(name)
         elif (nested := _model_in(fields[name].annotation)) is not None:
             _note_unread(found, nested, held)
@@ -294,6 +300,25 @@ def test_the_fields_that_are_documented_and_not_read_are_those_that_we_say() -> 
         if known.handler is not None:
             _note_unread(found, known.handler, payload_schema(known.name))
     for kind in KINDS.values():
-        answer = response_schema(one_of_a_listing(documented(kind)), "get", 200)
+        answer = response_schema(reads(kind)[-1], "get", 200)
         _note_unread(found, kind.model, _properties(answer).get("data", answer))
     assert {model: frozenset(names) for model, names in found.items()} == UNREAD
+
+
+def test_every_documented_listing_is_mirrored_or_named_as_left_out() -> None:
+    paths = {path.removeprefix(f"{RESOURCES}/") for path in load_document()["paths"] if is_listing(path)}
+    mirrored = {path for kind in KINDS.values() for path in kind.paths}
+    section = AMPECO.read_text().partition("\nThese listings are left out:\n")[2].partition("\n## ")[0]
+    left_out = set(re.findall(r"`([a-z-]+/v[0-9./a-zA-Z{}-]+)`", section))
+
+    assert paths - mirrored - left_out == set()
+    assert left_out <= paths
+    assert not left_out & mirrored
+
+
+def is_listing(path: str) -> bool:
+    """Whether the document shows a list at a path below the resources, and does not call it deprecated."""
+    if not path.startswith(f"{RESOURCES}/") or "get" not in load_document()["paths"][path] or is_deprecated(path):
+        return False
+    schema = response_schema(path, "get", 200)
+    return "array" in (schema.get("type"), schema.get("properties", {}).get("data", {}).get("type"))

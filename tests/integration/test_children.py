@@ -29,7 +29,7 @@ class Family:
     """A kind whose children may move: two parents, and a child."""
 
     kind: str
-    sample: str
+    answer: dict[str, Any]
     part: str
     ids: tuple[int, int]
 
@@ -39,17 +39,20 @@ class Family:
 
     def parent(self, parent_id: int, changed_at: str, *children: dict[str, Any]) -> dict[str, Any]:
         own = {"id": parent_id, "lastUpdatedAt": changed_at, self.part: list(children)}
-        return {name: value for name, value in shown(self.sample).items() if name != "authorization"} | own
+        return {name: value for name, value in self.answer.items() if name != "authorization"} | own
 
     @property
     def one_child(self) -> dict[str, Any]:
-        found: dict[str, Any] = shown(self.sample)[self.part][0]
+        found: dict[str, Any] = self.answer[self.part][0]
         return found
 
 
+LOCATION = {"id": 31, "chargingZones": [{"id": 7, "name": "Upper deck", "locationId": 31, "status": "enabled"}]}
+
 FAMILIES = [
-    Family("evse", "evse_read", "connectors", (902, 903)),
-    Family("session", "session_read", "chargingPeriods", (77120, 77121)),
+    Family("evse", shown("evse_read"), "connectors", (902, 903)),
+    Family("session", shown("session_read"), "chargingPeriods", (77120, 77121)),
+    Family("location", LOCATION, "chargingZones", (31, 32)),
 ]
 
 
@@ -257,10 +260,11 @@ def test_a_database_in_use_is_repaired(empty_database_url: str) -> None:
     # Given what an older release left: children of parents that are gone, and one that moved before that
     engine = create_database_engine(empty_database_url, application_name="tests", pool_size=1)
     migrations.upgrade(engine, "0009")
+    families = {"evse": "connector", "session": "charging_period"}  # of that release
     gone, read_before, read_after = (f"2026-03-04T0{hour}:00:00Z" for hour in (8, 7, 9))
     version = "'1' || repeat('0', 20) || ':' || repeat('0', 16)"
     with engine.begin() as connection:
-        for kind, child_kind in CHILDREN.items():
+        for kind, child_kind in families.items():
             connection.execute(
                 text(f"""
                     INSERT INTO charging.{kind} (tenant, {kind}_id, deleted_at, presence_at, presence_version)
@@ -279,7 +283,7 @@ def test_a_database_in_use_is_repaired(empty_database_url: str) -> None:
     # Then those are gone since their parents are, and no other changed
     gone_at = datetime.fromisoformat(gone)
     with engine.connect() as connection:
-        for child_kind in CHILDREN.values():
+        for child_kind in families.values():
             rows = connection.execute(
                 text(
                     f"SELECT tenant, {child_kind}_id, deleted_at, updated_at > now() - interval '1 hour'"

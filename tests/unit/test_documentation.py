@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import shlex
 import tomllib
@@ -18,7 +19,10 @@ from typer.core import TyperGroup
 
 import simulator.cli
 import workers.metrics  # noqa: F401 - registers its metrics
+from ampeco.groups import GROUPS
 from ampeco.notifications.catalogue import CATALOGUE
+from ampeco.resources.kind import DAY
+from ampeco.resources.kinds import KINDS
 from ampeco.tenants import Tenant
 from migrations import roles
 from receiver.admin.metrics_page import MetricsPage
@@ -27,6 +31,7 @@ from runtime.settings import Settings, environment_name
 from storage.schema import entities as mirrors
 from storage.schema.tables import metadata
 from workers.broker import QUEUES
+from workers.sync.schedule import FLEET, WITH_STATUSES
 
 ROOT = Path(__file__).parents[2]
 
@@ -177,6 +182,31 @@ def test_every_key_of_a_tenant_is_in_the_example() -> None:
     example = (ROOT / "tenants.example.toml").read_text()
     for key in set(Tenant.model_fields) - {"name"}:
         assert re.search(rf"^(?:# )?{key} = ", example, re.MULTILINE), key
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_the_table_of_groups_says_what_is_mirrored_and_what_it_costs(group: str) -> None:
+    row = next(line for line in PAGES["docs/ampeco.md"].splitlines() if line.startswith(f"| `{group}` | "))
+    typed, as_json, calls = row.strip("| ").split(" | ")[1:]
+    kinds = {name: kind for name, kind in KINDS.items() if kind.group == group}
+    children = set(mirrors.CHILDREN.values())
+    tables = {name for name in kinds if mirrors.MIRRORS[name].kind is None}
+
+    assert set(_SPAN.findall(typed)) - children == tables
+    assert set(_SPAN.findall(as_json)) == kinds.keys() - tables
+    assert int(calls) == math.ceil(sum(map(_calls_a_day, kinds)))
+
+
+def _calls_a_day(name: str) -> float:
+    """Return how many pages of a kind's listing are read a day, with the default interval and one page each time."""
+    kind = KINDS[name]
+    if not kind.has_listing:
+        return 0
+    interval = max(Settings.model_fields["reconcile_interval"].default, kind.changed_every)
+    if name in WITH_STATUSES:
+        return DAY / interval
+    full_interval = DAY if name in FLEET else kind.full_interval
+    return DAY / full_interval + len(kind.changed_filters) * (DAY / interval)
 
 
 def test_every_notification_is_documented() -> None:

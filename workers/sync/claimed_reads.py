@@ -71,6 +71,13 @@ class ClaimedReads:
             self.requests += request.generation
             logger.debug("refresh request resolved", **request_labels(request), reason=request.reason)
 
+    def drop(self) -> None:
+        """Remove all open requests, because the tenant does not have their kind mirrored."""
+        requests = list(self.open.values())
+        with self.context.engine.begin() as connection:
+            refresh_queue.finish(connection, self.tenant, requests)
+        self.note_resolved(requests)
+
     def fail(self, request: RefreshRequest, error: Exception) -> None:
         """Log a read that failed by itself, and retry it later."""
         described = describe(error) if isinstance(error, DBAPIError | ValidationError) else str(error)

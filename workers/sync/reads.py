@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 
 from ampeco.api.client import Answer, Client, Filter
 from ampeco.errors import Malformed
-from ampeco.resources.charging import ChargePoint, Evse, Session
-from ampeco.resources.kinds import KINDS, Kind
+from ampeco.resources.charging import ChargePoint, Evse, Location, Session
+from ampeco.resources.kind import Kind
+from ampeco.resources.kinds import KINDS
 from ampeco.tenants import Tenant
 from storage.schema.entities import CHILDREN
 from storage.state.changes import ChangeSet, Listed
@@ -19,6 +20,7 @@ from storage.state.clocks import bounded
 from storage.state.facts import (
     boot_values,
     charge_point_facts,
+    charging_zone_facts,
     entity_facts,
     evse_facts,
     presence,
@@ -128,6 +130,17 @@ def _session(changes: ChangeSet, _client: Client, answer: Answer[Session], read:
         _children(changes, "session", session.id, ids, answer.tenant_time, is_complete=is_complete)
 
 
+def _location(changes: ChangeSet, client: Client, answer: Answer[Location], read: EntityRead) -> None:
+    """Add a location with its charging zones."""
+    location, began_at = answer.resource, answer.tenant_time
+    _entity("location", changes, client, answer, read)
+    charging_zone_facts(changes, location, read_fact_factory(began_at), at=began_at)
+    if location.charging_zones is not None:
+        ids = [zone.id for zone in location.charging_zones]
+        is_complete = location.was_read("charging_zones")
+        _children(changes, "location", location.id, ids, began_at, is_complete=is_complete)
+
+
 def _evse(changes: ChangeSet, client: Client, answer: Answer[Evse], read: EntityRead) -> None:
     """Add an EVSE with its connectors; make one more call for its status if it differs from the stored one."""
     evse, began_at = answer.resource, answer.tenant_time
@@ -166,6 +179,7 @@ def _charge_point(changes: ChangeSet, client: Client, answer: Answer[ChargePoint
 #: The kinds whose answer describes more than one entity, or requires more than one read.
 _SPECIAL_KINDS: dict[str, Callable[[ChangeSet, Client, Answer[Any], EntityRead], None]] = {
     "session": _session,
+    "location": _location,
     "evse": _evse,
     "charge_point": _charge_point,
 }

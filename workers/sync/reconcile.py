@@ -24,9 +24,10 @@ from ampeco.resources.kinds import KINDS
 from runtime.leases import renewed
 from runtime.logging import get_logger
 from storage.erasure.suppression import remove_suppressed_from_changes
-from storage.schema.entities import ABOUT_READS
+from storage.schema.entities import READ_ONLY
 from storage.state.changes import ChangeSet
 from storage.state.children import orphans
+from storage.state.facts import presence
 from storage.state.fold import Fact
 from storage.state.stored import StoredEntity, load_stored, snapshot_group
 from storage.state.unknown_fields import record_unknown_fields
@@ -369,7 +370,8 @@ class _SyncRunner:
                 # The other entities must not wait for this one; its own read will show what is wrong.
                 logger.warning("entity cannot be interpreted", **_labels(run), entity_id=entity_id, error=str(error))
                 stats.unreadable += 1
-                page_changes.changes.require_read(kind, entity_id, "changed")
+                if self._kind.has_read:
+                    page_changes.changes.require_read(kind, entity_id, "changed")
         return page_changes
 
     def _compare(self, page: Page[Any], page_changes: _PageChanges) -> list[int]:
@@ -403,9 +405,24 @@ class _SyncRunner:
         if run.changed_since is None:
             note_listed(connection, tenant, run.sync_run_id, run.pages, page_changes.ids)
         if run.finished and run.changed_since is None:
-            self.absent = sync_runs.note_absent(connection, run, is_local=bool(self._listing_filters()))
+            self._note_absent(connection)
         record_unknown_fields(connection, tenant, changes.unknown_fields)
         return True
+
+    def _note_absent(self, connection: Connection) -> None:
+        """Request reads of the stored entities that a complete listing did not show.
+
+        Entities of a kind without a read of its own get their tombstones at once.
+        """
+        run = self._run
+        if self._kind.has_read:
+            self.absent = sync_runs.request_absent(connection, run, is_local=bool(self._listing_filters()))
+            return
+        ids = sync_runs.take_absent(connection, run)
+        assert run.began_at is not None, "it has read its pages"
+        facts = [presence(run.kind, entity_id, began_at=run.began_at, gone=True) for entity_id in ids]
+        write_changes(connection, run.tenant, ChangeSet(facts=facts))
+        self.absent = len(ids)
 
     def _count(self, stats: SyncRunStats) -> None:
         run = self._run
@@ -441,7 +458,7 @@ def _difference(stored: StoredEntity, kind: str, entity_id: int, facts: list[Fac
     missed: list[datetime] = []
     is_missing = False
     for fact in facts:
-        if fact.kind != kind or fact.entity_id != entity_id or fact.group in ABOUT_READS:
+        if fact.kind != kind or fact.entity_id != entity_id or fact.group in READ_ONLY:
             continue
         at, version = stored.get(f"{fact.group}_at"), stored.version(fact.group)
         if not version or version.is_provisional:
@@ -451,7 +468,7 @@ def _difference(stored: StoredEntity, kind: str, entity_id: int, facts: list[Fac
         elif at is not None and (fact.at, fact.version) > (at, version) and not fact.version.has_values_of(version):
             missed.append(fact.at)
     if stored.get("deleted_at") is not None:
-        missed += [fact.at for fact in facts if fact.kind == kind and fact.group not in ABOUT_READS]
+        missed += [fact.at for fact in facts if fact.kind == kind and fact.group not in READ_ONLY]
     return _Difference(is_missing, max(missed)) if missed else None
 
 

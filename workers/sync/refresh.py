@@ -10,6 +10,7 @@ import time
 from datetime import timedelta
 
 from ampeco.errors import Forbidden, NotOffered, RateLimited, Unauthorized, Unavailable
+from ampeco.resources.kinds import kinds_of
 from storage.clock import clock
 from storage.state.stored import load_stored
 from storage.sync import inaccessible_kinds, refresh_queue
@@ -71,6 +72,9 @@ def _read(claimed: ClaimedReads, deadline: float) -> None:
         client = context.client(tenant, "refresh")
     except KeyError:
         claimed.leave(MAX_RETRY, "the tenant is no longer in tenants.toml", counts=True)
+        return
+    if claimed.kind not in kinds_of(context.tenants[tenant].mirror):
+        claimed.drop()  # a notification names entities of every kind
         return
     _resolve_by_stored(claimed)
     _await_sync_run(claimed)

@@ -176,6 +176,8 @@ class RefreshReader:
         except NotFound as error:
             if error.is_certain or self._is_listed_by(error.path):
                 raise
+            if not KINDS[kind].has_listing:
+                raise NotOffered(error.method, error.path, error.status, error.reason) from None
             self._require_listing(error)
             if self._is_listed_by(error.path):
                 raise

@@ -6,7 +6,9 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from ampeco.resources.kinds import KINDS
+from ampeco.resources.kind import DAY
+from ampeco.resources.kinds import KINDS, kinds_of
+from ampeco.tenants import Tenant
 from storage.clock import clock
 from storage.sync import sync_runs
 from storage.sync.sync_runs import Cursor, Purpose
@@ -19,22 +21,13 @@ OVERLAP = timedelta(minutes=5)
 #: The first sync run of a kind without a full backfill begins this far back.
 FIRST_LOOK = timedelta(days=1)
 
-#: The kinds of the fleet: few entities, which all others refer to, so they are synced first.
+#: The kinds of the fleet: few entities, which all others refer to, so they are synced first, and in full every day.
+#: That is also how often an entity without notifications is read again.
 FLEET = ("location", "charge_point", "evse")
 
 #: Kinds whose statuses change without a change that the filter of the listing shows, so they are always synced in full:
 #: one call for a hundred entities.
 WITH_STATUSES = ("charge_point", "evse")
-
-#: Interval of full sync runs for the fleet and short listings, which change slowly. It is also how often an entity
-#: without notifications is read again.
-DAILY = timedelta(days=1)
-
-#: Kinds with short listings that cannot be filtered by change: they are synced in full, like the fleet.
-SHORT = ("tariff", "roaming_platform", "sub_operator")
-
-#: Interval of full sync runs for the other kinds, to notice deletions. They begin only after a full backfill.
-RARELY = timedelta(days=30)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +46,11 @@ class Due:
     changed_since: datetime | None
 
 
-def listed() -> list[str]:
-    """Return every kind, in the order in which the kinds are synced."""
-    others = [kind for kind in KINDS if kind not in FLEET]
-    return [*FLEET, *others]
+def listed(tenant: Tenant) -> list[str]:
+    """Return every kind that is synced for a tenant, in the order in which the kinds are synced."""
+    mirrored = kinds_of(tenant.mirror)
+    others = [name for name, kind in KINDS.items() if name not in FLEET and kind.has_listing]
+    return [name for name in (*FLEET, *others) if name in mirrored]
 
 
 def due_sync_runs(context: Context, interval: timedelta, tenants: Collection[str] | None = None) -> list[Due]:
@@ -70,27 +64,36 @@ def due_sync_runs(context: Context, interval: timedelta, tenants: Collection[str
     with context.engine.begin() as connection:
         cursors = sync_runs.cursors(connection, names)
     now = clock.now()
-    runs = [_due(tenant, kind, cursors.get((tenant, kind)), interval, now) for tenant in names for kind in listed()]
+    runs = [
+        _due(tenant, kind, cursors.get((tenant, kind)), interval, now)
+        for tenant in names
+        for kind in listed(context.tenants[tenant])
+    ]
     return [run for run in runs if run is not None]
 
 
-def _due(tenant: str, kind: str, cursor: Cursor | None, interval: timedelta, now: datetime) -> Due | None:
-    is_daily = kind in FLEET or kind in SHORT
+def _due(tenant: str, name: str, cursor: Cursor | None, interval: timedelta, now: datetime) -> Due | None:
+    kind = KINDS[name]
+    begins_in_full = name in FLEET or not kind.changed_filters
     if cursor is None or (cursor.changed_until is None and cursor.open_run is None):
-        if not is_daily and not KINDS[kind].changed_filters:
-            return None
         # A backfill, because entities that were never synced do not count as missing.
-        return Due(tenant, kind, "backfill", None if is_daily else now - FIRST_LOOK - KINDS[kind].changed_margin)
+        return Due(tenant, name, "backfill", None if begins_in_full else now - FIRST_LOOK - kind.changed_margin)
     if cursor.open_run is not None:
-        return None if cursor.is_busy else Due(tenant, kind, cursor.open_run, None)
-    age, longest = cursor.full_seconds_ago, DAILY if is_daily else RARELY
-    if (age is None and is_daily) or (age is not None and age > longest.total_seconds()):
-        return Due(tenant, kind, "reconcile", None)
+        return None if cursor.is_busy else Due(tenant, name, cursor.open_run, None)
+    age = cursor.full_seconds_ago
+    if begins_in_full if age is None else age > _full_interval(name).total_seconds():
+        return Due(tenant, name, "reconcile", None)
+    interval = max(interval, kind.changed_every)
     if cursor.checked_seconds_ago is None or cursor.checked_seconds_ago < interval.total_seconds():
         return None
-    if not KINDS[kind].changed_filters and kind not in WITH_STATUSES:
+    if not kind.changed_filters and name not in WITH_STATUSES:
         return None
-    return Due(tenant, kind, "reconcile", since(kind, cursor))
+    return Due(tenant, name, "reconcile", since(name, cursor))
+
+
+def _full_interval(name: str) -> timedelta:
+    """Return how often the complete listing of a kind is synced, after the first time."""
+    return DAY if name in FLEET else KINDS[name].full_interval
 
 
 def since(kind: str, cursor: Cursor | None) -> datetime | None:

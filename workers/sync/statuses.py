@@ -31,7 +31,7 @@ from ampeco.resources.charging import StatusLogEntry
 from storage.clock import clock
 from storage.state.changes import ChangeSet
 from storage.state.clocks import bounded, is_ahead
-from storage.state.facts import status_log_values
+from storage.state.facts import describe_error, status_log_values
 from storage.state.fold import BEGINNING, Fact, fact_from_read
 from storage.state.stored import StoredEntity
 from workers.api.rate_limit import CallDeferredError
@@ -332,3 +332,4 @@ def _add(
         )
         origin = {f"{log.kind}_id": entity_id, "observed_at": report.entry.timestamp, "source": report.source}
         changes.observe(log.table, values | origin)
+        describe_error(changes, report.entry)

@@ -297,7 +297,7 @@ def test_an_absent_entity_that_is_being_marked_is_marked_once(engine: Engine) ->
     absent = after_waiting(
         engine,
         lambda connection: request_reads(connection, ("evse", 902)),
-        lambda connection: sync_runs.note_absent(connection, sync_run),
+        lambda connection: sync_runs.request_absent(connection, sync_run),
     )
     # Then that one stands
     assert absent == 0

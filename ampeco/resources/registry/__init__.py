@@ -1,0 +1,1 @@
+"""The kinds of each group, each with one entry."""
