@@ -382,13 +382,25 @@ def take_absent(connection: Connection, run: SyncRun) -> list[int]:
     Index: the mirrored table's primary key; this reads all rows of the kind.
 
     Returns:
-        Their ids. Beyond ``MAX_ABSENT``, the next sync run finds the others.
+        Their ids; none if an entity was listed that cannot be parsed, because it may be any of them. Beyond
+        ``MAX_ABSENT``, the next sync run finds the others.
     """
+    parameters = {"tenant": run.tenant, "sync_run_id": run.sync_run_id}
+    if connection.execute(_UNREADABLE, parameters).scalar_one():
+        prune_listed(connection, run.tenant, run.sync_run_id)
+        return []
     ids = connection.execute(text(_absent(run.kind)), _absent_parameters(connection, run)).scalars().all()
-    connection.execute(_NOTE_ABSENT, {"tenant": run.tenant, "sync_run_id": run.sync_run_id, "absent": len(ids)})
+    connection.execute(_NOTE_ABSENT, parameters | {"absent": len(ids)})
     prune_listed(connection, run.tenant, run.sync_run_id)
     return list(ids)
 
+
+_UNREADABLE = text("""
+SELECT unreadable
+  FROM ingest.sync_run
+ WHERE tenant = :tenant
+   AND sync_run_id = :sync_run_id
+""")
 
 _NOTE_ABSENT = text("""
 UPDATE ingest.sync_run

@@ -7,6 +7,7 @@ import re
 import shlex
 import tomllib
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -202,7 +203,7 @@ def _calls_a_day(name: str) -> float:
     kind = KINDS[name]
     if not kind.has_listing:
         return 0
-    interval = max(Settings.model_fields["reconcile_interval"].default, kind.changed_every)
+    interval: timedelta = max(Settings.model_fields["reconcile_interval"].default, kind.changed_every)
     if name in WITH_STATUSES:
         return DAY / interval
     full_interval = DAY if name in FLEET else kind.full_interval
