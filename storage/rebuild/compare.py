@@ -42,13 +42,13 @@ TOLD_PROVISIONALLY_BY_READS = frozenset({"authorization"})
 #: The tables of the mirrored kinds; some kinds share a table.
 STATE: tuple[str, ...] = tuple(dict.fromkeys(mirror.name for mirror in MIRRORS.values()))
 
-#: The history tables, whose unique constraints identify their rows. Revisions of sessions are left out: they depend
-#: on when we learned each fact, which the log does not contain.
+#: The history tables, whose unique constraints identify their rows. Revisions are left out: they depend on when we
+#: learned each fact, which the log does not contain.
 HISTORY: tuple[str, ...] = tuple(
     sorted(
         table.name
         for table in metadata.tables.values()
-        if table.schema == CHARGING and table.name not in (*STATE, "session_revision")
+        if table.schema == CHARGING and table.name not in (*STATE, "session_revision", "master_revision")
     )
 )
 
