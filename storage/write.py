@@ -4,7 +4,8 @@ Every transaction that writes takes its locks in this order, so that no two of t
 
 1. the tenant's suppression key, shared (:mod:`storage.erasure.suppression`), before the data is parsed;
 2. the rows of the mirrored tables, in the order of ``MIRRORS`` and then of their keys;
-3. the rows of the history tables, in the order of the tables' names and then of the rows' keys;
+3. revisions of master data, and then the rows of the other history tables, in the order of the tables' names and then
+   of the rows' keys;
 4. refresh requests, in key order, and then what the caller finishes: requests, a sync run;
 5. unknown fields (:func:`storage.state.unknown_fields.record_unknown_fields`), because many transactions
    count the same names;

@@ -58,9 +58,10 @@ def find(connection: Connection, tenant: str, person: Person) -> Counter[str]:
     for row in _notices(connection, tenant, person.pattern):
         if _notice_changes(row, person):
             count("notice", _notice_document(row))
-    for row in _revisions(connection, tenant, person.pattern, []):
-        if _revision_changes(row, person, is_about=False):
-            count("session_revision", orjson.dumps([row["changed_from"], row["changed_to"]]))
+    for table in _REVISIONS:
+        for row in _revisions(connection, tenant, table, person.pattern, []):
+            if _revision_changes(row, person, is_about=False):
+                count(table, orjson.dumps([row["changed_from"], row["changed_to"]]))
     statement = _REQUESTS.format(what="SELECT count(*)")
     requests = connection.execute(text(statement), {"tenant": tenant, "user_id": person.user_id}).scalar_one()
     if requests:
@@ -87,7 +88,9 @@ def finish(connection: Connection, tenant: str, person: Person, erasure_id: UUID
     changed: Counter[str] = Counter()
     entities = _keys(connection, tenant, person)
     changed[f"{CHARGING}.notice"] = _clear_notices(connection, tenant, person)
-    changed[f"{CHARGING}.session_revision"] = _clear_revisions(connection, tenant, person, entities["session"])
+    for table in _REVISIONS:
+        own_sessions = entities["session"] if table == "session_revision" else []
+        changed[f"{CHARGING}.{table}"] = _clear_revisions(connection, tenant, table, person, own_sessions)
     for kind, mirror in MIRRORS.items():
         changed[f"{CHARGING}.{mirror.name}"] += _clear_state(connection, tenant, person, kind, entities[kind])
     deleted = connection.execute(
@@ -289,15 +292,21 @@ UPDATE charging.notice
 """)
 
 
+#: The tables of revisions, each with its column that holds the id of a session.
+_REVISIONS = {"session_revision": "session_id", "master_revision": "NULL"}
+
+
 def _revisions(
-    connection: Connection, tenant: str, pattern: str, session_ids: Sequence[int]
+    connection: Connection, tenant: str, table: str, pattern: str, session_ids: Sequence[int]
 ) -> Iterator[dict[str, Any]]:
+    """Yield the revisions that name the person or are of the person's sessions; this reads all rows of the table."""
     rows = _streamed(
         connection,
-        "SELECT CAST(ctid AS text) AS place, session_id, fact_version,"
+        f"SELECT CAST(ctid AS text) AS place, CAST({_REVISIONS[table]} AS bigint) AS session_id, fact_version,"  # noqa: S608
         " CAST(changed_from AS text) AS changed_from, CAST(changed_to AS text) AS changed_to"
-        " FROM charging.session_revision AS known WHERE tenant = :tenant"
-        " AND (session_id = ANY(:session_ids) OR CAST(to_jsonb(known) AS text) ~* :pattern)",
+        f" FROM {CHARGING}.{table} AS known WHERE tenant = :tenant"
+        f" AND ({_REVISIONS[table]} = ANY(CAST(:session_ids AS bigint[]))"
+        " OR CAST(to_jsonb(known) AS text) ~* :pattern)",
         {"tenant": tenant, "pattern": pattern, "session_ids": list(session_ids)},
     )
     for row in rows:
@@ -321,10 +330,12 @@ def _revision_changes(row: dict[str, Any], person: Person, *, is_about: bool) ->
     return new
 
 
-def _clear_revisions(connection: Connection, tenant: str, person: Person, session_ids: Sequence[int]) -> int:
+def _clear_revisions(
+    connection: Connection, tenant: str, table: str, person: Person, session_ids: Sequence[int]
+) -> int:
     changed = 0
     own_sessions = set(session_ids)
-    for row in list(_revisions(connection, tenant, person.pattern, session_ids)):
+    for row in list(_revisions(connection, tenant, table, person.pattern, session_ids)):
         new = _revision_changes(row, person, is_about=row["session_id"] in own_sessions)
         if new:
             # The digest is of all values of the fact, which are not stored here. A random one does no harm, because
@@ -332,15 +343,15 @@ def _clear_revisions(connection: Connection, tenant: str, person: Person, sessio
             version = Version(row["fact_version"]).with_values({"erased": secrets.token_hex(8)})
             sides = {name: to_json(new.get(name, row[name])) for name in ("changed_from", "changed_to")}
             parameters = {"tenant": tenant, "place": row["place"], "version": version, **sides}
-            changed += connection.execute(_CLEAR_REVISION, parameters).rowcount
+            changed += connection.execute(text(_CLEAR_REVISION.format(table=table)), parameters).rowcount
     return changed
 
 
-_CLEAR_REVISION = text("""
-UPDATE charging.session_revision
+_CLEAR_REVISION = """
+UPDATE charging.{table}
    SET changed_from = CAST(:changed_from AS jsonb),
        changed_to = CAST(:changed_to AS jsonb),
        fact_version = :version
  WHERE tenant = :tenant
    AND ctid = CAST(:place AS tid)
-""")
+"""

@@ -14,8 +14,10 @@ from sqlalchemy import Connection, text
 from ampeco.resources.charging import FINAL_SESSION_STATES
 from storage.rebuild.compare import HISTORY, REBUILD
 from storage.schema.entities import CHILDREN, MIRRORS, ColumnGroup
+from storage.schema.tracked import TRACKED
 from storage.state.changes import ChangeSet, Entity
 from storage.state.history import observation_columns
+from storage.state.master_revisions import MasterRevision, changed_groups, record_master_revisions, returned_columns
 from storage.state.revisions import revision_statement, source_parameters
 from storage.state.upsert import stored_columns, upsert_statement
 from storage.state.version import is_provisional_sql
@@ -58,8 +60,13 @@ def swap(connection: Connection, tenant: str) -> int:
     is newer than the one that was compared, and has replaced all of its columns.
     """
     changed = 0
+    revisions: list[MasterRevision] = []
     for kind in MIRRORS:
-        changed += connection.execute(text(_replace(kind)), {"tenant": tenant}).rowcount
+        replaced = [dict(row) for row in connection.execute(text(_replace(kind)), {"tenant": tenant}).mappings()]
+        changed += len(replaced)
+        if kind in TRACKED:
+            for row in replaced:
+                revisions += changed_groups(kind, row[MIRRORS[kind].key], row, row, prefix=_FORMER)
         changed += connection.execute(
             text(upsert_statement(kind, source=_missing_rows(kind))), {"tenant": tenant}
         ).rowcount
@@ -68,8 +75,12 @@ def swap(connection: Connection, tenant: str) -> int:
                 text(revision_statement(_STOPPED)),
                 {"tenant": tenant, "final_states": list(FINAL_SESSION_STATES), **source_parameters({})},
             )
+    record_master_revisions(connection, tenant, revisions, {})
     return changed
 
+
+#: Precedes the names of tracked columns with their former values.
+_FORMER = "former_"
 
 #: The stopped sessions that differ, with their former columns.
 _STOPPED = f"""(
@@ -94,9 +105,10 @@ def _replace(kind: str) -> str:
     ]
     is_any_taken = "\n        OR ".join(_is_taken(group) for group in mirror.groups)
     listed = ",\n       ".join(assignments)
+    former = f", {returned_columns(kind, 'known', _FORMER)}" if kind in TRACKED else ""
     return f"""
 WITH compared AS (
-    SELECT known.{mirror.key}, difference.groups, difference.live
+    SELECT known.{mirror.key}, difference.groups, difference.live{former}
       FROM {REBUILD}.difference
       JOIN charging.{mirror.name} AS known
         ON {mirror.matches("known")}
@@ -114,7 +126,18 @@ UPDATE charging.{mirror.name} AS known
  WHERE {mirror.matches("known")}
    AND known.{mirror.key} = compared.{mirror.key}
    AND ({is_any_taken})
+RETURNING {_returned(kind)}
 """  # noqa: S608 - the names are ours
+
+
+def _returned(kind: str) -> str:
+    """Return what the statement returns of each row: its id, and its tracked columns with former and new values."""
+    key = f"known.{MIRRORS[kind].key}"
+    if kind not in TRACKED:
+        return key
+    names = [name for each in TRACKED[kind] for name in (each.group.at, each.group.version, each.values)]
+    former = ", ".join(f"compared.{_FORMER}{name}" for name in names)
+    return f"{key}, {former}, {returned_columns(kind, 'known')}"
 
 
 def _is_taken(group: ColumnGroup) -> str:

@@ -568,3 +568,26 @@ session_revision = Table(
     schema=CHARGING,
     comment="Revisions: each change of a session that was stored as stopped; append-only",
 )
+
+master_revision = Table(
+    "master_revision",
+    metadata,
+    tenant_column(),
+    Column("kind", Text, nullable=False, comment="Kind of entity, such as evse"),
+    Column("entity_id", BigInteger, nullable=False, comment="Id at AMPECO"),
+    Column("column_group", Text, nullable=False, comment="Column group that changed: master, boot or presence"),
+    instant("fact_at", "Time of the new fact, by its source's clock", nullable=False),
+    Column(
+        "fact_version", Text(collation="C"), nullable=False, comment="Version of the new fact; orders those of one time"
+    ),
+    Column("changed_from", JSONB, nullable=False, comment="The columns that changed, with their former values"),
+    Column("changed_to", JSONB, nullable=False, comment="The same columns, with their new values"),
+    Column("source", Text, nullable=False, comment="Source of the new fact: notification, read or rebuild"),
+    Column("notification_id", Uuid, comment="The notification that contained the new fact, if one did"),
+    instant("recorded_at", "When the change was written", nullable=False, default=func.now()),
+    # The time comes before the group, so that the key is the index of an entity's history.
+    PrimaryKeyConstraint("tenant", "kind", "entity_id", "fact_at", "column_group", "fact_version"),
+    Index(None, "tenant", "recorded_at"),
+    schema=CHARGING,
+    comment="Revisions of master data: each change of a tracked column, and each boot; append-only",
+)

@@ -11,7 +11,8 @@ from datetime import datetime
 from typing import Any, Literal, NamedTuple
 from uuid import UUID
 
-from storage.state.fold import Fact
+from storage.schema.tracked import TRACKED_GROUPS
+from storage.state.fold import BEGINNING, Fact
 from storage.state.unknown_fields import UnknownFields
 from storage.state.version import Version
 
@@ -44,10 +45,11 @@ class Listed(NamedTuple):
     began_at: datetime
 
 
-class SessionFact(NamedTuple):
-    """The identity of a fact of a session."""
+class FactKey(NamedTuple):
+    """The identity of a fact."""
 
-    session_id: int
+    kind: str
+    entity_id: int
     group: str
     at: datetime
     version: Version
@@ -65,7 +67,7 @@ class ChangeSet:
         lookups: kind and reference of entities to look up in their listing, because their ids are not known,
             with the notification that names the reference.
         requested_by: the notification that requests a read, by entity.
-        source_notifications: the first notification that contains a fact of a session.
+        source_notifications: the first notification that contains a fact of a session or of a tracked group.
         listed: the children that reads of their parents listed.
         unknown_fields: types and fields that this release does not know, and values that it cannot read.
     """
@@ -76,7 +78,7 @@ class ChangeSet:
     reads_if_unknown: set[Entity] = field(default_factory=set)
     lookups: dict[tuple[str, str], UUID | None] = field(default_factory=dict)
     requested_by: dict[Entity, UUID] = field(default_factory=dict)
-    source_notifications: dict[SessionFact, UUID] = field(default_factory=dict)
+    source_notifications: dict[FactKey, UUID] = field(default_factory=dict)
     listed: list[Listed] = field(default_factory=list)
     unknown_fields: UnknownFields = field(default_factory=UnknownFields)
 
@@ -121,7 +123,11 @@ class ChangeSet:
         for entity in (*other.required_reads, *other.reads_if_unknown):
             self.requested_by[entity] = requested_by
         for fact in other.facts:
-            if fact.kind == "session":
-                self.source_notifications.setdefault(
-                    SessionFact(fact.entity_id, fact.group, fact.at, fact.version), requested_by
-                )
+            if fact.kind == "session" or _may_be_revision(fact):
+                key = FactKey(fact.kind, fact.entity_id, fact.group, fact.at, fact.version)
+                self.source_notifications.setdefault(key, requested_by)
+
+
+def _may_be_revision(fact: Fact) -> bool:
+    """Return whether a fact may make a revision of master data."""
+    return fact.at > BEGINNING and (fact.kind, fact.group) in TRACKED_GROUPS

@@ -20,7 +20,7 @@ from sqlalchemy import Connection, text
 
 from ampeco.resources.charging import FINAL_SESSION_STATES
 from storage.schema.entities import MIRRORS
-from storage.state.changes import SessionFact
+from storage.state.changes import FactKey
 from storage.state.version import is_read_sql
 
 # Index: primary key, in whose order the upsert locks the same rows next. Running sessions are locked, too: if another
@@ -45,7 +45,7 @@ def lock_stopped(connection: Connection, tenant: str, session_ids: Sequence[int]
 
 
 def record_revisions(
-    connection: Connection, tenant: str, stopped: Mapping[int, str], source_notifications: Mapping[SessionFact, UUID]
+    connection: Connection, tenant: str, stopped: Mapping[int, str], source_notifications: Mapping[FactKey, UUID]
 ) -> None:
     """Record what the stopped sessions were that have changed since they were locked.
 
@@ -62,7 +62,11 @@ def record_revisions(
             "session_ids": list(stopped),
             "columns": list(stopped.values()),
             **source_parameters(
-                {fact: source for fact, source in source_notifications.items() if fact.session_id in stopped}
+                {
+                    fact: source
+                    for fact, source in source_notifications.items()
+                    if fact.kind == "session" and fact.entity_id in stopped
+                }
             ),
         },
     )
@@ -76,10 +80,10 @@ _NOT_REVISED = ("raw", "price_breakdown")
 _FORMER = "unnest(CAST(:session_ids AS bigint[]), CAST(:columns AS jsonb[]))"
 
 
-def source_parameters(source_notifications: Mapping[SessionFact, UUID]) -> dict[str, Any]:
-    """Return the facts and their notifications as parameters for :func:`revision_statement`: arrays of equal length."""
+def source_parameters(source_notifications: Mapping[FactKey, UUID]) -> dict[str, Any]:
+    """Return facts of sessions with their notifications as parameters for :func:`revision_statement`, in arrays."""
     return {
-        "source_sessions": [fact.session_id for fact in source_notifications],
+        "source_sessions": [fact.entity_id for fact in source_notifications],
         "source_groups": [fact.group for fact in source_notifications],
         "source_times": [fact.at for fact in source_notifications],
         "source_versions": [fact.version for fact in source_notifications],

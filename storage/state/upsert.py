@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from textwrap import dedent
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Connection, text
@@ -12,8 +13,15 @@ from sqlalchemy import Connection, text
 from storage.documents import to_json
 from storage.schema.entities import MIRRORS, ColumnGroup, Mirror
 from storage.schema.tables import CHARGING
-from storage.state.changes import Entity, SessionFact
+from storage.state.changes import Entity, FactKey
 from storage.state.fold import Fold
+from storage.state.master_revisions import (
+    MasterRevision,
+    changed_groups,
+    record_master_revisions,
+    returned_columns,
+    tracked_ids,
+)
 from storage.state.revisions import lock_stopped, record_revisions
 from storage.state.version import conflicts_sql, is_read_sql
 
@@ -37,7 +45,7 @@ def upsert(
     fold: Fold,
     *,
     schema: str = CHARGING,
-    source_notifications: Mapping[SessionFact, UUID] | None = None,
+    source_notifications: Mapping[FactKey, UUID] | None = None,
     skip_confirmed: bool = False,
 ) -> list[Entity]:
     """Write all folded facts that are newer than the stored ones.
@@ -48,27 +56,75 @@ def upsert(
     Parameters:
         fold: the folded facts.
         schema: the schema of the tables; a rebuild has its own.
-        source_notifications: the notifications that contain the facts of sessions, for revisions.
+        source_notifications: the notifications that contain the facts, for revisions.
         skip_confirmed: for reads: do not write a row if a read has already stored all that this read shows.
 
     Returns:
         The conflicting entities, which a read must resolve.
     """
     conflicting: list[Entity] = []
+    revisions: list[MasterRevision] = []
     for kind in fold.entities():
         rows = fold.rows(kind)
+        if schema == CHARGING and (tracked := tracked_ids(kind, rows)):
+            written = _Tracked(connection, tenant, kind, skip_confirmed)
+            conflicting += written.write(rows, tracked)
+            revisions += written.revisions(fold)
+            continue
         is_session = kind == "session" and schema == CHARGING
         stopped = lock_stopped(connection, tenant, [row["session_id"] for row in rows]) if is_session else {}
         statement = upsert_statement(kind, schema, skip_confirmed=skip_confirmed)
-        written = connection.execute(text(statement), {"tenant": tenant, "rows": to_json(rows)})
-        conflicting += [Entity(kind, entity_id) for entity_id, is_conflicting in written if is_conflicting]
+        flags = connection.execute(text(statement), {"tenant": tenant, "rows": to_json(rows)})
+        conflicting += [Entity(kind, entity_id) for entity_id, is_conflicting in flags if is_conflicting]
         record_revisions(connection, tenant, stopped, source_notifications or {})
+    record_master_revisions(connection, tenant, revisions, source_notifications or {})
     return conflicting
+
+
+class _Tracked:
+    """Rows of a kind of which some have facts of tracked groups: the former values of these are returned.
+
+    No older Postgres than 18 returns the former values of a row that ``INSERT ... ON CONFLICT`` updates. To lock the
+    rows first would break the order of locks, because rows to insert cannot be locked. So the first upsert of a row
+    that would change only renews its ``updated_at``, which locks it in its turn, and returns the values that it has.
+    A second upsert of these rows writes them. If nothing changes, there is no second one.
+    """
+
+    def __init__(self, connection: Connection, tenant: str, kind: str, skip_confirmed: bool) -> None:
+        self._connection, self._tenant, self._kind = connection, tenant, kind
+        self._statement = text(upsert_statement(kind, skip_confirmed=skip_confirmed, tracks=True))
+        self._former: dict[int, Mapping[str, Any]] = {}
+        self._present: dict[int, Mapping[str, Any]] = {}
+
+    def write(self, rows: Sequence[Mapping[str, Any]], tracked: Sequence[int]) -> list[Entity]:
+        """Write rows, and return the conflicting entities."""
+        key = MIRRORS[self._kind].key
+        first = self._upsert(rows, deferred=tracked)
+        deferred = first.keys() & set(tracked)
+        second = self._upsert([row for row in rows if row[key] in deferred], deferred=[]) if deferred else {}
+        self._former = {entity_id: first[entity_id] for entity_id in second}
+        self._present = {entity_id: (second.get(entity_id) or first[entity_id]) for entity_id in sorted(deferred)}
+        return [Entity(self._kind, entity_id) for entity_id, row in (first | second).items() if row["is_conflicting"]]
+
+    def _upsert(self, rows: Sequence[Mapping[str, Any]], *, deferred: Sequence[int]) -> dict[int, Mapping[str, Any]]:
+        parameters = {"tenant": self._tenant, "rows": to_json(rows), "deferred": list(deferred)}
+        written = self._connection.execute(self._statement, parameters).mappings()
+        return {row[MIRRORS[self._kind].key]: dict(row) for row in written}
+
+    def revisions(self, fold: Fold) -> list[MasterRevision]:
+        """Return the revisions of the rows that were written."""
+        return [
+            revision
+            for entity_id, present in self._present.items()
+            for revision in changed_groups(
+                self._kind, entity_id, self._former.get(entity_id), present, fold.events(self._kind, entity_id)
+            )
+        ]
 
 
 @cache
 def upsert_statement(
-    kind: str, schema: str = CHARGING, source: str | None = None, *, skip_confirmed: bool = False
+    kind: str, schema: str = CHARGING, source: str | None = None, *, skip_confirmed: bool = False, tracks: bool = False
 ) -> str:
     """Return the upsert of one kind; its parameters are the tenant and ``rows``, a JSON array of rows.
 
@@ -80,10 +136,13 @@ def upsert_statement(
         source: a SQL source of the rows, instead of the parameter.
         skip_confirmed: whether to leave a row unchanged, too, if its newer facts are of reads and have the values
             that an earlier read has stored (see :func:`_confirmed`).
+        tracks: whether to return the tracked columns, too, and to keep the facts of the existing rows whose ids are in
+            the further parameter ``deferred``: of these rows only ``updated_at`` changes.
     """
     mirror = MIRRORS[kind]
     columns = [*mirror.keys[1:], *(column for group in mirror.groups for column in stored_columns(group))]
-    assignments = [line for group in mirror.groups for line in _assignments(group)]
+    is_kept = f"known.{mirror.key} = ANY(CAST(:deferred AS bigint[]))" if tracks else None
+    assignments = [line for group in mirror.groups for line in _assignments(group, is_kept)]
     listed = ", ".join(columns)
     return dedent(
         """\
@@ -95,13 +154,12 @@ def upsert_statement(
                {assignments},
                updated_at = excluded.updated_at
          WHERE {changed}
-        RETURNING {key}, {conflicting}
+        RETURNING {returned}
         """
     ).format(
         schema=schema,
         table=mirror.name,
         source=source or f"json_populate_recordset(NULL::charging.{mirror.name}, CAST(:rows AS json))",
-        key=mirror.key,
         keys=", ".join(mirror.keys),
         order=", ".join(mirror.keys[1:]),
         columns=listed,
@@ -109,8 +167,14 @@ def upsert_statement(
         changed="\n            OR ".join(
             _changed(group, _is_news(mirror, group, skip_confirmed)) for group in mirror.groups
         ),
-        conflicting=" OR ".join(f"known.{group.conflicting}" for group in mirror.groups),
+        returned=_returned(mirror, kind, tracks),
     )
+
+
+def _returned(mirror: Mirror, kind: str, tracks: bool) -> str:
+    conflicting = " OR ".join(f"known.{group.conflicting}" for group in mirror.groups)
+    returned = f"known.{mirror.key}, {conflicting} AS is_conflicting"
+    return f"{returned}, {returned_columns(kind, 'known')}" if tracks else returned
 
 
 def stored_columns(group: ColumnGroup) -> tuple[str, ...]:
@@ -136,14 +200,16 @@ def _conflict(group: ColumnGroup) -> str:
     return conflicts_sql(f"excluded.{group.version}", f"known.{group.version}")
 
 
-def _assignments(group: ColumnGroup) -> list[str]:
-    newer = _newer(group)
+def _assignments(group: ColumnGroup, is_kept: str | None) -> list[str]:
+    """Return the assignments of a column group; the SQL condition ``is_kept`` says whether a row keeps its facts."""
+    newer = _newer(group) if is_kept is None else f"NOT {is_kept} AND {_newer(group)}"
+    kept = "" if is_kept is None else f" WHEN {is_kept} THEN known.{group.conflicting}"
     lines = [
         f"{column} = CASE WHEN {newer} THEN excluded.{column} ELSE known.{column} END"
         for column in (*group.columns, group.at, group.version)
     ]
     lines.append(
-        f"{group.conflicting} = CASE"
+        f"{group.conflicting} = CASE{kept}"
         f" WHEN excluded.{group.at} IS NULL OR excluded.{group.at} < known.{group.at} THEN known.{group.conflicting}"
         f" WHEN known.{group.at} IS NULL OR excluded.{group.at} > known.{group.at} THEN excluded.{group.conflicting}"
         f" WHEN {_settled(group)} THEN false"

@@ -432,6 +432,41 @@ def test_the_list_names_nobody_and_the_audit_says_who_asked(lived: Deployment) -
     assert not digests & plain
 
 
+def test_revisions_of_master_data_lose_the_person_and_keep_the_rest(deployment: Deployment) -> None:
+    # Given a person's charge point that changed its owner, its name and its status
+    service, path = deployment.service, "charge-points/v2.0/418"
+    sides = [
+        {"name": f"Garage of {EMAIL}", "user": {"id": USER}, "tags": [TAG], "status": "enabled", "externalId": "a"},
+        {"name": "Garage", "user": {"id": USER + 1}, "tags": ["quay"], "status": "disabled", "externalId": "b"},
+        {"name": f"{EMAIL.upper()} again", "user": {"id": USER}, "tags": [], "status": "enabled", "externalId": "c"},
+    ]
+    deployment.tell(told()["UserChangedNotification"], told()["SessionUpdateNotification.finished"])
+    for minute, side in enumerate(sides):
+        deployment.ampeco.resources[path] |= side | {"lastUpdatedAt": f"2026-03-04T08:{minute:02}:00+00:00"}
+        deployment.tell({"notification": "chargePoint.changed", "action": "updated", "chargePointId": 418})
+        deployment.refresh()
+    found = "SELECT * FROM charging.master_revision WHERE kind = 'charge_point' ORDER BY fact_at"
+    before = service.query(found)
+    assert [row["changed_from"]["name"] for row in before] == [f"Garage of {EMAIL}", "Garage"]
+    assert f"{EMAIL} is in charging.master_revision" in left(service.engine)
+    # The owner is in no revision, before an erasure or after it
+    assert not any("owner" in str(row) or str(USER) in str(row) for row in before)
+    assert look_up(service.engine, "demo", Person(USER))["charging.master_revision"] == 2
+    changed = erase(service.engine)
+    # Then nothing is left of the person, and everything else stays
+    assert not any("charging.master_revision" in place for place in left(service.engine))
+    after = service.query(found)
+    assert changed["charging.master_revision"] == len(after) == len(before)
+    assert [(row["changed_from"]["status"], row["changed_to"]["status"], row["fact_at"]) for row in after] == [
+        (row["changed_from"]["status"], row["changed_to"]["status"], row["fact_at"]) for row in before
+    ]
+    assert [row["fact_version"] for row in after] != [row["fact_version"] for row in before]
+    # And a replay and a rebuild bring nothing back
+    replayed(service.engine)
+    assert compared(service.engine) == []
+    assert service.query(found) == after
+
+
 def test_corrections_of_a_stopped_session_lose_the_person_and_keep_the_amounts(service: Service) -> None:
     finished = sample("SessionUpdateNotification.finished")
     finished["session"] |= {"userId": USER, "idTag": TAG, "paymentMethodId": CARD}
