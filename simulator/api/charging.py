@@ -25,11 +25,15 @@ def _session_routes(tenant: Tenant) -> list[Route]:
     def render(request: Request) -> Callable[[Session], dict[str, Any]]:
         with_authorization = flag(request, "withAuthorization")
         with_charging_periods = flag(request, "withChargingPeriods")
+        with_price_breakdown = flag(request, "withPriceBreakdown")
+        with_periods_price_breakdown = flag(request, "withChargingPeriodsPriceBreakdown")
         return lambda session: resources.session_resource(
             session,
             tenant.authorizations[session.authorization_id],
             with_authorization=with_authorization,
             with_charging_periods=with_charging_periods,
+            with_price_breakdown=with_price_breakdown,
+            with_periods_price_breakdown=with_periods_price_breakdown,
         )
 
     def read(request: Request) -> dict[str, Any]:
@@ -57,6 +61,8 @@ def _session_routes(tenant: Tenant) -> list[Route]:
                 "paymentStatus": equals(lambda row: row.payment_status),
                 "paymentStatusUpdatedAfter": since(lambda row: row.payment_changed_at),
                 "paymentStatusUpdatedBefore": before(lambda row: row.payment_changed_at),
+                "partnerId": equals(lambda row: tenant.charge_points[row.charge_point_id].partner_id),
+                "receiptId": equals(lambda row: row.receipt_id),
                 "startedAfter": since(lambda row: row.started_at),
                 "startedBefore": before(lambda row: row.started_at),
                 "endedAfter": since(lambda row: row.stopped_at),

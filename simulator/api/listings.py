@@ -51,17 +51,25 @@ class Listing(Generic[Row]):
         parameters = dict(query)
         per_page = _positive_integer(parameters, "per_page", MAX_PER_PAGE, MAX_PER_PAGE)
         rows = sorted((row for row in self.rows() if not getattr(row, "is_deleted", False)), key=self.key)
-        for name, text in query:
-            if name.startswith("filter[") and name.endswith("]"):
-                known = self.filters.get(name[7:-1])
-                if known is None:
-                    raise Problem(422, "The given data was invalid.", {name: ["The filter is not known here."]})
-                rows = list(filter(_test(known, name, text), rows))
+        for tests in self._tests(query).values():
+            # A filter with several values, such as `filter[vendorId][0]`, passes rows with any of them.
+            rows = [row for row in rows if any(test(row) for test in tests)]
         link_query = [(name, text) for name, text in query if name not in ("cursor", "page")]
         if self.pages_by_number and ("cursor" not in parameters or not self.has_cursor):
             page = _positive_integer(parameters, "page", 1, 10**9)
             return self._numbered(url, link_query, rows, per_page, page)
         return self._from_cursor(url, link_query, rows, per_page, parameters.get("cursor", ""))
+
+    def _tests(self, query: Sequence[tuple[str, str]]) -> dict[str, list[Callable[[Row], bool]]]:
+        tests: dict[str, list[Callable[[Row], bool]]] = {}
+        for name, text in query:
+            if name.startswith("filter[") and name.endswith("]"):
+                base = name[7:-1].partition("][")[0]
+                known = self.filters.get(base)
+                if known is None:
+                    raise Problem(422, "The given data was invalid.", {name: ["The filter is not known here."]})
+                tests.setdefault(base, []).append(_test(known, name, text))
+        return tests
 
     def _from_cursor(
         self, url: str, query: list[tuple[str, str]], rows: list[Row], per_page: int, cursor: str
@@ -117,7 +125,7 @@ def since(value: Callable[[Row], datetime | None]) -> Callable[[str], Callable[[
     """Return a filter ``…After``, which includes the time itself."""
 
     def make(text: str) -> Callable[[Row], bool]:
-        limit = _instant(text)
+        limit = to_instant(text)
         return lambda row: (at := value(row)) is not None and at >= limit
 
     return make
@@ -127,7 +135,7 @@ def before(value: Callable[[Row], datetime | None]) -> Callable[[str], Callable[
     """Return a filter ``…Before``, which includes the time itself."""
 
     def make(text: str) -> Callable[[Row], bool]:
-        limit = _instant(text)
+        limit = to_instant(text)
         return lambda row: (at := value(row)) is not None and at <= limit
 
     return make
@@ -140,7 +148,8 @@ def _test(make: Callable[[str], Callable[[Row], bool]], name: str, text: str) ->
         raise Problem(422, "The given data was invalid.", {name: [f"{text} cannot be used."]}) from None
 
 
-def _instant(text: str) -> datetime:
+def to_instant(text: str) -> datetime:
+    """Return a time or a date as a time with a zone; one without is UTC."""
     moment = datetime.fromisoformat(text.replace(" ", "+") if "+" not in text and "T" in text else text)
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 

@@ -12,6 +12,7 @@ from simulator.api.listings import Listing, before, equals, since
 from simulator.api.problems import Problem
 from simulator.api.responses import ROOT, found, includes, many, one
 from simulator.fleet import resources
+from simulator.fleet.makes import model_id, vendor_id
 from simulator.fleet.model import ChargePoint, Evse, Location, Tenant
 
 
@@ -50,6 +51,10 @@ def _charge_point_routes(tenant: Tenant) -> list[Route]:
             {
                 "name": equals(lambda row: row.name),
                 "locationId": equals(lambda row: row.location_id),
+                "chargingZoneId": equals(lambda row: row.charging_zone_id),
+                "modelId": equals(lambda row: model_id(row.model)),
+                "vendorId": equals(lambda row: vendor_id(row.model)),
+                "partnerId": equals(lambda row: row.partner_id),
                 "roaming": _ROAMING,
                 "networkId": equals(lambda row: row.serial_number),
                 "bootNotificationSerialNumber": equals(lambda row: row.serial_number),
@@ -105,14 +110,18 @@ def _evse_routes(tenant: Tenant) -> list[Route]:
 
 
 def _location_routes(tenant: Tenant) -> list[Route]:
-    def read(request: Request) -> dict[str, Any]:
-        return resources.location_resource(found(tenant.locations, request))
+    def render(request: Request) -> Callable[[Location], dict[str, Any]]:
+        with_zones = includes(request, "chargingZones")
+        return lambda location: resources.location_resource(location, with_zones=with_zones)
 
-    def listing(_request: Request) -> Listing[Location]:
+    def read(request: Request) -> dict[str, Any]:
+        return render(request)(found(tenant.locations, request))
+
+    def listing(request: Request) -> Listing[Location]:
         return Listing(
             tenant.locations.values,
             lambda row: row.id,
-            resources.location_resource,
+            render(request),
             {
                 "city": equals(lambda row: row.city),
                 "country": equals(lambda _row: resources.COUNTRY),

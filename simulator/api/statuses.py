@@ -34,13 +34,17 @@ def routes(fleet: Fleet) -> list[Route]:
     def evse_hardware(request: Request) -> list[StatusChange]:
         return found(tenant.evses, request).hardware
 
+    def hardware_entry(change: StatusChange) -> dict[str, Any]:
+        known = {record.fields["errorCode"]: record for record in tenant.live_records("vendor-error-codes")}
+        return resources.hardware_log_resource(change, known)
+
     charge_point = f"{ROOT}/charge-points/v2.0/{{id:int}}"
     evse = f"{ROOT}/evses/v2.0/{{id:int}}"
     return [
         Route(f"{ROOT}/charge-points/v1.0/{{id:int}}/status", one(live)),
         *_log_routes(charge_point, "network-status-log", network, resources.network_log_resource),
-        *_log_routes(charge_point, "hardware-status-log", hardware, resources.hardware_log_resource),
-        *_log_routes(evse, "hardware-status-log", evse_hardware, resources.hardware_log_resource),
+        *_log_routes(charge_point, "hardware-status-log", hardware, hardware_entry),
+        *_log_routes(evse, "hardware-status-log", evse_hardware, hardware_entry),
     ]
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import random
 from datetime import datetime, timedelta
 
+from simulator.fleet.makes import MAKES
 from simulator.fleet.model import ChargePoint, Evse, Location, StatusChange, Tenant
 from simulator.settings import TenantSettings
 
 _PLACES = ("Quayside", "Station", "Market", "Harbour", "Airport", "Museum", "Stadium", "Park", "Mill", "Library")
 _KINDS = ("Hub", "Garage", "Square", "Plaza")
 _CITIES = (("Varna", 43.2045, 27.9191), ("Sofia", 42.6977, 23.3219), ("Plovdiv", 42.1354, 24.7453))
-_MAKES = (("Voltmark", "QC-50", "4.7.1"), ("Ohmega", "AC-22", "2.3.0"), ("Joulex", "HPC-150", "1.12.4"))
 
 #: Ids of different kinds begin far apart, so that a confusion of kinds is obvious.
 FIRST_LOCATION, FIRST_CHARGE_POINT, FIRST_EVSE, FIRST_CONNECTOR = 60, 400, 10_000, 100_000
@@ -20,6 +20,12 @@ FIRST_LOCATION, FIRST_CHARGE_POINT, FIRST_EVSE, FIRST_CONNECTOR = 60, 400, 10_00
 ROAMING_OPERATOR = 7
 FIRST_FOREIGN = 5_000_000
 FOREIGN_EVSES_EACH = 10
+
+#: Every fourth charge point belongs to a partner, of the partners in turn.
+PARTNERED, FIRST_PARTNER, PARTNERS = 4, 30, 3
+
+#: The contract of the first partner; those of the others follow in the same order.
+FIRST_CONTRACT = 4_300
 
 #: Every second charge point is a DC one.
 _DC_POWERS = (50_000, 75_000, 150_000)
@@ -98,7 +104,7 @@ def add_charge_point(
     location_id = FIRST_LOCATION + number % len(tenant.locations)
     while tenant.locations[location_id].is_deleted:
         location_id = FIRST_LOCATION + (location_id + 1 - FIRST_LOCATION) % len(tenant.locations)
-    vendor, model, firmware = _MAKES[number % len(_MAKES)]
+    vendor, model, firmware = MAKES[number % len(MAKES)]
     tenant.evse_ids[charge_point_id] = []
     charge_point = tenant.charge_points[charge_point_id] = ChargePoint(
         id=charge_point_id,
@@ -113,8 +119,21 @@ def add_charge_point(
         booted_at=created,
         network=[StatusChange(online_since, "available")],
         hardware=[StatusChange(online_since, "available")],
+        partner_id=partner_of(tenant, charge_point_id),
     )
     return charge_point
+
+
+def partner_of(tenant: Tenant, charge_point_id: int) -> int | None:
+    """Return the partner that owns a new charge point; None if the operator owns it."""
+    number = charge_point_id - FIRST_CHARGE_POINT
+    partner = tenant.partners.get(FIRST_PARTNER + number // PARTNERED % PARTNERS)
+    return None if number % PARTNERED or partner is None or partner.is_deleted else partner.id
+
+
+def contract_id(partner_id: int) -> int:
+    """Return the id of a partner's contract."""
+    return FIRST_CONTRACT + partner_id - FIRST_PARTNER
 
 
 def add_evse(

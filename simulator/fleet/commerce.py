@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from functools import partial
 
 from simulator.fleet import payloads
+from simulator.fleet.build import FIRST_PARTNER, partner_of
 from simulator.fleet.model import IdTag, Partner, Reservation, Tariff, Tenant, User
 from simulator.fleet.resources import TARIFF_GROUP_ID, instant, tariff_resource, user_resource
 from simulator.fleet.world import World
@@ -27,7 +28,7 @@ _OUTCOMES = ("done", "done", "done", "canceled", "expired")
 
 #: The users that the API shows; sessions also have users without an account here.
 FIRST_USER, USERS = 5_000, 40
-FIRST_TARIFF, FIRST_ID_TAG, FIRST_PARTNER, FIRST_RESERVATION = TARIFF_GROUP_ID, 600, 30, 800
+FIRST_TARIFF, FIRST_ID_TAG, FIRST_RESERVATION = TARIFF_GROUP_ID, 600, 800
 
 _TARIFFS = (("DC standard", 0.45), ("AC standard", 0.32), ("Night", 0.28))
 _PARTNERS = ("Harbour Fleet Ltd", "Mill Estates", "Station Parking")
@@ -41,6 +42,8 @@ def furnish(tenant: Tenant, now: datetime) -> None:
         tenant.tariffs[FIRST_TARIFF + number] = Tariff(FIRST_TARIFF + number, name, price, old)
     for number, company in enumerate(_PARTNERS):
         tenant.partners[FIRST_PARTNER + number] = Partner(FIRST_PARTNER + number, company, old)
+    for charge_point in tenant.charge_points.values():
+        charge_point.partner_id = partner_of(tenant, charge_point.id)
     for number in range(USERS):
         user_id = FIRST_USER + number
         tenant.users[user_id] = User(user_id, _NAMES[number % len(_NAMES)], old, old)

@@ -14,13 +14,17 @@ from typing import Any
 
 import orjson
 
+from simulator.fleet.accounts import Accounts
 from simulator.fleet.build import build
 from simulator.fleet.charging import Charging
 from simulator.fleet.commerce import Commerce
+from simulator.fleet.downtime import Downtime
 from simulator.fleet.edits import Edits
 from simulator.fleet.model import Evse
 from simulator.fleet.outages import Outages
+from simulator.fleet.records.staff import Staff
 from simulator.fleet.removals import Removals
+from simulator.fleet.security_events import SecurityEvents
 from simulator.fleet.timeline import Timeline
 from simulator.fleet.vehicles import arrival_delay, arrive
 from simulator.fleet.world import World
@@ -61,6 +65,10 @@ class Fleet:
         self._edits.expect()
         Commerce(self._world, settings.seed).expect()
         Removals(self._world, settings.seed).expect()
+        Staff(self._world, settings.seed).expect()
+        Downtime(self._world, settings.seed).expect()
+        Accounts(self._world, settings.seed).expect()
+        SecurityEvents(self._world)
         self.advance(settings.start)  # the notifications of the warm-up are not sent
         self._is_heard = True
 
@@ -76,6 +84,8 @@ class Fleet:
         return notifications
 
     def _tell(self, body: dict[str, Any]) -> None:
+        for follow in self._world.followers.get(body["notification"], ()):
+            follow(body)
         if not self._is_heard:  # in the six hours of the warm-up, thousands of EVSEs send half a million
             return
         # Serialised at once, because the entities change later; all subscriptions share the bytes.

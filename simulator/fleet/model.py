@@ -5,6 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
+from typing import Any
+
+#: The charging zones of a location.
+ZONES = 2
+
+
+def zone_ids(location_id: int) -> list[int]:
+    """Return the ids of a location's charging zones."""
+    return [location_id * 10 + number for number in range(1, ZONES + 1)]
 
 
 @dataclass(slots=True)
@@ -49,7 +58,13 @@ class ChargePoint:
     network: list[StatusChange] = field(default_factory=list)
     hardware: list[StatusChange] = field(default_factory=list)
     roaming_operator_id: int | None = None
+    partner_id: int | None = None
     is_deleted: bool = False
+
+    @property
+    def charging_zone_id(self) -> int | None:
+        """The zone of its location in which it stands; None for one of a roaming partner."""
+        return None if self.roaming_operator_id is not None else zone_ids(self.location_id)[self.id % ZONES]
 
     @property
     def is_online(self) -> bool:
@@ -121,6 +136,7 @@ class Session:
     samples_taken: int = 0
     samples_power_w: int = 0
     price_per_kwh: Decimal = Decimal("0.45")
+    receipt_id: int | None = None
     is_deleted: bool = False
 
     @property
@@ -186,6 +202,8 @@ class Transaction:
     changed_at: datetime
     status: str = "pending"
     finalized_at: datetime | None = None
+    receipt_id: int | None = None
+    invoice_id: int | None = None
     is_deleted: bool = False
 
 
@@ -255,6 +273,16 @@ class Partner:
 
 
 @dataclass(slots=True)
+class Record:
+    """A resource that is kept as the API shows it, without its id and the time of its last change."""
+
+    id: int
+    changed_at: datetime
+    fields: dict[str, Any]
+    is_deleted: bool = False
+
+
+@dataclass(slots=True)
 class Tenant:
     """All entities that the tenant's API shows, by id."""
 
@@ -269,6 +297,8 @@ class Tenant:
     users: dict[int, User] = field(default_factory=dict)
     id_tags: dict[int, IdTag] = field(default_factory=dict)
     partners: dict[int, Partner] = field(default_factory=dict)
+    # By the resource's name in the API's paths.
+    records: dict[str, dict[int, Record]] = field(default_factory=dict)
     # The roaming partners' own, which are listed and never change.
     foreign_charge_points: dict[int, ChargePoint] = field(default_factory=dict)
     foreign_evses: dict[int, Evse] = field(default_factory=dict)
@@ -279,6 +309,10 @@ class Tenant:
         """Return the EVSEs of a charge point that are not deleted."""
         evses = (self.evses[evse_id] for evse_id in self.evse_ids[charge_point_id])
         return [evse for evse in evses if not evse.is_deleted]
+
+    def live_records(self, kind: str) -> list[Record]:
+        """Return the records of a kind that are not deleted."""
+        return [record for record in self.records[kind].values() if not record.is_deleted]
 
     def live_charge_points(self) -> list[ChargePoint]:
         """Return the charge points that are not deleted."""

@@ -143,6 +143,10 @@ class Removals:
         partner = self._choose(self._tenant.partners.values())
         if partner is not None:
             partner.is_deleted = True
+            for charge_point in self._tenant.live_charge_points():
+                if charge_point.partner_id == partner.id:  # from now on it is the operator's own
+                    charge_point.partner_id, charge_point.changed_at = None, self._world.second
+                    self._tell("chargePoint.changed", "chargePointId", charge_point.id, "updated")
             self._tell("partner.changed", "partnerId", partner.id)
 
     def _tell(self, name: str, key: str, entity_id: int, action: str = "deleted") -> None:

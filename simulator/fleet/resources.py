@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+from simulator.fleet.build import contract_id
+from simulator.fleet.makes import model_id
 from simulator.fleet.model import (
     Authorization,
     ChargePoint,
@@ -12,6 +15,7 @@ from simulator.fleet.model import (
     IdTag,
     Location,
     Partner,
+    Record,
     Reservation,
     Sample,
     Session,
@@ -19,6 +23,7 @@ from simulator.fleet.model import (
     Tariff,
     Transaction,
     User,
+    zone_ids,
 )
 
 CURRENCY = "EUR"
@@ -26,6 +31,7 @@ COUNTRY = "BG"
 AUTHORIZATION_METHOD = "id_tag"
 TARIFF_GROUP_ID = 12
 TARIFF_SNAPSHOT_ID = 6_120
+TAX_ID, TAX_PERCENTAGE = 3, 20
 
 
 def instant(moment: datetime) -> str:
@@ -38,9 +44,20 @@ def _maybe(moment: datetime | None) -> str | None:
 
 
 def session_resource(
-    session: Session, authorization: Authorization, *, with_authorization: bool, with_charging_periods: bool
+    session: Session,
+    authorization: Authorization,
+    *,
+    with_authorization: bool,
+    with_charging_periods: bool,
+    with_price_breakdown: bool = False,
+    with_periods_price_breakdown: bool = False,
 ) -> dict[str, Any]:
-    """Return a session (AMPECO API, sessions v1.0)."""
+    """Return a session (AMPECO API, sessions v1.0).
+
+    Parameters:
+        with_authorization, with_charging_periods, with_price_breakdown: parts to include.
+        with_periods_price_breakdown: whether each charging period, if included, has its own price breakdown.
+    """
     resource: dict[str, Any] = {
         "id": str(session.id),
         "chargePointId": session.charge_point_id,
@@ -58,7 +75,7 @@ def session_resource(
             "withTax": float(session.amount_with_tax),
             "withoutTax": float(session.amount_without_tax),
         },
-        "tax": {"taxId": 3, "taxPercentage": 20},
+        "tax": {"taxId": TAX_ID, "taxPercentage": TAX_PERCENTAGE},
         "currency": CURRENCY,
         "paymentType": "tokenized",
         "paymentMethodId": f"pm-{session.user_id}",
@@ -78,6 +95,7 @@ def session_resource(
         "lastUpdatedAt": instant(session.changed_at),
         "energyConsumption": {"total": session.energy_wh, "grid": session.energy_wh},
         "billingStatus": session.billing_status,
+        "receiptId": session.receipt_id,
         "power": {"latest": session.power_w, "peak": session.peak_w, "average": session.average_w},
     }
     if session.reason is not None:
@@ -95,11 +113,35 @@ def session_resource(
             "lastUpdatedAt": instant(authorization.changed_at),
         }
     if with_charging_periods:
-        resource["chargingPeriods"] = _charging_periods(session)
+        resource["chargingPeriods"] = _charging_periods(session, with_price_breakdown=with_periods_price_breakdown)
+    if with_price_breakdown:
+        resource["priceBreakdown"] = [
+            part | {"totalPrice": part["price"]["withTax"], "unitPrice": part["pricePerUnit"]["withTax"]}
+            for part in _price_breakdown(session)
+        ]
     return resource
 
 
-def _charging_periods(session: Session) -> list[dict[str, Any]]:
+def _price_breakdown(session: Session) -> list[dict[str, Any]]:
+    """Return the parts of a session's price, which is for energy only."""
+    per_unit = {
+        "withTax": float(session.price_per_kwh),
+        "withoutTax": round(float(session.price_per_kwh) / (1 + TAX_PERCENTAGE / 100), 4),
+    }
+    return [
+        {
+            "type": "energy",
+            "currency": CURRENCY,
+            "unit": "kwh",
+            "pricePerUnit": per_unit,
+            "quantity": session.energy_wh / 1000,
+            "price": {"withTax": float(session.amount_with_tax), "withoutTax": float(session.amount_without_tax)},
+            "taxPercentage": TAX_PERCENTAGE,
+        }
+    ]
+
+
+def _charging_periods(session: Session, *, with_price_breakdown: bool) -> list[dict[str, Any]]:
     charging_until = session.idle_since or session.stopped_at
     periods: list[dict[str, Any]] = [
         {
@@ -124,6 +166,9 @@ def _charging_periods(session: Session) -> list[dict[str, Any]]:
                 "amount": 0,
             }
         )
+    if with_price_breakdown:
+        for number, period in enumerate(periods):
+            period["priceBreakdown"] = _price_breakdown(session) if number == 0 else []
     return periods
 
 
@@ -155,10 +200,19 @@ def charge_point_resource(charge_point: ChargePoint, *, with_boot: bool) -> dict
         "hardwareStatus": charge_point.hardware[-1].status,
         "communicationMode": "direct_ocpp" if charge_point.roaming_operator_id is None else "roaming",
         "roamingOperatorId": charge_point.roaming_operator_id,
+        "chargingZoneId": charge_point.charging_zone_id,
+        "modelId": model_id(charge_point.model),
         "tags": [],
         "createdAt": instant(charge_point.created_at),
         "lastUpdatedAt": instant(charge_point.changed_at),
     }
+    if charge_point.partner_id is not None:
+        resource["partner"] = {
+            "id": charge_point.partner_id,
+            "contractId": contract_id(charge_point.partner_id),
+            "corporateBillingAsDefault": False,
+            "accessType": "public_view_private_use",
+        }
     if with_boot:
         resource["lastBootNotification"] = {
             "model": charge_point.model,
@@ -222,9 +276,9 @@ def evse_resource(evse: Evse, *, with_connectors: bool, nested: bool = False) ->
     return resource
 
 
-def location_resource(location: Location) -> dict[str, Any]:
+def location_resource(location: Location, *, with_zones: bool) -> dict[str, Any]:
     """Return a location (AMPECO API, locations v2.0)."""
-    return {
+    resource: dict[str, Any] = {
         "id": location.id,
         "externalId": None,
         "name": [{"locale": "en", "translation": location.name}],
@@ -235,10 +289,30 @@ def location_resource(location: Location) -> dict[str, Any]:
         "country": COUNTRY,
         "postCode": "9000",
         "timezone": "Europe/Sofia",
+        "workingHours": _working_hours(location),
         "roamingOperatorId": None,
         "tags": [],
         "status": "enabled",
         "lastUpdatedAt": instant(location.changed_at),
+    }
+    if with_zones:
+        resource["chargingZones"] = [
+            {"id": zone_id, "name": f"{location.name}, level {number}", "locationId": location.id, "status": "enabled"}
+            for number, zone_id in enumerate(zone_ids(location.id), 1)
+        ]
+    return resource
+
+
+def _working_hours(location: Location) -> dict[str, Any]:
+    """Return the working hours: every third location closes at night and at the weekend."""
+    if location.id % 3:
+        return {"isAlwaysOpen": True, "stopSessionOutsideWorkingHours": None, "hours": None}
+    opened = [{"start": "07:00", "end": "22:00"}]
+    hours = dict.fromkeys(("monday", "tuesday", "wednesday", "thursday", "friday"), opened)
+    return {
+        "isAlwaysOpen": False,
+        "stopSessionOutsideWorkingHours": False,
+        "hours": hours | {"saturday": [], "sunday": []},
     }
 
 
@@ -280,6 +354,8 @@ def transaction_resource(transaction: Transaction) -> dict[str, Any]:
         "billingType": "internal",
         "lastUpdatedAt": instant(transaction.changed_at),
         "finalizedAt": _maybe(transaction.finalized_at),
+        "receiptId": transaction.receipt_id,
+        "invoiceId": transaction.invoice_id,
     }
 
 
@@ -352,8 +428,12 @@ def partner_resource(partner: Partner) -> dict[str, Any]:
     }
 
 
-def hardware_log_resource(change: StatusChange) -> dict[str, Any]:
-    """Return an entry of a hardware status log (AMPECO API, hardware status logs)."""
+def hardware_log_resource(change: StatusChange, error_codes: Mapping[str, Record]) -> dict[str, Any]:
+    """Return an entry of a hardware status log (AMPECO API, hardware status logs).
+
+    Parameters:
+        error_codes: the vendor error codes that are known, by code.
+    """
     entry: dict[str, Any] = {
         "status": change.status,
         "timestamp": instant(change.at),
@@ -363,6 +443,11 @@ def hardware_log_resource(change: StatusChange) -> dict[str, Any]:
         entry["info"] = change.info
     if change.vendor_error_code is not None:
         entry["vendorErrorCode"] = change.vendor_error_code
+        known = error_codes.get(change.vendor_error_code)
+        if known is not None:
+            for name in ("errorCodeDescription", "errorCodeCustomerAction"):
+                if known.fields[name] is not None:
+                    entry[name] = known.fields[name]
     return entry
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -23,6 +23,8 @@ class World:
         tell: called with the body of each notification.
         is_heard: whether notifications are sent, which is false in the warm-up; the bodies of
             frequent ones need not be made before.
+        followers: by notification type, the parts of the fleet that react to a notification, in the
+            warm-up too.
     """
 
     tenant: Tenant
@@ -30,6 +32,11 @@ class World:
     timeline: Timeline
     tell: Callable[[dict[str, Any]], None]
     is_heard: Callable[[], bool]
+    followers: dict[str, list[Callable[[dict[str, Any]], None]]] = field(default_factory=dict)
+
+    def follow(self, notification: str, action: Callable[[dict[str, Any]], None]) -> None:
+        """Call ``action`` with the body of each notification of a type, before it is sent."""
+        self.followers.setdefault(notification, []).append(action)
 
     @property
     def now(self) -> datetime:

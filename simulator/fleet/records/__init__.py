@@ -1,0 +1,3 @@
+"""Plain records: the resources that staff keep and that no notification or session of the simulator needs."""
+
+from __future__ import annotations
