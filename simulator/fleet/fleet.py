@@ -21,6 +21,7 @@ from simulator.fleet.edits import Edits
 from simulator.fleet.model import Evse
 from simulator.fleet.outages import Outages
 from simulator.fleet.removals import Removals
+from simulator.fleet.roaming import Cdr, Roaming
 from simulator.fleet.timeline import Timeline
 from simulator.fleet.vehicles import arrival_delay, arrive
 from simulator.fleet.world import World
@@ -61,6 +62,10 @@ class Fleet:
         self._edits.expect()
         Commerce(self._world, settings.seed).expect()
         Removals(self._world, settings.seed).expect()
+        roaming = Roaming(self._world, settings.seed, cdrs_a_day=settings.cdrs_a_day, unlisted=settings.unlisted_cdrs)
+        roaming.expect()
+        #: The CDRs that the API shows, by id.
+        self.cdrs: dict[int, Cdr] = roaming.cdrs
         self.advance(settings.start)  # the notifications of the warm-up are not sent
         self._is_heard = True
 

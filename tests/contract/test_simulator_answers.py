@@ -26,7 +26,7 @@ PARTS = "withAuthorization=true&withChargingPeriods=true&include[]=connectors&in
 
 LISTINGS = ["sessions/v1.0", "charge-points/v2.0", "evses/v2.1", "locations/v2.0"]
 LISTINGS += ["authorizations/v2.1", "transactions/v1.0", "reservations/v1.0", "tariffs/v1.0"]
-LISTINGS += ["users/v1.0", "id-tags/v2.0", "partners/v2.0"]
+LISTINGS += ["users/v1.0", "id-tags/v2.0", "partners/v2.0", "cdrs/v2.0"]
 
 READS = [
     "sessions/v1.0/{session}",
@@ -49,6 +49,7 @@ READS = [
     "users/v1.0/{user}",
     "id-tags/v2.0/{idTag}",
     "partners/v2.0/{partner}",
+    "cdrs/v2.0/{cdr}",
 ]
 
 SUBSCRIBE = {

@@ -25,6 +25,7 @@ SHOWN = (
     "authorization",
     "transaction",
     "reservation",
+    "cdr",
     "tariff",
     "user",
     "id_tag",

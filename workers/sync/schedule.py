@@ -53,10 +53,14 @@ class Due:
     changed_since: datetime | None
 
 
+#: The kinds that sessions name, which are synced before the sessions: otherwise each of them would be read by itself.
+NAMED_BY_SESSIONS = ("authorization", "cdr")
+
+
 def listed() -> list[str]:
     """Return every kind, in the order in which the kinds are synced."""
-    others = [kind for kind in KINDS if kind not in FLEET]
-    return [*FLEET, *others]
+    first = (*FLEET, *NAMED_BY_SESSIONS)
+    return [*first, *(kind for kind in KINDS if kind not in first)]
 
 
 def due_sync_runs(context: Context, interval: timedelta, tenants: Collection[str] | None = None) -> list[Due]:
