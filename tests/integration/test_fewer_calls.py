@@ -244,7 +244,7 @@ class TestSyncRunEndsRequests:
                 age_requests(living)
                 return answered
 
-            client.page = read
+            client.page = read  # type: ignore[method-assign]
             return client
 
         living.context.make_client = changing
