@@ -57,7 +57,7 @@ audit: $(READY) ## Ask the advisory database about every pinned dependency
 bench: $(READY) ## Print the benchmark table
 	$(BIN)/python -m bench $(BENCH)
 
-calls: $(READY) ## Count the calls of the API by the size of the fleet; about ten minutes
+calls: $(READY) ## Count the calls of the API by the size of the fleet, calm and in chaos; about 20 minutes
 	$(BIN)/python -m bench.api_calls $(CALLS)
 
 staleness: $(READY) ## Measure how far statuses are behind while everything goes wrong; about five minutes

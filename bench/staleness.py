@@ -9,16 +9,12 @@ one several times a second, and each requested read is timed until it is done.
 from __future__ import annotations
 
 import contextlib
-import os
-import random
-import signal
 import statistics
-import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -34,7 +30,8 @@ from rich.table import Table
 
 from ampeco.api.client import Client
 from bench.api_calls import SHOWN
-from bench.processes import BenchError, free_port, leave_in_order, running, stop, wait_until_answers
+from bench.processes import BenchError, free_port, leave_in_order, running, wait_until_answers
+from bench.workers import Workers
 from receiver.processes.embedded import embedded_servers
 from receiver.processes.service import bring_up_to_date
 from runtime.settings import Settings, load_settings
@@ -138,57 +135,6 @@ class Tenant:
         self._thread.join(30)
 
 
-class Readers:
-    """The processes that read the API; they are killed and started again one after another.
-
-    The next one is killed only when the previous one works again, so that one of them works even on a
-    slow machine.
-    """
-
-    def __init__(self, count: int, environment: Mapping[str, str], log: Path, every_seconds: float) -> None:
-        self._environment = os.environ | dict(environment)
-        self._log = log
-        self._every = every_seconds
-        self._chance = random.Random(1)
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._kill, daemon=True)
-        self._started = 0
-        self.kills = 0
-        self.processes = [self._start() for _ in range(count)]
-
-    def _start(self) -> subprocess.Popen[bytes]:
-        self._started += 1
-        command = [sys.executable, "-m", "receiver", "work", "--queue", REFRESH_QUEUE]
-        with self._log.open("ab") as output:
-            return subprocess.Popen(command, env=self._environment, process_group=0, stdout=output, stderr=output)
-
-    def _all_work(self) -> bool:
-        return self._log.read_bytes().count(b'"event": "working"') >= self._started
-
-    def begin(self) -> None:
-        """Start to kill processes, unless the interval is 0."""
-        if self._every:
-            self._thread.start()
-
-    def _kill(self) -> None:
-        while not self._ended.wait(self._chance.uniform(0.5, 1.5) * self._every):
-            place = self.kills % len(self.processes)
-            self.processes[place].send_signal(signal.SIGKILL)
-            self.processes[place].wait()
-            self.kills += 1
-            self.processes[place] = self._start()
-            while not self._all_work() and not self._ended.wait(POLL_SECONDS):
-                pass
-
-    def end(self) -> None:
-        """Stop killing, and stop the processes."""
-        self._ended.set()
-        if self._thread.is_alive():
-            self._thread.join(30)
-        for process in self.processes:
-            stop(process)
-
-
 class Watch:
     """The repeated comparison of the tenant with the database."""
 
@@ -261,7 +207,7 @@ class Plan:
 
 
 @contextlib.contextmanager
-def stand(plan: Plan, folder: Path) -> Iterator[tuple[Tenant, Readers, psycopg.Connection[Any]]]:
+def stand(plan: Plan, folder: Path) -> Iterator[tuple[Tenant, Workers, psycopg.Connection[Any]]]:
     """Run a tenant, its service and the processes that will be killed."""
     log = folder / "bench.log"
     ports = {name: free_port() for name in ("tenant", "receiver")}
@@ -293,7 +239,7 @@ def stand(plan: Plan, folder: Path) -> Iterator[tuple[Tenant, Readers, psycopg.C
         wait_until_answers("receiver", ports["receiver"], log)
         for queue in (APPLY_QUEUE, RECONCILE_QUEUE):
             stack.enter_context(running(f"work {queue}", ["receiver", "work", "--queue", queue], environment, log))
-        killed = Readers(plan.readers, environment, folder / "readers.log", plan.kill_seconds)
+        killed = Workers([REFRESH_QUEUE] * plan.readers, environment, folder / "readers.log", plan.kill_seconds)
         stack.callback(killed.end)
         configured = settings.model_copy(update={"tenants_file": tenants_file}).tenants[TENANT]
         with Client(configured.url, SecretStr(TOKEN)) as client:

@@ -101,6 +101,10 @@ def run(
     sessions_a_day: Annotated[
         float, typer.Option(help="Vehicles that arrive at an EVSE in a day.", rich_help_panel=_FLEET)
     ] = 6,
+    cdrs_a_day: Annotated[
+        float, typer.Option(help="CDRs that roaming partners send in a day.", rich_help_panel=_FLEET)
+    ] = 24,
+    unlisted_cdrs: Annotated[float, _share("Share of CDRs that no listing ever shows.")] = 0,
     duplicate: Annotated[float, _share("Share of notifications that are sent twice.")] = 0,
     drop: Annotated[float, _share("Share of notifications that are never sent.")] = 0,
     reorder: Annotated[float, _share("Share of notifications that later ones overtake.")] = 0,
@@ -155,6 +159,8 @@ def run(
                 "locations": locations,
                 "foreign_evses": foreign_evses,
                 "sessions_a_day": sessions_a_day,
+                "cdrs_a_day": cdrs_a_day,
+                "unlisted_cdrs": unlisted_cdrs,
                 "tenant_id": tenant_id,
                 "signature_encoding": signature_encoding,
             }

@@ -42,6 +42,8 @@ class TenantSettings(BaseModel):
         evses: the number of EVSEs, spread evenly over the charge points.
         foreign_evses: further EVSEs that belong to roaming partners: they are listed, and never change.
         sessions_a_day: the average number of vehicles that arrive at an EVSE in a day.
+        cdrs_a_day: the average number of CDRs that roaming partners send in a day.
+        unlisted_cdrs: share of these CDRs that are notified, and that no listing ever shows.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -53,6 +55,8 @@ class TenantSettings(BaseModel):
     locations: int = Field(default=12, ge=1, le=5_000)
     foreign_evses: int = Field(default=0, ge=0, le=1_000_000)
     sessions_a_day: float = Field(default=6.0, gt=0, le=48)
+    cdrs_a_day: float = Field(default=24.0, ge=0, le=86_400)
+    unlisted_cdrs: float = Field(default=0, ge=0, le=1)
     tenant_id: str = Field(default="demo", pattern=HEADER_TEXT)
     signature_encoding: Encoding = "hex"
 

@@ -24,6 +24,7 @@ from simulator.fleet.model import Evse
 from simulator.fleet.outages import Outages
 from simulator.fleet.records.staff import Staff
 from simulator.fleet.removals import Removals
+from simulator.fleet.roaming import Cdr, Roaming
 from simulator.fleet.security_events import SecurityEvents
 from simulator.fleet.timeline import Timeline
 from simulator.fleet.vehicles import arrival_delay, arrive
@@ -69,6 +70,10 @@ class Fleet:
         Downtime(self._world, settings.seed).expect()
         Accounts(self._world, settings.seed).expect()
         SecurityEvents(self._world)
+        roaming = Roaming(self._world, settings.seed, cdrs_a_day=settings.cdrs_a_day, unlisted=settings.unlisted_cdrs)
+        roaming.expect()
+        #: The CDRs that the API shows, by id.
+        self.cdrs: dict[int, Cdr] = roaming.cdrs
         self.advance(settings.start)  # the notifications of the warm-up are not sent
         self._is_heard = True
 

@@ -13,6 +13,7 @@ from sqlalchemy import Connection, text
 
 from ampeco.values import Instant
 from storage.documents import to_json
+from storage.ids import made_at
 from storage.monitoring.processes import lease_ended
 
 #: How long a living worker keeps the batches that it claimed. Batches of a dead worker are free as soon as its
@@ -208,6 +209,29 @@ def notifications_of(connection: Connection, batches: Sequence[Batch]) -> list[L
         },
     )
     return [Logged(*row) for row in rows]
+
+
+# Index: primary key. The time part of the id is the time of receipt, to a millisecond.
+_LOGGED = text("""
+SELECT batch_id, notification_id, received_at
+  FROM ingest.notification
+ WHERE tenant = :tenant
+   AND notification_id = :notification_id
+   AND received_at BETWEEN :made_at - interval '1 second' AND :made_at + interval '1 second'
+""")
+
+
+def record_failure(connection: Connection, tenant: str, notification_id: UUID, *, reason: str, error: str) -> None:
+    """Record that an applied notification failed after all; call this last in a transaction, as it locks the totals.
+
+    Nothing is recorded if the log no longer contains the notification.
+    """
+    parameters = {"tenant": tenant, "notification_id": notification_id, "made_at": made_at(notification_id)}
+    row = connection.execute(_LOGGED, parameters).first()
+    if row is not None:
+        batch_id, _, received_at = row
+        outcome = Outcome(batch_id, notification_id, received_at, "failed", reason, error)
+        record_outcomes(connection, tenant, [outcome])
 
 
 # Index: primary keys. The totals are counted here only if no row has to be changed: their row is locked last.

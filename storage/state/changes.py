@@ -63,7 +63,12 @@ class ChangeSet:
         facts: facts of mirrored entities.
         observations: rows of history tables, by table name.
         required_reads: entities to read whatever is stored of them, with the reason.
-        reads_if_unknown: entities to read unless they are stored completely.
+        changed_at: when the entities of required reads last changed, by the tenant's clock; an entity is left out if
+            a notification does not say when. A read that showed the change, and began after it, makes a further read
+            unnecessary.
+        reads_if_unknown: entities to read unless they are stored completely, with the time of the evidence that they
+            exist, by the tenant's clock; None if it has no time. An entity with a tombstone is read if there is no
+            time, or a later one than the tombstone's.
         lookups: kind and reference of entities to look up in their listing, because their ids are not known,
             with the notification that names the reference.
         requested_by: the notification that requests a read, by entity.
@@ -75,7 +80,8 @@ class ChangeSet:
     facts: list[Fact] = field(default_factory=list)
     observations: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     required_reads: dict[Entity, Reason] = field(default_factory=dict)
-    reads_if_unknown: set[Entity] = field(default_factory=set)
+    changed_at: dict[Entity, datetime] = field(default_factory=dict)
+    reads_if_unknown: dict[Entity, datetime | None] = field(default_factory=dict)
     lookups: dict[tuple[str, str], UUID | None] = field(default_factory=dict)
     requested_by: dict[Entity, UUID] = field(default_factory=dict)
     source_notifications: dict[FactKey, UUID] = field(default_factory=dict)
@@ -86,14 +92,30 @@ class ChangeSet:
         """Add a row to a history table."""
         self.observations.setdefault(table, []).append(row)
 
-    def require_read(self, kind: str, entity_id: int, reason: Reason) -> None:
-        """Request a read of an entity, whatever is stored of it."""
-        self.required_reads[Entity(kind, entity_id)] = reason
+    def require_read(self, kind: str, entity_id: int, reason: Reason, *, changed_at: datetime | None = None) -> None:
+        """Request a read of an entity, whatever is stored of it.
 
-    def read_if_unknown(self, kind: str, entity_id: int | None) -> None:
-        """Request a read of an entity unless it is stored completely; do nothing for None."""
-        if entity_id is not None:
-            self.reads_if_unknown.add(Entity(kind, entity_id))
+        Parameters:
+            changed_at: when it changed, by the tenant's clock; None if that is not known.
+        """
+        entity = Entity(kind, entity_id)
+        before = self.changed_at.pop(entity, None)
+        is_dated = before is not None or entity not in self.required_reads
+        if changed_at is not None and is_dated:
+            self.changed_at[entity] = max(before or changed_at, changed_at)
+        self.required_reads[entity] = reason
+
+    def read_if_unknown(self, kind: str, entity_id: int | None, *, seen_at: datetime | None = None) -> None:
+        """Request a read of an entity unless it is stored completely; do nothing for None.
+
+        Parameters:
+            seen_at: the latest time at which it existed, as far as this change set shows, by the tenant's clock.
+        """
+        if entity_id is None:
+            return
+        entity = Entity(kind, entity_id)
+        before = self.reads_if_unknown.get(entity, seen_at)
+        self.reads_if_unknown[entity] = None if before is None or seen_at is None else max(before, seen_at)
 
     def look_up(self, kind: str, reference: str) -> None:
         """Request a read of an entity that is known only by a reference in its listing."""
@@ -104,8 +126,10 @@ class ChangeSet:
         self.facts += other.facts
         for table, rows in other.observations.items():
             self.observations.setdefault(table, []).extend(rows)
-        self.required_reads |= other.required_reads
-        self.reads_if_unknown |= other.reads_if_unknown
+        for entity, reason in other.required_reads.items():
+            self.require_read(*entity, reason, changed_at=other.changed_at.get(entity))
+        for entity, seen_at in other.reads_if_unknown.items():
+            self.read_if_unknown(*entity, seen_at=seen_at)
         self.lookups |= other.lookups
         self.listed += other.listed
         if other.unknown_fields:

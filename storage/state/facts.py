@@ -80,11 +80,14 @@ def session_facts(changes: ChangeSet, session: resources.Session, raw: dict[str,
     _price(changes, "session", session, at, make_fact)
     if session.authorization is not None:
         _session_authorization(changes, session.authorization, raw.get("authorization") or {})
-    changes.read_if_unknown("evse", session.evse_id)
-    changes.read_if_unknown("charge_point", session.charge_point_id)
-    changes.read_if_unknown("tariff_snapshot", session.tariff_snapshot_id)
+    # A session keeps naming its EVSE and its charge point after they are deleted: it only shows that they existed
+    # when it started.
+    seen_at = min(session.started_at or at, at)
+    changes.read_if_unknown("evse", session.evse_id, seen_at=seen_at)
+    changes.read_if_unknown("charge_point", session.charge_point_id, seen_at=seen_at)
+    changes.read_if_unknown("tariff_snapshot", session.tariff_snapshot_id, seen_at=seen_at)
     for cdr_id in (session.roaming and session.roaming.cdr_ids) or ():
-        changes.read_if_unknown("cdr", cdr_id)
+        changes.read_if_unknown("cdr", cdr_id, seen_at=at)
 
 
 def _price(
@@ -203,7 +206,7 @@ def charge_point_facts(
             },
         )
     )
-    changes.read_if_unknown("location", charge_point.location_id)
+    changes.read_if_unknown("location", charge_point.location_id, seen_at=clock)
 
 
 def evse_facts(
@@ -270,7 +273,7 @@ def evse_facts(
             )
         )
         changes.facts.append(_belongs("connector", connector.id, evse.id))
-    changes.read_if_unknown("charge_point", evse.charge_point_id)
+    changes.read_if_unknown("charge_point", evse.charge_point_id, seen_at=clock)
 
 
 def charging_zone_facts(
@@ -301,7 +304,7 @@ def _session_authorization(changes: ChangeSet, authorization: resources.Authoriz
         entity_facts(
             changes, "authorization", authorization, raw, partial(fact_from_notification, partial=True), at=clock
         )
-    changes.read_if_unknown("authorization", authorization.id)
+    changes.read_if_unknown("authorization", authorization.id, seen_at=clock)
 
 
 def entity_facts(

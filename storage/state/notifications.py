@@ -20,6 +20,9 @@ from storage.state.facts import boot_values, charge_point_facts, entity_facts, e
 from storage.state.fold import BEGINNING, fact_from_notification
 from storage.state.version import digest
 
+#: The actions of hints after which a read shows the entity with the time of the change. A deprecated hint has none.
+_CHANGES_THAT_READS_SHOW = (None, "created", "updated")
+
 
 def changes_from_notification(payload: payloads.Payload, body: dict[str, Any], notification_id: UUID) -> ChangeSet:
     """Return the change set of one notification.
@@ -100,9 +103,34 @@ def _request_reads(changes: ChangeSet, payload: payloads.Payload) -> None:
             if kind.reference_filter is not None:
                 changes.look_up(kind.name, entity_id)
             elif rule.urgency == "unknown":
-                changes.read_if_unknown(kind.name, entity_id)
+                changes.read_if_unknown(kind.name, entity_id, seen_at=_seen_at(payload))
             else:
-                changes.require_read(kind.name, entity_id, rule.urgency)
+                changes.require_read(kind.name, entity_id, rule.urgency, changed_at=_changed_at(payload))
+
+
+def _changed_at(payload: payloads.Payload) -> datetime | None:
+    """Return when the entity of a hint changed, by the tenant's clock; None if a read must decide, as of a deletion."""
+    if getattr(payload, "action", None) not in _CHANGES_THAT_READS_SHOW:
+        return None
+    at: datetime | None = getattr(payload, "last_updated_at", None)
+    return at
+
+
+def _seen_at(payload: payloads.Payload) -> datetime | None:
+    """Return the time for which a notification shows that the entities that it names existed; None if it has none."""
+    match payload:
+        case payloads.SessionStartStop():  # the stop names what it started with, even if that is deleted
+            return min(payload.started_at_timestamp or payload.last_updated_at, payload.last_updated_at)
+        case payloads.SessionMeterValues():
+            return max((sample.timestamp for sample in payload.meter_values), default=None)
+        case payloads.HardwareStatus() | payloads.NetworkStatusChanged() | payloads.Boot():
+            return payload.timestamp
+        case notices.Notice():
+            return payload.observed_at
+        case hints.Hint():
+            return payload.last_updated_at
+        case _:
+            return None
 
 
 def _start_stop(changes: ChangeSet, notice: payloads.SessionStartStop) -> None:

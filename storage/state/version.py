@@ -67,6 +67,11 @@ class Version(str):
         """
         return cls(f"1{int(began_at.timestamp() * 1_000_000):020d}{rank}:{digest(values)}")
 
+    @classmethod
+    def first_of_reads_since(cls, began_at: datetime) -> Version:
+        """Return the least version of reads that began at a time or later; it is greater than all other versions."""
+        return cls(f"1{int(began_at.timestamp() * 1_000_000):020d}")
+
     @property
     def is_read(self) -> bool:
         """Whether the fact comes from a read of the API."""

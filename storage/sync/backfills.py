@@ -6,7 +6,7 @@ that was stopped and is run again reads only the remaining kinds.
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, text
 
@@ -34,6 +34,43 @@ def request(connection: Connection, tenant: str, changed_since: datetime | None,
     parameters = {"tenant": tenant, "changed_since": changed_since, "again": again}
     requested_at: datetime = connection.execute(_REQUEST, parameters).scalar_one()
     return requested_at
+
+
+#: A backfill is under way if one of its pages was stored within this time. It waits for no longer than this between two
+#: pages, unless the tenant is paused.
+MOVING = timedelta(minutes=2)
+
+# Indexes: sync_run_request_idx, sync_run_open_idx. The latest request is the one that a command works on.
+_WILL_LIST = text("""
+SELECT EXISTS (
+    SELECT FROM ingest.sync_run
+     WHERE tenant = :tenant
+       AND kind = :kind
+       AND finished_at IS NULL
+       AND changed_since IS NULL
+       AND moved_at > now() - :moving)
+    OR EXISTS (
+    SELECT FROM ingest.sync_run AS latest
+     WHERE latest.tenant = :tenant
+       AND latest.requested_at = (
+           SELECT max(requested_at)
+             FROM ingest.sync_run
+            WHERE tenant = :tenant
+              AND requested_at IS NOT NULL)
+       AND latest.moved_at > now() - :moving
+       AND NOT EXISTS (
+           SELECT FROM ingest.sync_run AS finished
+            WHERE finished.tenant = :tenant
+              AND finished.requested_at = latest.requested_at
+              AND finished.kind = :kind
+              AND finished.finished_at IS NOT NULL))
+""")
+
+
+def will_list(connection: Connection, tenant: str, kind: str) -> bool:
+    """Return whether a process is about to list a kind: by a complete sync run, or by a backfill of all kinds."""
+    parameters = {"tenant": tenant, "kind": kind, "moving": MOVING}
+    return bool(connection.execute(_WILL_LIST, parameters).scalar_one())
 
 
 # Index: sync_run_request_idx.

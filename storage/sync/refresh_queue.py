@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 from sqlalchemy import Connection, text
@@ -16,7 +16,7 @@ from storage.monitoring.processes import lease_ended
 from storage.schema.entities import MIRRORS
 from storage.state.changes import ChangeSet, Entity, Reason
 from storage.state.stored import snapshot_group
-from storage.state.version import is_provisional_sql
+from storage.state.version import Version, is_provisional_sql
 
 #: How long a living process keeps the requests that it claimed, in case a thread hangs; longer than a round of reads
 #: may take. Requests of a dead process are free as soon as its death is noticed.
@@ -33,6 +33,16 @@ CHANGED_DELAY = timedelta(seconds=15)
 #: An entity with a tombstone that a notification names again is read after this time. So an entity that our token
 #: may not see, or of which late notifications arrive, is not read all the time.
 GONE_DELAY = timedelta(minutes=5)
+
+#: A read shows a change if it began so long after the time of the change, and shows that time or a later one: times are
+#: in whole seconds, and the tenant's clock is known to a second.
+SHOWN_MARGIN = timedelta(seconds=5)
+
+#: Most requests that one page of a listing is compared with.
+MAX_PENDING = 10_000
+
+#: The filter of kinds of which AMPECO dates every change.
+_LAST_UPDATED = ("last_updated_after",)
 
 #: The kinds that have a read of their own; most other kinds are children of these.
 READABLE = tuple(name for name, kind in KINDS.items() if kind.has_read)
@@ -123,15 +133,17 @@ SELECT :tenant, kind, entity_id, reference, reason, requested_by,
 def request_refresh(connection: Connection, tenant: str, changes: ChangeSet, conflicting: Sequence[Entity]) -> int:
     """Request the reads that a change set needs, and return how many entities they are of.
 
-    Call this after the upsert, in the same transaction: an entity of ``changes.reads_if_unknown``
-    is requested if its row, or a snapshot in it, is missing.
+    Call this after the upsert, in the same transaction: an entity of ``changes.reads_if_unknown`` is requested if its
+    row, or a snapshot in it, is missing; an entity of ``changes.required_reads`` that changed is not requested if a
+    read has shown the change.
 
     Parameters:
         changes: the change set that was written.
         conflicting: entities about which facts of equal time contradict each other.
     """
     reasons = _unknown(connection, tenant, changes.reads_if_unknown)
-    reasons |= changes.required_reads
+    shown = _shown(connection, tenant, changes)
+    reasons |= {entity: reason for entity, reason in changes.required_reads.items() if entity not in shown}
     reasons |= {entity: "conflicting" for entity in conflicting if entity.kind in READABLE}
     requests = [_row(*entity, "", reason, changes.requested_by.get(entity)) for entity, reason in reasons.items()]
     requests += [
@@ -163,32 +175,91 @@ def _row(kind: str, entity_id: int, reference: str, reason: Reason, requested_by
     }
 
 
-def _unknown(connection: Connection, tenant: str, mentioned: set[Entity]) -> dict[Entity, Reason]:
-    """Return the mentioned entities that have no stored snapshot, and those that have a tombstone, with the reason.
+def _unknown(connection: Connection, tenant: str, mentioned: Mapping[Entity, datetime | None]) -> dict[Entity, Reason]:
+    """Return the mentioned entities that have no stored snapshot, or an outdated tombstone, with the reason.
 
+    A tombstone is outdated if the entity was seen after the read that did not find it, or at an unknown time.
     Index: the primary key of each mirrored table.
+
+    Parameters:
+        mentioned: when each entity was seen, by the tenant's clock; None if that is not known.
     """
     unknown: dict[Entity, Reason] = {}
-    by_kind: dict[str, list[int]] = {}
-    for name, entity_id in mentioned:
-        by_kind.setdefault(name, []).append(entity_id)
-    for name, ids in sorted(by_kind.items()):
+    for name, seen_at in _by_kind(mentioned).items():
         mirror, snapshot = MIRRORS[name], snapshot_group(name)
         rows = connection.execute(
             text(f"""
                 SELECT entity_id, CASE WHEN known.deleted_at IS NULL THEN 'unknown' ELSE 'gone' END
-                  FROM unnest(CAST(:ids AS bigint[])) AS mentioned (entity_id)
+                  FROM unnest(CAST(:ids AS bigint[]), CAST(:seen_at AS timestamptz[])) AS mentioned (entity_id, seen_at)
                   LEFT JOIN charging.{mirror.name} AS known
                          ON {mirror.matches("known")}
                         AND known.{mirror.key} = mentioned.entity_id
-                 WHERE known.{snapshot}_version IS NULL
-                    OR {is_provisional_sql(f"known.{snapshot}_version")}
-                    OR known.deleted_at IS NOT NULL
+                 WHERE CASE
+                       WHEN known.deleted_at IS NULL
+                       THEN known.{snapshot}_version IS NULL OR {is_provisional_sql(f"known.{snapshot}_version")}
+                       ELSE coalesce(mentioned.seen_at > known.presence_at, true)
+                       END
             """),  # noqa: S608 - the names are ours
-            {"tenant": tenant, "ids": ids},
+            {"tenant": tenant, "ids": list(seen_at), "seen_at": list(seen_at.values())},
         )
         unknown |= {Entity(name, entity_id): reason for entity_id, reason in rows}
     return unknown
+
+
+def _shown(connection: Connection, tenant: str, changes: ChangeSet) -> set[Entity]:
+    """Return the changed entities whose change a stored read shows: most often, the notification came late or twice.
+
+    Such a read began after the change, and showed the entity as of the change or later, by the entity's own time.
+    Nothing about the entity is provisional or conflicting, and it has no tombstone.
+    Index: the primary key of each mirrored table.
+    """
+    changed_at = {
+        entity: at
+        for entity, at in changes.changed_at.items()
+        if changes.required_reads.get(entity) == "changed" and KINDS[entity.kind].changed_filters == _LAST_UPDATED
+    }
+    shown: set[Entity] = set()
+    for name, at in _by_kind(changed_at).items():
+        mirror, snapshot = MIRRORS[name], snapshot_group(name)
+        is_incomplete = " OR ".join(
+            f"known.{group.conflicting} OR coalesce({is_provisional_sql(f'known.{group.version}')}, false)"
+            for group in mirror.groups
+        )
+        rows = connection.execute(
+            text(f"""
+                SELECT entity_id
+                  FROM unnest(
+                       CAST(:ids AS bigint[]), CAST(:changed_at AS timestamptz[]), CAST(:read_from AS text[])
+                       ) AS changed (entity_id, changed_at, read_from)
+                  JOIN charging.{mirror.name} AS known
+                    ON {mirror.matches("known")}
+                   AND known.{mirror.key} = changed.entity_id
+                 WHERE known.deleted_at IS NULL
+                   AND known.{snapshot}_at >= changed.changed_at
+                   AND known.{snapshot}_version >= changed.read_from
+                   AND known.raw ->> 'lastUpdatedAt' IS NOT NULL
+                   AND NOT ({is_incomplete})
+            """),  # noqa: S608 - the names are ours
+            {
+                "tenant": tenant,
+                "ids": list(at),
+                "changed_at": list(at.values()),
+                "read_from": [Version.first_of_reads_since(moment + SHOWN_MARGIN) for moment in at.values()],
+            },
+        )
+        shown |= {Entity(name, entity_id) for entity_id in rows.scalars()}
+    return shown
+
+
+_Time = TypeVar("_Time", datetime, datetime | None)
+
+
+def _by_kind(times: Mapping[Entity, _Time]) -> dict[str, dict[int, _Time]]:
+    """Return the times by kind and id, in the order of both."""
+    by_kind: dict[str, dict[int, _Time]] = {}
+    for entity, moment in sorted(times.items(), key=lambda item: item[0]):
+        by_kind.setdefault(entity.kind, {})[entity.entity_id] = moment
+    return by_kind
 
 
 # Whether no living process has a lease of the request, and the tenant's token may read its kind.
@@ -350,6 +421,70 @@ def postpone(
     parameters = {"tenant": tenant, "requests": _document(requests)}
     connection.execute(_LOCK_ROWS, parameters)
     connection.execute(_POSTPONE, parameters | {"delay": delay, "error": error, "counts": counts})
+
+
+# Index: primary key.
+_PENDING = text("""
+SELECT entity_id, reference, generation
+  FROM ingest.refresh_request
+ WHERE tenant = :tenant
+   AND kind = :kind
+   AND requested_at < now() - :age
+ LIMIT :limit
+""")
+
+
+def pending(connection: Connection, tenant: str, kind: str) -> dict[tuple[int, str], int]:
+    """Return the generation of each request of a kind, by its key; a page that is read afterwards may resolve them.
+
+    Requests of the last seconds are left out, because AMPECO may show a change a moment after its notification.
+    """
+    rows = connection.execute(_PENDING, {"tenant": tenant, "kind": kind, "age": SHOWN_MARGIN, "limit": MAX_PENDING})
+    return {(entity_id, reference): generation for entity_id, reference, generation in rows}
+
+
+# Index: primary key. A request that was made again since it was pending has a later generation, and stays. Rows that
+# another transaction has locked are skipped: it resolves, postpones or repeats these requests.
+_RESOLVE = text("""
+WITH resolved AS MATERIALIZED (
+    SELECT request.kind, request.entity_id, request.reference
+      FROM ingest.refresh_request AS request
+      JOIN json_populate_recordset(NULL::ingest.refresh_request, CAST(:requests AS json)) AS pending
+        ON pending.kind = request.kind
+       AND pending.entity_id = request.entity_id
+       AND pending.reference = request.reference
+       AND pending.generation = request.generation
+     WHERE request.tenant = :tenant
+     ORDER BY request.kind, request.entity_id, request.reference
+       FOR UPDATE OF request SKIP LOCKED
+)
+DELETE FROM ingest.refresh_request AS request
+ USING resolved
+ WHERE request.tenant = :tenant
+   AND request.kind = resolved.kind
+   AND request.entity_id = resolved.entity_id
+   AND request.reference = resolved.reference
+RETURNING request.generation
+""")
+
+
+def resolve(connection: Connection, tenant: str, kind: str, requests: Mapping[tuple[int, str], int]) -> int:
+    """Resolve requests that a page of a listing has satisfied, in the transaction that writes the page.
+
+    Parameters:
+        requests: the generations of the requests by their keys, as :func:`pending` returned them before the page was
+            read.
+
+    Returns:
+        How often the resolved reads had been requested.
+    """
+    if not requests:
+        return 0
+    document = [
+        {"kind": kind, "entity_id": entity_id, "reference": reference, "generation": generation}
+        for (entity_id, reference), generation in requests.items()
+    ]
+    return sum(connection.execute(_RESOLVE, {"tenant": tenant, "requests": to_json(document)}).scalars())
 
 
 # Index: primary key.

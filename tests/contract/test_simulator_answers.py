@@ -32,7 +32,6 @@ RESEND = "/public-api/actions/notifications/v1.0/{notification}/resend"
 
 #: The listings of the document that the simulator does not offer.
 NOT_OFFERED = (
-    "cdrs/v2.0",  # roaming sessions are not simulated yet
     "consents/v1.0",  # a consent has no id, so there is nothing to read or to mirror it by
     "contact-details/v2.0",  # one object and no listing
     "settings/v1.0",  # one object and no listing

@@ -20,7 +20,7 @@ from receiver.commands.status_tables import deprecated_lines, release_lines
 from storage.sync.api_notices import deprecated_endpoints, releases
 from storage.sync.api_usage import CallReason
 from tests.support.deployment import Deployment
-from tests.support.facts import sample
+from tests.support.facts import recent, sample
 from tests.support.tenant import Tenant, tenant
 from workers.api import daily_quota
 from workers.api.api_notices import ApiNotices
@@ -156,7 +156,7 @@ def test_an_older_version_that_a_release_removes_gives_way_to_the_newest_at_once
     deployment.ampeco.answers = {"users/v1.0/5511": unknown, "users/v1.0": unknown}
     newer = {"id": 5511, "firstName": "Ada", "lastUpdatedAt": "2026-03-04T10:00:00+00:00"}
     deployment.ampeco.resources["users/v1.1/5511"] = newer
-    deployment.tell(sample("UserChangedNotification"))
+    deployment.tell(recent("UserChangedNotification"))
     deployment.refresh()
     # Then the kind stays accessible
     assert deployment.service.count("ingest.inaccessible_kind") == 0

@@ -10,7 +10,7 @@ import pytest
 from storage.rebuild.log_reader import Scope
 from tests.support.ampeco import shown
 from tests.support.deployment import Deployment
-from tests.support.facts import sample
+from tests.support.facts import recent, sample
 from tests.support.service import Service
 from workers.maintenance.replay import replay
 
@@ -109,7 +109,7 @@ def test_a_status_log_that_is_far_ahead_is_believed_and_asked_for_once(deploymen
     asked = deployment.ampeco.calls["evses/v2.0/902/latest-hardware-status-log"]
     # And another read of the same takes no look into the log
     reads = deployment.ampeco.calls["evses/v2.1/902"]
-    deployment.tell(sample("evse.changed"))
+    deployment.tell(recent("evse.changed"))
     deployment.refresh()
     assert deployment.ampeco.calls["evses/v2.1/902"] == reads + 1
     assert deployment.ampeco.calls["evses/v2.0/902/latest-hardware-status-log"] == asked

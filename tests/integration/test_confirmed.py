@@ -15,7 +15,7 @@ from storage.schema.entities import MIRRORS
 from storage.sync import sync_runs
 from tests.support.ampeco import shown
 from tests.support.deployment import Deployment
-from tests.support.facts import sample
+from tests.support.facts import recent, sample
 from tests.support.tenant import Tenant, tenant
 from workers.sync.reconcile import steps
 
@@ -71,13 +71,13 @@ def test_a_status_that_moved_since_is_no_news_of_the_rest(deployment: Deployment
     before = written(deployment.service)
     # When it is read again, and its own JSON shows the new status
     deployment.ampeco.resources["evses/v2.1/902"] = shown("evse_read") | {"hardwareStatus": "finishing"}
-    deployment.tell(sample("evse.changed"))
+    deployment.tell(recent("evse.changed"))
     deployment.refresh()
     # Then nothing is written
     assert written(deployment.service) == before
     # But anything else that is new in there is
     deployment.ampeco.resources["evses/v2.1/902"]["emi3Id"] = "BG*QC1*E1"
-    deployment.tell(sample("evse.changed"))
+    deployment.tell(recent("evse.changed"))
     deployment.refresh()
     assert deployment.row("evse")["raw"]["emi3Id"] == "BG*QC1*E1"
 

@@ -14,7 +14,7 @@ from ampeco.resources.kinds import KINDS
 from storage.schema.entities import MIRRORS
 from storage.sync import inaccessible_kinds, sync_runs
 from tests.support.deployment import Deployment
-from tests.support.facts import sample
+from tests.support.facts import recent, sample
 from workers.api.rate_limit import CallDeferredError
 from workers.apply.sweep import wake_refreshes
 from workers.broker import create_broker
@@ -357,7 +357,7 @@ class TestNotOffered:
     def tell(deployment: Deployment) -> None:
         for partner_id in (1, 2):
             answer(deployment, "partner", partner_id, name="P")
-            deployment.tell(sample("partner.changed.updated") | {"partnerId": partner_id})
+            deployment.tell(recent("partner.changed.updated") | {"partnerId": partner_id})
         deployment.refresh()
 
     @pytest.mark.parametrize(

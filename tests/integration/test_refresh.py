@@ -10,7 +10,7 @@ from sqlalchemy.exc import DBAPIError
 from starlette.responses import JSONResponse
 
 from tests.support.deployment import Deployment
-from tests.support.facts import sample
+from tests.support.facts import recent, sample
 from workers.api.context import create_context
 from workers.api.pause import paused_for
 from workers.apply.sweep import wake_refreshes
@@ -124,7 +124,7 @@ def test_a_connector_that_is_no_longer_listed_gets_a_tombstone(deployment: Deplo
     deployment.tell(sample("HardwareStatusNotification.evse"))
     deployment.refresh()
     deployment.ampeco.resources["evses/v2.1/902"] |= {"connectors": [], "lastUpdatedAt": "2026-03-04T07:30:00+00:00"}
-    deployment.tell(sample("evse.changed"))
+    deployment.tell(recent("evse.changed"))
     deployment.refresh()
     assert deployment.row("connector")["deleted_at"] is not None
 
@@ -225,7 +225,7 @@ def fleet(deployment: Deployment, *evse_ids: int) -> None:
     deployment.tell(*(sample("HardwareStatusNotification.evse") | {"evseId": evse_id} for evse_id in evse_ids))
     while deployment.refresh():
         pass
-    deployment.tell(*(sample("evse.changed") | {"evseId": evse_id} for evse_id in evse_ids))
+    deployment.tell(*(recent("evse.changed") | {"evseId": evse_id} for evse_id in evse_ids))
 
 
 def waiting_evses(deployment: Deployment) -> dict[int, tuple[bool, str | None]]:

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Engine
 from storage.sync import sync_runs
 from tests.support.commands import run
 from tests.support.deployment import Deployment
-from tests.support.facts import apply, row, rows, sample, wanted
+from tests.support.facts import apply, recent, row, rows, sample, wanted
 from tests.support.log import accept, query
 from tests.support.service import write_tenants
 from workers.apply.apply import apply_open_batches
@@ -156,11 +156,11 @@ class TestReads:
         # Given an EVSE with two connectors
         evse = deployment.ampeco.resources["evses/v2.1/902"]
         evse["connectors"] = [{"id": 1, "type": "ccs2"}, {"id": 2, "type": "type2"}]
-        deployment.tell(sample("evse.changed"))
+        deployment.tell(recent("evse.changed"))
         deployment.refresh()
         # When a part of its list cannot be read any more
         evse["connectors"] = broken
-        deployment.tell(sample("evse.changed"))
+        deployment.tell(recent("evse.changed"))
         deployment.refresh()
         # Then both are there: the unreadable one may be either
         gone = "SELECT connector_id, deleted_at FROM charging.connector ORDER BY 1"
@@ -170,7 +170,7 @@ class TestReads:
         ]
         # And once it is read, what is not listed is gone
         evse["connectors"] = [{"id": 2, "type": "type2"}]
-        deployment.tell(sample("evse.changed"))
+        deployment.tell(recent("evse.changed"))
         deployment.refresh()
         assert [one["deleted_at"] is None for one in deployment.service.query(gone)] == [False, True]
 
@@ -178,7 +178,7 @@ class TestReads:
         deployment.tell(sample("HardwareStatusNotification.evse"), sample("NetworkStatusNotification.available"))
         deployment.ampeco.resources["evses/v2.1/902"]["hardwareStatus"] = {"is": "new"}
         deployment.ampeco.resources["charge-points/v2.0/418"]["networkStatus"] = ["new"]
-        deployment.tell(sample("evse.changed"), sample("chargePoint.changed"))
+        deployment.tell(recent("evse.changed"), sample("chargePoint.changed"))
         deployment.refresh()
         while deployment.refresh():
             pass
@@ -197,7 +197,7 @@ class TestReads:
             entry | {"timestamp": "2026-03-04T09:30:00Z", "status": "charging"},
         ]
         # When the EVSE is read
-        deployment.tell(sample("evse.changed"))
+        deployment.tell(recent("evse.changed"))
         deployment.refresh()
         # Then the rest of the log counts
         assert deployment.row("evse")["hardware_status"] == "charging"

@@ -14,22 +14,18 @@ from ampeco.api.client import Answer, Client
 from ampeco.resources.kinds import KINDS
 from storage.schema.entities import CHILDREN, MIRRORS
 from storage.state.changes import ChangeSet
-from storage.state.facts import charge_point_facts, entity_facts, evse_facts, read_fact_factory, session_facts
-
-#: The kinds that the simulator lists.
-SHOWN = (
-    "location",
-    "charge_point",
-    "evse",
-    "session",
-    "authorization",
-    "transaction",
-    "reservation",
-    "tariff",
-    "user",
-    "id_tag",
-    "partner",
+from storage.state.facts import (
+    charge_point_facts,
+    charging_zone_facts,
+    entity_facts,
+    evse_facts,
+    read_fact_factory,
+    session_facts,
 )
+from workers.sync.schedule import FLEET, NAMED_BY_SESSIONS
+
+#: The kinds that the simulator lists, in the order in which they are synced.
+SHOWN = tuple(dict.fromkeys((*FLEET, *NAMED_BY_SESSIONS, *(name for name, kind in KINDS.items() if kind.has_listing))))
 
 #: Statuses, which have clocks of their own and so are not in a resource's facts.
 _STATUSES = {"evse": ("hardware_status",), "charge_point": ("hardware_status", "network_status")}
@@ -54,7 +50,7 @@ def differences(connection: Connection, tenant: str, client: Client) -> tuple[in
 
 
 def _children(connection: Connection, tenant: str, kind: str, parents: Collection[Answer[Any]]) -> list[str]:
-    """Return the differences of the connectors of EVSEs, or of the charging periods of sessions."""
+    """Return the differences of what is part of these: connectors, charging periods, charging zones."""
     child, changes = CHILDREN[kind], ChangeSet()
     mirror = MIRRORS[child]
     shown: dict[int, dict[str, Any]] = {}
@@ -62,6 +58,10 @@ def _children(connection: Connection, tenant: str, kind: str, parents: Collectio
         if kind == "evse":
             parts = answer.resource.connectors
             evse_facts(changes, answer.resource, answer.raw, read_fact_factory(answer.tenant_time))
+        elif kind == "location":
+            parts = answer.resource.charging_zones
+            make_fact = read_fact_factory(answer.tenant_time)
+            charging_zone_facts(changes, answer.resource, make_fact, at=answer.tenant_time)
         else:
             parts = answer.resource.charging_periods
             session_facts(changes, answer.resource, answer.raw, read_fact_factory(answer.tenant_time))

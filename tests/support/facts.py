@@ -25,6 +25,11 @@ def sample(name: str) -> dict[str, Any]:
     return body
 
 
+def recent(name: str) -> dict[str, Any]:
+    """Return a sample hint of a change of this moment, which no stored read shows."""
+    return sample(name) | {"lastUpdatedAt": datetime.now(UTC).isoformat()}
+
+
 def changes(*bodies: dict[str, Any], requested_by: UUID | None = None) -> ChangeSet:
     """Return the change set of notifications together."""
     change_set = ChangeSet()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from random import Random
@@ -148,10 +148,10 @@ class Tenant:
         with self.service.engine.begin() as connection:
             sync_runs.begin(connection, "demo", "session", "reconcile", self.now - timedelta(hours=1))
 
-    def sync_run(self, *, full: bool, pages: int | None = None) -> None:
-        """Reconcile every kind that the tenant lists; stop after ``pages`` pages of a kind, if given."""
+    def sync_run(self, *, full: bool, pages: int | None = None, kinds: Sequence[str] = SHOWN) -> None:
+        """Reconcile kinds that the tenant lists, by default all; stop after ``pages`` pages of a kind, if given."""
         self.hasten()
-        for kind in SHOWN:
+        for kind in kinds:
             with self.service.engine.begin() as connection:
                 cursor = sync_runs.cursors(connection, ["demo"]).get(("demo", kind))
                 changed_since = None if full else since(kind, cursor)

@@ -2,7 +2,7 @@
 
 A tenant's rate limit is a sliding window in Redis, shared by all processes. Each reason has a call quota, so that none
 starves the others: backfill and reconcile, which are not urgent, may use half of the rate limit, the reads that keep
-the state fresh three quarters, and reads of status logs a tenth.
+the state fresh three quarters, and reads of status logs a twentieth.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ SHARES: dict[CallReason, tuple[str, float]] = {
     "backfill": ("background", 0.5),
     "reconcile": ("background", 0.5),
     "refresh": ("refresh", 0.75),
-    "status_log": ("status log", 0.1),
+    "status_log": ("status log", 0.05),
 }
 
 

@@ -162,7 +162,7 @@ def _drop_needless_reads(connection: Connection, tenant: str, changes: ChangeSet
     }
     for entity in log.read_since(connection, tenant, requested_at):
         changes.required_reads.pop(entity, None)
-        changes.reads_if_unknown.discard(entity)
+        changes.reads_if_unknown.pop(entity, None)
 
 
 def patiently(attempt: Callable[[], Result]) -> Result:

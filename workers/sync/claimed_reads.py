@@ -13,7 +13,9 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_r
 
 from runtime.errors import describe
 from runtime.logging import get_logger
+from storage.clock import clock
 from storage.errors import is_passing
+from storage.inbox.batches import record_failure
 from storage.state.changes import Entity
 from storage.sync import refresh_queue
 from storage.sync.refresh_queue import RefreshRequest
@@ -33,6 +35,15 @@ MAX_RELEASE_SECONDS = 60.0
 #: A read that did not resolve its request is retried after about 5 s, 10 s, … up to an hour.
 FIRST_RETRY = timedelta(seconds=5)
 MAX_RETRY = timedelta(hours=1)
+
+#: A lookup that finds nothing is retried after about 2 min, 16 min, 2 h, 6 h, 6 h, …: sync runs list the same entities
+#: meanwhile, and resolve the request once they show one.
+FIRST_LOOKUP_RETRY = timedelta(minutes=2)
+LOOKUP_GROWTH = 8
+MAX_LOOKUP_RETRY = timedelta(hours=6)
+
+#: An entity that no listing has shown by this time is not looked up any more; its notification failed.
+LOOKUP_PATIENCE = timedelta(days=1)
 
 #: If so many reads, over some two days, did not resolve a request, a person has to act or it can never be resolved.
 #: From then on it is retried once a day, so that it does not use up the tenant's call quota forever.
@@ -89,6 +100,24 @@ class ClaimedReads:
         """Postpone a read by a delay that grows with its attempts."""
         self.postpone([request], _retry_delay(request.attempts), why, counts=True)
 
+    def retry_lookup(self, request: RefreshRequest) -> None:
+        """Postpone a lookup that found nothing or, after ``LOOKUP_PATIENCE``, give it up.
+
+        Its notification then counts as failed, so that ``status`` shows it, and ``replay --failed`` looks again.
+        """
+        why = "no listing shows it yet"
+        if clock.now() - request.requested_at < LOOKUP_PATIENCE:
+            self.postpone([request], _lookup_delay(request.attempts), why, counts=True)
+            return
+        logger.warning("lookup given up", **request_labels(request), reference=request.reference)
+        API_READS.labels(self.tenant, "given_up").inc()
+        with self.context.engine.begin() as connection:
+            refresh_queue.finish(connection, self.tenant, [request])
+            if request.requested_by is not None:
+                error = f"{request.kind} {request.reference} is in no listing of AMPECO's, a day after its notification"
+                record_failure(connection, self.tenant, request.requested_by, reason="not listed", error=error)
+        del self.open[request.key]
+
     def leave(self, delay: timedelta, error: str | None, *, counts: bool) -> None:
         """Postpone all open requests, because of the tenant or the time budget."""
         if self.open:
@@ -143,6 +172,11 @@ def request_labels(request: RefreshRequest) -> dict[str, object]:
         "entity_id": request.entity_id,
         "request_id": str(request.requested_by) if request.requested_by else None,
     }
+
+
+def _lookup_delay(attempts: int) -> timedelta:
+    longest = min(FIRST_LOOKUP_RETRY * LOOKUP_GROWTH ** min(attempts - 1, 5), MAX_LOOKUP_RETRY)
+    return timedelta(seconds=longest.total_seconds() * random.uniform(0.75, 1.25))  # noqa: S311 - jitter, not a secret
 
 
 def _retry_delay(attempts: int) -> timedelta:

@@ -162,6 +162,7 @@ class _PageChanges:
         changes: all of these changes, and the reads that are requested.
         stats: the counts of this page.
         logs: the reads of status logs for this page.
+        saved: how often the reads had been requested that this page made unnecessary.
     """
 
     ids: list[int]
@@ -172,6 +173,7 @@ class _PageChanges:
     changes: ChangeSet = field(default_factory=ChangeSet)
     stats: SyncRunStats = field(default_factory=SyncRunStats)
     logs: LogReads = field(default_factory=lambda: LogReads(are_optional=True))
+    saved: int = 0
 
 
 class _SyncRunner:
@@ -192,6 +194,8 @@ class _SyncRunner:
         self._counted = context.counted_client(run.tenant, reason)
         self._kind = KINDS[run.kind]
         self._is_released = False
+        #: The refresh requests of the kind before the page was read, with their generations.
+        self._pending: dict[tuple[int, str], int] = {}
         #: The queries of the pages that this process read.
         self._queries: set[frozenset[tuple[str, str]]] = set()
         self.absent = 0
@@ -219,6 +223,8 @@ class _SyncRunner:
         query = run.following or self._first_query()
         calls = self._counted.calls
         while True:
+            with self._context.engine.begin() as connection:
+                self._pending = refresh_queue.pending(connection, run.tenant, run.kind)
             try:
                 page = self._client.page(self._kind, query)
                 page = replace(page, following=page.following or self._query_of_next_filter(query))
@@ -345,6 +351,7 @@ class _SyncRunner:
             moved = self._store(connection, page, page_changes, differing)
         if moved:
             self._count(page_changes.stats)
+            self._context.usage.saved(self._run.tenant, "refresh", page_changes.saved)
             page_changes.logs.end()
         return moved
 
@@ -397,6 +404,7 @@ class _SyncRunner:
         if page.following is None:
             changes.facts += orphans(connection, tenant, kind, page.tenant_time)
         write_changes(connection, tenant, changes, skip_confirmed=True)
+        page_changes.saved = self._resolve_requests(connection, page, page_changes)
         healed = load_stored(connection, tenant, kind, differing)
         stats.healed = sum(row.is_complete for row in healed.values())
         inaccessible_kinds.clear_inaccessible(connection, tenant, kind)
@@ -423,6 +431,20 @@ class _SyncRunner:
         facts = [presence(run.kind, entity_id, began_at=run.began_at, gone=True) for entity_id in ids]
         write_changes(connection, run.tenant, ChangeSet(facts=facts))
         self.absent = len(ids)
+
+    def _resolve_requests(self, connection: Connection, page: Page[Any], page_changes: _PageChanges) -> int:
+        """Resolve the requests that this page satisfies, because they were made before it was read; return how many.
+
+        An entity that is still incomplete, such as one whose listing shows an older state, is read by itself.
+        """
+        tenant, kind = self._run.tenant, self._run.kind
+        listed = {entity_id for entity_id, _ in page_changes.answers if (entity_id, "") in self._pending}
+        stored = load_stored(connection, tenant, kind, listed) if listed else {}
+        keys = [(entity_id, "") for entity_id, entity in stored.items() if entity.is_complete]
+        if self._kind.reference_filter is not None:
+            keys += [(0, getattr(answer.resource, self._kind.reference_filter) or "") for answer in page.answers]
+        satisfied = {key: self._pending[key] for key in keys if key in self._pending}
+        return refresh_queue.resolve(connection, tenant, kind, satisfied)
 
     def _count(self, stats: SyncRunStats) -> None:
         run = self._run

@@ -13,7 +13,7 @@ from ampeco.errors import Forbidden, NotOffered, RateLimited, Unauthorized, Unav
 from ampeco.resources.kinds import kinds_of
 from storage.clock import clock
 from storage.state.stored import load_stored
-from storage.sync import inaccessible_kinds, refresh_queue
+from storage.sync import backfills, inaccessible_kinds, refresh_queue
 from storage.sync.inaccessible_kinds import Permission
 from workers.api.backoff import note_inaccessible, pause_tenant
 from workers.api.context import Context
@@ -25,12 +25,13 @@ from workers.sync.refresh_reader import RefreshReader, was_synced
 #: than these wait until their leases run out.
 MAX_REQUESTS = 500
 
-#: If so many unknown entities of a kind are requested before its first sync run, they wait for it, because it reads a
-#: hundred entities with one call. The delay is the time until they are tried again.
+#: If so many unknown entities of a kind are requested, and a sync run is about to list the kind, they wait for it,
+#: because it reads a hundred entities with one call. The delay is the time until they are tried again.
 MIN_FOR_A_SYNC_RUN = 10
 SYNC_RUN_DELAY = timedelta(seconds=30)
 
-#: Requests older than this do not wait for a sync run: perhaps no process makes sync runs.
+#: Requests older than this do not wait for a sync run: perhaps no process makes sync runs. Those that a backfill itself
+#: makes wait for as long as it advances.
 SYNC_RUN_PATIENCE = timedelta(minutes=15)
 
 #: How long one message reads: short, so that a tenant with many requests shares the threads with the others.
@@ -83,7 +84,7 @@ def _read(claimed: ClaimedReads, deadline: float) -> None:
     if permission == "refused":
         claimed.leave_kind()
     try:
-        reader.read_listing()
+        reader.read_listings()
         while claimed.open and time.monotonic() < deadline:
             reader.read_one(next(iter(claimed.open.values())))
         claimed.leave(timedelta(0), None, counts=False)
@@ -113,17 +114,21 @@ def _resolve_by_stored(claimed: ClaimedReads) -> None:
 
 
 def _await_sync_run(claimed: ClaimedReads) -> None:
-    """Postpone requests that the first sync run of the kind will resolve."""
-    since = clock.now() - SYNC_RUN_PATIENCE
-    unknown = [
-        request for request in claimed.open.values() if request.reason == "unknown" and request.requested_at > since
-    ]
+    """Postpone requests that a sync run of the kind will resolve: its first one, or one that is under way."""
+    unknown = [request for request in claimed.open.values() if request.reason == "unknown"]
     if len(unknown) < MIN_FOR_A_SYNC_RUN:
         return
+    since = clock.now() - SYNC_RUN_PATIENCE
     with claimed.context.engine.begin() as connection:
-        if was_synced(connection, claimed):
+        will_be_listed = backfills.will_list(connection, claimed.tenant, claimed.kind)
+        if not will_be_listed and was_synced(connection, claimed):
             return
-    claimed.postpone(unknown, SYNC_RUN_DELAY, None, counts=False)
+    patient = [
+        request
+        for request in unknown
+        if request.requested_at > since or (will_be_listed and request.requested_by is None)
+    ]
+    claimed.postpone(patient, SYNC_RUN_DELAY, None, counts=False)
 
 
 def _permission_to_read(claimed: ClaimedReads) -> Permission:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from pydantic import ValidationError
@@ -24,6 +24,7 @@ from storage.state.stored import StoredEntity, load_stored
 from storage.state.unknown_fields import record_unknown_fields
 from storage.sync import inaccessible_kinds, refresh_queue, sync_runs
 from storage.sync.refresh_queue import RefreshRequest
+from storage.sync.sync_runs import Cursor
 from storage.write import write_changes
 from workers.api.backoff import is_of_one
 from workers.api.pause import recovered
@@ -38,6 +39,7 @@ from workers.sync.reads import (
     look_up,
     read_entity,
 )
+from workers.sync.schedule import OVERLAP
 from workers.sync.statuses import LogReads
 
 logger = get_logger(__name__)
@@ -84,9 +86,18 @@ class RefreshReader:
         self._listing_path: str | None = None
         self.calls = 0
 
-    def read_listing(self) -> None:
-        """Read pages of a listing, as long as each page saves calls."""
-        query = self._listing_query()
+    def read_listings(self) -> None:
+        """Read pages of listings, as long as each page saves calls.
+
+        The first one shows what changed since it was requested. The second one shows what has changed since the last
+        sync run: changes whose notifications came late are older than the requests.
+        """
+        for since in (self._first_requested(), self._last_synced()):
+            if since is not None and len(self._changed()) >= MIN_FOR_A_LISTING:
+                self._read_listing(since)
+
+    def _read_listing(self, since: datetime) -> None:
+        query: Params | None = self._listing_query(since)
         while query and len(self._claimed.open) >= MIN_FOR_A_LISTING and time.monotonic() < self._deadline:
             self.calls += 1
             try:
@@ -105,18 +116,30 @@ class RefreshReader:
                 return
             query = page.following
 
-    def _listing_query(self) -> Params | None:
-        """Return the query for what changed since the first request; None if reading one by one is cheaper."""
-        kind = KINDS[self._claimed.kind]
-        open_requests = self._claimed.open.values()
-        changed = [request for request in open_requests if not request.reference and request.reason != "unknown"]
+    def _changed(self) -> list[RefreshRequest]:
+        """Return the open requests that a listing of what changed may resolve; none if the kind has no such filter."""
         # The filters of other kinds do not show every change, or show it late.
-        if kind.changed_filters != ("last_updated_after",) or len(changed) < MIN_FOR_A_LISTING:
-            return None
-        since = min(request.requested_at for request in changed) - LISTING_MARGIN
+        if KINDS[self._claimed.kind].changed_filters != ("last_updated_after",):
+            return []
+        open_requests = self._claimed.open.values()
+        return [request for request in open_requests if not request.reference and request.reason != "unknown"]
+
+    def _first_requested(self) -> datetime | None:
+        """Return when the first of the open requests was made, by the tenant's clock."""
+        requested_at = min((request.requested_at for request in self._changed()), default=None)
+        return None if requested_at is None else self._client.tenant_time(requested_at - LISTING_MARGIN)
+
+    def _last_synced(self) -> datetime | None:
+        """Return up to when sync runs have read every change, by the tenant's clock; None if there was none."""
+        with self._claimed.context.engine.begin() as connection:
+            cursor = kind_cursor(connection, self._claimed)
+        return None if cursor is None or cursor.changed_until is None else cursor.changed_until - OVERLAP
+
+    def _listing_query(self, since: datetime) -> Params:
+        kind = KINDS[self._claimed.kind]
         # Requested entities that these filters leave out are read one by one.
         filters = listing_filters(kind, self._claimed.context.tenants[self._claimed.tenant])
-        filters[kind.changed_filters[0]] = self._client.tenant_time(since)
+        filters[kind.changed_filters[0]] = since
         return self._client.first_query(kind, **filters)
 
     def read_one(self, request: RefreshRequest) -> None:
@@ -277,8 +300,10 @@ class RefreshReader:
         self._claimed.note_resolved(resolved)
         for request in requests:
             if request not in resolved:
-                why = "no listing shows it yet" if request.reference else "the API still shows an older state"
-                self._claimed.retry(request, why)
+                if request.reference:
+                    self._claimed.retry_lookup(request)
+                else:
+                    self._claimed.retry(request, "the API still shows an older state")
 
     def _is_resolved(self, request: RefreshRequest, stored: StoredEntity, *, was_found: bool) -> bool:
         if request.reference:
@@ -291,7 +316,12 @@ class RefreshReader:
         return False
 
 
+def kind_cursor(connection: Connection, claimed: ClaimedReads) -> Cursor | None:
+    """Return how far the claimed kind is reconciled; None if it was never synced."""
+    return sync_runs.cursors(connection, [claimed.tenant]).get((claimed.tenant, claimed.kind))
+
+
 def was_synced(connection: Connection, claimed: ClaimedReads) -> bool:
     """Return whether a sync run of the claimed kind was finished before."""
-    cursor = sync_runs.cursors(connection, [claimed.tenant]).get((claimed.tenant, claimed.kind))
+    cursor = kind_cursor(connection, claimed)
     return cursor is not None and cursor.changed_until is not None

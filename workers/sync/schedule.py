@@ -25,6 +25,9 @@ FIRST_LOOK = timedelta(days=1)
 #: That is also how often an entity without notifications is read again.
 FLEET = ("location", "charge_point", "evse")
 
+#: The kinds that sessions name, which are synced before the sessions: otherwise each of them would be read by itself.
+NAMED_BY_SESSIONS = ("authorization", "cdr")
+
 #: Kinds whose statuses change without a change that the filter of the listing shows, so they are always synced in full:
 #: one call for a hundred entities.
 WITH_STATUSES = ("charge_point", "evse")
@@ -49,8 +52,9 @@ class Due:
 def listed(tenant: Tenant) -> list[str]:
     """Return every kind that is synced for a tenant, in the order in which the kinds are synced."""
     mirrored = kinds_of(tenant.mirror)
-    others = [name for name, kind in KINDS.items() if name not in FLEET and kind.has_listing]
-    return [name for name in (*FLEET, *others) if name in mirrored]
+    first = (*FLEET, *NAMED_BY_SESSIONS)
+    others = [name for name, kind in KINDS.items() if name not in first and kind.has_listing]
+    return [name for name in (*first, *others) if name in mirrored]
 
 
 def due_sync_runs(context: Context, interval: timedelta, tenants: Collection[str] | None = None) -> list[Due]:

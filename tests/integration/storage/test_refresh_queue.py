@@ -255,10 +255,11 @@ def test_different_statuses_of_one_second_are_conflicting_and_read(connection: C
 
 
 def test_a_tombstoned_entity_that_is_spoken_of_is_looked_for_later(connection: Connection) -> None:
-    # Given a location that a read did not find
+    # Given a charge point that a read did not find
     upsert(connection, "t", Fold([presence("charge_point", 418, began_at=NOW, gone=True)]))
-    # When it is spoken of
-    apply(connection, sample("NetworkStatusNotification.available"))
+    # When a status shows that it exists since
+    later = {"timestamp": (NOW + timedelta(seconds=1)).isoformat()}
+    apply(connection, sample("NetworkStatusNotification.available") | later)
     # Then it is looked for again, and not at once
     assert wanted(connection) == {("charge_point", 418): "gone"}
     assert claim(connection) == []

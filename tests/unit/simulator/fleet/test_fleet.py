@@ -73,7 +73,7 @@ def test_every_kind_of_notification_is_told_within_ten_days(quiet_month: list[No
         *("BootNotification", "SecurityEventNotification", "chargePoint.changed", "evse.changed"),
         *("LocationChangedNotification", "ChargePointChangedNotification", "authorization.changed"),
         *("AuthorizationNotification", "transaction.changed", "reservation.changed"),
-        *("TariffChangedNotification", "UserChangedNotification"),
+        *("TariffChangedNotification", "UserChangedNotification", "cdr.received"),
     }
 
 

@@ -215,5 +215,5 @@ def _subject(body: dict[str, Any]) -> tuple[dict[str, Any], Any]:
     for name in ("session", "location", "chargePoint", "tariff", "user"):
         if isinstance(body.get(name), dict):
             return body[name], body[name]["id"]
-    keys = ("sessionId", "transactionId", "authorizationId", "reservationId", "evseId", "chargePointId")
+    keys = ("sessionId", "transactionId", "authorizationId", "reservationId", "evseId", "chargePointId", "id")
     return body, next(body[name] for name in keys if name in body)
