@@ -31,7 +31,10 @@ RETRY_AFTER_SECONDS = 2
 APP_VERSION = "3.251.0"
 
 #: Endpoints that AMPECO will remove, and when.
-DEPRECATED = {"users/v1.0": datetime(2027, 3, 1, tzinfo=UTC)}
+DEPRECATED = dict.fromkeys(
+    ("users/v1.0", "sub-operators/v1.0", "partner-revenues/v1.1", "partner-expenses/v1.1"),
+    datetime(2027, 3, 1, tzinfo=UTC),
+)
 
 #: An id beyond the range of any database; Python refuses to parse a number of thousands of digits.
 _ENDLESS_ID = re.compile(r"/[0-9]{19,}")

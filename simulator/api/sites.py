@@ -11,9 +11,10 @@ from starlette.routing import Route
 from simulator.api.listings import Listing, before, equals, since
 from simulator.api.problems import Problem
 from simulator.api.responses import ROOT, found, includes, many, one
-from simulator.fleet import resources
+from simulator.fleet import site_resources
 from simulator.fleet.makes import model_id, vendor_id
 from simulator.fleet.model import ChargePoint, Evse, Location, Tenant
+from simulator.fleet.resources import COUNTRY
 
 
 def routes(tenant: Tenant) -> list[Route]:
@@ -31,12 +32,12 @@ _ROAMING = equals(_roaming_value)
 
 def _render_charge_point(request: Request) -> Callable[[ChargePoint], dict[str, Any]]:
     with_boot = includes(request, "lastBootNotification")
-    return lambda charge_point: resources.charge_point_resource(charge_point, with_boot=with_boot)
+    return lambda charge_point: site_resources.charge_point_resource(charge_point, with_boot=with_boot)
 
 
 def _render_evse(request: Request, *, nested: bool = False) -> Callable[[Evse], dict[str, Any]]:
     with_connectors = includes(request, "connectors")
-    return lambda evse: resources.evse_resource(evse, with_connectors=with_connectors, nested=nested)
+    return lambda evse: site_resources.evse_resource(evse, with_connectors=with_connectors, nested=nested)
 
 
 def _charge_point_routes(tenant: Tenant) -> list[Route]:
@@ -112,7 +113,7 @@ def _evse_routes(tenant: Tenant) -> list[Route]:
 def _location_routes(tenant: Tenant) -> list[Route]:
     def render(request: Request) -> Callable[[Location], dict[str, Any]]:
         with_zones = includes(request, "chargingZones")
-        return lambda location: resources.location_resource(location, with_zones=with_zones)
+        return lambda location: site_resources.location_resource(location, with_zones=with_zones)
 
     def read(request: Request) -> dict[str, Any]:
         return render(request)(found(tenant.locations, request))
@@ -124,7 +125,7 @@ def _location_routes(tenant: Tenant) -> list[Route]:
             render(request),
             {
                 "city": equals(lambda row: row.city),
-                "country": equals(lambda _row: resources.COUNTRY),
+                "country": equals(lambda _row: COUNTRY),
                 "lastUpdatedAfter": since(lambda row: row.changed_at),
                 "lastUpdatedBefore": before(lambda row: row.changed_at),
             },

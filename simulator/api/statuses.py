@@ -10,7 +10,7 @@ from starlette.routing import Route
 
 from simulator.api.listings import Listing, before, since
 from simulator.api.responses import ROOT, found, many, one
-from simulator.fleet import resources
+from simulator.fleet import site_resources
 from simulator.fleet.fleet import Fleet
 from simulator.fleet.model import StatusChange
 
@@ -23,7 +23,7 @@ def routes(fleet: Fleet) -> list[Route]:
 
     def live(request: Request) -> dict[str, Any]:
         charge_point = found(tenant.charge_points, request)
-        return resources.live_status_resource(charge_point, tenant.evses_of(charge_point.id), fleet.now)
+        return site_resources.live_status_resource(charge_point, tenant.evses_of(charge_point.id), fleet.now)
 
     def network(request: Request) -> list[StatusChange]:
         return found(tenant.charge_points, request).network
@@ -36,13 +36,13 @@ def routes(fleet: Fleet) -> list[Route]:
 
     def hardware_entry(change: StatusChange) -> dict[str, Any]:
         known = {record.fields["errorCode"]: record for record in tenant.live_records("vendor-error-codes")}
-        return resources.hardware_log_resource(change, known)
+        return site_resources.hardware_log_resource(change, known)
 
     charge_point = f"{ROOT}/charge-points/v2.0/{{id:int}}"
     evse = f"{ROOT}/evses/v2.0/{{id:int}}"
     return [
         Route(f"{ROOT}/charge-points/v1.0/{{id:int}}/status", one(live)),
-        *_log_routes(charge_point, "network-status-log", network, resources.network_log_resource),
+        *_log_routes(charge_point, "network-status-log", network, site_resources.network_log_resource),
         *_log_routes(charge_point, "hardware-status-log", hardware, hardware_entry),
         *_log_routes(evse, "hardware-status-log", evse_hardware, hardware_entry),
     ]

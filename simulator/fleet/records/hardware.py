@@ -155,7 +155,7 @@ KINDS = (
     RecordKind("charge-point-models", FIRST_MODEL, _model, count=len(MAKES)),
     RecordKind("vendor-error-codes", 7_400, _error_code, count=len(ERROR_CODES)),
     RecordKind("firmware-versions", 7_600, _firmware, edit=rename("details"), is_replaceable=True),
-    RecordKind("payment-terminals", FIRST_TERMINAL, _terminal, count=6, edit=rename(), is_replaceable=True),
+    RecordKind("payment-terminals", FIRST_TERMINAL, _terminal, count=6, edit=rename()),
     RecordKind("configuration-templates", 8_000, _configuration_template, count=2, edit=rename(), is_replaceable=True),
     RecordKind("templates", 8_200, _template, count=2, edit=rename(), is_replaceable=True),
     RecordKind("provisioning-certificates", 8_400, _certificate, edit=rename(), is_replaceable=True),
