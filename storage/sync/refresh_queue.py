@@ -32,7 +32,7 @@ CHANGED_DELAY = timedelta(seconds=15)
 
 #: The same for kinds that show no statuses: their entities change more than once a minute, such as an authorization
 #: whose session starts.
-COMMERCE_DELAY = timedelta(seconds=30)
+COMMERCE_DELAY = timedelta(seconds=45)
 
 #: An entity with a tombstone that a notification names again is read after this time. So an entity that our token
 #: may not see, or of which late notifications arrive, is not read all the time.
