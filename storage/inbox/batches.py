@@ -211,20 +211,24 @@ def notifications_of(connection: Connection, batches: Sequence[Batch]) -> list[L
     return [Logged(*row) for row in rows]
 
 
-# Index: primary key. The time part of the id is the time of receipt, to a millisecond.
+# Indexes: primary keys. The time part of the id is the time of receipt, to a millisecond.
 _LOGGED = text("""
 SELECT batch_id, notification_id, received_at
   FROM ingest.notification
  WHERE tenant = :tenant
    AND notification_id = :notification_id
    AND received_at BETWEEN :made_at - interval '1 second' AND :made_at + interval '1 second'
+   AND NOT EXISTS (
+       SELECT FROM ingest.outcome
+        WHERE outcome.tenant = :tenant
+          AND outcome.notification_id = :notification_id)
 """)
 
 
 def record_failure(connection: Connection, tenant: str, notification_id: UUID, *, reason: str, error: str) -> None:
     """Record that an applied notification failed after all; call this last in a transaction, as it locks the totals.
 
-    Nothing is recorded if the log no longer contains the notification.
+    Nothing is recorded if the log no longer contains the notification, or if it has an outcome already.
     """
     parameters = {"tenant": tenant, "notification_id": notification_id, "made_at": made_at(notification_id)}
     row = connection.execute(_LOGGED, parameters).first()

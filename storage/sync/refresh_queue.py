@@ -30,6 +30,10 @@ PROVISIONAL_DELAY = timedelta(seconds=5)
 #: tenant by a minute; this delay is a quarter of it.
 CHANGED_DELAY = timedelta(seconds=15)
 
+#: The same for kinds that show no statuses: their entities change more than once a minute, such as an authorization
+#: whose session starts.
+COMMERCE_DELAY = timedelta(seconds=45)
+
 #: An entity with a tombstone that a notification names again is read after this time. So an entity that our token
 #: may not see, or of which late notifications arrive, is not read all the time.
 GONE_DELAY = timedelta(minutes=5)
@@ -115,7 +119,10 @@ SELECT :tenant, kind, entity_id, reference, reason, requested_by,
        END,
        now() + CASE reason
                WHEN 'provisional' THEN CAST(:provisional_delay AS interval)
-               WHEN 'changed' THEN CAST(:changed_delay AS interval)
+               WHEN 'changed' THEN CASE
+                    WHEN kind IN ('location', 'charge_point', 'evse', 'session') THEN CAST(:changed_delay AS interval)
+                    ELSE CAST(:commerce_delay AS interval)
+                    END
                WHEN 'gone' THEN CAST(:gone_delay AS interval)
                ELSE interval '0'
                END
@@ -158,6 +165,7 @@ def request_refresh(connection: Connection, tenant: str, changes: ChangeSet, con
             "requests": to_json(requests),
             "provisional_delay": PROVISIONAL_DELAY,
             "changed_delay": CHANGED_DELAY,
+            "commerce_delay": COMMERCE_DELAY,
             "gone_delay": GONE_DELAY,
         },
     )

@@ -44,8 +44,10 @@ from workers.sync.statuses import LogReads
 
 logger = get_logger(__name__)
 
-#: Fewer entities than this are read one by one, because a page costs a call, too.
-MIN_FOR_A_LISTING = 3
+#: Fewer entities than this are read one by one, because a page costs a call, too. A second listing, which begins
+#: earlier, is less likely to show them.
+MIN_FOR_A_LISTING = 2
+MIN_FOR_A_SECOND_LISTING = 3
 
 #: If a page contains fewer requested entities than this, it was not worth its call; the rest is read one by one.
 MIN_OF_A_PAGE = 2
@@ -92,9 +94,14 @@ class RefreshReader:
         The first one shows what changed since it was requested. The second one shows what has changed since the last
         sync run: changes whose notifications came late are older than the requests.
         """
-        for since in (self._first_requested(), self._last_synced()):
-            if since is not None and len(self._changed()) >= MIN_FOR_A_LISTING:
-                self._read_listing(since)
+        requested_since = self._first_requested()
+        if requested_since is None or len(self._changed()) < MIN_FOR_A_LISTING:
+            return
+        self._read_listing(requested_since)
+        if len(self._changed()) >= MIN_FOR_A_SECOND_LISTING:
+            synced_until = self._last_synced()
+            if synced_until is not None and synced_until < requested_since:
+                self._read_listing(synced_until)
 
     def _read_listing(self, since: datetime) -> None:
         query: Params | None = self._listing_query(since)
