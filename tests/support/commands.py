@@ -17,6 +17,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 from pathlib import Path
 from typing import NoReturn
 
@@ -189,6 +190,15 @@ def _become(arguments: list[str], code: str | None, environment: dict[str, str],
     return code
 
 
+def _leave(exit_code: int) -> NoReturn:
+    """End as the interpreter does, but for the removal of all modules, which would copy each page that is shared."""
+    threading._shutdown()  # type: ignore[attr-defined] # as multiprocessing does in what it forks
+    atexit._run_exitfuncs()
+    for file in (sys.stdout, sys.stderr):
+        file.flush()
+    os._exit(exit_code)
+
+
 if __name__ == "__main__":
     # What commands import when they are called, each would import again.
     import receiver.accept.serve  # noqa: F401
@@ -199,7 +209,13 @@ if __name__ == "__main__":
     gc.freeze()  # else the first collection of each process would copy the pages of everything that is shared
     with socket.socket(fileno=int(sys.argv[1])) as served:
         code = _serve(served)
-    if code is None:
-        main()
-    else:
-        exec(code, {"__name__": "__main__"})
+    try:
+        if code is None:
+            main()
+        else:
+            exec(code, {"__name__": "__main__"})
+    except SystemExit as ended:
+        if isinstance(ended.code, str):
+            raise
+        _leave(ended.code or 0)
+    _leave(0)
