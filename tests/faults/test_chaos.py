@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
 from pathlib import Path
 
 import pytest
 from sqlalchemy import text
 
-from tests.support.processes import end
+from tests.support.processes import Process, end
 from tests.support.service import eventually, free_port
 from tests.support.trial import Ground
 from workers.broker import QUEUES
@@ -30,7 +29,7 @@ def chaotic(ground: Ground, tmp_path: Path) -> Ground:
     return ground
 
 
-def start(ground: Ground, minutes: float) -> subprocess.Popen[bytes]:
+def start(ground: Ground, minutes: float) -> Process:
     return ground.service.start(
         *("-m", "receiver", "chaos", "--against", ground.service.url, "--minutes", str(minutes)),
         *("--settle-minutes", "3", "--evses", "40", "--charge-points", "20"),

@@ -42,6 +42,7 @@ def service(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         own_redis() as redis_server,
         processes(postgres.url, redis_server.url, tmp_path_factory.mktemp("clients"), **settings) as running,
     ):
+        running.as_programs = True  # its memory is measured
         running.serve()
         yield running
 
@@ -179,6 +180,7 @@ def test_five_thousand_silent_connections_leave_the_receiver_with_its_default_se
     database_url: str, redis_url: str, tmp_path: Path
 ) -> None:
     with processes(database_url, redis_url, tmp_path) as service:
+        service.as_programs = True  # its memory is measured
         receiver = service.serve()
         before = resident_bytes(receiver.pid)
         try:

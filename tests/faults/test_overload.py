@@ -56,6 +56,7 @@ def ground(prepared: Path, fault_table: list[Line], tmp_path: Path) -> Iterator[
         own_redis() as redis_server,
         processes(postgres.url, redis_server.url, tmp_path, TENANTS_FILE=str(tenants)) as service,
     ):
+        service.as_programs = True  # the memory of the receiver is measured
         engine = create_database_engine(postgres.url, application_name="tests", pool_size=2)
         yield Ground(postgres, redis_server, service, engine, service.serve(), service.work(), fault_table)
         engine.dispose()

@@ -147,6 +147,7 @@ def test_a_full_run_writes_no_secret_anywhere(login: str, redis_url: str, tmp_pa
     seen: dict[str, str] = {}
     with running(tenant.app) as api_url, processes(login, redis_url, tmp_path) as service:
         write_tenants(tmp_path, api_url=api_url, signing_tokens=[OTHER_TOKEN])
+        service.as_programs = True  # their command lines are looked at
         service.environment |= {
             "RECEIVER_LOG_LEVEL": "debug",
             "RECEIVER_ADMIN_TOKEN": ADMIN_TOKEN,

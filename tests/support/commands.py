@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import functools
+import gc
 import json
 import os
 import signal
@@ -16,6 +17,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 from pathlib import Path
 from typing import NoReturn
 
@@ -34,36 +36,94 @@ ROOT = Path(__file__).parents[2]
 READ_AT_START = {"LD_PRELOAD", "PYTHONPATH"}
 
 
+class ForkedProcess:
+    """A command that runs, with what tests use of :class:`subprocess.Popen`."""
+
+    def __init__(self, request: bytes, output: int, errors: int) -> None:
+        self.returncode: int | None = None
+        self._answers, theirs = socket.socketpair()
+        with theirs:
+            socket.send_fds(_parent(), [request], [output, errors, theirs.fileno()])
+        self._answers.settimeout(TIMEOUT_SECONDS)
+        self.pid = int(self._answers.recv(20))
+
+    def poll(self) -> int | None:
+        """Return the exit code; None if the process runs."""
+        if self.returncode is None:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.wait(0)
+        return self.returncode
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for the end, at most so many seconds, and return the exit code."""
+        if self.returncode is None:
+            self._answers.settimeout(timeout)
+            try:
+                self.returncode = int(self._answers.recv(20))
+            except (TimeoutError, BlockingIOError):
+                raise subprocess.TimeoutExpired(f"process {self.pid}", timeout or 0.0) from None
+            self._answers.close()
+        return self.returncode
+
+    def send_signal(self, number: int) -> None:
+        """Send a signal if the process runs."""
+        if self.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        """Kill the process if it runs."""
+        self.send_signal(signal.SIGKILL)
+
+
+def can_be_forked(environment: dict[str, str]) -> bool:
+    """Return whether a forked process with these variables behaves as one that was started with them."""
+    return not READ_AT_START & environment.keys()
+
+
+def fork(directory: Path, command: list[str], environment: dict[str, str], output: int, errors: int) -> ForkedProcess:
+    """Start a command in a folder.
+
+    Parameters:
+        command: the arguments of ``python``: ``-m receiver`` and its own, or ``-c`` and code.
+        environment: the whole of it.
+        output, errors: the descriptors to which it writes.
+    """
+    own: list[str]
+    code: str | None
+    match command:
+        case ["-m", "receiver", *arguments]:
+            own, code = ["ampeco-receiver", *arguments], None
+        case ["-c", code]:
+            own = ["-c"]
+        case _:
+            raise ValueError(f"no process is forked for {command}")
+    request = {"arguments": own, "code": code, "environment": environment, "directory": str(directory)}
+    return ForkedProcess(json.dumps(request).encode(), output, errors)
+
+
 def run(directory: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run a command of the receiver to its end in a folder; the environment is added to ours."""
     own = {**os.environ, **environment, "COLUMNS": COLUMNS}
-    if READ_AT_START & environment.keys():
-        command = [sys.executable, "-m", "receiver", *arguments]
+    command = ["-m", "receiver", *arguments]
+    if not can_be_forked(environment):
+        program = [sys.executable, *command]
         return subprocess.run(
-            command, cwd=directory, env=own, capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=False
+            program, cwd=directory, env=own, capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=False
         )
-    request = {"arguments": ["ampeco-receiver", *arguments], "environment": own, "directory": str(directory)}
     with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
-        exit_code = _fork(json.dumps(request).encode(), output.fileno(), errors.fileno())
+        process = fork(directory, command, own, output.fileno(), errors.fileno())
+        try:
+            exit_code = process.wait(TIMEOUT_SECONDS)
+        except BaseException:
+            process.kill()
+            process.wait()
+            raise
         for file in (output, errors):
             file.seek(0)
         return subprocess.CompletedProcess(
             arguments, exit_code, stdout=output.read().decode(), stderr=errors.read().decode()
         )
-
-
-def _fork(request: bytes, output: int, errors: int) -> int:
-    ours, theirs = socket.socketpair()
-    with ours, theirs:
-        socket.send_fds(_parent(), [request], [output, errors, theirs.fileno()])
-        theirs.close()
-        ours.settimeout(TIMEOUT_SECONDS)
-        pid = int(ours.recv(20))
-        try:
-            return int(ours.recv(20))
-        except TimeoutError:
-            os.kill(pid, signal.SIGKILL)
-            raise
 
 
 @functools.cache
@@ -87,8 +147,8 @@ def _parent() -> socket.socket:
     return ours
 
 
-def _serve(requests: socket.socket) -> None:
-    """Fork for each request; return in the process that shall run the command."""
+def _serve(requests: socket.socket) -> str | None:
+    """Fork for each request; return, in the process that shall run the command, its code; None for the receiver's."""
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the processes that wait for the commands
     while True:
         request, (*outputs, answer), _, _ = _receive(requests)
@@ -101,8 +161,7 @@ def _serve(requests: socket.socket) -> None:
                 for descriptor in (*outputs, answer, requests.fileno()):
                     os.close(descriptor)
                 requests.detach()
-                _become(**json.loads(request))
-                return
+                return _become(**json.loads(request))
             _answer(answer, pid)
         for descriptor in (*outputs, answer):
             os.close(descriptor)
@@ -123,17 +182,40 @@ def _answer(answer: int, pid: int) -> NoReturn:
     os._exit(0)
 
 
-def _become(arguments: list[str], environment: dict[str, str], directory: str) -> None:
+def _become(arguments: list[str], code: str | None, environment: dict[str, str], directory: str) -> str | None:
     sys.argv[:] = arguments
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(directory)
+    return code
+
+
+def _leave(exit_code: int) -> NoReturn:
+    """End as the interpreter does, but for the removal of all modules, which would copy each page that is shared."""
+    threading._shutdown()  # type: ignore[attr-defined] # as multiprocessing does in what it forks
+    atexit._run_exitfuncs()
+    for file in (sys.stdout, sys.stderr):
+        file.flush()
+    os._exit(exit_code)
 
 
 if __name__ == "__main__":
-    import workers.process  # noqa: F401 - most commands import it, and each would do so again
+    # What commands import when they are called, each would import again.
+    import receiver.accept.serve  # noqa: F401
+    import workers.process  # noqa: F401
     from receiver.commands.main import main
 
+    gc.collect()
+    gc.freeze()  # else the first collection of each process would copy the pages of everything that is shared
     with socket.socket(fileno=int(sys.argv[1])) as served:
-        _serve(served)
-    main()
+        code = _serve(served)
+    try:
+        if code is None:
+            main()
+        else:
+            exec(code, {"__name__": "__main__"})
+    except SystemExit as ended:
+        if isinstance(ended.code, str):
+            raise
+        _leave(ended.code or 0)
+    _leave(0)

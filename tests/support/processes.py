@@ -13,21 +13,28 @@ from pathlib import Path
 
 import httpx
 
-from tests.support.commands import run
+from tests.support.commands import ForkedProcess, can_be_forked, fork, run
 from tests.support.service import eventually, free_port, write_tenants
 
 #: How a container asks whether its process is alive; `tests/integration/test_serve.py` tries it.
 PROBE = ["python", "-P", "-m", "receiver.probe"]
 
-Process = subprocess.Popen[bytes]
+Process = subprocess.Popen[bytes] | ForkedProcess
 
 
 @dataclass
 class Processes:
-    """The processes that a test starts, with its servers and settings."""
+    """The processes that a test starts, with its servers and settings.
+
+    Attributes:
+        log: the file to which they write.
+        as_programs: whether each is a new interpreter, as for an operator, and not forked from one that has imported
+            everything. A test needs it that looks at the memory or the command line of a process.
+    """
 
     environment: dict[str, str]
     log: Path
+    as_programs: bool = False
     started: list[Process] = field(default_factory=list)
     urls: list[str] = field(default_factory=list)
     #: The admin endpoints of the receiver that was started last.
@@ -39,13 +46,19 @@ class Processes:
         return self.urls[0]
 
     def start(self, *command: str, **environment: str) -> Process:
-        """Start ``python`` with these arguments."""
-        with self.log.open("ab") as log:
-            process = subprocess.Popen(
-                [sys.executable, *command], env=os.environ | self.environment | environment, stdout=log, stderr=log
-            )
+        """Start ``python`` with these arguments: ``-m receiver`` and a command, or ``-c`` and code."""
+        process = self._popen([*command], self.environment | environment)
         self.started.append(process)
         return process
+
+    def _popen(self, command: list[str], environment: dict[str, str]) -> Process:
+        own = os.environ | environment
+        # The processes that share a port import the main module of the one that starts them.
+        is_program = self.as_programs or "--processes" in command or not can_be_forked(environment)
+        with self.log.open("ab") as log:
+            if is_program:
+                return subprocess.Popen([sys.executable, *command], env=own, stdout=log, stderr=log)
+            return fork(Path.cwd(), command, own, log.fileno(), log.fileno())
 
     def serve(self, url: str | None = None, *options: str) -> Process:
         """Start a receiver, by default at the URL of the first one, and wait until it is ready."""

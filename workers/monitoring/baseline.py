@@ -138,6 +138,8 @@ def _reliable(received: list[int], expected: list[float], weight: float) -> floa
         The median of what was expected in these stretches; None if they allow no judgement.
     """
     stretches = []
+    # Not even if every end had a stretch would more of them be seldom.
+    poor, max_poor = 0, int(SELDOM * (len(received) - 2))
     for end in range(1, len(received) - 1):
         # The latest beginning from which enough is expected, for each shift of the clocks. This is written out for the
         # shifts of _SHIFTS, because it takes most of the time of learning.
@@ -151,7 +153,12 @@ def _reliable(received: list[int], expected: list[float], weight: float) -> floa
             least = min(earlier - expected[begin - 1], same - expected[begin], later - expected[begin + 1])
             # A much heavier stretch, such as a busy hour, shows nothing about this weight.
             if least <= ABOUT * weight:
-                stretches.append(((received[end] - received[begin]) / least, least))
+                share = (received[end] - received[begin]) / least
+                if share < USUAL_SHARE:
+                    poor += 1
+                    if poor > max_poor:
+                        return None
+                stretches.append((share, least))
     if len(stretches) < MIN_STRETCHES or sorted(stretches)[int(SELDOM * len(stretches))][0] < USUAL_SHARE:
         return None
     return sorted(least for _, least in stretches)[len(stretches) // 2]

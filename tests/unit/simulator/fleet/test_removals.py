@@ -25,13 +25,14 @@ TOLD = {
 }
 
 
-@pytest.fixture
-def busy(monkeypatch: pytest.MonkeyPatch) -> tuple[Simulator, list[dict[str, Any]]]:
-    """A tenant after three days of people who move and remove, and what it told."""
-    monkeypatch.setattr("simulator.fleet.removals.REMOVE_EVERY", timedelta(hours=1))
-    monkeypatch.setattr("simulator.fleet.removals.MOVE_EVERY", timedelta(minutes=30))
-    simulator = Simulator(small(locations=8), token=TOKEN)
-    return simulator, [orjson.loads(one.body) for one in simulator.fleet.advance(START + timedelta(days=3))]
+@pytest.fixture(scope="module")
+def busy() -> tuple[Simulator, list[dict[str, Any]]]:
+    """A tenant after three days of people who move and remove, and what it told; the tests only look at it."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("simulator.fleet.removals.REMOVE_EVERY", timedelta(hours=1))
+        patched.setattr("simulator.fleet.removals.MOVE_EVERY", timedelta(minutes=30))
+        simulator = Simulator(small(locations=8), token=TOKEN)
+        return simulator, [orjson.loads(one.body) for one in simulator.fleet.advance(START + timedelta(days=3))]
 
 
 def test_every_kind_is_removed_told_and_shown_no_more(busy: tuple[Simulator, list[dict[str, Any]]]) -> None:
