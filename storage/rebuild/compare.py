@@ -43,8 +43,8 @@ TOLD_PROVISIONALLY_BY_READS = frozenset({"authorization"})
 STATE: tuple[str, ...] = tuple(dict.fromkeys(mirror.name for mirror in MIRRORS.values()))
 
 #: The tables of the history that the log does not contain: revisions of sessions depend on when we learned each fact,
-#: and only reads tell what an error code means.
-_NOT_REBUILT = ("session_revision", "error_description")
+#: and only reads tell what an error code means, and what AMPECO knows of the consumption of sessions.
+_NOT_REBUILT = ("session_revision", "error_description", "consumption_point")
 
 #: The other history tables, whose unique constraints identify their rows.
 HISTORY: tuple[str, ...] = tuple(
