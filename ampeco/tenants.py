@@ -40,7 +40,8 @@ class Tenant(BaseModel):
     added to the subscription at AMPECO. ``include_timestamp_in_signature`` makes AMPECO sign
     ``X-Timestamp`` as well; see ``ampeco.signature``. ``mirror`` lists the groups of kinds that are read from the API
     and kept current; see ``ampeco.groups``. ``roaming`` also syncs the charge points and
-    EVSEs of roaming partners, which may be hundreds of thousands. ``calls_per_minute`` and
+    EVSEs of roaming partners, which may be hundreds of thousands. ``consumption_stats`` reads the
+    consumption of finished sessions whose meter values never arrived. ``calls_per_minute`` and
     ``calls_per_day`` limit the API calls of all processes together. AMPECO allows 1,000 a minute
     and 100,000 a day by default, and can change both for a tenant; other programs of the operator
     may need a part of them.
@@ -59,6 +60,7 @@ class Tenant(BaseModel):
     notifications: tuple[NotificationName, ...] = Field(default=DEFAULT_SUBSCRIPTION, min_length=1)
     mirror: tuple[Group, ...] = GROUPS
     roaming: bool = False
+    consumption_stats: bool = True
     keep_further_notifications: bool = False
     include_timestamp_in_signature: bool = False
     calls_per_minute: int = Field(default=300, ge=6, le=6000)

@@ -26,6 +26,7 @@ INGEST_PRIVILEGES = {
     "traffic": "SELECT, INSERT, UPDATE, DELETE",
     "batch": "SELECT, INSERT, UPDATE",
     "unknown_field": "SELECT, INSERT, UPDATE",
+    "consumption_read": "SELECT, INSERT, UPDATE, DELETE",
     "dropped_day": "SELECT",
     "erasure": "SELECT",
     "suppression_key": "SELECT",

@@ -16,7 +16,7 @@ from storage.inbox.partitions import make_partitions
 from storage.inbox.retention import drop_log_day
 from storage.monitoring import processes, resends, traffic, uptime
 from storage.sync import api_usage as usage
-from storage.sync import sync_runs
+from storage.sync import consumption_reads, sync_runs
 from workers.api.context import Context
 from workers.apply.sweep import sweep_batches, wake_apply, wake_refreshes, wake_sync_runs
 from workers.broker import RECONCILE_QUEUE, REFRESH_QUEUE
@@ -24,6 +24,7 @@ from workers.monitoring.resend import resend_due
 from workers.monitoring.subscription_monitor import SubscriptionMonitor
 from workers.monitoring.traffic import monitor_traffic
 from workers.scheduler import Scheduler
+from workers.sync.consumption import read_consumption
 from workers.sync.status_logs import read_status_logs
 
 logger = get_logger(__name__)
@@ -41,8 +42,9 @@ SUBSCRIPTION_CHECK_INTERVAL = timedelta(seconds=10)
 RESEND_INTERVAL = timedelta(seconds=5)
 TRAFFIC_INTERVAL = timedelta(minutes=1)
 STATUS_LOG_INTERVAL = timedelta(seconds=10)
+CONSUMPTION_INTERVAL = timedelta(seconds=10)
 
-#: How long records of sync runs, API usage, traffic, resends and uptime are kept.
+#: How long records of sync runs, reads of consumption, API usage, traffic, resends and uptime are kept.
 RECORDS_KEPT = timedelta(days=400)
 
 #: How long ended processes are kept: long enough to see which processes were lost during the night.
@@ -56,6 +58,7 @@ def prune_records(engine: Engine) -> None:
     """Delete records that are older than their retention."""
     with engine.begin() as connection:
         sync_runs.prune(connection, RECORDS_KEPT)
+        consumption_reads.prune(connection, RECORDS_KEPT)
         usage.prune(connection, RECORDS_KEPT)
         traffic.prune(connection, RECORDS_KEPT)
         resends.prune(connection, RECORDS_KEPT)
@@ -109,5 +112,6 @@ def create_scheduler(context: Context, broker: Broker, settings: Settings, queue
         every(RESEND_INTERVAL, "resend", lambda: resend_due(context))
     if RECONCILE_QUEUE in queues:
         every(STATUS_LOG_INTERVAL, "status logs", lambda: read_status_logs(context))
+        every(CONSUMPTION_INTERVAL, "consumption", lambda: read_consumption(context))
     every(TRAFFIC_INTERVAL, "traffic", lambda: monitor_traffic(context))
     return scheduler

@@ -21,6 +21,11 @@ API_CALLS_SAVED = Counter(
 API_DEPRECATED_CALLS = Counter(
     "ampeco_api_deprecated_calls_total", "Calls of endpoints that AMPECO will remove", ["tenant", "endpoint"]
 )
+CONSUMPTION_READS = Counter(
+    "ampeco_consumption_reads_total",
+    "Reads of the consumption of sessions without meter values, by result: points, empty, failed, given_up",
+    ["tenant", "result"],
+)
 RECONCILED = Counter(
     "ampeco_reconciled_total",
     "Entities in the listings of sync runs, by result: compared, missing, stale, healed, absent",

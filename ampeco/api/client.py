@@ -26,6 +26,7 @@ from ampeco.api.transport import Exchange, Transport
 from ampeco.resources.charging import (
     Authorization,
     ChargePoint,
+    ConsumptionPoint,
     Evse,
     Location,
     NetworkStatusLogEntry,
@@ -189,6 +190,10 @@ class Client:
     ) -> Iterator[Answer[NetworkStatusLogEntry]]:
         """List the network statuses of a charge point; the filters are those of ``evse_hardware_log``."""
         return self._log(NetworkStatusLogEntry, f"charge-points/v2.0/{charge_point_id}/network-status-logs", filters)
+
+    def consumption_stats(self, session_id: int) -> Iterator[Answer[ConsumptionPoint]]:
+        """List the points of a session's consumption, which AMPECO shows on one page."""
+        return self._list(ConsumptionPoint, f"{_RESOURCES}/sessions/v1.0/{session_id}/consumption-stats", [])
 
     def sessions(self, **filters: Filter) -> Iterator[Answer[Session]]:
         """List sessions."""

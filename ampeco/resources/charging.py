@@ -419,6 +419,17 @@ class NetworkStatusLogEntry(StatusLogEntry):
     status: NetworkStatus
 
 
+class ConsumptionPoint(Model):
+    """One point of a session's consumption; of a finished session AMPECO shows at most 300, aggregated.
+
+    ``energy`` is cumulative. Whether it counts from the start of the session is not documented.
+    """
+
+    energy: Number | None = None
+    power: Number | None = None
+    timestamp: Instant
+
+
 class Webhook(Model):
     """The address to which a subscription delivers."""
 

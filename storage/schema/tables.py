@@ -380,7 +380,7 @@ api_usage = Table(
         "reason",
         Text,
         nullable=False,
-        comment="refresh, reconcile, backfill, status_log, subscription_monitor or manual",
+        comment="refresh, reconcile, backfill, status_log, consumption, subscription_monitor or manual",
     ),
     Column("calls", BigInteger, nullable=False, server_default=text("0"), comment="Calls made"),
     Column(
@@ -393,6 +393,23 @@ api_usage = Table(
     PrimaryKeyConstraint("tenant", "hour_at", "reason"),
     schema=INGEST,
     comment="Calls of the tenant's API, by hour and reason",
+)
+
+consumption_read = Table(
+    "consumption_read",
+    metadata,
+    tenant_column(),
+    Column("session_id", BigInteger, nullable=False, comment="Session that finished without meter values"),
+    instant("found_at", "When it was found", nullable=False, default=func.now()),
+    instant("due_at", "When to read its consumption at the earliest", nullable=False, default=func.now()),
+    instant("finished_at", "When it was read, or given up; null while it is still to be read"),
+    Column("points", Integer, comment="Points that the read showed; null: not read, or given up"),
+    Column("failures", SmallInteger, nullable=False, server_default=text("0"), comment="Reads of it that failed"),
+    Column("last_error", Text, comment="Why the last read failed, or why some points could not be read"),
+    PrimaryKeyConstraint("tenant", "session_id"),
+    Index("consumption_read_due_idx", "tenant", "due_at", postgresql_where=text("finished_at IS NULL")),
+    schema=INGEST,
+    comment="Sessions without meter values, whose consumption is read once from AMPECO: one row each",
 )
 
 
@@ -510,6 +527,20 @@ meter_value = Table(
     ),
     schema=CHARGING,
     comment="Each meter sample of a session; append-only. Its whole content identifies a sample",
+)
+
+consumption_point = Table(
+    "consumption_point",
+    metadata,
+    tenant_column(),
+    Column("session_id", BigInteger, nullable=False, comment="Session without meter values"),
+    instant("measured_at", "Time of the point, as AMPECO shows it", nullable=False),
+    Column("energy_wh", Numeric, comment="Energy up to then, cumulative, Wh; null: AMPECO shows none"),
+    Column("power_w", Numeric, comment="Power at that time, W; null: AMPECO shows none"),
+    instant("recorded_at", "When it was recorded here", nullable=False, default=func.now()),
+    UniqueConstraint("tenant", "session_id", "measured_at"),
+    schema=CHARGING,
+    comment="Consumption of finished sessions without meter values, from AMPECO's consumption-stats; append-only",
 )
 
 notice = Table(

@@ -363,6 +363,12 @@ def describe_error(changes: ChangeSet, entry: resources.StatusLogEntry) -> None:
         changes.observe("error_description", {"digest": digest(row), **row})
 
 
+def observe_consumption(changes: ChangeSet, session_id: int, point: resources.ConsumptionPoint) -> None:
+    """Add a point of a session's consumption to the history."""
+    row = {"measured_at": point.timestamp, "energy_wh": point.energy, "power_w": point.power}
+    changes.observe("consumption_point", {"session_id": session_id, **row})
+
+
 def _belongs(child: str, child_id: int, parent_id: int) -> Fact:
     """Make the fact that a child belongs to a parent, which any read of the child's parent outranks."""
     return fact_from_notification(child, child_id, "presence", BEGINNING, {MIRRORS[child].parent_key: parent_id})

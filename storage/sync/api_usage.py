@@ -13,7 +13,7 @@ from storage.documents import to_json
 from storage.pruning import prune_table
 
 #: Why a call is made; ``manual``: a person ran a command.
-CallReason = Literal["refresh", "reconcile", "backfill", "status_log", "subscription_monitor", "manual"]
+CallReason = Literal["refresh", "reconcile", "backfill", "status_log", "consumption", "subscription_monitor", "manual"]
 
 
 @dataclass(slots=True)

@@ -72,6 +72,7 @@ READS: list[tuple[str, type[Model], Sequence[str]]] = [
     (f"{RESOURCES}/evses/v2.0/{{evse}}/latest-hardware-status-log", resources.StatusLogEntry, []),
     (f"{RESOURCES}/charge-points/v2.0/{{chargePoint}}/latest-hardware-status-log", resources.StatusLogEntry, []),
     (f"{RESOURCES}/charge-points/v2.0/{{chargePoint}}/latest-network-status-log", resources.NetworkStatusLogEntry, []),
+    (f"{RESOURCES}/sessions/v1.0/{{session}}/consumption-stats", resources.ConsumptionPoint, []),
     (SUBSCRIPTIONS, resources.Subscription, ["id"]),
 ]
 
@@ -257,6 +258,7 @@ def test_each_sample_notification_is_one_that_the_schema_allows(name: str) -> No
         ("charge_point_read", f"{RESOURCES}/charge-points/v2.0/{{chargePoint}}"),
         ("latest_hardware_status_log", f"{RESOURCES}/evses/v2.0/{{evse}}/latest-hardware-status-log"),
         ("latest_network_status_log", f"{RESOURCES}/charge-points/v2.0/{{chargePoint}}/latest-network-status-log"),
+        ("session_consumption_stats", f"{RESOURCES}/sessions/v1.0/{{session}}/consumption-stats"),
         ("notification_subscription", f"{SUBSCRIPTIONS}/{{notification}}"),
     ],
 )

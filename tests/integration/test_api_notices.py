@@ -27,7 +27,15 @@ from workers.api.api_notices import ApiNotices
 from workers.api.rate_limit import CallDeferredError, RateLimiter, Usage
 from workers.broker import create_redis
 
-REASONS: tuple[CallReason, ...] = ("backfill", "reconcile", "status_log", "refresh", "subscription_monitor", "manual")
+REASONS: tuple[CallReason, ...] = (
+    "backfill",
+    "reconcile",
+    "consumption",
+    "status_log",
+    "refresh",
+    "subscription_monitor",
+    "manual",
+)
 
 
 @pytest.fixture
@@ -65,9 +73,9 @@ def allowed(client: redis.Redis) -> set[CallReason]:
     ("calls", "stopped"),
     [
         (799, set()),
-        (800, {"backfill", "reconcile"}),
-        (900, {"backfill", "reconcile", "status_log"}),
-        (1_000, {"backfill", "reconcile", "status_log", "refresh"}),
+        (800, {"backfill", "reconcile", "consumption"}),
+        (900, {"backfill", "reconcile", "consumption", "status_log"}),
+        (1_000, {"backfill", "reconcile", "consumption", "status_log", "refresh"}),
     ],
 )
 def test_what_is_not_urgent_leaves_the_rest_of_the_day_to_the_others(
@@ -90,7 +98,7 @@ def test_only_calls_that_succeed_count_and_a_deferred_one_says_when_to_come_back
 
 @pytest.mark.parametrize(
     ("remaining", "stopped"),
-    [(100, set()), (99, {"backfill", "reconcile"}), (0, set(REASONS))],
+    [(100, set()), (99, {"backfill", "reconcile", "consumption"}), (0, set(REASONS))],
 )
 def test_calls_slow_down_before_the_tenants_own_limit(
     client: redis.Redis, remaining: int, stopped: set[CallReason]

@@ -171,9 +171,9 @@ def test_an_entity_that_cannot_be_read_by_itself_is_gone_if_the_complete_listing
     deployment.ampeco.everything[path] = [{"id": 7}, {"id": 8}]
     sync(deployment, kind)
     # When the listing shows one of them, then both, then one that cannot be parsed
+    listings: list[list[dict[str, Any]]] = [[{"id": 8}], [{"id": 7}, {"id": 8}], [{"id": {}}, {"id": 8}]]
     present = []
-    shown_in_turn: list[list[dict[str, Any]]] = [[{"id": 8}], [{"id": 7}, {"id": 8}], [{"id": {}}, {"id": 8}]]
-    for shows in shown_in_turn:
+    for shows in listings:
         deployment.ampeco.everything[path] = shows
         sync(deployment, kind)
         present.append([row[MIRRORS[kind].key] for row in rows(deployment, kind) if row["deleted_at"] is None])

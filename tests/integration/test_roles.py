@@ -146,6 +146,8 @@ def test_processes_with_the_rights_of_the_service_sync_run_and_settle(
         "DELETE FROM charging.session",
         "DELETE FROM charging.meter_value",
         "UPDATE charging.meter_value SET value = 0",
+        "DELETE FROM charging.consumption_point",
+        "UPDATE charging.consumption_point SET energy_wh = 0",
         "UPDATE charging.session_revision SET source = 'x'",
         "UPDATE ingest.notification SET tenant = 'x'",
         "UPDATE ingest.notification SET received_at = now()",

@@ -17,7 +17,13 @@ from storage.sync.api_usage import CallReason
 
 #: The share of the quota after which calls for a reason wait for the next day. Calls for other reasons never wait: a
 #: person or the subscription monitor makes them, and they are few.
-SHARES: dict[CallReason, float] = {"backfill": 0.8, "reconcile": 0.8, "status_log": 0.9, "refresh": 1.0}
+SHARES: dict[CallReason, float] = {
+    "backfill": 0.8,
+    "reconcile": 0.8,
+    "consumption": 0.8,
+    "status_log": 0.9,
+    "refresh": 1.0,
+}
 
 #: The longest time after which a deferred call tries again: the quota may be raised, or Redis emptied.
 MAX_DELAY_SECONDS = 600.0

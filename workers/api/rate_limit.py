@@ -2,7 +2,7 @@
 
 A tenant's rate limit is a sliding window in Redis, shared by all processes. Each reason has a call quota, so that none
 starves the others: backfill and reconcile, which are not urgent, may use half of the rate limit, the reads that keep
-the state fresh three quarters, and reads of status logs a twentieth.
+the state fresh three quarters, reads of status logs a twentieth, and reads of the consumption of sessions a tenth.
 """
 
 from __future__ import annotations
@@ -42,7 +42,11 @@ SHARES: dict[CallReason, tuple[str, float]] = {
     "reconcile": ("background", 0.5),
     "refresh": ("refresh", 0.75),
     "status_log": ("status log", 0.05),
+    "consumption": ("consumption", 0.1),
 }
+
+#: The reasons whose calls wait if few calls are left of the tenant's own limit.
+BACKGROUND: frozenset[CallReason] = frozenset({"backfill", "reconcile", "consumption"})
 
 
 class CallDeferredError(Exception):
@@ -153,7 +157,7 @@ class RateLimiter:
                 return left, pause_reason(self._redis, self._tenant.name) or "the tenant is paused"
             if seconds := daily_quota.delay(self._redis, self._tenant.name, self._reason, self._tenant.calls_per_day):
                 raise CallDeferredError(seconds, self._quota_is_used_up(), is_final=True)
-            if self._is_background and is_low(self._redis, self._tenant.name):
+            if self._reason in BACKGROUND and is_low(self._redis, self._tenant.name):
                 return float(LOW_SECONDS), "few calls are left of the tenant's own limit"
             for limiter in self._limiters:
                 with limiter.acquire(raise_on_failure=False) as granted:
@@ -162,10 +166,6 @@ class RateLimiter:
         except RedisError:
             self._sleep(60 / self._tenant.calls_per_minute)
         return None
-
-    @property
-    def _is_background(self) -> bool:
-        return SHARES.get(self._reason, ("", 1.0))[0] == "background"
 
     def _quota_is_used_up(self) -> str:
         share = daily_quota.SHARES[self._reason]

@@ -22,6 +22,7 @@ from storage.sync.status_logs import DueLog, due_logs
 from storage.write import write_changes
 from workers.api.backoff import is_of_one, pause_tenant
 from workers.api.context import Context
+from workers.api.lease import tenant_lease
 from workers.api.pause import paused_for
 from workers.api.rate_limit import CallDeferredError
 from workers.sync.statuses import LOGS, StatusLog, changes_from_log, changes_without_log
@@ -37,21 +38,16 @@ MAX_LOGS = 20
 #: Longest time of a round for one tenant, so that a slow tenant does not delay the others.
 TIME_BUDGET_SECONDS = 5.0
 
-#: One process at a time reads a tenant's logs; if it is killed, other processes wait for so long.
-LEASE_MS = 120_000
-
 
 def read_status_logs(context: Context) -> int:
     """Read some of the status logs of every tenant that are due, as far as the quota allows; return their number."""
     logs_read = 0
     for tenant in context.tenants:
-        lease = f"ampeco-receiver:status-logs:{tenant}"
-        if paused_for(context.redis, tenant) or not context.redis.set(lease, 1, nx=True, px=LEASE_MS):
+        if paused_for(context.redis, tenant):
             continue
-        try:
-            logs_read += _read_logs(context, tenant)
-        finally:
-            context.redis.delete(lease)
+        with tenant_lease(context.redis, tenant, "status-logs") as is_ours:
+            if is_ours:
+                logs_read += _read_logs(context, tenant)
     return logs_read
 
 

@@ -46,6 +46,7 @@ MODELS: list[type[Model]] = sorted(
         *(known.handler for known in CATALOGUE if known.handler is not None),
         *(kind.model for kind in KINDS.values()),
         *(resources.StatusLogEntry, resources.NetworkStatusLogEntry, resources.Subscription),
+        resources.ConsumptionPoint,
     },
     key=lambda model: model.__name__,
 )
