@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from storage.schema import commerce, entities, erasure, monitoring, tables, tracked
+from storage.schema import commerce, entities, erasure, monitoring, tables
 
-__all__ = ["commerce", "entities", "erasure", "monitoring", "tables", "tracked"]
+__all__ = ["commerce", "entities", "erasure", "monitoring", "tables"]

@@ -202,7 +202,7 @@ def _conflict(group: ColumnGroup) -> str:
 
 def _assignments(group: ColumnGroup, is_kept: str | None) -> list[str]:
     """Return the assignments of a column group; the SQL condition ``is_kept`` says whether a row keeps its facts."""
-    newer = _newer(group) if is_kept is None else f"NOT {is_kept} AND {_newer(group)}"
+    newer = _newer(group) if is_kept is None else f"{_newer(group)} AND NOT {is_kept}"
     kept = "" if is_kept is None else f" WHEN {is_kept} THEN known.{group.conflicting}"
     lines = [
         f"{column} = CASE WHEN {newer} THEN excluded.{column} ELSE known.{column} END"
