@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from sqlalchemy import Connection, text
 
-from storage.schema.entities import MIRRORS
-from storage.schema.tables import CHARGING, metadata
+from storage.schema_names import CHARGING
 
 #: The role of the users as which ``serve`` and ``work`` log in.
 SERVICE = "ampeco_receiver_service"
@@ -65,6 +64,10 @@ READ_VIEWS = ("ingest.notification_state",)
 
 def service_privileges() -> dict[str, str]:
     """Return the privileges of the service, by table or view."""
+    # A process that accepts checks the revision of the database, and does not need the tables themselves.
+    from storage.schema.entities import MIRRORS
+    from storage.schema.tables import metadata
+
     state = {mirror.name for mirror in MIRRORS.values()}
     charging = {
         table.name: STATE_PRIVILEGES if table.name in state else HISTORY_PRIVILEGES

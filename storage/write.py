@@ -20,7 +20,7 @@ from collections.abc import Callable
 
 from sqlalchemy import Connection
 
-from storage.schema.tables import CHARGING
+from storage.schema_names import CHARGING
 from storage.state.changes import ChangeSet, Entity
 from storage.state.children import follow_parents
 from storage.state.fold import Fold

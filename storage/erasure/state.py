@@ -24,7 +24,8 @@ from storage.erasure.log import note
 from storage.erasure.person import Person
 from storage.erasure.suppression import changed_columns, document_of
 from storage.schema.entities import MIRRORS, Mirror
-from storage.schema.tables import CHARGING, metadata
+from storage.schema.tables import metadata
+from storage.schema_names import CHARGING
 from storage.state.version import Version, digest
 
 #: The most rows in memory at once.

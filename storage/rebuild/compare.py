@@ -24,7 +24,8 @@ from sqlalchemy import Connection, UniqueConstraint, text
 
 from storage.ids import first_made_at
 from storage.schema.entities import MIRRORS, ColumnGroup
-from storage.schema.tables import CHARGING, metadata
+from storage.schema.tables import metadata
+from storage.schema_names import CHARGING
 from storage.state.changes import Entity
 from storage.state.upsert import stored_columns, upsert_statement
 from storage.state.version import is_provisional_sql, is_read_sql

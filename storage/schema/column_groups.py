@@ -33,7 +33,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
-from storage.schema.tables import CHARGING, instant, metadata, tenant_column
+from storage.schema.tables import instant, metadata, tenant_column
+from storage.schema_names import CHARGING
 
 
 @dataclass(frozen=True, slots=True)

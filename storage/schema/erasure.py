@@ -5,7 +5,8 @@ from __future__ import annotations
 from sqlalchemy import Column, Index, LargeBinary, PrimaryKeyConstraint, Table, Text, Uuid, func, text
 from sqlalchemy.dialects.postgresql import JSONB
 
-from storage.schema.tables import INGEST, instant, metadata, tenant_column
+from storage.schema.tables import instant, metadata, tenant_column
+from storage.schema_names import INGEST
 
 suppression_key = Table(
     "suppression_key",

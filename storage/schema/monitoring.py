@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from sqlalchemy import BigInteger, Column, Index, Integer, Numeric, PrimaryKeyConstraint, Table, Text, Uuid, func, text
 
-from storage.schema.tables import INGEST, instant, metadata, tenant_column
+from storage.schema.tables import instant, metadata, tenant_column
+from storage.schema_names import INGEST
 
 subscription = Table(
     "subscription",

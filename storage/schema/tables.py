@@ -30,8 +30,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TIMESTAMP
 from sqlalchemy.sql.functions import FunctionElement
 
-INGEST = "ingest"
-CHARGING = "charging"
+from storage.schema_names import CHARGING, INGEST
 
 metadata = MetaData(
     naming_convention={

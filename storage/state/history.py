@@ -8,7 +8,8 @@ from typing import Any
 from sqlalchemy import Connection, text
 
 from storage.documents import to_json
-from storage.schema.tables import CHARGING, metadata
+from storage.schema.tables import metadata
+from storage.schema_names import CHARGING
 
 
 def observe(

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, text
 
 from storage.documents import to_json
 from storage.schema.entities import MIRRORS, ColumnGroup, Mirror
-from storage.schema.tables import CHARGING
+from storage.schema_names import CHARGING
 from storage.state.changes import Entity, FactKey
 from storage.state.fold import Fold
 from storage.state.master_revisions import (

@@ -11,6 +11,13 @@ from ampeco.api.client import Client
 from tests.unit.ampeco.samples import sample
 from tests.unit.ampeco.tenant import TOKEN, FakeTenant, answer
 
+SESSION_PARTS = {
+    "withAuthorization": "true",
+    "withChargingPeriods": "true",
+    "withPriceBreakdown": "true",
+    "withChargingPeriodsPriceBreakdown": "true",
+}
+
 READS: list[tuple[str, Callable[[Client], object]]] = [
     ("sessions/v1.0/7", lambda client: client.session(7)),
     ("charge-points/v2.0/7", lambda client: client.charge_point(7)),
@@ -40,7 +47,7 @@ class TestReads:
         with tenant.client() as client:
             read = client.session(77120)
 
-        assert tenant.query() == {"withAuthorization": "true", "withChargingPeriods": "true"}
+        assert tenant.query() == SESSION_PARTS
         assert read.resource.id == 77120
         assert read.resource.energy_wh == Decimal(23410)
         assert read.raw == sample("rest/session_read.json")["data"]
@@ -191,11 +198,11 @@ class TestFilters:
             (
                 Client.sessions,
                 "sessions/v1.0",
-                {"withAuthorization": "true", "withChargingPeriods": "true", "cursor": ""},
+                {**SESSION_PARTS, "cursor": ""},
             ),
             (Client.charge_points, "charge-points/v2.0", {"include[]": "lastBootNotification"}),
             (Client.evses, "evses/v2.1", {"include[]": "connectors"}),
-            (Client.locations, "locations/v2.0", {}),
+            (Client.locations, "locations/v2.0", {"include[]": "chargingZones"}),
             (Client.authorizations, "authorizations/v2.1", {"cursor": ""}),
         ],
     )

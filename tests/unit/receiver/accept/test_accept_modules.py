@@ -8,7 +8,7 @@ import sys
 PACKAGES = ("ampeco", "storage", "runtime", "workers", "receiver", "migrations")
 
 #: Modules of ours that the process needs today. A new one is a decision: each costs memory in every process that accepts.
-MAX_MODULES = 89
+MAX_MODULES = 83
 
 #: What commands, workers and the demo load. structlog loads rich by itself where it is installed.
 FORBIDDEN = (
