@@ -139,6 +139,7 @@ def meter_values(deployment: Deployment) -> None:
     [
         pytest.param(meter_values, id="with meter values"),
         pytest.param(lambda one: tell_session(one, stopped_hours_ago=None), id="running"),
+        pytest.param(lambda one: tell_session(one, status="active"), id="stopped and not in a final state"),
         pytest.param(lambda one: tell_session(one, stopped_hours_ago=0.5), id="stopped half an hour ago"),
         pytest.param(lambda one: tell_session(one, stopped_hours_ago=9 * 24), id="of more than a week ago"),
         pytest.param(
