@@ -196,7 +196,7 @@ def test_a_process_that_only_applies_never_calls_the_api(watch: Watch) -> None:
         for queue in ("apply", "refresh", "reconcile")
     }
     assert jobs["refresh"] == jobs["apply"] | {"subscriptions", "resend"}
-    assert jobs["reconcile"] == jobs["refresh"] | {"status logs"}
+    assert jobs["reconcile"] == jobs["refresh"] | {"status logs", "consumption"}
 
 
 def test_what_was_found_is_shown_as_figures(watch: Watch) -> None:

@@ -21,7 +21,7 @@ from storage.state.fold import BEGINNING, Fact, Fold, fact_from_notification, fa
 from storage.state.upsert import upsert
 from storage.write import write_changes
 from tests.support.deployment import Deployment
-from tests.support.facts import apply, changes, finished_session, sample
+from tests.support.facts import apply, changes, finished_session, recent, sample
 from tests.support.locks import after_waiting
 from tests.support.log import accept, execute, query
 from tests.support.replay import compared, replayed
@@ -175,7 +175,6 @@ def test_prices_by_the_hour_are_kept_although_they_have_no_column(connection: Co
 
 
 def test_the_occupancy_of_a_parking_space_is_kept_as_it_is_read(deployment: Deployment) -> None:
-    notice = sample("parkingSpace.occupancyStatus.changed")
     for minute, status in enumerate(("occupied", "available", "available")):
         deployment.ampeco.resources["parking-spaces/v1.0/51"] = {
             "id": 51,
@@ -184,7 +183,7 @@ def test_the_occupancy_of_a_parking_space_is_kept_as_it_is_read(deployment: Depl
             "label": f"P{minute}",
             "lastUpdatedAt": (NOW + minute * MINUTE).isoformat(),
         }
-        deployment.tell(notice)
+        deployment.tell(recent("parkingSpace.occupancyStatus.changed"))
         deployment.refresh()
     (revision,) = query(deployment.service.engine, REVISIONS)
     assert (revision["kind"], revision["entity_id"], revision["source"]) == ("parking_space", 51, "read")
