@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 WORKERS ?= 4
-PACKAGES := ampeco storage runtime workers receiver simulator migrations
+PACKAGES := ampeco storage runtime analytics workers receiver simulator migrations
 
 .DEFAULT_GOAL := help
 

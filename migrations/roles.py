@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from sqlalchemy import Connection, text
 
-from storage.schema_names import CHARGING
+from storage.schema_names import ANALYTICS, CHARGING
 
 #: The role of the users as which ``serve`` and ``work`` log in.
 SERVICE = "ampeco_receiver_service"
@@ -54,11 +54,14 @@ INGEST_PRIVILEGES = {
 STATE_PRIVILEGES = "SELECT, INSERT, UPDATE"
 HISTORY_PRIVILEGES = "SELECT, INSERT"
 
+#: It writes derived rows, and removes those that are no longer so.
+DERIVED_PRIVILEGES = "SELECT, INSERT, UPDATE, DELETE"
+
 #: Functions that run with their owner's privileges, for the tasks that need more than the service's own.
 SERVICE_FUNCTIONS = ("ingest.make_log_partitions(integer)", "ingest.drop_log_day(date)")
 
 #: Schemas in which analysts may read all tables, if they exist, and the views in other schemas that they may read.
-READ_SCHEMAS = (CHARGING, "analytics")
+READ_SCHEMAS = (CHARGING, ANALYTICS)
 READ_VIEWS = ("ingest.notification_state",)
 
 
@@ -123,8 +126,9 @@ def _make(connection: Connection, role: str) -> bool:
 
 
 def _grant_to_service(connection: Connection) -> None:
-    _forbid_everything(connection, SERVICE, ("ingest", CHARGING))
-    _run(connection, f"GRANT USAGE ON SCHEMA ingest, {CHARGING} TO {SERVICE}")
+    _forbid_everything(connection, SERVICE, ("ingest", CHARGING, ANALYTICS))
+    _run(connection, f"GRANT USAGE ON SCHEMA ingest, {CHARGING}, {ANALYTICS} TO {SERVICE}")
+    _run(connection, f"GRANT {DERIVED_PRIVILEGES} ON ALL TABLES IN SCHEMA {ANALYTICS} TO {SERVICE}")
     for table, privileges in service_privileges().items():
         _run(connection, f"GRANT {privileges} ON {table} TO {SERVICE}")
     for function in SERVICE_FUNCTIONS:

@@ -7,3 +7,6 @@ INGEST = "ingest"
 
 #: The state of the tenants and its history.
 CHARGING = "charging"
+
+#: What reports are built on: derived from the other two.
+ANALYTICS = "analytics"

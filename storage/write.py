@@ -21,6 +21,7 @@ from collections.abc import Callable
 from sqlalchemy import Connection
 
 from storage.schema_names import CHARGING
+from storage.state import marks
 from storage.state.changes import ChangeSet, Entity
 from storage.state.children import follow_parents
 from storage.state.fold import Fold
@@ -65,7 +66,7 @@ def write_state(
     Returns:
         The entities about which facts of equal time contradict each other.
     """
-    conflicting = upsert(
+    written = upsert(
         connection,
         tenant,
         Fold(changes.facts),
@@ -73,5 +74,7 @@ def write_state(
         source_notifications=changes.source_notifications,
         skip_confirmed=skip_confirmed,
     )
-    observe(connection, tenant, changes.observations, schema=schema)
-    return conflicting
+    observed = observe(connection, tenant, changes.observations, schema=schema)
+    if schema == CHARGING:
+        marks.mark(connection, tenant, marks.marks_of(changes, written.changed, observed))
+    return written.conflicting

@@ -17,11 +17,14 @@ from workers.apply.sweep import awake_for_sync_runs
 from workers.broker import (
     APPLY_QUEUE,
     APPLY_TIME_LIMIT_MS,
+    DERIVE_QUEUE,
+    DERIVE_TIME_LIMIT_MS,
     RECONCILE_QUEUE,
     RECONCILE_TIME_LIMIT_MS,
     REFRESH_QUEUE,
     REFRESH_TIME_LIMIT_MS,
 )
+from workers.derive import derive_tenant
 from workers.sync.reconcile import run_due
 from workers.sync.refresh import refresh_tenant
 
@@ -51,6 +54,10 @@ def declare_actors(broker: Broker, context: Context, settings: Settings) -> None
         with awake_for_sync_runs(context.redis, tenant):
             run_due(context, tenant, settings.reconcile_interval)
 
+    def derive(tenant: str) -> None:
+        derive_tenant(context, tenant)
+
     dramatiq.actor(broker=broker, queue_name=APPLY_QUEUE, time_limit=APPLY_TIME_LIMIT_MS)(apply)
     dramatiq.actor(broker=broker, queue_name=REFRESH_QUEUE, time_limit=REFRESH_TIME_LIMIT_MS)(refresh)
     dramatiq.actor(broker=broker, queue_name=RECONCILE_QUEUE, time_limit=RECONCILE_TIME_LIMIT_MS)(reconcile)
+    dramatiq.actor(broker=broker, queue_name=DERIVE_QUEUE, time_limit=DERIVE_TIME_LIMIT_MS)(derive)

@@ -27,7 +27,8 @@ logger = get_logger(__name__)
 APPLY_QUEUE = "apply"
 REFRESH_QUEUE = "refresh"
 RECONCILE_QUEUE = "reconcile"
-QUEUES = (APPLY_QUEUE, REFRESH_QUEUE, RECONCILE_QUEUE)
+DERIVE_QUEUE = "derive"
+QUEUES = (APPLY_QUEUE, REFRESH_QUEUE, RECONCILE_QUEUE, DERIVE_QUEUE)
 
 #: Messages of a killed worker return to the queue when maintenance runs, which each command triggers at random with
 #: this chance in a million. The sweep does not wait for that; with the default of 1,000 such messages would stay for a
@@ -51,6 +52,9 @@ REFRESH_TIME_LIMIT_MS = 120_000
 #: The part of a sync run that one message handles ends by itself after 45 seconds. Its last page may need a hundred
 #: further reads, during which the lease of the sync run is renewed.
 RECONCILE_TIME_LIMIT_MS = 240_000
+
+#: A message derives for some seconds, and a round ends well before this by itself, unless Postgres hangs.
+DERIVE_TIME_LIMIT_MS = 60_000
 
 #: A wake-up whose work failed is retried after one second, two, four, eight; then the sweep sends another one.
 MAX_RETRIES = 4
@@ -157,3 +161,8 @@ def refresh_message(tenant: str) -> Message[None]:
 def reconcile_message(tenant: str) -> Message[None]:
     """Return the wake-up for a tenant that has sync runs due."""
     return Message(queue_name=RECONCILE_QUEUE, actor_name="reconcile", args=(tenant,), kwargs={}, options={})
+
+
+def derive_message(tenant: str) -> Message[None]:
+    """Return the wake-up for a tenant of which something is to be derived."""
+    return Message(queue_name=DERIVE_QUEUE, actor_name="derive", args=(tenant,), kwargs={}, options={})

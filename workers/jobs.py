@@ -14,12 +14,13 @@ from runtime.settings import Settings
 from storage.clock import clock
 from storage.inbox.partitions import make_partitions
 from storage.inbox.retention import drop_log_day
-from storage.monitoring import processes, resends, traffic, uptime
+from storage.monitoring import processes, resends, traffic
 from storage.sync import api_usage as usage
 from storage.sync import consumption_reads, sync_runs
 from workers.api.context import Context
 from workers.apply.sweep import sweep_batches, wake_apply, wake_refreshes, wake_sync_runs
-from workers.broker import RECONCILE_QUEUE, REFRESH_QUEUE
+from workers.broker import DERIVE_QUEUE, RECONCILE_QUEUE, REFRESH_QUEUE
+from workers.derive import wake_derivations
 from workers.monitoring.resend import resend_due
 from workers.monitoring.subscription_monitor import SubscriptionMonitor
 from workers.monitoring.traffic import monitor_traffic
@@ -42,9 +43,10 @@ SUBSCRIPTION_CHECK_INTERVAL = timedelta(seconds=10)
 RESEND_INTERVAL = timedelta(seconds=5)
 TRAFFIC_INTERVAL = timedelta(minutes=1)
 STATUS_LOG_INTERVAL = timedelta(seconds=10)
+DERIVE_INTERVAL = timedelta(seconds=0.25)
 CONSUMPTION_INTERVAL = timedelta(seconds=10)
 
-#: How long records of sync runs, reads of consumption, API usage, traffic, resends and uptime are kept.
+#: How long records of sync runs, reads of consumption, API usage, traffic and resends are kept.
 RECORDS_KEPT = timedelta(days=400)
 
 #: How long ended processes are kept: long enough to see which processes were lost during the night.
@@ -62,7 +64,6 @@ def prune_records(engine: Engine) -> None:
         usage.prune(connection, RECORDS_KEPT)
         traffic.prune(connection, RECORDS_KEPT)
         resends.prune(connection, RECORDS_KEPT)
-        uptime.prune(connection, RECORDS_KEPT)
         processes.prune(connection, PROCESSES_KEPT)
 
 
@@ -113,5 +114,7 @@ def create_scheduler(context: Context, broker: Broker, settings: Settings, queue
     if RECONCILE_QUEUE in queues:
         every(STATUS_LOG_INTERVAL, "status logs", lambda: read_status_logs(context))
         every(CONSUMPTION_INTERVAL, "consumption", lambda: read_consumption(context))
+    if DERIVE_QUEUE in queues:
+        every(DERIVE_INTERVAL, "derive", lambda: wake_derivations(context, broker))
     every(TRAFFIC_INTERVAL, "traffic", lambda: monitor_traffic(context))
     return scheduler

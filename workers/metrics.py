@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from prometheus_client import Counter, Gauge
+from prometheus_client import Counter, Gauge, Histogram
 
 NOTIFICATIONS_APPLIED = Counter(
     "ampeco_notifications_applied_total", "Notifications whose facts were applied", ["tenant"]
@@ -38,6 +38,15 @@ BATCHES_POSTPONED = Counter(
 )
 SWEPT = Counter("ampeco_batches_swept_total", "Batches that were open too long and whose wake-up was sent again")
 JOB_AGE = Gauge("ampeco_job_age_seconds", "Time since a scheduled job of this worker last succeeded, seconds", ["job"])
+DERIVED_CHANGES = Counter(
+    "ampeco_derived_changes_total", "Rows of the schema analytics that were written or removed", ["tenant"]
+)
+DERIVED_LAG = Histogram(
+    "ampeco_derived_lag_seconds",
+    "Time from a change of the state to its derivation, for the oldest change of each round, seconds",
+    ["tenant"],
+    buckets=(0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60, 300),
+)
 SUBSCRIPTION_REPAIRS = Counter(
     "ampeco_subscription_repairs_total", "Repairs of subscriptions by the subscription monitor", ["tenant"]
 )

@@ -15,7 +15,7 @@ from runtime.logging import get_logger
 from runtime.settings import Settings
 from workers.actors import declare_actors
 from workers.api.context import create_context
-from workers.broker import APPLY_QUEUE, RECONCILE_QUEUE, REFRESH_QUEUE, create_broker, worker_middleware
+from workers.broker import APPLY_QUEUE, DERIVE_QUEUE, RECONCILE_QUEUE, REFRESH_QUEUE, create_broker, worker_middleware
 from workers.jobs import create_scheduler
 from workers.worker_readiness import worker_readiness
 
@@ -27,6 +27,9 @@ IDLE_WAIT_MS = 50
 
 #: Sync runs are limited by each tenant's rate limit, so few threads are enough for many tenants.
 RECONCILE_THREADS = 2
+
+#: One process at a time derives for a tenant, so more threads only help many tenants.
+DERIVE_THREADS = 2
 
 
 def work(settings: Settings, queues: set[str], stop: threading.Event | None = None) -> None:
@@ -47,6 +50,7 @@ def work(settings: Settings, queues: set[str], stop: threading.Event | None = No
         APPLY_QUEUE: settings.apply_threads,
         REFRESH_QUEUE: settings.refresh_threads,
         RECONCILE_QUEUE: RECONCILE_THREADS,
+        DERIVE_QUEUE: DERIVE_THREADS,
     }
     threads = max(threads_of[queue] for queue in queues)
     with create_context(settings, process=f"work {'+'.join(sorted(queues))}") as context:

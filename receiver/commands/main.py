@@ -13,6 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from ampeco.errors import ApiError
 from ampeco.tenants import TenantsError
 from migrations import MigrationError, head
+from receiver.commands import derive as deriving
 from receiver.commands import erase as erasing
 from receiver.commands import migrate as migrating
 from receiver.commands import rebuild as rebuilding
@@ -126,7 +127,7 @@ def work(
     queue: Annotated[
         str | None,
         typer.Option(
-            help="Serve one queue (apply, refresh or reconcile) in this process; by default, one process for each."
+            help="Serve one queue (apply, refresh, reconcile or derive) here; by default, one process for each."
         ),
     ] = None,
 ) -> None:
@@ -174,4 +175,5 @@ app.command()(reconciling.completeness)
 app.command()(chaos)
 app.command("replay")(replaying.replay_log)
 app.command()(rebuilding.rebuild)
+app.command()(deriving.derive)
 app.command()(erasing.erase)

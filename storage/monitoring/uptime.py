@@ -74,16 +74,3 @@ SELECT began_at, ended_at
 def outages(connection: Connection, since: datetime) -> Sequence[Outage]:
     """Return the outages that ended after a time, oldest first."""
     return [Outage(*row) for row in connection.execute(_OUTAGES, {"since": since})]
-
-
-# Index: primary key. The last row is kept, because the next heartbeat updates it.
-_PRUNE = text("""
-DELETE FROM ingest.uptime
- WHERE last_beat_at < now() - :age
-   AND began_at < (SELECT max(began_at) FROM ingest.uptime)
-""")
-
-
-def prune(connection: Connection, age: timedelta) -> None:
-    """Delete the periods that ended longer ago than ``age``."""
-    connection.execute(_PRUNE, {"age": age})

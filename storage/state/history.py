@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from functools import cache
 from typing import Any
 
@@ -10,11 +11,12 @@ from sqlalchemy import Connection, text
 from storage.documents import to_json
 from storage.schema.tables import metadata
 from storage.schema_names import CHARGING
+from storage.state.changes import Entity
 
 
 def observe(
     connection: Connection, tenant: str, observations: dict[str, list[dict[str, Any]]], *, schema: str = CHARGING
-) -> None:
+) -> dict[Entity, datetime]:
     """Add observations to the history; one that is already stored adds nothing.
 
     Tables are written in the order of their names, so that concurrent writers never
@@ -23,9 +25,26 @@ def observe(
     Parameters:
         observations: rows by the name of their history table.
         schema: the schema of the tables; a rebuild has its own.
+
+    Returns:
+        The entities that were observed, each with the time of the earliest observation that was not stored before.
     """
+    observed: dict[Entity, datetime] = {}
     for table, rows in sorted(observations.items()):
-        connection.execute(text(_insert(table, schema)), {"tenant": tenant, "rows": to_json(rows)})
+        added = connection.execute(text(_insert(table, schema)), {"tenant": tenant, "rows": to_json(rows)})
+        if table in OBSERVED:
+            for entity_id, at in added:
+                entity = Entity(OBSERVED[table][0], entity_id)
+                observed[entity] = min(at, observed.get(entity, at))
+    return observed
+
+
+#: The entity that an observation is about, if rows are derived for it: its kind, and the columns of its id and time.
+OBSERVED = {
+    "evse_status_observation": ("evse", "evse_id", "observed_at"),
+    "charge_point_hardware_observation": ("charge_point", "charge_point_id", "observed_at"),
+    "charge_point_network_observation": ("charge_point", "charge_point_id", "observed_at"),
+}
 
 
 @cache
@@ -42,10 +61,12 @@ def _insert(table: str, schema: str) -> str:
     Index: the table's unique constraint; its columns come first in the table, and so in the order of writing.
     """
     listed = ", ".join(observation_columns(table))
+    returned = f"RETURNING {', '.join(OBSERVED[table][1:])}" if table in OBSERVED else ""
     return f"""
 INSERT INTO {schema}.{table} (tenant, {listed})
 SELECT :tenant, {listed}
   FROM json_populate_recordset(NULL::charging.{table}, CAST(:rows AS json))
  ORDER BY {listed}
     ON CONFLICT DO NOTHING
+{returned}
 """  # noqa: S608 - the names are ours

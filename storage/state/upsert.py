@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import cache
 from textwrap import dedent
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import Connection, text
@@ -39,6 +39,13 @@ STATUSES_IN_RAW = {
 }
 
 
+class Written(NamedTuple):
+    """The entities whose rows an upsert changed, and those of them whose facts contradict each other."""
+
+    changed: list[Entity]
+    conflicting: list[Entity]
+
+
 def upsert(
     connection: Connection,
     tenant: str,
@@ -47,7 +54,7 @@ def upsert(
     schema: str = CHARGING,
     source_notifications: Mapping[FactKey, UUID] | None = None,
     skip_confirmed: bool = False,
-) -> list[Entity]:
+) -> Written:
     """Write all folded facts that are newer than the stored ones.
 
     Tables are written in the order of ``MIRRORS`` and rows in key order, so that
@@ -60,8 +67,9 @@ def upsert(
         skip_confirmed: for reads: do not write a row if a read has already stored all that this read shows.
 
     Returns:
-        The conflicting entities, which a read must resolve.
+        The entities whose rows changed, and those that are conflicting, which a read must resolve.
     """
+    changed: list[Entity] = []
     conflicting: list[Entity] = []
     revisions: list[MasterRevision] = []
     for kind in fold.entities():
@@ -69,16 +77,18 @@ def upsert(
         if schema == CHARGING and (tracked := tracked_ids(kind, rows)):
             written = _Tracked(connection, tenant, kind, skip_confirmed)
             conflicting += written.write(rows, tracked)
+            changed += written.changed
             revisions += written.revisions(fold)
             continue
         is_session = kind == "session" and schema == CHARGING
         stopped = lock_stopped(connection, tenant, [row["session_id"] for row in rows]) if is_session else {}
         statement = upsert_statement(kind, schema, skip_confirmed=skip_confirmed)
-        flags = connection.execute(text(statement), {"tenant": tenant, "rows": to_json(rows)})
+        flags = connection.execute(text(statement), {"tenant": tenant, "rows": to_json(rows)}).all()
+        changed += [Entity(kind, entity_id) for entity_id, _ in flags]
         conflicting += [Entity(kind, entity_id) for entity_id, is_conflicting in flags if is_conflicting]
         record_revisions(connection, tenant, stopped, source_notifications or {})
     record_master_revisions(connection, tenant, revisions, source_notifications or {})
-    return conflicting
+    return Written(changed, conflicting)
 
 
 class _Tracked:
@@ -95,6 +105,7 @@ class _Tracked:
         self._statement = text(upsert_statement(kind, skip_confirmed=skip_confirmed, tracks=True))
         self._former: dict[int, Mapping[str, Any]] = {}
         self._present: dict[int, Mapping[str, Any]] = {}
+        self.changed: list[Entity] = []
 
     def write(self, rows: Sequence[Mapping[str, Any]], tracked: Sequence[int]) -> list[Entity]:
         """Write rows, and return the conflicting entities."""
@@ -102,6 +113,7 @@ class _Tracked:
         first = self._upsert(rows, deferred=tracked)
         deferred = first.keys() & set(tracked)
         second = self._upsert([row for row in rows if row[key] in deferred], deferred=[]) if deferred else {}
+        self.changed = [Entity(self._kind, entity_id) for entity_id in sorted(first.keys() | second.keys())]
         self._former = {entity_id: first[entity_id] for entity_id in second}
         self._present = {entity_id: (second.get(entity_id) or first[entity_id]) for entity_id in sorted(deferred)}
         return [Entity(self._kind, entity_id) for entity_id, row in (first | second).items() if row["is_conflicting"]]

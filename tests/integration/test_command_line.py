@@ -116,7 +116,7 @@ def test_a_database_is_migrated_shown_and_taken_back(tmp_path: Path, empty_datab
     assert "already" in run(tmp_path, "migrate", **servers).stdout
     shown = json.loads(run(tmp_path, "status", "--json", **servers).stdout)
     assert [tenant["tenant"] for tenant in shown["tenants"]] == ["demo", "other"]
-    assert shown["queues"] == {"apply": 0, "refresh": 0, "reconcile": 0}
+    assert shown["queues"] == {"apply": 0, "refresh": 0, "reconcile": 0, "derive": 0}
     assert "Notifications and reads" in run(tmp_path, "status", **servers).stdout
     assert "Migrated back" in run(tmp_path, "migrate", "base", "--yes", **servers).stdout
 

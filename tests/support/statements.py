@@ -266,7 +266,7 @@ def _inserts_one_tenant(node: ast.InsertStmt) -> bool:
 
 
 #: The packages whose statements are checked. Migrations run once, before a database is distributed.
-PACKAGES = ("storage", "runtime", "workers", "receiver")
+PACKAGES = ("storage", "analytics", "runtime", "workers", "receiver")
 
 DIALECT = create_mock_engine("postgresql+psycopg://", lambda *_: None).dialect
 

@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 MODULES = sorted((ROOT / "tests").rglob("*.py"))
 
-PACKAGES = {"ampeco", "storage", "runtime", "workers", "receiver", "simulator", "migrations", "bench"}
+PACKAGES = {"ampeco", "storage", "runtime", "workers", "receiver", "simulator", "migrations", "analytics", "bench"}
 
 
 def imported(source: str) -> Iterator[tuple[str, str]]:

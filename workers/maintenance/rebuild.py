@@ -28,6 +28,7 @@ from storage.rebuild import swap as swapping
 from storage.rebuild.compare import REBUILD, Compared, Difference
 from storage.rebuild.log_reader import Scope
 from storage.state.changes import Entity
+from storage.state.marks import mark_all
 from storage.write import write_state
 from workers.apply.apply import MAX_BYTES, MAX_NOTIFICATIONS, parse_all
 from workers.maintenance.replay import chunks, committed_chunks, patiently
@@ -185,7 +186,9 @@ def swap(engine: Engine, tenant: str) -> Swapped:
     def swap_rows() -> tuple[int, int]:
         with engine.begin() as connection:
             tables.take_time(connection)
-            return swapping.swap(connection, tenant), swapping.request_doubtful(connection, tenant)
+            rows = swapping.swap(connection, tenant)
+            mark_all(connection, tenant)  # a rebuild repairs what may be wrong anywhere
+            return rows, swapping.request_doubtful(connection, tenant)
 
     observations = patiently(add_history)
     rows, reads = patiently(swap_rows)

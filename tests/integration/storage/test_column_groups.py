@@ -92,10 +92,10 @@ def test_a_notification_that_contradicts_a_read_of_its_second_is_conflicting_unt
 ) -> None:
     shown = fact_from_read("location", 1, "master", AT, location("shown"), began_at=AT)
     told = fact_from_notification("location", 1, "master", AT, location("told"))
-    assert upsert(connection, "t", Fold([shown])) == []
-    assert [one.entity_id for one in upsert(connection, "t", Fold([told]))] == [1]
+    assert upsert(connection, "t", Fold([shown])).conflicting == []
+    assert [one.entity_id for one in upsert(connection, "t", Fold([told])).conflicting] == [1]
     later = fact_from_read("location", 1, "master", AT, location("told"), began_at=AT + timedelta(seconds=2))
-    assert upsert(connection, "t", Fold([later])) == []
+    assert upsert(connection, "t", Fold([later])).conflicting == []
     assert row(connection, "location")["master_conflicting"] is False
     assert row(connection, "location")["name"] == "told"
 
@@ -119,7 +119,7 @@ def test_a_row_of_which_nothing_is_newer_is_not_written(connection: Connection) 
     apply(connection, sample("SessionUpdateNotification.active"))
     fold = Fold(fact_from_notification("location", 1, "master", AT, location("one")) for _ in range(2))
     upsert(connection, "t", fold)
-    assert upsert(connection, "t", fold) == []
+    assert upsert(connection, "t", fold) == ([], [])
     from sqlalchemy import text
 
     versions = "SELECT xmin = pg_current_xact_id()::xid, ctid::text FROM charging.location"

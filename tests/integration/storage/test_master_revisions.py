@@ -296,7 +296,7 @@ def test_a_conflict_that_a_read_resolves_is_told_once(connection: Connection) ->
     apply(connection, location(1, "B"))
     at = NOW + MINUTE
     fact = fact_from_read("location", 66, "master", at, {"name": "C"}, began_at=at + MINUTE)
-    assert upsert(connection, "t", Fold([fact])) == []
+    assert upsert(connection, "t", Fold([fact])).conflicting == []
     assert [(row["source"], row["changed_to"].get("name")) for row in revisions(connection)] == [
         ("notification", "B"),
         ("read", "C"),

@@ -1,0 +1,45 @@
+"""Describe the contract: the tables of the schema ``analytics`` with their columns, for the documentation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from sqlalchemy import Table
+from sqlalchemy.dialects import postgresql
+
+from analytics import schema
+from storage.schema.tables import metadata
+from storage.schema_names import ANALYTICS
+
+#: Tables of the schema that are no part of the contract: they may change at any time.
+INTERNAL = frozenset({"dirty", "evse_progress"})
+
+__all__ = ["INTERNAL", "describe", "tables"]
+
+assert schema, "its tables are in the metadata once it is imported"
+
+
+def tables() -> list[Table]:
+    """Return the tables of the contract, by name."""
+    found = [table for table in metadata.tables.values() if table.schema == ANALYTICS and table.name not in INTERNAL]
+    return sorted(found, key=lambda table: table.name)
+
+
+def describe() -> str:
+    """Return the contract as Markdown: a section for each table, with its key and its columns."""
+    return "\n".join(line for table in tables() for line in _described(table))
+
+
+def _described(table: Table) -> Iterator[str]:
+    yield f"### `{ANALYTICS}.{table.name}`"
+    yield ""
+    yield f"{table.comment}."
+    yield ""
+    yield "| column | type | meaning |"
+    yield "|---|---|---|"
+    for column in table.columns:
+        kind = column.type.compile(dialect=postgresql.dialect()).lower()  # type: ignore[no-untyped-call]
+        shown = {"timestamp with time zone": "timestamptz"}.get(kind, kind)
+        key = ", key" if column.primary_key else ""
+        yield f"| `{column.name}` | {shown}{key} | {column.comment} |"
+    yield ""

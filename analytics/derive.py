@@ -1,0 +1,240 @@
+"""Derive again what changed: take a tenant's marks, recompute the entities that they name, and write what differs.
+
+One transaction is one round. It locks the tenant's row of ``analytics.feed`` first, so that one process at a time
+derives for a tenant. The marks are deleted before the state is read: a change that commits in between is read as well,
+and its mark stays for the next round.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import uuid4
+
+from sqlalchemy import Connection, Engine, RowMapping, text
+
+from analytics import evse_state
+from analytics.numbering import Numbering, write_rows
+from analytics.schema.evse_state import evse_state_interval
+from storage.monitoring.uptime import MAX_PAUSE
+
+#: The most marks of one round, so that a backlog is derived in short transactions.
+MAX_MARKS = 2_000
+
+#: The most entities of one kind that one round derives.
+MAX_ENTITIES = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """What one round did.
+
+    Attributes:
+        marks: how many marks it took.
+        changes: how many rows it changed or removed.
+        lag: how long ago the oldest of its marks was written; None if there was none.
+        is_last: whether no mark was left.
+    """
+
+    marks: int
+    changes: int
+    lag: timedelta | None
+    is_last: bool
+
+
+def derive_round(engine: Engine, tenant: str) -> Round | None:
+    """Derive some of what is marked for a tenant; return None if another process is deriving for it."""
+    with engine.begin() as connection:
+        feed = _lock_feed(connection, tenant)
+        if feed is None:
+            return None
+        now: datetime = connection.execute(text("SELECT now()")).scalar_one()
+        numbering = Numbering(tenant, feed["last_change_number"], now)
+        marks = connection.execute(_TAKE, {"tenant": tenant, "limit": MAX_MARKS}).mappings().all()
+        alive = connection.execute(_ALIVE).all()
+        gaps = evse_state.gaps_between([(began_at, last_beat_at) for began_at, last_beat_at in alive], now, MAX_PAUSE)
+        before = numbering.last
+        scope = _evse_scope(connection, tenant, marks)
+        for evse_id, since in _in_new_gaps(connection, tenant, feed, gaps):
+            _widen(scope, evse_id, since)
+        _derive_evses(connection, numbering, scope, gaps)
+        oldest = connection.execute(_OLDEST, {"tenant": tenant}).scalar_one()
+        _move_feed(connection, numbering, oldest or now, gaps)
+    lag = now - min(mark["marked_at"] for mark in marks) if marks else None
+    return Round(len(marks), numbering.last - before, lag, oldest is None)
+
+
+# Index: primary key. An origin that differs means that the numbers were restored, so some may be given twice.
+_MAKE_FEED = text("""
+INSERT INTO analytics.feed AS known (tenant, epoch, origin, derived_until)
+VALUES (:tenant, :epoch, :origin, '-infinity')
+    ON CONFLICT (tenant) DO UPDATE SET epoch = excluded.epoch, origin = excluded.origin
+ WHERE known.origin <> excluded.origin
+""")
+
+_LOCK_FEED = text("""
+SELECT last_change_number, gaps_until, is_in_gap, origin
+  FROM analytics.feed
+ WHERE tenant = :tenant
+   FOR UPDATE SKIP LOCKED
+""")
+
+# A dump that is restored makes another table, another cluster has another identifier, and a promoted or recovered
+# server another timeline.
+_ORIGIN = text("""
+SELECT concat_ws('/', (SELECT system_identifier FROM pg_control_system()),
+                      (SELECT timeline_id FROM pg_control_checkpoint()),
+                      CAST(CAST('analytics.feed' AS regclass) AS oid))
+""")
+
+
+def _lock_feed(connection: Connection, tenant: str) -> RowMapping | None:
+    origin = connection.execute(_ORIGIN).scalar_one()
+    feed = connection.execute(_LOCK_FEED, {"tenant": tenant}).mappings().one_or_none()
+    if feed is None or feed["origin"] != origin:
+        known = connection.execute(_KNOWN_ORIGIN, {"tenant": tenant}).scalar_one_or_none()
+        if known == origin:
+            return None  # another process derives
+        connection.execute(_MAKE_FEED, {"tenant": tenant, "epoch": uuid4(), "origin": origin})
+        feed = connection.execute(_LOCK_FEED, {"tenant": tenant}).mappings().one_or_none()
+    return feed
+
+
+_KNOWN_ORIGIN = text("SELECT origin FROM analytics.feed WHERE tenant = :tenant")
+
+# Index: primary key.
+_TAKE = text("""
+DELETE FROM analytics.dirty
+ WHERE tenant = :tenant
+   AND dirty_id IN (SELECT dirty_id FROM analytics.dirty WHERE tenant = :tenant ORDER BY dirty_id LIMIT :limit)
+RETURNING kind, entity_id, changed_since, marked_at
+""")
+
+_OLDEST = text("SELECT min(marked_at) FROM analytics.dirty WHERE tenant = :tenant")
+
+# Index: primary key; each period without a receiver adds one row.
+_ALIVE = text("SELECT began_at, last_beat_at FROM ingest.uptime ORDER BY began_at")
+
+_MOVE_FEED = text("""
+UPDATE analytics.feed
+   SET last_change_number = :last,
+       derived_until = greatest(derived_until, :derived_until),
+       gaps_until = :gaps_until,
+       is_in_gap = :is_in_gap
+ WHERE tenant = :tenant
+""")
+
+
+def _move_feed(
+    connection: Connection, numbering: Numbering, derived_until: datetime, gaps: list[evse_state.Period]
+) -> None:
+    ended = [gap.ended_at for gap in gaps if gap.ended_at is not None]
+    parameters = {
+        "tenant": numbering.tenant,
+        "last": numbering.last,
+        "derived_until": derived_until,
+        "gaps_until": max(ended, default=None),
+        "is_in_gap": bool(gaps) and gaps[-1].ended_at is None,
+    }
+    connection.execute(_MOVE_FEED, parameters)
+
+
+Scope = dict[int, datetime | None]
+
+
+def _widen(scope: Scope, entity_id: int, since: datetime | None) -> None:
+    """Add an entity to a scope; of several times the earliest counts, and None is before all of them."""
+    if entity_id in scope:
+        known = scope[entity_id]
+        since = None if known is None or since is None else min(known, since)
+    scope[entity_id] = since
+
+
+# Index: evse_tenant_charge_point_id_idx.
+_EVSES_OF = text("""
+SELECT evse_id, charge_point_id
+  FROM charging.evse
+ WHERE tenant = :tenant
+   AND charge_point_id = ANY(:charge_point_ids)
+""")
+
+
+def _evse_scope(connection: Connection, tenant: str, marks: Sequence[RowMapping]) -> Scope:
+    """Return the EVSEs that are marked, themselves or with their charge points, and since when."""
+    evses: Scope = {}
+    charge_points: Scope = {}
+    for mark in marks:
+        if mark["kind"] == "evse":
+            _widen(evses, mark["entity_id"], mark["changed_since"])
+        elif mark["kind"] == "charge_point":
+            _widen(charge_points, mark["entity_id"], mark["changed_since"])
+    if charge_points:
+        rows = connection.execute(_EVSES_OF, {"tenant": tenant, "charge_point_ids": sorted(charge_points)})
+        for evse_id, charge_point_id in rows:
+            _widen(evses, evse_id, charge_points[charge_point_id])
+    return evses
+
+
+_ALL_EVSES = text("SELECT evse_id FROM charging.evse WHERE tenant = :tenant")
+
+
+def _in_new_gaps(
+    connection: Connection, tenant: str, feed: RowMapping, gaps: list[evse_state.Period]
+) -> list[tuple[int, datetime]]:
+    """Return all EVSEs, and since when they are to be derived, if a receiver has come or gone since the last round."""
+    since = [gap.began_at for gap in gaps if _is_new(gap, feed)]
+    if not since:
+        return []
+    return [(evse_id, min(since)) for evse_id in connection.execute(_ALL_EVSES, {"tenant": tenant}).scalars()]
+
+
+def _is_new(gap: evse_state.Period, feed: RowMapping) -> bool:
+    if gap.ended_at is None:
+        return not feed["is_in_gap"]
+    return feed["gaps_until"] is not None and gap.ended_at > feed["gaps_until"]
+
+
+def _derive_evses(connection: Connection, numbering: Numbering, scope: Scope, gaps: list[evse_state.Period]) -> None:
+    ids = sorted(scope)
+    for first in range(0, len(ids), MAX_ENTITIES):
+        part = {evse_id: scope[evse_id] for evse_id in ids[first : first + MAX_ENTITIES]}
+        evses = evse_state.load_evses(connection, numbering.tenant, part)
+        rows = [row for evse_id in sorted(evses) for row in evse_state.stretches(evses[evse_id], gaps)]
+        write_rows(
+            connection,
+            numbering,
+            evse_state_interval,
+            {evse_id: evses[evse_id].starts_at if evse_id in evses else None for evse_id in part},
+            rows,
+        )
+
+
+def marks_left(connection: Connection, tenant: str) -> int:
+    """Return how many marks of a tenant are left."""
+    return int(connection.execute(_COUNT, {"tenant": tenant}).scalar_one())
+
+
+_COUNT = text("SELECT count(*) FROM analytics.dirty WHERE tenant = :tenant")
+
+
+# Index: primary keys of dirty and feed.
+_DUE = text("""
+SELECT tenant
+  FROM unnest(CAST(:tenants AS text[])) AS configured (tenant)
+ WHERE EXISTS (SELECT FROM analytics.dirty WHERE dirty.tenant = configured.tenant)
+    OR NOT EXISTS (
+       SELECT FROM analytics.feed
+        WHERE feed.tenant = configured.tenant
+          AND feed.derived_until > now() - CAST(:idle AS interval))
+""")
+
+
+def due_tenants(connection: Connection, tenants: Sequence[str], *, idle: timedelta) -> Sequence[str]:
+    """Return the tenants of which something is marked, and those that were not derived for some time.
+
+    Parameters:
+        tenants: the tenants to look at.
+        idle: how long a tenant without marks waits.
+    """
+    return connection.execute(_DUE, {"tenants": list(tenants), "idle": idle}).scalars().all()

@@ -1,0 +1,94 @@
+"""Build the derived tables: each has a key, the columns of the contract, and the number of its last change."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import BigInteger, Column, Index, Numeric, PrimaryKeyConstraint, Table, Text
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.schema import SchemaItem
+
+from storage.schema.tables import instant, metadata, tenant_column
+from storage.schema_names import ANALYTICS
+
+#: Energy, Wh with three decimals; money, with six.
+ENERGY = Numeric(14, 3)
+MONEY = Numeric(18, 6)
+
+
+@dataclass(frozen=True, slots=True)
+class Derived:
+    """A derived table.
+
+    Attributes:
+        table: the table.
+        key: the columns of the primary key after the tenant.
+        columns: its other columns that are compared and written.
+        entity: the column with the id of the entity from which a row is derived.
+        since: the column by whose time only the rows from a change on are derived again; None if always all are.
+    """
+
+    table: Table
+    key: tuple[str, ...]
+    columns: tuple[str, ...]
+    entity: str
+    since: str | None = None
+
+    @property
+    def name(self) -> str:
+        """The name of the table, with its schema."""
+        return f"{ANALYTICS}.{self.table.name}"
+
+
+def derived(
+    name: str,
+    comment: str,
+    key: Sequence[Column],  # type: ignore[type-arg]
+    columns: Sequence[Column],  # type: ignore[type-arg]
+    *constraints: SchemaItem,
+    entity: str,
+    since: str | None = None,
+) -> Derived:
+    """Make a derived table.
+
+    Parameters:
+        name: its name in the schema ``analytics``.
+        comment: what one row is.
+        key: the columns of the primary key after the tenant.
+        columns: the other columns, without computed ones.
+        constraints: further constraints, indexes and computed columns.
+        entity: the column with the id of the entity from which a row is derived.
+        since: the column by whose time only the rows from a change on are derived again; None if always all are.
+    """
+    table = Table(
+        name,
+        metadata,
+        tenant_column(),
+        *key,
+        *columns,
+        Column("change_number", BigInteger, nullable=False, comment="Number of the last change, in the tenant's feed"),
+        instant("changed_at", "When the last change was derived", nullable=False),
+        PrimaryKeyConstraint("tenant", *[column.name for column in key]),
+        Index(None, "tenant", "change_number"),
+        *constraints,
+        schema=ANALYTICS,
+        comment=comment,
+    )
+    names = tuple(str(column.name) for column in columns)
+    return Derived(table, tuple(str(column.name) for column in key), names, entity, since)
+
+
+def id_column(name: str, comment: str, *, nullable: bool = True) -> Column[int]:
+    """Make a ``bigint`` column for an id at AMPECO."""
+    return Column(name, BigInteger, nullable=nullable, comment=comment)
+
+
+def text_column(name: str, comment: str, *, nullable: bool = True) -> Column[str]:
+    """Make a ``text`` column."""
+    return Column(name, Text, nullable=nullable, comment=comment)
+
+
+def json_column(name: str, comment: str, *, nullable: bool = True) -> Column:  # type: ignore[type-arg]
+    """Make a ``jsonb`` column."""
+    return Column(name, JSONB, nullable=nullable, comment=comment)

@@ -1,0 +1,22 @@
+"""The table of marks: which entities changed, so that what is derived from them is derived again."""
+
+from __future__ import annotations
+
+from sqlalchemy import BigInteger, Column, Identity, PrimaryKeyConstraint, Table, Text, func
+
+from storage.schema.tables import instant, metadata, tenant_column
+from storage.schema_names import ANALYTICS
+
+dirty = Table(
+    "dirty",
+    metadata,
+    tenant_column(),
+    Column("dirty_id", BigInteger, Identity(always=True), nullable=False, comment="Order of the marks"),
+    Column("kind", Text, nullable=False, comment="Kind of entity that changed: evse or charge_point"),
+    Column("entity_id", BigInteger, nullable=False, comment="Id of the entity at AMPECO"),
+    instant("changed_since", "What happened to it from then on is to be derived again; null: everything"),
+    instant("marked_at", "When the change was written", nullable=False, default=func.now()),
+    PrimaryKeyConstraint("tenant", "dirty_id"),
+    schema=ANALYTICS,
+    comment="Entities whose derived rows are out of date; a row goes when they are derived again",
+)

@@ -1,0 +1,85 @@
+"""Mark the entities that a transaction changes, so that what is derived from them is derived again.
+
+A mark is written in the transaction of the change. Marks are only added, so that writers never wait for each other or
+for the derivation; several marks of one entity cost one derivation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from datetime import datetime
+
+from sqlalchemy import Connection, text
+
+from storage.documents import to_json
+from storage.state.changes import ChangeSet, Entity
+from storage.state.fold import Fact
+
+#: The kinds from which rows are derived.
+MARKED = frozenset({"evse", "charge_point"})
+
+_MARK = text("""
+INSERT INTO analytics.dirty (tenant, kind, entity_id, changed_since)
+SELECT :tenant, kind, entity_id, changed_since
+  FROM json_populate_recordset(NULL::analytics.dirty, CAST(:marks AS json))
+""")
+
+
+def mark_all(connection: Connection, tenant: str) -> int:
+    """Mark everything of a tenant, so that it is derived again; return the number of marks."""
+    return sum(
+        connection.execute(text(_MARK_ALL.format(kind=kind)), {"tenant": tenant}).rowcount for kind in sorted(MARKED)
+    )
+
+
+_MARK_ALL = """
+INSERT INTO analytics.dirty (tenant, kind, entity_id)
+SELECT :tenant, '{kind}', {kind}_id
+  FROM charging.{kind}
+ WHERE tenant = :tenant
+"""
+
+
+def marks_of(
+    changes: ChangeSet, written: Collection[Entity], observed: Mapping[Entity, datetime]
+) -> dict[Entity, datetime]:
+    """Return the entities that a change set changed, each with the time from which on it did.
+
+    Parameters:
+        changes: the change set.
+        written: the entities whose rows were written.
+        observed: the entities of which observations were added, with the time of the earliest one.
+    """
+    marks = dict(observed)
+    changed = {entity for entity in written if entity.kind in MARKED}
+    for fact in changes.facts if changed else ():
+        entity = Entity(fact.kind, fact.entity_id)
+        if entity in changed:
+            add_mark(marks, entity, _since(fact))
+    return marks
+
+
+def _since(fact: Fact) -> datetime:
+    """Return since when a fact changes what is derived: a tombstone has its own time."""
+    gone_at = fact.values.get("deleted_at")
+    return fact.at if gone_at is None else min(fact.at, gone_at)
+
+
+def add_mark(marks: dict[Entity, datetime], entity: Entity, since: datetime) -> None:
+    """Mark an entity as changed from a time on; of several times the earliest counts."""
+    marks[entity] = min(since, marks.get(entity, since))
+
+
+def mark(connection: Connection, tenant: str, marks: Mapping[Entity, datetime | None]) -> None:
+    """Write marks.
+
+    Parameters:
+        marks: since when each entity has changed; None for everything about it.
+    """
+    rows = [
+        {"kind": entity.kind, "entity_id": entity.entity_id, "changed_since": since}
+        for entity, since in marks.items()
+        if entity.kind in MARKED
+    ]
+    if rows:
+        connection.execute(_MARK, {"tenant": tenant, "marks": to_json(rows)})

@@ -1,0 +1,167 @@
+"""Derived tables: states of EVSEs as stretches of time, and a change feed without a gap."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, text
+
+from analytics.derive import derive_round
+from storage.database import create_database_engine
+from storage.state.changes import ChangeSet
+from storage.state.fold import fact_from_read
+from storage.state.marks import mark_all
+from storage.write import write_changes
+
+START = datetime(2026, 3, 4, 7, tzinfo=UTC)
+
+
+@pytest.fixture
+def engine(database_url: str) -> Iterator[Engine]:
+    made = create_database_engine(database_url, application_name="tests", pool_size=3)
+    yield made
+    made.dispose()
+
+
+def at(minutes: float) -> datetime:
+    return START + timedelta(minutes=minutes)
+
+
+def alive(engine: Engine, *periods: tuple[float, float]) -> None:
+    """Let receivers have been alive in these periods, in minutes; the last one still is."""
+    rows = [{"began": at(began), "beat": at(ended)} for began, ended in periods]
+    with engine.begin() as connection:
+        connection.execute(text("DELETE FROM ingest.uptime"))
+        connection.execute(text("INSERT INTO ingest.uptime VALUES (:began, :beat)"), rows)
+        connection.execute(
+            text(
+                "UPDATE ingest.uptime SET last_beat_at = now()"
+                " WHERE began_at = (SELECT max(began_at) FROM ingest.uptime)"
+            )
+        )
+
+
+def fleet(engine: Engine) -> None:
+    """Store an EVSE with its charge point."""
+    master = {"charge_point_id": 418, "raw": {"id": 902}}
+    with engine.begin() as connection:
+        columns = dict.fromkeys(("physical_reference", "label"), None) | master
+        changes = ChangeSet(facts=[fact_from_read("evse", 902, "master", at(0), columns, began_at=at(0))])
+        write_changes(connection, "t", changes)
+
+
+def observe(engine: Engine, minutes: float, *, evse: str | None = None, network: str | None = None) -> None:
+    """Write a status that a notification told."""
+    changes = ChangeSet()
+    common = {"observed_at": at(minutes), "source": "notification"}
+    if evse is not None:
+        changes.observe("evse_status_observation", {"evse_id": 902, "hardware_status": evse, **common})
+    if network is not None:
+        changes.observe(
+            "charge_point_network_observation", {"charge_point_id": 418, "network_status": network, **common}
+        )
+    with engine.begin() as connection:
+        write_changes(connection, "t", changes)
+
+
+def derive(engine: Engine) -> None:
+    while (done := derive_round(engine, "t")) is None or not done.is_last:
+        pass
+
+
+def rows(engine: Engine) -> list[dict[str, Any]]:
+    statement = (
+        "SELECT evse_id, began_at, nullif(ended_at, 'infinity') AS ended_at, previous_ended_at, state, coverage,"
+        " change_number FROM analytics.evse_state_interval WHERE tenant = 't' ORDER BY began_at"
+    )
+    with engine.connect() as connection:
+        return [dict(row) for row in connection.execute(text(statement)).mappings()]
+
+
+def states(engine: Engine) -> list[tuple[float, str, str]]:
+    """The states, each with the minute at which it began, and its coverage."""
+    return [((row["began_at"] - START).total_seconds() / 60, row["state"], row["coverage"]) for row in rows(engine)]
+
+
+def test_states_follow_the_statuses_of_evse_and_network(engine: Engine) -> None:
+    alive(engine, (-60, 0))
+    fleet(engine)
+    observe(engine, 0, evse="available", network="available")
+    observe(engine, 10, evse="charging")
+    observe(engine, 20, network="temporarily_unavailable")
+    observe(engine, 30, network="available")
+    observe(engine, 40, evse="suspendedEV")
+    derive(engine)
+    assert states(engine) == [
+        (0, "available", "observed"),
+        (10, "charging", "observed"),
+        (20, "offline", "observed"),
+        (30, "charging", "observed"),
+        (40, "suspended", "observed"),
+    ]
+    assert rows(engine)[-1]["ended_at"] is None
+
+
+def test_a_late_status_changes_only_the_stretches_after_it(engine: Engine) -> None:
+    alive(engine, (-60, 0))
+    fleet(engine)
+    for minutes, status in ((0, "available"), (10, "charging"), (30, "available")):
+        observe(engine, minutes, evse=status, network="available" if not minutes else None)
+    derive(engine)
+    before = rows(engine)
+    observe(engine, 20, evse="finishing")
+    derive(engine)
+    after = rows(engine)
+    assert [(row["state"]) for row in after] == ["available", "charging", "finishing", "available"]
+    # What ends earlier, and the one that goes on as it was, keep their numbers
+    changed = [row for row in after if row not in before]
+    assert [row["state"] for row in changed] == ["charging", "finishing"] or len(changed) == 3
+    everything = states(engine)
+    with engine.begin() as connection:
+        mark_all(connection, "t")
+    numbers = [row["change_number"] for row in rows(engine)]
+    derive(engine)
+    assert states(engine) == everything
+    assert [row["change_number"] for row in rows(engine)] == numbers
+
+
+def test_while_no_receiver_was_alive_the_state_is_unknown(engine: Engine) -> None:
+    alive(engine, (-60, 15), (25, 26))
+    fleet(engine)
+    observe(engine, 0, evse="available", network="available")
+    observe(engine, 30, evse="charging")
+    derive(engine)
+    assert states(engine) == [
+        (0, "available", "observed"),
+        (15, "unknown", "none"),
+        (25, "available", "observed"),
+        (30, "charging", "observed"),
+    ]
+
+
+def test_numbers_are_dense_and_removed_rows_are_noted(engine: Engine) -> None:
+    alive(engine, (-60, 0))
+    fleet(engine)
+    observe(engine, 0, evse="available", network="available")
+    observe(engine, 10, evse="charging")
+    derive(engine)
+    with engine.begin() as connection:
+        connection.execute(text("DELETE FROM charging.evse_status_observation WHERE hardware_status = 'charging'"))
+    with engine.begin() as connection:
+        mark_all(connection, "t")
+    derive(engine)
+    assert states(engine) == [(0, "available", "observed")]
+    with engine.connect() as connection:
+        numbers = connection.execute(
+            text(
+                "SELECT change_number FROM analytics.evse_state_interval UNION ALL"
+                " SELECT change_number FROM analytics.removal ORDER BY 1"
+            )
+        ).scalars()
+        last = connection.execute(text("SELECT last_change_number FROM analytics.feed")).scalar_one()
+        assert [*numbers][-2:] == [last - 1, last]
+        key = connection.execute(text("SELECT key FROM analytics.removal")).scalar_one()
+        assert (key["evse_id"], datetime.fromisoformat(key["began_at"])) == (902, at(10))

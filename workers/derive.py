@@ -1,0 +1,55 @@
+"""Derive: keep the tables of the schema ``analytics`` up to date with what other work has written."""
+
+from __future__ import annotations
+
+import time
+from datetime import timedelta
+
+from dramatiq import Broker
+
+from analytics.derive import derive_round, due_tenants
+from runtime.logging import get_logger
+from workers.api.context import Context
+from workers.broker import derive_message
+from workers.metrics import DERIVED_CHANGES, DERIVED_LAG
+
+logger = get_logger(__name__)
+
+#: How long one message derives; the next one goes on, so that tenants with a backlog share the threads.
+TIME_BUDGET_SECONDS = 5.0
+
+#: All processes together send a wake-up for a tenant at most this often.
+WAKE_INTERVAL_MS = 400
+
+#: Without any mark, a tenant is derived this often: periods without a receiver begin and end without one.
+IDLE = timedelta(seconds=20)
+
+
+def derive_tenant(context: Context, tenant: str) -> int:
+    """Derive what is marked for a tenant until the time budget is spent; return how many rows changed."""
+    deadline = time.monotonic() + TIME_BUDGET_SECONDS
+    changes = 0
+    while time.monotonic() < deadline:
+        done = derive_round(context.engine, tenant)
+        if done is None:
+            break
+        changes += done.changes
+        DERIVED_CHANGES.labels(tenant).inc(done.changes)
+        if done.lag is not None:
+            DERIVED_LAG.labels(tenant).observe(done.lag.total_seconds())
+            logger.debug("derived", tenant=tenant, marks=done.marks, changes=done.changes)
+        if done.is_last:
+            break
+    return changes
+
+
+def wake_derivations(context: Context, broker: Broker) -> int:
+    """Send a wake-up for each tenant for which something is to be derived; return the number of wake-ups."""
+    with context.engine.begin() as connection:
+        tenants = due_tenants(connection, list(context.tenants), idle=IDLE)
+    woken = 0
+    for tenant in tenants:
+        if context.redis.set(f"ampeco-receiver:derive-woken:{tenant}", 1, nx=True, px=WAKE_INTERVAL_MS):
+            broker.enqueue(derive_message(tenant))
+            woken += 1
+    return woken
