@@ -243,7 +243,7 @@ def test_a_group_that_is_not_mirrored_is_neither_listed_nor_read(deployment: Dep
 
 def test_kinds_that_nobody_watches_by_the_minute_are_listed_once_an_hour(deployment: Deployment) -> None:
     # Given kinds that have been synced in full
-    for kind in ("evse_downtime_period", "partner", "tax"):
+    for kind in ("evse_downtime_period", "user", "tax"):
         sync(deployment, kind)
 
     def due(after: timedelta) -> set[str]:
@@ -254,14 +254,14 @@ def test_kinds_that_nobody_watches_by_the_minute_are_listed_once_an_hour(deploym
                 {"after": after},
             )
         known = due_sync_runs(deployment.context, INTERVAL, ["demo"])
-        return {run.kind for run in known} & {"evse_downtime_period", "partner", "tax"}
+        return {run.kind for run in known} & {"evse_downtime_period", "user", "tax"}
 
     assert due(timedelta(minutes=14)) == set()
-    assert due(timedelta(minutes=16)) == {"partner"}
-    assert due(timedelta(minutes=61)) == {"partner", "evse_downtime_period"}
-    assert due(timedelta(hours=25)) == {"partner", "evse_downtime_period", "tax"}
+    assert due(timedelta(minutes=16)) == {"user"}
+    assert due(timedelta(minutes=61)) == {"user", "evse_downtime_period"}
+    assert due(timedelta(hours=25)) == {"user", "evse_downtime_period", "tax"}
     complete = [run.kind for run in due_sync_runs(deployment.context, INTERVAL, ["demo"]) if run.purpose == "reconcile"]
-    assert set(complete) == {"partner", "evse_downtime_period", "tax"}
+    assert set(complete) == {"user", "evse_downtime_period", "tax"}
 
 
 def test_what_an_error_code_means_is_kept_once(deployment: Deployment) -> None:

@@ -181,9 +181,9 @@ def broken_code(monkeypatch: pytest.MonkeyPatch, fail: Callable[[Any], None]) ->
     """Have this release fail while it writes."""
     sound = history.observe
 
-    def observe(connection: Connection, tenant: str, observations: Any, **options: Any) -> None:
+    def observe(connection: Connection, tenant: str, observations: Any, **options: Any) -> Any:
         fail(observations)
-        sound(connection, tenant, observations, **options)
+        return sound(connection, tenant, observations, **options)
 
     with monkeypatch.context() as patched:
         patched.setattr(write, "observe", observe)

@@ -39,6 +39,7 @@ COMMERCE: tuple[Kind[Any], ...] = (
         "subscription-plans/v2.0",
         group="commerce",
         paging="page",
+        changed_every=HOUR,
         read_rules=(
             ReadRule("user.subscription.changed", "plan_id", "unknown"),
             ReadRule("user.subscriptionChanged", "plan_id", "unknown"),

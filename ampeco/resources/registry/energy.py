@@ -14,6 +14,7 @@ ENERGY: tuple[Kind[Any], ...] = (
         Resource,
         "circuits/v2.0",
         group="energy",
+        changed_every=HOUR,
         read_rules=(
             ReadRule("circuit.changed", "circuit_id"),
             ReadRule("CircuitConsumptionNotification", "circuit_id", "unknown"),

@@ -70,6 +70,7 @@ FLEET: tuple[Kind[Any], ...] = (
         "installer-jobs/v1.0",
         group="fleet",
         paging="page",
+        changed_every=HOUR,
         read_rules=(ReadRule("installerJob.changed", "id"),),
     ),
     Kind(

@@ -16,6 +16,7 @@ PARTNERS: tuple[Kind[Any], ...] = (
         "partners/v2.0",
         group="partners",
         paging="page",
+        changed_every=HOUR,
         read_rules=(
             ReadRule("partner.changed", "partner_id"),
             ReadRule("settlementReport.created", "partner_id", "unknown"),
@@ -28,6 +29,7 @@ PARTNERS: tuple[Kind[Any], ...] = (
         group="partners",
         older_paths=("partner-invites/v1.0",),
         paging="page",
+        changed_every=HOUR,
         read_rules=(ReadRule("partnerInvite.changed", "partner_invite_id"),),
     ),
     Kind(
@@ -37,6 +39,7 @@ PARTNERS: tuple[Kind[Any], ...] = (
         group="partners",
         changed_filters=("period_after",),
         changed_margin=timedelta(days=62),  # a report comes after the end of its period, a month
+        changed_every=HOUR,
         read_rules=(ReadRule("settlementReport.created", "id"),),
     ),
     Kind(

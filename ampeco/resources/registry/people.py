@@ -30,6 +30,7 @@ PEOPLE: tuple[Kind[Any], ...] = (
         "id-tags/v2.0",
         group="people",
         paging="empty cursor",
+        changed_every=HOUR,
         read_rules=(ReadRule("idTag.changed", "id_tags_id"),),
     ),
     Kind("user_group", Resource, "user-groups/v1.0", group="people", paging="page", changed_every=HOUR),
