@@ -22,8 +22,10 @@ from storage.monitoring.uptime import MAX_PAUSE
 #: The most marks of one round, so that a backlog is derived in short transactions.
 MAX_MARKS = 2_000
 
-#: The most entities of one kind that one round derives.
+#: The most entities that are derived together, from the time of a change on or as a whole: the history of an EVSE may
+#: have a hundred thousand observations.
 MAX_ENTITIES = 500
+MAX_WHOLE = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,18 +198,23 @@ def _is_new(gap: evse_state.Period, feed: RowMapping) -> bool:
 
 
 def _derive_evses(connection: Connection, numbering: Numbering, scope: Scope, gaps: list[evse_state.Period]) -> None:
-    ids = sorted(scope)
-    for first in range(0, len(ids), MAX_ENTITIES):
-        part = {evse_id: scope[evse_id] for evse_id in ids[first : first + MAX_ENTITIES]}
-        evses = evse_state.load_evses(connection, numbering.tenant, part)
-        rows = [row for evse_id in sorted(evses) for row in evse_state.stretches(evses[evse_id], gaps)]
-        write_rows(
-            connection,
-            numbering,
-            evse_state_interval,
-            {evse_id: evses[evse_id].starts_at if evse_id in evses else None for evse_id in part},
-            rows,
-        )
+    if not scope:
+        return
+    evses = evse_state.load_evses(connection, numbering.tenant, scope)
+    whole = [evse_id for evse_id in sorted(scope) if evse_id not in evses or evses[evse_id].starts_at is None]
+    recent = sorted(scope.keys() - set(whole))
+    for part in (*_parts(whole, MAX_WHOLE), *_parts(recent, MAX_ENTITIES)):
+        known = {evse_id: evses[evse_id] for evse_id in part if evse_id in evses}
+        evse_state.add_observations(connection, numbering.tenant, known)
+        rows = [row for evse in known.values() for row in evse_state.stretches(evse, gaps)]
+        limits = {evse_id: known[evse_id].starts_at if evse_id in known else None for evse_id in part}
+        write_rows(connection, numbering, evse_state_interval, limits, rows)
+        for evse in known.values():
+            evse.observations.clear()
+
+
+def _parts(ids: list[int], size: int) -> list[list[int]]:
+    return [ids[first : first + size] for first in range(0, len(ids), size)]
 
 
 def marks_left(connection: Connection, tenant: str) -> int:

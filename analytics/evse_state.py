@@ -251,7 +251,7 @@ SELECT :tenant, evse_id, charge_point_id, covered_from_at, covered_until_at
 
 
 def load_evses(connection: Connection, tenant: str, scope: Mapping[int, datetime | None]) -> dict[int, Evse]:
-    """Load what is known of EVSEs, by id, from the beginning of the stretch before a change on.
+    """Load what is known of EVSEs, by id, without their observations.
 
     Parameters:
         scope: the ids, each with the time of the change; None: derive everything.
@@ -273,7 +273,6 @@ def load_evses(connection: Connection, tenant: str, scope: Mapping[int, datetime
         columns = ("evse_id", "charge_point_id", "covered_from_at", "covered_until_at")
         progress.append({name: getattr(row, name) for name in columns})
     connection.execute(_NOTE_PROGRESS, {"tenant": tenant, "rows": to_json(progress)})
-    _add_observations(connection, tenant, evses)
     return evses
 
 
@@ -310,7 +309,8 @@ _ALL_OBSERVATIONS = text(
 )
 
 
-def _add_observations(connection: Connection, tenant: str, evses: Mapping[int, Evse]) -> None:
+def add_observations(connection: Connection, tenant: str, evses: Mapping[int, Evse]) -> None:
+    """Load the observations of EVSEs from the beginning of their first stretch on, and those that hold then."""
     scope = [
         {"evse_id": evse.evse_id, "charge_point_id": evse.charge_point_id, "since": evse.starts_at}
         for evse in evses.values()
