@@ -90,3 +90,17 @@ def test_completeness_says_what_was_compared(command: Command) -> None:
     shown = command("completeness").stdout
     assert re.search(r"demo: of [\d,]+ entities compared in .*, [\d.]+ % were as AMPECO shows them", shown)
     assert re.search(r"demo +reconcile +\d+", shown)
+
+
+def test_derive_brings_the_tables_of_reports_up_to_date(watch: Watch, command: Command) -> None:
+    assert command("reconcile").returncode == 0
+    derived = command("derive")
+    assert derived.returncode == 0, derived.stderr
+    (changed,) = re.findall(r"demo: ([\d,]+) rows changed", derived.stdout)
+    states = watch.service.query("SELECT DISTINCT evse_id FROM analytics.evse_state_interval WHERE tenant = 'demo'")
+    assert len(states) == watch.service.count("charging.evse WHERE tenant = 'demo'") > 0
+    assert int(changed.replace(",", "")) >= len(states)
+    # Again there is nothing to do, and everything again comes to the same
+    assert "demo: 0 rows changed" in command("derive").stdout
+    assert "demo: 0 rows changed" in command("derive", "--all").stdout
+    assert watch.service.count("analytics.dirty") == 0

@@ -13,6 +13,7 @@ from sqlalchemy import Connection, Engine, make_url, text
 from sqlalchemy.exc import ProgrammingError
 
 import migrations
+from analytics import schema as _analytics  # noqa: F401 - its tables
 from migrations import roles
 from receiver.processes.service import bring_up_to_date
 from runtime.settings import Settings
@@ -20,7 +21,7 @@ from storage.database import create_database_engine
 from storage.inbox.partitions import make_partitions
 from storage.rebuild.log_reader import Scope
 from storage.schema.tables import metadata
-from storage.schema_names import ANALYTICS
+from storage.schema_names import ANALYTICS, INGEST
 from tests.support.ampeco import FakeAmpeco
 from tests.support.commands import run
 from tests.support.databases import database_user
@@ -171,12 +172,13 @@ def test_the_service_cannot_reach_round_the_log_through_its_partitions(service_u
     own.dispose()
 
 
-@pytest.mark.parametrize("table", [name for name in metadata.tables if name.startswith("charging.")])
-def test_analysts_read_the_state_and_its_history_and_change_nothing(analyst: Connection, table: str) -> None:
+@pytest.mark.parametrize("table", [name for name, table in metadata.tables.items() if table.schema != INGEST])
+def test_analysts_read_everything_but_the_machinery_and_change_nothing(analyst: Connection, table: str) -> None:
+    column = next(iter(metadata.tables[table].columns)).name
     analyst.execute(text(f"SELECT count(*) FROM {table}"))
     assert refused(analyst, f"DELETE FROM {table}")
-    assert refused(analyst, f"UPDATE {table} SET tenant = 'x'")
-    assert refused(analyst, f"INSERT INTO {table} (tenant) VALUES ('x')")
+    assert refused(analyst, f"UPDATE {table} SET {column} = NULL")
+    assert refused(analyst, f"INSERT INTO {table} ({column}) VALUES (NULL)")
 
 
 def test_analysts_see_what_became_of_notifications_and_no_body(analyst: Connection) -> None:
