@@ -42,7 +42,7 @@ from workers.api.pause import recovered
 from workers.api.rate_limit import CallDeferredError
 from workers.metrics import RECONCILED
 from workers.sync.reads import EntityRead, changes_from_answer, listing_filters
-from workers.sync.schedule import due_sync_runs
+from workers.sync.schedule import WITH_STATUSES, due_sync_runs
 from workers.sync.statuses import LogReads
 
 logger = get_logger(__name__)
@@ -52,6 +52,9 @@ GRACE = timedelta(minutes=2)
 
 #: How long one message works on sync runs; the next message continues.
 TIME_BUDGET_SECONDS = 45.0
+
+#: Kinds with statuses that are due again do not wait for the many other kinds of the same message, after this time.
+STATUSES_AGAIN_SECONDS = 10.0
 
 #: A sync run waits for a pause that is this short, because it is over sooner than the next process is woken.
 SHORT_PAUSE_SECONDS = 5.0
@@ -88,14 +91,20 @@ def run_due(context: Context, tenant: str, interval: timedelta) -> int:
             raise CallDeferredError(seconds, why)
         time.sleep(seconds)
 
-    tried: set[str] = set()
+    tried: dict[str, float] = {}
+
+    def may_be_tried(kind: str) -> bool:
+        if kind not in tried:
+            return True
+        return kind in WITH_STATUSES and time.monotonic() - tried[kind] >= STATUSES_AGAIN_SECONDS
+
     while time.monotonic() < deadline:
         # Determined before each sync run, because another process may have made one that was due when this one began.
         all_due = due_sync_runs(context, interval, [tenant])
-        due = next((candidate for candidate in all_due if candidate.kind not in tried), None)
+        due = next((candidate for candidate in all_due if may_be_tried(candidate.kind)), None)
         if due is None:
             break
-        tried.add(due.kind)
+        tried[due.kind] = time.monotonic()
         with context.engine.begin() as connection:
             run = sync_runs.begin(connection, tenant, due.kind, due.purpose, due.changed_since)
         if run is None:
