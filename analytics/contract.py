@@ -7,16 +7,11 @@ from collections.abc import Iterator
 from sqlalchemy import Table
 from sqlalchemy.dialects import postgresql
 
-from analytics import schema
-from storage.schema.tables import metadata
+from analytics.schema import metadata
 from storage.schema_names import ANALYTICS
 
 #: Tables of the schema that are no part of the contract: they may change at any time.
 INTERNAL = frozenset({"dirty", "evse_progress"})
-
-__all__ = ["INTERNAL", "describe", "tables"]
-
-assert schema, "its tables are in the metadata once it is imported"
 
 
 def tables() -> list[Table]:
@@ -38,7 +33,7 @@ def _described(table: Table) -> Iterator[str]:
     yield "| column | type | meaning |"
     yield "|---|---|---|"
     for column in table.columns:
-        kind = column.type.compile(dialect=postgresql.dialect()).lower()  # type: ignore[no-untyped-call]
+        kind = column.type.compile(dialect=postgresql.dialect()).lower()  # type: ignore[no-untyped-call] # as of SQLAlchemy 2.1
         shown = {"timestamp with time zone": "timestamptz"}.get(kind, kind)
         key = ", key" if column.primary_key else ""
         yield f"| `{column.name}` | {shown}{key} | {column.comment} |"

@@ -28,6 +28,9 @@ OPEN = "infinity"
 
 Source = Literal["evse", "charge_point", "network"]
 
+#: Which of two observations of one time counts: the one with the higher rank.
+_RANKS = {"notification": 0, "status_log": 1, "read": 2}
+
 #: The network status with which an EVSE is reachable.
 ONLINE = "available"
 
@@ -41,7 +44,7 @@ class Observation(NamedTuple):
         origin: notification, status_log or read.
         status: the word; None: never reported.
         observed_at: its time by the charge point's clock.
-        notification_id: the notification that told it, if one did.
+        notification_id: the notification that reported it, if one did.
     """
 
     at: datetime
@@ -103,8 +106,7 @@ def stretches(evse: Evse, gaps: Sequence[Period]) -> Iterator[dict[str, Any]]:
         evse: what is known of it.
         gaps: the periods without a receiver, oldest first.
     """
-    # Of one time, a read outranks a status log, and that a notification; the words make the order complete.
-    observations = sorted(evse.observations, key=lambda each: (each.at, each.origin == "read", *_order(each)))
+    observations = sorted(evse.observations, key=lambda each: (each.at, _RANKS[each.origin], each.status or ""))
     if not observations and evse.starts_at is None:
         return
     starts_at = observations[0].at if evse.starts_at is None else evse.starts_at
@@ -123,8 +125,8 @@ def stretches(evse: Evse, gaps: Sequence[Period]) -> Iterator[dict[str, Any]]:
         while following is not None and following.at <= began_at:
             words[following.source] = following
             following = next(waiting, None)
-        told = _told(words, _coverage(evse, gaps, words, began_at))
-        if row is not None and _same(row, told):
+        values = _values(words, _coverage(evse, gaps, words, began_at))
+        if row is not None and _equal(row, values):
             continue
         if row is not None:
             yield row | {"ended_at": began_at}
@@ -135,14 +137,10 @@ def stretches(evse: Evse, gaps: Sequence[Period]) -> Iterator[dict[str, Any]]:
             "previous_ended_at": previous,
             "charge_point_id": evse.charge_point_id,
             "evidence": {source: _evidence(words[source]) for source in sorted(words)},
-            **told,
+            **values,
         }
     assert row is not None
     yield row | {"ended_at": OPEN if last is None else last}
-
-
-def _order(observation: Observation) -> tuple[bool, str]:
-    return observation.origin == "status_log", observation.status or ""
 
 
 def _coverage(evse: Evse, gaps: Sequence[Period], words: Mapping[Source, Observation], moment: datetime) -> str:
@@ -153,7 +151,7 @@ def _coverage(evse: Evse, gaps: Sequence[Period], words: Mapping[Source, Observa
     return "assumed" if is_assumed and not is_logged else "observed"
 
 
-def _told(words: Mapping[Source, Observation], coverage: str) -> dict[str, Any]:
+def _values(words: Mapping[Source, Observation], coverage: str) -> dict[str, Any]:
     hardware, charge_point, network = (
         words[source].status if source in words else None for source in ("evse", "charge_point", "network")
     )
@@ -166,13 +164,14 @@ def _told(words: Mapping[Source, Observation], coverage: str) -> dict[str, Any]:
     }
 
 
-def _same(row: Mapping[str, Any], told: Mapping[str, Any]) -> bool:
-    return all(row[name] == value for name, value in told.items())
+def _equal(row: Mapping[str, Any], values: Mapping[str, Any]) -> bool:
+    return all(row[name] == value for name, value in values.items())
 
 
 def _evidence(observation: Observation) -> dict[str, Any]:
-    told = {"observed_at": observation.observed_at, "source": observation.origin}
-    return told if observation.notification_id is None else told | {"notification_id": observation.notification_id}
+    evidence = {"observed_at": observation.observed_at, "source": observation.origin}
+    notification_id = observation.notification_id
+    return evidence if notification_id is None else evidence | {"notification_id": notification_id}
 
 
 def gaps_between(alive: Sequence[tuple[datetime, datetime]], now: datetime, pause: timedelta) -> list[Period]:

@@ -52,7 +52,8 @@ class Kind(Generic[M_co]):
         changed_filters: the listing's filters for what changed at a time or later. Several show different
             changes, and are listed one after the other. If there is none, only a full sync run finds changes.
         changed_margin: how much earlier than a change the time may be by which a filter shows it.
-        changed_every: how often at most the filters are used, for kinds that nobody watches by the minute.
+        changed_every: how often at most the filters are used, for kinds that change seldom, or that no notification
+            names.
         full_every: how often the complete listing is synced, to notice what the filters do not show; None: every
             month, or every day if there is no filter.
         has_read: whether one entity can be read; of other kinds, only the complete listing shows what is gone.

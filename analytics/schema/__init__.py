@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from analytics.schema import evse_state, feed
+from storage.schema.tables import metadata
 
-__all__ = ["evse_state", "feed"]
+__all__ = ["evse_state", "feed", "metadata"]

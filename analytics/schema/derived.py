@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import BigInteger, Column, Index, Numeric, PrimaryKeyConstraint, Table, Text
 from sqlalchemy.dialects.postgresql import JSONB
@@ -44,8 +45,8 @@ class Derived:
 def derived(
     name: str,
     comment: str,
-    key: Sequence[Column],  # type: ignore[type-arg]
-    columns: Sequence[Column],  # type: ignore[type-arg]
+    key: Sequence[Column[Any]],
+    columns: Sequence[Column[Any]],
     *constraints: SchemaItem,
     entity: str,
     since: str | None = None,
@@ -89,6 +90,6 @@ def text_column(name: str, comment: str, *, nullable: bool = True) -> Column[str
     return Column(name, Text, nullable=nullable, comment=comment)
 
 
-def json_column(name: str, comment: str, *, nullable: bool = True) -> Column:  # type: ignore[type-arg]
+def json_column(name: str, comment: str, *, nullable: bool = True) -> Column[Any]:
     """Make a ``jsonb`` column."""
     return Column(name, JSONB, nullable=nullable, comment=comment)

@@ -48,7 +48,7 @@ evse_state_interval = derived(
             " read or is missing; none: no receiver was alive, so the state is unknown",
             nullable=False,
         ),
-        json_column("evidence", "Observations of the words: time, source, and notification if one told it"),
+        json_column("evidence", "Observations of the words: time, source, and the notification that reported it"),
     ],
     UniqueConstraint("tenant", "evse_id", "ended_at"),
     UniqueConstraint(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import sqlalchemy as sa
 from alembic import op
@@ -34,7 +35,7 @@ NEW = (
 PRICE = "Parts of the price, an array of objects as AMPECO shows them"
 
 
-def _instant(name: str, comment: str, *, nullable: bool = True, now: bool = False) -> sa.Column:  # type: ignore[type-arg]
+def _instant(name: str, comment: str, *, nullable: bool = True, now: bool = False) -> sa.Column[Any]:
     default = sa.text("now()") if now else None
     kind = postgresql.TIMESTAMP(timezone=True)
     return sa.Column(name, kind, server_default=default, nullable=nullable, comment=comment)
@@ -52,7 +53,7 @@ def _id(name: str, comment: str) -> sa.Column[int]:
     return sa.Column(name, sa.BigInteger(), comment=comment)
 
 
-def _number(name: str, comment: str) -> sa.Column:  # type: ignore[type-arg]
+def _number(name: str, comment: str) -> sa.Column[Any]:
     return sa.Column(name, sa.Numeric(), comment=comment)
 
 
@@ -60,11 +61,11 @@ def _flag(name: str, comment: str) -> sa.Column[bool]:
     return sa.Column(name, sa.Boolean(), comment=comment)
 
 
-def _json(name: str, comment: str) -> sa.Column:  # type: ignore[type-arg]
+def _json(name: str, comment: str) -> sa.Column[Any]:
     return sa.Column(name, postgresql.JSONB(), comment=comment)
 
 
-def _group(name: str) -> list[sa.Column]:  # type: ignore[type-arg]
+def _group(name: str) -> list[sa.Column[Any]]:
     """Return the three columns that a column group has of itself."""
     return [
         _instant(f"{name}_at", f"Time of the newest {name} fact, by its source's clock"),
@@ -82,8 +83,8 @@ def _group(name: str) -> list[sa.Column]:  # type: ignore[type-arg]
 def _create_mirror(
     name: str,
     comment: str,
-    *own: sa.Column,  # type: ignore[type-arg]
-    presence: Sequence[sa.Column] = (),  # type: ignore[type-arg]
+    *own: sa.Column[Any],
+    presence: Sequence[sa.Column[Any]] = (),
     has_raw: bool = True,
     indexes: Sequence[str] = (),
 ) -> None:
@@ -350,7 +351,7 @@ def _create_tables() -> None:
     )
 
 
-def _add(table: str, *columns: sa.Column) -> None:  # type: ignore[type-arg]
+def _add(table: str, *columns: sa.Column[Any]) -> None:
     for column in columns:
         op.add_column(table, column, schema="charging")
 

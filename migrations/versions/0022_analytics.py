@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
@@ -17,7 +19,7 @@ STATES = (
 COVERAGES = ("observed", "assumed", "none")
 
 
-def _instant(name: str, comment: str, *, nullable: bool = True, now: bool = False) -> sa.Column:  # type: ignore[type-arg]
+def _instant(name: str, comment: str, *, nullable: bool = True, now: bool = False) -> sa.Column[Any]:
     default = sa.text("now()") if now else None
     return sa.Column(
         name, postgresql.TIMESTAMP(timezone=True), server_default=default, nullable=nullable, comment=comment
@@ -36,11 +38,11 @@ def _id(name: str, comment: str, *, nullable: bool = True) -> sa.Column[int]:
     return sa.Column(name, sa.BigInteger(), nullable=nullable, comment=comment)
 
 
-def _json(name: str, comment: str, *, nullable: bool = True) -> sa.Column:  # type: ignore[type-arg]
+def _json(name: str, comment: str, *, nullable: bool = True) -> sa.Column[Any]:
     return sa.Column(name, postgresql.JSONB(), nullable=nullable, comment=comment)
 
 
-def _changes() -> list[sa.Column]:  # type: ignore[type-arg]
+def _changes() -> list[sa.Column[Any]]:
     return [
         _id("change_number", "Number of the last change, in the tenant's feed", nullable=False),
         _instant("changed_at", "When the last change was derived", nullable=False),
@@ -152,7 +154,7 @@ def _create_evse_states() -> None:
             " read or is missing; none: no receiver was alive, so the state is unknown",
             nullable=False,
         ),
-        _json("evidence", "Observations of the words: time, source, and notification if one told it"),
+        _json("evidence", "Observations of the words: time, source, and the notification that reported it"),
         *_changes(),
         sa.CheckConstraint("began_at < ended_at", name="evse_state_interval_order_check"),
         sa.CheckConstraint("previous_ended_at = began_at", name="evse_state_interval_follows_check"),

@@ -13,14 +13,13 @@ from sqlalchemy import Connection, Engine, make_url, text
 from sqlalchemy.exc import ProgrammingError
 
 import migrations
-from analytics import schema as _analytics  # noqa: F401 - its tables
+from analytics.schema import metadata
 from migrations import roles
 from receiver.processes.service import bring_up_to_date
 from runtime.settings import Settings
 from storage.database import create_database_engine
 from storage.inbox.partitions import make_partitions
 from storage.rebuild.log_reader import Scope
-from storage.schema.tables import metadata
 from storage.schema_names import ANALYTICS, INGEST
 from tests.support.ampeco import FakeAmpeco
 from tests.support.commands import run
