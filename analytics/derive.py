@@ -14,10 +14,10 @@ from uuid import uuid4
 
 from sqlalchemy import Connection, Engine, RowMapping, text
 
-from analytics import evse_state
+from analytics import evse_history, evse_state
 from analytics.numbering import Numbering, write_rows
 from analytics.schema.evse_state import evse_state_interval
-from storage.monitoring.uptime import MAX_PAUSE
+from storage.monitoring.uptime import MAX_PAUSE, periods_alive
 
 #: The most marks of one round, so that a backlog is derived in short transactions.
 MAX_MARKS = 2_000
@@ -54,8 +54,7 @@ def derive_round(engine: Engine, tenant: str) -> Round | None:
         now: datetime = connection.execute(text("SELECT now()")).scalar_one()
         numbering = Numbering(tenant, feed["last_change_number"], now)
         marks = connection.execute(_TAKE, {"tenant": tenant, "limit": MAX_MARKS}).mappings().all()
-        alive = connection.execute(_ALIVE).all()
-        gaps = evse_state.gaps_between([(began_at, last_beat_at) for began_at, last_beat_at in alive], now, MAX_PAUSE)
+        gaps = evse_state.gaps_between(periods_alive(connection), now, MAX_PAUSE)
         before = numbering.last
         scope = _evse_scope(connection, tenant, marks)
         for evse_id, since in _in_new_gaps(connection, tenant, feed, gaps):
@@ -114,9 +113,6 @@ RETURNING kind, entity_id, changed_since, marked_at
 """)
 
 _OLDEST = text("SELECT min(marked_at) FROM analytics.dirty WHERE tenant = :tenant")
-
-# Index: primary key; each period without a receiver adds one row.
-_ALIVE = text("SELECT began_at, last_beat_at FROM ingest.uptime ORDER BY began_at")
 
 _MOVE_FEED = text("""
 UPDATE analytics.feed
@@ -200,12 +196,12 @@ def _is_new(gap: evse_state.Period, feed: RowMapping) -> bool:
 def _derive_evses(connection: Connection, numbering: Numbering, scope: Scope, gaps: list[evse_state.Period]) -> None:
     if not scope:
         return
-    evses = evse_state.load_evses(connection, numbering.tenant, scope)
+    evses = evse_history.load_evses(connection, numbering.tenant, scope)
     whole = [evse_id for evse_id in sorted(scope) if evse_id not in evses or evses[evse_id].starts_at is None]
     recent = sorted(scope.keys() - set(whole))
     for part in (*_parts(whole, MAX_WHOLE), *_parts(recent, MAX_ENTITIES)):
         known = {evse_id: evses[evse_id] for evse_id in part if evse_id in evses}
-        evse_state.add_observations(connection, numbering.tenant, known)
+        evse_history.add_observations(connection, numbering.tenant, known)
         rows = [row for evse in known.values() for row in evse_state.stretches(evse, gaps)]
         limits = {evse_id: known[evse_id].starts_at if evse_id in known else None for evse_id in part}
         write_rows(connection, numbering, evse_state_interval, limits, rows)

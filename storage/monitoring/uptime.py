@@ -74,3 +74,12 @@ SELECT began_at, ended_at
 def outages(connection: Connection, since: datetime) -> Sequence[Outage]:
     """Return the outages that ended after a time, oldest first."""
     return [Outage(*row) for row in connection.execute(_OUTAGES, {"since": since})]
+
+
+# Index: primary key; each outage adds one row.
+_ALIVE = text("SELECT began_at, last_beat_at FROM ingest.uptime ORDER BY began_at")
+
+
+def periods_alive(connection: Connection) -> list[tuple[datetime, datetime]]:
+    """Return when receivers were alive: the beginning and the last heartbeat of each period, oldest first."""
+    return [(began_at, last_beat_at) for began_at, last_beat_at in connection.execute(_ALIVE)]

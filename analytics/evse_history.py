@@ -1,0 +1,143 @@
+"""Load what is known of EVSEs, from which their states are derived: master data, covered periods and observations."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+
+from sqlalchemy import Connection, text
+
+from analytics.evse_state import Evse, Observation, Period
+from storage.documents import to_json
+from storage.ids import made_at
+from storage.state.clocks import is_ahead
+
+# Indexes: primary keys; that of evse_state_interval backwards from the time of the change. If status logs cover more
+# than before, the stretches from the former end of the covered period on change, too.
+_EVSES = text("""
+SELECT evse.evse_id,
+       evse.charge_point_id,
+       evse.deleted_at,
+       covered.began_at AS covered_from_at,
+       covered.ended_at AS covered_until_at,
+       progress.evse_id IS NOT NULL
+           AND progress.charge_point_id IS NOT DISTINCT FROM evse.charge_point_id
+           AND progress.covered_from_at IS NOT DISTINCT FROM covered.began_at
+           AND coalesce(progress.covered_until_at <= covered.ended_at, true) AS goes_on,
+       before.began_at,
+       before.previous_ended_at
+  FROM json_to_recordset(CAST(:scope AS json)) AS scope (entity_id bigint, since timestamptz)
+  JOIN charging.evse AS evse
+    ON evse.tenant = :tenant
+   AND evse.evse_id = scope.entity_id
+  LEFT JOIN charging.charge_point AS charge_point
+    ON charge_point.tenant = :tenant
+   AND charge_point.charge_point_id = evse.charge_point_id
+  LEFT JOIN analytics.evse_progress AS progress
+    ON progress.tenant = :tenant
+   AND progress.evse_id = scope.entity_id
+  LEFT JOIN LATERAL (
+       SELECT greatest(evse.hardware_covered_from_at, charge_point.network_covered_from_at) AS began_at,
+              least(evse.hardware_log_at, charge_point.network_log_at) AS ended_at
+        WHERE evse.hardware_covered_from_at IS NOT NULL
+          AND evse.hardware_log_at IS NOT NULL
+          AND charge_point.network_covered_from_at IS NOT NULL
+          AND charge_point.network_log_at IS NOT NULL) AS covered ON covered.began_at < covered.ended_at
+  LEFT JOIN LATERAL (
+       SELECT known.began_at, known.previous_ended_at
+         FROM analytics.evse_state_interval AS known
+        WHERE known.tenant = :tenant
+          AND known.evse_id = scope.entity_id
+          AND known.began_at < CASE
+              WHEN progress.covered_until_at < covered.ended_at THEN least(scope.since, progress.covered_until_at)
+              ELSE scope.since
+              END
+        ORDER BY known.began_at DESC
+        LIMIT 1) AS before ON true
+""")
+
+_NOTE_PROGRESS = text("""
+INSERT INTO analytics.evse_progress AS known (tenant, evse_id, charge_point_id, covered_from_at, covered_until_at)
+SELECT :tenant, evse_id, charge_point_id, covered_from_at, covered_until_at
+  FROM json_populate_recordset(NULL::analytics.evse_progress, CAST(:rows AS json)) AS fresh
+ ORDER BY evse_id
+    ON CONFLICT (tenant, evse_id) DO UPDATE SET
+       charge_point_id = excluded.charge_point_id,
+       covered_from_at = excluded.covered_from_at,
+       covered_until_at = excluded.covered_until_at
+ WHERE (known.charge_point_id, known.covered_from_at, known.covered_until_at)
+       IS DISTINCT FROM (excluded.charge_point_id, excluded.covered_from_at, excluded.covered_until_at)
+""")
+
+
+def load_evses(connection: Connection, tenant: str, scope: Mapping[int, datetime | None]) -> dict[int, Evse]:
+    """Load what is known of EVSEs, by id, without their observations.
+
+    Parameters:
+        scope: the ids, each with the time of the change; None: derive everything.
+    """
+    limits = [{"entity_id": evse_id, "since": since} for evse_id, since in scope.items()]
+    evses: dict[int, Evse] = {}
+    progress = []
+    for row in connection.execute(_EVSES, {"tenant": tenant, "scope": to_json(limits)}):
+        is_covered = row.covered_from_at is not None
+        evses[row.evse_id] = Evse(
+            row.evse_id,
+            row.charge_point_id,
+            # The words of another charge point, and another covered period, change all stretches.
+            row.began_at if row.goes_on else None,
+            row.previous_ended_at if row.goes_on else None,
+            row.deleted_at,
+            covered=[Period(row.covered_from_at, row.covered_until_at)] if is_covered else [],
+        )
+        columns = ("evse_id", "charge_point_id", "covered_from_at", "covered_until_at")
+        progress.append({name: getattr(row, name) for name in columns})
+    connection.execute(_NOTE_PROGRESS, {"tenant": tenant, "rows": to_json(progress)})
+    return evses
+
+
+def _observations(source: str, table: str, key: str, status: str) -> str:
+    """Return the query of observations from a time on, and of the last one before.
+
+    Index: the table's unique constraint.
+    """
+    columns = f"scope.evse_id, '{source}' AS source, {status} AS status, observed_at, source AS origin"
+    columns += ", notification_id, recorded_at"
+    return f"""
+SELECT {columns.replace("source AS origin", "observation.source AS origin")}
+  FROM json_to_recordset(CAST(:scope AS json)) AS scope (evse_id bigint, charge_point_id bigint, since timestamptz)
+  JOIN charging.{table} AS observation
+    ON observation.tenant = :tenant
+   AND observation.{key} = scope.{key}
+   AND observation.observed_at >= coalesce((
+       SELECT max(earlier.observed_at)
+         FROM charging.{table} AS earlier
+        WHERE earlier.tenant = :tenant
+          AND earlier.{key} = scope.{key}
+          AND earlier.observed_at <= scope.since), '-infinity')
+"""  # noqa: S608 - the names are ours
+
+
+_ALL_OBSERVATIONS = text(
+    "UNION ALL".join(
+        (
+            _observations("evse", "evse_status_observation", "evse_id", "hardware_status"),
+            _observations("charge_point", "charge_point_hardware_observation", "charge_point_id", "hardware_status"),
+            _observations("network", "charge_point_network_observation", "charge_point_id", "network_status"),
+        )
+    )
+)
+
+
+def add_observations(connection: Connection, tenant: str, evses: Mapping[int, Evse]) -> None:
+    """Load the observations of EVSEs from the beginning of their first stretch on, and those that hold then."""
+    scope = [
+        {"evse_id": evse.evse_id, "charge_point_id": evse.charge_point_id, "since": evse.starts_at}
+        for evse in evses.values()
+    ]
+    for row in connection.execute(_ALL_OBSERVATIONS, {"tenant": tenant, "scope": to_json(scope)}):
+        arrived_at = row.recorded_at if row.notification_id is None else made_at(row.notification_id)
+        at = arrived_at if is_ahead(row.observed_at, arrived_at) else row.observed_at
+        evses[row.evse_id].observations.append(
+            Observation(at, row.source, row.origin, row.status, row.observed_at, row.notification_id)
+        )
