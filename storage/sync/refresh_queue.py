@@ -26,13 +26,12 @@ LEASE = timedelta(seconds=180)
 #: two; waiting that long saves the read.
 PROVISIONAL_DELAY = timedelta(seconds=5)
 
-#: Entities of one kind that change within this time are read together, by one listing. A row may be behind its
-#: tenant by a minute; this delay is a quarter of it.
+#: Changed entities of one kind wait this long for each other, so that one listing reads them all. Kinds that people
+#: watch by the minute wait a quarter of one. Entities of other kinds change several times within a minute, such as an
+#: authorization whose session starts.
+PROMPT_KINDS = ("session", "evse", "charge_point", "location")
 CHANGED_DELAY = timedelta(seconds=15)
-
-#: The same for kinds that show no statuses: their entities change more than once a minute, such as an authorization
-#: whose session starts.
-COMMERCE_DELAY = timedelta(seconds=45)
+OTHER_CHANGED_DELAY = timedelta(seconds=45)
 
 #: An entity with a tombstone that a notification names again is read after this time. So an entity that our token
 #: may not see, or of which late notifications arrive, is not read all the time.
@@ -120,8 +119,8 @@ SELECT :tenant, kind, entity_id, reference, reason, requested_by,
        now() + CASE reason
                WHEN 'provisional' THEN CAST(:provisional_delay AS interval)
                WHEN 'changed' THEN CASE
-                    WHEN kind IN ('location', 'charge_point', 'evse', 'session') THEN CAST(:changed_delay AS interval)
-                    ELSE CAST(:commerce_delay AS interval)
+                    WHEN kind = ANY(:prompt_kinds) THEN CAST(:changed_delay AS interval)
+                    ELSE CAST(:other_changed_delay AS interval)
                     END
                WHEN 'gone' THEN CAST(:gone_delay AS interval)
                ELSE interval '0'
@@ -165,7 +164,8 @@ def request_refresh(connection: Connection, tenant: str, changes: ChangeSet, con
             "requests": to_json(requests),
             "provisional_delay": PROVISIONAL_DELAY,
             "changed_delay": CHANGED_DELAY,
-            "commerce_delay": COMMERCE_DELAY,
+            "prompt_kinds": list(PROMPT_KINDS),
+            "other_changed_delay": OTHER_CHANGED_DELAY,
             "gone_delay": GONE_DELAY,
         },
     )

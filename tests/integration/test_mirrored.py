@@ -291,7 +291,7 @@ def test_charge_points_and_evses_do_not_wait_for_all_other_kinds(
     deployment: Deployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given kinds with statuses that are due again while one message is still busy with the other kinds
-    monkeypatch.setattr(reconcile, "STATUSES_AGAIN_SECONDS", 0.2)
+    monkeypatch.setattr(reconcile, "AGAIN_SECONDS", 0.2)
     monkeypatch.setattr(reconcile, "TIME_BUDGET_SECONDS", 5.0)
     reconcile.run_due(deployment.context, "demo", timedelta(milliseconds=100))
     # Then they are synced again before it ends, and each other kind has had its turn

@@ -53,8 +53,9 @@ GRACE = timedelta(minutes=2)
 #: How long one message works on sync runs; the next message continues.
 TIME_BUDGET_SECONDS = 45.0
 
-#: Kinds with statuses that are due again do not wait for the many other kinds of the same message, after this time.
-STATUSES_AGAIN_SECONDS = 10.0
+#: Kinds with statuses that are due again are synced again by the same message after this time, so that they do not wait
+#: for all other kinds. The others are synced once by a message, so that each has its turn.
+AGAIN_SECONDS = 10.0
 
 #: A sync run waits for a pause that is this short, because it is over sooner than the next process is woken.
 SHORT_PAUSE_SECONDS = 5.0
@@ -91,20 +92,15 @@ def run_due(context: Context, tenant: str, interval: timedelta) -> int:
             raise CallDeferredError(seconds, why)
         time.sleep(seconds)
 
-    tried: dict[str, float] = {}
-
-    def may_be_tried(kind: str) -> bool:
-        if kind not in tried:
-            return True
-        return kind in WITH_STATUSES and time.monotonic() - tried[kind] >= STATUSES_AGAIN_SECONDS
-
+    tried_at: dict[str, float] = {}
     while time.monotonic() < deadline:
         # Determined before each sync run, because another process may have made one that was due when this one began.
         all_due = due_sync_runs(context, interval, [tenant])
-        due = next((candidate for candidate in all_due if may_be_tried(candidate.kind)), None)
+        again = {kind for kind in WITH_STATUSES if time.monotonic() - tried_at.get(kind, 0.0) >= AGAIN_SECONDS}
+        due = next((each for each in all_due if each.kind in again or each.kind not in tried_at), None)
         if due is None:
             break
-        tried[due.kind] = time.monotonic()
+        tried_at[due.kind] = time.monotonic()
         with context.engine.begin() as connection:
             run = sync_runs.begin(connection, tenant, due.kind, due.purpose, due.changed_since)
         if run is None:
