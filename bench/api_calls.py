@@ -28,6 +28,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ampeco.api.client import Client
+from ampeco.resources.kinds import KINDS
 from bench.processes import BenchError, free_port, leave_in_order, running, stop, tail, wait_until_answers
 from bench.workers import Workers
 from receiver.processes.embedded import embedded_servers
@@ -61,21 +62,8 @@ PROGRESS_SECONDS = 15.0
 #: The goal: calls for each 1,000 notifications.
 GOAL = 40
 
-#: The kinds that the simulator lists.
-SHOWN = (
-    "location",
-    "charge_point",
-    "evse",
-    "session",
-    "authorization",
-    "transaction",
-    "reservation",
-    "cdr",
-    "tariff",
-    "user",
-    "partner",
-    "id_tag",
-)
+#: The kinds whose listings the simulator has.
+SHOWN = tuple(name for name, kind in KINDS.items() if kind.has_listing)
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
