@@ -27,6 +27,7 @@ from workers.broker import (
 from workers.derive import derive_tenant
 from workers.sync.reconcile import run_due
 from workers.sync.refresh import refresh_tenant
+from workers.sync.schedule import Part
 
 logger = get_logger(__name__)
 
@@ -50,9 +51,9 @@ def declare_actors(broker: Broker, context: Context, settings: Settings) -> None
     def refresh(tenant: str) -> None:
         refresh_tenant(context, tenant)
 
-    def reconcile(tenant: str) -> None:
-        with awake_for_sync_runs(context.redis, tenant):
-            run_due(context, tenant, settings.reconcile_interval)
+    def reconcile(tenant: str, part: Part) -> None:
+        with awake_for_sync_runs(context.redis, tenant, part):
+            run_due(context, tenant, settings.reconcile_interval, part)
 
     def derive(tenant: str) -> None:
         derive_tenant(context, tenant)

@@ -158,9 +158,9 @@ def refresh_message(tenant: str) -> Message[None]:
     return Message(queue_name=REFRESH_QUEUE, actor_name="refresh", args=(tenant,), kwargs={}, options={})
 
 
-def reconcile_message(tenant: str) -> Message[None]:
-    """Return the wake-up for a tenant that has sync runs due."""
-    return Message(queue_name=RECONCILE_QUEUE, actor_name="reconcile", args=(tenant,), kwargs={}, options={})
+def reconcile_message(tenant: str, part: str) -> Message[None]:
+    """Return the wake-up for a tenant that has sync runs of a part due."""
+    return Message(queue_name=RECONCILE_QUEUE, actor_name="reconcile", args=(tenant, part), kwargs={}, options={})
 
 
 def derive_message(tenant: str) -> Message[None]:

@@ -171,13 +171,18 @@ def test_a_tenant_is_woken_again_once_its_worker_is_done_or_dead(deployment: Dep
     def wake() -> int:
         return wake_sync_runs(deployment.context, broker, INTERVAL)
 
-    # Given two tenants with sync runs due, which are woken once
-    assert wake() == 2
+    # Given two tenants with sync runs of both parts due, which are woken once
+    assert wake() == 4
     assert wake() == 0
-    # While a worker is at it, nobody is woken, nor for long after it was killed
-    with awake_for_sync_runs(deployment.context.redis, "demo"):
+    # While a worker is at a part, nobody is woken for it, nor for long after it was killed
+    with awake_for_sync_runs(deployment.context.redis, "demo", "others"):
         assert wake() == 0
-        assert 0 < int(deployment.context.redis.pttl("ampeco-receiver:sync-run-woken:demo")) <= SYNC_RUN_AWAKE_MS
+        key = "ampeco-receiver:sync-run-woken:others:demo"
+        assert 0 < int(deployment.context.redis.pttl(key)) <= SYNC_RUN_AWAKE_MS
+        # And the other part is woken as soon as its own worker is done
+        with awake_for_sync_runs(deployment.context.redis, "demo", "statuses"):
+            assert wake() == 0
+        assert wake() == 1
     # And once it is done, what is still due is woken by the next sweep
     assert wake() == 1
 

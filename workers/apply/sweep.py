@@ -22,7 +22,7 @@ from workers.api.context import Context
 from workers.api.pause import paused_for
 from workers.broker import apply_message, reconcile_message, refresh_message
 from workers.metrics import SWEPT
-from workers.sync.schedule import due_sync_runs
+from workers.sync.schedule import Part, due_sync_runs
 
 logger = get_logger(__name__)
 
@@ -82,26 +82,26 @@ def wake_refreshes(engine: Engine, broker: Broker, client: redis.Redis) -> int:
 
 
 def wake_sync_runs(context: Context, broker: Broker, interval: timedelta) -> int:
-    """Send a wake-up for each tenant that has sync runs due and is not paused; return the number of wake-ups.
+    """Send a wake-up for each part of a tenant that has sync runs due and is not paused; return their number.
 
     Parameters:
         interval: how often what changed is reconciled.
     """
-    tenants = sorted({due.tenant for due in due_sync_runs(context, interval)})
+    parts = sorted({(due.tenant, due.part) for due in due_sync_runs(context, interval)})
     woken = 0
-    for tenant in tenants:
+    for tenant, part in parts:
         if paused_for(context.redis, tenant):
             continue
-        if context.redis.set(_sync_run_woken_key(tenant), 1, nx=True, px=SYNC_RUN_WAKE_INTERVAL_MS):
-            broker.enqueue(reconcile_message(tenant))
+        if context.redis.set(_sync_run_woken_key(tenant, part), 1, nx=True, px=SYNC_RUN_WAKE_INTERVAL_MS):
+            broker.enqueue(reconcile_message(tenant, part))
             woken += 1
     return woken
 
 
 @contextlib.contextmanager
-def awake_for_sync_runs(client: redis.Redis, tenant: str) -> Iterator[None]:
-    """Suppress further wake-ups for a tenant's sync runs while the block runs."""
-    key = _sync_run_woken_key(tenant)
+def awake_for_sync_runs(client: redis.Redis, tenant: str, part: Part) -> Iterator[None]:
+    """Suppress further wake-ups for a part of a tenant's sync runs while the block runs."""
+    key = _sync_run_woken_key(tenant, part)
 
     def suppress_wake_ups() -> None:
         client.set(key, 1, px=SYNC_RUN_AWAKE_MS)
@@ -114,5 +114,5 @@ def awake_for_sync_runs(client: redis.Redis, tenant: str) -> Iterator[None]:
         client.delete(key)
 
 
-def _sync_run_woken_key(tenant: str) -> str:
-    return f"ampeco-receiver:sync-run-woken:{tenant}"
+def _sync_run_woken_key(tenant: str, part: Part) -> str:
+    return f"ampeco-receiver:sync-run-woken:{part}:{tenant}"

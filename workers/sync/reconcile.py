@@ -42,7 +42,7 @@ from workers.api.pause import recovered
 from workers.api.rate_limit import CallDeferredError
 from workers.metrics import RECONCILED
 from workers.sync.reads import EntityRead, changes_from_answer, listing_filters
-from workers.sync.schedule import WITH_STATUSES, due_sync_runs
+from workers.sync.schedule import Part, due_sync_runs
 from workers.sync.statuses import LogReads
 
 logger = get_logger(__name__)
@@ -52,10 +52,6 @@ GRACE = timedelta(minutes=2)
 
 #: How long one message works on sync runs; the next message continues.
 TIME_BUDGET_SECONDS = 45.0
-
-#: Kinds with statuses that are due again are synced again by the same message after this time, so that they do not wait
-#: for all other kinds. The others are synced once by a message, so that each has its turn.
-AGAIN_SECONDS = 10.0
 
 #: A sync run waits for a pause that is this short, because it is over sooner than the next process is woken.
 SHORT_PAUSE_SECONDS = 5.0
@@ -78,8 +74,12 @@ class KindNotOfferedError(CallDeferredError):
     """The tenant does not offer the kind, so that there is nothing to read."""
 
 
-def run_due(context: Context, tenant: str, interval: timedelta) -> int:
+def run_due(context: Context, tenant: str, interval: timedelta, part: Part | None = None) -> int:
     """Make the sync runs of one tenant that are due, until the time budget is spent.
+
+    Parameters:
+        interval: how often what changed is reconciled.
+        part: make the sync runs of this part only; None: of both.
 
     Returns:
         The number of pages that were read.
@@ -92,15 +92,15 @@ def run_due(context: Context, tenant: str, interval: timedelta) -> int:
             raise CallDeferredError(seconds, why)
         time.sleep(seconds)
 
-    tried_at: dict[str, float] = {}
+    tried: set[str] = set()
     while time.monotonic() < deadline:
         # Determined before each sync run, because another process may have made one that was due when this one began.
         all_due = due_sync_runs(context, interval, [tenant])
-        again = {kind for kind in WITH_STATUSES if time.monotonic() - tried_at.get(kind, 0.0) >= AGAIN_SECONDS}
-        due = next((each for each in all_due if each.kind in again or each.kind not in tried_at), None)
+        candidates = (each for each in all_due if part in (None, each.part) and each.kind not in tried)
+        due = next(candidates, None)
         if due is None:
             break
-        tried_at[due.kind] = time.monotonic()
+        tried.add(due.kind)
         with context.engine.begin() as connection:
             run = sync_runs.begin(connection, tenant, due.kind, due.purpose, due.changed_since)
         if run is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Literal
 
 from ampeco.resources.kind import DAY
 from ampeco.resources.kinds import KINDS, kinds_of
@@ -33,6 +34,10 @@ NAMED_BY_SESSIONS = ("authorization", "cdr")
 WITH_STATUSES = ("charge_point", "evse")
 
 
+#: The parts of a tenant's sync runs: each has messages of its own, so that statuses do not wait for all other kinds.
+Part = Literal["statuses", "others"]
+
+
 @dataclass(frozen=True, slots=True)
 class Due:
     """A sync run that is due.
@@ -47,6 +52,11 @@ class Due:
     kind: str
     purpose: Purpose
     changed_since: datetime | None
+
+    @property
+    def part(self) -> Part:
+        """The part to which it belongs."""
+        return "statuses" if self.kind in WITH_STATUSES else "others"
 
 
 def listed(tenant: Tenant) -> list[str]:
