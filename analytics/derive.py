@@ -14,18 +14,13 @@ from uuid import uuid4
 
 from sqlalchemy import Connection, Engine, RowMapping, text
 
-from analytics import evse_history, evse_state
-from analytics.numbering import Numbering, write_rows
-from analytics.schema.evse_state import evse_state_interval
+from analytics import evse_history, evse_state, master
+from analytics.scope import widen
+from analytics.writing import Work
 from storage.monitoring.uptime import MAX_PAUSE, periods_alive
 
 #: The most marks of one round, so that a backlog is derived in short transactions.
 MAX_MARKS = 2_000
-
-#: The most entities that are derived together, from the time of a change on or as a whole: the history of an EVSE may
-#: have a hundred thousand observations.
-MAX_ENTITIES = 500
-MAX_WHOLE = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,18 +47,18 @@ def derive_round(engine: Engine, tenant: str) -> Round | None:
         if feed is None:
             return None
         now: datetime = connection.execute(text("SELECT now()")).scalar_one()
-        numbering = Numbering(tenant, feed["last_change_number"], now)
         marks = connection.execute(_TAKE, {"tenant": tenant, "limit": MAX_MARKS}).mappings().all()
         gaps = evse_state.gaps_between(periods_alive(connection), now, MAX_PAUSE)
-        before = numbering.last
-        scope = _evse_scope(connection, tenant, marks)
-        for evse_id, since in _in_new_gaps(connection, tenant, feed, gaps):
-            _widen(scope, evse_id, since)
-        _derive_evses(connection, numbering, scope, gaps)
+        work = Work(connection, tenant, now, feed["last_change_number"])
+        for mark in marks:
+            widen(work.marked.setdefault(mark["kind"], {}), mark["entity_id"], mark["changed_since"])
+        # What is derived from other derived rows comes after them.
+        master.derive(work)
+        evse_history.derive(work, gaps, _since_new_gap(feed, gaps))
         oldest = connection.execute(_OLDEST, {"tenant": tenant}).scalar_one()
-        _move_feed(connection, numbering, oldest or now, gaps)
+        _move_feed(work, oldest or now, gaps)
     lag = now - min(mark["marked_at"] for mark in marks) if marks else None
-    return Round(len(marks), numbering.last - before, lag, oldest is None)
+    return Round(len(marks), work.last - feed["last_change_number"], lag, oldest is None)
 
 
 # Index: primary key. An origin that differs means that the numbers were restored, so some may be given twice.
@@ -124,93 +119,27 @@ UPDATE analytics.feed
 """)
 
 
-def _move_feed(
-    connection: Connection, numbering: Numbering, derived_until: datetime, gaps: list[evse_state.Period]
-) -> None:
+def _move_feed(work: Work, derived_until: datetime, gaps: Sequence[evse_state.Period]) -> None:
     ended = [gap.ended_at for gap in gaps if gap.ended_at is not None]
     parameters = {
-        "tenant": numbering.tenant,
-        "last": numbering.last,
+        "tenant": work.tenant,
+        "last": work.last,
         "derived_until": derived_until,
         "gaps_until": max(ended, default=None),
         "is_in_gap": bool(gaps) and gaps[-1].ended_at is None,
     }
-    connection.execute(_MOVE_FEED, parameters)
+    work.connection.execute(_MOVE_FEED, parameters)
 
 
-Scope = dict[int, datetime | None]
-
-
-def _widen(scope: Scope, entity_id: int, since: datetime | None) -> None:
-    """Add an entity to a scope; of several times the earliest counts, and None is before all of them."""
-    if entity_id in scope:
-        known = scope[entity_id]
-        since = None if known is None or since is None else min(known, since)
-    scope[entity_id] = since
-
-
-# Index: evse_tenant_charge_point_id_idx.
-_EVSES_OF = text("""
-SELECT evse_id, charge_point_id
-  FROM charging.evse
- WHERE tenant = :tenant
-   AND charge_point_id = ANY(:charge_point_ids)
-""")
-
-
-def _evse_scope(connection: Connection, tenant: str, marks: Sequence[RowMapping]) -> Scope:
-    """Return the EVSEs that are marked, themselves or with their charge points, and since when."""
-    evses: Scope = {}
-    charge_points: Scope = {}
-    for mark in marks:
-        if mark["kind"] == "evse":
-            _widen(evses, mark["entity_id"], mark["changed_since"])
-        elif mark["kind"] == "charge_point":
-            _widen(charge_points, mark["entity_id"], mark["changed_since"])
-    if charge_points:
-        rows = connection.execute(_EVSES_OF, {"tenant": tenant, "charge_point_ids": sorted(charge_points)})
-        for evse_id, charge_point_id in rows:
-            _widen(evses, evse_id, charge_points[charge_point_id])
-    return evses
-
-
-_ALL_EVSES = text("SELECT evse_id FROM charging.evse WHERE tenant = :tenant")
-
-
-def _in_new_gaps(
-    connection: Connection, tenant: str, feed: RowMapping, gaps: list[evse_state.Period]
-) -> list[tuple[int, datetime]]:
-    """Return all EVSEs, and since when they are to be derived, if a receiver has come or gone since the last round."""
-    since = [gap.began_at for gap in gaps if _is_new(gap, feed)]
-    if not since:
-        return []
-    return [(evse_id, min(since)) for evse_id in connection.execute(_ALL_EVSES, {"tenant": tenant}).scalars()]
+def _since_new_gap(feed: RowMapping, gaps: Sequence[evse_state.Period]) -> datetime | None:
+    """Return since when all EVSEs are derived, if a receiver has come or gone since the last round."""
+    return min((gap.began_at for gap in gaps if _is_new(gap, feed)), default=None)
 
 
 def _is_new(gap: evse_state.Period, feed: RowMapping) -> bool:
     if gap.ended_at is None:
         return not feed["is_in_gap"]
     return feed["gaps_until"] is not None and gap.ended_at > feed["gaps_until"]
-
-
-def _derive_evses(connection: Connection, numbering: Numbering, scope: Scope, gaps: list[evse_state.Period]) -> None:
-    if not scope:
-        return
-    evses = evse_history.load_evses(connection, numbering.tenant, scope)
-    whole = [evse_id for evse_id in sorted(scope) if evse_id not in evses or evses[evse_id].starts_at is None]
-    recent = sorted(scope.keys() - set(whole))
-    for part in (*_parts(whole, MAX_WHOLE), *_parts(recent, MAX_ENTITIES)):
-        known = {evse_id: evses[evse_id] for evse_id in part if evse_id in evses}
-        evse_history.add_observations(connection, numbering.tenant, known)
-        rows = [row for evse in known.values() for row in evse_state.stretches(evse, gaps)]
-        limits = {evse_id: known[evse_id].starts_at if evse_id in known else None for evse_id in part}
-        write_rows(connection, numbering, evse_state_interval, limits, rows)
-        for evse in known.values():
-            evse.observations.clear()
-
-
-def _parts(ids: list[int], size: int) -> list[list[int]]:
-    return [ids[first : first + size] for first in range(0, len(ids), size)]
 
 
 def marks_left(connection: Connection, tenant: str) -> int:

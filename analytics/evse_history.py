@@ -1,16 +1,70 @@
-"""Load what is known of EVSEs, from which their states are derived: master data, covered periods and observations."""
+"""Load what is known of EVSEs, and derive their states from it: master data, covered periods and observations."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from sqlalchemy import Connection, text
 
-from analytics.evse_state import Evse, Observation, Period
+from analytics.evse_state import Evse, Observation, Period, stretches
+from analytics.schema.evse_state import evse_state_interval
+from analytics.scope import Scope, merged, parts, widen
+from analytics.writing import Work
 from storage.documents import to_json
 from storage.ids import made_at
 from storage.state.clocks import is_ahead
+
+#: The most EVSEs that are derived together, from the time of a change on or as a whole: the history of one may have a
+#: hundred thousand observations.
+MAX_RECENT = 500
+MAX_WHOLE = 10
+
+
+def derive(work: Work, gaps: Sequence[Period], since_new_gap: datetime | None) -> None:
+    """Derive the states of the EVSEs that changed, themselves or with their charge points.
+
+    Parameters:
+        gaps: the periods without a receiver, oldest first.
+        since_new_gap: since when all EVSEs are derived, because a receiver has come or gone; None: it has not.
+    """
+    scope = merged(work.marks("evse"), work.marks("evse_status"))
+    charge_points = merged(work.marks("charge_point"), work.marks("charge_point_status"))
+    if charge_points:
+        rows = work.connection.execute(_EVSES_OF, {"tenant": work.tenant, "charge_point_ids": sorted(charge_points)})
+        for evse_id, charge_point_id in rows:
+            widen(scope, evse_id, charge_points[charge_point_id])
+    if since_new_gap is not None:
+        for evse_id in work.connection.execute(_ALL_EVSES, {"tenant": work.tenant}).scalars():
+            widen(scope, evse_id, since_new_gap)
+    if scope:
+        _derive(work, scope, gaps)
+
+
+# Index: evse_tenant_charge_point_id_idx.
+_EVSES_OF = text("""
+SELECT evse_id, charge_point_id
+  FROM charging.evse
+ WHERE tenant = :tenant
+   AND charge_point_id = ANY(:charge_point_ids)
+""")
+
+_ALL_EVSES = text("SELECT evse_id FROM charging.evse WHERE tenant = :tenant")
+
+
+def _derive(work: Work, scope: Scope, gaps: Sequence[Period]) -> None:
+    evses = load_evses(work.connection, work.tenant, scope)
+    unknown = [evse_id for evse_id in sorted(scope) if evse_id not in evses or evses[evse_id].starts_at is None]
+    recent = sorted(scope.keys() - set(unknown))
+    for part in (*parts(unknown, MAX_WHOLE), *parts(recent, MAX_RECENT)):
+        known = {evse_id: evses[evse_id] for evse_id in part if evse_id in evses}
+        add_observations(work.connection, work.tenant, known)
+        rows = [row for evse in known.values() for row in stretches(evse, gaps)]
+        limits = {evse_id: known[evse_id].starts_at if evse_id in known else None for evse_id in part}
+        work.write_rows(evse_state_interval, limits, rows)
+        for evse in known.values():
+            evse.observations.clear()
+
 
 # Indexes: primary keys; that of evse_state_interval backwards from the time of the change. If status logs cover more
 # than before, the stretches from the former end of the covered period on change, too.

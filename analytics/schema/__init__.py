@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from analytics.schema import evse_state, feed
+from analytics.schema import evse_state, feed, master
 from storage.schema.tables import metadata
 
-__all__ = ["evse_state", "feed", "metadata"]
+__all__ = ["evse_state", "feed", "master", "metadata"]

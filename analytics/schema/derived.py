@@ -6,16 +6,31 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import BigInteger, Column, Index, Numeric, PrimaryKeyConstraint, Table, Text
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Computed,
+    Date,
+    Index,
+    Integer,
+    Numeric,
+    PrimaryKeyConstraint,
+    SmallInteger,
+    Table,
+    Text,
+)
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.schema import SchemaItem
+from sqlalchemy.types import TypeEngine
 
 from storage.schema.tables import instant, metadata, tenant_column
 from storage.schema_names import ANALYTICS
 
-#: Energy, Wh with three decimals; money, with six.
+#: Energy, Wh with three decimals; money and prices, with six; percentages, with three.
 ENERGY = Numeric(14, 3)
-MONEY = Numeric(18, 6)
+MONEY = PRICE = Numeric(18, 6)
+PERCENT = Numeric(6, 3)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +55,17 @@ class Derived:
     def name(self) -> str:
         """The name of the table, with its schema."""
         return f"{ANALYTICS}.{self.table.name}"
+
+
+def limit_of(kind: TypeEngine[Any]) -> int | None:
+    """Return the limit below which the absolute value of a number must be, so that a column can hold it."""
+    if isinstance(kind, SmallInteger):
+        return 2**15 - 1
+    if isinstance(kind, Integer) and not isinstance(kind, BigInteger):
+        return 2**31 - 1
+    if isinstance(kind, Numeric) and kind.precision is not None:
+        return int(10 ** (kind.precision - (kind.scale or 0)) - 1)
+    return None
 
 
 def derived(
@@ -88,6 +114,33 @@ def id_column(name: str, comment: str, *, nullable: bool = True) -> Column[int]:
 def text_column(name: str, comment: str, *, nullable: bool = True) -> Column[str]:
     """Make a ``text`` column."""
     return Column(name, Text, nullable=nullable, comment=comment)
+
+
+def number_column(name: str, comment: str, kind: TypeEngine[Any], *, nullable: bool = True) -> Column[Any]:
+    """Make a column of a number's type."""
+    return Column(name, kind, nullable=nullable, comment=comment)
+
+
+def seconds_column(name: str, comment: str, *, nullable: bool = True) -> Column[int]:
+    """Make an ``integer`` column of seconds."""
+    return Column(name, Integer, nullable=nullable, comment=comment)
+
+
+def flag_column(name: str, comment: str) -> Column[bool]:
+    """Make a ``boolean`` column without null."""
+    return Column(name, Boolean, nullable=False, comment=comment)
+
+
+def day_column(name: str, comment: str, *, nullable: bool = True) -> Column[Any]:
+    """Make a ``date`` column."""
+    return Column(name, Date, nullable=nullable, comment=comment)
+
+
+def kwh_column(of: str, comment: str) -> Column[Any]:
+    """Make a column of kWh that the database computes from one of Wh, whose name ends in ``_wh``."""
+    return Column(
+        f"{of.removesuffix('_wh')}_kwh", Numeric(14, 6), Computed(f"{of} / 1000", persisted=True), comment=comment
+    )
 
 
 def json_column(name: str, comment: str, *, nullable: bool = True) -> Column[Any]:

@@ -12,7 +12,7 @@ dirty = Table(
     metadata,
     tenant_column(),
     Column("dirty_id", BigInteger, Identity(always=True), nullable=False, comment="Order of the marks"),
-    Column("kind", Text, nullable=False, comment="Kind of entity that changed: evse or charge_point"),
+    Column("kind", Text, nullable=False, comment="Kind of entity that changed, or evse_status"),
     Column("entity_id", BigInteger, nullable=False, comment="Id of the entity at AMPECO"),
     instant("changed_since", "What happened to it from then on is to be derived again; null: everything"),
     instant("marked_at", "When the change was written", nullable=False, default=func.now()),

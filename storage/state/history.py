@@ -41,9 +41,11 @@ def observe(
 
 #: The entity that an observation is about, if rows are derived for it: its kind, and the columns of its id and time.
 OBSERVED = {
-    "evse_status_observation": ("evse", "evse_id", "observed_at"),
-    "charge_point_hardware_observation": ("charge_point", "charge_point_id", "observed_at"),
-    "charge_point_network_observation": ("charge_point", "charge_point_id", "observed_at"),
+    "evse_status_observation": ("evse_status", "evse_id", "observed_at"),
+    "charge_point_hardware_observation": ("charge_point_status", "charge_point_id", "observed_at"),
+    "charge_point_network_observation": ("charge_point_status", "charge_point_id", "observed_at"),
+    "meter_value": ("session", "session_id", "measured_at"),
+    "consumption_point": ("session", "session_id", "measured_at"),
 }
 
 

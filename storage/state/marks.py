@@ -16,7 +16,17 @@ from storage.state.changes import ChangeSet, Entity
 from storage.state.fold import Fact
 
 #: The kinds from which rows are derived.
-MARKED = frozenset({"evse", "charge_point"})
+MARKED = frozenset(
+    {
+        *("location", "charge_point", "evse", "tariff", "charge_point_model", "charge_point_vendor"),
+        *("evse_downtime_period", "charge_point_downtime_period", "session", "authorization", "cdr"),
+    }
+)
+
+#: Statuses come much more often than master data, and less is derived from them: they are marked by themselves.
+STATUS = "_status"
+_STATUS_KINDS = frozenset({"charge_point", "evse"})
+_STATUS_GROUPS = frozenset({"hardware", "hardware_log", "network", "network_log"})
 
 _MARK = text("""
 INSERT INTO analytics.dirty (tenant, kind, entity_id, changed_since)
@@ -27,17 +37,21 @@ SELECT :tenant, kind, entity_id, changed_since
 
 def mark_all(connection: Connection, tenant: str) -> int:
     """Mark everything of a tenant, so that it is derived again; return the number of marks."""
-    return sum(
-        connection.execute(text(_MARK_ALL.format(kind=kind)), {"tenant": tenant}).rowcount for kind in sorted(MARKED)
-    )
+    return sum(connection.execute(text(_mark_all(kind)), {"tenant": tenant}).rowcount for kind in sorted(MARKED))
 
 
-_MARK_ALL = """
+def _mark_all(kind: str) -> str:
+    # What a rebuild no longer finds is in the derived table alone.
+    derived = f" UNION SELECT {kind}_id FROM analytics.{kind} WHERE tenant = :tenant" if kind in _DERIVED else ""
+    return f"""
 INSERT INTO analytics.dirty (tenant, kind, entity_id)
 SELECT :tenant, '{kind}', {kind}_id
-  FROM charging.{kind}
- WHERE tenant = :tenant
-"""
+  FROM (SELECT {kind}_id FROM charging.{kind} WHERE tenant = :tenant{derived}) AS every
+"""  # noqa: S608 - the names are ours
+
+
+#: The kinds that have a derived table of their name.
+_DERIVED = frozenset({"location", "charge_point", "evse", "tariff"})
 
 
 def marks_of(
@@ -55,7 +69,8 @@ def marks_of(
     for fact in changes.facts if changed else ():
         entity = Entity(fact.kind, fact.entity_id)
         if entity in changed:
-            add_mark(marks, entity, _since(fact))
+            is_status = fact.kind in _STATUS_KINDS and fact.group in _STATUS_GROUPS
+            add_mark(marks, Entity(f"{fact.kind}{STATUS}", fact.entity_id) if is_status else entity, _since(fact))
     return marks
 
 
@@ -79,7 +94,7 @@ def mark(connection: Connection, tenant: str, marks: Mapping[Entity, datetime | 
     rows = [
         {"kind": entity.kind, "entity_id": entity.entity_id, "changed_since": since}
         for entity, since in marks.items()
-        if entity.kind in MARKED
+        if entity.kind.removesuffix(STATUS) in MARKED
     ]
     if rows:
         connection.execute(_MARK, {"tenant": tenant, "marks": to_json(rows)})

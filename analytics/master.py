@@ -1,0 +1,342 @@
+"""Derive master data: locations, charge points, EVSEs and tariffs as they are, and as they were.
+
+``charging`` holds the present values, and ``charging.master_revision`` what each change replaced. A version is what
+remains if all later changes are undone, so versions follow from the present row and the revisions alone, whatever the
+order in which they arrived.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from functools import cache
+from typing import Any
+
+from sqlalchemy import Connection, text
+
+from analytics.schema.derived import limit_of
+from analytics.schema.master import charge_point, evse, location, master_version, tariff
+from analytics.scope import Scope, merged, parts, whole
+from analytics.writing import Work
+from storage.state.version import is_provisional_sql
+
+#: The most entities whose versions are derived together.
+MAX_ENTITIES = 1_000
+
+#: The ends of time, as Postgres spells them.
+BEGINNING, OPEN = "-infinity", "infinity"
+
+
+def derive(work: Work) -> None:
+    """Derive the master data that was marked, and the EVSEs and charge points that show something of it."""
+    locations = whole(work.marks("location"))
+    zones = _known_zones(work, locations)
+    work.write_query(location, locations, _LOCATIONS, {"zones": zones})
+    evses = merged(whole(work.marks("evse")), whole(_children(work, _EVSES_OF, work.marks("charge_point"))))
+    charge_points = merged(
+        whole(work.marks("charge_point")),
+        whole(_children(work, _CHARGE_POINTS_OF, evses)),
+        whole(_children(work, _CHARGE_POINTS_OF_MODELS, work.marks("charge_point_model"))),
+        whole(_children(work, _CHARGE_POINTS_OF_VENDORS, work.marks("charge_point_vendor"))),
+    )
+    work.write_query(charge_point, charge_points, _CHARGE_POINTS)
+    work.write_query(evse, evses, _EVSES)
+    work.write_query(tariff, whole(work.marks("tariff")), _TARIFFS)
+    for kind in VERSIONS:
+        work.changed[f"{kind}_version"] = _derive_versions(work, kind, whole(work.marks(kind)))
+
+
+def _children(work: Work, statement: Any, scope: Scope) -> list[int]:
+    if not scope:
+        return []
+    return list(work.connection.execute(statement, {"tenant": work.tenant, "ids": sorted(scope)}).scalars())
+
+
+# Index: evse_tenant_charge_point_id_idx.
+_EVSES_OF = text("""
+SELECT evse_id
+  FROM charging.evse
+ WHERE tenant = :tenant
+   AND charge_point_id = ANY(:ids)
+""")
+
+# Index: primary key. What is derived shows the charge point of which an EVSE was a part before.
+_CHARGE_POINTS_OF = text("""
+SELECT charge_point_id
+  FROM charging.evse
+ WHERE tenant = :tenant
+   AND evse_id = ANY(:ids)
+   AND charge_point_id IS NOT NULL
+ UNION
+SELECT charge_point_id
+  FROM analytics.evse
+ WHERE tenant = :tenant
+   AND evse_id = ANY(:ids)
+   AND charge_point_id IS NOT NULL
+""")
+
+# Models are few, and hardly ever change: the charge points of a tenant are scanned.
+_CHARGE_POINTS_OF_MODELS = text("""
+SELECT charge_point_id
+  FROM charging.charge_point
+ WHERE tenant = :tenant
+   AND model_id = ANY(:ids)
+""")
+
+_CHARGE_POINTS_OF_VENDORS = text("""
+SELECT charge_point.charge_point_id
+  FROM charging.charge_point_model AS model
+  JOIN charging.charge_point AS charge_point
+    ON charge_point.tenant = :tenant
+   AND charge_point.model_id = model.charge_point_model_id
+ WHERE model.tenant = :tenant
+   AND model.vendor_id = ANY(:ids)
+""")
+
+_LOCATIONS = """
+SELECT location.location_id,
+       location.name,
+       location.status,
+       location.external_id,
+       location.street_address,
+       location.city,
+       location.region,
+       location.post_code,
+       location.country,
+       location.latitude,
+       location.longitude,
+       CASE WHEN location.timezone = ANY(CAST(:zones AS text[])) THEN location.timezone END AS timezone,
+       CASE WHEN location.working_hours -> 'isAlwaysOpen' = 'false' THEN location.working_hours -> 'hours' END
+           AS working_hours,
+       location.roaming_operator_id,
+       location.deleted_at
+  FROM scope
+  JOIN charging.location AS location
+    ON location.tenant = :tenant
+   AND location.location_id = scope.entity_id
+"""
+
+_CHARGE_POINTS = """
+SELECT charge_point.charge_point_id,
+       charge_point.location_id,
+       charge_point.name,
+       charge_point.status,
+       charge_point.access_type,
+       charge_point.external_id,
+       charge_point.network_id AS ocpp_id,
+       charge_point.network_protocol AS ocpp_version,
+       coalesce(charge_point.boot_vendor, vendor.name) AS vendor,
+       coalesce(charge_point.boot_model, model.name) AS model,
+       charge_point.firmware_version,
+       charge_point.partner_id,
+       charge_point.roaming_operator_id,
+       evses.evse_count,
+       evses.max_power_w,
+       charge_point.uptime_tracking_activated_at AS uptime_tracked_since,
+       charge_point.deleted_at
+  FROM scope
+  JOIN charging.charge_point AS charge_point
+    ON charge_point.tenant = :tenant
+   AND charge_point.charge_point_id = scope.entity_id
+  LEFT JOIN charging.charge_point_model AS model
+    ON model.tenant = :tenant
+   AND model.charge_point_model_id = charge_point.model_id
+  LEFT JOIN charging.charge_point_vendor AS vendor
+    ON vendor.tenant = :tenant
+   AND vendor.charge_point_vendor_id = model.vendor_id
+ CROSS JOIN LATERAL (
+       SELECT count(*) AS evse_count, max(evse.max_power_w) AS max_power_w
+         FROM charging.evse AS evse
+        WHERE evse.tenant = :tenant
+          AND evse.charge_point_id = scope.entity_id
+          AND evse.deleted_at IS NULL) AS evses
+"""
+
+_EVSES = """
+SELECT evse.evse_id,
+       evse.charge_point_id,
+       charge_point.location_id,
+       coalesce(evse.label, evse.physical_reference) AS label,
+       evse.status,
+       evse.external_id,
+       evse.network_id AS ocpp_number,
+       evse.roaming_evse_id,
+       evse.current_type,
+       evse.max_power_w,
+       evse.phases,
+       (SELECT string_agg(DISTINCT connector.type, ', ' ORDER BY connector.type)
+          FROM charging.connector AS connector
+         WHERE connector.tenant = :tenant
+           AND connector.evse_id = evse.evse_id
+           AND connector.deleted_at IS NULL) AS connector_types,
+       evse.tariff_group_id,
+       evse.roaming_operator_id,
+       charge_point.uptime_tracking_activated_at AS uptime_tracked_since,
+       evse.deleted_at
+  FROM scope
+  JOIN charging.evse AS evse
+    ON evse.tenant = :tenant
+   AND evse.evse_id = scope.entity_id
+  LEFT JOIN charging.charge_point AS charge_point
+    ON charge_point.tenant = :tenant
+   AND charge_point.charge_point_id = evse.charge_point_id
+"""
+
+_TARIFFS = """
+SELECT tariff.tariff_id,
+       tariff.name,
+       tariff.type,
+       tariff.currency,
+       tariff.price_per_kwh,
+       tariff.price_per_session,
+       tariff.connection_fee,
+       tariff.idle_fee_per_minute,
+       tariff.min_price,
+       tariff.partner_id,
+       tariff.deleted_at
+  FROM scope
+  JOIN charging.tariff AS tariff
+    ON tariff.tenant = :tenant
+   AND tariff.tariff_id = scope.entity_id
+"""
+
+_ZONES_OF = text("""
+SELECT DISTINCT timezone
+  FROM charging.location
+ WHERE tenant = :tenant
+   AND location_id = ANY(:ids)
+   AND timezone IS NOT NULL
+""")
+
+
+def _known_zones(work: Work, locations: Scope) -> list[str]:
+    """Return those of the locations' time zones that Postgres knows: an unknown one would be an error everywhere."""
+    if not locations:
+        return []
+    zones = work.connection.execute(_ZONES_OF, {"tenant": work.tenant, "ids": sorted(locations)}).scalars()
+    return [zone for zone in zones if zone in _zones_of_server(work.connection)]
+
+
+def _zones_of_server(connection: Connection) -> set[str]:
+    # Listing the zones takes a tenth of a second, so it is done once by a process.
+    if not _ZONES:
+        _ZONES.update(connection.execute(text("SELECT name FROM pg_timezone_names")).scalars())
+    return _ZONES
+
+
+_ZONES: set[str] = set()
+
+#: The columns of ``charging`` from which the versions of each kind are made, by the column of the version; of several,
+#: the first one that has a value.
+VERSIONS: dict[str, dict[str, tuple[str, ...]]] = {
+    "location": {"name": ("name",), "status": ("status",), "timezone": ("timezone",)},
+    "charge_point": {
+        "name": ("name",),
+        "status": ("status",),
+        "location_id": ("location_id",),
+        "access_type": ("access_type",),
+        "firmware_version": ("firmware_version",),
+    },
+    "evse": {
+        "name": ("label", "physical_reference"),
+        "status": ("status",),
+        "charge_point_id": ("charge_point_id",),
+        "current_type": ("current_type",),
+        "max_power_w": ("max_power_w",),
+        "tariff_group_id": ("tariff_group_id",),
+    },
+    "tariff": {
+        "name": ("name",),
+        "currency": ("currency",),
+        "price_per_kwh": ("price_per_kwh",),
+        "price_per_session": ("price_per_session",),
+    },
+}
+
+
+def _derive_versions(work: Work, kind: str, scope: Scope) -> Scope:
+    """Derive the versions of entities; return which changed, each with the time from which on."""
+    changed: Scope = {}
+    for part in parts(sorted(scope), MAX_ENTITIES):
+        present = work.connection.execute(text(_present(kind)), {"tenant": work.tenant, "ids": part}).all()
+        revisions: dict[int, list[tuple[datetime, dict[str, Any]]]] = {}
+        parameters = {"tenant": work.tenant, "kind": kind, "ids": part, "columns": list(_sources(kind))}
+        for entity_id, at, changed_from in work.connection.execute(_REVISIONS, parameters):
+            revisions.setdefault(entity_id, []).append((at, changed_from))
+        rows = [
+            {"kind": kind, "entity_id": entity_id, **version}
+            for entity_id, values in present
+            for version in versions(kind, values, revisions.get(entity_id, []))
+        ]
+        changed |= work.write_rows(master_version, whole(part), rows, among=f"known.kind = '{kind}'")
+    return changed
+
+
+@cache
+def _sources(kind: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(source for sources in VERSIONS[kind].values() for source in sources))
+
+
+@cache
+def _present(kind: str) -> str:
+    """Return the query of the present values, spelled as in revisions. Index: primary key."""
+    members = ", ".join(f"'{source}', {source}" for source in _sources(kind))
+    return f"""
+SELECT {kind}_id, jsonb_build_object({members})
+  FROM charging.{kind}
+ WHERE tenant = :tenant
+   AND {kind}_id = ANY(:ids)
+"""  # noqa: S608 - the names are ours
+
+
+# Index: primary key. A revision that completes provisional ones has what the first of them replaced.
+_REVISIONS = text(f"""
+SELECT entity_id, fact_at, changed_from
+  FROM charging.master_revision
+ WHERE tenant = :tenant
+   AND kind = :kind
+   AND entity_id = ANY(:ids)
+   AND column_group IN ('master', 'boot')
+   AND changed_from ?| CAST(:columns AS text[])
+   AND NOT {is_provisional_sql("fact_version")}
+ ORDER BY entity_id, fact_at, fact_version
+""")  # noqa: S608 - the conditions are ours
+
+
+def versions(
+    kind: str, present: Mapping[str, Any], revisions: list[tuple[datetime, dict[str, Any]]]
+) -> Iterator[dict[str, Any]]:
+    """Yield the versions of one entity, newest first, by undoing its revisions.
+
+    Parameters:
+        kind: its kind.
+        present: its present values, by the columns of ``charging``.
+        revisions: the time and the replaced values of each revision, oldest first.
+    """
+    values = dict(present)
+    valid_to: datetime | str = OPEN
+    columns = _columns(kind, values)
+    for at, changed_from in reversed(revisions):
+        values |= {name: value for name, value in changed_from.items() if name in values}
+        before = _columns(kind, values)
+        if before == columns:
+            continue
+        if at != valid_to:
+            yield {**columns, "valid_from": at, "valid_to": valid_to, "is_initial": False}
+            valid_to = at
+        columns = before
+    yield {**columns, "valid_from": BEGINNING, "valid_to": valid_to, "is_initial": True}
+
+
+def _columns(kind: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    columns = {
+        name: next((values[source] for source in sources if values[source] is not None), None)
+        for name, sources in VERSIONS[kind].items()
+    }
+    return {name: _within(name, value) for name, value in columns.items()}
+
+
+def _within(name: str, value: Any) -> Any:
+    """Return a value, or None if it is a number that its column cannot hold."""
+    limit = limit_of(master_version.table.columns[name].type)
+    return None if limit is not None and isinstance(value, int | float) and not abs(value) < limit else value

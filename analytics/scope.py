@@ -1,0 +1,37 @@
+"""What is to be derived again: entities, each with the time from which on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
+
+#: Entities by id, each with the time from which on it is derived again; None: as a whole.
+Scope = dict[int, datetime | None]
+
+
+def widen(scope: Scope, entity_id: int, since: datetime | None) -> None:
+    """Add an entity to a scope; of several times the earliest counts, and None is before all of them."""
+    if entity_id in scope:
+        known = scope[entity_id]
+        since = None if known is None or since is None else min(known, since)
+    scope[entity_id] = since
+
+
+def merged(*scopes: Mapping[int, datetime | None]) -> Scope:
+    """Return the scope that contains all of some scopes."""
+    result: Scope = {}
+    for scope in scopes:
+        for entity_id, since in scope.items():
+            widen(result, entity_id, since)
+    return result
+
+
+def whole(entity_ids: Iterable[int]) -> Scope:
+    """Return the scope of entities that are derived as a whole."""
+    return dict.fromkeys(entity_ids)
+
+
+def parts(entity_ids: Sequence[int], size: int) -> Iterator[list[int]]:
+    """Yield the ids in parts of at most a size."""
+    for first in range(0, len(entity_ids), size):
+        yield list(entity_ids[first : first + size])

@@ -1,0 +1,230 @@
+"""Write derived rows with change numbers: only rows that differ are written, and each gets the next number.
+
+One transaction at a time derives for a tenant, because it locks the tenant's row of ``analytics.feed``. So numbers are
+in the order of commits and have no gaps, and a reader that follows them misses nothing.
+
+A table is derived from rows that Python computed (:meth:`Work.write_rows`), or by a query (:meth:`Work.write_query`).
+Both return what changed, so that what is derived from these rows follows in the same transaction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cache
+from typing import Any
+
+from sqlalchemy import Column, Connection, text
+from sqlalchemy.dialects import postgresql
+
+from analytics.schema.derived import Derived, limit_of
+from analytics.scope import Scope, merged, whole
+from storage.documents import to_json
+
+
+@dataclass(slots=True)
+class Work:
+    """One transaction that derives for a tenant.
+
+    Attributes:
+        connection: the connection, in the transaction that holds the tenant's row of ``analytics.feed``.
+        tenant: the tenant's name.
+        now: the time of all its changes.
+        last: the last number that was given.
+        marked: the entities that were marked, by kind.
+        changed: the entities whose derived rows have changed, by the name of the table, each with the earliest time.
+    """
+
+    connection: Connection
+    tenant: str
+    now: datetime
+    last: int
+    marked: dict[str, Scope] = field(default_factory=dict)
+    changed: dict[str, Scope] = field(default_factory=dict)
+
+    def marks(self, kind: str) -> Scope:
+        """Return the entities of a kind that were marked."""
+        return self.marked.get(kind, {})
+
+    def changes(self, table: str) -> Scope:
+        """Return the entities whose rows in a derived table have changed in this transaction."""
+        return self.changed.get(table, {})
+
+    def write_rows(self, derived: Derived, scope: Scope, rows: Sequence[Mapping[str, Any]], among: str = "") -> Scope:
+        """Make a derived table hold exactly these rows within a scope.
+
+        Parameters:
+            derived: the table.
+            scope: the entities that were derived, each with the time from which on its rows were; None: all its rows.
+            rows: the rows of the scope, with the key and all columns.
+            among: a condition of SQL on ``known``: only these rows of the table belong to the scope.
+
+        Returns:
+            The entities whose rows changed or went, each with the earliest time of such a row.
+        """
+        if not scope:
+            return {}
+        parameters = {"rows": to_json(rows)}
+        # Rows that went are removed first: a row may take over a unique value of one of them.
+        gone = self._execute(derived, _removal_of_rows(derived, among), {"scope": _limits(scope), **parameters})
+        written = self._execute(derived, _upsert_of_rows(derived), parameters)
+        return merged(gone, written)
+
+    def write_query(
+        self,
+        derived: Derived,
+        scope: Scope,
+        query: str,
+        parameters: Mapping[str, Any] | None = None,
+        among: str = "",
+    ) -> Scope:
+        """Make a derived table hold exactly the rows of a query within a scope.
+
+        Parameters:
+            derived: the table; its rows have no unique values but the key.
+            scope: the entities that were derived, each with the time from which on its rows were; None: all its rows.
+            query: a query with the key and all columns. It may refer to ``scope (entity_id, since)`` and ``:tenant``.
+            parameters: further parameters of the query.
+            among: a condition of SQL on ``known``: only these rows of the table belong to the scope.
+
+        Returns:
+            The entities whose rows changed or went, each with the earliest time of such a row.
+        """
+        if not scope:
+            return {}
+        return self._execute(
+            derived, _write_of_query(derived, query, among), {"scope": _limits(scope), **(parameters or {})}
+        )
+
+    def _execute(self, derived: Derived, statement: str, parameters: Mapping[str, Any]) -> Scope:
+        common = {"tenant": self.tenant, "last": self.last, "changed_at": self.now}
+        changed: Scope = {}
+        for entity_id, count, since in self.connection.execute(text(statement), common | parameters):
+            self.last += count
+            changed[entity_id] = since
+        if derived.since is None:
+            changed = whole(changed)
+        name = derived.table.name
+        self.changed[name] = merged(self.changes(name), changed)
+        return changed
+
+
+def _limits(scope: Scope) -> str:
+    return to_json([{"entity_id": entity_id, "since": since} for entity_id, since in scope.items()])
+
+
+_SCOPE = "json_to_recordset(CAST(:scope AS json)) AS scope (entity_id bigint, since timestamptz)"
+
+
+def _rows(derived: Derived) -> str:
+    return f"json_populate_recordset(NULL::{derived.name}, CAST(:rows AS json))"
+
+
+def _listed(names: Sequence[str], alias: str) -> str:
+    return ", ".join(f"{alias}.{name}" for name in names)
+
+
+def _same_key(derived: Derived, one: str, other: str) -> str:
+    return " AND ".join(f"{one}.{name} = {other}.{name}" for name in derived.key)
+
+
+def _returned(derived: Derived, alias: str) -> str:
+    """Return what :func:`_summed` counts: the entity and the time of a row."""
+    since = "CAST(NULL AS timestamptz)" if derived.since is None else f"{alias}.{derived.since}"
+    return f"{alias}.{derived.entity} AS changed_entity, {since} AS changed_since"
+
+
+def _removal(derived: Derived, fresh: str, among: str) -> str:
+    """Return the parts that remove the rows of a scope that are not among the fresh ones. Index: the primary key."""
+    conditions = [f"known.tenant = :tenant AND known.{derived.entity} = scope.entity_id"]
+    if derived.since is not None:
+        conditions.append(f"(scope.since IS NULL OR known.{derived.since} >= scope.since)")
+    conditions += [among] if among else []
+    conditions.append(f"NOT EXISTS (SELECT FROM {fresh} AS fresh WHERE {_same_key(derived, 'fresh', 'known')})")
+    members = ", ".join(f"'{name}', gone.{name}" for name in derived.key)
+    return f"""gone AS (
+    DELETE FROM {derived.name} AS known
+     USING {{scope}}
+     WHERE {" AND ".join(conditions)}
+    RETURNING {_listed(derived.key, "known")}, {_returned(derived, "known")}
+), noted AS (
+    INSERT INTO analytics.removal (tenant, change_number, table_name, key, changed_at)
+    SELECT :tenant,
+           CAST(:last AS bigint) + row_number() OVER (ORDER BY {_listed(derived.key, "gone")}),
+           '{derived.table.name}',
+           jsonb_build_object({members}),
+           :changed_at
+      FROM gone
+)"""  # noqa: S608 - the names are ours
+
+
+def _upsert(derived: Derived, fresh: str, removed: str) -> str:
+    """Return the parts that write the fresh rows that differ. Index: the table's primary key."""
+    listed = [*derived.key, *derived.columns]
+    known, values = (_listed(derived.columns, side) for side in ("known", "fresh"))
+    assignments = ",\n               ".join(
+        f"{name} = excluded.{name}" for name in (*derived.columns, "change_number", "changed_at")
+    )
+    return f"""changed AS (
+    SELECT {_listed(listed, "fresh")},
+           row_number() OVER (ORDER BY {_listed(derived.key, "fresh")}) AS ordinal
+      FROM {fresh} AS fresh
+      LEFT JOIN {derived.name} AS known
+             ON known.tenant = :tenant AND {_same_key(derived, "known", "fresh")}
+     WHERE known.tenant IS NULL
+        OR ({known}) IS DISTINCT FROM ({values})
+), written AS (
+    INSERT INTO {derived.name} AS known (tenant, {", ".join(listed)}, change_number, changed_at)
+    SELECT :tenant, {", ".join(listed)}, CAST(:last AS bigint) + {removed} + ordinal, :changed_at
+      FROM changed
+     ORDER BY {", ".join(derived.key)}
+        ON CONFLICT (tenant, {", ".join(derived.key)}) DO UPDATE SET
+               {assignments}
+    RETURNING {_returned(derived, "known")}
+)"""  # noqa: S608 - the names are ours
+
+
+def _summed(source: str) -> str:
+    return f"SELECT changed_entity, count(*), nullif(min(changed_since), '-infinity') FROM {source} GROUP BY changed_entity"  # noqa: S608 - the names are ours
+
+
+@cache
+def _removal_of_rows(derived: Derived, among: str) -> str:
+    return f"WITH {_removal(derived, _rows(derived), among).format(scope=_SCOPE)}\n{_summed('gone')}"
+
+
+@cache
+def _upsert_of_rows(derived: Derived) -> str:
+    return f"WITH {_upsert(derived, _rows(derived), '0')}\n{_summed('written')}"
+
+
+_EITHER = " UNION ALL ".join(f"SELECT changed_entity, changed_since FROM {part}" for part in ("gone", "written"))
+
+
+@cache
+def _write_of_query(derived: Derived, query: str, among: str) -> str:
+    """Return the statement that writes what a query returns, in the types of the table's columns."""
+    columns = derived.table.columns
+    cast = ",\n           ".join(_cast(columns[name]) for name in (*derived.key, *derived.columns))
+    return f"""
+WITH scope AS MATERIALIZED (
+    SELECT entity_id, since FROM {_SCOPE}
+), fresh AS MATERIALIZED (
+    SELECT {cast}
+      FROM ({query}) AS derived
+), {_removal(derived, "fresh", among).format(scope="scope")}, {_upsert(derived, "fresh", "(SELECT count(*) FROM gone)")}
+{_summed(f"({_EITHER}) AS either")}
+"""  # noqa: S608 - the names are ours
+
+
+def _cast(column: Column[Any]) -> str:
+    """Return a column of a query in its type; a number that the type cannot hold is null.
+
+    Without it, a number that the column rounds would differ from the stored one each time.
+    """
+    kind = column.type.compile(dialect=postgresql.dialect())  # type: ignore[no-untyped-call] # as of SQLAlchemy 2.1
+    name, limit = column.name, limit_of(column.type)
+    if limit is None:
+        return f"CAST(derived.{name} AS {kind}) AS {name}"
+    return f"CASE WHEN abs(derived.{name}) < {limit} THEN CAST(derived.{name} AS {kind}) END AS {name}"
