@@ -98,9 +98,9 @@ class Work:
         )
 
     def _execute(self, derived: Derived, statement: str, parameters: Mapping[str, Any]) -> Scope:
-        common = {"tenant": self.tenant, "last": self.last, "changed_at": self.now}
+        common: dict[str, Any] = {"tenant": self.tenant, "last": self.last, "changed_at": self.now}
         changed: Scope = {}
-        for entity_id, count, since in self.connection.execute(text(statement), common | parameters):
+        for entity_id, count, since in self.connection.execute(text(statement), common | dict(parameters)):
             self.last += count
             changed[entity_id] = since
         if derived.since is None:
@@ -186,7 +186,8 @@ def _upsert(derived: Derived, fresh: str, removed: str) -> str:
 
 
 def _summed(source: str) -> str:
-    return f"SELECT changed_entity, count(*), nullif(min(changed_since), '-infinity') FROM {source} GROUP BY changed_entity"  # noqa: S608 - the names are ours
+    since = "nullif(min(changed_since), '-infinity')"
+    return f"SELECT changed_entity, count(*), {since} FROM {source} GROUP BY changed_entity"  # noqa: S608 - the names are ours
 
 
 @cache
@@ -199,7 +200,7 @@ def _upsert_of_rows(derived: Derived) -> str:
     return f"WITH {_upsert(derived, _rows(derived), '0')}\n{_summed('written')}"
 
 
-_EITHER = " UNION ALL ".join(f"SELECT changed_entity, changed_since FROM {part}" for part in ("gone", "written"))
+_EITHER = "SELECT changed_entity, changed_since FROM gone UNION ALL SELECT changed_entity, changed_since FROM written"
 
 
 @cache

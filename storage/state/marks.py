@@ -42,11 +42,12 @@ def mark_all(connection: Connection, tenant: str) -> int:
 
 def _mark_all(kind: str) -> str:
     # What a rebuild no longer finds is in the derived table alone.
-    derived = f" UNION SELECT {kind}_id FROM analytics.{kind} WHERE tenant = :tenant" if kind in _DERIVED else ""
+    sources = [f"charging.{kind}", *([f"analytics.{kind}"] if kind in _DERIVED else [])]
+    every = " UNION ".join(f"SELECT {kind}_id FROM {source} WHERE tenant = :tenant" for source in sources)  # noqa: S608 - the names are ours
     return f"""
 INSERT INTO analytics.dirty (tenant, kind, entity_id)
 SELECT :tenant, '{kind}', {kind}_id
-  FROM (SELECT {kind}_id FROM charging.{kind} WHERE tenant = :tenant{derived}) AS every
+  FROM ({every}) AS every
 """  # noqa: S608 - the names are ours
 
 
