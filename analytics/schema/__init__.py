@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from analytics.schema import evse_state, feed, master
+from analytics.schema import availability, evse_state, feed, findings, master, sessions
 from storage.schema.tables import metadata
 
-__all__ = ["evse_state", "feed", "master", "metadata"]
+__all__ = ["availability", "evse_state", "feed", "findings", "master", "metadata", "sessions"]

@@ -106,6 +106,11 @@ def derived(
     return Derived(table, tuple(str(column.name) for column in key), names, entity, since)
 
 
+def is_one_of(column: str, words: Sequence[str]) -> str:
+    """Return the condition that a column has one of some words."""
+    return f"{column} IN ({', '.join(map(repr, words))})"
+
+
 def id_column(name: str, comment: str, *, nullable: bool = True) -> Column[int]:
     """Make a ``bigint`` column for an id at AMPECO."""
     return Column(name, BigInteger, nullable=nullable, comment=comment)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import CheckConstraint, ForeignKeyConstraint, PrimaryKeyConstraint, Table, UniqueConstraint
 
-from analytics.schema.derived import derived, id_column, json_column, text_column
+from analytics.schema.derived import derived, id_column, is_one_of, json_column, text_column
 from storage.schema.tables import instant, metadata, tenant_column
 from storage.schema_names import ANALYTICS
 
@@ -24,10 +24,6 @@ STATE_OF_STATUS = {
 
 STATES = (*dict.fromkeys(STATE_OF_STATUS.values()), "offline", "unknown")
 COVERAGES = ("observed", "assumed", "none")
-
-
-def _is_one_of(column: str, words: tuple[str, ...]) -> str:
-    return f"{column} IN ({', '.join(map(repr, words))})"
 
 
 evse_state_interval = derived(
@@ -69,8 +65,8 @@ evse_state_interval = derived(
     ),
     CheckConstraint("began_at < ended_at", name="evse_state_interval_order_check"),
     CheckConstraint("previous_ended_at = began_at", name="evse_state_interval_follows_check"),
-    CheckConstraint(_is_one_of("state", STATES), name="evse_state_interval_state_check"),
-    CheckConstraint(_is_one_of("coverage", COVERAGES), name="evse_state_interval_coverage_check"),
+    CheckConstraint(is_one_of("state", STATES), name="evse_state_interval_state_check"),
+    CheckConstraint(is_one_of("coverage", COVERAGES), name="evse_state_interval_coverage_check"),
     entity="evse_id",
     since="began_at",
 )

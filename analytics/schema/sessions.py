@@ -1,0 +1,161 @@
+"""Tables of sessions and of attempts to charge."""
+
+from __future__ import annotations
+
+from sqlalchemy import Boolean, CheckConstraint, Column, Index, Integer, SmallInteger
+
+from analytics.schema.derived import (
+    ENERGY,
+    MONEY,
+    PERCENT,
+    day_column,
+    derived,
+    flag_column,
+    id_column,
+    is_one_of,
+    json_column,
+    kwh_column,
+    number_column,
+    seconds_column,
+    text_column,
+)
+from storage.schema.tables import instant
+
+#: How a session came out: it runs or is pending; energy was delivered; it ended without energy; it failed or expired.
+OUTCOMES = ("pending", "running", "charged", "empty", "failed", "expired", "unknown")
+
+session = derived(
+    "session",
+    "A charging session, with names and tariff as they were when it started",
+    [id_column("session_id", "Session", nullable=False)],
+    [
+        id_column("location_id", "Location at its start"),
+        text_column("location_name", "Name of the location at its start"),
+        id_column("charge_point_id", "Charge point"),
+        text_column("charge_point_name", "Name of the charge point at its start"),
+        id_column("evse_id", "EVSE"),
+        text_column("evse_label", "Label of the EVSE at its start"),
+        id_column("connector_id", "Connector"),
+        text_column("connector_type", "Plug type of the connector"),
+        text_column("current_type", "ac or dc, of the EVSE at its start"),
+        number_column("max_power_w", "Maximum power of the EVSE at its start, W", Integer()),
+        id_column("tariff_group_id", "Tariff group of the EVSE at its start"),
+        id_column("tariff_id", "Tariff by which it was priced, if AMPECO shows a snapshot of it"),
+        text_column("tariff_name", "Name of the tariff as it was then"),
+        text_column("timezone", "Time zone of the location; null: AMPECO gives none that is known"),
+        day_column("local_day", "Local day on which it started; null without a time zone"),
+        instant("started_at", "When it started"),
+        instant("stopped_at", "When it stopped; null while it runs"),
+        text_column("status", "Status as AMPECO spells it"),
+        text_column("outcome", f"What came of it: {', '.join(OUTCOMES)}", nullable=False),
+        text_column("stop_reason", "Why it stopped, as AMPECO spells it"),
+        seconds_column("connected_s", "From start to stop, seconds; null while it runs"),
+        seconds_column("charging_s", "In charging periods, seconds; null while it runs or without periods"),
+        seconds_column("idle_s", "In idle periods, seconds; null while it runs or without periods"),
+        number_column("energy_wh", "Energy delivered so far, Wh", ENERGY),
+        number_column("energy_grid_wh", "Part of the energy from the grid, Wh", ENERGY),
+        number_column("energy_local_wh", "Part of the energy from local sources, Wh", ENERGY),
+        number_column("energy_non_billable_wh", "Part of the energy that is not billed, Wh", ENERGY),
+        number_column("meter_start_wh", "Register of the meter at the start, Wh", ENERGY),
+        number_column("meter_stop_wh", "Register of the meter at the stop, Wh", ENERGY),
+        number_column("meter_gap_wh", "What the register counted more than the session's energy, Wh", ENERGY),
+        number_column("power_average_w", "Average power, W, by AMPECO, else energy by connected time", Integer()),
+        number_column("power_peak_w", "Highest power, W, by AMPECO, else by the samples", Integer()),
+        number_column("soc_begin_percent", "First state of charge of the battery among the samples, %", PERCENT),
+        number_column("soc_end_percent", "Last state of charge, by the samples, else by AMPECO, %", PERCENT),
+        number_column("amount_with_tax", "Price with tax, in currency", MONEY),
+        number_column("amount_without_tax", "Price without tax, in currency", MONEY),
+        number_column("tax_amount", "Tax, in currency: the difference of both", MONEY),
+        number_column("tax_percent", "Tax rate, %", PERCENT),
+        text_column("currency", "Currency of the amounts, ISO 4217"),
+        number_column("electricity_cost", "Cost of the electricity, in currency", MONEY),
+        text_column("payment_type", "How it is paid"),
+        text_column("payment_status", "pending, paid, partially or failed"),
+        text_column("billing_status", "pending, suspended or completed"),
+        flag_column("is_final", "Whether billing is completed, so that the price stays"),
+        id_column("authorization_id", "Authorization that allowed it"),
+        text_column("driver_key", "Digest of the user with a secret of this database; null: anonymous or erased"),
+        flag_column("is_roaming", "Whether it has a CDR, or its EVSE belongs to a roaming operator"),
+        json_column("cdr_ids", "CDRs of it, an array of ids; null: none is known"),
+        flag_column("provisional", "Whether only parts of it arrived so far, so that a read is awaited"),
+        flag_column("conflicting", "Whether facts of equal time contradict each other, so that a read is awaited"),
+        instant("removed_at", "When it was found gone at AMPECO; null while it exists"),
+    ],
+    kwh_column("energy_wh", "Energy delivered so far, kWh"),
+    CheckConstraint(is_one_of("outcome", OUTCOMES), name="session_outcome_check"),
+    Index(None, "tenant", "started_at"),
+    Index(None, "tenant", "location_id", "started_at"),
+    Index(None, "tenant", "evse_id", "started_at"),
+    entity="session_id",
+)
+
+ATTEMPT_SOURCES = ("authorization", "session")
+
+charge_attempt = derived(
+    "charge_attempt",
+    "An attempt to charge: an authorization, also a refused one, or a session that none allowed",
+    [
+        text_column("source", "authorization or session", nullable=False),
+        id_column("source_id", "Id of the authorization, or of the session", nullable=False),
+    ],
+    [
+        instant("attempted_at", "When it was attempted"),
+        id_column("location_id", "Location"),
+        id_column("charge_point_id", "Charge point"),
+        id_column("evse_id", "EVSE; null: the driver had chosen none"),
+        id_column("session_id", "Session that came of it; of several the first one"),
+        text_column("driver_key", "Digest of the user with a secret of this database; null: anonymous or erased"),
+        text_column("method", "How the driver was recognised"),
+        text_column("result", "accepted, rejected or pending; null: there was no authorization"),
+        text_column("rejection_reason", "Why it was rejected"),
+        text_column("outcome", "Outcome of the session; null: there was none"),
+        instant("ended_at", "When the session stopped, or when it was attempted if there was none; null while it runs"),
+        number_column("energy_wh", "Energy of the session, Wh", ENERGY),
+        Column("is_success", Boolean, comment="Plain rule: energy was delivered; null while it is open"),
+        Column(
+            "is_csr_success",
+            Boolean,
+            comment="Charging success rate of Germany's national centre: energy was delivered, and the session ended"
+            " without an error; null while it is open",
+        ),
+    ],
+    CheckConstraint(is_one_of("source", ATTEMPT_SOURCES), name="charge_attempt_source_check"),
+    Index(None, "tenant", "location_id", "attempted_at"),
+    Index(None, "tenant", "evse_id", "attempted_at"),
+    entity="source_id",
+)
+
+METHODS = ("register", "power", "consumption_stats", "linear")
+
+energy_interval = derived(
+    "energy_interval",
+    "The energy of a session in a quarter of an hour (UTC); a session's rows add up to its energy to the last digit",
+    [
+        id_column("session_id", "Session", nullable=False),
+        instant("began_at", "Beginning of the quarter of an hour", nullable=False),
+    ],
+    [
+        id_column("evse_id", "EVSE"),
+        id_column("location_id", "Location at the session's start"),
+        seconds_column("duration_s", "Time of the session within the quarter, seconds", nullable=False),
+        number_column("energy_wh", "Energy, Wh", ENERGY, nullable=False),
+        number_column(
+            "estimated_wh", "Part of the energy that no sample shows in this quarter, Wh", ENERGY, nullable=False
+        ),
+        number_column("power_peak_w", "Highest sampled power, W; null: no sample", Integer()),
+        text_column("method", f"What the curve was made of: {', '.join(METHODS)}", nullable=False),
+        number_column(
+            "anomalies",
+            "Samples that were left out: fallen registers, units and numbers that cannot be",
+            SmallInteger(),
+            nullable=False,
+        ),
+    ],
+    kwh_column("energy_wh", "Energy, kWh"),
+    CheckConstraint(is_one_of("method", METHODS), name="energy_interval_method_check"),
+    CheckConstraint("estimated_wh BETWEEN 0 AND energy_wh", name="energy_interval_estimated_check"),
+    Index(None, "tenant", "location_id", "began_at"),
+    Index(None, "tenant", "evse_id", "began_at"),
+    entity="session_id",
+    since="began_at",
+)
