@@ -13,7 +13,7 @@ from runtime.settings import Settings
 from workers.api.context import Context
 from workers.apply.apply import apply_open_batches
 from workers.apply.postponing import PostponedError
-from workers.apply.sweep import awake_for_sync_runs
+from workers.apply.sweep import are_sync_runs_awake, awake_for_sync_runs
 from workers.broker import (
     APPLY_QUEUE,
     APPLY_TIME_LIMIT_MS,
@@ -52,8 +52,11 @@ def declare_actors(broker: Broker, context: Context, settings: Settings) -> None
         refresh_tenant(context, tenant)
 
     def reconcile(tenant: str, part: Part) -> None:
+        def has_urgent() -> bool:
+            return part == "others" and are_sync_runs_awake(context.redis, tenant, "statuses")
+
         with awake_for_sync_runs(context.redis, tenant, part):
-            run_due(context, tenant, settings.reconcile_interval, part)
+            run_due(context, tenant, settings.reconcile_interval, part, has_urgent=has_urgent)
 
     def derive(tenant: str) -> None:
         derive_tenant(context, tenant)

@@ -16,6 +16,7 @@ from storage.sync import sync_runs
 from tests.support.ampeco import shown
 from tests.support.deployment import Deployment
 from tests.support.facts import sample
+from workers.sync import reconcile
 from workers.sync.reconcile import run_due, steps
 from workers.sync.schedule import Part, due_sync_runs, listed
 
@@ -297,3 +298,20 @@ def test_charge_points_and_evses_do_not_wait_for_all_other_kinds(deployment: Dep
     listed_paths = {kind.path for kind in KINDS.values() if kind.has_listing}
     assert paths["statuses"] == {KINDS["charge_point"].path, KINDS["evse"].path}
     assert paths["others"] == listed_paths - paths["statuses"]
+
+
+def test_other_kinds_wait_while_statuses_are_synced_but_not_for_ever(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reconcile, "PATIENCE_SECONDS", 0.6)
+    asked: list[int] = []
+
+    def has_urgent() -> bool:
+        asked.append(deployment.ampeco.calls.total())
+        return True
+
+    # Statuses that are always at work let others go on after some time
+    assert run_due(deployment.context, "demo", INTERVAL, "others", has_urgent=has_urgent) > 0
+    # And no call was made before the patience was over
+    assert len(asked) == 3
+    assert set(asked) == {0}

@@ -114,5 +114,10 @@ def awake_for_sync_runs(client: redis.Redis, tenant: str, part: Part) -> Iterato
         client.delete(key)
 
 
+def are_sync_runs_awake(client: redis.Redis, tenant: str, part: Part) -> bool:
+    """Tell whether a worker makes sync runs of a part of a tenant, or was woken for them."""
+    return bool(client.exists(_sync_run_woken_key(tenant, part)))
+
+
 def _sync_run_woken_key(tenant: str, part: Part) -> str:
     return f"ampeco-receiver:sync-run-woken:{part}:{tenant}"

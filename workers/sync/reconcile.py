@@ -53,6 +53,12 @@ GRACE = timedelta(minutes=2)
 #: How long one message works on sync runs; the next message continues.
 TIME_BUDGET_SECONDS = 45.0
 
+#: Sync runs wait for more urgent ones up to this time in one message, so that they advance even if there always are some.
+PATIENCE_SECONDS = TIME_BUDGET_SECONDS / 2
+
+#: How often it is asked whether more urgent sync runs are over.
+PATIENCE_STEP_SECONDS = 0.2
+
 #: A sync run waits for a pause that is this short, because it is over sooner than the next process is woken.
 SHORT_PAUSE_SECONDS = 5.0
 
@@ -74,12 +80,20 @@ class KindNotOfferedError(CallDeferredError):
     """The tenant does not offer the kind, so that there is nothing to read."""
 
 
-def run_due(context: Context, tenant: str, interval: timedelta, part: Part | None = None) -> int:
+def run_due(
+    context: Context,
+    tenant: str,
+    interval: timedelta,
+    part: Part | None = None,
+    *,
+    has_urgent: Callable[[], bool] = lambda: False,
+) -> int:
     """Make the sync runs of one tenant that are due, until the time budget is spent.
 
     Parameters:
         interval: how often what changed is reconciled.
         part: make the sync runs of this part only; None: of both.
+        has_urgent: tells whether more urgent sync runs of the tenant are at work: they get the calls first.
 
     Returns:
         The number of pages that were read.
@@ -92,6 +106,15 @@ def run_due(context: Context, tenant: str, interval: timedelta, part: Part | Non
             raise CallDeferredError(seconds, why)
         time.sleep(seconds)
 
+    patience = PATIENCE_SECONDS
+
+    def let_urgent_go_first() -> None:
+        nonlocal patience
+        while patience > 0 and has_urgent():
+            time.sleep(PATIENCE_STEP_SECONDS)
+            patience -= PATIENCE_STEP_SECONDS
+
+    let_urgent_go_first()
     tried: set[str] = set()
     while time.monotonic() < deadline:
         # Determined before each sync run, because another process may have made one that was due when this one began.
@@ -108,6 +131,7 @@ def run_due(context: Context, tenant: str, interval: timedelta, part: Part | Non
         try:
             for _ in steps(context, run, reason=run.purpose, wait=wait):
                 pages += 1
+                let_urgent_go_first()
                 if time.monotonic() >= deadline:
                     break
         except CallDeferredError as deferred:
