@@ -107,6 +107,11 @@ def test_calls_slow_down_before_the_tenants_own_limit(
     assert set(REASONS) - allowed(client) == stopped
 
 
+def test_a_429_pauses_for_as_long_as_it_says_and_no_longer(client: redis.Redis) -> None:
+    ApiNotices().see(client, "t", AnswerHeaders("users/v1.1", False, limit=1_000, remaining=0))
+    assert allowed(client) == set(REASONS)
+
+
 def test_a_tenant_of_an_older_release_is_read_by_the_older_version_and_that_is_named(living: Tenant) -> None:
     # Given a tenant that lacks the newer version of users
     living.set_faults(api_unrouted=["users/v1.1"])

@@ -32,7 +32,8 @@ class ApiNotices:
         """Take over the headers of an answer, and share its limits with the other processes."""
         if headers.is_success:
             count_call(client, tenant)
-        if headers.limit is not None and headers.remaining is not None:
+        # A 429 has nothing left either, but says by itself when to call again.
+        if headers.is_success and headers.limit is not None and headers.remaining is not None:
             note_remaining(client, tenant, headers.limit, headers.remaining)
         with self._lock:
             if headers.app_version is not None:

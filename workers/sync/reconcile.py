@@ -53,7 +53,7 @@ GRACE = timedelta(minutes=2)
 #: How long one message works on sync runs; the next message continues.
 TIME_BUDGET_SECONDS = 45.0
 
-#: Sync runs wait for more urgent ones up to this time in one message, so that they advance even if there always are some.
+#: Sync runs wait for more urgent ones up to this time in one message, so that they advance even if some always are due.
 PATIENCE_SECONDS = TIME_BUDGET_SECONDS / 2
 
 #: How often it is asked whether more urgent sync runs are over.

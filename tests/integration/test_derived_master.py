@@ -1,0 +1,187 @@
+"""Derived master data: locations, charge points, EVSEs and tariffs as they are, and as they were."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, text
+
+from analytics.derive import derive_round
+from storage.database import create_database_engine
+from storage.schema.entities import MIRRORS
+from storage.state.changes import ChangeSet
+from storage.state.fold import fact_from_read
+from storage.state.marks import mark_all
+from storage.write import write_changes
+
+START = datetime(2026, 3, 4, 7, tzinfo=UTC)
+
+
+@pytest.fixture
+def engine(database_url: str) -> Iterator[Engine]:
+    made = create_database_engine(database_url, application_name="tests", pool_size=2)
+    yield made
+    made.dispose()
+
+
+def at(hours: float) -> datetime:
+    return START + timedelta(hours=hours)
+
+
+def read(engine: Engine, kind: str, entity_id: int, hours: float, group: str = "master", **values: Any) -> None:
+    """Store what a read showed."""
+    columns = next(each.columns for each in MIRRORS[kind].groups if each.name == group)
+    shown = dict.fromkeys(columns) | {name: value for name, value in values.items() if name in columns}
+    if "raw" in columns:
+        shown["raw"] = values
+    fact = fact_from_read(kind, entity_id, group, at(hours), shown, began_at=at(hours))
+    with engine.begin() as connection:
+        write_changes(connection, "t", ChangeSet(facts=[fact]))
+
+
+def derive(engine: Engine) -> None:
+    while (done := derive_round(engine, "t")) is None or not done.is_last:
+        pass
+
+
+def rows(engine: Engine, statement: str) -> list[Any]:
+    with engine.connect() as connection:
+        return [tuple(row) for row in connection.execute(text(statement))]
+
+
+def versions(engine: Engine, kind: str, columns: str) -> list[Any]:
+    """The versions of the only entity of a kind: the hour of each beginning, None for the first one, and columns."""
+    found = rows(
+        engine,
+        f"SELECT nullif(valid_from, '-infinity'), nullif(valid_to, 'infinity'), {columns} FROM analytics.master_version"
+        f" WHERE kind = '{kind}' ORDER BY valid_from",
+    )
+    # No gap and no overlap
+    assert [row[1] for row in found[:-1]] == [row[0] for row in found[1:]]
+    assert found[0][0] is None
+    assert found[-1][1] is None
+    return [(row[0] and (row[0] - START).total_seconds() / 3600, *row[2:]) for row in found]
+
+
+def test_what_a_report_calls_a_place_is_what_it_was_called_then(engine: Engine) -> None:
+    read(engine, "location", 1, 0, name="Old mill", status="enabled", timezone="Europe/Sofia")
+    read(engine, "location", 1, 5, name="New mill", status="enabled", timezone="Europe/Sofia")
+    read(engine, "location", 1, 6, name="New mill", status="disabled", timezone="Europe/Sofia")
+    read(engine, "location", 1, 7, name="New mill", status="disabled", timezone="Europe/Sofia", city="Plovdiv")
+    derive(engine)
+    assert rows(engine, "SELECT name, status, city, timezone FROM analytics.location") == [
+        ("New mill", "disabled", "Plovdiv", "Europe/Sofia")
+    ]
+    # A change of another column makes no version
+    assert versions(engine, "location", "name, status") == [
+        (None, "Old mill", "enabled"),
+        (5, "New mill", "enabled"),
+        (6, "New mill", "disabled"),
+    ]
+
+
+def test_an_evse_shows_where_it_is_and_its_charge_point_what_it_holds(engine: Engine) -> None:
+    read(engine, "charge_point", 10, 0, name="A", location_id=1)
+    read(engine, "charge_point", 11, 0, name="B", location_id=2)
+    read(engine, "evse", 100, 0, charge_point_id=10, physical_reference="1", max_power_w=50_000, tariff_group_id=7)
+    derive(engine)
+    assert rows(engine, "SELECT label, charge_point_id, location_id FROM analytics.evse") == [("1", 10, 1)]
+    read(engine, "evse", 100, 3, charge_point_id=11, physical_reference="1", label="Left", max_power_w=60_000)
+    derive(engine)
+    assert rows(engine, "SELECT label, charge_point_id, location_id FROM analytics.evse") == [("Left", 11, 2)]
+    # Both the former and the present charge point follow
+    assert rows(engine, "SELECT charge_point_id, evse_count, max_power_w FROM analytics.charge_point ORDER BY 1") == [
+        (10, 0, None),
+        (11, 1, 60_000),
+    ]
+    read(engine, "charge_point", 11, 4, name="B", location_id=3)
+    derive(engine)
+    assert rows(engine, "SELECT location_id FROM analytics.evse") == [(3,)]
+    assert versions(engine, "evse", "name, charge_point_id, max_power_w, tariff_group_id") == [
+        (None, "1", 10, 50_000, 7),
+        (3, "Left", 11, 60_000, None),
+    ]
+
+
+def test_models_and_vendors_of_the_catalogue_are_shown_until_a_boot_tells_better(engine: Engine) -> None:
+    def shown() -> list[Any]:
+        derive(engine)
+        return rows(engine, "SELECT vendor, model, firmware_version FROM analytics.charge_point")
+
+    read(engine, "charge_point", 10, 0, name="A", model_id=5)
+    assert shown() == [(None, None, None)]
+    read(engine, "charge_point_model", 5, 0, name="Terra", vendor_id=6)
+    assert shown() == [(None, "Terra", None)]
+    read(engine, "charge_point_vendor", 6, 0, name="ABB")
+    assert shown() == [("ABB", "Terra", None)]
+    read(engine, "charge_point", 10, 2, "boot", boot_vendor="ABB", boot_model="Terra 94", firmware_version="1.6")
+    assert shown() == [("ABB", "Terra 94", "1.6")]
+
+
+def test_what_cannot_be_is_null_and_stops_nothing(engine: Engine) -> None:
+    read(engine, "location", 1, 0, name="x" * 10_000, timezone="Middle/Earth", latitude=91e30, longitude="NaN")
+    read(engine, "charge_point", 10, 0, name="A", location_id=1)
+    read(engine, "evse", 100, 0, charge_point_id=10, max_power_w=1e30)
+    read(engine, "evse", 100, 1, charge_point_id=10, max_power_w=-1e300)
+    read(engine, "tariff", 7, 0, name="T", price_per_kwh=1e40, min_price="0.1234567")
+    derive(engine)
+    assert rows(engine, "SELECT length(name), timezone, latitude, longitude FROM analytics.location") == [
+        (10_000, None, None, None)
+    ]
+    assert rows(engine, "SELECT max_power_w FROM analytics.evse") == [(None,)]
+    assert rows(engine, "SELECT price_per_kwh, CAST(min_price AS text) FROM analytics.tariff") == [(None, "0.123457")]
+    assert versions(engine, "evse", "max_power_w") == [(None, None)]
+
+
+def test_working_hours_are_null_where_a_location_is_always_open(engine: Engine) -> None:
+    hours = {"monday": [{"start": "07:00", "end": "22:00"}]}
+    read(engine, "location", 1, 0, working_hours={"isAlwaysOpen": True, "hours": hours})
+    read(engine, "location", 2, 0, working_hours={"isAlwaysOpen": False, "hours": hours})
+    read(engine, "location", 3, 0, working_hours=None)
+    derive(engine)
+    assert rows(engine, "SELECT working_hours FROM analytics.location ORDER BY location_id") == [
+        (None,),
+        (hours,),
+        (None,),
+    ]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_derivations_at_any_time_end_in_the_same_rows(engine: Engine, seed: int) -> None:
+    chance = random.Random(seed)
+    for hours in range(20):
+        if chance.random() < 0.5:
+            read(engine, "charge_point", 10, hours, name=chance.choice("AB"), location_id=chance.choice((1, 2, None)))
+        else:
+            read(engine, "evse", 100, hours, charge_point_id=chance.choice((10, 11)), label=chance.choice("XY"))
+        if chance.random() < 0.4:
+            derive(engine)
+    derive(engine)
+    before = [rows(engine, statement) for statement in EVERYTHING]
+    with engine.begin() as connection:
+        mark_all(connection, "t")
+    derive(engine)
+    assert [rows(engine, statement) for statement in EVERYTHING] == before
+
+
+EVERYTHING = (
+    "SELECT * FROM analytics.charge_point ORDER BY 2",
+    "SELECT * FROM analytics.evse ORDER BY 2",
+    "SELECT kind, entity_id, nullif(valid_from, '-infinity'), nullif(valid_to, 'infinity'), name, change_number"
+    " FROM analytics.master_version ORDER BY 1, 2, valid_from",
+)
+
+
+def test_a_status_does_not_derive_master_data_again(engine: Engine) -> None:
+    read(engine, "evse", 100, 0, charge_point_id=10)
+    derive(engine)
+    changes = ChangeSet()
+    observed = {"evse_id": 100, "hardware_status": "charging", "observed_at": at(1), "source": "notification"}
+    changes.observe("evse_status_observation", observed)
+    with engine.begin() as connection:
+        write_changes(connection, "t", changes)
+    assert rows(engine, "SELECT DISTINCT kind FROM analytics.dirty") == [("evse_status",)]
