@@ -18,6 +18,8 @@ from bench.applied import Visible, accepted_and_applied, until_visible, wait_unt
 from bench.disk import measure as measure_growth
 from bench.disk import render as render_growth
 from bench.generator import Figures, Generator
+from bench.growth import measure as measure_analytics
+from bench.growth import render as render_analytics
 from bench.load import Fleet, began_at
 from bench.processes import BenchError, leave_in_order
 from bench.results import Results, Round
@@ -102,7 +104,7 @@ class Run:
             self._generator.full_speed(self._ground.ports[name], self._cycled, WARM_UP_SECONDS)
 
     def round(self, number: int) -> Round:
-        """Measure (a) to (d) once."""
+        """Measure (a) to (d) and (f) once."""
 
         def accept(label: str, name: str) -> Figures:
             self._steps.begin(f"round {number}: {label}")
@@ -117,7 +119,9 @@ class Run:
         with self._ground.workers():
             self._warm_up_workers()
             applied = accepted_and_applied(self._ground, self._generator, distinct, self._seconds)
-        return Round(baseline, ours, one_insert, applied)
+        with self._ground.deriving():
+            beside_deriving = accept("(f) ours: accepted, while all is derived", "ours")
+        return Round(baseline, ours, one_insert, applied, beside_deriving)
 
     def steady(self) -> Visible:
         """Measure (e)."""
@@ -144,7 +148,7 @@ def main(
     context: typer.Context,
     connections: Annotated[int, typer.Option(min=1, help="Connections of the generator, the same for all.")] = 64,
     seconds: Annotated[int, typer.Option(min=1, help="Length of each measurement under full load.")] = 4,
-    rounds: Annotated[int, typer.Option(min=1, help="Number of rounds that measure (a) to (d).")] = 3,
+    rounds: Annotated[int, typer.Option(min=1, help="Number of rounds that measure all but (e).")] = 3,
     generator: Annotated[
         str, typer.Option(help="Load generator: wrk, python, or auto for wrk if it is installed.")
     ] = "auto",
@@ -153,7 +157,7 @@ def main(
     """Measure accepting and applying, compare them with simpler endpoints, and print one table."""
     if context.invoked_subcommand is not None:
         return
-    with tempfile.TemporaryDirectory(prefix="ampeco-bench-") as made, Steps(rounds * 4 + 3) as steps:
+    with tempfile.TemporaryDirectory(prefix="ampeco-bench-") as made, Steps(rounds * 5 + 3) as steps:
         folder = Path(made)
         busy = os.getloadavg()[0]
         steps.begin("starting servers")
@@ -188,6 +192,17 @@ def disk(
     """Measure the disk space of a million notifications, by table."""
     console = create_console()
     console.print(render_growth(measure_growth(notifications), console))
+
+
+@app.command()
+def analytics(
+    share: Annotated[
+        list[float] | None, typer.Option(min=0.001, max=1, help="Share of the whole; may be given several times.")
+    ] = None,
+) -> None:
+    """Measure how deriving and reading the tables for analysts grow with the history; about half an hour."""
+    console = create_console()
+    console.print(render_analytics(measure_analytics(share or [0.01, 0.03, 0.1]), console))
 
 
 if __name__ == "__main__":

@@ -35,6 +35,12 @@ SELECT coalesce(sum(notifications), 0),
  WHERE committed_at >= %s
 """
 
+_DERIVED_UNTIL = """
+SELECT extract(epoch FROM derived_until)::float8
+  FROM analytics.feed
+ WHERE derived_until > '-infinity'
+"""
+
 _FAILED = "SELECT reason, error FROM ingest.outcome WHERE state = 'failed' LIMIT 1"
 
 
@@ -55,12 +61,14 @@ class Applied:
 
 @dataclass(frozen=True, slots=True)
 class Visible:
-    """The times from a notification's 202 until its batch is visibly applied."""
+    """The times from a notification's 202 until its batch is visibly applied, and from then until it is derived."""
 
     notifications: int
     rate: int
     p50_ms: float
     p99_ms: float
+    derived_p50_ms: float
+    derived_p99_ms: float
 
 
 def accepted_and_applied(ground: Surroundings, generator: Generator, requests: Path, seconds: int) -> Applied:
@@ -85,16 +93,23 @@ def until_visible(ground: Surroundings, generator: Generator, requests: Path, se
         with _watching(ground) as looks:
             generator.steady(ground.ports["ours"], requests, seconds, rate, ledger)
             wait_until_settled(connection, ground)
+            _wait_until_derived(connection, ground)
         acknowledged = {UUID(name): at for name, at in json.loads(ledger.read_text())}
         rows = connection.execute(
             "SELECT notification_id, batch_id FROM ingest.notification_state WHERE notification_id = ANY(%s)",
             (list(acknowledged),),
         )
         batch_of = dict(rows.fetchall())
+        applied_at = dict(
+            connection.execute("SELECT batch_id, extract(epoch FROM applied_at)::float8 FROM ingest.batch").fetchall()
+        )
     if lost := len(acknowledged) - len(batch_of):
         raise BenchError(f"{lost} notifications were acknowledged and are not stored.")
-    waits = sorted(looks.visible_at(batch_of[name], at) - at for name, at in acknowledged.items())
-    return Visible(len(waits), rate, *(waits[int(len(waits) * part)] * 1000 for part in (0.5, 0.99)))
+    visible_at = {name: looks.visible_at(batch_of[name], at) for name, at in acknowledged.items()}
+    waits = sorted(visible_at[name] - at for name, at in acknowledged.items())
+    derived = sorted(max(looks.derived_at(applied_at[batch_of[name]]) - at, 0.0) for name, at in visible_at.items())
+    shown = [values[int(len(values) * part)] * 1000 for values in (waits, derived) for part in (0.5, 0.99)]
+    return Visible(len(waits), rate, *shown)
 
 
 def wait_until_settled(connection: psycopg.Connection[tuple[Any, ...]], ground: Surroundings) -> None:
@@ -112,10 +127,19 @@ def wait_until_settled(connection: psycopg.Connection[tuple[Any, ...]], ground: 
         raise BenchError(f"A notification of the load failed: {failed[0]}: {failed[1]}")
 
 
+def _wait_until_derived(connection: psycopg.Connection[tuple[Any, ...]], ground: Surroundings) -> None:
+    deadline = time.monotonic() + SETTLE_TIMEOUT_SECONDS
+    while connection.execute("SELECT FROM analytics.dirty LIMIT 1").fetchone():
+        if time.monotonic() > deadline:
+            raise BenchError(f"Changes are still to be derived after {SETTLE_TIMEOUT_SECONDS:g} s:\n{tail(ground.log)}")
+        time.sleep(LOOK_SECONDS)
+
+
 class _Looks:
-    """The open batches at each poll."""
+    """The open batches, and how far everything is derived, at each poll."""
 
     def __init__(self) -> None:
+        self._derived_until: list[float] = []
         self._began: list[float] = []
         self._ended: list[float] = []
         self._open: list[frozenset[UUID]] = []
@@ -123,9 +147,11 @@ class _Looks:
     def look(self, connection: psycopg.Connection[tuple[Any, ...]]) -> None:
         began = time.time()
         still_open = frozenset(batch_id for (batch_id,) in connection.execute(_OPEN))
+        derived_until = connection.execute(_DERIVED_UNTIL).fetchone()
         self._began.append(began)
         self._ended.append(time.time())
         self._open.append(still_open)
+        self._derived_until.append(derived_until[0] if derived_until else 0.0)
 
     def visible_at(self, batch_id: UUID, acknowledged_at: float) -> float:
         """Return the end of the first poll that began after the 202 and found the batch closed.
@@ -136,6 +162,11 @@ class _Looks:
         while batch_id in self._open[position]:
             position += 1
         return self._ended[position]
+
+    def derived_at(self, applied_at: float) -> float:
+        """Return the end of the first poll that found derived what was applied at a time."""
+        # What was applied last may have changed nothing from which rows are derived.
+        return self._ended[min(bisect.bisect_right(self._derived_until, applied_at), len(self._ended) - 1)]
 
 
 @contextmanager

@@ -19,6 +19,7 @@ class Round:
     ours: Figures
     one_insert: Figures
     applied: Applied
+    beside_deriving: Figures
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,7 @@ RATIOS = (
     Ratio("b/a", 0.7, lambda measured: measured.ours.per_second / measured.baseline.per_second),
     Ratio("b/c", 2.5, lambda measured: measured.ours.per_second / measured.one_insert.per_second),
     Ratio("d/a", 0.25, lambda measured: measured.applied.per_second / measured.baseline.per_second),
+    Ratio("f/b", 0.5, lambda measured: measured.beside_deriving.per_second / measured.ours.per_second),
 )
 
 
@@ -77,6 +79,7 @@ class Results:
                     "b": _figures(measured.ours),
                     "c": _figures(measured.one_insert),
                     "d": asdict(measured.applied) | {"per_second": measured.applied.per_second},
+                    "f": _figures(measured.beside_deriving),
                 }
                 for measured in self.rounds
             ],

@@ -72,6 +72,12 @@ class Surroundings:
                 stack.enter_context(running(f"work {queue}", arguments, self.environment, self.log))
             yield
 
+    @contextlib.contextmanager
+    def deriving(self) -> Iterator[None]:
+        """Derive everything without end in the context, in a process of its own."""
+        with running("deriving", ["bench.deriving"], self.environment, self.log):
+            yield
+
 
 @contextlib.contextmanager
 def surroundings(folder: Path, shown_at: str) -> Iterator[Surroundings]:

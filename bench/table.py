@@ -63,7 +63,11 @@ def render(results: Results, console: Console) -> Group:
     )
     if results.visible:
         seen = results.visible
-        table.add_row("(e) 202 to visible, steady", f"{seen.rate:,}", f"{seen.p50_ms:.1f}", f"{seen.p99_ms:.1f}")
+        rate = f"{seen.rate:,}"
+        table.add_row("(e) 202 to visible, steady", rate, f"{seen.p50_ms:.1f}", f"{seen.p99_ms:.1f}")
+        derived = (f"{seen.derived_p50_ms:.1f}", f"{seen.derived_p99_ms:.1f}")
+        table.add_row("    visible to derived", rate, *derived)
+    _row(table, results, "(f) ours: accepted, while all is derived", lambda measured: measured.beside_deriving, "f/b")
     rounds = len(results.rounds)
     note = f"Medians of {rounds} rounds, in brackets lowest and highest." if rounds > 1 else "One round."
     machine = " · ".join(f"{name} {value}" for name, value in results.environment.items())
