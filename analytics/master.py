@@ -32,7 +32,11 @@ def derive(work: Work) -> None:
     locations = whole(work.marks("location"))
     zones = _known_zones(work, locations)
     work.write_query(location, locations, _LOCATIONS, {"zones": zones})
-    evses = merged(whole(work.marks("evse")), whole(_children(work, _EVSES_OF, work.marks("charge_point"))))
+    evses = merged(
+        whole(work.marks("evse")),
+        whole(_children(work, _EVSES_OF, work.marks("charge_point"))),
+        whole(_children(work, _EVSES_OF_CONNECTORS, work.marks("connector"))),
+    )
     charge_points = merged(
         whole(work.marks("charge_point")),
         whole(_children(work, _CHARGE_POINTS_OF, evses)),
@@ -58,6 +62,15 @@ SELECT evse_id
   FROM charging.evse
  WHERE tenant = :tenant
    AND charge_point_id = ANY(:ids)
+""")
+
+# Index: primary key.
+_EVSES_OF_CONNECTORS = text("""
+SELECT evse_id
+  FROM charging.connector
+ WHERE tenant = :tenant
+   AND connector_id = ANY(:ids)
+   AND evse_id IS NOT NULL
 """)
 
 # Index: primary key. What is derived shows the charge point of which an EVSE was a part before.

@@ -27,6 +27,7 @@ INGEST_PRIVILEGES = {
     "unknown_field": "SELECT, INSERT, UPDATE",
     "consumption_read": "SELECT, INSERT, UPDATE, DELETE",
     "dropped_day": "SELECT",
+    "driver_secret": "SELECT, INSERT",
     "erasure": "SELECT",
     "suppression_key": "SELECT",
     "suppression": "SELECT",

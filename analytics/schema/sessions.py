@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Boolean, CheckConstraint, Column, Index, Integer, SmallInteger
+from sqlalchemy import Boolean, CheckConstraint, Column, Index, Integer, PrimaryKeyConstraint, SmallInteger, Table
 
 from analytics.schema.derived import (
     ENERGY,
@@ -19,7 +19,8 @@ from analytics.schema.derived import (
     seconds_column,
     text_column,
 )
-from storage.schema.tables import instant
+from storage.schema.tables import instant, metadata, tenant_column
+from storage.schema_names import ANALYTICS
 
 #: How a session came out: it runs or is pending; energy was delivered; it ended without energy; it failed or expired.
 OUTCOMES = ("pending", "running", "charged", "empty", "failed", "expired", "unknown")
@@ -85,6 +86,7 @@ session = derived(
     CheckConstraint(is_one_of("outcome", OUTCOMES), name="session_outcome_check"),
     Index(None, "tenant", "started_at"),
     Index(None, "tenant", "location_id", "started_at"),
+    Index(None, "tenant", "charge_point_id", "started_at"),
     Index(None, "tenant", "evse_id", "started_at"),
     entity="session_id",
 )
@@ -100,7 +102,7 @@ charge_attempt = derived(
     ],
     [
         instant("attempted_at", "When it was attempted"),
-        id_column("location_id", "Location"),
+        id_column("location_id", "Location of the charge point at that time"),
         id_column("charge_point_id", "Charge point"),
         id_column("evse_id", "EVSE; null: the driver had chosen none"),
         id_column("session_id", "Session that came of it; of several the first one"),
@@ -111,18 +113,36 @@ charge_attempt = derived(
         text_column("outcome", "Outcome of the session; null: there was none"),
         instant("ended_at", "When the session stopped, or when it was attempted if there was none; null while it runs"),
         number_column("energy_wh", "Energy of the session, Wh", ENERGY),
-        Column("is_success", Boolean, comment="Plain rule: energy was delivered; null while it is open"),
+        Column("is_success", Boolean, comment="Plain rule: energy was delivered; null: open or unknown"),
         Column(
             "is_csr_success",
             Boolean,
             comment="Charging success rate of Germany's national centre: energy was delivered, and the session ended"
-            " without an error; null while it is open",
+            " without an error; null: open or unknown",
         ),
+        instant("removed_at", "When the authorization, or the session, was found gone; null while it exists"),
     ],
     CheckConstraint(is_one_of("source", ATTEMPT_SOURCES), name="charge_attempt_source_check"),
+    Index(None, "tenant", "attempted_at"),
     Index(None, "tenant", "location_id", "attempted_at"),
+    Index(None, "tenant", "charge_point_id", "attempted_at"),
     Index(None, "tenant", "evse_id", "attempted_at"),
+    # The attempts of a driver at a location in their order, for the view of visits.
+    Index("charge_attempt_visit_idx", "tenant", "location_id", "driver_key", "attempted_at", "source", "source_id"),
     entity="source_id",
+)
+
+authorization_session = Table(
+    "authorization_session",
+    metadata,
+    tenant_column(),
+    id_column("authorization_id", "Authorization", nullable=False),
+    id_column("session_id", "Session", nullable=False),
+    text_column("named_by", "Which of them names the other: authorization or session", nullable=False),
+    PrimaryKeyConstraint("tenant", "authorization_id", "session_id", "named_by"),
+    Index(None, "tenant", "session_id"),
+    schema=ANALYTICS,
+    comment="Which authorizations and sessions name each other; no part of the contract",
 )
 
 METHODS = ("register", "power", "consumption_stats", "linear")

@@ -17,7 +17,7 @@ def upgrade() -> None:
         sa.Column("source", sa.Text(), nullable=False, comment="authorization or session"),
         sa.Column("source_id", sa.BigInteger(), nullable=False, comment="Id of the authorization, or of the session"),
         sa.Column("attempted_at", postgresql.TIMESTAMP(timezone=True), nullable=True, comment="When it was attempted"),
-        sa.Column("location_id", sa.BigInteger(), nullable=True, comment="Location"),
+        sa.Column("location_id", sa.BigInteger(), nullable=True, comment="Location of the charge point at that time"),
         sa.Column("charge_point_id", sa.BigInteger(), nullable=True, comment="Charge point"),
         sa.Column("evse_id", sa.BigInteger(), nullable=True, comment="EVSE; null: the driver had chosen none"),
         sa.Column(
@@ -46,13 +46,19 @@ def upgrade() -> None:
         ),
         sa.Column("energy_wh", sa.Numeric(precision=14, scale=3), nullable=True, comment="Energy of the session, Wh"),
         sa.Column(
-            "is_success", sa.Boolean(), nullable=True, comment="Plain rule: energy was delivered; null while it is open"
+            "is_success", sa.Boolean(), nullable=True, comment="Plain rule: energy was delivered; null: open or unknown"
         ),
         sa.Column(
             "is_csr_success",
             sa.Boolean(),
             nullable=True,
-            comment="Charging success rate of Germany's national centre: energy was delivered, and the session ended without an error; null while it is open",
+            comment="Charging success rate of Germany's national centre: energy was delivered, and the session ended without an error; null: open or unknown",
+        ),
+        sa.Column(
+            "removed_at",
+            postgresql.TIMESTAMP(timezone=True),
+            nullable=True,
+            comment="When the authorization, or the session, was found gone; null while it exists",
         ),
         sa.Column(
             "change_number", sa.BigInteger(), nullable=False, comment="Number of the last change, in the tenant's feed"
@@ -67,6 +73,27 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("tenant", "source", "source_id", name=op.f("charge_attempt_pkey")),
         schema="analytics",
         comment="An attempt to charge: an authorization, also a refused one, or a session that none allowed",
+    )
+    op.create_index(
+        op.f("charge_attempt_tenant_attempted_at_idx"),
+        "charge_attempt",
+        ["tenant", "attempted_at"],
+        unique=False,
+        schema="analytics",
+    )
+    op.create_index(
+        op.f("charge_attempt_tenant_charge_point_id_attempted_at_idx"),
+        "charge_attempt",
+        ["tenant", "charge_point_id", "attempted_at"],
+        unique=False,
+        schema="analytics",
+    )
+    op.create_index(
+        "charge_attempt_visit_idx",
+        "charge_attempt",
+        ["tenant", "location_id", "driver_key", "attempted_at", "source", "source_id"],
+        unique=False,
+        schema="analytics",
     )
     op.create_index(
         op.f("charge_attempt_tenant_change_number_idx"),
@@ -816,6 +843,13 @@ def upgrade() -> None:
         op.f("session_tenant_change_number_idx"),
         "session",
         ["tenant", "change_number"],
+        unique=False,
+        schema="analytics",
+    )
+    op.create_index(
+        op.f("session_tenant_charge_point_id_started_at_idx"),
+        "session",
+        ["tenant", "charge_point_id", "started_at"],
         unique=False,
         schema="analytics",
     )

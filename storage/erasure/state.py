@@ -26,6 +26,8 @@ from storage.erasure.suppression import changed_columns, document_of
 from storage.schema.entities import MIRRORS, Mirror
 from storage.schema.tables import metadata
 from storage.schema_names import CHARGING
+from storage.state import marks
+from storage.state.changes import Entity
 from storage.state.version import Version, digest
 
 #: The most rows in memory at once.
@@ -121,6 +123,8 @@ def _clear_state(connection: Connection, tenant: str, person: Person, kind: str,
         if cleared:
             document = to_json(cleared)
             changed += connection.execute(text(_update(kind)), {"tenant": tenant, "rows": document}).rowcount
+            # Derived rows contain what the rows contained, and are derived again without the person.
+            marks.mark(connection, tenant, {Entity(kind, row[mirror.key]): None for row in cleared})
     return changed
 
 
@@ -293,20 +297,21 @@ UPDATE charging.notice
 """)
 
 
-#: The tables of revisions, each with its column that holds the id of a session.
-_REVISIONS = {"session_revision": "session_id", "master_revision": "NULL"}
+#: The tables of revisions, each with the SQL of the kind and of the id of the entity that was revised.
+_REVISIONS = {"session_revision": ("'session'", "session_id"), "master_revision": ("kind", "entity_id")}
 
 
 def _revisions(
     connection: Connection, tenant: str, table: str, pattern: str, session_ids: Sequence[int]
 ) -> Iterator[dict[str, Any]]:
     """Yield the revisions that name the person or are of the person's sessions; this reads all rows of the table."""
+    kind, entity_id = _REVISIONS[table]
     rows = _streamed(
         connection,
-        f"SELECT CAST(ctid AS text) AS place, CAST({_REVISIONS[table]} AS bigint) AS session_id, fact_version,"  # noqa: S608
+        f"SELECT CAST(ctid AS text) AS place, {kind} AS kind, {entity_id} AS entity_id, fact_version,"  # noqa: S608
         " CAST(changed_from AS text) AS changed_from, CAST(changed_to AS text) AS changed_to"
         f" FROM {CHARGING}.{table} AS known WHERE tenant = :tenant"
-        f" AND ({_REVISIONS[table]} = ANY(CAST(:session_ids AS bigint[]))"
+        f" AND ({entity_id} = ANY(CAST(:session_ids AS bigint[]))"
         " OR CAST(to_jsonb(known) AS text) ~* :pattern)",
         {"tenant": tenant, "pattern": pattern, "session_ids": list(session_ids)},
     )
@@ -337,7 +342,7 @@ def _clear_revisions(
     changed = 0
     own_sessions = set(session_ids)
     for row in list(_revisions(connection, tenant, table, person.pattern, session_ids)):
-        new = _revision_changes(row, person, is_about=row["session_id"] in own_sessions)
+        new = _revision_changes(row, person, is_about=row["entity_id"] in own_sessions)
         if new:
             # The digest is of all values of the fact, which are not stored here. A random one does no harm, because
             # no source reports that fact again.
@@ -345,6 +350,7 @@ def _clear_revisions(
             sides = {name: to_json(new.get(name, row[name])) for name in ("changed_from", "changed_to")}
             parameters = {"tenant": tenant, "place": row["place"], "version": version, **sides}
             changed += connection.execute(text(_CLEAR_REVISION.format(table=table)), parameters).rowcount
+            marks.mark(connection, tenant, {Entity(row["kind"], row["entity_id"]): None})
     return changed
 
 

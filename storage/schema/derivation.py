@@ -1,11 +1,11 @@
-"""The table of marks: which entities changed, so that what is derived from them is derived again."""
+"""Tables of the derivation: marks, which name the entities to derive again, and the secret of the keys of drivers."""
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, Identity, PrimaryKeyConstraint, Table, Text, func
+from sqlalchemy import BigInteger, Column, Identity, LargeBinary, PrimaryKeyConstraint, Table, Text, func
 
 from storage.schema.tables import instant, metadata, tenant_column
-from storage.schema_names import ANALYTICS
+from storage.schema_names import ANALYTICS, INGEST
 
 dirty = Table(
     "dirty",
@@ -19,4 +19,14 @@ dirty = Table(
     PrimaryKeyConstraint("tenant", "dirty_id"),
     schema=ANALYTICS,
     comment="Entities whose derived rows are out of date; a row goes when they are derived again",
+)
+
+driver_secret = Table(
+    "driver_secret",
+    metadata,
+    tenant_column(),
+    Column("secret", LargeBinary, nullable=False, comment="Random secret of the digests in driver_key, 32 bytes"),
+    PrimaryKeyConstraint("tenant"),
+    schema=INGEST,
+    comment="The secret with which analytics makes driver_key of a user's id; analysts cannot read it",
 )

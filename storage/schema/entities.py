@@ -222,6 +222,8 @@ session = mirror(
     },
     "started_at",
     "evse_id",
+    "connector_id",
+    "tariff_snapshot_id",
     has_children=True,
 )
 

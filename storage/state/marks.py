@@ -12,6 +12,7 @@ from datetime import datetime
 from sqlalchemy import Connection, text
 
 from storage.documents import to_json
+from storage.schema.entities import MIRRORS
 from storage.state.changes import ChangeSet, Entity
 from storage.state.fold import Fact
 
@@ -20,8 +21,12 @@ MARKED = frozenset(
     {
         *("location", "charge_point", "evse", "tariff", "charge_point_model", "charge_point_vendor"),
         *("evse_downtime_period", "charge_point_downtime_period", "session", "authorization", "cdr"),
+        *("connector", "tariff_snapshot"),
     }
 )
+
+#: Children that are derived with their parents, which are marked instead.
+_WITH_PARENTS = frozenset({"charging_period"})
 
 #: Statuses come much more often than master data, and less is derived from them: they are marked by themselves.
 STATUS = "_status"
@@ -52,7 +57,7 @@ SELECT :tenant, '{kind}', {kind}_id
 
 
 #: The kinds that have a derived table of their name.
-_DERIVED = frozenset({"location", "charge_point", "evse", "tariff"})
+_DERIVED = frozenset({"location", "charge_point", "evse", "tariff", "session"})
 
 
 def marks_of(
@@ -66,10 +71,15 @@ def marks_of(
         observed: the entities of which observations were added, with the time of the earliest one.
     """
     marks = dict(observed)
-    changed = {entity for entity in written if entity.kind in MARKED}
+    changed = {entity for entity in written if entity.kind in MARKED | _WITH_PARENTS}
     for fact in changes.facts if changed else ():
         entity = Entity(fact.kind, fact.entity_id)
-        if entity in changed:
+        if fact.kind in _WITH_PARENTS:
+            mirror = MIRRORS[fact.kind]
+            parent_id = fact.values.get(mirror.parent_key)
+            if entity in changed and mirror.parent is not None and parent_id is not None:
+                add_mark(marks, Entity(mirror.parent, parent_id), fact.at)
+        elif entity in changed:
             is_status = fact.kind in _STATUS_KINDS and fact.group in _STATUS_GROUPS
             add_mark(marks, Entity(f"{fact.kind}{STATUS}", fact.entity_id) if is_status else entity, _since(fact))
     return marks
