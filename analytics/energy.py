@@ -92,35 +92,31 @@ class _Stretch(NamedTuple):
 
 
 class _Curve(NamedTuple):
+    """Stretches with their amounts in any one unit, which add up to the whole, and the times of falls."""
+
     method: str
+    whole: int
     stretches: Sequence[_Stretch]
     falls: Sequence[int] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class _Span:
+class _Span(NamedTuple):
     """The time of a session in quarters of an hour; there is at least one, even if the session has no time."""
 
     began: int
     ended: int
     is_open: bool
-
-    @property
-    def origin(self) -> int:
-        return self.began - self.began % QUARTER
-
-    @property
-    def quarters(self) -> int:
-        return max(1, -(-(self.ended - self.origin) // QUARTER))
+    origin: int
+    quarters: int
 
 
 @dataclass(frozen=True, slots=True)
 class _Readings:
-    """Usable samples by measurand and time; anomalies and peaks by quarter."""
+    """Usable samples by measurand and time; by quarter the anomalies, and the highest power, -1 without any."""
 
     values: dict[str, dict[int, int]]
     anomalies: list[int]
-    peaks: list[int | None]
+    peaks: list[int]
 
 
 def intervals(session: Session, samples: Iterable[Sample]) -> list[dict[str, Any]]:
@@ -138,7 +134,7 @@ def intervals(session: Session, samples: Iterable[Sample]) -> list[dict[str, Any
     curve = next(_curves(session, total, span, readings.values))
     for at in curve.falls:
         readings.anomalies[_place(span, at)] += 1
-    energy, estimated = _divide(total, span, curve.stretches)
+    energy, estimated = _divide(total, span, curve)
     return [
         {
             "session_id": session.session_id,
@@ -149,7 +145,7 @@ def intervals(session: Session, samples: Iterable[Sample]) -> list[dict[str, Any
             "duration_s": _seconds_before(span, index + 1) - _seconds_before(span, index),
             "energy_wh": _decimal(energy[index]),
             "estimated_wh": _decimal(estimated[index]),
-            "power_peak_w": readings.peaks[index],
+            "power_peak_w": None if readings.peaks[index] < 0 else (readings.peaks[index] + 500) // 1000,
             "method": curve.method,
             "anomalies": min(readings.anomalies[index], _MAX_ANOMALIES),
         }
@@ -162,7 +158,8 @@ def _span(session: Session) -> _Span | None:
         return None
     began, is_open = _micros(session.started_at), session.stopped_at is None
     end = session.stopped_at or session.state_at or session.started_at
-    return _Span(began, min(max(_micros(end), began), began + MAX_DURATION), is_open)
+    ended, origin = min(max(_micros(end), began), began + MAX_DURATION), began - began % QUARTER
+    return _Span(began, ended, is_open, origin, max(1, -(-(ended - origin) // QUARTER)))
 
 
 def _micros(at: datetime) -> int:
@@ -225,26 +222,29 @@ def _scale(measurand: str, unit: str | None) -> tuple[int, Decimal] | None:
 
 def _read(span: _Span, samples: Iterable[Sample]) -> _Readings:
     """Return what samples show; of several at one time the largest counts, because phases come without a name."""
-    quarters = span.quarters
-    readings = _Readings({name: {} for name in _UNITS}, [0] * quarters, [None] * quarters)
-    first, last = span.began - MARGIN, span.ended + MARGIN
+    began, ended, is_open, _, quarters = span
+    values: dict[str, dict[int, int]] = {name: {} for name in _UNITS}
+    anomalies, peaks = [0] * quarters, [-1] * quarters
     for measured_at, measurand, value, unit in samples:
         at = _micros(measured_at)
-        if span.is_open and at > span.ended:
+        if is_open and at > ended:
             continue  # the energy does not contain it yet
         scale = _scale(measurand, unit)
-        reading = None if scale is None or not first <= at <= last else _thousandths(value, *scale)
+        is_near = began - MARGIN <= at <= ended + MARGIN
+        reading = _thousandths(value, *scale) if is_near and scale is not None else None
         if reading is None:
-            readings.anomalies[_place(span, at)] += 1
+            anomalies[_place(span, at)] += 1
             continue
-        at = min(max(at, span.began), span.ended)
-        known = readings.values[measurand]
-        known[at] = max(reading, known.get(at, 0))
+        if not began <= at <= ended:
+            at = began if at < began else ended
+        if reading > values[measurand].get(at, -1):
+            values[measurand][at] = reading
     for measurand in _POWERS:
-        for at, power in readings.values[measurand].items():
-            index, watts = _place(span, at), (power + 500) // 1000
-            readings.peaks[index] = max(watts, readings.peaks[index] or 0)
-    return readings
+        for at, power in values[measurand].items():
+            index = _place(span, at)
+            if power > peaks[index]:
+                peaks[index] = power
+    return _Readings(values, anomalies, peaks)
 
 
 # Curves ---------------------------------------------------------------------------------------------------------------
@@ -261,7 +261,7 @@ def _curves(session: Session, total: int, span: _Span, values: Mapping[str, Mapp
     yield from _power("power", span, values[POWER])
     yield from _register("consumption_stats", span, values[POINT_ENERGY], 0, total)
     yield from _power("consumption_stats", span, values[POINT_POWER])
-    yield _Curve("linear", [_Stretch(span.began, span.ended, 1, True)])
+    yield _Curve("linear", 1, [_Stretch(span.began, span.ended, 1, True)])
 
 
 def _register(
@@ -277,35 +277,43 @@ def _register(
     times = sorted(readings)
     if not times:
         return
-    stretches, falls = [], []
+    stretches, falls, whole = [], [], 0
     if start is not None and start < readings[times[0]] and span.began < times[0]:
-        stretches.append(_Stretch(span.began, times[0], readings[times[0]] - start, True))
+        whole = readings[times[0]] - start
+        stretches.append(_Stretch(span.began, times[0], whole, True))
     for before, after in pairwise(times):
         growth = readings[after] - readings[before]
         if growth > 0:
+            whole += growth
             stretches.append(_Stretch(before, after, growth, after - before > MAX_GAP))
         elif growth < 0:
             falls.append(after)  # reset, or another meter: what it shows from then on counts on
-    grown = sum(stretch.amount for stretch in stretches)
-    if grown:
-        if expected is not None and expected > grown and times[-1] < span.ended:
-            stretches.append(_Stretch(times[-1], span.ended, expected - grown, True))
-        yield _Curve(method, stretches, falls)
+    if not whole:
+        return
+    if expected is not None and expected > whole and times[-1] < span.ended:
+        stretches.append(_Stretch(times[-1], span.ended, expected - whole, True))
+        whole = expected
+    yield _Curve(method, whole, stretches, falls)
 
 
 def _power(method: str, span: _Span, readings: Mapping[int, int]) -> Iterator[_Curve]:
     """Yield the curve of power, if there was any between two samples; amounts are twice the integral."""
     times = sorted(readings)
     stretches: list[_Stretch] = []
+    whole = 0
     for before, after in pairwise(times):
+        whole += (readings[before] + readings[after]) * (after - before)
         stretches += _trapezoid(before, after, readings[before], readings[after])
-    if any(stretch.amount for stretch in stretches):
-        first, last = times[0], times[-1]
-        ends = (
-            _Stretch(span.began, first, 2 * readings[first] * (first - span.began), True),
-            _Stretch(last, span.ended, 2 * readings[last] * (span.ended - last), True),
-        )
-        yield _Curve(method, [*stretches, *(stretch for stretch in ends if stretch.amount)])
+    if not whole:
+        return
+    for before, after, power in (
+        (span.began, times[0], readings[times[0]]),
+        (times[-1], span.ended, readings[times[-1]]),
+    ):
+        if before < after:
+            whole += 2 * power * (after - before)
+            stretches.append(_Stretch(before, after, 2 * power * (after - before), True))
+    yield _Curve(method, whole, stretches)
 
 
 def _trapezoid(before: int, after: int, first: int, last: int) -> list[_Stretch]:
@@ -322,19 +330,27 @@ def _trapezoid(before: int, after: int, first: int, last: int) -> list[_Stretch]
 # Shares ---------------------------------------------------------------------------------------------------------------
 
 
-def _divide(total: int, span: _Span, stretches: Sequence[_Stretch]) -> tuple[list[int], list[int]]:
+def _divide(total: int, span: _Span, curve: _Curve) -> tuple[list[int], list[int]]:
     """Return the energy of each quarter, and how much of it is estimated.
 
     The largest remainders are rounded up, of equal ones the earlier, so that the quarters add up to the total.
     """
     shares: list[_Amount] = [0] * span.quarters
     estimates: list[_Amount] = [0] * span.quarters
-    for stretch in stretches:
-        for index, amount in _spread(span.origin, stretch):
-            shares[index] += amount
-            if stretch.is_estimated:
-                estimates[index] += amount
-    whole = sum(stretch.amount for stretch in stretches)
+    parts = []
+    for stretch in curve.stretches:
+        began, ended, amount, is_estimated = stretch
+        index = (began - span.origin) // QUARTER
+        if ended <= span.origin + (index + 1) * QUARTER:
+            parts.append((index, amount, is_estimated))
+        else:
+            parts += [(index, part, is_estimated) for index, part in _spread(span.origin, stretch)]
+    # Integers first: what is added to a fraction becomes one, and takes twenty times as long.
+    for index, amount, is_estimated in sorted(parts, key=lambda part: isinstance(part[1], Fraction)):
+        shares[index] += amount
+        if is_estimated:
+            estimates[index] += amount
+    whole = curve.whole
     energy = [total * share // whole for share in shares]
     remainders = [total * share - part * whole for share, part in zip(shares, energy, strict=True)]
     for index in sorted(range(len(shares)), key=lambda index: -remainders[index])[: total - sum(energy)]:
@@ -348,13 +364,8 @@ def _divide(total: int, span: _Span, stretches: Sequence[_Stretch]) -> tuple[lis
 def _spread(origin: int, stretch: _Stretch) -> Iterator[tuple[int, _Amount]]:
     """Yield the quarters of a stretch, each with its part of the amount."""
     began, ended, amount, _ = stretch
-    index = (began - origin) // QUARTER
-    boundary = origin + (index + 1) * QUARTER
-    if ended <= boundary:
-        yield index, amount
-        return
-    at = began
+    at, index = began, (began - origin) // QUARTER
     while at < ended:
-        until = min(boundary, ended)
+        until = min(origin + (index + 1) * QUARTER, ended)
         yield index, Fraction(amount * (until - at), ended - began)
-        at, index, boundary = until, index + 1, boundary + QUARTER
+        at, index = until, index + 1

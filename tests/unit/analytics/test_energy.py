@@ -66,9 +66,10 @@ def test_a_register_is_interpolated_between_samples_and_far_ones_are_estimated()
         (at(30), 900, Decimal("1500.000"), Decimal("1500.000"), "register"),
         (at(45), 300, Decimal("500.000"), Decimal("500.000"), "register"),
     ]
-    assert shown(rows, "session_id", "evse_id", "location_id", "timezone", "power_peak_w", "anomalies") == [
-        (77120, 902, 31, "Europe/Sofia", None, 0)
-    ] * 4
+    assert (
+        shown(rows, "session_id", "evse_id", "location_id", "timezone", "power_peak_w", "anomalies")
+        == [(77120, 902, 31, "Europe/Sofia", None, 0)] * 4
+    )
 
 
 def test_the_curve_is_scaled_to_the_energy_of_the_session() -> None:
