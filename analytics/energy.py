@@ -56,6 +56,10 @@ class Sample(NamedTuple):
     unit: str | None = None
 
 
+#: The same without the names, as a database returns it.
+AnySample = tuple[datetime, str, Decimal, str | None]
+
+
 @dataclass(frozen=True, slots=True)
 class Session:
     """What is known of a session, beside its samples.
@@ -119,7 +123,7 @@ class _Readings:
     peaks: list[int]
 
 
-def intervals(session: Session, samples: Iterable[Sample]) -> list[dict[str, Any]]:
+def intervals(session: Session, samples: Iterable[AnySample]) -> list[dict[str, Any]]:
     """Return the rows of ``energy_interval`` of a session, in order of time.
 
     Parameters:
@@ -220,7 +224,7 @@ def _scale(measurand: str, unit: str | None) -> tuple[int, Decimal] | None:
     return None if digits is None else (digits, _MAX_POWER if measurand in _POWERS else _MAX_ENERGY)
 
 
-def _read(span: _Span, samples: Iterable[Sample]) -> _Readings:
+def _read(span: _Span, samples: Iterable[AnySample]) -> _Readings:
     """Return what samples show; of several at one time the largest counts, because phases come without a name."""
     began, ended, is_open, _, quarters = span
     values: dict[str, dict[int, int]] = {name: {} for name in _UNITS}

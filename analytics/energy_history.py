@@ -14,7 +14,7 @@ from analytics.energy import (
     POINT_ENERGY,
     POINT_POWER,
     POWER,
-    Sample,
+    AnySample,
     Session,
     intervals,
 )
@@ -134,13 +134,12 @@ def _load(work: Work, session_ids: Sequence[int]) -> dict[int, _Stored]:
 
 def _rows(work: Work, sessions: Sequence[Session]) -> list[dict[str, Any]]:
     divided = [session for session in sessions if session.has_energy]
-    samples: dict[int, list[Sample]] = {session.session_id: [] for session in divided}
+    samples: dict[int, list[AnySample]] = {session.session_id: [] for session in divided}
     parameters = {
         "tenant": work.tenant,
         "session_ids": list(samples),
         "measurands": [ENERGY_CONSUMED, ENERGY_REGISTER, POWER],
     }
-    if divided:
-        for session_id, *sample in work.connection.execute(_SAMPLES, parameters):
-            samples[session_id].append(Sample(*sample))
+    for row in work.connection.execute(_SAMPLES, parameters).all() if divided else ():
+        samples[row[0]].append(row[1:])
     return [row for session in divided for row in intervals(session, samples[session.session_id])]

@@ -130,8 +130,8 @@ charge_attempt = derived(
 #: Minutes of local time are taken off in UTC, because an hour that the clocks repeat is two hours. What a generated
 #: column contains must not depend on settings, as adding to an instant does.
 LOCAL_HOUR = (
-    "timezone('UTC', timezone('UTC', began_at)"
-    " - (timezone(timezone, began_at) - date_trunc('hour', timezone(timezone, began_at))))"
+    "timezone('UTC'::text, timezone('UTC'::text, began_at)"
+    " - (timezone(timezone, began_at) - date_trunc('hour'::text, timezone(timezone, began_at))))"
 )
 
 METHODS = ("register", "power", "consumption_stats", "linear")
@@ -165,7 +165,7 @@ energy_interval = derived(
     Column(
         "local_day",
         Date,
-        Computed("CAST(timezone(timezone, began_at) AS date)", persisted=True),
+        Computed("(timezone(timezone, began_at))::date", persisted=True),
         comment="Local day; null without a time zone",
     ),
     Column(

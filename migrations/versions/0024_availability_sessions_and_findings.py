@@ -201,7 +201,7 @@ def upgrade() -> None:
         sa.Column(
             "local_day",
             sa.Date(),
-            sa.Computed("CAST(timezone(timezone, began_at) AS date)", persisted=True),
+            sa.Computed("(timezone(timezone, began_at))::date", persisted=True),
             nullable=True,
             comment="Local day; null without a time zone",
         ),
@@ -209,7 +209,7 @@ def upgrade() -> None:
             "local_hour_at",
             postgresql.TIMESTAMP(timezone=True),
             sa.Computed(
-                "timezone('UTC', timezone('UTC', began_at) - (timezone(timezone, began_at) - date_trunc('hour', timezone(timezone, began_at))))",
+                "timezone('UTC'::text, timezone('UTC'::text, began_at) - (timezone(timezone, began_at) - date_trunc('hour'::text, timezone(timezone, began_at))))",
                 persisted=True,
             ),
             nullable=True,

@@ -251,9 +251,14 @@ def test_energy_that_cannot_be_stops_nothing(engine: Engine, energy: str) -> Non
             text("UPDATE charging.session SET energy_wh = CAST(:energy AS numeric) WHERE session_id = 1"),
             {"energy": energy},
         )
+    for session_id, moment in ((3, datetime.min), (4, datetime.max)):
+        list_session(engine, session_id, (33, "America/Los_Angeles" if session_id == 3 else "Pacific/Kiritimati"))
+        minute = (moment.replace(tzinfo=UTC) - SEVEN) / timedelta(minutes=1)
+        write_session(engine, session_id, minute, None, 7)
     derive(engine)
     assert energies(engine, 1) == []
     assert energies(engine, 2) == [(30, 5, 5)]
+    assert [row[1:] for session_id in (3, 4) for row in energies(engine, session_id)] == [(7, 7), (7, 7)]
 
 
 def test_hours_and_days_are_local_also_where_zones_differ_by_quarters(engine: Engine) -> None:
