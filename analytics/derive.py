@@ -14,7 +14,7 @@ from uuid import uuid4
 
 from sqlalchemy import Connection, Engine, RowMapping, text
 
-from analytics import attempts, evse_history, evse_state, master, sessions
+from analytics import attempts, energy_history, evse_history, evse_state, master, sessions
 from analytics.scope import widen
 from analytics.writing import Work
 from storage.monitoring.uptime import MAX_PAUSE, periods_alive
@@ -56,6 +56,7 @@ def derive_round(engine: Engine, tenant: str) -> Round | None:
         master.derive(work)
         evse_history.derive(work, gaps, _since_new_gap(feed, gaps))
         sessions.derive(work)
+        energy_history.derive(work)
         attempts.derive(work)
         oldest = connection.execute(_OLDEST, {"tenant": tenant}).scalar_one()
         _move_feed(work, oldest or now, gaps)

@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Boolean, CheckConstraint, Column, Index, Integer, PrimaryKeyConstraint, SmallInteger, Table
+from sqlalchemy import (
+    Boolean,
+    CheckConstraint,
+    Column,
+    Computed,
+    Date,
+    Index,
+    Integer,
+    PrimaryKeyConstraint,
+    SmallInteger,
+    Table,
+)
+from sqlalchemy.dialects.postgresql import TIMESTAMP
 
 from analytics.schema.derived import (
     ENERGY,
@@ -86,6 +98,7 @@ session = derived(
     CheckConstraint(is_one_of("outcome", OUTCOMES), name="session_outcome_check"),
     Index(None, "tenant", "started_at"),
     Index(None, "tenant", "location_id", "started_at"),
+    Index(None, "tenant", "location_id", "local_day"),
     Index(None, "tenant", "charge_point_id", "started_at"),
     Index(None, "tenant", "evse_id", "started_at"),
     entity="session_id",
@@ -145,6 +158,13 @@ authorization_session = Table(
     comment="Which authorizations and sessions name each other; no part of the contract",
 )
 
+#: Minutes of local time are taken off in UTC, because an hour that the clocks repeat is two hours. What a generated
+#: column contains must not depend on settings, as adding to an instant does.
+LOCAL_HOUR = (
+    "timezone('UTC'::text, timezone('UTC'::text, began_at)"
+    " - (timezone(timezone, began_at) - date_trunc('hour'::text, timezone(timezone, began_at))))"
+)
+
 METHODS = ("register", "power", "consumption_stats", "linear")
 
 energy_interval = derived(
@@ -157,24 +177,38 @@ energy_interval = derived(
     [
         id_column("evse_id", "EVSE"),
         id_column("location_id", "Location at the session's start"),
+        text_column("timezone", "Time zone of the location; null: AMPECO gives none that is known"),
         seconds_column("duration_s", "Time of the session within the quarter, seconds", nullable=False),
         number_column("energy_wh", "Energy, Wh", ENERGY, nullable=False),
         number_column(
-            "estimated_wh", "Part of the energy that no sample shows in this quarter, Wh", ENERGY, nullable=False
+            "estimated_wh", "Part of the energy that no sample places in this quarter, Wh", ENERGY, nullable=False
         ),
         number_column("power_peak_w", "Highest sampled power, W; null: no sample", Integer()),
         text_column("method", f"What the curve was made of: {', '.join(METHODS)}", nullable=False),
         number_column(
             "anomalies",
-            "Samples that were left out: fallen registers, units and numbers that cannot be",
+            "Samples that were left out, by their unit, number or time, and falls of the register",
             SmallInteger(),
             nullable=False,
         ),
     ],
     kwh_column("energy_wh", "Energy, kWh"),
+    Column(
+        "local_day",
+        Date,
+        Computed("(timezone(timezone, began_at))::date", persisted=True),
+        comment="Local day; null without a time zone",
+    ),
+    Column(
+        "local_hour_at",
+        TIMESTAMP(timezone=True),
+        Computed(LOCAL_HOUR, persisted=True),
+        comment="When the local hour began; null without a time zone",
+    ),
     CheckConstraint(is_one_of("method", METHODS), name="energy_interval_method_check"),
     CheckConstraint("estimated_wh BETWEEN 0 AND energy_wh", name="energy_interval_estimated_check"),
-    Index(None, "tenant", "location_id", "began_at"),
+    Index(None, "tenant", "location_id", "local_day"),
+    Index(None, "tenant", "location_id", "local_hour_at"),
     Index(None, "tenant", "evse_id", "began_at"),
     entity="session_id",
     since="began_at",

@@ -1,4 +1,4 @@
-"""The functions of the database, one file each; its name begins with the revision that makes it."""
+"""The functions and views of the database, one file each; its name begins with the revision that makes it."""
 
 from __future__ import annotations
 

@@ -181,6 +181,12 @@ def upgrade() -> None:
         sa.Column("evse_id", sa.BigInteger(), nullable=True, comment="EVSE"),
         sa.Column("location_id", sa.BigInteger(), nullable=True, comment="Location at the session's start"),
         sa.Column(
+            "timezone",
+            sa.Text(),
+            nullable=True,
+            comment="Time zone of the location; null: AMPECO gives none that is known",
+        ),
+        sa.Column(
             "duration_s", sa.Integer(), nullable=False, comment="Time of the session within the quarter, seconds"
         ),
         sa.Column("energy_wh", sa.Numeric(precision=14, scale=3), nullable=False, comment="Energy, Wh"),
@@ -201,7 +207,7 @@ def upgrade() -> None:
             "anomalies",
             sa.SmallInteger(),
             nullable=False,
-            comment="Samples that were left out: fallen registers, units and numbers that cannot be",
+            comment="Samples that were left out, by their unit, number or time, and falls of the register",
         ),
         sa.Column(
             "change_number", sa.BigInteger(), nullable=False, comment="Number of the last change, in the tenant's feed"
@@ -218,6 +224,23 @@ def upgrade() -> None:
             sa.Computed("energy_wh / 1000", persisted=True),
             nullable=True,
             comment="Energy, kWh",
+        ),
+        sa.Column(
+            "local_day",
+            sa.Date(),
+            sa.Computed("(timezone(timezone, began_at))::date", persisted=True),
+            nullable=True,
+            comment="Local day; null without a time zone",
+        ),
+        sa.Column(
+            "local_hour_at",
+            postgresql.TIMESTAMP(timezone=True),
+            sa.Computed(
+                "timezone('UTC'::text, timezone('UTC'::text, began_at) - (timezone(timezone, began_at) - date_trunc('hour'::text, timezone(timezone, began_at))))",
+                persisted=True,
+            ),
+            nullable=True,
+            comment="When the local hour began; null without a time zone",
         ),
         sa.CheckConstraint(
             "method IN ('register', 'power', 'consumption_stats', 'linear')", name="energy_interval_method_check"
@@ -242,9 +265,16 @@ def upgrade() -> None:
         schema="analytics",
     )
     op.create_index(
-        op.f("energy_interval_tenant_location_id_began_at_idx"),
+        op.f("energy_interval_tenant_location_id_local_day_idx"),
         "energy_interval",
-        ["tenant", "location_id", "began_at"],
+        ["tenant", "location_id", "local_day"],
+        unique=False,
+        schema="analytics",
+    )
+    op.create_index(
+        op.f("energy_interval_tenant_location_id_local_hour_at_idx"),
+        "energy_interval",
+        ["tenant", "location_id", "local_hour_at"],
         unique=False,
         schema="analytics",
     )

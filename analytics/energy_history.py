@@ -1,0 +1,145 @@
+"""Load what is known of sessions and their samples, and derive their energy by quarter of an hour from it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import text
+
+from analytics.energy import (
+    ENERGY_CONSUMED,
+    ENERGY_REGISTER,
+    POINT_ENERGY,
+    POINT_POWER,
+    POWER,
+    AnySample,
+    Session,
+    intervals,
+)
+from analytics.schema.sessions import energy_interval
+from analytics.scope import merged, parts, whole
+from analytics.writing import Work
+
+#: The most sessions whose samples are in memory together: each may have some hundreds.
+MAX_SESSIONS = 200
+
+
+@dataclass(frozen=True, slots=True)
+class _Stored:
+    """A session that exists, and whether its energy is divided already."""
+
+    session: Session
+    has_rows: bool
+
+
+def derive(work: Work) -> None:
+    """Derive the energy of the sessions that changed, or that have new samples."""
+    scope = merged(work.changes("session"), work.marks("session"))
+    for part in parts(sorted(scope), MAX_SESSIONS):
+        stored = _load(work, part)
+        same = [session_id for session_id in part if session_id in stored and _is_same(work, stored[session_id])]
+        work.write_query(energy_interval, whole(same), _AS_BEFORE)
+        others = whole(sorted(set(part) - set(same)))
+        sessions = [stored[session_id].session for session_id in others if session_id in stored]
+        work.write_rows(energy_interval, others, _rows(work, sessions))
+
+
+def _is_same(work: Work, stored: _Stored) -> bool:
+    """Return whether the energy of a session is divided already, and nothing of what it depends on has changed.
+
+    A running session gets samples much more often than another energy. What is later than its energy is not looked at.
+    """
+    session, marked = stored.session, work.marks("session")
+    if not stored.has_rows or session.session_id not in marked:
+        return stored.has_rows
+    since, ends = marked[session.session_id], (session.started_at, session.state_at)
+    is_running = session.stopped_at is None
+    return is_running and since is not None and all(end is not None and since > end for end in ends)
+
+
+# Index: primary keys.
+_SESSIONS = text("""
+SELECT session.session_id,
+       derived.evse_id,
+       derived.location_id,
+       derived.timezone,
+       session.started_at,
+       session.stopped_at,
+       session.state_at,
+       session.energy_wh,
+       session.meter_start_wh,
+       session.meter_stop_wh,
+       EXISTS (
+           SELECT FROM analytics.energy_interval AS known
+            WHERE known.tenant = :tenant
+              AND known.session_id = session.session_id) AS has_rows
+  FROM analytics.session AS derived
+  JOIN charging.session AS session
+    ON session.tenant = :tenant
+   AND session.session_id = derived.session_id
+ WHERE derived.tenant = :tenant
+   AND derived.session_id = ANY(:session_ids)
+""")
+
+# Index: unique constraints of both tables.
+_SAMPLES = text(f"""
+SELECT session_id, measured_at, measurand, value, unit
+  FROM charging.meter_value
+ WHERE tenant = :tenant
+   AND session_id = ANY(:session_ids)
+   AND measurand = ANY(:measurands)
+ UNION ALL
+SELECT session_id, measured_at, '{POINT_ENERGY}', energy_wh, NULL
+  FROM charging.consumption_point
+ WHERE tenant = :tenant
+   AND session_id = ANY(:session_ids)
+   AND energy_wh IS NOT NULL
+ UNION ALL
+SELECT session_id, measured_at, '{POINT_POWER}', power_w, NULL
+  FROM charging.consumption_point
+ WHERE tenant = :tenant
+   AND session_id = ANY(:session_ids)
+   AND power_w IS NOT NULL
+""")  # noqa: S608 - the names are ours
+
+# Index: primary keys.
+_AS_BEFORE = """
+SELECT known.session_id,
+       known.began_at,
+       session.evse_id,
+       session.location_id,
+       session.timezone,
+       known.duration_s,
+       known.energy_wh,
+       known.estimated_wh,
+       known.power_peak_w,
+       known.method,
+       known.anomalies
+  FROM scope
+  JOIN analytics.session AS session
+    ON session.tenant = :tenant
+   AND session.session_id = scope.entity_id
+  JOIN analytics.energy_interval AS known
+    ON known.tenant = :tenant
+   AND known.session_id = scope.entity_id
+"""
+
+
+def _load(work: Work, session_ids: Sequence[int]) -> dict[int, _Stored]:
+    parameters = {"tenant": work.tenant, "session_ids": list(session_ids)}
+    return {row[0]: _Stored(Session(*row[:-1]), row[-1]) for row in work.connection.execute(_SESSIONS, parameters)}
+
+
+def _rows(work: Work, sessions: Sequence[Session]) -> list[dict[str, Any]]:
+    divided = [session for session in sessions if session.has_energy]
+    samples: dict[int, list[AnySample]] = {session.session_id: [] for session in divided}
+    parameters = {
+        "tenant": work.tenant,
+        "session_ids": list(samples),
+        "measurands": [ENERGY_CONSUMED, ENERGY_REGISTER, POWER],
+    }
+    for row in work.connection.execute(_SAMPLES, parameters).all() if divided else ():
+        samples[row[0]].append(row[1:])
+    return [row for session in divided for row in intervals(session, samples[session.session_id])]
