@@ -341,13 +341,6 @@ def upgrade() -> None:
         existing_nullable=False,
         schema="analytics",
     )
-    op.create_index(
-        op.f("evse_state_interval_tenant_change_number_idx"),
-        "evse_state_interval",
-        ["tenant", "change_number"],
-        unique=False,
-        schema="analytics",
-    )
 
 
 def downgrade() -> None:
