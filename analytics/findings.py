@@ -230,7 +230,7 @@ def _since(scope: Scope) -> Spans:
     return {entity_id: Span(since, None) for entity_id, since in scope.items()}
 
 
-def _spans(rows: Iterable[Mapping[str, Any]]) -> Spans:
+def _spans(rows: Iterable[RowMapping]) -> Spans:
     """Return the spans of rows with ``evse_id``, ``since`` and ``until``."""
     return _joined(*({row["evse_id"]: Span(row["since"], row["until"])} for row in rows))
 

@@ -31,8 +31,10 @@ SELECT day.tenant,
            AS without_receiver_s
   FROM day
  CROSS JOIN LATERAL (
-       SELECT least((SELECT max(hour_at) FROM ingest.traffic WHERE traffic.tenant = day.tenant),
-                    date_trunc('hour', now() - interval '10 minutes', 'UTC')) AS until_at) AS counted
+       SELECT CASE WHEN max(hour_at) IS NOT NULL
+                   THEN least(max(hour_at), date_trunc('hour', now() - interval '10 minutes', 'UTC')) END AS until_at
+         FROM ingest.traffic
+        WHERE traffic.tenant = day.tenant) AS counted
  CROSS JOIN LATERAL (
        SELECT sum(traffic.notifications) AS notifications
          FROM ingest.traffic

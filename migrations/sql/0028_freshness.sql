@@ -5,8 +5,9 @@ SELECT feed.tenant,
        coalesce(open.first_received_at, now()) AS applied_until,
        nullif(feed.derived_until, '-infinity') AS derived_until,
        least(open.committed_at, mark.marked_at) AS oldest_pending_at,
-       CAST(least(greatest(extract(epoch FROM now() - least(open.committed_at, mark.marked_at)), 0), 2147483647)
-           AS integer) AS oldest_pending_s,
+       CASE WHEN least(open.committed_at, mark.marked_at) <= now() THEN
+           CAST(least(extract(epoch FROM now() - least(open.committed_at, mark.marked_at)), 2147483647) AS integer)
+           WHEN least(open.committed_at, mark.marked_at) > now() THEN 0 END AS oldest_pending_s,
        feed.last_change_number,
        EXISTS (SELECT FROM ingest.uptime WHERE uptime.last_beat_at > now() - interval '30 seconds') AS is_receiver_alive
   FROM analytics.feed

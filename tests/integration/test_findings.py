@@ -123,7 +123,7 @@ class Derivation:
 
     def run(
         self,
-        change: Callable[[Connection], None] = lambda _: None,
+        change: Callable[[Connection], object] = lambda _: None,
         *,
         marked: Mapping[str, Sequence[int]] = {},
         changed: Mapping[str, Mapping[int, datetime | None]] = {},
@@ -471,7 +471,7 @@ def test_evidence_that_changes_gets_a_number(derivation: Derivation) -> None:
     case = CASES["energy_above_power"]
     derivation.run(lambda connection: insert(connection, case.broken), marked=case.marked)
     more = text("UPDATE analytics.session SET energy_wh = 13000")
-    assert derivation.run(lambda connection: connection.execute(more) and None, marked=case.marked) == 1
+    assert derivation.run(lambda connection: connection.execute(more), marked=case.marked) == 1
     (found,) = derivation.found("energy_above_power")
     assert found["evidence"]["energy_wh"] == 13000
 
@@ -525,7 +525,7 @@ def test_a_session_that_moves_to_another_evse_leaves_a_finding_where_it_was(deri
     derivation.run(lambda connection: insert(connection, rows), marked={"session": [1]}, changed=STATES)
     assert derivation.found("charging_without_session") == []
     move = text("UPDATE analytics.session SET evse_id = 903")
-    derivation.run(lambda connection: connection.execute(move) and None, marked={"session": [1]})
+    derivation.run(lambda connection: connection.execute(move), marked={"session": [1]})
     assert [row["entity_id"] for row in derivation.found("charging_without_session")] == [EVSE]
 
 
@@ -533,7 +533,7 @@ def test_a_session_that_moves_in_time_uncovers_what_it_covered(derivation: Deriv
     rows = [stretch(60, 44, "charging"), session(1, 61, 40)]
     derivation.run(lambda connection: insert(connection, rows), marked={"session": [1]}, changed=STATES)
     move = text("UPDATE analytics.session SET started_at = started_at + interval '1 hour', stopped_at = NULL")
-    derivation.run(lambda connection: connection.execute(move) and None, marked={"session": [1]})
+    derivation.run(lambda connection: connection.execute(move), marked={"session": [1]})
     assert [row["entity_id"] for row in derivation.found("charging_without_session")] == [EVSE]
 
 
@@ -541,7 +541,7 @@ def test_a_location_whose_last_charge_point_moves_away_is_resolved(derivation: D
     rows = place(timezone=None)
     derivation.run(lambda connection: insert(connection, rows), marked={"location": [LOCATION]})
     move = text("UPDATE analytics.charge_point SET location_id = 13")
-    derivation.run(lambda connection: connection.execute(move) and None, marked={"charge_point": [CHARGE_POINT]})
+    derivation.run(lambda connection: connection.execute(move), marked={"charge_point": [CHARGE_POINT]})
     assert derivation.open() == []
 
 
@@ -551,7 +551,7 @@ def test_a_downtime_period_that_is_corrected_resolves_the_difference(derivation:
     assert [row[3] for row in derivation.open()] == [ago(100)]
     correct = text("UPDATE analytics.downtime_period SET started_at = :began, ended_at = :ended")
     times = {"began": ago(101), "ended": ago(41)}
-    derivation.run(lambda connection: connection.execute(correct, times) and None, marked={"evse_downtime_period": [1]})
+    derivation.run(lambda connection: connection.execute(correct, times), marked={"evse_downtime_period": [1]})
     assert derivation.open() == []
 
 
