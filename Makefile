@@ -10,7 +10,7 @@ PACKAGES := ampeco storage runtime analytics workers receiver simulator migratio
 
 .DEFAULT_GOAL := help
 
-.PHONY: help demo picture test unit coverage lint format audit bench calls staleness fuzz faults soak overload clean
+.PHONY: help demo picture contract test unit coverage lint format audit bench calls staleness fuzz faults soak overload clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -20,6 +20,9 @@ demo: $(READY) ## Show the whole path at work; Ctrl-C stops it
 
 picture: $(READY) ## Renew the picture in README.md, from a demo of a minute
 	$(BIN)/ampeco-receiver demo --seconds 60 --picture docs/demo.svg
+
+contract: $(READY) ## Write down the tables of the schema analytics in tests/golden
+	RENEW_CONTRACT=1 $(BIN)/pytest tests/integration/test_contract.py
 
 test: $(READY) ## Run every test, some at a time: they wait more than they work
 	$(BIN)/pytest --numprocesses $(WORKERS) --dist worksteal $(TESTS)

@@ -14,7 +14,7 @@ from uuid import uuid4
 
 from sqlalchemy import Connection, Engine, RowMapping, text
 
-from analytics import attempts, energy_history, evse_history, evse_state, master, sessions
+from analytics import attempts, energy_history, evse_history, evse_state, findings, master, sessions
 from analytics.scope import widen
 from analytics.writing import Work
 from storage.monitoring.uptime import MAX_PAUSE, periods_alive
@@ -52,14 +52,19 @@ def derive_round(engine: Engine, tenant: str) -> Round | None:
         work = Work(connection, tenant, now, feed["last_change_number"])
         for mark in marks:
             widen(work.marked.setdefault(mark["kind"], {}), mark["entity_id"], mark["changed_since"])
+        before = findings.look_before(work)
+        is_time = feed["findings_at"] is None or now - feed["findings_at"] >= findings.INTERVAL
         # What is derived from other derived rows comes after them.
         master.derive(work)
         evse_history.derive(work, gaps, _since_new_gap(feed, gaps))
         sessions.derive(work)
         energy_history.derive(work)
         attempts.derive(work)
+        findings.derive(work, before)
+        if is_time:
+            findings.derive_by_time(work)
         oldest = connection.execute(_OLDEST, {"tenant": tenant}).scalar_one()
-        _move_feed(work, oldest or now, gaps)
+        _move_feed(work, oldest or now, gaps, now if is_time else feed["findings_at"])
     lag = now - min(mark["marked_at"] for mark in marks) if marks else None
     return Round(len(marks), work.last - feed["last_change_number"], lag, oldest is None)
 
@@ -73,7 +78,7 @@ VALUES (:tenant, :epoch, :origin, '-infinity')
 """)
 
 _LOCK_FEED = text("""
-SELECT last_change_number, gaps_until, is_in_gap, origin
+SELECT last_change_number, gaps_until, is_in_gap, origin, findings_at
   FROM analytics.feed
  WHERE tenant = :tenant
    FOR UPDATE SKIP LOCKED
@@ -117,12 +122,13 @@ UPDATE analytics.feed
    SET last_change_number = :last,
        derived_until = greatest(derived_until, :derived_until),
        gaps_until = :gaps_until,
-       is_in_gap = :is_in_gap
+       is_in_gap = :is_in_gap,
+       findings_at = :findings_at
  WHERE tenant = :tenant
 """)
 
 
-def _move_feed(work: Work, derived_until: datetime, gaps: Sequence[evse_state.Period]) -> None:
+def _move_feed(work: Work, derived_until: datetime, gaps: Sequence[evse_state.Period], findings_at: datetime) -> None:
     ended = [gap.ended_at for gap in gaps if gap.ended_at is not None]
     parameters = {
         "tenant": work.tenant,
@@ -130,6 +136,7 @@ def _move_feed(work: Work, derived_until: datetime, gaps: Sequence[evse_state.Pe
         "derived_until": derived_until,
         "gaps_until": max(ended, default=None),
         "is_in_gap": bool(gaps) and gaps[-1].ended_at is None,
+        "findings_at": findings_at,
     }
     work.connection.execute(_MOVE_FEED, parameters)
 

@@ -19,7 +19,7 @@ from sqlalchemy import Column, Connection, text
 from sqlalchemy.dialects import postgresql
 
 from analytics.schema.derived import Derived, limit_of
-from analytics.scope import Scope, merged, whole
+from analytics.scope import Scope, merged
 from storage.documents import to_json
 
 
@@ -97,17 +97,29 @@ class Work:
             derived, _write_of_query(derived, query, among), {"scope": _limits(scope), **(parameters or {})}
         )
 
-    def _execute(self, derived: Derived, statement: str, parameters: Mapping[str, Any]) -> Scope:
+    def write(self, name: str, statement: str, parameters: Mapping[str, Any]) -> Scope:
+        """Run a statement that writes rows of a table and numbers them itself.
+
+        Parameters:
+            name: the name of the table, without its schema.
+            statement: SQL that gives its rows the numbers from ``:last`` + 1 on, without a gap, and the time
+                ``:changed_at``. It returns each entity that it changed, how many numbers it gave to its rows, and the
+                earliest time of them, or null.
+            parameters: its other parameters, besides ``:tenant``.
+
+        Returns:
+            The entities whose rows changed, each with the earliest time of such a row.
+        """
         common: dict[str, Any] = {"tenant": self.tenant, "last": self.last, "changed_at": self.now}
         changed: Scope = {}
         for entity_id, count, since in self.connection.execute(text(statement), common | dict(parameters)):
             self.last += count
             changed[entity_id] = since
-        if derived.since is None:
-            changed = whole(changed)
-        name = derived.table.name
         self.changed[name] = merged(self.changes(name), changed)
         return changed
+
+    def _execute(self, derived: Derived, statement: str, parameters: Mapping[str, Any]) -> Scope:
+        return self.write(derived.table.name, statement, parameters)
 
 
 def _limits(scope: Scope) -> str:

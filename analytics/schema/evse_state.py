@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import CheckConstraint, ForeignKeyConstraint, PrimaryKeyConstraint, Table, UniqueConstraint
+from sqlalchemy import CheckConstraint, ForeignKeyConstraint, Index, PrimaryKeyConstraint, Table, UniqueConstraint, text
 
 from analytics.schema.derived import derived, id_column, is_one_of, json_column, text_column
 from storage.schema.tables import instant, metadata, tenant_column
@@ -67,6 +67,12 @@ evse_state_interval = derived(
     CheckConstraint("previous_ended_at = began_at", name="evse_state_interval_follows_check"),
     CheckConstraint(is_one_of("state", STATES), name="evse_state_interval_state_check"),
     CheckConstraint(is_one_of("coverage", COVERAGES), name="evse_state_interval_coverage_check"),
+    Index(
+        "evse_state_interval_charging_idx",
+        "tenant",
+        "began_at",
+        postgresql_where=text("ended_at = 'infinity' AND state = 'charging'"),
+    ),
     entity="evse_id",
     since="began_at",
 )

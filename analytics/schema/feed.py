@@ -40,6 +40,7 @@ feed = Table(
         server_default=text("false"),
         comment="Whether no receiver was alive at the last derivation",
     ),
+    instant("findings_at", "When the findings that time alone makes were last looked for"),
     PrimaryKeyConstraint("tenant"),
     schema=ANALYTICS,
     comment="The change feed of each tenant, and how far it has come",

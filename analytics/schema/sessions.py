@@ -13,6 +13,7 @@ from sqlalchemy import (
     PrimaryKeyConstraint,
     SmallInteger,
     Table,
+    text,
 )
 from sqlalchemy.dialects.postgresql import TIMESTAMP
 
@@ -36,6 +37,11 @@ from storage.schema_names import ANALYTICS
 
 #: How a session came out: it runs or is pending; energy was delivered; it ended without energy; it failed or expired.
 OUTCOMES = ("pending", "running", "charged", "empty", "failed", "expired", "unknown")
+
+#: Conditions of partial indexes: a session that runs or is pending, and one that lasted so long that who looks for the
+#: sessions of a time would have to look far back.
+OPEN_SESSION = "stopped_at IS NULL AND outcome IN ('pending', 'running')"
+LONG_SESSION = "stopped_at - started_at > interval '168 hours'"
 
 session = derived(
     "session",
@@ -101,6 +107,16 @@ session = derived(
     Index(None, "tenant", "location_id", "local_day"),
     Index(None, "tenant", "charge_point_id", "started_at"),
     Index(None, "tenant", "evse_id", "started_at"),
+    Index("session_open_idx", "tenant", "evse_id", "started_at", postgresql_where=text(OPEN_SESSION)),
+    Index("session_long_idx", "tenant", "evse_id", "started_at", postgresql_where=text(LONG_SESSION)),
+    Index("session_provisional_idx", "tenant", "session_id", postgresql_where=text("provisional")),
+    Index(
+        "session_cdr_idx",
+        "cdr_ids",
+        postgresql_using="gin",
+        postgresql_ops={"cdr_ids": "jsonb_path_ops"},
+        postgresql_where=text("cdr_ids IS NOT NULL"),
+    ),
     entity="session_id",
 )
 

@@ -352,6 +352,7 @@ sync_run = Table(
     Column("last_error", Text, comment="Why it is postponed; null while it is not"),
     PrimaryKeyConstraint("tenant", "sync_run_id"),
     Index("sync_run_open_idx", "tenant", "kind", unique=True, postgresql_where=text("finished_at IS NULL")),
+    Index("sync_run_finished_idx", "tenant", "finished_at", postgresql_where=text("finished_at IS NOT NULL")),
     Index("sync_run_request_idx", "tenant", "requested_at", postgresql_where=text("requested_at IS NOT NULL")),
     schema=INGEST,
     comment="Sync runs: each compares a listing with what is stored, and heals the differences",

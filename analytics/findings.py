@@ -1,0 +1,405 @@
+"""Derive findings: evaluate the rules for what changed, and for what time alone makes wrong.
+
+A finding is found first, may be found resolved, and may be found again; its row stays. A rule about an entity may
+depend on other ones: on the sessions of an EVSE, on the charge points of a location. If such a row changes its place,
+the place that it left is evaluated as well, so :func:`look_before` notes it before anything is written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from functools import cache
+from typing import Any, NamedTuple
+
+from sqlalchemy import RowMapping, TextClause, text
+
+from analytics.finding_rules import LOOKBACK, RULES, Rule, ScopeName, end_of, sessions_during
+from analytics.schema.sessions import OPEN_SESSION
+from analytics.scope import Scope, merged, whole
+from analytics.writing import Work
+from storage.documents import to_json
+
+#: How often findings that time alone makes are looked for.
+INTERVAL = timedelta(minutes=1)
+
+#: The most entities that are evaluated together, for some time of them or as a whole.
+MAX_RECENT = 1_000
+MAX_WHOLE = 50
+
+
+class Span(NamedTuple):
+    """A time of an entity; None: without a bound."""
+
+    since: datetime | None
+    until: datetime | None
+
+
+#: Entities, each with the time of which findings are derived again.
+Spans = dict[int, Span]
+
+WHOLE = Span(None, None)
+
+
+@dataclass(frozen=True, slots=True)
+class Before:
+    """What depended on the marked entities before they were derived.
+
+    Attributes:
+        use: EVSEs, with the time of their sessions.
+        outages: EVSEs, with the time of AMPECO's downtime.
+        locations: locations of charge points.
+    """
+
+    use: Spans = field(default_factory=dict)
+    outages: Spans = field(default_factory=dict)
+    locations: Scope = field(default_factory=dict)
+
+
+def look_before(work: Work) -> Before:
+    """Note the places of the marked sessions, downtime periods and charge points before they are derived."""
+    return Before(
+        _spans_of_sessions(work, work.marks("session")),
+        _spans_of_periods(work, _marked_periods(work)),
+        _locations_of(work, work.marks("charge_point")),
+    )
+
+
+def derive(work: Work, before: Before) -> None:
+    """Evaluate all rules for what was marked and what changed."""
+    states = merged(work.changes("evse_state_interval"), work.marks("evse"))
+    sessions = merged(work.marks("session"), work.changes("session"))
+    scopes: dict[ScopeName, Spans] = {
+        "session": _wholes(sessions, _sessions_of_cdrs(work), _sessions_during_states(work)),
+        "use": _use(work, _joined(before.use, _spans_of_sessions(work, sessions), _since(states))),
+        "outage": _outages(work, before),
+        "location": _wholes(
+            work.marks("location"),
+            work.changes("location"),
+            before.locations,
+            _locations_of(work, merged(work.marks("charge_point"), work.changes("charge_point"))),
+        ),
+    }
+    for rule in RULES.values():
+        _evaluate(work, rule, scopes[rule.scope])
+
+
+def derive_by_time(work: Work) -> None:
+    """Evaluate the rules that time alone breaks, for open and provisional sessions and for EVSEs that are charging."""
+    open_ = _rows(work, _OPEN)
+    provisional = _ids(work, _PROVISIONAL)
+    charging = {row["evse_id"]: Span(row["began_at"], row["began_at"]) for row in _rows(work, _CHARGING)}
+    used = _spans(row for row in open_ if row["evse_id"] is not None)
+    scopes: dict[ScopeName, Spans] = {
+        "session": _wholes(whole(row["session_id"] for row in open_), provisional),
+        "use": _joined(charging, used),
+    }
+    for rule in RULES.values():
+        if rule.by_time:
+            _evaluate(work, rule, scopes[rule.scope])
+
+
+# Index: session_open_idx.
+_OPEN = text(f"""
+SELECT session_id, evse_id, started_at AS since, CAST(NULL AS timestamptz) AS until
+  FROM analytics.session
+ WHERE tenant = :tenant
+   AND {OPEN_SESSION}
+""")  # noqa: S608 - the names are ours
+
+# Index: session_provisional_idx.
+_PROVISIONAL = text("SELECT session_id FROM analytics.session WHERE tenant = :tenant AND provisional")
+
+# Index: evse_state_interval_charging_idx.
+_CHARGING = text("""
+SELECT evse_id, began_at
+  FROM analytics.evse_state_interval
+ WHERE tenant = :tenant
+   AND ended_at = 'infinity'
+   AND state = 'charging'
+""")
+
+
+def _evaluate(work: Work, rule: Rule, spans: Spans) -> None:
+    statement = _write_of_rule(rule)
+    for part in _parts(spans):
+        parameters = {"scope": to_json(part), "rule": rule.name, "kind": rule.kind, "severity": rule.severity}
+        work.write("finding", statement, parameters | {"now": work.now})
+
+
+def _parts(spans: Spans) -> Iterator[list[dict[str, Any]]]:
+    """Yield the rows of a scope in parts: the whole of an EVSE may be years."""
+    for is_whole, size in ((True, MAX_WHOLE), (False, MAX_RECENT)):
+        rows = [
+            {"entity_id": entity_id, "since": span.since, "until": span.until}
+            for entity_id, span in sorted(spans.items())
+            if (span.since is None) == is_whole
+        ]
+        for first in range(0, len(rows), size):
+            yield rows[first : first + size]
+
+
+_SCOPE = "json_to_recordset(CAST(:scope AS json)) AS scope (entity_id bigint, since timestamptz, until timestamptz)"
+
+
+def _is_in_scope(row: str) -> str:
+    """Return the condition that a finding belongs to the scope; one without a time always does."""
+    return f"""{row}.entity_id = scope.entity_id
+   AND ({row}.began_at = '-infinity' OR {row}.began_at BETWEEN
+        coalesce(scope.since, '-infinity') AND coalesce(scope.until, 'infinity'))"""
+
+
+@cache
+def _write_of_rule(rule: Rule) -> str:
+    """Return the statement that makes the open findings of a scope those that a rule finds. Index: primary key.
+
+    A finding that is resolved ends then, if it had no end.
+    """
+    return f"""
+WITH scope AS MATERIALIZED (
+    SELECT entity_id, since, until FROM {_SCOPE}
+), found AS MATERIALIZED (
+    SELECT DISTINCT ON (entity_id, began_at)
+           broken.entity_id, broken.began_at, coalesce(broken.ended_at, 'infinity') AS ended_at, broken.evidence
+      FROM ({rule.query}) AS broken
+      JOIN scope ON {_is_in_scope("broken")}
+     WHERE broken.began_at IS NOT NULL
+     ORDER BY entity_id, began_at, ended_at DESC, evidence
+), changed AS (
+    SELECT found.entity_id,
+           found.began_at,
+           found.ended_at,
+           CAST(:severity AS text) AS severity,
+           found.evidence,
+           CAST(NULL AS timestamptz) AS resolved_at
+      FROM found
+      LEFT JOIN analytics.finding AS known
+        ON known.tenant = :tenant
+       AND known.rule = :rule
+       AND known.kind = :kind
+       AND known.entity_id = found.entity_id
+       AND known.began_at = found.began_at
+     WHERE known.tenant IS NULL
+        OR known.resolved_at IS NOT NULL
+        OR (known.ended_at, known.severity, known.evidence) IS DISTINCT FROM
+           (found.ended_at, CAST(:severity AS text), found.evidence)
+     UNION ALL
+    SELECT known.entity_id,
+           known.began_at,
+           CASE known.ended_at WHEN 'infinity' THEN greatest(known.began_at, CAST(:now AS timestamptz))
+           ELSE known.ended_at END,
+           known.severity,
+           known.evidence,
+           CAST(:now AS timestamptz)
+      FROM scope
+      JOIN analytics.finding AS known
+        ON known.tenant = :tenant
+       AND known.rule = :rule
+       AND known.kind = :kind
+       AND {_is_in_scope("known")}
+     WHERE known.resolved_at IS NULL
+       AND NOT EXISTS (
+           SELECT FROM found WHERE found.entity_id = known.entity_id AND found.began_at = known.began_at)
+), written AS (
+    INSERT INTO analytics.finding AS known (
+        tenant, rule, kind, entity_id, began_at, ended_at, severity, evidence, first_seen_at, resolved_at,
+        change_number, changed_at)
+    SELECT :tenant, :rule, :kind, entity_id, began_at, ended_at, severity, evidence, :changed_at, resolved_at,
+           CAST(:last AS bigint) + row_number() OVER (ORDER BY entity_id, began_at), :changed_at
+      FROM changed
+     ORDER BY entity_id, began_at
+        ON CONFLICT (tenant, rule, kind, entity_id, began_at) DO UPDATE SET
+           ended_at = excluded.ended_at,
+           severity = excluded.severity,
+           evidence = excluded.evidence,
+           resolved_at = excluded.resolved_at,
+           change_number = excluded.change_number,
+           changed_at = excluded.changed_at
+    RETURNING known.entity_id
+)
+SELECT entity_id, count(*), CAST(NULL AS timestamptz) FROM written GROUP BY entity_id
+"""  # noqa: S608 - the names are ours
+
+
+def _wholes(*scopes: Mapping[int, Any]) -> Spans:
+    return {entity_id: WHOLE for scope in scopes for entity_id in scope}
+
+
+def _since(scope: Scope) -> Spans:
+    return {entity_id: Span(since, None) for entity_id, since in scope.items()}
+
+
+def _spans(rows: Iterable[RowMapping]) -> Spans:
+    """Return the spans of rows with ``evse_id``, ``since`` and ``until``."""
+    return _joined(*({row["evse_id"]: Span(row["since"], row["until"])} for row in rows))
+
+
+def _joined(*spans: Spans) -> Spans:
+    """Return for each entity the span that contains all of its spans."""
+    joined: Spans = {}
+    for some in spans:
+        for entity_id, span in some.items():
+            known = joined.get(entity_id, span)
+            joined[entity_id] = Span(
+                None if known.since is None or span.since is None else min(known.since, span.since),
+                None if known.until is None or span.until is None else max(known.until, span.until),
+            )
+    return joined
+
+
+def _rows(work: Work, statement: TextClause, **parameters: Any) -> list[RowMapping]:
+    return list(work.connection.execute(statement, {"tenant": work.tenant, **parameters}).mappings())
+
+
+def _ids(work: Work, statement: TextClause, **parameters: Any) -> Scope:
+    return whole(work.connection.execute(statement, {"tenant": work.tenant, **parameters}).scalars())
+
+
+# Index: primary key.
+_SPANS_OF_SESSIONS = text(f"""
+SELECT session.evse_id,
+       session.started_at AS since,
+       nullif(greatest({end_of("session")}, session.started_at), 'infinity') AS until
+  FROM analytics.session AS session
+ WHERE session.tenant = :tenant
+   AND session.session_id = ANY(:ids)
+   AND session.evse_id IS NOT NULL
+   AND session.started_at IS NOT NULL
+""")  # noqa: S608 - the names are ours
+
+
+def _spans_of_sessions(work: Work, sessions: Scope) -> Spans:
+    return _spans(_rows(work, _SPANS_OF_SESSIONS, ids=sorted(sessions))) if sessions else {}
+
+
+# Index: primary key of evse_state_interval backwards from the beginning of a span.
+_STRETCHES = text("""
+SELECT span.evse_id, coalesce(stretch.began_at, span.since) AS since, span.until
+  FROM json_to_recordset(CAST(:spans AS json)) AS span (evse_id bigint, since timestamptz, until timestamptz)
+  LEFT JOIN LATERAL (
+       SELECT known.began_at
+         FROM analytics.evse_state_interval AS known
+        WHERE known.tenant = :tenant
+          AND known.evse_id = span.evse_id
+          AND known.began_at <= span.since
+        ORDER BY known.began_at DESC
+        LIMIT 1) AS stretch ON true
+""")
+
+
+def _use(work: Work, spans: Spans) -> Spans:
+    """Return the spans, each from the beginning of the stretch in which it begins."""
+    return _spans(_rows(work, _STRETCHES, spans=_document(spans))) if spans else {}
+
+
+def _document(spans: Spans) -> str:
+    return to_json([{"evse_id": evse_id, "since": span.since, "until": span.until} for evse_id, span in spans.items()])
+
+
+# Indexes: see sessions_during().
+_SESSIONS_DURING = text(f"""
+SELECT during.session_id
+  FROM json_to_recordset(CAST(:spans AS json)) AS span (evse_id bigint, since timestamptz, until timestamptz)
+ CROSS JOIN LATERAL (
+       {sessions_during("span.evse_id", "coalesce(span.since, '-infinity')", "timestamptz 'infinity'")}) AS during
+""")  # noqa: S608 - the names are ours
+
+
+def _sessions_during_states(work: Work) -> Scope:
+    """Return the sessions that overlap stretches that changed."""
+    changed = _since(work.changes("evse_state_interval"))
+    return _ids(work, _SESSIONS_DURING, spans=_document(changed)) if changed else {}
+
+
+# Index: session_cdr_idx.
+_SESSIONS_OF_CDRS = text("""
+SELECT DISTINCT session.session_id
+  FROM unnest(CAST(:ids AS bigint[])) AS cdr (cdr_id)
+  JOIN analytics.session AS session
+    ON session.tenant = :tenant
+   AND session.cdr_ids @> to_jsonb(cdr.cdr_id)
+ WHERE session.cdr_ids IS NOT NULL
+""")
+
+
+def _sessions_of_cdrs(work: Work) -> Scope:
+    """Return the sessions of marked CDRs."""
+    cdrs = work.marks("cdr")
+    return _ids(work, _SESSIONS_OF_CDRS, ids=sorted(cdrs)) if cdrs else {}
+
+
+# Index: primary key.
+_LOCATIONS_OF = text("""
+SELECT DISTINCT location_id
+  FROM analytics.charge_point
+ WHERE tenant = :tenant
+   AND charge_point_id = ANY(:ids)
+   AND location_id IS NOT NULL
+""")
+
+
+def _locations_of(work: Work, charge_points: Scope) -> Scope:
+    return _ids(work, _LOCATIONS_OF, ids=sorted(charge_points)) if charge_points else {}
+
+
+def _marked_periods(work: Work) -> Scope:
+    return merged(work.marks("evse_downtime_period"), work.marks("charge_point_downtime_period"))
+
+
+# Indexes: primary key, once for each kind of period; evse_tenant_charge_point_id_idx.
+_SPANS_OF_PERIODS = text("""
+SELECT evse.evse_id, period.started_at AS since, CAST(NULL AS timestamptz) AS until
+  FROM analytics.downtime_period AS period
+  JOIN analytics.evse AS evse
+    ON evse.tenant = :tenant
+   AND evse.charge_point_id = period.charge_point_id
+   AND (period.evse_id IS NULL OR period.evse_id = evse.evse_id)
+ WHERE period.tenant = :tenant
+   AND period.subject IN ('evse', 'charge_point')
+   AND period.downtime_period_id = ANY(:ids)
+   AND period.started_at IS NOT NULL
+""")
+
+
+def _spans_of_periods(work: Work, periods: Scope) -> Spans:
+    return _spans(_rows(work, _SPANS_OF_PERIODS, ids=sorted(periods))) if periods else {}
+
+
+def _outages(work: Work, before: Before) -> Spans:
+    """Return the spans of outages and periods that changed, each from the beginning of what overlaps its beginning."""
+    periods = merged(_marked_periods(work), work.changes("downtime_period"))
+    spans = _joined(
+        before.outages,
+        _spans_of_periods(work, periods),
+        _since(merged(work.changes("outage"), work.changes("evse_state_interval"))),
+        _wholes(work.changes("evse"), work.marks("evse")),
+    )
+    return _spans(_rows(work, _OVERLAPPING, spans=_document(spans))) if spans else {}
+
+
+# Indexes: primary keys of evse and outage; downtime_period_tenant_charge_point_id_started_at_idx.
+_OVERLAPPING = text(f"""
+SELECT span.evse_id, nullif(least(span.since, outage.began_at, period.began_at), '-infinity') AS since, span.until
+  FROM (SELECT evse_id, coalesce(since, '-infinity') AS since, until
+          FROM json_to_recordset(CAST(:spans AS json)) AS given (evse_id bigint, since timestamptz, until timestamptz)
+       ) AS span
+  LEFT JOIN LATERAL (
+       SELECT known.began_at
+         FROM analytics.outage AS known
+        WHERE known.tenant = :tenant
+          AND known.evse_id = span.evse_id
+          AND known.began_at <= span.since
+        ORDER BY known.began_at DESC
+        LIMIT 1) AS outage ON true
+ CROSS JOIN LATERAL (
+       SELECT min(known.started_at) AS began_at
+         FROM analytics.evse AS evse
+         JOIN analytics.downtime_period AS known
+           ON known.tenant = :tenant
+          AND known.charge_point_id = evse.charge_point_id
+          AND known.started_at BETWEEN span.since - {LOOKBACK} AND span.since
+          AND coalesce(known.ended_at, 'infinity') > span.since
+        WHERE evse.tenant = :tenant
+          AND evse.evse_id = span.evse_id) AS period
+""")  # noqa: S608 - the names are ours
