@@ -14,7 +14,7 @@ down_revision = "0026"
 PUBLICATION = "ampeco_analytics"
 
 #: Tables that are no part of the contract.
-INTERNAL = ("dirty", "evse_progress")
+INTERNAL = ("dirty", "evse_progress", "authorization_session")
 
 #: The comments of the views, and of their columns.
 VIEWS = {

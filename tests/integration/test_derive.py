@@ -9,12 +9,18 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, text
 
+from analytics.contract import tables
 from analytics.derive import derive_round
 from storage.database import create_database_engine
 from storage.state.changes import ChangeSet
 from storage.state.fold import fact_from_read
 from storage.state.marks import mark_all
 from storage.write import write_changes
+
+#: The numbers of all rows of the contract.
+NUMBERS = " UNION ALL ".join(
+    f"SELECT change_number FROM analytics.{table.name}" for table in tables() if "change_number" in table.columns
+)
 
 START = datetime(2026, 3, 4, 7, tzinfo=UTC)
 
@@ -155,13 +161,9 @@ def test_numbers_are_dense_and_removed_rows_are_noted(engine: Engine) -> None:
     derive(engine)
     assert states(engine) == [(0, "available", "observed")]
     with engine.connect() as connection:
-        numbers = connection.execute(
-            text(
-                "SELECT change_number FROM analytics.evse_state_interval UNION ALL"
-                " SELECT change_number FROM analytics.removal ORDER BY 1"
-            )
-        ).scalars()
+        numbers = connection.execute(text(f"{NUMBERS} ORDER BY 1")).scalars().all()
         last = connection.execute(text("SELECT last_change_number FROM analytics.feed")).scalar_one()
-        assert [*numbers][-2:] == [last - 1, last]
+        assert numbers[-2:] == [last - 1, last]
+        assert len(set(numbers)) == len(numbers)
         key = connection.execute(text("SELECT key FROM analytics.removal")).scalar_one()
         assert (key["evse_id"], datetime.fromisoformat(key["began_at"])) == (902, at(10))
