@@ -143,8 +143,9 @@ class Destination(ABC):
         try:
             yield
         except (OSError, pa.ArrowException) as error:
-            # A text of the system names the path; one of S3 names the operation and the server's answer.
             message = str(error).partition("\n")[0].rstrip(".")
+            if isinstance(error, OSError) and error.strerror and error.filename:
+                message = f"{error.strerror}: {error.filename}"
             raise ExportError(f"--to: {self.shown} cannot be used: {message}.") from error
 
     @abstractmethod

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
+import logging
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import cycle, islice
 from pathlib import Path
@@ -43,6 +45,9 @@ START = datetime(2026, 3, 4, 7, tzinfo=UTC)
 TABLES = {table.name: table for table in contract.tables() if "change_number" in table.columns}
 
 EPOCH = "5f0c9ad6-0b8e-4a51-9d4c-5d0f0e6f8d11"
+
+#: Enough where the tables do not matter.
+FEW = ("master_version", "removal", "session")
 
 #: How many rows of hostile values each table gets.
 ROWS = 8
@@ -132,13 +137,13 @@ def quoted(value: str | None) -> str:
     return "NULL" if value is None else sql.quote(value)
 
 
-def fill(engine: Engine, url: str, tenant: str = "demo") -> int:
-    """Fill each table of the contract; return the last change number."""
+def fill(engine: Engine, url: str, tables: Iterable[str] = TABLES, tenant: str = "demo") -> int:
+    """Fill tables of the contract, by default all; return the last change number."""
     with psycopg.connect(conninfo(url)) as connection:
         connection.execute(DROP_RULES)
         number = 1
-        for table in TABLES.values():
-            connection.execute(hostile_rows(table, tenant, number).encode())
+        for table in tables:
+            connection.execute(hostile_rows(TABLES[table], tenant, number).encode())
             number += ROWS
     set_feed(engine, tenant, number - 1)
     return number - 1
@@ -156,10 +161,10 @@ def set_feed(engine: Engine, tenant: str, last: int, epoch: str = EPOCH) -> None
     )
 
 
-def export_to(url: str, folder: Path | str, tenant: str = "demo", since: int | None = None) -> list[Progress]:
-    """Export in this process; return what was reported."""
-    place = destination(str(folder), tenant, os.environ)
-    return [*export(url, place, tenant, since)]
+def export_to(url: str, folder: Path | str, tenant: str = "demo", since: int | None = None) -> Progress:
+    """Export in this process; return what was reported last."""
+    *_, done = export(url, destination(str(folder), tenant, os.environ), tenant, since)
+    return done
 
 
 def parquet(folder: Path) -> list[Path]:
@@ -208,6 +213,11 @@ def duckdb_type(column: Column[Any]) -> str:
     return next((name for sort, name in types if isinstance(kind, sort)), "VARCHAR")
 
 
+def rows_of(statement: str) -> list[tuple[Any, ...]]:
+    with duckdb.connect() as connection:
+        return connection.execute(statement).fetchall()
+
+
 def scan(folder: Path, table: str) -> str:
     """How DuckDB reads a table."""
     files = f"{folder}/table={table}/**/*.parquet"
@@ -231,11 +241,11 @@ def replayed(folder: Path, table: Table, tenant: str = "demo") -> list[tuple[Any
     listed = ", ".join(in_duckdb(column) for column in table.columns)
     rows = scan(folder, table.name)
     if table.name == "removal":
-        return duckdb.sql(f"SELECT {listed} FROM {rows} WHERE tenant = '{tenant}' ORDER BY change_number").fetchall()
-    removals = f"(SELECT NULL AS tenant, NULL AS table_name, NULL AS key, NULL AS change_number LIMIT 0)"
+        return rows_of(f"SELECT DISTINCT {listed} FROM {rows} WHERE tenant = '{tenant}' ORDER BY change_number")
+    removals = "(SELECT NULL AS tenant, NULL AS table_name, NULL AS key, NULL AS change_number LIMIT 0)"
     if any((folder / "table=removal").glob("**/*.parquet")):
         removals = scan(folder, "removal")
-    return duckdb.sql(f"""
+    return rows_of(f"""
         SELECT {listed}
           FROM (SELECT *
                   FROM {rows}
@@ -248,23 +258,23 @@ def replayed(folder: Path, table: Table, tenant: str = "demo") -> list[tuple[Any
                               AND removal.key = newest.row_key
                               AND removal.change_number > newest.change_number)
          ORDER BY change_number
-    """).fetchall()
+    """)
 
 
 def test_every_value_of_every_table_is_read_back_as_it_is_in_postgres(
     engine: Engine, database_url: str, tmp_path: Path
 ) -> None:
     last = fill(engine, database_url)
-    *_, done = export_to(database_url, tmp_path)
+    done = export_to(database_url, tmp_path)
     assert (done.rows, done.reached) == (last, last)
     for table in TABLES.values():
-        described = duckdb.sql(f"DESCRIBE SELECT * FROM {scan(tmp_path, table.name)}").fetchall()
+        described = rows_of(f"DESCRIBE SELECT * FROM {scan(tmp_path, table.name)}")
         types = {name: kind for name, kind, *_ in described}
         assert {column.name: types[column.name] for column in table.columns} == {
             column.name: duckdb_type(column) for column in table.columns
         }
         listed = ", ".join(in_duckdb(column) for column in table.columns)
-        read = duckdb.sql(f"SELECT {listed} FROM {scan(tmp_path, table.name)} ORDER BY change_number").fetchall()
+        read = rows_of(f"SELECT {listed} FROM {scan(tmp_path, table.name)} ORDER BY change_number")
         assert len(read) == ROWS
         assert read == stored(engine, table), table.name
 
@@ -287,8 +297,6 @@ def test_files_are_partitioned_and_named_by_their_changes_and_a_manifest_lists_t
     assert files.keys() == expected
     for path, file in files.items():
         content = (tmp_path / path).read_bytes()
-        import hashlib
-
         assert (file["bytes"], file["sha256"]) == (len(content), hashlib.sha256(content).hexdigest())
         assert file["rows"] == pq.read_metadata(tmp_path / path).num_rows
     assert not [*(tmp_path / "_temporary").glob("**/*.*")]
@@ -418,7 +426,7 @@ def test_after_each_kill_the_export_continues_and_no_finished_file_is_written_ag
     fill(engine, database_url)
     to = tmp_path / "out"
     finished: dict[Path, tuple[int, int]] = {}
-    for after, is_renamed in ((1, False), (1, True), (3, True), (2, False), (9, True)):
+    for after, is_renamed in ((1, False), (3, True), (9, True)):
         code, shown = interrupt(servers, to, after=after, is_renamed=is_renamed)
         assert code == -9, shown
         there = identities(to)
@@ -520,12 +528,12 @@ def test_an_export_never_leaves_a_gap(engine: Engine, database_url: str, tmp_pat
     last = fill(engine, database_url)
     with pytest.raises(ExportError, match=f"the newest change has the number {last}"):
         export_to(database_url, tmp_path, since=last + 1)
-    *_, done = export_to(database_url, tmp_path, since=last - 5)
+    done = export_to(database_url, tmp_path, since=last - 5)
     assert done.rows == 5
     set_feed(engine, "demo", last + 10)
     with pytest.raises(ExportError, match=f"the changes from {last + 1} to {last + 2} would be missing"):
         export_to(database_url, tmp_path, since=last + 2)
-    *_, done = export_to(database_url, tmp_path, since=0)
+    done = export_to(database_url, tmp_path, since=0)
     assert done.reached == last + 10
     for table in TABLES.values():
         assert replayed(tmp_path, table) == stored(engine, table)
@@ -580,6 +588,7 @@ DATABASE_SECRET = "database-passphrase-b7e2"
 @pytest.fixture
 def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[pyarrow.fs.S3FileSystem]:
     """A server that speaks S3, with an empty bucket."""
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
@@ -598,7 +607,7 @@ def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[pyarrow.fs.S3FileSystem]:
 def test_an_export_to_s3_has_the_same_files_and_shows_no_secret(
     engine: Engine, database_url: str, servers: dict[str, str], s3: pyarrow.fs.S3FileSystem, tmp_path: Path
 ) -> None:
-    last = fill(engine, database_url)
+    last = fill(engine, database_url, FEW)
     with database_user(engine, "exporter", options=f"SUPERUSER PASSWORD '{DATABASE_SECRET}'") as url:
         with_password = url.replace("@", f":{DATABASE_SECRET}@", 1)
         environment = servers | {"DATABASE_URL": with_password, "RECEIVER_LOG_LEVEL": "debug"}
@@ -614,8 +623,8 @@ def test_an_export_to_s3_has_the_same_files_and_shows_no_secret(
     assert {file["path"]: file["bytes"] for file in listed} == {
         str(path.relative_to(copy)): path.stat().st_size for path in parquet(copy)
     }
-    for table in TABLES.values():
-        assert replayed(copy, table) == stored(engine, table), table.name
+    for table in FEW:
+        assert replayed(copy, TABLES[table]) == stored(engine, TABLES[table]), table
     for path in copy.rglob("*"):
         assert path.is_dir() or b"passphrase" not in path.read_bytes()
         assert "_temporary" not in str(path) or path.is_dir() or not path.stat().st_size
@@ -624,14 +633,14 @@ def test_an_export_to_s3_has_the_same_files_and_shows_no_secret(
 def test_an_error_leaves_no_object_under_a_final_name(
     engine: Engine, database_url: str, s3: pyarrow.fs.S3FileSystem, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fill(engine, database_url)
+    fill(engine, database_url, FEW)
 
     def broken(_batches: object) -> Iterator[Any]:
         yield from ()
         raise RuntimeError
 
-    with monkeypatch.context() as patched, pytest.raises(RuntimeError):
-        patched.setattr(exporting, "row_groups", broken)
+    monkeypatch.setattr(exporting, "row_groups", broken)
+    with pytest.raises(RuntimeError):
         export_to(database_url, "s3://bucket/x")
     selector = pyarrow.fs.FileSelector("bucket/x", recursive=True)
     files = [info.path for info in s3.get_file_info(selector) if info.type == pyarrow.fs.FileType.File]
@@ -641,19 +650,19 @@ def test_an_error_leaves_no_object_under_a_final_name(
 def test_an_interrupted_export_to_s3_is_continued(
     engine: Engine, database_url: str, s3: pyarrow.fs.S3FileSystem
 ) -> None:
-    last = fill(engine, database_url)
+    last = fill(engine, database_url, FEW)
     place = destination("s3://bucket/x", "demo", os.environ)
     with contextlib.closing(export(database_url, place, "demo")) as reports:
-        assert [report.files for report in (next(reports), next(reports), next(reports))] == [1, 2, 3]
-        first = last - 12
-    *_, done = export_to(database_url, "s3://bucket/x")
-    assert done.rows == first
+        assert [next(reports).files for _ in range(3)] == [1, 2, 3]
+        written = next(reports).rows
+    done = export_to(database_url, "s3://bucket/x")
+    assert done.rows == last - written
 
 
 REFUSED: dict[str, Callable[[Path], str]] = {
     "needs a folder or s3://": lambda _: f"s3://key:{AWS_SECRET}@bucket/x",
-    "cannot be used: AWS Error|When initiating": lambda _: "s3://nowhere-at-all/x",
-    "Not a directory|not a directory": lambda folder: str(folder / "file" / "x"),
+    "NO_SUCH_BUCKET": lambda _: "s3://nowhere-at-all/x",
+    "File exists: ": lambda folder: str(folder / "file" / "x"),
     "needs a folder or": lambda _: "gs://bucket/x",
 }
 
@@ -667,19 +676,19 @@ def test_a_destination_that_cannot_be_used_is_named_in_one_sentence(
     tmp_path: Path,
     message: str,
 ) -> None:
-    fill(engine, database_url)
+    fill(engine, database_url, FEW)
     (tmp_path / "file").touch()
     to = REFUSED[message](tmp_path)
     ended = run(tmp_path, "export", "--tenant", "demo", "--to", to, **servers)
     assert ended.returncode == 2
     (line,) = ended.stderr.strip().splitlines()
     assert line.startswith("ampeco-receiver: --to: ")
-    assert any(part in line for part in message.split("|"))
+    assert message in line
     assert AWS_SECRET not in line
 
 
 def test_an_error_of_postgres_is_one_sentence(engine: Engine, database_url: str, tmp_path: Path) -> None:
-    fill(engine, database_url)
+    fill(engine, database_url, FEW)
     with (
         database_user(engine, "stranger") as url,
         pytest.raises(ExportError, match=r"^Postgres: permission denied for schema analytics \(DATABASE_URL\)$"),
