@@ -96,13 +96,18 @@ def export(database_url: str, destination: Destination, tenant: str, since: int 
             if progress is None:
                 progress = Progress(reached, reached, feed.last)
             progress.reached, progress.last = reached, feed.last
-            wanted = Range(reached + 1, min(reached + MAX_RANGE, feed.last))
-            if interrupted is None and reached == feed.last:
+            if interrupted is not None:
+                yield from _export_range(tables, destination, exports, interrupted, progress)
+                interrupted = None
+                continue
+            if reached < feed.last:
+                wanted = Range(reached + 1, min(reached + MAX_RANGE, feed.last))
+                manifest = Manifest(feed.contract, feed.epoch, tenant, wanted)
+                yield from _export_range(tables, destination, exports, manifest, progress)
+                progress.reached = wanted.last
+            if progress.reached == feed.last:
                 yield progress
                 return
-            manifest = interrupted or Manifest(feed.contract, feed.epoch, tenant, wanted)
-            yield from _export_range(tables, destination, exports, manifest, progress)
-            interrupted = None
 
 
 def _require_continued(known: Manifest, feed: Feed, destination: Destination) -> None:

@@ -539,6 +539,13 @@ def test_an_export_never_leaves_a_gap(engine: Engine, database_url: str, tmp_pat
         assert replayed(tmp_path, table) == stored(engine, table)
 
 
+def test_an_export_ends_although_the_feed_goes_on(engine: Engine, database_url: str, tmp_path: Path) -> None:
+    last = fill(engine, database_url, FEW)
+    for done in export(database_url, destination(str(tmp_path), "demo", os.environ), "demo"):
+        set_feed(engine, "demo", last + done.files)
+    assert [(manifest["from"], manifest["to"]) for manifest in manifests(tmp_path)] == [(1, last)]
+
+
 def test_tenants_are_exported_side_by_side(
     engine: Engine, database_url: str, servers: dict[str, str], tmp_path: Path
 ) -> None:
