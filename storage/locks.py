@@ -55,3 +55,15 @@ _TRY_LOCK_SUBSCRIPTIONS = text(
 def try_lock_subscriptions(connection: Connection, tenant: str) -> bool:
     """Take the lock for changes of a tenant's subscriptions until the transaction ends; return whether it was free."""
     return bool(connection.execute(_TRY_LOCK_SUBSCRIPTIONS, {"tenant": tenant}).scalar())
+
+
+# As above.
+_TRY_LOCK_EXPORT = text(
+    "SELECT pg_try_advisory_xact_lock(hashtextextended('ampeco-receiver export ' || :tenant || ' ' || :destination, 0))"
+)
+
+
+def try_lock_export(connection: Connection, tenant: str, destination: str) -> bool:
+    """Take the lock for exports of a tenant to a destination until the transaction ends; return whether it was free."""
+    parameters = {"tenant": tenant, "destination": destination}
+    return bool(connection.execute(_TRY_LOCK_EXPORT, parameters).scalar())

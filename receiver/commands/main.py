@@ -12,9 +12,11 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from ampeco.errors import ApiError
 from ampeco.tenants import TenantsError
+from analytics.export.errors import ExportError
 from migrations import MigrationError, head
 from receiver.commands import derive as deriving
 from receiver.commands import erase as erasing
+from receiver.commands import export as exporting
 from receiver.commands import migrate as migrating
 from receiver.commands import rebuild as rebuilding
 from receiver.commands import reconcile as reconciling
@@ -44,6 +46,17 @@ from workers.broker import QUEUES
 from workers.maintenance.erase import EraseError
 from workers.maintenance.rebuild import RebuildError
 
+#: The errors whose message is the sentence for the operator.
+_CORRECTABLE = (
+    SettingsError,
+    TenantsError,
+    MigrationError,
+    DatabaseEncodingError,
+    RebuildError,
+    EraseError,
+    ExportError,
+)
+
 app = typer.Typer(
     name="ampeco-receiver",
     help="Receives AMPECO notifications and keeps the tenants' charging state in Postgres.",
@@ -58,7 +71,7 @@ def main() -> None:
     with ending_on_sigterm():
         try:
             app()
-        except (SettingsError, TenantsError, MigrationError, DatabaseEncodingError, RebuildError, EraseError) as error:
+        except _CORRECTABLE as error:
             fail(str(error))
         except ApiError as error:
             fail(f"AMPECO: {error}")
@@ -176,4 +189,5 @@ app.command()(chaos)
 app.command("replay")(replaying.replay_log)
 app.command()(rebuilding.rebuild)
 app.command()(deriving.derive)
+app.command()(exporting.export)
 app.command()(erasing.erase)

@@ -1,0 +1,101 @@
+"""The command ``export``, which writes the contract's rows to Parquet files."""
+
+from __future__ import annotations
+
+import os
+import time
+from contextlib import closing
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from sqlalchemy import Engine
+
+from analytics.export.errors import ExportError
+from receiver.commands.progress import LINE_INTERVAL_SECONDS, until_told_to_stop
+from receiver.environment import TenantOption, chosen_tenants, database, require_migrated, running
+from receiver.terminal import console, errors
+from runtime.logging import get_logger
+
+if TYPE_CHECKING:
+    from analytics.export.run import Progress as Reached
+
+logger = get_logger(__name__)
+
+
+class Format(StrEnum):
+    """The formats of exported files."""
+
+    PARQUET = "parquet"
+
+
+def export(
+    to: Annotated[str, typer.Option(help="Where the files go: a folder, or s3://bucket/prefix.")],
+    since_change: Annotated[
+        int | None,
+        typer.Option(
+            min=0, help="Export the changes after this number that are missing there; by default, after the newest."
+        ),
+    ] = None,
+    tenant: TenantOption = None,
+    file_format: Annotated[Format, typer.Option("--format", help="Format of the files.")] = Format.PARQUET,
+) -> None:
+    """Export the tables of the schema analytics to files, continuing after the last export."""
+    del file_format  # there is one
+    _require_packages()
+    with running("export") as settings:
+        require_migrated(settings)
+        with database(settings, pool_size=1, process="export") as engine:
+            for name in chosen_tenants(settings, tenant):
+                _export(engine, settings.required_database_url(), name, to, since_change)
+
+
+def _require_packages() -> None:
+    try:
+        import adbc_driver_postgresql.dbapi  # noqa: F401
+        import pyarrow.parquet  # noqa: F401
+    except ImportError as error:
+        raise ExportError(
+            f"the package {error.name or 'pyarrow'}, which exports need, is not installed:"
+            " install ampeco-receiver[export]."
+        ) from None
+
+
+def _export(engine: Engine, database_url: str, tenant: str, to: str, since: int | None) -> None:
+    from analytics.export.destination import destination
+    from analytics.export.run import alone, export
+
+    place = destination(to, tenant, os.environ)
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[rows]}"))
+    bar = Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=errors, disable=not errors.is_terminal)
+    reports = export(database_url, place, tenant, since)
+    reached = None
+    with alone(engine, tenant, place), bar, until_told_to_stop() as stop, closing(reports):
+        task = bar.add_task(tenant, total=None, rows="")
+        shown_at = time.monotonic()
+        for reached in reports:
+            bar.update(
+                task,
+                completed=reached.reached - reached.since,
+                total=reached.last - reached.since,
+                rows=f"{reached.rows:,} rows",
+            )
+            if bar.disable and time.monotonic() - shown_at >= LINE_INTERVAL_SECONDS:
+                shown_at = time.monotonic()
+                logger.info("progress", tenant=tenant, rows=reached.rows, change=reached.reached, of=reached.last)
+            if stop.is_set():
+                console.print(f"{tenant}: stopped. Run the same command again to continue.", highlight=False)
+                raise typer.Exit(stop.exit_code)
+    console.print(_summary(tenant, reached), highlight=False, soft_wrap=True)
+
+
+def _summary(tenant: str, reached: Reached | None) -> str:
+    if reached is None:
+        return f"{tenant}: nothing was derived yet."
+    if reached.reached == reached.since:
+        return f"{tenant}: nothing changed since change {reached.since}."
+    return (
+        f"{tenant}: {reached.rows:,} rows in {reached.files:,} files, {reached.bytes:,} bytes;"
+        f" changes {reached.since + 1} to {reached.reached}."
+    )
