@@ -72,7 +72,7 @@ def generate() -> str:
         "tables": [_table(table) for table in contract.tables()],
     }
     document = {"version": 2, "sources": [source]}
-    return _HEADER + yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=110)
+    return f"{_HEADER}{yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=110)}"
 
 
 def _table(table: Table) -> dict[str, Any]:

@@ -17,7 +17,8 @@ TABLES: dict[str, dict[str, Any]] = {
 
 
 def column(table: str, name: str) -> dict[str, Any]:
-    (found,) = [column for column in TABLES[table]["columns"] if column["name"] == name]
+    columns: list[dict[str, Any]] = TABLES[table]["columns"]
+    (found,) = [column for column in columns if column["name"] == name]
     return found
 
 
