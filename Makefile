@@ -10,7 +10,8 @@ PACKAGES := ampeco storage runtime analytics workers receiver simulator migratio
 
 .DEFAULT_GOAL := help
 
-.PHONY: help demo picture contract test unit coverage lint format audit bench calls staleness fuzz faults soak overload clean
+.PHONY: help demo picture contract test unit coverage lint format audit bench calls staleness dbt fuzz faults soak \
+	overload clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -65,6 +66,10 @@ calls: $(READY) ## Count the calls of the API by the size of the fleet, calm and
 
 staleness: $(READY) ## Measure how far statuses are behind while everything goes wrong; about five minutes
 	$(BIN)/python -m bench.staleness $(STALENESS)
+
+dbt: $(READY) ## Build the dbt package of analytics/dbt on a real Postgres, with a dbt of its own
+	$(BIN)/python .ci/environment.py .local/dbt --only-group dbt
+	$(BIN)/pytest tests/integration/test_dbt.py -m long $(TESTS)
 
 fuzz: $(READY) ## Fuzz every reader of foreign bytes for SECONDS each
 	$(BIN)/python .ci/environment.py $(VENV) --group fuzz

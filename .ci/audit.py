@@ -20,24 +20,34 @@ VULNERABLE = 1
 NOT_ASKED = 3
 
 
-def locked(directory: Path) -> Path:
-    """Write every dependency of uv.lock with its hashes to a requirements file, and return its path."""
-    requirements = directory / "requirements.txt"
-    command = [BIN / "uv", "export", "--quiet", "--frozen", "--all-extras", "--all-groups", "--no-emit-project"]
-    subprocess.run([*command, "--output-file", requirements], check=True, stdout=subprocess.DEVNULL)
-    return requirements
+#: What is installed together: dbt wants other releases of what dev needs.
+TOGETHER = (("--all-extras", "--all-groups", "--no-group", "dbt"), ("--only-group", "dbt"))
 
 
-def advised(requirements: Path) -> tuple[list[dict[str, Any]], str]:
+def locked(directory: Path) -> list[Path]:
+    """Write every dependency of uv.lock with its hashes to requirements files, and return their paths."""
+    written = []
+    for number, options in enumerate(TOGETHER):
+        requirements = directory / f"requirements-{number}.txt"
+        command = [BIN / "uv", "export", "--quiet", "--frozen", *options, "--no-emit-project"]
+        subprocess.run([*command, "--output-file", requirements], check=True, stdout=subprocess.DEVNULL)
+        written.append(requirements)
+    return written
+
+
+def advised(requirements: list[Path]) -> tuple[list[dict[str, Any]], str]:
     """Return what pip-audit reports for each dependency; or an empty list and the reason."""
-    command = [BIN / "pip-audit", "--requirement", requirements, "--require-hashes", "--disable-pip"]
-    ended = subprocess.run(
-        [*command, "--progress-spinner=off", "--format=json"], capture_output=True, text=True, check=False
-    )
-    try:
-        return json.loads(ended.stdout)["dependencies"], ""
-    except (ValueError, KeyError):
-        return [], (ended.stderr.strip().splitlines() or ["pip-audit printed nothing"])[-1]
+    dependencies: list[dict[str, Any]] = []
+    for path in requirements:  # one at a time: pip-audit refuses two versions of a dependency
+        command = [BIN / "pip-audit", "--requirement", path, "--require-hashes", "--disable-pip"]
+        ended = subprocess.run(
+            [*command, "--progress-spinner=off", "--format=json"], capture_output=True, text=True, check=False
+        )
+        try:
+            dependencies += json.loads(ended.stdout)["dependencies"]
+        except (ValueError, KeyError):
+            return [], (ended.stderr.strip().splitlines() or ["pip-audit printed nothing"])[-1]
+    return dependencies, ""
 
 
 def main() -> int:

@@ -105,8 +105,9 @@ def main(folder, options):
     version = subprocess.run([uv, "--version"], stdout=subprocess.PIPE).stdout.decode()
     # uv renamed the variable in 0.11.
     is_old = tuple(int(number) for number in re.findall(r"\d+", version)[:2]) < (0, 11)
+    extras = [] if "--only-group" in options else ["--all-extras"]  # uv refuses both
     run(
-        [uv, "sync", "--quiet", "--frozen", "--compile-bytecode", "--all-extras", *options],
+        [uv, "sync", "--quiet", "--frozen", "--compile-bytecode", *extras, *options],
         environment,
         {"UV_NATIVE_TLS" if is_old else "UV_SYSTEM_CERTS": "1"},
         "uv",

@@ -16,12 +16,15 @@ import migrations
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
-PACKAGES: list[str] = PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
+WHEEL = PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]
+PACKAGES: list[str] = WHEEL["packages"]
+EXCLUDED = [ROOT / path for path in WHEEL["exclude"]]
 CHANGELOG = (ROOT / "CHANGELOG.md").read_text()
 
 
 def packaged_files(package: str) -> list[Path]:
-    return [path for path in (ROOT / package).rglob("*") if path.is_file() and path.suffix != ".pyc"]
+    files = [path for path in (ROOT / package).rglob("*") if path.is_file() and path.suffix != ".pyc"]
+    return [path for path in files if not any(path.is_relative_to(excluded) for excluded in EXCLUDED)]
 
 
 @pytest.mark.parametrize("package", PACKAGES)
