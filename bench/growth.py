@@ -78,7 +78,7 @@ SELECT %(tenant)s, (number - 1) * %(evses)s + evse, evse, evse, 'finished', at, 
 """,
     "statuses": """
 INSERT INTO charging.evse_status_observation (tenant, evse_id, observed_at, hardware_status, error_code, source)
-SELECT session.tenant, session.evse_id, started_at + delay, status, 'NoError', 'notification'
+SELECT session.tenant, session.evse_id, started_at + delay, reported.status, 'NoError', 'notification'
   FROM charging.session,
        (VALUES (interval '-1 min', 'preparing'), ('0 min', 'charging'), ('50 min', 'finishing'),
                ('52 min', 'available')) AS reported (delay, status)
@@ -100,7 +100,7 @@ SELECT session.tenant, session.session_id, started_at + sample * interval '1 min
        generate_series(1, %(samples)s / 2) AS sample,
        (VALUES ('Energy Consumed'), ('Power Active Import')) AS measured (measurand)
  WHERE session.tenant = %(tenant)s
- ORDER BY session_id, measured_at
+ ORDER BY session_id, sample
 """,
 }
 
