@@ -26,8 +26,8 @@ ERROR_REASONS = (
     *("failed", "rejected", "not_supported", "remote_start_failed", "unknown_session", "system_force_stop"),
 )
 
-#: The most attempts that are derived together.
-MAX_ATTEMPTS = 5_000
+#: The most attempts that are derived together: a planner without statistics compares the rows of a part with each other.
+MAX_ATTEMPTS = 1_000
 
 
 def derive(work: Work) -> None:
