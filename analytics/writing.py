@@ -153,7 +153,10 @@ def _removal(derived: Derived, fresh: str, among: str) -> str:
     if derived.since is not None:
         conditions.append(f"(scope.since IS NULL OR known.{derived.since} >= scope.since)")
     conditions += [among] if among else []
-    conditions.append(f"NOT EXISTS (SELECT FROM {fresh} AS fresh WHERE {_same_key(derived, 'fresh', 'known')})")
+    # NOT IN is hashed whatever the planner expects, and keys are never null. NOT EXISTS compares each row with each
+    # other one while the tables have no statistics.
+    fresh_keys = f"SELECT {_listed(derived.key, 'fresh')} FROM {fresh} AS fresh"  # noqa: S608 - the names are ours
+    conditions.append(f"({_listed(derived.key, 'known')}) NOT IN ({fresh_keys})")
     members = ", ".join(f"'{name}', gone.{name}" for name in derived.key)
     return f"""gone AS (
     DELETE FROM {derived.name} AS known
