@@ -158,6 +158,7 @@ def test_numbers_are_dense_and_removed_rows_are_noted(engine: Engine) -> None:
         numbers = connection.execute(
             text(
                 "SELECT change_number FROM analytics.evse_state_interval UNION ALL"
+                " SELECT change_number FROM analytics.finding UNION ALL"
                 " SELECT change_number FROM analytics.removal ORDER BY 1"
             )
         ).scalars()

@@ -6,6 +6,8 @@ import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,7 +15,7 @@ from sqlalchemy import Connection, Engine, text
 
 from analytics import findings
 from analytics.derive import derive_round
-from analytics.finding_rules import RULES
+from analytics.finding_rules import RULES, describe
 from analytics.schema.findings import SEVERITIES
 from analytics.writing import Work
 from storage.documents import to_json
@@ -22,6 +24,8 @@ from storage.state.changes import ChangeSet
 from storage.state.fold import fact_from_read
 from storage.state.marks import mark_all
 from storage.write import write_changes
+
+DOCS = Path(__file__).parents[2] / "docs"
 
 NOW = datetime(2026, 3, 4, 12, tzinfo=UTC)
 EVSE, OTHER_EVSE, CHARGE_POINT, LOCATION = 902, 903, 418, 12
@@ -398,6 +402,11 @@ def test_each_rule_has_a_case() -> None:
     assert {rule.severity for rule in RULES.values()} == set(SEVERITIES)
 
 
+def test_the_rules_are_described_as_they_are() -> None:
+    pages = [page.read_text(encoding="utf-8") for page in DOCS.rglob("*.md")]
+    assert [describe() in page for page in pages].count(True) == 1
+
+
 @pytest.mark.parametrize("rule", RULES)
 def test_a_rule_finds_what_breaks_it(derivation: Derivation, rule: str) -> None:
     case = CASES[rule]
@@ -575,7 +584,7 @@ def test_any_order_of_the_same_facts_leaves_the_same_findings_open(derivation: D
             continue
         clear(derivation.connection, [("analytics.finding", {}), *itertools.chain(*(rows for rows, _ in ORDERED))])
         for rows, causes in order:
-            derivation.run(lambda connection, rows=rows: insert(connection, rows), **causes)
+            derivation.run(partial(insert, rows=rows), **causes)
         outcomes.add(tuple(derivation.open()))
         everything = {"session": [1, 2, 3], "evse": [EVSE]}
         assert derivation.run(marked=everything) == 0
