@@ -564,6 +564,24 @@ def test_a_downtime_period_that_is_corrected_resolves_the_difference(derivation:
     assert derivation.open() == []
 
 
+def test_a_downtime_period_that_moves_away_uncovers_the_outage(derivation: Derivation) -> None:
+    tracked = (SITE[1][0], SITE[1][1] | {"uptime_tracked_since": ago(500)})
+    rows = [SITE[0], tracked, outage(100, 40), period(100, 40)]
+    derivation.run(lambda connection: insert(connection, rows), changed={"outage": {EVSE: ago(100)}})
+    assert derivation.open() == []
+    move = text("UPDATE analytics.downtime_period SET started_at = :began, ended_at = :ended")
+    times = {"began": ago(30), "ended": ago(20)}
+    derivation.run(lambda connection: connection.execute(move, times), marked={"evse_downtime_period": [1]})
+    assert [row[3] for row in derivation.open()] == [ago(100)]
+
+
+def test_a_session_that_begins_within_a_stretch_explains_it(derivation: Derivation) -> None:
+    derivation.run(lambda connection: insert(connection, [stretch(60, 40, "charging")]), changed=STATES)
+    assert [row[0] for row in derivation.open()] == ["charging_without_session"]
+    derivation.run(lambda connection: insert(connection, [session(1, 50, 45)]), marked={"session": [1]})
+    assert derivation.open() == []
+
+
 ORDERED: list[tuple[list[Row], dict[str, Any]]] = [
     ([stretch(300, 200, "available"), following(200, 100, "charging")], {"changed": STATES}),
     (
