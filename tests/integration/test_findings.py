@@ -566,7 +566,7 @@ def test_a_downtime_period_that_is_corrected_resolves_the_difference(derivation:
 
 def test_a_downtime_period_that_moves_away_uncovers_the_outage(derivation: Derivation) -> None:
     tracked = (SITE[1][0], SITE[1][1] | {"uptime_tracked_since": ago(500)})
-    rows = [SITE[0], tracked, outage(100, 40), period(100, 40)]
+    rows = [SITE[0], tracked, outage(100, 40), outage(35, 33), period(100, 40)]
     derivation.run(lambda connection: insert(connection, rows), changed={"outage": {EVSE: ago(100)}})
     assert derivation.open() == []
     move = text("UPDATE analytics.downtime_period SET started_at = :began, ended_at = :ended")
