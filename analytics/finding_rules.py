@@ -558,3 +558,11 @@ _ALL = (
 
 #: All rules, by name.
 RULES: Mapping[str, Rule] = {rule.name: rule for rule in _ALL}
+
+
+def describe() -> str:
+    """Return the rules as Markdown, a row for each."""
+    rows = [
+        f"| `{rule.name}` | {rule.kind} | {rule.severity} | {rule.meaning} | {rule.remedy} |" for rule in RULES.values()
+    ]
+    return "\n".join(["| rule | entity | severity | meaning | what to do |", "|---|---|---|---|---|", *rows])

@@ -24,9 +24,9 @@ from storage.documents import to_json
 #: How often findings that time alone makes are looked for.
 INTERVAL = timedelta(minutes=1)
 
-#: The most entities that are evaluated together, for some time of them or as a whole.
-MAX_RECENT = 1_000
-MAX_WHOLE = 50
+#: The most entities that are evaluated together, and the most EVSEs as a whole: one may have years of stretches.
+MAX_ENTITIES = 1_000
+MAX_WHOLE_EVSES = 50
 
 
 class Span(NamedTuple):
@@ -123,21 +123,21 @@ SELECT evse_id, began_at
 
 def _evaluate(work: Work, rule: Rule, spans: Spans) -> None:
     statement = _write_of_rule(rule)
-    for part in _parts(spans):
+    for part in _parts(rule, spans):
         parameters = {"scope": to_json(part), "rule": rule.name, "kind": rule.kind, "severity": rule.severity}
         work.write("finding", statement, parameters | {"now": work.now})
 
 
-def _parts(spans: Spans) -> Iterator[list[dict[str, Any]]]:
-    """Yield the rows of a scope in parts: the whole of an EVSE may be years."""
-    for is_whole, size in ((True, MAX_WHOLE), (False, MAX_RECENT)):
-        rows = [
-            {"entity_id": entity_id, "since": span.since, "until": span.until}
-            for entity_id, span in sorted(spans.items())
-            if (span.since is None) == is_whole
-        ]
-        for first in range(0, len(rows), size):
-            yield rows[first : first + size]
+def _parts(rule: Rule, spans: Spans) -> Iterator[list[dict[str, Any]]]:
+    """Yield the rows of a rule's scope in parts."""
+    rows = [
+        {"entity_id": entity_id, "since": span.since, "until": span.until} for entity_id, span in sorted(spans.items())
+    ]
+    everything = [row for row in rows if row["since"] is None and rule.kind == "evse"]
+    some = [row for row in rows if row["since"] is not None or rule.kind != "evse"]
+    for part, size in ((everything, MAX_WHOLE_EVSES), (some, MAX_ENTITIES)):
+        for first in range(0, len(part), size):
+            yield part[first : first + size]
 
 
 _SCOPE = "json_to_recordset(CAST(:scope AS json)) AS scope (entity_id bigint, since timestamptz, until timestamptz)"

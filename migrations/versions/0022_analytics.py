@@ -162,7 +162,7 @@ def _create_evse_states() -> None:
         sa.CheckConstraint(_is_one_of("coverage", COVERAGES), name="evse_state_interval_coverage_check"),
         sa.PrimaryKeyConstraint("tenant", "evse_id", "began_at", name=op.f("evse_state_interval_pkey")),
         sa.UniqueConstraint(
-            "tenant", "evse_id", "ended_at", name=op.f("evse_state_interval_tenant_evse_id_ended_at_key")
+            "tenant", "evse_id", "ended_at", name=op.f("evse_state_interval_tenant_key")
         ),
         sa.UniqueConstraint(
             "tenant",
@@ -184,7 +184,7 @@ def _create_evse_states() -> None:
         comment="A stretch of time in which an EVSE was in one state; an EVSE's stretches have no gap and no overlap",
     )
     op.create_index(
-        op.f("evse_state_interval_tenant_change_number_idx"),
+        op.f("evse_state_interval_tenant_idx"),
         "evse_state_interval",
         ["tenant", "change_number"],
         schema=SCHEMA,

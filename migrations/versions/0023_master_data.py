@@ -10,7 +10,16 @@ revision = "0023"
 down_revision = "0022"
 
 
+#: Names that did not follow the convention, and what they are now.
+RENAMED = {
+    "evse_state_interval_tenant_key": "evse_state_interval_tenant_evse_id_ended_at_key",
+    "evse_state_interval_tenant_idx": "evse_state_interval_tenant_change_number_idx",
+}
+
+
 def upgrade() -> None:
+    for former, present in RENAMED.items():
+        op.execute(f"ALTER INDEX analytics.{former} RENAME TO {present}")
     op.create_table(
         "charge_point",
         sa.Column("tenant", sa.Text(), nullable=False, comment="Tenant, as named in tenants.toml"),
@@ -344,6 +353,8 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
+    for former, present in RENAMED.items():
+        op.execute(f"ALTER INDEX analytics.{present} RENAME TO {former}")
     op.drop_table("tariff", schema="analytics")
     op.drop_table("master_version", schema="analytics")
     op.drop_table("location", schema="analytics")

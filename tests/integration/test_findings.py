@@ -6,6 +6,8 @@ import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,7 +15,7 @@ from sqlalchemy import Connection, Engine, text
 
 from analytics import findings
 from analytics.derive import derive_round
-from analytics.finding_rules import RULES
+from analytics.finding_rules import RULES, describe
 from analytics.schema.findings import SEVERITIES
 from analytics.writing import Work
 from storage.documents import to_json
@@ -22,6 +24,8 @@ from storage.state.changes import ChangeSet
 from storage.state.fold import fact_from_read
 from storage.state.marks import mark_all
 from storage.write import write_changes
+
+DOCS = Path(__file__).parents[2] / "docs"
 
 NOW = datetime(2026, 3, 4, 12, tzinfo=UTC)
 EVSE, OTHER_EVSE, CHARGE_POINT, LOCATION = 902, 903, 418, 12
@@ -398,6 +402,11 @@ def test_each_rule_has_a_case() -> None:
     assert {rule.severity for rule in RULES.values()} == set(SEVERITIES)
 
 
+def test_the_rules_are_described_as_they_are() -> None:
+    pages = [page.read_text(encoding="utf-8") for page in DOCS.rglob("*.md")]
+    assert [describe() in page for page in pages].count(True) == 1
+
+
 @pytest.mark.parametrize("rule", RULES)
 def test_a_rule_finds_what_breaks_it(derivation: Derivation, rule: str) -> None:
     case = CASES[rule]
@@ -555,6 +564,24 @@ def test_a_downtime_period_that_is_corrected_resolves_the_difference(derivation:
     assert derivation.open() == []
 
 
+def test_a_downtime_period_that_moves_away_uncovers_the_outage(derivation: Derivation) -> None:
+    tracked = (SITE[1][0], SITE[1][1] | {"uptime_tracked_since": ago(500)})
+    rows = [SITE[0], tracked, outage(100, 40), outage(35, 33), period(100, 40)]
+    derivation.run(lambda connection: insert(connection, rows), changed={"outage": {EVSE: ago(100)}})
+    assert derivation.open() == []
+    move = text("UPDATE analytics.downtime_period SET started_at = :began, ended_at = :ended")
+    times = {"began": ago(30), "ended": ago(20)}
+    derivation.run(lambda connection: connection.execute(move, times), marked={"evse_downtime_period": [1]})
+    assert [row[3] for row in derivation.open()] == [ago(100)]
+
+
+def test_a_session_that_begins_within_a_stretch_explains_it(derivation: Derivation) -> None:
+    derivation.run(lambda connection: insert(connection, [stretch(60, 40, "charging")]), changed=STATES)
+    assert [row[0] for row in derivation.open()] == ["charging_without_session"]
+    derivation.run(lambda connection: insert(connection, [session(1, 50, 45)]), marked={"session": [1]})
+    assert derivation.open() == []
+
+
 ORDERED: list[tuple[list[Row], dict[str, Any]]] = [
     ([stretch(300, 200, "available"), following(200, 100, "charging")], {"changed": STATES}),
     (
@@ -575,7 +602,7 @@ def test_any_order_of_the_same_facts_leaves_the_same_findings_open(derivation: D
             continue
         clear(derivation.connection, [("analytics.finding", {}), *itertools.chain(*(rows for rows, _ in ORDERED))])
         for rows, causes in order:
-            derivation.run(lambda connection, rows=rows: insert(connection, rows), **causes)
+            derivation.run(partial(insert, rows=rows), **causes)
         outcomes.add(tuple(derivation.open()))
         everything = {"session": [1, 2, 3], "evse": [EVSE]}
         assert derivation.run(marked=everything) == 0

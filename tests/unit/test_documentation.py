@@ -279,8 +279,8 @@ def test_every_metric_is_documented_and_no_other() -> None:
 def test_every_metric_that_a_page_names_exists() -> None:
     known = registered_metrics()
     known |= {f"{name}_bucket" for name in known}
-    # The groups of users, a secret of the compose file, and the name of a package that was considered.
-    known |= {roles.SERVICE, roles.READ, "ampeco_token", "ampeco_receiver"}
+    # The groups of users, a secret of the compose file, the name of a package that was considered, and the publication.
+    known |= {roles.SERVICE, roles.READ, "ampeco_token", "ampeco_receiver", "ampeco_analytics"}
     for page, content in PAGES.items():
         assert set(re.findall(r"(?<![\w…/.])ampeco_[a-z_]+\b", content)) <= known, page
 
