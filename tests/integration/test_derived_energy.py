@@ -253,7 +253,7 @@ def test_energy_that_cannot_be_stops_nothing(engine: Engine, energy: str) -> Non
         )
     for session_id, moment in ((3, datetime.min), (4, datetime.max)):
         list_session(engine, session_id, (33, "America/Los_Angeles" if session_id == 3 else "Pacific/Kiritimati"))
-        minute = (moment.replace(tzinfo=UTC) - SEVEN) / timedelta(minutes=1)
+        minute = (moment.replace(tzinfo=UTC) - SEVEN) // timedelta(minutes=1)
         write_session(engine, session_id, minute, None, 7)
     derive(engine)
     assert energies(engine, 1) == []
