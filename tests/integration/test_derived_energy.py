@@ -251,9 +251,9 @@ def test_energy_that_cannot_be_stops_nothing(engine: Engine, energy: str) -> Non
             text("UPDATE charging.session SET energy_wh = CAST(:energy AS numeric) WHERE session_id = 1"),
             {"energy": energy},
         )
-    for session_id, moment in ((3, datetime.min), (4, datetime.max)):
+    for session_id, moment in ((3, datetime.min.replace(tzinfo=UTC)), (4, datetime.max.replace(tzinfo=UTC))):
         list_session(engine, session_id, (33, "America/Los_Angeles" if session_id == 3 else "Pacific/Kiritimati"))
-        minute = (moment.replace(tzinfo=UTC) - SEVEN) / timedelta(minutes=1)
+        minute = (moment - SEVEN) // timedelta(minutes=1)
         write_session(engine, session_id, minute, None, 7)
     derive(engine)
     assert energies(engine, 1) == []

@@ -79,6 +79,26 @@ def test_the_curve_is_scaled_to_the_energy_of_the_session() -> None:
     assert energies(rows) == [("250.000", "0.000"), ("500.000", "0.000"), ("250.000", "0.000")]
 
 
+def test_energy_that_is_missing_belongs_after_the_last_sample_unless_that_is_the_end() -> None:
+    register = samples(ENERGY_CONSUMED, "Wh", m0=0, m15=1000, m30=2000)
+    assert energies(intervals(session(0, 30, 4000), register)) == [("2000.000", "0.000"), ("2000.000", "0.000")]
+    assert energies(intervals(session(0, 45, 4000), register)) == [
+        ("1000.000", "0.000"),
+        ("1000.000", "0.000"),
+        ("2000.000", "2000.000"),
+    ]
+
+
+def test_an_estimate_is_rounded_and_is_at_most_the_energy() -> None:
+    # A third of the thousandth is estimated, and then two thirds of it
+    register = samples(ENERGY_CONSUMED, "Wh", m3=1, m6=2, m9=3)
+    assert energies(intervals(session(0, 9, "0.001"), register)) == [("0.001", "0.000")]
+    held = samples(POWER, "W", m6=1, m9=1)
+    assert energies(intervals(session(0, 9, "0.001"), held)) == [("0.001", "0.001")]
+    # Two estimates of 0.0005 are rounded up, and one of the quarters is rounded down
+    assert energies(intervals(session(14.5, 15.5, "0.001"), [])) == [("0.001", "0.001"), ("0.000", "0.000")]
+
+
 def test_rows_add_up_to_the_last_digit_and_equal_remainders_go_to_the_earlier_quarter() -> None:
     rows = intervals(session(0, 45, "100"), [])
     assert [str(row["energy_wh"]) for row in rows] == ["33.334", "33.333", "33.333"]
