@@ -14,7 +14,7 @@ from uuid import uuid4
 
 from sqlalchemy import Connection, Engine, RowMapping, text
 
-from analytics import evse_history, evse_state, master
+from analytics import availability, evse_history, evse_state, master
 from analytics.scope import widen
 from analytics.writing import Work
 from storage.monitoring.uptime import MAX_PAUSE, periods_alive
@@ -55,6 +55,7 @@ def derive_round(engine: Engine, tenant: str) -> Round | None:
         # What is derived from other derived rows comes after them.
         master.derive(work)
         evse_history.derive(work, gaps, _since_new_gap(feed, gaps))
+        availability.derive(work)
         oldest = connection.execute(_OLDEST, {"tenant": tenant}).scalar_one()
         _move_feed(work, oldest or now, gaps)
     lag = now - min(mark["marked_at"] for mark in marks) if marks else None

@@ -87,6 +87,7 @@ session = derived(
     Index(None, "tenant", "location_id", "started_at"),
     Index(None, "tenant", "evse_id", "started_at"),
     entity="session_id",
+    placed=("evse_id", "started_at"),
 )
 
 ATTEMPT_SOURCES = ("authorization", "session")
@@ -123,6 +124,7 @@ charge_attempt = derived(
     Index(None, "tenant", "location_id", "attempted_at"),
     Index(None, "tenant", "evse_id", "attempted_at"),
     entity="source_id",
+    placed=("evse_id", "attempted_at"),
 )
 
 METHODS = ("register", "power", "consumption_stats", "linear")
@@ -158,4 +160,5 @@ energy_interval = derived(
     Index(None, "tenant", "evse_id", "began_at"),
     entity="session_id",
     since="began_at",
+    placed=("evse_id", "began_at"),
 )
