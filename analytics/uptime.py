@@ -41,7 +41,8 @@ WITH {PLACES}, month_sum AS MATERIALIZED (
               FROM month_sum
              GROUP BY evse_id) AS known
       JOIN present ON present.evse_id = known.evse_id
-     CROSS JOIN LATERAL generate_series(known.first_month, least(known.last_month + 11, present.month - 1)) AS each_month
+     CROSS JOIN LATERAL generate_series(
+               known.first_month, least(known.last_month + 11, present.month - 1)) AS each_month
 ), total AS MATERIALIZED (
     SELECT target.evse_id,
            target.month,
