@@ -66,7 +66,7 @@ def _derive_days(
     ended: Scope = {
         evse_id: place.days_until_at
         for evse_id, place in places.items()
-        if evse_id in due and place.openings is not None and place.days_until_at is not None
+        if evse_id in due and place.openings is not None
     }
     outages.derive(work, places, of_outages, ended)
     of_days = merged(of_days, _only(work.changes("exclusion"), {*of_outages, *ended}))

@@ -27,13 +27,12 @@ def derive(work: Work, places: Mapping[int, Place], scope: Scope, ended_days: Sc
     Parameters:
         places: where the EVSEs are; of one that is missing, all rows go.
         scope: the EVSEs whose outages may differ, each with the time from which on.
-        ended_days: the EVSEs for which days have ended, each with the end of the last day before.
+        ended_days: the EVSEs for which days have ended, each with the end of the last day before; None: there was none.
     """
     starts = _starts(work, scope)
     # Of an outage that lasts, the closed hours are known up to the last day that is over.
-    lasting = {evse_id: since for evse_id, since in ended_days.items() if evse_id not in starts or starts[evse_id]}
-    exclusions = merged(starts, lasting)
-    run_starts = merged(starts, _starts(work, lasting))
+    exclusions = merged(starts, ended_days)
+    run_starts = merged(starts, _starts(work, ended_days))
     more: dict[int, dict[str, Any]] = {evse_id: {"run_since": since} for evse_id, since in run_starts.items()}
     parameters = {
         "places": places_parameter([places[evse_id] for evse_id in run_starts if evse_id in places], more),
@@ -46,7 +45,7 @@ def derive(work: Work, places: Mapping[int, Place], scope: Scope, ended_days: Sc
 # Index: primary key, backwards over the states of the outage. The outage to which a change belongs begins where the
 # last state that is not down ends; if there is none, everything is derived.
 _STARTS = text(f"""
-SELECT scope.entity_id, CASE WHEN scope.since IS NOT NULL THEN least(scope.since, up.ended_at) END
+SELECT scope.entity_id, CASE WHEN up.ended_at IS NOT NULL THEN least(scope.since, up.ended_at) END AS since
   FROM json_to_recordset(CAST(:scope AS json)) AS scope (entity_id bigint, since timestamptz)
   LEFT JOIN LATERAL (
        SELECT known.ended_at
@@ -62,12 +61,11 @@ SELECT scope.entity_id, CASE WHEN scope.since IS NOT NULL THEN least(scope.since
 
 def _starts(work: Work, scope: Scope) -> Scope:
     """Widen a scope to the beginning of the outages in it."""
-    limits = [{"entity_id": evse_id, "since": since} for evse_id, since in scope.items() if since is not None]
-    starts: Scope = {evse_id: None for evse_id, since in scope.items() if since is None}
-    if limits:
-        for evse_id, since in work.connection.execute(_STARTS, {"tenant": work.tenant, "scope": to_json(limits)}):
-            starts[evse_id] = since
-    return starts
+    if not scope:
+        return {}
+    limits = [{"entity_id": evse_id, "since": since} for evse_id, since in scope.items()]
+    rows = work.connection.execute(_STARTS, {"tenant": work.tenant, "scope": to_json(limits)})
+    return {row.entity_id: row.since for row in rows}
 
 
 #: The outages that begin at or after ``run_since`` of their places. Index: primary key.

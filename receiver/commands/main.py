@@ -15,6 +15,7 @@ from ampeco.tenants import TenantsError
 from migrations import MigrationError, head
 from receiver.commands import derive as deriving
 from receiver.commands import erase as erasing
+from receiver.commands import exclude as excluding
 from receiver.commands import migrate as migrating
 from receiver.commands import rebuild as rebuilding
 from receiver.commands import reconcile as reconciling
@@ -176,4 +177,5 @@ app.command()(chaos)
 app.command("replay")(replaying.replay_log)
 app.command()(rebuilding.rebuild)
 app.command()(deriving.derive)
+app.command()(excluding.exclude)
 app.command()(erasing.erase)
