@@ -23,7 +23,7 @@ from storage.state.marks import OPERATOR_EXCLUSION
 
 #: The most EVSEs that are derived together, from the time of a change on or as a whole.
 MAX_RECENT = 500
-MAX_WHOLE = 50
+MAX_WHOLE = 10
 
 #: What is counted in days, beside the states.
 _COUNTED = ("session", "charge_attempt", "energy_interval")

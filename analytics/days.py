@@ -25,6 +25,7 @@ class Span(NamedTuple):
         days: the first and the last day to derive, ISO 8601; None: there is none.
         days_until_at: when the last day ended; None: none did.
         due_at: when the next day or month is over that is to be derived; None: none will be.
+        day_began_at: when the present local day began; days before are over.
         month_began_at: when the present local month began; months before are over.
     """
 
@@ -32,6 +33,7 @@ class Span(NamedTuple):
     days: tuple[str, str] | None
     days_until_at: datetime | None
     due_at: datetime | None
+    day_began_at: datetime
     month_began_at: datetime
 
 
@@ -53,6 +55,7 @@ SELECT scope.entity_id AS evse_id,
             AND today.month <= date_trunc('month', CAST(known.last_day AS timestamp)) + interval '11 months'
        THEN analytics.first_instant(today.month + interval '1 month', zone.name)
        END AS due_at,
+       today.began_at AS day_began_at,
        analytics.first_instant(today.month, zone.name) AS month_began_at
   FROM json_to_recordset(CAST(:scope AS json)) AS scope (entity_id bigint, since timestamptz, timezone text)
  CROSS JOIN LATERAL (SELECT scope.timezone AS name) AS zone
@@ -102,6 +105,7 @@ def load_spans(work: Work, places: Mapping[int, Place], scope: Scope) -> dict[in
             (row.first_day, row.last_day) if row.has_days else None,
             row.days_until_at,
             row.due_at,
+            row.day_began_at,
             row.month_began_at,
         )
         for row in rows
@@ -120,6 +124,10 @@ def derive(work: Work, places: Mapping[int, Place], scope: Scope) -> dict[int, S
     """
     spans = load_spans(work, places, scope)
     limits: Scope = {evse_id: spans[evse_id].since if evse_id in spans else None for evse_id in scope}
+    # Most changes are of today, of which there is no row yet.
+    for evse_id, span in spans.items():
+        if span.since is not None and span.since >= span.day_began_at:
+            del limits[evse_id]
     days = {evse_id: span.days for evse_id, span in spans.items() if span.days is not None}
     derived = [places[evse_id] for evse_id in days]
     more = {evse_id: {"first_day": first, "last_day": last} for evse_id, (first, last) in days.items()}
@@ -169,16 +177,13 @@ WITH {PLACES}, span AS (
            local.began_at,
            local.ended_at,
            tstzrange(local.began_at, local.ended_at) AS time,
-           coalesce(closed.times, '{{}}') AS closed,
+           local.closed,
            coalesce(excluded.times, '{{}}') AS excluded
       FROM place
       JOIN location_day AS local
         ON local.location_id = place.location_id
        AND local.timezone = place.timezone
        AND local.day BETWEEN place.first_day AND place.last_day
-      LEFT JOIN closed
-        ON closed.location_id = local.location_id
-       AND closed.day = local.day
       LEFT JOIN excluded ON excluded.evse_id = place.evse_id
 )
 SELECT local.evse_id,

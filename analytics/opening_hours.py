@@ -80,8 +80,9 @@ def _seconds(time: Any) -> int | None:
 
 
 #: Common table expressions after ``span (location_id, timezone, first_day, last_day)``, the days of locations: each
-#: ``location_day`` with its times, without days of no length, which a change of the zone's offset can make; and the
-#: ``closed`` times of locations with hours. Parameters: ``openings``, JSON; ``locations_with_hours``.
+#: ``location_day`` with its times, and what of it the location is ``closed``. A change of the zone's offset can make
+#: days of no length, which are left out. Parameters: ``openings``, JSON; ``locations_with_hours``, as others are
+#: always open.
 LOCAL_DAYS = """
 zone_day AS MATERIALIZED (
     SELECT timezone, day, analytics.first_instant(day, timezone) AS began_at
@@ -89,44 +90,39 @@ zone_day AS MATERIALIZED (
            AS zone
      CROSS JOIN LATERAL generate_series(
            CAST(first_day AS timestamp), CAST(last_day AS timestamp), interval '1 day') AS day
-), location_day AS MATERIALIZED (
-    SELECT span.location_id, span.timezone, CAST(starts.day AS date) AS day, starts.began_at, ends.began_at AS ended_at
-      FROM (SELECT location_id, timezone, min(first_day) AS first_day, max(last_day) AS last_day
-              FROM span
-             GROUP BY location_id, timezone) AS span
-      JOIN zone_day AS starts
-        ON starts.timezone = span.timezone
-       AND starts.day BETWEEN span.first_day AND span.last_day
-      JOIN zone_day AS ends
-        ON ends.timezone = span.timezone
-       AND ends.day = starts.day + interval '1 day'
-     WHERE starts.began_at < ends.began_at
 ), opening AS MATERIALIZED (
     SELECT location_id, weekday, starts_s, ends_s
       FROM json_to_recordset(CAST(:openings AS json))
            AS opening (location_id bigint, weekday integer, starts_s integer, ends_s integer)
-), open_time AS (
-    SELECT local.location_id,
-           local.day,
-           range_agg(tstzrange(opened.began_at, opened.ended_at)) AS times
-      FROM location_day AS local
-     CROSS JOIN LATERAL (VALUES (0), (1)) AS earlier (days)
-      JOIN opening
-        ON opening.location_id = local.location_id
-       AND opening.weekday = extract(isodow FROM local.day - earlier.days)
-     CROSS JOIN LATERAL (
-           SELECT analytics.first_instant(
-                      (local.day - earlier.days) + make_interval(secs => opening.starts_s), local.timezone) AS began_at,
-                  analytics.first_instant(
-                      (local.day - earlier.days) + make_interval(secs => opening.ends_s), local.timezone) AS ended_at
-           ) AS opened
-     WHERE opened.began_at < opened.ended_at
-     GROUP BY local.location_id, local.day
-), closed AS MATERIALIZED (
-    SELECT local.location_id,
-           local.day,
-           tstzmultirange(tstzrange(local.began_at, local.ended_at)) - coalesce(open_time.times, '{}') AS times
-      FROM location_day AS local
-      LEFT JOIN open_time USING (location_id, day)
-     WHERE local.location_id = ANY(CAST(:locations_with_hours AS bigint[]))
+), location_day AS MATERIALIZED (
+    SELECT span.location_id,
+           span.timezone,
+           CAST(local.day AS date) AS day,
+           local.began_at,
+           local.ended_at,
+           CASE WHEN span.location_id = ANY(CAST(:locations_with_hours AS bigint[]))
+           THEN tstzmultirange(tstzrange(local.began_at, local.ended_at)) - coalesce((
+                SELECT range_agg(tstzrange(opened.began_at, opened.ended_at))
+                  FROM opening
+                 CROSS JOIN LATERAL (VALUES (interval '0 days'), (interval '1 day')) AS earlier (days)
+                 CROSS JOIN LATERAL (
+                       SELECT analytics.first_instant(
+                                  local.day - earlier.days + make_interval(secs => opening.starts_s),
+                                  span.timezone) AS began_at,
+                              analytics.first_instant(
+                                  local.day - earlier.days + make_interval(secs => opening.ends_s),
+                                  span.timezone) AS ended_at) AS opened
+                 WHERE opening.location_id = span.location_id
+                   AND opening.weekday = extract(isodow FROM local.day - earlier.days)
+                   AND opened.began_at < opened.ended_at), '{}')
+           ELSE '{}'
+           END AS closed
+      FROM (SELECT location_id, timezone, min(first_day) AS first_day, max(last_day) AS last_day
+              FROM span
+             GROUP BY location_id, timezone) AS span
+      JOIN (SELECT timezone, day, began_at, lead(began_at) OVER (PARTITION BY timezone ORDER BY day) AS ended_at
+              FROM zone_day) AS local
+        ON local.timezone = span.timezone
+       AND local.day BETWEEN span.first_day AND span.last_day
+     WHERE local.began_at < local.ended_at
 )"""

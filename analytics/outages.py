@@ -162,14 +162,15 @@ WITH {PLACES}, {_RUNS}, run_day AS MATERIALIZED (
            lower(closed_time),
            upper(closed_time),
            'closed',
-           jsonb_build_object('timezone', run_day.timezone, 'day', closed.day)
+           jsonb_build_object('timezone', run_day.timezone, 'day', local.day)
       FROM run_day
      CROSS JOIN LATERAL generate_series(
            CAST(run_day.first_day AS timestamp), CAST(run_day.last_day AS timestamp), interval '1 day') AS each_day
-      JOIN closed
-        ON closed.location_id = run_day.location_id
-       AND closed.day = CAST(each_day AS date)
-     CROSS JOIN LATERAL unnest(closed.times) AS closed_time
+      JOIN location_day AS local
+        ON local.location_id = run_day.location_id
+       AND local.timezone = run_day.timezone
+       AND local.day = CAST(each_day AS date)
+     CROSS JOIN LATERAL unnest(local.closed) AS closed_time
 )
 SELECT source.evse_id,
        greatest(source.began_at, source.outage_began_at) AS began_at,
