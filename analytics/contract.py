@@ -11,7 +11,7 @@ from analytics.schema import metadata
 from storage.schema_names import ANALYTICS
 
 #: Tables of the schema that are no part of the contract: they may change at any time.
-INTERNAL = frozenset({"authorization_session", "dirty", "evse_progress"})
+INTERNAL = frozenset({"authorization_session", "availability_progress", "dirty", "evse_progress"})
 
 
 def tables() -> list[Table]:

@@ -14,7 +14,16 @@ from uuid import uuid4
 
 from sqlalchemy import Connection, Engine, RowMapping, text
 
-from analytics import attempts, energy_history, evse_history, evse_state, findings, master, sessions
+from analytics import (
+    attempts,
+    availability,
+    energy_history,
+    evse_history,
+    evse_state,
+    findings,
+    master,
+    sessions,
+)
 from analytics.scope import widen
 from analytics.writing import Work
 from storage.monitoring.uptime import MAX_PAUSE, periods_alive
@@ -60,6 +69,7 @@ def derive_round(engine: Engine, tenant: str) -> Round | None:
         sessions.derive(work)
         energy_history.derive(work)
         attempts.derive(work)
+        availability.derive(work)
         findings.derive(work, before)
         if is_time:
             findings.derive_by_time(work)

@@ -19,7 +19,7 @@ from sqlalchemy import Column, Connection, text
 from sqlalchemy.dialects import postgresql
 
 from analytics.schema.derived import Derived, limit_of
-from analytics.scope import Scope, merged
+from analytics.scope import Scope, merged, widen
 from storage.documents import to_json
 
 
@@ -34,6 +34,8 @@ class Work:
         last: the last number that was given.
         marked: the entities that were marked, by kind.
         changed: the entities whose derived rows have changed, by the name of the table, each with the earliest time.
+        touched: the EVSEs to which changed rows belong or belonged before, by the name of the table, each with the
+            earliest time to which one belongs or belonged; see ``placed`` of the table.
     """
 
     connection: Connection
@@ -42,6 +44,7 @@ class Work:
     last: int
     marked: dict[str, Scope] = field(default_factory=dict)
     changed: dict[str, Scope] = field(default_factory=dict)
+    touched: dict[str, Scope] = field(default_factory=dict)
 
     def marks(self, kind: str) -> Scope:
         """Return the entities of a kind that were marked."""
@@ -50,6 +53,10 @@ class Work:
     def changes(self, table: str) -> Scope:
         """Return the entities whose rows in a derived table have changed in this transaction."""
         return self.changed.get(table, {})
+
+    def touches(self, table: str) -> Scope:
+        """Return the EVSEs to which changed rows of a derived table belong or belonged before."""
+        return self.touched.get(table, {})
 
     def write_rows(self, derived: Derived, scope: Scope, rows: Sequence[Mapping[str, Any]], among: str = "") -> Scope:
         """Make a derived table hold exactly these rows within a scope.
@@ -104,7 +111,8 @@ class Work:
             name: the name of the table, without its schema.
             statement: SQL that gives its rows the numbers from ``:last`` + 1 on, without a gap, and the time
                 ``:changed_at``. It returns each entity that it changed, how many numbers it gave to its rows, and the
-                earliest time of them, or null.
+                earliest time of them, or null; and, if it knows, an EVSE to which such rows belong or belonged, and
+                the earliest time to which one does.
             parameters: its other parameters, besides ``:tenant``.
 
         Returns:
@@ -112,10 +120,15 @@ class Work:
         """
         common: dict[str, Any] = {"tenant": self.tenant, "last": self.last, "changed_at": self.now}
         changed: Scope = {}
-        for entity_id, count, since in self.connection.execute(text(statement), common | dict(parameters)):
-            self.last += count
-            changed[entity_id] = since
+        touched: Scope = {}
+        for entity_id, count, since, *place in self.connection.execute(text(statement), common | dict(parameters)):
+            self.last += int(count)
+            if count:
+                widen(changed, entity_id, since)
+            if place and None not in place:
+                widen(touched, *place)
         self.changed[name] = merged(self.changes(name), changed)
+        self.touched[name] = merged(self.touches(name), touched)
         return changed
 
     def _execute(self, derived: Derived, statement: str, parameters: Mapping[str, Any]) -> Scope:
@@ -142,9 +155,16 @@ def _same_key(derived: Derived, one: str, other: str) -> str:
 
 
 def _returned(derived: Derived, alias: str) -> str:
-    """Return what :func:`_summed` counts: the entity and the time of a row."""
+    """Return what :func:`_summed` counts: the entity and the time of a row, and where it belongs."""
     since = "CAST(NULL AS timestamptz)" if derived.since is None else f"{alias}.{derived.since}"
-    return f"{alias}.{derived.entity} AS changed_entity, {since} AS changed_since"
+    evse, at = (f"{alias}.{name}" for name in derived.placed) if derived.placed else _NO_PLACE
+    return (
+        f"{alias}.{derived.entity} AS changed_entity, {since} AS changed_since, 1 AS written,"
+        f" {evse} AS placed_evse, {at} AS placed_at"
+    )
+
+
+_NO_PLACE = ("CAST(NULL AS bigint)", "CAST(NULL AS timestamptz)")
 
 
 def _removal(derived: Derived, fresh: str, among: str) -> str:
@@ -178,11 +198,14 @@ def _upsert(derived: Derived, fresh: str, removed: str) -> str:
     """Return the parts that write the fresh rows that differ. Index: the table's primary key."""
     listed = [*derived.key, *derived.columns]
     known, values = (_listed(derived.columns, side) for side in ("known", "fresh"))
+    evse, at = (f"known.{name}" for name in derived.placed) if derived.placed else _NO_PLACE
     assignments = ",\n               ".join(
         f"{name} = excluded.{name}" for name in (*derived.columns, "change_number", "changed_at")
     )
     return f"""changed AS (
     SELECT {_listed(listed, "fresh")},
+           {evse} AS evse_before,
+           {at} AS at_before,
            row_number() OVER (ORDER BY {_listed(derived.key, "fresh")}) AS ordinal
       FROM {fresh} AS fresh
       LEFT JOIN {derived.name} AS known
@@ -200,22 +223,40 @@ def _upsert(derived: Derived, fresh: str, removed: str) -> str:
 )"""  # noqa: S608 - the names are ours
 
 
-def _summed(source: str) -> str:
-    since = "nullif(min(changed_since), '-infinity')"
-    return f"SELECT changed_entity, count(*), {since} FROM {source} GROUP BY changed_entity"  # noqa: S608 - the names are ours
+_COUNTED = "changed_entity, changed_since, written, placed_evse, placed_at"
+
+
+def _before(derived: Derived) -> str:
+    """Return the query of where the changed rows belonged before."""
+    where = "evse_before IS NOT NULL" if derived.placed else "false"
+    return f"SELECT {derived.entity}, CAST(NULL AS timestamptz), 0, evse_before, at_before FROM changed WHERE {where}"  # noqa: S608 - the names are ours
+
+
+def _summed(*sources: str) -> str:
+    """Return the query of the entities that changed: how many rows, from when on, and where the rows belong."""
+    return f"""
+SELECT changed_entity,
+       sum(written) AS written,
+       nullif(min(changed_since), '-infinity') AS changed_since,
+       placed_evse,
+       nullif(min(placed_at), '-infinity') AS placed_at
+  FROM ({" UNION ALL ".join(sources)}) AS counted
+ GROUP BY changed_entity, placed_evse
+"""  # noqa: S608 - the names are ours
+
+
+def _counted(part: str) -> str:
+    return f"SELECT {_COUNTED} FROM {part}"  # noqa: S608 - the names are ours
 
 
 @cache
 def _removal_of_rows(derived: Derived, among: str) -> str:
-    return f"WITH {_removal(derived, _rows(derived), among).format(scope=_SCOPE)}\n{_summed('gone')}"
+    return f"WITH {_removal(derived, _rows(derived), among).format(scope=_SCOPE)}\n{_summed(_counted('gone'))}"
 
 
 @cache
 def _upsert_of_rows(derived: Derived) -> str:
-    return f"WITH {_upsert(derived, _rows(derived), '0')}\n{_summed('written')}"
-
-
-_EITHER = "SELECT changed_entity, changed_since FROM gone UNION ALL SELECT changed_entity, changed_since FROM written"
+    return f"WITH {_upsert(derived, _rows(derived), '0')}\n{_summed(_counted('written'), _before(derived))}"
 
 
 @cache
@@ -230,7 +271,7 @@ WITH scope AS MATERIALIZED (
     SELECT {cast}
       FROM ({query}) AS derived
 ), {_removal(derived, "fresh", among).format(scope="scope")}, {_upsert(derived, "fresh", "(SELECT count(*) FROM gone)")}
-{_summed(f"({_EITHER}) AS either")}
+{_summed(_counted("gone"), _counted("written"), _before(derived))}
 """  # noqa: S608 - the names are ours
 
 

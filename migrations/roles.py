@@ -55,6 +55,9 @@ INGEST_PRIVILEGES = {
 STATE_PRIVILEGES = "SELECT, INSERT, UPDATE"
 HISTORY_PRIVILEGES = "SELECT, INSERT"
 
+#: What an operator entered may be withdrawn, and not be changed otherwise.
+ENTERED_PRIVILEGES = {"operator_exclusion": "SELECT, INSERT, UPDATE (withdrawn_at)"}
+
 #: It writes derived rows, and removes those that are no longer so.
 DERIVED_PRIVILEGES = "SELECT, INSERT, UPDATE, DELETE"
 
@@ -74,7 +77,7 @@ def service_privileges() -> dict[str, str]:
 
     state = {mirror.name for mirror in MIRRORS.values()}
     charging = {
-        table.name: STATE_PRIVILEGES if table.name in state else HISTORY_PRIVILEGES
+        table.name: STATE_PRIVILEGES if table.name in state else ENTERED_PRIVILEGES.get(table.name, HISTORY_PRIVILEGES)
         for table in metadata.tables.values()
         if table.schema == CHARGING
     }

@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Boolean, CheckConstraint, Column, Computed, Index, Integer, SmallInteger
+from sqlalchemy import (
+    Boolean,
+    CheckConstraint,
+    Column,
+    Computed,
+    Index,
+    Integer,
+    PrimaryKeyConstraint,
+    SmallInteger,
+    Table,
+)
 
 from analytics.schema.derived import (
     ENERGY,
@@ -18,7 +28,8 @@ from analytics.schema.derived import (
     text_column,
 )
 from analytics.schema.evse_state import STATES
-from storage.schema.tables import instant
+from storage.schema.tables import instant, metadata, tenant_column
+from storage.schema_names import ANALYTICS
 
 #: The states in which an EVSE is down. ``unknown`` is neither up nor down.
 DOWN = ("faulted", "unavailable", "offline")
@@ -42,10 +53,12 @@ downtime_period = derived(
         instant("deleted_at", "When it was found deleted at AMPECO; null while it exists"),
     ],
     Index(None, "tenant", "charge_point_id", "started_at"),
+    Index(None, "tenant", "evse_id", "started_at"),
     entity="downtime_period_id",
 )
 
-EXCLUSION_SOURCES = ("exempt_period", "opening_hours", "operator")
+#: An EVSE's exempt period and one of its charge point may have the same id, so they are two sources.
+EXCLUSION_SOURCES = ("evse_exempt_period", "charge_point_exempt_period", "opening_hours", "operator")
 
 exclusion = derived(
     "exclusion",
@@ -64,8 +77,9 @@ exclusion = derived(
     ],
     CheckConstraint("began_at < ended_at", name="exclusion_order_check"),
     CheckConstraint(is_one_of("source", EXCLUSION_SOURCES), name="exclusion_source_check"),
+    Index(None, "tenant", "evse_id", "ended_at"),
     entity="evse_id",
-    since="outage_began_at",
+    since="began_at",
 )
 
 outage = derived(
@@ -119,7 +133,7 @@ evse_day = derived(
         seconds_column("excluded_s", "Seconds of outages that exclusions cover", nullable=False),
         number_column("sessions", "Sessions that started", Integer(), nullable=False),
         number_column("attempts", "Attempts to charge", Integer(), nullable=False),
-        number_column("energy_wh", "Energy delivered, Wh", ENERGY, nullable=False),
+        number_column("energy_wh", "Energy delivered, Wh; null: more than the column holds", ENERGY),
     ],
     kwh_column("energy_wh", "Energy delivered, kWh"),
     Column(
@@ -172,4 +186,21 @@ evse_uptime_month = derived(
     Index(None, "tenant", "location_id", "month"),
     Index(None, "tenant", "month"),
     entity="evse_id",
+)
+
+availability_progress = Table(
+    "availability_progress",
+    metadata,
+    tenant_column(),
+    id_column("evse_id", "EVSE", nullable=False),
+    id_column("charge_point_id", "Charge point for which its rows were derived"),
+    id_column("location_id", "Location for which its rows were derived"),
+    text_column("timezone", "Time zone in which its days were derived"),
+    json_column("working_hours", "Opening hours with which its rows were derived"),
+    instant("days_until_at", "End of the last day that was derived; null: none was"),
+    instant("due_at", "When the next day or month is over that is to be derived; null: none will be"),
+    PrimaryKeyConstraint("tenant", "evse_id"),
+    Index(None, "tenant", "due_at"),
+    schema=ANALYTICS,
+    comment="For what each EVSE's days were last derived, and when the next one is over; no part of the contract",
 )

@@ -43,6 +43,7 @@ class Derived:
         columns: its other columns that are compared and written.
         entity: the column with the id of the entity from which a row is derived.
         since: the column by whose time only the rows from a change on are derived again; None if always all are.
+        placed: the columns of the EVSE and of the time to which a row belongs, if days of EVSEs are made of such rows.
     """
 
     table: Table
@@ -50,6 +51,7 @@ class Derived:
     columns: tuple[str, ...]
     entity: str
     since: str | None = None
+    placed: tuple[str, str] | None = None
 
     @property
     def name(self) -> str:
@@ -76,6 +78,7 @@ def derived(
     *constraints: SchemaItem,
     entity: str,
     since: str | None = None,
+    placed: tuple[str, str] | None = None,
 ) -> Derived:
     """Make a derived table.
 
@@ -87,6 +90,7 @@ def derived(
         constraints: further constraints, indexes and computed columns.
         entity: the column with the id of the entity from which a row is derived.
         since: the column by whose time only the rows from a change on are derived again; None if always all are.
+        placed: the columns of the EVSE and of the time to which a row belongs, if days of EVSEs are made of such rows.
     """
     table = Table(
         name,
@@ -103,7 +107,7 @@ def derived(
         comment=comment,
     )
     names = tuple(str(column.name) for column in columns)
-    return Derived(table, tuple(str(column.name) for column in key), names, entity, since)
+    return Derived(table, tuple(str(column.name) for column in key), names, entity, since, placed)
 
 
 def is_one_of(column: str, words: Sequence[str]) -> str:

@@ -118,6 +118,7 @@ session = derived(
         postgresql_where=text("cdr_ids IS NOT NULL"),
     ),
     entity="session_id",
+    placed=("evse_id", "started_at"),
 )
 
 ATTEMPT_SOURCES = ("authorization", "session")
@@ -159,6 +160,7 @@ charge_attempt = derived(
     # The attempts of a driver at a location in their order, for the view of visits.
     Index("charge_attempt_visit_idx", "tenant", "location_id", "driver_key", "attempted_at", "source", "source_id"),
     entity="source_id",
+    placed=("evse_id", "attempted_at"),
 )
 
 authorization_session = Table(
@@ -228,4 +230,5 @@ energy_interval = derived(
     Index(None, "tenant", "evse_id", "began_at"),
     entity="session_id",
     since="began_at",
+    placed=("evse_id", "began_at"),
 )

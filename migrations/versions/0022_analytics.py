@@ -161,9 +161,7 @@ def _create_evse_states() -> None:
         sa.CheckConstraint(_is_one_of("state", STATES), name="evse_state_interval_state_check"),
         sa.CheckConstraint(_is_one_of("coverage", COVERAGES), name="evse_state_interval_coverage_check"),
         sa.PrimaryKeyConstraint("tenant", "evse_id", "began_at", name=op.f("evse_state_interval_pkey")),
-        sa.UniqueConstraint(
-            "tenant", "evse_id", "ended_at", name=op.f("evse_state_interval_tenant_key")
-        ),
+        sa.UniqueConstraint("tenant", "evse_id", "ended_at", name=op.f("evse_state_interval_tenant_key")),
         sa.UniqueConstraint(
             "tenant",
             "evse_id",

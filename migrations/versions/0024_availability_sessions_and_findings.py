@@ -335,7 +335,12 @@ def upgrade() -> None:
         sa.Column("excluded_s", sa.Integer(), nullable=False, comment="Seconds of outages that exclusions cover"),
         sa.Column("sessions", sa.Integer(), nullable=False, comment="Sessions that started"),
         sa.Column("attempts", sa.Integer(), nullable=False, comment="Attempts to charge"),
-        sa.Column("energy_wh", sa.Numeric(precision=14, scale=3), nullable=False, comment="Energy delivered, Wh"),
+        sa.Column(
+            "energy_wh",
+            sa.Numeric(precision=14, scale=3),
+            nullable=True,
+            comment="Energy delivered, Wh; null: more than the column holds",
+        ),
         sa.Column(
             "change_number", sa.BigInteger(), nullable=False, comment="Number of the last change, in the tenant's feed"
         ),
@@ -477,7 +482,10 @@ def upgrade() -> None:
             comment="When it began, or when the outage did",
         ),
         sa.Column(
-            "source", sa.Text(), nullable=False, comment="Where it comes from: exempt_period, opening_hours, operator"
+            "source",
+            sa.Text(),
+            nullable=False,
+            comment="Where it comes from: evse_exempt_period, charge_point_exempt_period, opening_hours, operator",
         ),
         sa.Column(
             "source_id",
@@ -505,7 +513,10 @@ def upgrade() -> None:
             nullable=False,
             comment="When the last change was derived",
         ),
-        sa.CheckConstraint("source IN ('exempt_period', 'opening_hours', 'operator')", name="exclusion_source_check"),
+        sa.CheckConstraint(
+            "source IN ('evse_exempt_period', 'charge_point_exempt_period', 'opening_hours', 'operator')",
+            name="exclusion_source_check",
+        ),
         sa.CheckConstraint("began_at < ended_at", name="exclusion_order_check"),
         sa.PrimaryKeyConstraint("tenant", "evse_id", "began_at", "source", "source_id", name=op.f("exclusion_pkey")),
         schema="analytics",

@@ -9,12 +9,12 @@ from sqlalchemy.dialects import postgresql
 from migrations.sql import read_sql
 
 revision = "0028"
-down_revision = "0026"
+down_revision = "0027"
 
 PUBLICATION = "ampeco_analytics"
 
 #: Tables that are no part of the contract.
-INTERNAL = ("dirty", "evse_progress", "authorization_session")
+INTERNAL = ("dirty", "evse_progress", "authorization_session", "availability_progress")
 
 #: The comments of the views, and of their columns.
 VIEWS = {

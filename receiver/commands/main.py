@@ -16,6 +16,7 @@ from analytics.export.errors import ExportError
 from migrations import MigrationError, head
 from receiver.commands import derive as deriving
 from receiver.commands import erase as erasing
+from receiver.commands import exclude as excluding
 from receiver.commands import export as exporting
 from receiver.commands import migrate as migrating
 from receiver.commands import rebuild as rebuilding
@@ -190,4 +191,5 @@ app.command("replay")(replaying.replay_log)
 app.command()(rebuilding.rebuild)
 app.command()(deriving.derive)
 app.command()(exporting.export)
+app.command()(excluding.exclude)
 app.command()(erasing.erase)

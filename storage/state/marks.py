@@ -20,13 +20,16 @@ from storage.state.fold import Fact
 MARKED = frozenset(
     {
         *("location", "charge_point", "evse", "tariff", "charge_point_model", "charge_point_vendor"),
-        *("evse_downtime_period", "charge_point_downtime_period", "session", "authorization", "cdr"),
-        *("connector", "tariff_snapshot"),
+        *("evse_downtime_period", "charge_point_downtime_period", "downtime_period_notice"),
+        *("session", "authorization", "cdr", "connector", "tariff_snapshot"),
     }
 )
 
 #: Children that are derived with their parents, which are marked instead.
 _WITH_PARENTS = frozenset({"charging_period"})
+
+#: What an operator enters here is marked by itself; it is derived with the EVSEs that it covers.
+OPERATOR_EXCLUSION = "operator_exclusion"
 
 #: Statuses come much more often than master data, and less is derived from them: they are marked by themselves.
 STATUS = "_status"
@@ -105,7 +108,7 @@ def mark(connection: Connection, tenant: str, marks: Mapping[Entity, datetime | 
     rows = [
         {"kind": entity.kind, "entity_id": entity.entity_id, "changed_since": since}
         for entity, since in marks.items()
-        if entity.kind.removesuffix(STATUS) in MARKED
+        if entity.kind.removesuffix(STATUS) in MARKED or entity.kind == OPERATOR_EXCLUSION
     ]
     if rows:
         connection.execute(_MARK, {"tenant": tenant, "marks": to_json(rows)})

@@ -1,0 +1,136 @@
+"""The command ``exclude``, with which operators enter what does not count as an outage."""
+
+from __future__ import annotations
+
+import getpass
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+from rich.text import Text
+from sqlalchemy import Engine, RowMapping
+
+from receiver.commands.times import time_option
+from receiver.environment import chosen_tenants, database, require_migrated, running
+from receiver.terminal import console
+from storage.clock import clock
+from storage.operator_exclusions import NewExclusion, Subject, add_exclusion, list_exclusions, withdraw_exclusion
+
+#: The largest id that the database holds.
+MAX_ID = 2**63 - 1
+
+_SUBJECTS: tuple[Subject, ...] = ("evse", "charge_point", "location")
+
+
+def _id_option(name: str, meaning: str) -> Any:
+    return typer.Option(name, min=1, max=MAX_ID, help=meaning)
+
+
+def exclude(
+    tenant: Annotated[str, typer.Option("--tenant", help="The tenant.")],
+    evse: Annotated[int | None, _id_option("--evse", "The EVSE, by its id at AMPECO.")] = None,
+    charge_point: Annotated[int | None, _id_option("--charge-point", "Instead: all EVSEs of a charge point.")] = None,
+    location: Annotated[int | None, _id_option("--location", "Instead: all EVSEs of a location.")] = None,
+    begin: Annotated[datetime | None, time_option("--from", "When it began")] = None,
+    end: Annotated[datetime | None, time_option("--to", "When it ended; by default, it lasts")] = None,
+    reason: Annotated[str | None, typer.Option("--reason", help="Why it does not count, such as vandalism.")] = None,
+    evidence: Annotated[
+        str | None, typer.Option("--evidence", help="What proves it, such as a report's number.")
+    ] = None,
+    withdraw: Annotated[int | None, _id_option("--withdraw", "Withdraw the entry of this number.")] = None,
+    as_list: Annotated[bool, typer.Option("--list", help="Show all entries.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="With --list: print JSON instead of a table.")] = False,
+) -> None:
+    """Enter a time in which outages of an EVSE, a charge point or a location do not count; withdraw or list entries.
+
+    Entries are never deleted; one that was wrong is withdrawn. Do not name drivers or other people in them.
+    """
+    ids = dict(zip(_SUBJECTS, (evse, charge_point, location), strict=True))
+    given = {subject: number for subject, number in ids.items() if number is not None}
+    entry = (*given.values(), begin, end, reason, evidence)
+    is_entry = any(value is not None for value in entry)
+    if is_entry + (withdraw is not None) + as_list != 1:
+        raise typer.BadParameter("give an entry, or --withdraw, or --list, and no two of them.")
+    new = _new(given, begin, end, reason, evidence) if is_entry else None
+    with running("exclude") as settings:
+        require_migrated(settings)
+        (name,) = chosen_tenants(settings, tenant)
+        with database(settings) as engine:
+            if new is not None:
+                with engine.begin() as connection:
+                    number = add_exclusion(connection, name, new)
+                console.print(f"{name}: entry {number} is stored.", highlight=False)
+            elif withdraw is not None:
+                _withdraw(engine, name, withdraw)
+            else:
+                with engine.begin() as connection:
+                    _print(name, list_exclusions(connection, name), as_json=as_json)
+
+
+def _new(
+    given: dict[Subject, int], begin: datetime | None, end: datetime | None, reason: str | None, evidence: str | None
+) -> NewExclusion:
+    """Return what is to be entered.
+
+    Raises:
+        typer.BadParameter: something is missing or contradicts something else.
+    """
+    if len(given) != 1:
+        raise typer.BadParameter("an entry is for one of --evse, --charge-point and --location.")
+    if begin is None:
+        raise typer.BadParameter("an entry needs its beginning.", param_hint="--from")
+    if end is not None and end <= begin:
+        raise typer.BadParameter("an entry ends after it begins.", param_hint="--to")
+    if not (reason or "").strip() or "\0" in f"{reason}{evidence}":
+        raise typer.BadParameter("an entry needs a reason.", param_hint="--reason")
+    ((subject, number),) = given.items()
+    return NewExclusion(subject, number, begin, end, str(reason).strip(), evidence, _login())
+
+
+def _login() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container may run under a number that has no name
+        return "unknown"
+
+
+def _withdraw(engine: Engine, tenant: str, number: int) -> None:
+    with engine.begin() as connection:
+        is_done = withdraw_exclusion(connection, tenant, number, clock.now())
+    if not is_done:
+        raise typer.BadParameter(f"{tenant} has no entry {number} that holds.", param_hint="--withdraw")
+    console.print(f"{tenant}: entry {number} is withdrawn.", highlight=False)
+
+
+def _print(tenant: str, rows: Sequence[RowMapping], *, as_json: bool) -> None:
+    if as_json:
+        console.print_json(json.dumps([dict(row) for row in rows], default=_iso))
+        return
+    if not rows:
+        console.print(f"{tenant}: there are no entries.", highlight=False)
+        return
+    table = Table("Entry", "Covers", "From", "To", "Reason", "Evidence", "Entered", "Withdrawn")
+    for row in rows:
+        subject = next(subject for subject in _SUBJECTS if row[f"{subject}_id"] is not None)
+        table.add_row(
+            str(row["exclusion_id"]),
+            f"{subject.replace('_', ' ')} {row[f'{subject}_id']}",
+            *(_spelled(row[name]) for name in ("began_at", "ended_at")),
+            Text(row["reason"]),
+            Text(row["evidence"] or "–"),
+            Text(f"{_spelled(row['recorded_at'])} by {row['entered_by']}"),
+            _spelled(row["withdrawn_at"]),
+        )
+    console.print(table)
+
+
+def _spelled(moment: datetime | None) -> str:
+    """Spell an instant to the minute, in UTC; a dash for None."""
+    return "–" if moment is None else f"{moment.astimezone(UTC):%Y-%m-%dT%H:%MZ}"
+
+
+def _iso(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat()
