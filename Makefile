@@ -22,8 +22,10 @@ demo: $(READY) ## Show the whole path at work; Ctrl-C stops it
 picture: $(READY) ## Renew the picture in README.md, from a demo of a minute
 	$(BIN)/ampeco-receiver demo --seconds 60 --picture docs/demo.svg
 
-contract: $(READY) ## Write down the tables of the schema analytics in tests/golden
+contract: $(READY) ## Write down the tables of the schema analytics: for the tests, the documentation and dbt
 	RENEW_CONTRACT=1 $(BIN)/pytest tests/integration/test_contract.py
+	$(BIN)/python -m analytics.contract
+	$(BIN)/python -m analytics.dbt.sources
 
 test: $(READY) ## Run every test, some at a time: they wait more than they work
 	$(BIN)/pytest --numprocesses $(WORKERS) --dist worksteal $(TESTS)

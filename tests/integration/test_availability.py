@@ -19,7 +19,7 @@ from storage.state.fold import Fact, fact_from_read
 from storage.state.marks import mark_all
 from storage.write import write_changes
 
-PAGE = Path(__file__).parents[2] / "docs" / "parts" / "availability.md"
+PAGE = Path(__file__).parents[2] / "docs" / "analytics" / "availability.md"
 
 #: Midnight of New Year 2025 in Sofia.
 START = datetime(2024, 12, 31, 22, tzinfo=UTC)
