@@ -24,7 +24,8 @@ class View(NamedTuple):
 VIEWS = (
     View(
         "completeness_day",
-        "What was received of a tenant on a UTC day of the last 400, what became of it, and what was missed; a notification counts on the day on which its batch began",
+        "What was received of a tenant on a UTC day of the last 400, what became of it, and what was missed; a "
+        "notification counts on the day on which its batch began",
         (
             Shown("tenant", "text", "Tenant, as named in tenants.toml"),
             Shown("day", "date", "Day, in UTC; today is as of now"),
@@ -36,7 +37,8 @@ VIEWS = (
             Shown(
                 "found_by_reconcile",
                 "bigint",
-                "Missing and stale entities that sync runs found which ended on the day, so changes that no notification told in time",
+                "Missing and stale entities that sync runs found which ended on the day, so changes that no "
+                "notification told in time",
             ),
             Shown("healed_by_reconcile", "bigint", "Those of them that the sync runs brought up to date"),
             Shown(
@@ -112,7 +114,8 @@ VIEWS = (
     ),
     View(
         "network_reliability_year",
-        "Reliability of a tenant's own public rapid charging network in a calendar year, by regulation 7 of the Public Charge Point Regulations 2023 (S.I. 2023/1168)",
+        "Reliability of a tenant's own public rapid charging network in a calendar year, by regulation 7 of the "
+        "Public Charge Point Regulations 2023 (S.I. 2023/1168)",
         (
             Shown("tenant", "text", "Tenant, as named in tenants.toml"),
             Shown("year", "integer", "Calendar year of the local days, up to the last day that is over"),
@@ -121,7 +124,8 @@ VIEWS = (
             Shown(
                 "reliable_percent_as_written",
                 "numeric",
-                "Share of this time neither faulted nor unavailable, %: unknown, offline and occupied count as reliable, as the regulation has it",
+                "Share of this time neither faulted nor unavailable, %: unknown, offline and occupied count as "
+                "reliable, as the regulation has it",
             ),
             Shown(
                 "reliable_percent_measured",

@@ -7,6 +7,7 @@ import os
 from sqlalchemy import Connection, text
 
 from analytics.contract import INTERNAL
+from analytics.schema.views import VIEWS
 from tests.support.contract import GOLDEN, contract_of
 
 HOW = (
@@ -43,3 +44,24 @@ def test_every_table_view_and_column_of_the_contract_says_what_it_holds(connecti
         """)
     ).all()
     assert silent == []
+
+
+def test_views_are_described_as_their_comments_say(connection: Connection) -> None:
+    rows = connection.execute(
+        text("""
+            SELECT relation.relname,
+                   obj_description(relation.oid),
+                   attribute.attname,
+                   format_type(atttypid, atttypmod),
+                   col_description(relation.oid, attnum)
+              FROM pg_class AS relation
+              JOIN pg_attribute AS attribute ON attribute.attrelid = relation.oid
+             WHERE relation.relnamespace = 'analytics'::regnamespace
+               AND relation.relkind = 'v'
+               AND attribute.attnum > 0
+             ORDER BY relation.relname, attribute.attnum
+        """)
+    ).all()
+    assert [tuple(row) for row in rows] == [
+        (view.name, view.comment, *column) for view in VIEWS for column in view.columns
+    ]
