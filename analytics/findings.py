@@ -111,7 +111,7 @@ SELECT session_id, evse_id, started_at AS since, CAST(NULL AS timestamptz) AS un
 # Index: session_provisional_idx.
 _PROVISIONAL = text("SELECT session_id FROM analytics.session WHERE tenant = :tenant AND provisional")
 
-# Index: evse_state_interval_charging_idx.
+# Index: evse_state_interval_open_idx.
 _CHARGING = text("""
 SELECT evse_id, began_at
   FROM analytics.evse_state_interval

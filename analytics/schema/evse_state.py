@@ -67,12 +67,7 @@ evse_state_interval = derived(
     CheckConstraint("previous_ended_at = began_at", name="evse_state_interval_follows_check"),
     CheckConstraint(is_one_of("state", STATES), name="evse_state_interval_state_check"),
     CheckConstraint(is_one_of("coverage", COVERAGES), name="evse_state_interval_coverage_check"),
-    Index(
-        "evse_state_interval_charging_idx",
-        "tenant",
-        "began_at",
-        postgresql_where=text("ended_at = 'infinity' AND state = 'charging'"),
-    ),
+    Index("evse_state_interval_open_idx", "tenant", "state", postgresql_where=text("ended_at = 'infinity'")),
     entity="evse_id",
     since="began_at",
 )

@@ -103,11 +103,11 @@ def _create_indexes() -> None:
         postgresql_where=sa.text("cdr_ids IS NOT NULL"),
     )
     op.create_index(
-        "evse_state_interval_charging_idx",
+        "evse_state_interval_open_idx",
         "evse_state_interval",
-        ["tenant", "began_at"],
+        ["tenant", "state"],
         schema="analytics",
-        postgresql_where=sa.text("ended_at = 'infinity' AND state = 'charging'"),
+        postgresql_where=sa.text("ended_at = 'infinity'"),
     )
     op.create_index(
         "sync_run_finished_idx",
@@ -142,7 +142,7 @@ def downgrade() -> None:
     for name in VIEWS:
         op.execute(f"DROP VIEW analytics.{name}")
     op.drop_index("sync_run_finished_idx", table_name="sync_run", schema="ingest")
-    op.drop_index("evse_state_interval_charging_idx", table_name="evse_state_interval", schema="analytics")
+    op.drop_index("evse_state_interval_open_idx", table_name="evse_state_interval", schema="analytics")
     for name in ("session_cdr_idx", "session_provisional_idx", "session_long_idx", "session_open_idx"):
         op.drop_index(name, table_name="session", schema="analytics")
     op.drop_column("feed", "findings_at", schema="analytics")
