@@ -19,6 +19,7 @@ from sqlalchemy import Connection, Engine, text
 
 from analytics import availability, evse_history, master
 from analytics.evse_state import Period
+from analytics.schema.derived import Derived
 from analytics.schema.evse_state import STATES
 from analytics.schema.sessions import charge_attempt, energy_interval, session
 from analytics.scope import widen
@@ -30,7 +31,8 @@ from storage.state.fold import fact_from_read
 from storage.state.marks import mark_all
 from storage.write import write_changes
 
-HISTORIES = 25
+#: How many for each zone.
+HISTORIES = 6
 #: Making a failure smaller would take minutes.
 PHASES = (Phase.explicit, Phase.generate)
 EVSE, CHARGE_POINT, LOCATION = 902, 418, 7
@@ -113,8 +115,6 @@ minute = st.integers(0, MINUTES)
 
 @st.composite
 def stories(draw: Any) -> Told:
-    zone, changes_on = draw(st.sampled_from(ZONES))
-    local = datetime.combine(changes_on - timedelta(3), time(draw(st.integers(0, 23))), ZoneInfo(zone))
     statuses = draw(
         st.lists(
             st.sampled_from(sorted(WORDS)).flatmap(
@@ -127,9 +127,9 @@ def stories(draw: Any) -> Told:
     ends = st.one_of(st.none(), st.integers(0, MINUTES + 500))
     gap = draw(st.one_of(st.none(), st.tuples(minute, st.integers(1, 1500))))
     return Told(
-        zone,
+        "UTC",  # the test sets the zone and the beginning
         draw(st.sampled_from(HOURS)),
-        local.astimezone(UTC),
+        datetime(2025, 1, 1, tzinfo=UTC),
         [(m, s, w, draw(st.sampled_from(ERRORS.get(w, ("NoError",))))) for m, s, w, _ in statuses],
         (gap[0], gap[0] + gap[1]) if gap else None,
         draw(st.one_of(st.none(), st.integers(1000, MINUTES + 2000))),
@@ -559,7 +559,9 @@ def void(_: object) -> None:
     """Return nothing."""
 
 
-def sessions_of(told: Told, moved: int) -> Callable[[Work], None]:
+def sessions_of(
+    told: Told, moved: int, tables: tuple[Derived, ...] = (session, charge_attempt, energy_interval)
+) -> Callable[[Work], None]:
     """Write the rows of sessions, attempts and energy that other stages will write; first moved by some minutes."""
 
     def write(work: Work) -> None:
@@ -587,8 +589,8 @@ def sessions_of(told: Told, moved: int) -> Callable[[Work], None]:
                 | {"method": "linear", "anomalies": 0}
             )
         scope = dict.fromkeys(range(1, len(told.sessions) + 1))
-        for derived, those in rows.items():
-            work.write_rows(derived, scope, those)
+        for derived in tables:
+            work.write_rows(derived, scope, rows[derived])
 
     return write
 
@@ -654,10 +656,13 @@ def compare(engine: Engine, tenant: str, told: Told, entered: dict[int, int]) ->
     suppress_health_check=list(HealthCheck),
     phases=PHASES,
 )
-@given(told=stories(), seed=st.integers(0, 10_000))
+@given(told=stories(), hour=st.integers(0, 23), seed=st.integers(0, 10_000))
+@pytest.mark.parametrize(("zone", "changes_on"), ZONES)
 def test_any_order_of_the_facts_ends_in_the_rows_of_a_plain_recomputation(
-    engine: Engine, tenants: Iterator[int], told: Told, seed: int
+    engine: Engine, tenants: Iterator[int], zone: str, changes_on: date, told: Told, hour: int, seed: int
 ) -> None:
+    told.zone = zone
+    told.start = datetime.combine(changes_on - timedelta(3), time(hour), ZoneInfo(zone)).astimezone(UTC)
     tenant, chance = f"t{next(tenants)}", random.Random(seed)
     gaps = [Period(told.at(began), told.at(ended)) for began, ended in [told.gap] if told.gap] if told.gap else []
     deriving = Deriving(engine, tenant, gaps)
@@ -672,9 +677,10 @@ def test_any_order_of_the_facts_ends_in_the_rows_of_a_plain_recomputation(
         with engine.begin() as connection:
             for step in waiting[number::rounds]:
                 step(connection)
-        moved = 2000 if number == sessions_come_in else 0
+        moved = chance.choice((-2000, 2000)) if number == sessions_come_in else 0
         is_written = number in (sessions_come_in, sessions_move_in)
         deriving.round(told.at(now), sessions_of(told, moved) if is_written else lambda _: None)
+    deriving.round(told.at(told.now), sessions_of(told, chance.choice((-2000, 0, 2000))))
     deriving.round(told.at(told.now), sessions_of(told, 0))
     # Then the rows are those of the plain recomputation
     compare(engine, tenant, told, entered)
@@ -682,3 +688,46 @@ def test_any_order_of_the_facts_ends_in_the_rows_of_a_plain_recomputation(
     with engine.begin() as connection:
         mark_all(connection, tenant)
     assert deriving.round(told.at(told.now)) == 0
+
+
+def told_of(engine: Engine, tenant: str, told: Told, *nows: int) -> Deriving:
+    """Write everything that is told, and derive at these minutes."""
+    deriving = Deriving(engine, tenant, [])
+    with engine.begin() as connection:
+        for step in steps(told, tenant, {}):
+            step(connection)
+    for now in nows:
+        deriving.round(told.at(now))
+    return deriving
+
+
+@pytest.mark.parametrize(
+    ("table", "counted"),
+    [(session, "sessions"), (charge_attempt, "attempts"), (energy_interval, "CAST(energy_wh > 0 AS integer)")],
+    ids=["session", "attempt", "energy"],
+)
+def test_a_start_that_is_corrected_leaves_the_day_to_which_it_belonged(
+    engine: Engine, tenants: Iterator[int], table: Derived, counted: str
+) -> None:
+    tenant = f"t{next(tenants)}"
+    start = datetime(2025, 12, 30, 22, tzinfo=UTC)
+    told = Told("Europe/Sofia", None, start, [(0, "evse", "available", "NoError")], None, None, 6 * 1440)
+    told.sessions = [(4 * 1440 + 60, 5_000)]
+    deriving = told_of(engine, tenant, told)
+    statement = text(f"SELECT {counted} FROM analytics.evse_day WHERE tenant = :tenant ORDER BY day")
+    for moved, days in ((-2 * 1440, [0, 0, 1, 0, 0, 0]), (0, [0, 0, 0, 0, 1, 0])):
+        deriving.round(told.at(told.now), sessions_of(told, moved, (table,)))
+        with engine.connect() as connection:
+            assert connection.execute(statement, {"tenant": tenant}).scalars().all() == days
+
+
+def test_months_of_an_evse_that_is_gone_end_one_after_the_other_without_any_change(
+    engine: Engine, tenants: Iterator[int]
+) -> None:
+    tenant = f"t{next(tenants)}"
+    start = datetime(2025, 1, 19, 22, tzinfo=UTC)
+    told = Told("Europe/Sofia", None, start, [(0, "evse", "available", "NoError")], None, 1440, 0)
+    deriving = told_of(engine, tenant, told, 1000)
+    for days, months in ((5, 0), (20, 1), (60, 2), (300, 10), (700, 12), (701, 12)):
+        deriving.round(told.at(days * 1440))
+        assert len(shown(engine, tenant, "evse_uptime_month", "month")) == months

@@ -1,0 +1,111 @@
+"""The statements of the documentation answer their questions: on the data of a simulated tenant, and what it lacks."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, Engine, text
+
+from analytics.derive import derive_round
+from storage.state.changes import ChangeSet
+from storage.write import write_changes
+from tests.support.analytics import START, fact, session_facts, write
+from tests.support.tenant import Tenant, tenant
+
+PAGE = Path(__file__).parents[2] / "docs" / "analytics" / "questions.md"
+
+#: How long the simulated tenant has lived: nights and a day, so that a day is over.
+HOURS = 60
+
+#: Questions that nothing in two days of the simulated tenant answers: what is rare, or takes a month.
+RARE = {
+    "What was the uptime last month, and what proves it?",
+    "Which models and firmware fail most?",
+    "Which roaming sessions have no CDR?",
+    "What is down now, and since when?",
+    "How much of the day is used, and how long do cars stay when they are full?",
+    "Where do our outages and AMPECO's downtime disagree?",
+    "What looks wrong at present?",
+}
+
+
+def statements() -> list[tuple[str, str]]:
+    """Return the question and the text of each statement."""
+    found = []
+    for section in PAGE.read_text(encoding="utf-8").split("\n## ")[1:]:
+        question = section.partition("\n")[0]
+        found += [(question, statement) for statement in re.findall(r"```sql\n(.*?)```", section, re.DOTALL)]
+    return found
+
+
+@pytest.fixture
+def living(database_url: str, redis_url: str, tmp_path: Path) -> Iterator[Tenant]:
+    with tenant(database_url, redis_url, tmp_path, size=2, start=datetime.now(UTC) - timedelta(hours=HOURS)) as made:
+        yield made
+
+
+def test_every_statement_answers_its_question(living: Tenant) -> None:
+    # Given a tenant that we know for two days by its listings, and for some hours by notifications
+    chance, engine = Random(1), living.service.engine
+    living.live((HOURS - 3) * 60)
+    living.lose(1, chance)
+    living.reconcile()
+    living.live(3 * 60)
+    living.deliver(1, chance, in_order=True)
+    living.reconcile()
+    # And another one with what is rare
+    write_rare_tenant(engine, datetime.now(UTC))
+    for name in ("demo", "t"):
+        derive(engine, name)
+    # Then each statement has an answer of one of them
+    with engine.connect() as connection:
+        answers = [
+            (question, statement, {name: answers_of(connection, statement, name) for name in ("demo", "t")})
+            for question, statement in statements()
+        ]
+    assert len(answers) > 10
+    for question, statement, found in answers:
+        assert found["demo"] or (question in RARE and found["t"]), (question, statement)
+
+
+def write_rare_tenant(engine: Engine, now: datetime) -> None:
+    """Store an EVSE that is known for 70 days, was down and is down, and a roaming session without a CDR."""
+    hours = (now - START).total_seconds() / 3600
+    write(
+        engine,
+        fact("location", 1, 0, name="Mill", timezone="Europe/Sofia", status="enabled"),
+        fact("charge_point", 10, 0, name="A", location_id=1, access_type="public"),
+        fact("charge_point", 10, 0, "boot", boot_vendor="Vendor", boot_model="Model", firmware_version="1.2"),
+        fact("evse", 100, 0, charge_point_id=10, label="1", max_power_w=50_000),
+        fact("evse", 101, 0, charge_point_id=10, label="2", roaming_operator_id=7),
+        fact("evse_downtime_period", 5, 0, evse_id=100, charge_point_id=10, type="downtime",
+             started_at=now - timedelta(days=60), ended_at=now - timedelta(days=60, hours=-1)),
+        *session_facts(1, (hours - 60) * 60, evse_id=101, charge_point_id=10, status="finished", energy_wh=9_000,
+                       started_at=now - timedelta(hours=61), stopped_at=now - timedelta(hours=60)),
+    )  # fmt: skip
+    statuses = ((70, "available"), (50, "faulted"), (49.5, "available"), (1, "faulted"))
+    changes = ChangeSet()
+    for days, status in statuses:
+        observed: dict[str, Any] = {"evse_id": 100, "hardware_status": status, "error_code": "GroundFailure"}
+        changes.observe(
+            "evse_status_observation", observed | {"observed_at": now - timedelta(days=days), "source": "notification"}
+        )
+    with engine.begin() as connection:
+        write_changes(connection, "t", changes)
+        connection.execute(text("UPDATE ingest.uptime SET began_at = :began_at"), {"began_at": now - timedelta(days=90)})
+
+
+def derive(engine: Engine, name: str) -> None:
+    while (done := derive_round(engine, name)) is None or not done.is_last:
+        pass
+
+
+def answers_of(connection: Connection, statement: str, name: str) -> int:
+    """Run a statement for a tenant; return the number of rows."""
+    return len(connection.execute(text(statement.replace("'example'", f"'{name}'"))).all())
