@@ -155,16 +155,18 @@ def _same_key(derived: Derived, one: str, other: str) -> str:
 
 
 def _returned(derived: Derived, alias: str) -> str:
-    """Return what :func:`_summed` counts: the entity and the time of a row, and where it belongs."""
+    """Return what :func:`_summed` counts: the entity and the time of a row."""
     since = "CAST(NULL AS timestamptz)" if derived.since is None else f"{alias}.{derived.since}"
-    evse, at = (f"{alias}.{name}" for name in derived.placed) if derived.placed else _NO_PLACE
-    return (
-        f"{alias}.{derived.entity} AS changed_entity, {since} AS changed_since, 1 AS written,"
-        f" {evse} AS placed_evse, {at} AS placed_at"
-    )
+    return f"{alias}.{derived.entity} AS changed_entity, {since} AS changed_since, 1 AS written"
 
 
 _NO_PLACE = ("CAST(NULL AS bigint)", "CAST(NULL AS timestamptz)")
+
+
+def _place(derived: Derived, alias: str, suffix: str = "") -> str:
+    """Return the EVSE and the time to which a row belongs."""
+    evse, at = (f"{alias}.{name}" for name in derived.placed[:2]) if derived.placed else _NO_PLACE
+    return f"{evse} AS placed_evse{suffix}, {at} AS placed_at{suffix}"
 
 
 def _removal(derived: Derived, fresh: str, among: str) -> str:
@@ -182,7 +184,7 @@ def _removal(derived: Derived, fresh: str, among: str) -> str:
     DELETE FROM {derived.name} AS known
      USING {{scope}}
      WHERE {" AND ".join(conditions)}
-    RETURNING {_listed(derived.key, "known")}, {_returned(derived, "known")}
+    RETURNING {_listed(derived.key, "known")}, {_returned(derived, "known")}, {_place(derived, "known")}
 ), noted AS (
     INSERT INTO analytics.removal (tenant, change_number, table_name, key, changed_at)
     SELECT :tenant,
@@ -198,14 +200,16 @@ def _upsert(derived: Derived, fresh: str, removed: str) -> str:
     """Return the parts that write the fresh rows that differ. Index: the table's primary key."""
     listed = [*derived.key, *derived.columns]
     known, values = (_listed(derived.columns, side) for side in ("known", "fresh"))
-    evse, at = (f"known.{name}" for name in derived.placed) if derived.placed else _NO_PLACE
+    placed_before, placed_now = (_listed(derived.placed, side) for side in ("known", "fresh"))
+    is_moved = f"({placed_before}) IS DISTINCT FROM ({placed_now})" if derived.placed else "false"
     assignments = ",\n               ".join(
         f"{name} = excluded.{name}" for name in (*derived.columns, "change_number", "changed_at")
     )
     return f"""changed AS (
     SELECT {_listed(listed, "fresh")},
-           {evse} AS evse_before,
-           {at} AS at_before,
+           {_place(derived, "known", "_before")},
+           {_place(derived, "fresh", "_now")},
+           {is_moved} AS is_moved,
            row_number() OVER (ORDER BY {_listed(derived.key, "fresh")}) AS ordinal
       FROM {fresh} AS fresh
       LEFT JOIN {derived.name} AS known
@@ -219,17 +223,22 @@ def _upsert(derived: Derived, fresh: str, removed: str) -> str:
      ORDER BY {", ".join(derived.key)}
         ON CONFLICT (tenant, {", ".join(derived.key)}) DO UPDATE SET
                {assignments}
-    RETURNING {_returned(derived, "known")}
+    RETURNING {_returned(derived, "known")}, {_NOWHERE}
 )"""  # noqa: S608 - the names are ours
 
 
 _COUNTED = "changed_entity, changed_since, written, placed_evse, placed_at"
 
+_NOWHERE = "CAST(NULL AS bigint) AS placed_evse, CAST(NULL AS timestamptz) AS placed_at"
 
-def _before(derived: Derived) -> str:
-    """Return the query of where the changed rows belonged before."""
-    where = "evse_before IS NOT NULL" if derived.placed else "false"
-    return f"SELECT {derived.entity}, CAST(NULL AS timestamptz), 0, evse_before, at_before FROM changed WHERE {where}"  # noqa: S608 - the names are ours
+
+def _moved(derived: Derived) -> str:
+    """Return the query of where the changed rows belonged and belong, if days take something else from them now."""
+    return " UNION ALL ".join(
+        f"SELECT {derived.entity}, CAST(NULL AS timestamptz), 0, placed_evse_{side}, placed_at_{side}"  # noqa: S608 - the names are ours
+        " FROM changed WHERE is_moved"
+        for side in ("before", "now")
+    )
 
 
 def _summed(*sources: str) -> str:
@@ -256,7 +265,7 @@ def _removal_of_rows(derived: Derived, among: str) -> str:
 
 @cache
 def _upsert_of_rows(derived: Derived) -> str:
-    return f"WITH {_upsert(derived, _rows(derived), '0')}\n{_summed(_counted('written'), _before(derived))}"
+    return f"WITH {_upsert(derived, _rows(derived), '0')}\n{_summed(_counted('written'), _moved(derived))}"
 
 
 @cache
@@ -271,7 +280,7 @@ WITH scope AS MATERIALIZED (
     SELECT {cast}
       FROM ({query}) AS derived
 ), {_removal(derived, "fresh", among).format(scope="scope")}, {_upsert(derived, "fresh", "(SELECT count(*) FROM gone)")}
-{_summed(_counted("gone"), _counted("written"), _before(derived))}
+{_summed(_counted("gone"), _counted("written"), _moved(derived))}
 """  # noqa: S608 - the names are ours
 
 

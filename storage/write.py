@@ -76,5 +76,5 @@ def write_state(
     )
     observed = observe(connection, tenant, changes.observations, schema=schema)
     if schema == CHARGING:
-        marks.mark(connection, tenant, marks.marks_of(changes, written.changed, observed))
+        marks.mark(connection, tenant, marks.marks_of(changes, written, observed))
     return written.conflicting

@@ -43,7 +43,8 @@ class Derived:
         columns: its other columns that are compared and written.
         entity: the column with the id of the entity from which a row is derived.
         since: the column by whose time only the rows from a change on are derived again; None if always all are.
-        placed: the columns of the EVSE and of the time to which a row belongs, if days of EVSEs are made of such rows.
+        placed: what days of EVSEs take from a row, if they are made of such rows: the columns of the EVSE and of the
+            time to which it belongs, and those that are summed up.
     """
 
     table: Table
@@ -51,7 +52,7 @@ class Derived:
     columns: tuple[str, ...]
     entity: str
     since: str | None = None
-    placed: tuple[str, str] | None = None
+    placed: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -78,7 +79,7 @@ def derived(
     *constraints: SchemaItem,
     entity: str,
     since: str | None = None,
-    placed: tuple[str, str] | None = None,
+    placed: tuple[str, ...] = (),
 ) -> Derived:
     """Make a derived table.
 
@@ -90,7 +91,8 @@ def derived(
         constraints: further constraints, indexes and computed columns.
         entity: the column with the id of the entity from which a row is derived.
         since: the column by whose time only the rows from a change on are derived again; None if always all are.
-        placed: the columns of the EVSE and of the time to which a row belongs, if days of EVSEs are made of such rows.
+        placed: what days of EVSEs take from a row, if they are made of such rows: the columns of the EVSE and of the
+            time to which it belongs, and those that are summed up.
     """
     table = Table(
         name,

@@ -230,5 +230,5 @@ energy_interval = derived(
     Index(None, "tenant", "evse_id", "began_at"),
     entity="session_id",
     since="began_at",
-    placed=("evse_id", "began_at"),
+    placed=("evse_id", "began_at", "energy_wh"),
 )

@@ -6,7 +6,7 @@ for the derivation; several marks of one entity cost one derivation.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 
 from sqlalchemy import Connection, text
@@ -14,7 +14,8 @@ from sqlalchemy import Connection, text
 from storage.documents import to_json
 from storage.schema.entities import MIRRORS
 from storage.state.changes import ChangeSet, Entity
-from storage.state.fold import Fact
+from storage.state.fold import BEGINNING, Fact
+from storage.state.upsert import Written
 
 #: The kinds from which rows are derived.
 MARKED = frozenset(
@@ -63,20 +64,22 @@ SELECT :tenant, '{kind}', {kind}_id
 _DERIVED = frozenset({"location", "charge_point", "evse", "tariff", "session"})
 
 
-def marks_of(
-    changes: ChangeSet, written: Collection[Entity], observed: Mapping[Entity, datetime]
-) -> dict[Entity, datetime]:
+def marks_of(changes: ChangeSet, written: Written, observed: Mapping[Entity, datetime]) -> dict[Entity, datetime]:
     """Return the entities that a change set changed, each with the time from which on it did.
 
     Parameters:
         changes: the change set.
-        written: the entities whose rows were written.
+        written: what was written of it.
         observed: the entities of which observations were added, with the time of the earliest one.
     """
     marks = dict(observed)
-    changed = {entity for entity in written if entity.kind in MARKED | _WITH_PARENTS}
+    changed = {entity for entity in written.changed if entity.kind in MARKED | _WITH_PARENTS}
+    unread = set(written.unread)
     for fact in changes.facts if changed else ():
         entity = Entity(fact.kind, fact.entity_id)
+        # Each status names the charge point of its EVSE again: that changes nothing once the EVSE was read.
+        if fact.at <= BEGINNING and entity not in unread:
+            continue
         if fact.kind in _WITH_PARENTS:
             mirror = MIRRORS[fact.kind]
             parent_id = fact.values.get(mirror.parent_key)
