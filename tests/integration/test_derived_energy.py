@@ -300,7 +300,7 @@ def test_revenue_is_that_of_the_sessions_that_exist_by_the_day_on_which_they_sta
         (3, "BGN", 7, "completed"),
         (4, "BGN", 1000, "pending"),
     ):
-        price = {"amount_with_tax": Decimal(amount), "amount_without_tax": Decimal(amount) - 1}
+        price: dict[str, Any] = {"amount_with_tax": Decimal(amount), "amount_without_tax": Decimal(amount) - 1}
         price |= {"currency": currency, "electricity_cost": Decimal("0.25"), "billing_status": status}
         write_session(engine, session_id, 5, 50, 500, **price)
     write(engine, gone("session", 4, 60))

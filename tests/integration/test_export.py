@@ -92,7 +92,7 @@ $$
 SUMMANDS = {"faulted_s", "unavailable_s", "offline_s", "outage_s", "excluded_s"}
 
 #: What computed columns make local times of, where other values would be an error.
-LOCAL = {
+LOCAL: dict[str, list[str | None]] = {
     "timezone": ["Europe/Sofia", "Asia/Kathmandu", None, "Pacific/Chatham"],
     "began_at": ["2026-03-04 07:00:00.123456+00", "0001-01-01 00:00:00+00", "9999-12-31 23:59:59.999999+00"],
 }
