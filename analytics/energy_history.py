@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import text
@@ -28,10 +29,11 @@ MAX_SESSIONS = 200
 
 @dataclass(frozen=True, slots=True)
 class _Stored:
-    """A session that exists, and whether its energy is divided already."""
+    """A session that exists, whether its energy is divided already, and of when what is known of its meter is."""
 
     session: Session
     has_rows: bool
+    meter_at: datetime | None
 
 
 def derive(work: Work) -> None:
@@ -55,8 +57,10 @@ def _is_same(work: Work, stored: _Stored) -> bool:
     if not stored.has_rows or session.session_id not in marked:
         return stored.has_rows
     since, ends = marked[session.session_id], (session.started_at, session.state_at)
-    is_running = session.stopped_at is None
-    return is_running and since is not None and all(end is not None and since > end for end in ends)
+    if session.stopped_at is not None or since is None:
+        return False
+    is_of_meter = stored.meter_at is not None and since <= stored.meter_at
+    return not is_of_meter and all(end is not None and since > end for end in ends)
 
 
 # Index: primary keys.
@@ -74,7 +78,8 @@ SELECT session.session_id,
        EXISTS (
            SELECT FROM analytics.energy_interval AS known
             WHERE known.tenant = :tenant
-              AND known.session_id = session.session_id) AS has_rows
+              AND known.session_id = session.session_id) AS has_rows,
+       session.meter_at
   FROM analytics.session AS derived
   JOIN charging.session AS session
     ON session.tenant = :tenant
@@ -129,7 +134,7 @@ SELECT known.session_id,
 
 def _load(work: Work, session_ids: Sequence[int]) -> dict[int, _Stored]:
     parameters = {"tenant": work.tenant, "session_ids": list(session_ids)}
-    return {row[0]: _Stored(Session(*row[:-1]), row[-1]) for row in work.connection.execute(_SESSIONS, parameters)}
+    return {row[0]: _Stored(Session(*row[:-2]), *row[-2:]) for row in work.connection.execute(_SESSIONS, parameters)}
 
 
 def _rows(work: Work, sessions: Sequence[Session]) -> list[dict[str, Any]]:

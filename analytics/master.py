@@ -18,6 +18,7 @@ from analytics.schema.derived import limit_of
 from analytics.schema.master import charge_point, evse, location, master_version, tariff
 from analytics.scope import Scope, merged, parts, whole
 from analytics.writing import Work
+from storage.state.marks import STATUS, STATUS_KINDS
 from storage.state.version import is_provisional_sql
 
 #: The most entities whose versions are derived together.
@@ -29,25 +30,46 @@ BEGINNING, OPEN = "-infinity", "infinity"
 
 def derive(work: Work) -> None:
     """Derive the master data that was marked, and the EVSEs and charge points that show something of it."""
-    locations = whole(work.marks("location"))
+    marked = {kind: _marked(work, kind) for kind in VERSIONS}
+    locations = marked["location"]
     zones = _known_zones(work, locations)
     work.write_query(location, locations, _LOCATIONS, {"zones": zones})
     evses = merged(
-        whole(work.marks("evse")),
-        whole(_children(work, _EVSES_OF, work.marks("charge_point"))),
+        marked["evse"],
+        whole(_children(work, _EVSES_OF, marked["charge_point"])),
         whole(_children(work, _EVSES_OF_CONNECTORS, work.marks("connector"))),
     )
     charge_points = merged(
-        whole(work.marks("charge_point")),
+        marked["charge_point"],
         whole(_children(work, _CHARGE_POINTS_OF, evses)),
         whole(_children(work, _CHARGE_POINTS_OF_MODELS, work.marks("charge_point_model"))),
         whole(_children(work, _CHARGE_POINTS_OF_VENDORS, work.marks("charge_point_vendor"))),
     )
     work.write_query(charge_point, charge_points, _CHARGE_POINTS)
     work.write_query(evse, evses, _EVSES)
-    work.write_query(tariff, whole(work.marks("tariff")), _TARIFFS)
-    for kind in VERSIONS:
-        work.changed[f"{kind}_version"] = _derive_versions(work, kind, whole(work.marks(kind)))
+    work.write_query(tariff, marked["tariff"], _TARIFFS)
+    for kind, scope in marked.items():
+        work.changed[f"{kind}_version"] = _derive_versions(work, kind, scope)
+
+
+def _marked(work: Work, kind: str) -> Scope:
+    """Return the entities of a kind that were marked, and those of which a status is the first that is known."""
+    first = _children(work, _FIRST_KNOWN[kind], work.marks(f"{kind}{STATUS}")) if kind in _FIRST_KNOWN else []
+    return whole((*work.marks(kind), *first))
+
+
+# Index: primary keys.
+_FIRST_KNOWN = {
+    kind: text(f"""
+SELECT stored.{kind}_id
+  FROM charging.{kind} AS stored
+ WHERE stored.tenant = :tenant
+   AND stored.{kind}_id = ANY(:ids)
+   AND NOT EXISTS (
+       SELECT FROM analytics.{kind} AS known WHERE known.tenant = :tenant AND known.{kind}_id = stored.{kind}_id)
+""")  # noqa: S608 - the names are ours
+    for kind in STATUS_KINDS
+}
 
 
 def _children(work: Work, statement: Any, scope: Scope) -> list[int]:
@@ -64,14 +86,22 @@ SELECT evse_id
    AND charge_point_id = ANY(:ids)
 """)
 
-# Index: primary key.
-_EVSES_OF_CONNECTORS = text("""
-SELECT evse_id
-  FROM charging.connector
- WHERE tenant = :tenant
-   AND connector_id = ANY(:ids)
-   AND evse_id IS NOT NULL
-""")
+_CONNECTOR_TYPES = """(
+       SELECT string_agg(DISTINCT connector.type, ', ' ORDER BY connector.type)
+         FROM charging.connector AS connector
+        WHERE connector.tenant = :tenant
+          AND connector.evse_id = evse.evse_id
+          AND connector.deleted_at IS NULL)"""
+
+# Index: connector_tenant_evse_id_idx. Connectors hardly ever change: the EVSEs of a tenant are scanned. So the EVSE of
+# which a connector was a part before is found, too.
+_EVSES_OF_CONNECTORS = text(f"""
+SELECT evse.evse_id
+  FROM analytics.evse AS evse
+ WHERE evse.tenant = :tenant
+   AND cardinality(CAST(:ids AS bigint[])) > 0
+   AND evse.connector_types IS DISTINCT FROM {_CONNECTOR_TYPES}
+""")  # noqa: S608 - the names are ours
 
 # Index: primary key. What is derived shows the charge point of which an EVSE was a part before.
 _CHARGE_POINTS_OF = text("""
@@ -165,7 +195,7 @@ SELECT charge_point.charge_point_id,
           AND evse.deleted_at IS NULL) AS evses
 """
 
-_EVSES = """
+_EVSES = f"""
 SELECT evse.evse_id,
        evse.charge_point_id,
        charge_point.location_id,
@@ -177,11 +207,7 @@ SELECT evse.evse_id,
        evse.current_type,
        evse.max_power_w,
        evse.phases,
-       (SELECT string_agg(DISTINCT connector.type, ', ' ORDER BY connector.type)
-          FROM charging.connector AS connector
-         WHERE connector.tenant = :tenant
-           AND connector.evse_id = evse.evse_id
-           AND connector.deleted_at IS NULL) AS connector_types,
+       {_CONNECTOR_TYPES} AS connector_types,
        evse.tariff_group_id,
        evse.roaming_operator_id,
        charge_point.uptime_tracking_activated_at AS uptime_tracked_since,
@@ -193,7 +219,7 @@ SELECT evse.evse_id,
   LEFT JOIN charging.charge_point AS charge_point
     ON charge_point.tenant = :tenant
    AND charge_point.charge_point_id = evse.charge_point_id
-"""
+"""  # noqa: S608 - the names are ours
 
 _TARIFFS = """
 SELECT tariff.tariff_id,

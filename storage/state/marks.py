@@ -34,7 +34,7 @@ OPERATOR_EXCLUSION = "operator_exclusion"
 
 #: Statuses come much more often than master data, and less is derived from them: they are marked by themselves.
 STATUS = "_status"
-_STATUS_KINDS = frozenset({"charge_point", "evse"})
+STATUS_KINDS = frozenset({"charge_point", "evse"})
 _STATUS_GROUPS = frozenset({"hardware", "hardware_log", "network", "network_log"})
 
 _MARK = text("""
@@ -86,7 +86,7 @@ def marks_of(changes: ChangeSet, written: Written, observed: Mapping[Entity, dat
             if entity in changed and mirror.parent is not None and parent_id is not None:
                 add_mark(marks, Entity(mirror.parent, parent_id), fact.at)
         elif entity in changed:
-            is_status = fact.kind in _STATUS_KINDS and fact.group in _STATUS_GROUPS
+            is_status = fact.kind in STATUS_KINDS and fact.group in _STATUS_GROUPS
             add_mark(marks, Entity(f"{fact.kind}{STATUS}", fact.entity_id) if is_status else entity, _since(fact))
     return marks
 

@@ -11,13 +11,12 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, text
 
-from analytics.derive import derive_round
 from storage.database import create_database_engine
 from storage.operator_exclusions import NewExclusion, add_exclusion
 from storage.state.changes import ChangeSet
 from storage.state.fold import Fact, fact_from_read
-from storage.state.marks import mark_all
 from storage.write import write_changes
+from tests.support.analytics import changes_of_deriving_everything, derive, session_facts
 
 PAGE = Path(__file__).parents[2] / "docs" / "analytics" / "availability.md"
 
@@ -61,13 +60,6 @@ def statuses(changes: ChangeSet, *told: tuple[float, str]) -> None:
             changes.observe("charge_point_network_observation", row)
         else:
             changes.observe("evse_status_observation", {"evse_id": EVSE, "hardware_status": word, **common})
-
-
-def derive(engine: Engine) -> int:
-    changes = 0
-    while (done := derive_round(engine, "t")) is None or not done.is_last:
-        changes += done.changes if done else 0
-    return changes + done.changes
 
 
 def rows(engine: Engine, query: str) -> list[dict[str, Any]]:
@@ -136,9 +128,7 @@ def test_the_utilisation_of_a_day_is_the_share_of_known_time_that_was_charging(y
 
 
 def test_deriving_everything_again_changes_nothing_and_an_evse_that_moves_takes_its_rows_along(year: Engine) -> None:
-    with year.begin() as connection:
-        mark_all(connection, "t")
-    assert derive(year) == 0
+    assert changes_of_deriving_everything(year) == 0
     later = at(600_000)
     moved = [
         fact_from_read("location", 8, "master", later, {"timezone": "Asia/Tokyo", "raw": {}}, began_at=later),
@@ -217,23 +207,17 @@ def test_facts_that_make_no_sense_make_no_error(engine: Engine) -> None:
         "evse_status_observation",
         {"evse_id": 1, "hardware_status": "faulted", "observed_at": at(0), "source": "notification"},
     )
+    # Sessions whose energy together the column of a day cannot hold
+    times = {"started_at": at(30), "stopped_at": at(40)}
+    most: dict[str, Any] = {"status": "finished", "evse_id": EVSE, "energy_wh": Decimal(99_999_999_998), **times}
+    changes.facts += [told for session_id in (1, 2, 3) for told in session_facts(session_id, **most)]
     with engine.begin() as connection:
         write_changes(connection, "t", changes)
-        # Energy that the column of a day cannot hold
-        connection.execute(
-            text(
-                "INSERT INTO analytics.energy_interval (tenant, session_id, began_at, evse_id, duration_s, energy_wh,"
-                " estimated_wh, method, anomalies, change_number, changed_at)"
-                " SELECT 't', id, :at, :evse, 1, 99999999999, 0, 'linear', 0, id, :at FROM generate_series(1, 3) AS id"
-            ),
-            {"at": at(30), "evse": EVSE},
-        )
     derive(engine)
+    assert rows(engine, "SELECT count(*) AS quarters FROM analytics.energy_interval") == [{"quarters": 3}]
     first = rows(engine, "SELECT * FROM analytics.evse_day ORDER BY day LIMIT 1")[0]
     assert first["day"].isoformat() == "2024-12-23"  # receivers have been alive since then
     (new_year,) = rows(engine, "SELECT * FROM analytics.evse_day WHERE day = '2025-01-01'")
     assert new_year["energy_wh"] is None
     assert new_year["outage_s"] == new_year["excluded_s"] == 600  # the exempt period from year 1 to 9999
-    with engine.begin() as connection:
-        mark_all(connection, "t")
-    assert derive(engine) == 0
+    assert changes_of_deriving_everything(engine) == 0

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, Engine, text
 
+from analytics import contract
 from analytics.derive import derive_round
 from storage.database import create_database_engine
 from storage.state.changes import ChangeSet
@@ -66,12 +67,11 @@ def write(engine: Engine, evse_id: int, chance: random.Random) -> None:
 
 
 def changes_since(connection: Connection, number: int) -> list[int]:
-    statement = text("""
-        SELECT change_number FROM analytics.evse_state_interval WHERE tenant = 't' AND change_number > :number
-         UNION ALL
-        SELECT change_number FROM analytics.removal WHERE tenant = 't' AND change_number > :number
-         ORDER BY 1
-    """)
+    numbered = [table.fullname for table in contract.tables() if "change_number" in table.columns]
+    every = " UNION ALL ".join(f"SELECT tenant, change_number FROM {name}" for name in numbered)
+    statement = text(
+        f"SELECT change_number FROM ({every}) AS every WHERE tenant = 't' AND change_number > :number ORDER BY 1"
+    )
     return list(connection.execute(statement, {"number": number}).scalars())
 
 

@@ -11,107 +11,87 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, text
 
-from analytics.derive import derive_round
 from storage.database import create_database_engine
-from storage.state.changes import ChangeSet
-from storage.state.fold import fact_from_read
+from storage.state.fold import Fact
 from storage.state.marks import mark_all
-from storage.write import write_changes
+from tests.support.analytics import (
+    START,
+    at,
+    changes_of_deriving_everything,
+    derive,
+    empty,
+    fact,
+    gone,
+    session_facts,
+    write,
+)
 
-SEVEN = datetime(2026, 3, 4, 7, tzinfo=UTC)
 CONSUMED, POWER = "Energy Consumed", "Power Active Import"
-SOFIA, KATHMANDU = (31, "Europe/Sofia"), (32, "Asia/Kathmandu")
+SOFIA, KATHMANDU, NOWHERE = (31, "Europe/Sofia"), (32, "Asia/Kathmandu"), (33, None)
 
-#: A fact: the function that writes it, and its arguments.
-Fact = tuple[Any, ...]
+#: What a test writes: the function that does, and its arguments.
+Told = tuple[Any, ...]
 
 
 @pytest.fixture
 def engine(database_url: str) -> Iterator[Engine]:
     made = create_database_engine(database_url, application_name="tests", pool_size=2)
+    write(made, *(fact_ for place in (SOFIA, KATHMANDU, NOWHERE) for fact_ in site(*place)))
     yield made
     made.dispose()
 
 
-def at(minutes: float) -> datetime:
-    return SEVEN + timedelta(minutes=minutes)
+def charge_point_at(location_id: int) -> int:
+    return location_id * 10
 
 
-def listed(session_id: int, place: tuple[int, str | None] = SOFIA, **columns: Any) -> dict[str, Any]:
-    """A row of analytics.session, with what energy takes from there and the views show."""
-    return {
-        "session_id": session_id,
-        "evse_id": 902,
-        "location_id": place[0],
-        "timezone": place[1],
-        "outcome": "charged",
-        **columns,
-    }
+def evse_at(location_id: int) -> int:
+    return location_id * 100
 
 
-def list_session(engine: Engine, session_id: int, place: tuple[int, str | None] = SOFIA, **columns: Any) -> None:
-    """Let analytics.session have a session."""
-    row = {
-        **dict.fromkeys(("is_final", "is_roaming", "provisional", "conflicting"), False),
-        **listed(session_id, place, **columns),
-    }
-    names = ", ".join(row)
-    statement = (
-        f"INSERT INTO analytics.session (tenant, change_number, changed_at, {names})"
-        f" VALUES ('t', 0, now(), {', '.join(f':{name}' for name in row)})"
-    )
-    with engine.begin() as connection:
-        connection.execute(
-            text("DELETE FROM analytics.session WHERE session_id = :session_id"), {"session_id": session_id}
-        )
-        connection.execute(text(statement), row)
+def site(location_id: int, timezone: str | None) -> list[Fact]:
+    """A location with a charge point and an EVSE."""
+    charge_point_id = charge_point_at(location_id)
+    return [
+        fact("location", location_id, -60, timezone=timezone),
+        fact("charge_point", charge_point_id, -60, location_id=location_id),
+        fact("evse", evse_at(location_id), -60, charge_point_id=charge_point_id),
+    ]
 
 
 def write_session(
-    engine: Engine, session_id: int, start: float, stop: float | None, energy: Any, *, known_at: float | None = None
+    engine: Engine,
+    session_id: int,
+    start: float,
+    stop: float | None,
+    energy: Any,
+    *,
+    known_at: float | None = None,
+    location_id: int = SOFIA[0],
+    **columns: Any,
 ) -> None:
     """Write what a read shows of a session."""
-    stated_at = at(known_at if known_at is not None else stop if stop is not None else start)
     values = {
         "status": "active" if stop is None else "finished",
-        "charge_point_id": 418,
-        "evse_id": 902,
+        "charge_point_id": charge_point_at(location_id),
+        "evse_id": evse_at(location_id),
         "started_at": at(start),
         "stopped_at": None if stop is None else at(stop),
-        "stop_reason": None,
         "energy_wh": None if energy is None else Decimal(energy),
     }
-    with engine.begin() as connection:
-        fact = fact_from_read("session", session_id, "state", stated_at, values, began_at=stated_at)
-        write_changes(connection, "t", ChangeSet(facts=[fact]))
+    stated = known_at if known_at is not None else stop if stop is not None else start
+    write(engine, *session_facts(session_id, stated, **values, **columns))
 
 
 def write_sample(engine: Engine, session_id: int, minute: float, value: Any, measurand: str = CONSUMED) -> None:
-    row = {"session_id": session_id, "measured_at": at(minute), "measurand": measurand, "ordinal": 0}
-    changes = ChangeSet()
-    changes.observe("meter_value", {**row, "value": Decimal(value), "unit": None if measurand == POWER else "Wh"})
-    with engine.begin() as connection:
-        write_changes(connection, "t", changes)
+    sample = {"session_id": session_id, "measured_at": at(minute), "measurand": measurand, "ordinal": 0}
+    sample |= {"value": Decimal(value), "unit": None if measurand == POWER else "Wh"}
+    write(engine, observations={"meter_value": [sample]})
 
 
 def write_point(engine: Engine, session_id: int, minute: float, energy: Any, power: Any) -> None:
-    changes = ChangeSet()
-    changes.observe(
-        "consumption_point",
-        {"session_id": session_id, "measured_at": at(minute), "energy_wh": Decimal(energy), "power_w": Decimal(power)},
-    )
-    with engine.begin() as connection:
-        write_changes(connection, "t", changes)
-
-
-def derive(engine: Engine) -> int:
-    """Derive what is marked; return how many rows changed."""
-    changes, is_last = 0, False
-    while not is_last:
-        done = derive_round(engine, "t")
-        if done is not None:
-            changes, is_last = changes + done.changes, done.is_last
-    return changes
+    point = {"session_id": session_id, "measured_at": at(minute), "energy_wh": Decimal(energy)}
+    write(engine, observations={"consumption_point": [point | {"power_w": Decimal(power)}]})
 
 
 def select(engine: Engine, statement: str, **parameters: Any) -> list[tuple[Any, ...]]:
@@ -123,9 +103,9 @@ def energies(engine: Engine, session_id: int) -> list[tuple[float, float, float]
     """The minute at which each quarter began, its energy, and how much of it is estimated."""
     rows = select(
         engine,
-        "SELECT extract(epoch FROM began_at - :seven) / 60, energy_wh, estimated_wh FROM analytics.energy_interval"
+        "SELECT extract(epoch FROM began_at - :start) / 60, energy_wh, estimated_wh FROM analytics.energy_interval"
         " WHERE tenant = 't' AND session_id = :session_id ORDER BY began_at",
-        seven=SEVEN,
+        start=START,
         session_id=session_id,
     )
     return [(float(minute), float(energy), float(estimated)) for minute, energy, estimated in rows]
@@ -139,7 +119,6 @@ def everything(engine: Engine, *, numbered: bool = True) -> list[tuple[Any, ...]
 
 def charge(engine: Engine, session_id: int = 1) -> None:
     """Store the worked example of the documentation."""
-    list_session(engine, session_id)
     write_session(engine, session_id, 5, 50, 7000)
     for minute, value in ((10, 1000), (20, 3000), (30, 5000), (46, 6600)):
         write_sample(engine, session_id, minute, value)
@@ -150,7 +129,7 @@ def test_energy_is_divided_as_the_documentation_shows(engine: Engine) -> None:
     derive(engine)
     assert energies(engine, 1) == [(0, 2000, 1000), (15, 3000, 0), (30, 1500, 1500), (45, 500, 500)]
     rows = select(engine, "SELECT DISTINCT evse_id, location_id, timezone, method FROM analytics.energy_interval")
-    assert rows == [(902, 31, "Europe/Sofia", "register")]
+    assert rows == [(evse_at(31), *SOFIA, "register")]
 
 
 def test_a_late_sample_changes_only_the_quarters_whose_energy_it_moves(engine: Engine) -> None:
@@ -164,7 +143,7 @@ def test_a_late_sample_changes_only_the_quarters_whose_energy_it_moves(engine: E
 
 
 def test_the_order_of_facts_does_not_matter_and_deriving_again_changes_nothing(engine: Engine) -> None:
-    def facts() -> list[Fact]:
+    def facts() -> list[Told]:
         return [
             (write_session, 1, 5, None, 1000, {"known_at": 12}),
             (write_session, 1, 5, 50, "7000.0005", {}),
@@ -178,13 +157,9 @@ def test_the_order_of_facts_does_not_matter_and_deriving_again_changes_nothing(e
             (write_sample, 3, 50, 1500, {}),
         ]
 
-    def write(order: Sequence[Fact], derives: Sequence[bool]) -> list[tuple[Any, ...]]:
-        with engine.begin() as connection:
-            for table in ("charging.session", "charging.meter_value", "charging.consumption_point"):
-                connection.execute(text(f"TRUNCATE {table}"))
-            connection.execute(text("TRUNCATE analytics.energy_interval, analytics.session"))
-        for session_id in (1, 2, 3):
-            list_session(engine, session_id)
+    def outcome(order: Sequence[Told], derives: Sequence[bool]) -> list[tuple[Any, ...]]:
+        empty(engine, ["charging.session", "charging.meter_value", "charging.consumption_point"])
+        empty(engine, ["analytics.session", "analytics.energy_interval"])
         for (function, *arguments, options), is_derived in zip(order, derives, strict=True):
             function(engine, *arguments, **options)
             if is_derived:
@@ -193,29 +168,29 @@ def test_the_order_of_facts_does_not_matter_and_deriving_again_changes_nothing(e
         return everything(engine, numbered=False)
 
     chance = random.Random(7)
-    expected = write(facts(), [False] * len(facts()))
+    expected = outcome(facts(), [False] * len(facts()))
     assert {row[0] for row in expected} == {1, 2, 3}
     for _ in range(8):
         shuffled = chance.sample(facts(), len(facts()))
-        assert write(shuffled, [chance.random() < 0.5 for _ in shuffled]) == expected
+        assert outcome(shuffled, [chance.random() < 0.5 for _ in shuffled]) == expected
         numbered = everything(engine)
-        with engine.begin() as connection:
-            mark_all(connection, "t")
-        assert derive(engine) == 0
+        assert changes_of_deriving_everything(engine) == 0
         assert everything(engine) == numbered
 
 
 def test_samples_after_the_energy_of_a_running_session_change_nothing_until_it_grows(engine: Engine) -> None:
-    list_session(engine, 1)
     write_sample(engine, 1, 0, 0)
     write_sample(engine, 1, 15, 1000)
     write_session(engine, 1, 0, None, 1000, known_at=15)
     derive(engine)
     assert energies(engine, 1) == [(0, 1000, 0)]
+    before = everything(engine)
     write_sample(engine, 1, 30, 3000)
-    assert derive(engine) == 0
+    derive(engine)
+    assert everything(engine) == before
     write_session(engine, 1, 0, None, 3000, known_at=30)
-    assert derive(engine) == 1
+    derive(engine)
+    assert everything(engine)[:1] == before
     assert energies(engine, 1) == [(0, 1000, 0), (15, 2000, 0)]
 
 
@@ -224,24 +199,40 @@ def test_rows_go_with_the_session_or_its_energy_and_follow_its_location(engine: 
     charge(engine, 2)
     derive(engine)
     before = energies(engine, 1)
-    # Another location, whose rows have the same energy
-    list_session(engine, 1, KATHMANDU)
+    # Another time zone, and a session that is gone
+    write(engine, fact("location", SOFIA[0], 100, timezone="Europe/London"))
     with engine.begin() as connection:
-        connection.execute(text("DELETE FROM analytics.session WHERE session_id = 2"))
+        connection.execute(text("DELETE FROM charging.session WHERE session_id = 2"))
         mark_all(connection, "t")
     derive(engine)
     assert (energies(engine, 1), energies(engine, 2)) == (before, [])
-    assert {row[3:5] for row in everything(engine)} == {KATHMANDU}
+    assert {row[2:5] for row in everything(engine)} == {(evse_at(31), 31, "Europe/London")}
     assert select(engine, "SELECT count(*) FROM analytics.removal WHERE table_name = 'energy_interval'") == [(4,)]
-    write_session(engine, 1, 5, 50, 0, known_at=55)
+    # Another EVSE
+    write_session(engine, 1, 5, 50, 7000, known_at=55, location_id=KATHMANDU[0])
+    derive(engine)
+    assert energies(engine, 1) == before
+    assert {row[2:5] for row in everything(engine)} == {(evse_at(32), *KATHMANDU)}
+    write_session(engine, 1, 5, 50, 0, known_at=60)
     derive(engine)
     assert energies(engine, 1) == []
+
+
+def test_the_registers_of_a_running_session_may_be_told_after_its_energy(engine: Engine) -> None:
+    for minute, value in ((10, 101_000), (20, 104_000)):
+        write_sample(engine, 1, minute, value, "Energy Active Import Register")
+    write_session(engine, 1, 0, None, 5000, known_at=30)
+    derive(engine)
+    assert energies(engine, 1) == [(0, 2500, 0), (15, 2500, 0)]
+    write(engine, fact("session", 1, 40, "meter", meter_start_wh=Decimal(100_000), meter_stop_wh=Decimal(105_000)))
+    derive(engine)
+    assert energies(engine, 1) == [(0, 2500, 1000), (15, 2500, 1000)]
+    assert changes_of_deriving_everything(engine) == 0
 
 
 @pytest.mark.parametrize("energy", ["-1e30", "NaN", "1e30", "99999999999.9999", "0.0001"])
 def test_energy_that_cannot_be_stops_nothing(engine: Engine, energy: str) -> None:
     charge(engine, 1)
-    list_session(engine, 2)
     write_session(engine, 2, 30, -60, 5)
     for value in ("NaN", "-1e30", "1e30", "1e-30"):
         write_sample(engine, 1, 25, value, POWER)
@@ -251,10 +242,11 @@ def test_energy_that_cannot_be_stops_nothing(engine: Engine, energy: str) -> Non
             text("UPDATE charging.session SET energy_wh = CAST(:energy AS numeric) WHERE session_id = 1"),
             {"energy": energy},
         )
-    for session_id, moment in ((3, datetime.min.replace(tzinfo=UTC)), (4, datetime.max.replace(tzinfo=UTC))):
-        list_session(engine, session_id, (33, "America/Los_Angeles" if session_id == 3 else "Pacific/Kiritimati"))
-        minute = (moment - SEVEN) // timedelta(minutes=1)
-        write_session(engine, session_id, minute, None, 7)
+    write(engine, *site(34, "America/Los_Angeles"), *site(35, "Pacific/Kiritimati"))
+    first, last = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
+    for session_id, location_id, moment in ((3, 34, first), (4, 35, last)):
+        minute = (moment - START) // timedelta(minutes=1)
+        write_session(engine, session_id, minute, None, 7, location_id=location_id)
     derive(engine)
     assert energies(engine, 1) == []
     assert energies(engine, 2) == [(30, 5, 5)]
@@ -263,14 +255,9 @@ def test_energy_that_cannot_be_stops_nothing(engine: Engine, energy: str) -> Non
 
 def test_hours_and_days_are_local_also_where_zones_differ_by_quarters(engine: Engine) -> None:
     # Kathmandu is 5:45 ahead of UTC: 18:15 UTC is midnight there
-    for session_id, place, removed_at in (
-        (1, KATHMANDU, None),
-        (2, SOFIA, None),
-        (3, SOFIA, at(0)),
-        (4, (33, None), None),
-    ):
-        list_session(engine, session_id, place, removed_at=removed_at)
-        write_session(engine, session_id, 660, 690, 2000)  # 18:00 to 18:30 UTC
+    for session_id, place in ((1, KATHMANDU), (2, SOFIA), (3, SOFIA), (4, NOWHERE)):
+        write_session(engine, session_id, 660, 690, 2000, location_id=place[0])  # 18:00 to 18:30 UTC
+    write(engine, gone("session", 3, 700))
     derive(engine)
     hours = select(
         engine,
@@ -298,8 +285,7 @@ def test_hours_and_days_are_local_also_where_zones_differ_by_quarters(engine: En
 
 def test_an_hour_that_clocks_repeat_is_two_hours(engine: Engine) -> None:
     # In Sofia it is 3:00 to 4:00 twice on 25 October 2026, from midnight UTC on
-    midnight = (datetime(2026, 10, 25, tzinfo=UTC) - SEVEN) // timedelta(minutes=1)
-    list_session(engine, 1)
+    midnight = (datetime(2026, 10, 25, tzinfo=UTC) - START) // timedelta(minutes=1)
     write_session(engine, 1, midnight, midnight + 120, 8000)
     derive(engine)
     hours = select(engine, "SELECT hour_began_at, energy_wh FROM analytics.energy_hour WHERE tenant = 't' ORDER BY 1")
@@ -308,25 +294,17 @@ def test_an_hour_that_clocks_repeat_is_two_hours(engine: Engine) -> None:
 
 def test_revenue_is_that_of_the_sessions_that_exist_by_the_day_on_which_they_started(engine: Engine) -> None:
     day = date(2026, 3, 4)
-    for session_id, currency, amount, is_final, removed_at in (
-        (1, "EUR", "10.5", True, None),
-        (2, "EUR", "2", False, None),
-        (3, "BGN", "7", True, None),
-        (4, "BGN", "1000", False, at(0)),
+    for session_id, currency, amount, status in (
+        (1, "EUR", 10.5, "completed"),
+        (2, "EUR", 2, "pending"),
+        (3, "BGN", 7, "completed"),
+        (4, "BGN", 1000, "pending"),
     ):
-        list_session(
-            engine,
-            session_id,
-            local_day=day,
-            currency=currency,
-            amount_with_tax=Decimal(amount),
-            amount_without_tax=Decimal(amount) - 1,
-            tax_amount=1,
-            electricity_cost=Decimal("0.25"),
-            energy_wh=500,
-            is_final=is_final,
-            removed_at=removed_at,
-        )
+        price: dict[str, Any] = {"amount_with_tax": Decimal(amount), "amount_without_tax": Decimal(amount) - 1}
+        price |= {"currency": currency, "electricity_cost": Decimal("0.25"), "billing_status": status}
+        write_session(engine, session_id, 5, 50, 500, **price)
+    write(engine, gone("session", 4, 60))
+    derive(engine)
     rows = select(
         engine,
         "SELECT location_id, day, currency, sessions, amount_with_tax, amount_without_tax, tax_amount,"

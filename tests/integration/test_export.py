@@ -69,7 +69,7 @@ DOCUMENTS = ['{"a": [1, null, "é"]}', "null", "[]", '"x"', None, "1e400", "{}",
 #: Times after this one do not fit into Arrow.
 LATEST = "294247-01-01 00:00:00+00"
 
-#: Constraints that rows of any values would break; keys stay.
+#: Constraints that rows of any values would break, and an index of differences of times; keys stay.
 DROP_RULES = """
 DO $$
 DECLARE rule record;
@@ -83,6 +83,7 @@ BEGIN
     LOOP
         EXECUTE format('ALTER TABLE %s DROP CONSTRAINT %I', rule.name, rule.conname);
     END LOOP;
+    DROP INDEX IF EXISTS analytics.session_long_idx;
 END
 $$
 """
@@ -90,12 +91,20 @@ $$
 #: What is added up by computed columns, where the most extreme values would not fit.
 SUMMANDS = {"faulted_s", "unavailable_s", "offline_s", "outage_s", "excluded_s"}
 
+#: What computed columns make local times of, where other values would be an error.
+LOCAL: dict[str, list[str | None]] = {
+    "timezone": ["Europe/Sofia", "Asia/Kathmandu", None, "Pacific/Chatham"],
+    "began_at": ["2026-03-04 07:00:00.123456+00", "0001-01-01 00:00:00+00", "9999-12-31 23:59:59.999999+00"],
+}
+
 
 def extremes(column: Column[Any]) -> list[str | None]:
     """Values of a column's type, among them the most extreme ones, as Postgres reads them."""
     kind = column.type
     found: list[str | None]
-    if column.name in SUMMANDS:
+    if column.table.name == "energy_interval" and column.name in LOCAL:
+        found = [*LOCAL[column.name]]
+    elif column.name in SUMMANDS:
         found = ["0", str(2**29), "1", str(-(2**29))]
     elif isinstance(kind, Integer):
         bits = 15 if isinstance(kind, SmallInteger) else 63 if isinstance(kind, BigInteger) else 31

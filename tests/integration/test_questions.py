@@ -98,7 +98,9 @@ def write_rare_tenant(engine: Engine, now: datetime) -> None:
         )
     with engine.begin() as connection:
         write_changes(connection, "t", changes)
-        connection.execute(text("UPDATE ingest.uptime SET began_at = :began_at"), {"began_at": now - timedelta(days=90)})
+        connection.execute(
+            text("UPDATE ingest.uptime SET began_at = :began_at"), {"began_at": now - timedelta(days=90)}
+        )
 
 
 def derive(engine: Engine, name: str) -> None:

@@ -562,7 +562,7 @@ def void(_: object) -> None:
 def sessions_of(
     told: Told, moved: int, tables: tuple[Derived, ...] = (session, charge_attempt, energy_interval)
 ) -> Callable[[Work], None]:
-    """Write the rows of sessions, attempts and energy that other stages will write; first moved by some minutes."""
+    """Write the rows of sessions, attempts and energy as the stages before do; first moved by some minutes."""
 
     def write(work: Work) -> None:
         rows: dict[Any, list[dict[str, Any]]] = {session: [], charge_attempt: [], energy_interval: []}

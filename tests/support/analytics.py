@@ -67,7 +67,8 @@ def derive(engine: Engine) -> None:
 
 def derived(engine: Engine, table: str, *columns: str) -> list[dict[str, Any]]:
     """Return columns of the rows of a derived table in the order of its key; without columns, all of them."""
-    statement = f"SELECT {', '.join(columns) or '*'} FROM analytics.{table} WHERE tenant = 't' ORDER BY 1, 2, 3"
+    order = ", ".join(map(str, range(1, min(len(columns) or 3, 3) + 1)))
+    statement = f"SELECT {', '.join(columns) or '*'} FROM analytics.{table} WHERE tenant = 't' ORDER BY {order}"
     with engine.connect() as connection:
         return [dict(row) for row in connection.execute(text(statement)).mappings()]
 
