@@ -167,10 +167,10 @@ def week() -> list[Told]:
         ([place(HARBOUR, 3, 1, "Harbour North", "Europe/Berlin"), unit(3, 2, "Berth 2", HARBOUR)], {}),
         (charged(4, 3, 10, 11, 13_000, user_id=DRIVER), statuses((3, 10, LEFT, "charging"))),
         ([], statuses((3, 11, LEFT, "available"))),
-        # Sunday: the charge point moves; it charges at the new place after midnight by the clocks of the former one
+        # Sunday: the charge point moves, and charges until after midnight
         ([unit(4, 12, "Berth 2", STATION)], {}),
-        (charged(5, 4, 23.25, 23.75, 5000, user_id=OTHER_DRIVER), statuses((4, 23.25, LEFT, "charging"))),
-        ([], statuses((4, 23.75, LEFT, "available"))),
+        (charged(5, 4, 23.25, 24.25, 5000, user_id=OTHER_DRIVER), statuses((4, 23.25, LEFT, "charging"))),
+        ([], statuses((4, 24.25, LEFT, "available"))),
         # Monday: the right EVSE charges without a session; a session is gone at AMPECO
         ([], statuses((5, 9, RIGHT, "charging"), (5, 9.5, RIGHT, "available"))),
         (charged(6, 5, 9, 9.5, 4000, evse_id=RIGHT), {}),
@@ -178,6 +178,9 @@ def week() -> list[Told]:
         # Tuesday: everything is taken down
         ([gone("evse", LEFT, on(6, 12)), gone("evse", RIGHT, on(6, 12))], {}),
         ([gone("charge_point", CHARGE_POINT, on(6, 12)), gone("location", HARBOUR, on(6, 12))], {}),
+        # What comes late: a session of Friday of which no status told, and samples of Sunday
+        (charged(7, 2, 10.5, 11, 1500), {}),
+        ([], register(5, (4, 23.25, 0), (4, 24, 4500), (4, 24.25, 5000))),
     ]
 
 
@@ -233,6 +236,7 @@ def test_sessions_have_the_places_of_their_times_and_attempts_their_sessions(tol
         (4, "Harbour North", "Berth 2", "left", date(2025, 3, 8), "charged"),
         (5, "Station", "Berth 2", "left", date(2025, 3, 9), "charged"),
         (6, "Station", "Berth 2", "right", date(2025, 3, 10), "charged"),
+        (7, "Harbour", "Berth 1", "left", date(2025, 3, 7), "charged"),
     ]
     attempts = tuples(told, "charge_attempt", "source", "source_id", "session_id", "location_id", "is_success")
     assert attempts == [
@@ -243,6 +247,7 @@ def test_sessions_have_the_places_of_their_times_and_attempts_their_sessions(tol
         ("session", 4, 4, HARBOUR, True),
         ("session", 5, 5, STATION, True),
         ("session", 6, 6, STATION, True),
+        ("session", 7, 7, HARBOUR, True),
     ]
     names = sorted(content(told, "master_version")["master_version"], key=lambda row: row["valid_to"])
     assert [(row["name"], row["location_id"]) for row in names if row["kind"] == "charge_point"] == [
@@ -268,12 +273,15 @@ def test_energy_and_revenue_are_by_the_places_and_days_of_the_sessions(told: Eng
     assert tuples(told, "energy_day", "location_id", "day", "energy_wh") == [
         (HARBOUR, date(2025, 3, 5), 12_000),
         (HARBOUR, date(2025, 3, 6), 9000),
+        (HARBOUR, date(2025, 3, 7), 1500),
         (HARBOUR, date(2025, 3, 8), 13_000),
-        (STATION, date(2025, 3, 9), 5000),
+        (STATION, date(2025, 3, 9), 4500),
+        (STATION, date(2025, 3, 10), 500),
     ]
     assert tuples(told, "revenue_day", "location_id", "day", "sessions", "amount_with_tax") == [
         (HARBOUR, date(2025, 3, 5), 1, 6),
         (HARBOUR, date(2025, 3, 6), 2, Decimal("4.5")),
+        (HARBOUR, date(2025, 3, 7), 1, Decimal("0.75")),
         (HARBOUR, date(2025, 3, 8), 1, Decimal("6.5")),
         (STATION, date(2025, 3, 9), 1, Decimal("2.5")),
     ]
@@ -283,17 +291,17 @@ def test_the_outage_is_let_out_in_part_and_counts_in_days_and_months(told: Engin
     (outage,) = derived(told, "outage")
     assert (outage["evse_id"], outage["cause"], outage["error_code"]) == (LEFT, "faulted", "GroundFailure")
     assert (outage["outage_s"], outage["excluded_s"], outage["location_id"]) == (4 * 3600, 1.5 * 3600, STATION)
-    assert (outage["session_before_id"], outage["session_after_id"]) == (3, 4)
+    assert (outage["session_before_id"], outage["session_after_id"]) == (3, 7)
     assert sorted(row["source"] for row in derived(told, "exclusion")) == ["evse_exempt_period", "operator"]
     columns = ("evse_id", "day", "charging_s", "outage_s", "excluded_s", "sessions", "attempts", "energy_wh")
     days = tuples(told, "evse_day", *columns)
     assert [row[1:] for row in days if row[0] == LEFT] == [
         (date(2025, 3, 5), 3600, 0, 0, 1, 1, 12_000),
         (date(2025, 3, 6), 3600, 0, 0, 1, 2, 9000),
-        (date(2025, 3, 7), 0, 14_400, 5400, 0, 0, 0),
+        (date(2025, 3, 7), 0, 14_400, 5400, 1, 1, 1500),
         (date(2025, 3, 8), 3600, 0, 0, 1, 1, 13_000),
-        (date(2025, 3, 9), 1800, 0, 0, 1, 1, 5000),
-        (date(2025, 3, 10), 0, 0, 0, 0, 0, 0),
+        (date(2025, 3, 9), 2700, 0, 0, 1, 1, 4500),
+        (date(2025, 3, 10), 900, 0, 0, 0, 0, 500),
         (date(2025, 3, 11), 0, 0, 0, 0, 0, 0),
     ]
     months = tuples(
@@ -305,10 +313,11 @@ def test_the_outage_is_let_out_in_part_and_counts_in_days_and_months(told: Engin
 
 def test_findings_follow_sessions_outages_and_states(told: Engine) -> None:
     findings = tuples(told, "finding", "rule", "entity_id", "began_at", "resolved_at")
-    assert [(*row[:2], row[2]) for row in findings if row[3] is None] == [
+    assert [row[:3] for row in findings if row[3] is None] == [
         ("charging_without_session", RIGHT, at(on(5, 9))),
         ("energy_above_power", 4, at(on(3, 10))),
         ("outage_differs", LEFT, at(on(2, 6))),
+        ("session_while_available", 7, at(on(2, 10.5))),
     ]
     # Until the session was gone, its EVSE charged with one
     assert [row["state"] for row in derived(told, "evse_state_interval") if row["evse_id"] == RIGHT] == [
