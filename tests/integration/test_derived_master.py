@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, text
 
-from analytics.derive import derive_round
 from storage.database import create_database_engine
 from storage.schema.entities import MIRRORS
 from storage.state.changes import ChangeSet
 from storage.state.fold import fact_from_read
 from storage.state.marks import mark_all
 from storage.write import write_changes
+from tests.support.analytics import belongs, changes_of_deriving_everything, derive, write
 
 START = datetime(2026, 3, 4, 7, tzinfo=UTC)
 
@@ -41,11 +41,6 @@ def read(engine: Engine, kind: str, entity_id: int, hours: float, group: str = "
     fact = fact_from_read(kind, entity_id, group, at(hours), shown, began_at=at(hours))
     with engine.begin() as connection:
         write_changes(connection, "t", ChangeSet(facts=[fact]))
-
-
-def derive(engine: Engine) -> None:
-    while (done := derive_round(engine, "t")) is None or not done.is_last:
-        pass
 
 
 def rows(engine: Engine, statement: str) -> list[Any]:
@@ -185,3 +180,28 @@ def test_a_status_does_not_derive_master_data_again(engine: Engine) -> None:
     with engine.begin() as connection:
         write_changes(connection, "t", changes)
     assert rows(engine, "SELECT DISTINCT kind FROM analytics.dirty") == [("evse_status",)]
+
+
+def test_what_only_a_status_told_of_is_there_and_gets_its_names_later(engine: Engine) -> None:
+    read(engine, "evse", 902, 0, "hardware", hardware_status="faulted")
+    read(engine, "charge_point", 418, 0, "network", network_status="available")
+    derive(engine)
+    assert rows(engine, "SELECT evse_id, label FROM analytics.evse") == [(902, None)]
+    assert rows(engine, "SELECT charge_point_id, name FROM analytics.charge_point") == [(418, None)]
+    assert changes_of_deriving_everything(engine) == 0
+    read(engine, "evse", 902, 1, label="left", charge_point_id=418)
+    derive(engine)
+    assert rows(engine, "SELECT evse_id, label, charge_point_id FROM analytics.evse") == [(902, "left", 418)]
+    assert changes_of_deriving_everything(engine) == 0
+
+
+def test_a_connector_that_moves_leaves_the_evse_where_it_was(engine: Engine) -> None:
+    for evse_id in (902, 903):
+        read(engine, "evse", evse_id, 0, charge_point_id=418)
+    read(engine, "connector", 1204, 0, type="ccs2")
+    for evse_id, minutes in ((902, 0), (903, 60)):
+        write(engine, belongs("connector", 1204, evse_id, minutes))
+        derive(engine)
+        shown = rows(engine, "SELECT evse_id, connector_types FROM analytics.evse ORDER BY 1")
+        assert shown == [(902, "ccs2" if evse_id == 902 else None), (903, "ccs2" if evse_id == 903 else None)]
+    assert changes_of_deriving_everything(engine) == 0
