@@ -31,7 +31,6 @@ class Rule:
         remedy: what to do about it.
         scope: the scope in which it is evaluated.
         query: the query of what breaks it.
-        by_time: whether the passing of time alone can break it.
     """
 
     name: str
@@ -41,7 +40,6 @@ class Rule:
     remedy: str
     scope: ScopeName
     query: str
-    by_time: bool = False
 
 
 #: AMPECO's downtime periods that began longer before an outage are not compared with it: no update reads them all.
@@ -440,7 +438,6 @@ _ALL = (
         "Look whether the vehicle is still connected; if not, stop the session at AMPECO",
         "session",
         _SESSION_OPEN,
-        by_time=True,
     ),
     Rule(
         "charging_without_session",
@@ -450,7 +447,6 @@ _ALL = (
         "Look whether AMPECO has a session that is missing here; if not, energy was delivered for free",
         "use",
         _CHARGING_WITHOUT_SESSION,
-        by_time=True,
     ),
     Rule(
         "session_while_available",
@@ -460,7 +456,6 @@ _ALL = (
         "Look whether statuses of the charge point arrive; if they do, the vehicle was never connected",
         "session",
         _SESSION_WHILE_AVAILABLE,
-        by_time=True,
     ),
     Rule(
         "sessions_at_once",
@@ -470,7 +465,6 @@ _ALL = (
         "Look at both sessions at AMPECO: one of them probably lacks its stop, so energy and price may count twice",
         "use",
         _SESSIONS_AT_ONCE,
-        by_time=True,
     ),
     Rule(
         "register_falls",
@@ -543,7 +537,6 @@ _ALL = (
         "Look at `status` why AMPECO is not read; the session is completed by itself once it is",
         "session",
         _PROVISIONAL,
-        by_time=True,
     ),
     Rule(
         "no_position",

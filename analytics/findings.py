@@ -29,6 +29,16 @@ MAX_ENTITIES = 1_000
 MAX_WHOLE_EVSES = 50
 
 
+class Running(NamedTuple):
+    """An open session, and where it is."""
+
+    session_id: int
+    evse_id: int | None
+    started_at: datetime | None
+    has_cdrs: bool
+    is_provisional: bool
+
+
 class Span(NamedTuple):
     """A time of an entity; None: without a bound."""
 
@@ -47,22 +57,25 @@ class Before:
     """What depended on the marked entities before they were derived.
 
     Attributes:
-        use: EVSEs, with the time of their sessions.
+        sessions: the sessions, each with its EVSE and its time.
         outages: EVSEs, with the time of AMPECO's downtime.
         locations: locations of charge points.
+        running: the sessions that were open, each with its place.
     """
 
-    use: Spans = field(default_factory=dict)
+    sessions: list[RowMapping] = field(default_factory=list)
     outages: Spans = field(default_factory=dict)
     locations: Scope = field(default_factory=dict)
+    running: set[Running] = field(default_factory=set)
 
 
 def look_before(work: Work) -> Before:
     """Note the places of the marked sessions, downtime periods and charge points before they are derived."""
     return Before(
-        _spans_of_sessions(work, work.marks("session")),
+        _places_of_sessions(work, work.marks("session")),
         _spans_of_periods(work, _marked_periods(work)),
         _locations_of(work, work.marks("charge_point")),
+        _running(work, work.marks("session")),
     )
 
 
@@ -70,9 +83,16 @@ def derive(work: Work, before: Before) -> None:
     """Evaluate all rules for what was marked and what changed."""
     states = merged(work.changes("evse_state_interval"), work.marks("evse"))
     sessions = merged(work.marks("session"), work.changes("session"))
+    # A running session changes all the time; what goes on is looked at once a minute.
+    for going_on in before.running & _running(work, sessions):
+        del sessions[going_on.session_id]
+    during = _sessions_during_states(work)
+    for running in _running(work, during):
+        del during[running.session_id]
+    left = _spans(row for row in before.sessions if row["session_id"] in sessions)
     scopes: dict[ScopeName, Spans] = {
-        "session": _wholes(sessions, _sessions_of_cdrs(work), _sessions_during_states(work)),
-        "use": _use(work, _joined(before.use, _spans_of_sessions(work, sessions), _since(states))),
+        "session": _wholes(sessions, _sessions_of_cdrs(work), during),
+        "use": _use(work, _joined(left, _spans(_places_of_sessions(work, sessions)), _since(states))),
         "outage": _outages(work, before),
         "location": _wholes(
             work.marks("location"),
@@ -86,7 +106,7 @@ def derive(work: Work, before: Before) -> None:
 
 
 def derive_by_time(work: Work) -> None:
-    """Evaluate the rules that time alone breaks, for open and provisional sessions and for EVSEs that are charging."""
+    """Evaluate the rules for open and provisional sessions and for EVSEs that are charging: time alone breaks some."""
     open_ = _rows(work, _OPEN)
     provisional = _ids(work, _PROVISIONAL)
     charging = {row["evse_id"]: Span(row["began_at"], row["began_at"]) for row in _rows(work, _CHARGING)}
@@ -96,7 +116,7 @@ def derive_by_time(work: Work) -> None:
         "use": _joined(charging, used),
     }
     for rule in RULES.values():
-        if rule.by_time:
+        if rule.scope in scopes:
             _evaluate(work, rule, scopes[rule.scope])
 
 
@@ -257,8 +277,27 @@ def _ids(work: Work, statement: TextClause, **parameters: Any) -> Scope:
 
 
 # Index: primary key.
-_SPANS_OF_SESSIONS = text(f"""
-SELECT session.evse_id,
+_RUNNING = text(f"""
+SELECT session_id, evse_id, started_at, cdr_ids IS NOT NULL AS has_cdrs, provisional
+  FROM analytics.session
+ WHERE tenant = :tenant
+   AND session_id = ANY(:ids)
+   AND {OPEN_SESSION}
+""")  # noqa: S608 - the names are ours
+
+
+def _running(work: Work, sessions: Scope) -> set[Running]:
+    """Return those of some sessions that are open, each with its place."""
+    if not sessions:
+        return set()
+    rows = work.connection.execute(_RUNNING, {"tenant": work.tenant, "ids": sorted(sessions)})
+    return {Running(*row) for row in rows}
+
+
+# Index: primary key.
+_PLACES_OF_SESSIONS = text(f"""
+SELECT session.session_id,
+       session.evse_id,
        session.started_at AS since,
        nullif(greatest({end_of("session")}, session.started_at), 'infinity') AS until
   FROM analytics.session AS session
@@ -269,8 +308,9 @@ SELECT session.evse_id,
 """)  # noqa: S608 - the names are ours
 
 
-def _spans_of_sessions(work: Work, sessions: Scope) -> Spans:
-    return _spans(_rows(work, _SPANS_OF_SESSIONS, ids=sorted(sessions))) if sessions else {}
+def _places_of_sessions(work: Work, sessions: Scope) -> list[RowMapping]:
+    """Return sessions with EVSE and time."""
+    return _rows(work, _PLACES_OF_SESSIONS, ids=sorted(sessions)) if sessions else []
 
 
 # Index: primary key of evse_state_interval backwards from the beginning of a span.
