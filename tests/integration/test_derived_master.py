@@ -13,7 +13,7 @@ from sqlalchemy import Engine, text
 from storage.database import create_database_engine
 from storage.schema.entities import MIRRORS
 from storage.state.changes import ChangeSet
-from storage.state.fold import fact_from_read
+from storage.state.fold import BEGINNING, fact_from_notification, fact_from_read
 from storage.state.marks import mark_all
 from storage.write import write_changes
 from tests.support.analytics import belongs, changes_of_deriving_everything, derive, write
@@ -177,9 +177,17 @@ def test_a_status_does_not_derive_master_data_again(engine: Engine) -> None:
     changes = ChangeSet()
     observed = {"evse_id": 100, "hardware_status": "charging", "observed_at": at(1), "source": "notification"}
     changes.observe("evse_status_observation", observed)
+    # As each status notification does, it names the charge point of the EVSE, and the status is a fact of its own
+    parent = {"charge_point_id": 10} | dict.fromkeys(set(MIRRORS["evse"].group("master").columns) - {"charge_point_id"})
+    status = dict.fromkeys(MIRRORS["evse"].group("hardware").columns) | {"hardware_status": "charging"}
+    changes.facts += [
+        fact_from_notification("evse", 100, "master", BEGINNING, parent, partial=True),
+        fact_from_notification("evse", 100, "hardware", at(1), status),
+    ]
     with engine.begin() as connection:
         write_changes(connection, "t", changes)
-    assert rows(engine, "SELECT DISTINCT kind FROM analytics.dirty") == [("evse_status",)]
+    # Only its status is derived again, and only from then on
+    assert rows(engine, "SELECT kind, changed_since FROM analytics.dirty") == [("evse_status", at(1))]
 
 
 def test_what_only_a_status_told_of_is_there_and_gets_its_names_later(engine: Engine) -> None:
