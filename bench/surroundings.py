@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import secrets
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,7 @@ import redis
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
-from bench.processes import BenchError, free_port, running, wait_until_answers
+from bench.processes import BenchError, free_port, running, tail, wait_until_answers
 from bench.signed import TENANT, TOKEN
 from bench.subjects import TABLE
 from bench.tenant_api import SHOWN_AT
@@ -28,6 +29,11 @@ from receiver.processes.service import bring_up_to_date
 from runtime.settings import Settings, load_settings
 from storage.database_url import conninfo
 from workers.broker import QUEUES
+
+#: The longest wait until the workers have started.
+START_TIMEOUT_SECONDS = 60
+
+_STARTED = "SELECT count(*) FROM ingest.process WHERE seen_at > %s AND name LIKE 'work%%' AND stopped_at IS NULL"
 
 #: The logical Redis databases to try, beginning with the least likely to be in use.
 REDIS_DATABASES = range(15, 0, -1)
@@ -65,11 +71,18 @@ class Surroundings:
 
     @contextlib.contextmanager
     def workers(self) -> Iterator[None]:
-        """Run workers in the context: a process for each queue, as in ``up``."""
+        """Run workers in the context, a process for each queue, as in ``up``; it begins when all have started."""
         with contextlib.ExitStack() as stack:
+            connection = stack.enter_context(self.connect())
+            began_at = connection.execute("SELECT clock_timestamp()").fetchone()
             for queue in QUEUES:
                 arguments = ["receiver", "work", "--queue", queue]
                 stack.enter_context(running(f"work {queue}", arguments, self.environment, self.log))
+            deadline = time.monotonic() + START_TIMEOUT_SECONDS
+            while (started := connection.execute(_STARTED, began_at).fetchone()) and started[0] < len(QUEUES):
+                if time.monotonic() > deadline:
+                    raise BenchError(f"The workers did not start within {START_TIMEOUT_SECONDS} s:\n{tail(self.log)}")
+                time.sleep(0.1)
             yield
 
     @contextlib.contextmanager

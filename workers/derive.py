@@ -9,6 +9,7 @@ from dramatiq import Broker
 
 from analytics.derive import derive_round, due_tenants
 from runtime.logging import get_logger
+from storage.inbox import batches
 from workers.api.context import Context
 from workers.broker import derive_message
 from workers.metrics import DERIVED_CHANGES, DERIVED_LAG
@@ -17,6 +18,12 @@ logger = get_logger(__name__)
 
 #: How long one message derives; the next one goes on, so that tenants with a backlog share the threads.
 TIME_BUDGET_SECONDS = 5.0
+
+#: While notifications wait to be applied for longer than this, deriving waits, for up to so many seconds in a message:
+#: what is derived before is derived again, and both need the same processor.
+APPLY_IS_LATE = timedelta(seconds=1)
+PATIENCE_SECONDS = 4.0
+PATIENCE_STEP_SECONDS = 0.1
 
 #: All processes together send a wake-up for a tenant at most this often.
 WAKE_INTERVAL_MS = 400
@@ -28,8 +35,10 @@ IDLE = timedelta(seconds=20)
 def derive_tenant(context: Context, tenant: str) -> int:
     """Derive what is marked for a tenant until the time budget is spent; return how many rows changed."""
     deadline = time.monotonic() + TIME_BUDGET_SECONDS
+    patient_until = time.monotonic() + PATIENCE_SECONDS
     changes = 0
     while time.monotonic() < deadline:
+        _let_apply_go_first(context, tenant, patient_until)
         done = derive_round(context.engine, tenant)
         if done is None:
             break
@@ -41,6 +50,14 @@ def derive_tenant(context: Context, tenant: str) -> int:
         if done.is_last:
             break
     return changes
+
+
+def _let_apply_go_first(context: Context, tenant: str, until: float) -> None:
+    while time.monotonic() < until:
+        with context.engine.begin() as connection:
+            if not batches.waits(connection, tenant, APPLY_IS_LATE):
+                return
+        time.sleep(PATIENCE_STEP_SECONDS)
 
 
 def wake_derivations(context: Context, broker: Broker) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
@@ -43,9 +44,12 @@ from runtime.errors import cause
 from runtime.settings import SettingsError
 from runtime.sockets import address_of
 from storage.database import DatabaseEncodingError
-from workers.broker import QUEUES
+from workers.broker import DERIVE_QUEUE, QUEUES
 from workers.maintenance.erase import EraseError
 from workers.maintenance.rebuild import RebuildError
+
+#: The process that derives leaves the processor to the others, above all to those that accept and apply.
+DERIVE_NICENESS = 5
 
 #: The errors whose message is the sentence for the operator.
 _CORRECTABLE = (
@@ -154,6 +158,8 @@ def work(
         require_migrated(settings)
         leave_with_parent()
         if queue is not None:
+            if queue == DERIVE_QUEUE:
+                os.nice(DERIVE_NICENESS)
             run(settings, {queue})
             return
         supervisor = Supervisor(

@@ -99,6 +99,22 @@ SELECT tenant
 """)  # noqa: S608 - the condition is ours
 
 # Index: batch_open_idx.
+_WAITS = text(f"""
+SELECT EXISTS (
+       SELECT FROM ingest.batch
+        WHERE tenant = :tenant
+          AND {_FREE}
+          AND committed_at < now() - CAST(:age AS interval))
+""")  # noqa: S608 - the condition is ours
+
+
+def waits(connection: Connection, tenant: str, age: timedelta) -> bool:
+    """Tell whether a batch of a tenant has waited for longer than some time, and nobody works on it."""
+    parameters = {"tenant": tenant, "age": age, "max_lease": MAX_WAIT}
+    return bool(connection.execute(_WAITS, parameters).scalar_one())
+
+
+# Index: batch_open_idx.
 _CLAIM = text(f"""
 WITH open AS (
     SELECT batch_id, notifications, body_bytes
