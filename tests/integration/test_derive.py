@@ -10,12 +10,12 @@ import pytest
 from sqlalchemy import Engine, text
 
 from analytics.contract import tables
-from analytics.derive import derive_round
 from storage.database import create_database_engine
 from storage.state.changes import ChangeSet
 from storage.state.fold import fact_from_read
 from storage.state.marks import mark_all
 from storage.write import write_changes
+from tests.support.analytics import derive
 
 #: The numbers of all rows of the contract.
 NUMBERS = " UNION ALL ".join(
@@ -71,11 +71,6 @@ def observe(engine: Engine, minutes: float, *, evse: str | None = None, network:
         )
     with engine.begin() as connection:
         write_changes(connection, "t", changes)
-
-
-def derive(engine: Engine) -> None:
-    while (done := derive_round(engine, "t")) is None or not done.is_last:
-        pass
 
 
 def rows(engine: Engine) -> list[dict[str, Any]]:

@@ -141,7 +141,7 @@ Told = tuple[list[Fact], dict[str, list[dict[str, Any]]]]
 
 
 def week() -> list[Told]:
-    """Everything that is told, in the order in which it happens."""
+    """What is told while it happens."""
     online = {"charge_point_id": CHARGE_POINT, "network_status": "available", "source": "notification"}
     snapshot = fact("tariff_snapshot", SNAPSHOT, on(0, 0), tariff_id=TARIFF, name="Day")
     return [
@@ -178,7 +178,13 @@ def week() -> list[Told]:
         # Tuesday: everything is taken down
         ([gone("evse", LEFT, on(6, 12)), gone("evse", RIGHT, on(6, 12))], {}),
         ([gone("charge_point", CHARGE_POINT, on(6, 12)), gone("location", HARBOUR, on(6, 12))], {}),
-        # What comes late: a session of Friday of which no status told, and samples of Sunday
+    ]
+
+
+def late() -> list[Told]:
+    """What is told of the week later: a refusal of Thursday, a session of Friday without statuses, and samples."""
+    return [
+        ([asked(9, 1, 14, status="rejected", rejection_reason="no_credit")], {}),
         (charged(7, 2, 10.5, 11, 1500), {}),
         ([], register(5, (4, 23.25, 0), (4, 24, 4500), (4, 24.25, 5000))),
     ]
@@ -204,12 +210,17 @@ def enter_vandalism(engine: Engine) -> None:
 @pytest.fixture
 def told(engine: Engine) -> Engine:
     """The week, of which each part was derived as it came."""
-    for facts, observations in week():
-        write(engine, *facts, observations=observations)
-        derive(engine)
+    tell_each(engine, week())
     enter_vandalism(engine)
     derive(engine)
+    tell_each(engine, late())
     return engine
+
+
+def tell_each(engine: Engine, parts: list[Told]) -> None:
+    for facts, observations in parts:
+        write(engine, *facts, observations=observations)
+        derive(engine)
 
 
 def tuples(engine: Engine, table: str, *columns: str) -> list[tuple[Any, ...]]:
@@ -242,6 +253,7 @@ def test_sessions_have_the_places_of_their_times_and_attempts_their_sessions(tol
     assert attempts == [
         ("authorization", 7, 1, HARBOUR, True),
         ("authorization", 8, None, HARBOUR, False),
+        ("authorization", 9, None, HARBOUR, False),
         ("session", 2, 2, HARBOUR, False),
         ("session", 3, 3, HARBOUR, True),
         ("session", 4, 4, HARBOUR, True),
@@ -297,7 +309,7 @@ def test_the_outage_is_let_out_in_part_and_counts_in_days_and_months(told: Engin
     days = tuples(told, "evse_day", *columns)
     assert [row[1:] for row in days if row[0] == LEFT] == [
         (date(2025, 3, 5), 3600, 0, 0, 1, 1, 12_000),
-        (date(2025, 3, 6), 3600, 0, 0, 1, 2, 9000),
+        (date(2025, 3, 6), 3600, 0, 0, 1, 3, 9000),
         (date(2025, 3, 7), 0, 14_400, 5400, 1, 1, 1500),
         (date(2025, 3, 8), 3600, 0, 0, 1, 1, 13_000),
         (date(2025, 3, 9), 2700, 0, 0, 1, 1, 4500),
@@ -344,7 +356,7 @@ def test_the_facts_may_come_in_any_order(told: Engine) -> None:
     chance = random.Random(11)
     for _ in range(4):
         empty(told, [*STORED, *(f"{ANALYTICS}.{table}" for table in (*DERIVED, "dirty"))])
-        for facts, observations in shuffled(week(), chance):
+        for facts, observations in shuffled([*week(), *late()], chance):
             write(told, *facts, observations=observations)
             if chance.random() < 0.4:
                 derive(told)

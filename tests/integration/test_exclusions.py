@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, text
 
-from analytics.derive import derive_round
 from storage.state.changes import ChangeSet
 from storage.state.fold import fact_from_read
 from storage.write import write_changes
+from tests.support.analytics import derive
 from tests.support.commands import run
 from tests.support.service import write_tenants
 
@@ -69,8 +69,7 @@ def down(engine: Engine) -> Engine:
 
 def excluded(engine: Engine) -> tuple[int, list[tuple[str, dict[str, Any]]]]:
     """The excluded seconds of the one outage, and the reason and evidence of each exclusion; after deriving."""
-    while (done := derive_round(engine, TENANT)) is None or not done.is_last:
-        pass
+    derive(engine, TENANT)
     with engine.connect() as connection:
         seconds = connection.execute(text("SELECT excluded_s FROM analytics.outage")).scalar_one()
         day = connection.execute(text("SELECT sum(excluded_s) FROM analytics.evse_day")).scalar_one()

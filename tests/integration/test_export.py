@@ -25,7 +25,6 @@ from sqlalchemy import BigInteger, Boolean, Column, Date, DateTime, Engine, Inte
 from sqlalchemy.dialects.postgresql import JSONB
 
 from analytics import contract
-from analytics.derive import derive_round
 from analytics.export import run as exporting
 from analytics.export.destination import destination
 from analytics.export.errors import ExportError
@@ -35,6 +34,7 @@ from storage.state.changes import ChangeSet
 from storage.state.fold import fact_from_read
 from storage.state.marks import mark_all
 from storage.write import write_changes
+from tests.support.analytics import derive
 from tests.support.commands import ROOT, ForkedProcess, fork, run
 from tests.support.databases import database_user
 from tests.support.log import execute, query
@@ -330,11 +330,6 @@ def master(engine: Engine, minutes: float, label: str) -> None:
         write_changes(connection, "demo", changes)
 
 
-def derive(engine: Engine) -> None:
-    while (done := derive_round(engine, "demo")) is None or not done.is_last:
-        pass
-
-
 def alive(engine: Engine) -> None:
     execute(engine, "INSERT INTO ingest.uptime VALUES (:began, now())", began=START - timedelta(hours=1))
 
@@ -365,7 +360,7 @@ def test_increments_after_changes_and_removals_add_up_to_the_tables(
     monkeypatch.setattr(exporting, "MAX_RANGE", max_range)
     seen: Counter[str] = Counter()
     for _ in steps(engine):
-        derive(engine)
+        derive(engine, "demo")
         export_to(database_url, tmp_path)
         for table in TABLES.values():
             rows = stored(engine, table)

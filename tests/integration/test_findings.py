@@ -24,6 +24,7 @@ from storage.state.changes import ChangeSet
 from storage.state.fold import fact_from_read
 from storage.state.marks import mark_all
 from storage.write import write_changes
+from tests.support.analytics import derive
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -632,8 +633,7 @@ def test_findings_of_master_data_follow_it_and_deriving_everything_again_changes
             write_changes(connection, "t", ChangeSet(facts=facts))
 
     def derived() -> list[str]:
-        while (done := derive_round(engine, "t")) is None or not done.is_last:
-            pass
+        derive(engine)
         with engine.connect() as connection:
             return [row[0] for row in open_findings(connection)]
 

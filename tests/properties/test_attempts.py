@@ -13,13 +13,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Engine, text
 
-from analytics.derive import derive_round
 from storage.database import create_database_engine
 from storage.schema.entities import MIRRORS
 from storage.state.changes import ChangeSet
 from storage.state.fold import Fact, fact_from_read
 from storage.state.marks import mark_all
 from storage.write import write_changes
+from tests.support.analytics import derive
 
 START = datetime(2026, 3, 4, tzinfo=UTC)
 HISTORIES = 60
@@ -238,11 +238,6 @@ def fact(kind: str, entity_id: int, group: str, minute: int, values: dict[str, A
 def write(engine: Engine, tenant: str, facts: list[Fact]) -> None:
     with engine.begin() as connection:
         write_changes(connection, tenant, ChangeSet(facts=facts))
-
-
-def derive(engine: Engine, tenant: str) -> None:
-    while (done := derive_round(engine, tenant)) is None or not done.is_last:
-        pass
 
 
 _MINUTES = "CAST(extract(epoch FROM {} - :start) / 60 AS int)"

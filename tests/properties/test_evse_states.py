@@ -13,12 +13,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Engine, text
 
-from analytics.derive import derive_round
 from storage.database import create_database_engine
 from storage.state.changes import ChangeSet
 from storage.state.fold import fact_from_read
 from storage.state.marks import mark_all
 from storage.write import write_changes
+from tests.support.analytics import derive
 
 START = datetime(2026, 3, 4, tzinfo=UTC)
 HISTORIES = 40
@@ -124,11 +124,6 @@ def write(engine: Engine, tenant: str, history: list[Told]) -> None:
         changes.observe(table, {key: entity_id, column: each.word, "observed_at": at(each.minute), "source": each.by})
     with engine.begin() as connection:
         write_changes(connection, tenant, changes)
-
-
-def derive(engine: Engine, tenant: str) -> None:
-    while (done := derive_round(engine, tenant)) is None or not done.is_last:
-        pass
 
 
 def derived(engine: Engine, tenant: str) -> list[Any]:

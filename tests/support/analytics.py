@@ -59,9 +59,9 @@ def write(engine: Engine, *facts: Fact, observations: dict[str, list[dict[str, A
         write_changes(connection, "t", ChangeSet(facts=list(facts), observations=observations or {}))
 
 
-def derive(engine: Engine) -> None:
+def derive(engine: Engine, tenant: str = "t") -> None:
     """Derive until no mark is left."""
-    while (done := derive_round(engine, "t")) is None or not done.is_last:
+    while (done := derive_round(engine, tenant)) is None or not done.is_last:
         pass
 
 
