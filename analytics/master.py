@@ -53,20 +53,25 @@ def derive(work: Work) -> None:
 
 
 def _marked(work: Work, kind: str) -> Scope:
-    """Return the entities of a kind that were marked, and those of which a status is the first that is known."""
-    first = _children(work, _FIRST_KNOWN[kind], work.marks(f"{kind}{STATUS}")) if kind in _FIRST_KNOWN else []
-    return whole((*work.marks(kind), *first))
+    """Return the entities of a kind that were marked, and those of which a status told something new beside itself."""
+    told = _children(work, _TOLD_BY_STATUS[kind], work.marks(f"{kind}{STATUS}")) if kind in _TOLD_BY_STATUS else []
+    return whole((*work.marks(kind), *told))
 
 
-# Index: primary keys.
-_FIRST_KNOWN = {
+_PARENTS = {"evse": "charge_point_id", "charge_point": "location_id"}
+
+# Index: primary keys. Until an EVSE is read, its statuses alone tell that it exists, and of which charge point it is.
+_TOLD_BY_STATUS = {
     kind: text(f"""
 SELECT stored.{kind}_id
   FROM charging.{kind} AS stored
  WHERE stored.tenant = :tenant
    AND stored.{kind}_id = ANY(:ids)
    AND NOT EXISTS (
-       SELECT FROM analytics.{kind} AS known WHERE known.tenant = :tenant AND known.{kind}_id = stored.{kind}_id)
+       SELECT FROM analytics.{kind} AS known
+        WHERE known.tenant = :tenant
+          AND known.{kind}_id = stored.{kind}_id
+          AND known.{_PARENTS[kind]} IS NOT DISTINCT FROM stored.{_PARENTS[kind]})
 """)  # noqa: S608 - the names are ours
     for kind in STATUS_KINDS
 }

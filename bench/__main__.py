@@ -42,8 +42,7 @@ WARM_UP_SECONDS = 1
 #: The requests that new workers apply before a measurement begins.
 WARM_UP_REQUESTS = 500
 
-#: The steady rate of (e) in notifications a second, and its duration.
-RATE = 500
+#: The duration of (e).
 STEADY_SECONDS = 10
 
 
@@ -84,12 +83,15 @@ class Steps:
 class Run:
     """One run with its servers, its fleet and its load generator."""
 
-    def __init__(self, ground: Surroundings, generator: Generator, fleet: Fleet, steps: Steps, seconds: int) -> None:
+    def __init__(
+        self, ground: Surroundings, generator: Generator, fleet: Fleet, steps: Steps, seconds: int, rate: int
+    ) -> None:
         self._ground = ground
         self._generator = generator
         self._fleet = fleet
         self._steps = steps
         self._seconds = seconds
+        self._rate = rate
         self._cycled = self._requests("cycled", ACCEPTED_REQUESTS)
 
     def _requests(self, name: str, count: int) -> Path:
@@ -125,11 +127,11 @@ class Run:
 
     def steady(self) -> Visible:
         """Measure (e)."""
-        self._steps.begin(f"(e) 202 to visible, at {RATE} a second")
-        requests = self._requests("steady", RATE * STEADY_SECONDS)
+        self._steps.begin(f"(e) 202 to visible, at {self._rate} a second")
+        requests = self._requests("steady", self._rate * STEADY_SECONDS)
         with self._ground.workers():
             self._warm_up_workers()
-            return until_visible(self._ground, self._generator, requests, STEADY_SECONDS, RATE)
+            return until_visible(self._ground, self._generator, requests, STEADY_SECONDS, self._rate)
 
     def _warm_up_workers(self) -> None:
         self._ground.forget()
@@ -152,6 +154,7 @@ def main(
     generator: Annotated[
         str, typer.Option(help="Load generator: wrk, python, or auto for wrk if it is installed.")
     ] = "auto",
+    rate: Annotated[int, typer.Option(min=1, help="Notifications a second of (e).")] = 500,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write every measurement to this file.")] = None,
 ) -> None:
     """Measure accepting and applying, compare them with simpler endpoints, and print one table."""
@@ -164,7 +167,7 @@ def main(
         sender = Generator(connections, folder, generator)
         begins_at = began_at()
         with surroundings(folder, begins_at.isoformat()) as ground:
-            run = Run(ground, sender, Fleet(begins_at), steps, seconds)
+            run = Run(ground, sender, Fleet(begins_at), steps, seconds, rate)
             results = Results(environment(ground, sender.name, connections, seconds, busy))
             run.warm_up()
             results.rounds += [run.round(number) for number in range(1, rounds + 1)]

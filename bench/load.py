@@ -31,7 +31,7 @@ MIX = {"meter values": 40, "session update": 30, "hardware status": 20, "network
 STEP = timedelta(seconds=10)
 
 #: How far the load is in the past, so that its clocks never overtake ours.
-PAST = timedelta(days=2)
+PAST = timedelta(hours=6)
 
 HARDWARE_STATUSES = ("available", "preparing", "charging", "suspendedEV", "finishing", "faulted")
 NETWORK_STATUSES = ("available", "temporarily unavailable")

@@ -30,6 +30,9 @@ from runtime.settings import Settings, load_settings
 from storage.database_url import conninfo
 from workers.broker import QUEUES
 
+#: How often emptying tables is tried.
+FORGET_ATTEMPTS = 5
+
 #: The longest wait until the workers have started.
 START_TIMEOUT_SECONDS = 60
 
@@ -61,9 +64,16 @@ class Surroundings:
     def forget(self) -> None:
         """Empty the log, the inserted rows and the queues, so that a measurement does not affect the next one."""
         with self.connect() as connection:
-            connection.execute(
-                f"TRUNCATE ingest.notification, ingest.batch, ingest.outcome, ingest.refresh_request, {TABLE}"
-            )
+            # Workers that have just ended may still hold locks, in another order.
+            for attempt in range(FORGET_ATTEMPTS):
+                try:
+                    connection.execute(
+                        f"TRUNCATE ingest.notification, ingest.batch, ingest.outcome, ingest.refresh_request, {TABLE}"
+                    )
+                    break
+                except psycopg.errors.DeadlockDetected:
+                    if attempt == FORGET_ATTEMPTS - 1:
+                        raise
             # Otherwise the next measurement would include writing out the pages that this one changed.
             connection.execute("CHECKPOINT")
         with redis.Redis.from_url(self.redis_url) as client:

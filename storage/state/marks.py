@@ -74,11 +74,11 @@ def marks_of(changes: ChangeSet, written: Written, observed: Mapping[Entity, dat
     """
     marks = dict(observed)
     changed = {entity for entity in written.changed if entity.kind in MARKED | _WITH_PARENTS}
-    unread = set(written.unread)
+    new = set(written.new)
     for fact in changes.facts if changed else ():
         entity = Entity(fact.kind, fact.entity_id)
-        # Each status names the charge point of its EVSE again: that changes nothing once the EVSE was read.
-        if fact.at <= BEGINNING and entity not in unread:
+        # Each status names the charge point of its EVSE again; if it is another one, the mark of the status suffices.
+        if fact.at <= BEGINNING and entity not in new:
             continue
         if fact.kind in _WITH_PARENTS:
             mirror = MIRRORS[fact.kind]

@@ -14,7 +14,7 @@ from storage.documents import to_json
 from storage.schema.entities import MIRRORS, ColumnGroup, Mirror
 from storage.schema_names import CHARGING
 from storage.state.changes import Entity, FactKey
-from storage.state.fold import BEGINNING, Fold
+from storage.state.fold import Fold
 from storage.state.master_revisions import (
     MasterRevision,
     changed_groups,
@@ -45,12 +45,12 @@ class Written(NamedTuple):
     Attributes:
         changed: the entities whose rows changed.
         conflicting: those of them whose facts contradict each other.
-        unread: those of them whose master data still comes from facts without a time of their own.
+        new: those of them that had no row before.
     """
 
     changed: list[Entity]
     conflicting: list[Entity]
-    unread: list[Entity]
+    new: list[Entity]
 
 
 def upsert(
@@ -78,7 +78,7 @@ def upsert(
     """
     changed: list[Entity] = []
     conflicting: list[Entity] = []
-    unread: list[Entity] = []
+    new: list[Entity] = []
     revisions: list[MasterRevision] = []
     for kind in fold.entities():
         rows = fold.rows(kind)
@@ -86,7 +86,7 @@ def upsert(
             written = _Tracked(connection, tenant, kind, skip_confirmed)
             conflicting += written.write(rows, tracked)
             changed += written.changed
-            unread += written.unread
+            new += written.new
             revisions += written.revisions(fold)
             continue
         is_session = kind == "session" and schema == CHARGING
@@ -95,10 +95,10 @@ def upsert(
         flags = connection.execute(text(statement), {"tenant": tenant, "rows": to_json(rows)}).all()
         changed += [Entity(kind, entity_id) for entity_id, *_ in flags]
         conflicting += [Entity(kind, entity_id) for entity_id, is_conflicting, _ in flags if is_conflicting]
-        unread += [Entity(kind, entity_id) for entity_id, _, is_unread in flags if is_unread]
+        new += [Entity(kind, entity_id) for entity_id, _, is_new in flags if is_new]
         record_revisions(connection, tenant, stopped, source_notifications or {})
     record_master_revisions(connection, tenant, revisions, source_notifications or {})
-    return Written(changed, conflicting, unread)
+    return Written(changed, conflicting, new)
 
 
 class _Tracked:
@@ -116,7 +116,7 @@ class _Tracked:
         self._former: dict[int, Mapping[str, Any]] = {}
         self._present: dict[int, Mapping[str, Any]] = {}
         self.changed: list[Entity] = []
-        self.unread: list[Entity] = []
+        self.new: list[Entity] = []
 
     def write(self, rows: Sequence[Mapping[str, Any]], tracked: Sequence[int]) -> list[Entity]:
         """Write rows, and return the conflicting entities."""
@@ -125,7 +125,7 @@ class _Tracked:
         deferred = first.keys() & set(tracked)
         second = self._upsert([row for row in rows if row[key] in deferred], deferred=[]) if deferred else {}
         self.changed = [Entity(self._kind, entity_id) for entity_id in sorted(first.keys() | second.keys())]
-        self.unread = [Entity(self._kind, entity_id) for entity_id, row in (first | second).items() if row["is_unread"]]
+        self.new = [Entity(self._kind, entity_id) for entity_id, row in (first | second).items() if row["is_new"]]
         self._former = {entity_id: first[entity_id] for entity_id in second}
         self._present = {entity_id: (second.get(entity_id) or first[entity_id]) for entity_id in sorted(deferred)}
         return [Entity(self._kind, entity_id) for entity_id, row in (first | second).items() if row["is_conflicting"]]
@@ -197,9 +197,8 @@ def upsert_statement(
 
 def _returned(mirror: Mirror, kind: str, tracks: bool) -> str:
     conflicting = " OR ".join(f"known.{group.conflicting}" for group in mirror.groups)
-    has_master = any(group.name == "master" for group in mirror.groups)
-    unread = f"coalesce(known.master_at <= '{BEGINNING:%Y-%m-%d}Z', false)" if has_master else "false"
-    returned = f"known.{mirror.key}, {conflicting} AS is_conflicting, {unread} AS is_unread"
+    is_new = "known.first_seen_at = known.updated_at AS is_new"
+    returned = f"known.{mirror.key}, {conflicting} AS is_conflicting, {is_new}"
     return f"{returned}, {returned_columns(kind, 'known')}" if tracks else returned
 
 
