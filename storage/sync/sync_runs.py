@@ -469,3 +469,19 @@ def stored(connection: Connection, tenant: str, kind: str) -> int:
     source = MIRRORS[kind].rows()
     statement = text(f"SELECT count(*) FROM {source} AS known WHERE deleted_at IS NULL")  # noqa: S608 - the names are ours
     return int(connection.execute(statement, {"tenant": tenant}).scalar_one())
+
+
+# Index: primary key.
+_WITHOUT_PROGRESS = text("""
+SELECT now() - moved_at
+  FROM ingest.sync_run
+ WHERE tenant = :tenant
+   AND sync_run_id = :sync_run_id
+""")
+
+
+def time_without_progress(connection: Connection, run: SyncRun) -> timedelta:
+    """Return how long ago the last page of a sync run was stored, or the sync run was made."""
+    parameters = {"tenant": run.tenant, "sync_run_id": run.sync_run_id}
+    found: timedelta | None = connection.execute(_WITHOUT_PROGRESS, parameters).scalar()
+    return found or timedelta(0)

@@ -151,6 +151,26 @@ def test_a_sync_run_is_put_off_for_a_long_pause_and_for_no_longer(deployment: De
     assert "429" in row["last_error"]
 
 
+@pytest.mark.parametrize(
+    ("without_progress", "least", "most"),
+    [("0 s", 5, 15), ("2 minutes", 110, 130), ("1 day", 290, 300)],
+)
+def test_a_listing_that_fails_is_tried_again_after_as_long_as_it_has_failed(
+    deployment: Deployment, without_progress: str, least: float, most: float
+) -> None:
+    # Given a listing that answers 500, and a sync run that has made no progress for some time
+    deployment.ampeco.answers[USERS] = lambda _: JSONResponse({"message": "Server Error"}, 500)
+    must_take(deployment)
+    with deployment.service.engine.begin() as connection:
+        connection.execute(
+            text("UPDATE ingest.sync_run SET lease_expires_at = NULL, moved_at = now() - CAST(:idle AS interval)"),
+            {"idle": without_progress},
+        )
+    run_due(deployment.context, "demo", INTERVAL)
+    (row,) = deployment.service.query("SELECT retry_at - now() AS left FROM ingest.sync_run WHERE kind = 'user'")
+    assert timedelta(seconds=least) < row["left"] <= timedelta(seconds=most)
+
+
 def test_a_command_waits_for_any_pause_in_place(deployment: Deployment) -> None:
     deployment.ampeco.answers[USERS] = throttled(1, retry_after=100)
     waits: list[float] = []

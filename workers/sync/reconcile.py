@@ -65,7 +65,9 @@ SHORT_PAUSE_SECONDS = 5.0
 #: Delay before a listing is retried that the token may not read, or that cannot be read.
 REFUSED_DELAY = timedelta(hours=1)
 
-#: Delay before a listing is retried that failed at AMPECO's side.
+#: Delay before a listing is retried that failed at AMPECO's side: as long as it has made no progress, so that a passing
+#: failure costs seconds and one that lasts few calls; at least the first and at most the second.
+FIRST_FAILED_DELAY = timedelta(seconds=10)
 FAILED_DELAY = timedelta(minutes=5)
 
 #: Most pages of a listing, enough for ten million entities.
@@ -264,7 +266,7 @@ class _SyncRunner:
                 raise
             except (RateLimited, Unauthorized, Unavailable) as error:
                 if is_of_one(error):
-                    self._stop(error, FAILED_DELAY)
+                    self._stop(error, self._failed_delay())
                 self._pause(error)
             except (Invalid, NotFound, NotOffered) as error:
                 if run.following is not None:
@@ -279,6 +281,11 @@ class _SyncRunner:
             else:
                 recovered(self._context.redis, run.tenant)
                 return moved
+
+    def _failed_delay(self) -> timedelta:
+        with self._context.engine.begin() as connection:
+            idle = sync_runs.time_without_progress(connection, self._run)
+        return min(max(idle, FIRST_FAILED_DELAY), FAILED_DELAY)
 
     def _leave_kind(self, error: Forbidden | NotFound | NotOffered) -> NoReturn:
         """Postpone a sync run whose kind cannot be read; reads of the kind wait, too."""
