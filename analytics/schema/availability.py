@@ -165,7 +165,7 @@ evse_uptime_month = derived(
         seconds_column("excluded_s", "Seconds of outages that exclusions cover", nullable=False),
         number_column(
             "nevi_uptime_percent",
-            "100 × (525,600 − (outage − excluded)) / 525,600 in minutes, %; 23 CFR 680.116(b)",
+            "100 × (525,600 - (outage - excluded)) / 525,600 in minutes, %; 23 CFR 680.116(b)",
             PERCENT,
             nullable=False,
         ),

@@ -411,7 +411,7 @@ def upgrade() -> None:
             "nevi_uptime_percent",
             sa.Numeric(precision=6, scale=3),
             nullable=False,
-            comment="100 × (525,600 − (outage − excluded)) / 525,600 in minutes, %; 23 CFR 680.116(b)",
+            comment="100 × (525,600 - (outage - excluded)) / 525,600 in minutes, %; 23 CFR 680.116(b)",
         ),
         sa.Column("known_s", sa.Integer(), nullable=False, comment="Seconds in which the state was known"),
         sa.Column(
