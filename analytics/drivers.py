@@ -1,6 +1,6 @@
 """Keys of drivers: digests of user ids with a secret of the tenant, so that analysts can tell drivers apart.
 
-The secret is in the schema ``ingest``, which analysts cannot read: without it, nobody can try out ids. An erased user
+The secret is in the schema ``ingest``, which analysts cannot read: without it, ids cannot be tried out. An erased user
 has the id 0, and so no key.
 """
 
@@ -33,7 +33,7 @@ def make_secret(work: Work) -> None:
 
 
 def driver_key_sql(user_id: str) -> str:
-    """Return the SQL expression of the key of a user; null for nobody and for an erased user.
+    """Return the SQL expression of the key of a user; null for an anonymous and for an erased user.
 
     Parameters:
         user_id: a SQL expression of the user's id.

@@ -53,15 +53,15 @@ def derive(work: Work) -> None:
 
 
 def _marked(work: Work, kind: str) -> Scope:
-    """Return the entities of a kind that were marked, and those of which a status told something new beside itself."""
-    told = _children(work, _TOLD_BY_STATUS[kind], work.marks(f"{kind}{STATUS}")) if kind in _TOLD_BY_STATUS else []
-    return whole((*work.marks(kind), *told))
+    """Return the entities of a kind that were marked, and those of which a status shows more than itself."""
+    shown = _children(work, _SHOWN_BY_STATUS[kind], work.marks(f"{kind}{STATUS}")) if kind in _SHOWN_BY_STATUS else []
+    return whole((*work.marks(kind), *shown))
 
 
 _PARENTS = {"evse": "charge_point_id", "charge_point": "location_id"}
 
-# Index: primary keys. Until an EVSE is read, its statuses alone tell that it exists, and of which charge point it is.
-_TOLD_BY_STATUS = {
+# Index: primary keys. Until an EVSE is read, its statuses alone show that it exists, and its charge point.
+_SHOWN_BY_STATUS = {
     kind: text(f"""
 SELECT stored.{kind}_id
   FROM charging.{kind} AS stored

@@ -114,7 +114,9 @@ def _require_continued(known: Manifest, feed: Feed, destination: Destination) ->
     """Fail if the numbers of the feed do not continue those of an export."""
     version = known.contract.partition(".")[0]
     if known.epoch != feed.epoch or known.range.last > feed.last:
-        reason = "its change numbers were given anew since the last export, as the database was restored or failed over"
+        reason = (
+            "its change numbers were given again since the last export, as the database was restored or failed over"
+        )
     elif version != feed.contract.partition(".")[0]:
         reason = f"what was exported is of version {version} of the contract"
     else:

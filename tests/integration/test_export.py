@@ -516,7 +516,7 @@ def test_numbers_that_were_given_anew_stop_the_export(
             ended = run(tmp_path, "export", "--tenant", "demo", "--to", str(to), *options, **servers)
             assert ended.returncode == 2
             (line,) = ended.stderr.strip().splitlines()
-            assert line.startswith("ampeco-receiver: demo: its change numbers were given anew")
+            assert line.startswith("ampeco-receiver: demo: its change numbers were given again")
             assert "--since-change 0" in line
     assert identities(to) == before
     # Nor is an interrupted export continued with other numbers
@@ -524,7 +524,7 @@ def test_numbers_that_were_given_anew_stop_the_export(
     other = tmp_path / "other"
     assert interrupt(servers, other, after=1)[0] == -9
     set_feed(engine, "demo", last, "11111111-0b8e-4a51-9d4c-5d0f0e6f8d11")
-    with pytest.raises(ExportError, match="given anew"):
+    with pytest.raises(ExportError, match="given again"):
         export_to(database_url, other)
 
 

@@ -1,4 +1,4 @@
--- It is built anew each time: a session that moves to another day changes two rows, and its new row names only one.
+-- It is built again each time: a session that moves to another day changes two rows, and its new row names only one.
 WITH evse_days AS (
     SELECT tenant,
            location_id,
