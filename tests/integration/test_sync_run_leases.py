@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -19,8 +20,10 @@ from storage.sync import backfills, sync_runs
 from storage.sync.sync_runs import SyncRun, SyncRunStats
 from tests.support.deployment import Deployment
 from tests.support.service import eventually
+from workers.actors import declare_actors
 from workers.apply.sweep import SYNC_RUN_AWAKE_MS, awake_for_sync_runs, wake_sync_runs
-from workers.broker import create_broker
+from workers.broker import create_broker, worker_middleware
+from workers.sync import reconcile
 from workers.sync.reconcile import run_due, steps
 from workers.sync.schedule import due_sync_runs
 
@@ -312,3 +315,17 @@ def test_sync_runs_of_an_older_release_that_were_put_off_stay_put_off(empty_data
         held = connection.execute(text("SELECT count(*) FROM ingest.walk WHERE lease_expires_at > now()")).scalar_one()
     assert held == 2
     engine.dispose()
+
+
+@pytest.mark.parametrize(("part", "patience"), [("others", 0.4), ("statuses", 1e9)])
+def test_a_worker_of_other_kinds_waits_while_another_one_syncs_statuses(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch, part: str, patience: float
+) -> None:
+    monkeypatch.setattr(reconcile, "PATIENCE_SECONDS", patience)
+    broker = create_broker(deployment.context.redis, worker_middleware())
+    declare_actors(broker, deployment.context, deployment.service.settings)
+    began = time.monotonic()
+    with awake_for_sync_runs(deployment.context.redis, "demo", "statuses"):
+        broker.get_actor("reconcile").fn("demo", part)
+    # The one that syncs statuses does not wait for itself: it would for years
+    assert time.monotonic() - began >= (patience if part == "others" else 0)
