@@ -14,17 +14,14 @@ from uuid import uuid4
 
 from sqlalchemy import Connection, Engine, RowMapping, text
 
-from analytics import (
-    attempts,
-    availability,
-    energy_history,
-    evse_history,
-    evse_state,
-    findings,
-    master,
-    sessions,
-)
+from analytics import master
+from analytics.availability import derive as availability
+from analytics.energy import derive as energy
+from analytics.findings import derive as findings
 from analytics.scope import widen
+from analytics.sessions import attempts, sessions
+from analytics.states import derive as states
+from analytics.states.stretches import Period, gaps_between
 from analytics.writing import Work
 from storage.monitoring.uptime import MAX_PAUSE, periods_alive
 
@@ -57,7 +54,7 @@ def derive_round(engine: Engine, tenant: str) -> Round | None:
             return None
         now: datetime = connection.execute(text("SELECT now()")).scalar_one()
         marks = connection.execute(_TAKE, {"tenant": tenant, "limit": MAX_MARKS}).mappings().all()
-        gaps = evse_state.gaps_between(periods_alive(connection), now, MAX_PAUSE)
+        gaps = gaps_between(periods_alive(connection), now, MAX_PAUSE)
         work = Work(connection, tenant, now, feed["last_change_number"])
         for mark in marks:
             widen(work.marked.setdefault(mark["kind"], {}), mark["entity_id"], mark["changed_since"])
@@ -65,9 +62,9 @@ def derive_round(engine: Engine, tenant: str) -> Round | None:
         is_time = feed["findings_at"] is None or now - feed["findings_at"] >= findings.INTERVAL
         # What is derived from other derived rows comes after them.
         master.derive(work)
-        evse_history.derive(work, gaps, _since_new_gap(feed, gaps))
+        states.derive(work, gaps, _since_new_gap(feed, gaps))
         sessions.derive(work)
-        energy_history.derive(work)
+        energy.derive(work)
         attempts.derive(work)
         availability.derive(work)
         findings.derive(work, before)
@@ -138,7 +135,7 @@ UPDATE analytics.feed
 """)
 
 
-def _move_feed(work: Work, derived_until: datetime, gaps: Sequence[evse_state.Period], findings_at: datetime) -> None:
+def _move_feed(work: Work, derived_until: datetime, gaps: Sequence[Period], findings_at: datetime) -> None:
     ended = [gap.ended_at for gap in gaps if gap.ended_at is not None]
     parameters = {
         "tenant": work.tenant,
@@ -151,12 +148,12 @@ def _move_feed(work: Work, derived_until: datetime, gaps: Sequence[evse_state.Pe
     work.connection.execute(_MOVE_FEED, parameters)
 
 
-def _since_new_gap(feed: RowMapping, gaps: Sequence[evse_state.Period]) -> datetime | None:
+def _since_new_gap(feed: RowMapping, gaps: Sequence[Period]) -> datetime | None:
     """Return since when all EVSEs are derived, if a receiver has come or gone since the last round."""
     return min((gap.began_at for gap in gaps if _is_new(gap, feed)), default=None)
 
 
-def _is_new(gap: evse_state.Period, feed: RowMapping) -> bool:
+def _is_new(gap: Period, feed: RowMapping) -> bool:
     if gap.ended_at is None:
         return not feed["is_in_gap"]
     return feed["gaps_until"] is not None and gap.ended_at > feed["gaps_until"]

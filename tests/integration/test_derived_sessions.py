@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import ProgrammingError
 
-from analytics.attempts import ERROR_REASONS
+from analytics.sessions.attempts import ERROR_REASONS
 from migrations import roles
 from storage.database import create_database_engine
 from storage.state.fold import Fact, fact_from_notification

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, Engine, text
 
-from analytics import findings
 from analytics.derive import derive_round
-from analytics.finding_rules import RULES, describe
+from analytics.findings import derive as findings
+from analytics.findings.rules import RULES, describe
 from analytics.schema.findings import SEVERITIES
 from analytics.writing import Work
 from storage.documents import to_json

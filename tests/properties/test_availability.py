@@ -17,12 +17,14 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Connection, Engine, text
 
-from analytics import availability, evse_history, master
-from analytics.evse_state import Period
+from analytics import master
+from analytics.availability import derive as availability
 from analytics.schema.derived import Derived
 from analytics.schema.evse_state import STATES
 from analytics.schema.sessions import charge_attempt, energy_interval, session
 from analytics.scope import widen
+from analytics.states import derive as evse_states
+from analytics.states.stretches import Period
 from analytics.writing import Work
 from storage.database import create_database_engine
 from storage.operator_exclusions import NewExclusion, add_exclusion, withdraw_exclusion
@@ -76,8 +78,8 @@ MINUTES = 6 * 1440
 
 
 @dataclass
-class Told:
-    """Everything that is told of one EVSE in the end; times are minutes after the beginning."""
+class History:
+    """All that is known of one EVSE in the end; times are minutes after the beginning."""
 
     zone: str
     hours: Any
@@ -114,7 +116,7 @@ minute = st.integers(0, MINUTES)
 
 
 @st.composite
-def stories(draw: Any) -> Told:
+def stories(draw: Any) -> History:
     statuses = draw(
         st.lists(
             st.sampled_from(sorted(WORDS)).flatmap(
@@ -126,7 +128,7 @@ def stories(draw: Any) -> Told:
     )
     ends = st.one_of(st.none(), st.integers(0, MINUTES + 500))
     gap = draw(st.one_of(st.none(), st.tuples(minute, st.integers(1, 1500))))
-    return Told(
+    return History(
         "UTC",  # the test sets the zone and the beginning
         draw(st.sampled_from(HOURS)),
         datetime(2025, 1, 1, tzinfo=UTC),
@@ -170,11 +172,11 @@ NOT_MEASURED = [BYTE[state] for state in ("offline", "occupied", "unknown")]
 class Expected:
     """The rows that a story makes, computed minute by minute."""
 
-    def __init__(self, told: Told) -> None:
-        self.told = told
-        self.zone = ZoneInfo(told.zone)
-        self.origin = told.start - timedelta(days=3)
-        last = max(told.now, MINUTES + 3000) + 1440
+    def __init__(self, history: History) -> None:
+        self.history = history
+        self.zone = ZoneInfo(history.zone)
+        self.origin = history.start - timedelta(days=3)
+        last = max(history.now, MINUTES + 3000) + 1440
         self.size = last + 3 * 1440
         self._paint_states()
         self._paint_closed()
@@ -198,23 +200,23 @@ class Expected:
         return self.moment(index).astimezone(self.zone).date()
 
     def _paint_states(self) -> None:
-        told, size = self.told, self.size
+        history, size = self.history, self.size
         words = {"evse": bytearray(size), "network": bytearray(size)}
-        for at, source, word, _ in sorted(told.statuses):
+        for at, source, word, _ in sorted(history.statuses):
             where = self.place(at)
             words[source][where:] = bytes([WORDS[source].index(word) + 1]) * (size - where)
         blind = bytearray(size)
-        if told.gap:
-            began, ended = map(self.place, told.gap)
+        if history.gap:
+            began, ended = map(self.place, history.gap)
             blind[began:ended] = b"\1" * (ended - began)
-        first = min((self.place(at) for at, *_ in told.statuses), default=size)
-        gone = size if told.gone_at is None else self.place(told.gone_at)
-        self.is_gone = told.gone_at is not None
+        first = min((self.place(at) for at, *_ in history.statuses), default=size)
+        gone = size if history.gone_at is None else self.place(history.gone_at)
+        self.is_gone = history.gone_at is not None
         if first >= gone:
             first = gone = size
         self.words, self.blind, self.end = words, blind, gone
         states, observed = bytearray(size), bytearray(size)
-        edges = {self.place(at) for at, *_ in told.statuses} | {self.place(each) for each in told.gap or ()}
+        edges = {self.place(at) for at, *_ in history.statuses} | {self.place(each) for each in history.gap or ()}
         inner = sorted({first, gone, *(edge for edge in edges if first < edge < gone)})
         for began, ended in pairwise(inner):
             state, is_observed = self._state(words["evse"][began], words["network"][began], blind[began])
@@ -250,11 +252,11 @@ class Expected:
         self.has_hours = opening is not None
 
     def _openings(self) -> dict[str, list[tuple[timedelta, timedelta]]] | None:
-        told = self.told.hours
-        if not isinstance(told, dict):
+        history = self.history.hours
+        if not isinstance(history, dict):
             return None
         found: dict[str, list[tuple[timedelta, timedelta]]] = {}
-        for day, intervals in told.items():
+        for day, intervals in history.items():
             if not isinstance(intervals, list | None):
                 return None
             for interval in intervals or []:
@@ -269,10 +271,10 @@ class Expected:
 
     def _covering(self) -> Iterator[tuple[str, int, int, int | None]]:
         """What lets something out but for opening hours: source, id, beginning, end."""
-        for subject, period_id, began, ended, kind, is_deleted in self.told.periods:
+        for subject, period_id, began, ended, kind, is_deleted in self.history.periods:
             if kind == "exempt" and not is_deleted:
                 yield f"{subject}_exempt_period", period_id, self.place(began), self._place_of_end(ended)
-        for number, (_, began, ended, is_withdrawn) in enumerate(self.told.entries):
+        for number, (_, began, ended, is_withdrawn) in enumerate(self.history.entries):
             if not is_withdrawn:
                 yield "operator", number, self.place(began), self._place_of_end(ended)
 
@@ -283,7 +285,7 @@ class Expected:
         self.outages: list[dict[str, Any]] = []
         self.exclusions: list[tuple[Any, ...]] = []
         excluded = bytearray(self.size)
-        over_until = self.begins(self.local_day(self.place(self.told.now)))
+        over_until = self.begins(self.local_day(self.place(self.history.now)))
         for match in re.finditer(b"[" + re.escape(DOWN) + b"]+", self.states):
             began, ended = match.span()
             is_open = ended == self.size
@@ -306,11 +308,11 @@ class Expected:
                     self.exclusions.append(("opening_hours", 0, x, y, began))
                 day += timedelta(1)
             excluded[began:ended] = out[began:ended]
-            before = [number for number, (at, _) in enumerate(self.told.sessions) if self.place(at) < began]
-            after = [number for number, (at, _) in enumerate(self.told.sessions) if self.place(at) >= ended]
+            before = [number for number, (at, _) in enumerate(self.history.sessions) if self.place(at) < began]
+            after = [number for number, (at, _) in enumerate(self.history.sessions) if self.place(at) >= ended]
             errors = [
                 error
-                for at, source, _, error in sorted(self.told.statuses)
+                for at, source, _, error in sorted(self.history.statuses)
                 if source == "evse" and began <= self.place(at) < ended and error != "NoError"
             ]
             self.outages.append(
@@ -330,8 +332,8 @@ class Expected:
     def _cause(self, began: int, ended: int, *, is_open: bool) -> str:
         counted = ended
         if is_open:  # the present stretch does not count
-            edges = [self.place(at) for at, *_ in self.told.statuses] + [began]
-            edges += [self.place(each) for each in self.told.gap or ()]
+            edges = [self.place(at) for at, *_ in self.history.statuses] + [began]
+            edges += [self.place(each) for each in self.history.gap or ()]
             counted = max(edge for edge in edges if began <= edge < ended and (edge == began or self._differs(edge)))
         states = self.states[began:counted] or self.states[began : began + 1]
         longest = max(map(states.count, set(states)))
@@ -347,7 +349,7 @@ class Expected:
         if first is None:
             return []
         day = self.local_day(first.start())
-        last = self.local_day(self.place(self.told.now)) - timedelta(1)
+        last = self.local_day(self.place(self.history.now)) - timedelta(1)
         if self.is_gone:
             last = min(last, self.local_day(self.end - 1))
         found = []
@@ -357,7 +359,7 @@ class Expected:
             seconds = {f"{state}_s": 60 * states.count(BYTE[state]) for state in STATES}
             seconds["unknown_s"] += 60 * states.count(0)
             pairs = list(zip(states, closed, strict=True)) if any(closed) else []
-            started = [(self.place(at), energy) for at, energy in self.told.sessions if a <= self.place(at) < b]
+            started = [(self.place(at), energy) for at, energy in self.history.sessions if a <= self.place(at) < b]
             found.append(
                 {
                     "day": day,
@@ -385,11 +387,11 @@ class Expected:
         if not days:
             return []
         down = bytearray(self.size)
-        for _, _, began, ended, kind, is_deleted in self.told.periods:
+        for _, _, began, ended, kind, is_deleted in self.history.periods:
             a, b = self.place(began), self.size if ended is None else self.place(ended)
             if kind == "downtime" and not is_deleted and a < b:
                 down[a:b] = b"\1" * (b - a)
-        today = self.local_day(self.place(self.told.now))
+        today = self.local_day(self.place(self.history.now))
         found = []
         month = days[0]["day"].replace(day=1)
         while month < today.replace(day=1):
@@ -453,7 +455,7 @@ class Deriving:
             for kind, entity_id, since in connection.execute(taken, {"tenant": self.tenant}):
                 widen(work.marked.setdefault(kind, {}), entity_id, since)
             master.derive(work)
-            evse_history.derive(work, self.gaps, None)
+            evse_states.derive(work, self.gaps, None)
             write_sessions(work)
             availability.derive(work)
             changed, self.last = work.last - self.last, work.last
@@ -474,14 +476,14 @@ def tell_site(connection: Connection, tenant: str, zone: str, opening: Any, at: 
     write_changes(connection, tenant, ChangeSet(facts=facts))
 
 
-def tell_period(connection: Connection, tenant: str, told: Told, number: int, *, is_corrected: bool) -> None:
+def tell_period(connection: Connection, tenant: str, history: History, number: int, *, is_corrected: bool) -> None:
     """Tell a downtime period as it was shown first, with another beginning and end, or as it is."""
-    subject, period_id, began, ended, kind, is_deleted = told.periods[number]
-    at = told.at(MINUTES + 1000 * is_corrected)
+    subject, period_id, began, ended, kind, is_deleted = history.periods[number]
+    at = history.at(MINUTES + 1000 * is_corrected)
     values = {
         "charge_point_id": CHARGE_POINT,
-        "started_at": told.at(began if is_corrected else began + 700),
-        "ended_at": (None if ended is None else told.at(ended)) if is_corrected else None,
+        "started_at": history.at(began if is_corrected else began + 700),
+        "ended_at": (None if ended is None else history.at(ended)) if is_corrected else None,
         "type": kind if is_corrected else "exempt",
         "raw": {},
     }
@@ -495,14 +497,14 @@ def tell_period(connection: Connection, tenant: str, told: Told, number: int, *,
     write_changes(connection, tenant, ChangeSet(facts=facts))
 
 
-def steps(told: Told, tenant: str, entered: dict[int, int]) -> list[Callable[[Connection], None]]:
-    """What is told, each as something to be written; the order is any."""
+def steps(history: History, tenant: str, entered: dict[int, int]) -> list[Callable[[Connection], None]]:
+    """The history in parts, each written by itself; the order is any."""
     found: list[Callable[[Connection], None]] = []
 
     def status(each: tuple[int, str, str, str]) -> Callable[[Connection], None]:
         at, source, word, error = each
         changes = ChangeSet()
-        common = {"observed_at": told.at(at), "source": "notification"}
+        common = {"observed_at": history.at(at), "source": "notification"}
         if source == "evse":
             row = {"evse_id": EVSE, "hardware_status": word, "error_code": error, **common}
             changes.observe("evse_status_observation", row)
@@ -512,44 +514,44 @@ def steps(told: Told, tenant: str, entered: dict[int, int]) -> list[Callable[[Co
         return lambda connection: void(write_changes(connection, tenant, changes))
 
     def entry(number: int) -> Callable[[Connection], None]:
-        subject, began, ended, is_withdrawn = told.entries[number]
+        subject, began, ended, is_withdrawn = history.entries[number]
         ids = {"evse": EVSE, "charge_point": CHARGE_POINT, "location": LOCATION}
 
         def enter(connection: Connection) -> None:
-            end = None if ended is None else told.at(ended)
-            new = NewExclusion(subject, ids[subject], told.at(began), end, "vandalism", None, "me")  # type: ignore[arg-type]
+            end = None if ended is None else history.at(ended)
+            new = NewExclusion(subject, ids[subject], history.at(began), end, "vandalism", None, "me")  # type: ignore[arg-type]
             entered[number] = add_exclusion(connection, tenant, new)
 
         def withdraw(connection: Connection) -> None:
             if number not in entered:
                 enter(connection)
-            assert withdraw_exclusion(connection, tenant, entered[number], told.at(0))
+            assert withdraw_exclusion(connection, tenant, entered[number], history.at(0))
 
         found.append(enter) if not is_withdrawn else None
         return withdraw if is_withdrawn else enter
 
-    found += [status(each) for each in told.statuses]
-    for number in range(len(told.periods)):
+    found += [status(each) for each in history.statuses]
+    for number in range(len(history.periods)):
         for is_corrected in (False, True):
             found.append(
                 lambda connection, number=number, is_corrected=is_corrected: tell_period(  # type: ignore[misc]
-                    connection, tenant, told, number, is_corrected=is_corrected
+                    connection, tenant, history, number, is_corrected=is_corrected
                 )
             )
-    for number in range(len(told.entries)):
+    for number in range(len(history.entries)):
         write = entry(number)
         if write not in found:
             found.append(write)
-    for zone, opening, at in (("Asia/Tokyo", HOURS[2], 0), (told.zone, told.hours, 1)):
+    for zone, opening, at in (("Asia/Tokyo", HOURS[2], 0), (history.zone, history.hours, 1)):
         found.append(
             lambda connection, zone=zone, opening=opening, at=at: tell_site(  # type: ignore[misc]
-                connection, tenant, zone, opening, told.at(at)
+                connection, tenant, zone, opening, history.at(at)
             )
         )
-    if told.gone_at is not None:
-        gone = {"deleted_at": told.at(told.gone_at)}
+    if history.gone_at is not None:
+        gone = {"deleted_at": history.at(history.gone_at)}
         fact = fact_from_read(
-            "evse", EVSE, "presence", told.at(told.gone_at), gone, began_at=told.at(told.gone_at), rank="0"
+            "evse", EVSE, "presence", history.at(history.gone_at), gone, began_at=history.at(history.gone_at), rank="0"
         )
         found.append(lambda connection: void(write_changes(connection, tenant, ChangeSet(facts=[fact]))))
     return found
@@ -560,14 +562,14 @@ def void(_: object) -> None:
 
 
 def sessions_of(
-    told: Told, moved: int, tables: tuple[Derived, ...] = (session, charge_attempt, energy_interval)
+    history: History, moved: int, tables: tuple[Derived, ...] = (session, charge_attempt, energy_interval)
 ) -> Callable[[Work], None]:
     """Write the rows of sessions, attempts and energy as the stages before do; first moved by some minutes."""
 
     def write(work: Work) -> None:
         rows: dict[Any, list[dict[str, Any]]] = {session: [], charge_attempt: [], energy_interval: []}
-        for number, (at, energy) in enumerate(told.sessions, 1):
-            began = told.at(at + moved)
+        for number, (at, energy) in enumerate(history.sessions, 1):
+            began = history.at(at + moved)
             empty = {
                 derived: dict.fromkeys((*derived.key, *derived.columns))
                 for derived in (session, charge_attempt, energy_interval)
@@ -588,7 +590,7 @@ def sessions_of(
                 | {"began_at": began, "duration_s": 900, "energy_wh": Decimal(energy) / 1000, "estimated_wh": 0}
                 | {"method": "linear", "anomalies": 0}
             )
-        scope = dict.fromkeys(range(1, len(told.sessions) + 1))
+        scope = dict.fromkeys(range(1, len(history.sessions) + 1))
         for derived in tables:
             work.write_rows(derived, scope, rows[derived])
 
@@ -608,8 +610,8 @@ def shown(engine: Engine, tenant: str, table: str, order: str) -> list[dict[str,
         return [dict(row) for row in connection.execute(statement, {"tenant": tenant}).mappings()]
 
 
-def compare(engine: Engine, tenant: str, told: Told, entered: dict[int, int]) -> None:
-    expected = Expected(told)
+def compare(engine: Engine, tenant: str, history: History, entered: dict[int, int]) -> None:
+    expected = Expected(history)
 
     def place(moment: datetime | None) -> int | None:
         return None if moment is None else expected.index(moment)
@@ -643,7 +645,7 @@ def compare(engine: Engine, tenant: str, told: Told, entered: dict[int, int]) ->
         for row, one in zip(rows, those, strict=True):
             if table == "evse_day":
                 row |= {"began": place(row["began_at"]), "ended": place(row["ended_at"])}
-                assert row["timezone"] == told.zone
+                assert row["timezone"] == history.zone
             assert {name: row[name] for name in one} == one
             assert (row["charge_point_id"], row["location_id"]) == (CHARGE_POINT, LOCATION)
 
@@ -656,22 +658,26 @@ def compare(engine: Engine, tenant: str, told: Told, entered: dict[int, int]) ->
     suppress_health_check=list(HealthCheck),
     phases=PHASES,
 )
-@given(told=stories(), hour=st.integers(0, 23), seed=st.integers(0, 10_000))
+@given(history=stories(), hour=st.integers(0, 23), seed=st.integers(0, 10_000))
 @pytest.mark.parametrize(("zone", "changes_on"), ZONES)
 def test_any_order_of_the_facts_ends_in_the_rows_of_a_plain_recomputation(
-    engine: Engine, tenants: Iterator[int], zone: str, changes_on: date, told: Told, hour: int, seed: int
+    engine: Engine, tenants: Iterator[int], zone: str, changes_on: date, history: History, hour: int, seed: int
 ) -> None:
-    told.zone = zone
-    told.start = datetime.combine(changes_on - timedelta(3), time(hour), ZoneInfo(zone)).astimezone(UTC)
+    history.zone = zone
+    history.start = datetime.combine(changes_on - timedelta(3), time(hour), ZoneInfo(zone)).astimezone(UTC)
     tenant, chance = f"t{next(tenants)}", random.Random(seed)
-    gaps = [Period(told.at(began), told.at(ended)) for began, ended in [told.gap] if told.gap] if told.gap else []
+    gaps = (
+        [Period(history.at(began), history.at(ended)) for began, ended in [history.gap] if history.gap]
+        if history.gap
+        else []
+    )
     deriving = Deriving(engine, tenant, gaps)
     entered: dict[int, int] = {}
     # When the facts come in any order, and are derived in between while days go by
-    waiting = steps(told, tenant, entered)
+    waiting = steps(history, tenant, entered)
     chance.shuffle(waiting)
     rounds = chance.randint(1, 5)
-    nows = sorted(chance.randint(0, told.now) for _ in range(rounds))
+    nows = sorted(chance.randint(0, history.now) for _ in range(rounds))
     sessions_come_in, sessions_move_in = sorted(chance.randrange(rounds) for _ in range(2))
     for number, now in enumerate(nows):
         with engine.begin() as connection:
@@ -679,25 +685,25 @@ def test_any_order_of_the_facts_ends_in_the_rows_of_a_plain_recomputation(
                 step(connection)
         moved = chance.choice((-2000, 2000)) if number == sessions_come_in else 0
         is_written = number in (sessions_come_in, sessions_move_in)
-        deriving.round(told.at(now), sessions_of(told, moved) if is_written else lambda _: None)
-    deriving.round(told.at(told.now), sessions_of(told, chance.choice((-2000, 0, 2000))))
-    deriving.round(told.at(told.now), sessions_of(told, 0))
+        deriving.round(history.at(now), sessions_of(history, moved) if is_written else lambda _: None)
+    deriving.round(history.at(history.now), sessions_of(history, chance.choice((-2000, 0, 2000))))
+    deriving.round(history.at(history.now), sessions_of(history, 0))
     # Then the rows are those of the plain recomputation
-    compare(engine, tenant, told, entered)
+    compare(engine, tenant, history, entered)
     # And deriving everything again changes nothing
     with engine.begin() as connection:
         mark_all(connection, tenant)
-    assert deriving.round(told.at(told.now)) == 0
+    assert deriving.round(history.at(history.now)) == 0
 
 
-def told_of(engine: Engine, tenant: str, told: Told, *nows: int) -> Deriving:
-    """Write everything that is told, and derive at these minutes."""
+def told_of(engine: Engine, tenant: str, history: History, *nows: int) -> Deriving:
+    """Write the whole history, and derive at these minutes."""
     deriving = Deriving(engine, tenant, [])
     with engine.begin() as connection:
-        for step in steps(told, tenant, {}):
+        for step in steps(history, tenant, {}):
             step(connection)
     for now in nows:
-        deriving.round(told.at(now))
+        deriving.round(history.at(now))
     return deriving
 
 
@@ -711,12 +717,12 @@ def test_a_start_that_is_corrected_leaves_the_day_to_which_it_belonged(
 ) -> None:
     tenant = f"t{next(tenants)}"
     start = datetime(2025, 12, 30, 22, tzinfo=UTC)
-    told = Told("Europe/Sofia", None, start, [(0, "evse", "available", "NoError")], None, None, 6 * 1440)
-    told.sessions = [(4 * 1440 + 60, 5_000)]
-    deriving = told_of(engine, tenant, told)
+    history = History("Europe/Sofia", None, start, [(0, "evse", "available", "NoError")], None, None, 6 * 1440)
+    history.sessions = [(4 * 1440 + 60, 5_000)]
+    deriving = told_of(engine, tenant, history)
     statement = text(f"SELECT {counted} FROM analytics.evse_day WHERE tenant = :tenant ORDER BY day")
     for moved, days in ((-2 * 1440, [0, 0, 1, 0, 0, 0]), (0, [0, 0, 0, 0, 1, 0])):
-        deriving.round(told.at(told.now), sessions_of(told, moved, (table,)))
+        deriving.round(history.at(history.now), sessions_of(history, moved, (table,)))
         with engine.connect() as connection:
             assert connection.execute(statement, {"tenant": tenant}).scalars().all() == days
 
@@ -726,8 +732,8 @@ def test_months_of_an_evse_that_is_gone_end_one_after_the_other_without_any_chan
 ) -> None:
     tenant = f"t{next(tenants)}"
     start = datetime(2025, 1, 19, 22, tzinfo=UTC)
-    told = Told("Europe/Sofia", None, start, [(0, "evse", "available", "NoError")], None, 1440, 0)
-    deriving = told_of(engine, tenant, told, 1000)
+    history = History("Europe/Sofia", None, start, [(0, "evse", "available", "NoError")], None, 1440, 0)
+    deriving = told_of(engine, tenant, history, 1000)
     for days, months in ((5, 0), (20, 1), (60, 2), (300, 10), (700, 12), (701, 12)):
-        deriving.round(told.at(days * 1440))
+        deriving.round(history.at(days * 1440))
         assert len(shown(engine, tenant, "evse_uptime_month", "month")) == months

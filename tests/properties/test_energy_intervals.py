@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analytics.energy import (
+from analytics.energy.intervals import (
     ENERGY_CONSUMED,
     ENERGY_REGISTER,
     POINT_ENERGY,

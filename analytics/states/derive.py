@@ -7,9 +7,9 @@ from datetime import datetime
 
 from sqlalchemy import Connection, text
 
-from analytics.evse_state import Evse, Observation, Period, stretches
 from analytics.schema.evse_state import evse_state_interval
 from analytics.scope import Scope, merged, parts, widen
+from analytics.states.stretches import Evse, Observation, Period, stretches
 from analytics.writing import Work
 from storage.documents import to_json
 from storage.ids import made_at

@@ -10,10 +10,10 @@ from typing import Any
 
 from sqlalchemy import text
 
-from analytics.drivers import DRIVERS_JOIN, driver_key_sql, make_secret
 from analytics.schema.derived import limit_of
 from analytics.schema.sessions import session
 from analytics.scope import Scope, merged, parts, whole
+from analytics.sessions.drivers import DRIVERS_JOIN, driver_key_sql, make_secret
 from analytics.writing import Work
 from storage.documents import to_json
 from storage.schema.entities import MIRRORS

@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 from sqlalchemy import text
 
-from analytics.opening_hours import LOCAL_DAYS
-from analytics.places import PLACES, Place, openings_of, places_parameter
+from analytics.availability.opening_hours import LOCAL_DAYS
+from analytics.availability.places import PLACES, Place, openings_of, places_parameter
 from analytics.schema.availability import evse_day
 from analytics.schema.evse_state import STATES
 from analytics.scope import Scope

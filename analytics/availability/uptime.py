@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from analytics.places import PLACES, Place, places_parameter
+from analytics.availability.places import PLACES, Place, places_parameter
 from analytics.schema.availability import evse_uptime_month
 from analytics.scope import Scope
 from analytics.writing import Work

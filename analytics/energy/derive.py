@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import text
 
-from analytics.energy import (
+from analytics.energy.intervals import (
     ENERGY_CONSUMED,
     ENERGY_REGISTER,
     POINT_ENERGY,

@@ -11,8 +11,8 @@ from typing import Any
 
 from sqlalchemy import text
 
-from analytics.opening_hours import LOCAL_DAYS
-from analytics.places import PLACES, Place, openings_of, places_parameter
+from analytics.availability.opening_hours import LOCAL_DAYS
+from analytics.availability.places import PLACES, Place, openings_of, places_parameter
 from analytics.schema.availability import DOWN, exclusion, outage
 from analytics.scope import Scope, merged
 from analytics.writing import Work

@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import text
 
-from analytics.opening_hours import Opening, parse_hours
+from analytics.availability.opening_hours import Opening, parse_hours
 from analytics.writing import Work
 from storage.documents import to_json
 

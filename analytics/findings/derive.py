@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import RowMapping, TextClause, text
 
-from analytics.finding_rules import LOOKBACK, RULES, Rule, ScopeName, end_of, sessions_during
+from analytics.findings.rules import LOOKBACK, RULES, Rule, ScopeName, end_of, sessions_during
 from analytics.schema.sessions import OPEN_SESSION
 from analytics.scope import Scope, merged, whole
 from analytics.writing import Work

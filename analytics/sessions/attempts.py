@@ -12,10 +12,10 @@ from typing import Any
 
 from sqlalchemy import text
 
-from analytics.drivers import DRIVERS_JOIN, driver_key_sql, make_secret
 from analytics.schema.sessions import charge_attempt
 from analytics.scope import merged, parts, whole
-from analytics.sessions import version_sql
+from analytics.sessions.drivers import DRIVERS_JOIN, driver_key_sql, make_secret
+from analytics.sessions.sessions import version_sql
 from analytics.writing import Work
 
 #: The stop reasons that tell of an error of the charge point, its supply or its connection, or that AMPECO had to end

@@ -13,9 +13,9 @@ from typing import Any
 
 from sqlalchemy import TextClause, text
 
-from analytics import days, downtime, outages, uptime
-from analytics.days import Span
-from analytics.places import Place, forget_progress, load_places, note_progress
+from analytics.availability import days, downtime, outages, uptime
+from analytics.availability.days import Span
+from analytics.availability.places import Place, forget_progress, load_places, note_progress
 from analytics.scope import Scope, merged, parts, whole, widen
 from analytics.writing import Work
 from storage.documents import to_json

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from analytics.energy import (
+from analytics.energy.intervals import (
     ENERGY_CONSUMED,
     ENERGY_REGISTER,
     POINT_ENERGY,

@@ -1,0 +1,1 @@
+"""The energy of sessions by quarter of an hour."""

@@ -1,0 +1,1 @@
+"""Findings: what looks wrong in the data, by named rules."""

@@ -1,0 +1,1 @@
+"""Sessions, attempts to charge, and the keys of drivers."""
