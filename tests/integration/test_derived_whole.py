@@ -63,7 +63,7 @@ def on(day: int, hour: float) -> float:
     return (day - 364) * 1440 + (hour - 7) * 60
 
 
-def statuses(*told: tuple[int, float, int, str]) -> dict[str, list[dict[str, Any]]]:
+def statuses(*observed: tuple[int, float, int, str]) -> dict[str, list[dict[str, Any]]]:
     """Return observations of EVSEs: day, hour, EVSE and status."""
     return {
         "evse_status_observation": [
@@ -74,15 +74,15 @@ def statuses(*told: tuple[int, float, int, str]) -> dict[str, list[dict[str, Any
                 "observed_at": at(on(day, hour)),
                 "source": "notification",
             }
-            for day, hour, evse_id, status in told
+            for day, hour, evse_id, status in observed
         ]
     }
 
 
-def register(session_id: int, *told: tuple[int, float, int]) -> dict[str, list[dict[str, Any]]]:
+def register(session_id: int, *samples: tuple[int, float, int]) -> dict[str, list[dict[str, Any]]]:
     """Return samples of a session's energy: day, hour and Wh."""
     common = {"session_id": session_id, "measurand": "Energy Consumed", "ordinal": 0, "unit": "Wh"}
-    return {"meter_value": [{**common, "measured_at": at(on(day, hour)), "value": wh} for day, hour, wh in told]}
+    return {"meter_value": [{**common, "measured_at": at(on(day, hour)), "value": wh} for day, hour, wh in samples]}
 
 
 def charged(session_id: int, day: int, began: float, ended: float, wh: int, **values: Any) -> list[Fact]:
@@ -137,11 +137,11 @@ def period(kind: str, period_id: int, began: float, ended: float) -> Fact:
 
 
 #: What is written in one transaction: facts, and observations.
-Told = tuple[list[Fact], dict[str, list[dict[str, Any]]]]
+Part = tuple[list[Fact], dict[str, list[dict[str, Any]]]]
 
 
-def week() -> list[Told]:
-    """What is told while it happens."""
+def week() -> list[Part]:
+    """Return the parts that are written while the week passes."""
     online = {"charge_point_id": CHARGE_POINT, "network_status": "available", "source": "notification"}
     snapshot = fact("tariff_snapshot", SNAPSHOT, on(0, 0), tariff_id=TARIFF, name="Day")
     return [
@@ -181,8 +181,8 @@ def week() -> list[Told]:
     ]
 
 
-def late() -> list[Told]:
-    """What is told of the week later: a refusal of Thursday, a session of Friday without statuses, and samples."""
+def late() -> list[Part]:
+    """Return the parts that are written later: a refusal of Thursday, a session of Friday without statuses, and samples."""
     return [
         ([asked(9, 1, 14, status="rejected", rejection_reason="no_credit")], {}),
         (charged(7, 2, 10.5, 11, 1500), {}),
@@ -190,14 +190,14 @@ def late() -> list[Told]:
     ]
 
 
-def shuffled(told: list[Told], chance: random.Random) -> list[Told]:
-    """Return what is told in another order, but names and places in theirs: older ones that come later are not kept."""
-    in_order = iter([each for each in told if names_places(each)])
-    return [next(in_order) if names_places(each) else each for each in chance.sample(told, len(told))]
+def shuffled(written: list[Part], chance: random.Random) -> list[Part]:
+    """Return parts in another order, but names and places in theirs: older ones that come later are not kept."""
+    in_order = iter([each for each in written if names_places(each)])
+    return [next(in_order) if names_places(each) else each for each in chance.sample(written, len(written))]
 
 
-def names_places(told: Told) -> bool:
-    return any(each.kind in ("location", "charge_point") and each.group == "master" for each in told[0])
+def names_places(part: Part) -> bool:
+    return any(each.kind in ("location", "charge_point") and each.group == "master" for each in part[0])
 
 
 def enter_vandalism(engine: Engine) -> None:
@@ -208,16 +208,16 @@ def enter_vandalism(engine: Engine) -> None:
 
 
 @pytest.fixture
-def told(engine: Engine) -> Engine:
+def stored(engine: Engine) -> Engine:
     """The week, of which each part was derived as it came."""
-    tell_each(engine, week())
+    write_each(engine, week())
     enter_vandalism(engine)
     derive(engine)
-    tell_each(engine, late())
+    write_each(engine, late())
     return engine
 
 
-def tell_each(engine: Engine, parts: list[Told]) -> None:
+def write_each(engine: Engine, parts: list[Part]) -> None:
     for facts, observations in parts:
         write(engine, *facts, observations=observations)
         derive(engine)
@@ -238,9 +238,9 @@ def shown(engine: Engine) -> dict[str, list[dict[str, Any]]]:
     return tables
 
 
-def test_sessions_have_the_places_of_their_times_and_attempts_their_sessions(told: Engine) -> None:
+def test_sessions_have_the_places_of_their_times_and_attempts_their_sessions(stored: Engine) -> None:
     columns = ("session_id", "location_name", "charge_point_name", "evse_label", "local_day", "outcome")
-    assert tuples(told, "session", *columns) == [
+    assert tuples(stored, "session", *columns) == [
         (1, "Harbour", "Berth 1", "left", date(2025, 3, 5), "charged"),
         (2, "Harbour", "Berth 1", "right", date(2025, 3, 6), "empty"),
         (3, "Harbour", "Berth 1", "left", date(2025, 3, 6), "charged"),
@@ -249,7 +249,7 @@ def test_sessions_have_the_places_of_their_times_and_attempts_their_sessions(tol
         (6, "Station", "Berth 2", "right", date(2025, 3, 10), "charged"),
         (7, "Harbour", "Berth 1", "left", date(2025, 3, 7), "charged"),
     ]
-    attempts = tuples(told, "charge_attempt", "source", "source_id", "session_id", "location_id", "is_success")
+    attempts = tuples(stored, "charge_attempt", "source", "source_id", "session_id", "location_id", "is_success")
     assert attempts == [
         ("authorization", 7, 1, HARBOUR, True),
         ("authorization", 8, None, HARBOUR, False),
@@ -261,7 +261,7 @@ def test_sessions_have_the_places_of_their_times_and_attempts_their_sessions(tol
         ("session", 6, 6, STATION, True),
         ("session", 7, 7, HARBOUR, True),
     ]
-    names = sorted(content(told, "master_version")["master_version"], key=lambda row: row["valid_to"])
+    names = sorted(content(stored, "master_version")["master_version"], key=lambda row: row["valid_to"])
     assert [(row["name"], row["location_id"]) for row in names if row["kind"] == "charge_point"] == [
         ("Berth 1", HARBOUR),
         ("Berth 2", HARBOUR),
@@ -269,12 +269,12 @@ def test_sessions_have_the_places_of_their_times_and_attempts_their_sessions(tol
     ]
 
 
-def test_energy_and_revenue_are_by_the_places_and_days_of_the_sessions(told: Engine) -> None:
+def test_energy_and_revenue_are_by_the_places_and_days_of_the_sessions(stored: Engine) -> None:
     (first, *_) = derived(
-        told, "session", "session_id", "driver_key", "tariff_name", "connector_type", "amount_with_tax"
+        stored, "session", "session_id", "driver_key", "tariff_name", "connector_type", "amount_with_tax"
     )
     assert (first["tariff_name"], first["connector_type"], first["amount_with_tax"]) == ("Day", "type2", 6)
-    quarters = tuples(told, "energy_interval", "session_id", "began_at", "energy_wh", "method")
+    quarters = tuples(stored, "energy_interval", "session_id", "began_at", "energy_wh", "method")
     assert [row[2:] for row in quarters if row[0] == 1] == [
         (2000, "register"),
         (3000, "register"),
@@ -282,7 +282,7 @@ def test_energy_and_revenue_are_by_the_places_and_days_of_the_sessions(told: Eng
         (4000, "register"),
     ]
     # The session that is gone counts nowhere
-    assert tuples(told, "energy_day", "location_id", "day", "energy_wh") == [
+    assert tuples(stored, "energy_day", "location_id", "day", "energy_wh") == [
         (HARBOUR, date(2025, 3, 5), 12_000),
         (HARBOUR, date(2025, 3, 6), 9000),
         (HARBOUR, date(2025, 3, 7), 1500),
@@ -290,7 +290,7 @@ def test_energy_and_revenue_are_by_the_places_and_days_of_the_sessions(told: Eng
         (STATION, date(2025, 3, 9), 4500),
         (STATION, date(2025, 3, 10), 500),
     ]
-    assert tuples(told, "revenue_day", "location_id", "day", "sessions", "amount_with_tax") == [
+    assert tuples(stored, "revenue_day", "location_id", "day", "sessions", "amount_with_tax") == [
         (HARBOUR, date(2025, 3, 5), 1, 6),
         (HARBOUR, date(2025, 3, 6), 2, Decimal("4.5")),
         (HARBOUR, date(2025, 3, 7), 1, Decimal("0.75")),
@@ -299,14 +299,14 @@ def test_energy_and_revenue_are_by_the_places_and_days_of_the_sessions(told: Eng
     ]
 
 
-def test_the_outage_is_let_out_in_part_and_counts_in_days_and_months(told: Engine) -> None:
-    (outage,) = derived(told, "outage")
+def test_the_outage_is_let_out_in_part_and_counts_in_days_and_months(stored: Engine) -> None:
+    (outage,) = derived(stored, "outage")
     assert (outage["evse_id"], outage["cause"], outage["error_code"]) == (LEFT, "faulted", "GroundFailure")
     assert (outage["outage_s"], outage["excluded_s"], outage["location_id"]) == (4 * 3600, 1.5 * 3600, STATION)
     assert (outage["session_before_id"], outage["session_after_id"]) == (3, 7)
-    assert sorted(row["source"] for row in derived(told, "exclusion")) == ["evse_exempt_period", "operator"]
+    assert sorted(row["source"] for row in derived(stored, "exclusion")) == ["evse_exempt_period", "operator"]
     columns = ("evse_id", "day", "charging_s", "outage_s", "excluded_s", "sessions", "attempts", "energy_wh")
-    days = tuples(told, "evse_day", *columns)
+    days = tuples(stored, "evse_day", *columns)
     assert [row[1:] for row in days if row[0] == LEFT] == [
         (date(2025, 3, 5), 3600, 0, 0, 1, 1, 12_000),
         (date(2025, 3, 6), 3600, 0, 0, 1, 3, 9000),
@@ -317,14 +317,14 @@ def test_the_outage_is_let_out_in_part_and_counts_in_days_and_months(told: Engin
         (date(2025, 3, 11), 0, 0, 0, 0, 0, 0),
     ]
     months = tuples(
-        told, "evse_uptime_month", "evse_id", "month", "days", "outage_s", "excluded_s", "ampeco_downtime_s"
+        stored, "evse_uptime_month", "evse_id", "month", "days", "outage_s", "excluded_s", "ampeco_downtime_s"
     )
     assert months[0] == (LEFT, date(2025, 3, 1), 7, 14_400, 5400, 5 * 3600)
     assert len(months) == 24
 
 
-def test_findings_follow_sessions_outages_and_states(told: Engine) -> None:
-    findings = tuples(told, "finding", "rule", "entity_id", "began_at", "resolved_at")
+def test_findings_follow_sessions_outages_and_states(stored: Engine) -> None:
+    findings = tuples(stored, "finding", "rule", "entity_id", "began_at", "resolved_at")
     assert [row[:3] for row in findings if row[3] is None] == [
         ("charging_without_session", RIGHT, at(on(5, 9))),
         ("energy_above_power", 4, at(on(3, 10))),
@@ -332,52 +332,52 @@ def test_findings_follow_sessions_outages_and_states(told: Engine) -> None:
         ("session_while_available", 7, at(on(2, 10.5))),
     ]
     # Until the session was gone, its EVSE charged with one
-    assert [row["state"] for row in derived(told, "evse_state_interval") if row["evse_id"] == RIGHT] == [
+    assert [row["state"] for row in derived(stored, "evse_state_interval") if row["evse_id"] == RIGHT] == [
         "available",
         "charging",
         "available",
     ]
 
 
-def test_deriving_everything_again_changes_nothing_and_from_nothing_makes_the_same(told: Engine) -> None:
-    before = shown(told)
+def test_deriving_everything_again_changes_nothing_and_from_nothing_makes_the_same(stored: Engine) -> None:
+    before = shown(stored)
     assert all(before.values()), [table for table, rows in before.items() if not rows]
-    assert changes_of_deriving_everything(told) == 0
-    assert shown(told) == before
-    empty(told, [f"{ANALYTICS}.{table}" for table in (*DERIVED, "feed", "removal", "dirty")])
-    with told.begin() as connection:
+    assert changes_of_deriving_everything(stored) == 0
+    assert shown(stored) == before
+    empty(stored, [f"{ANALYTICS}.{table}" for table in (*DERIVED, "feed", "removal", "dirty")])
+    with stored.begin() as connection:
         mark_all(connection, "t")
-    derive(told)
-    assert shown(told) == before
+    derive(stored)
+    assert shown(stored) == before
 
 
-def test_the_facts_may_come_in_any_order(told: Engine) -> None:
-    expected = shown(told)
+def test_the_facts_may_come_in_any_order(stored: Engine) -> None:
+    expected = shown(stored)
     chance = random.Random(11)
     for _ in range(4):
-        empty(told, [*STORED, *(f"{ANALYTICS}.{table}" for table in (*DERIVED, "dirty"))])
+        empty(stored, [*STORED, *(f"{ANALYTICS}.{table}" for table in (*DERIVED, "dirty"))])
         for facts, observations in shuffled([*week(), *late()], chance):
-            write(told, *facts, observations=observations)
+            write(stored, *facts, observations=observations)
             if chance.random() < 0.4:
-                derive(told)
-        derive(told)
-        assert shown(told) == expected
-        assert changes_of_deriving_everything(told) == 0
+                derive(stored)
+        derive(stored)
+        assert shown(stored) == expected
+        assert changes_of_deriving_everything(stored) == 0
 
 
-def test_an_erased_driver_is_in_no_table_and_the_numbers_stay(told: Engine) -> None:
+def test_an_erased_driver_is_in_no_table_and_the_numbers_stay(stored: Engine) -> None:
     def numbers() -> dict[str, list[dict[str, Any]]]:
-        tables = shown(told)
+        tables = shown(stored)
         for table in ("session", "charge_attempt"):
             tables[table] = [{**row, "driver_key": None} for row in tables[table]]
         return tables
 
     before = numbers()
-    keys = {row["driver_key"] for row in derived(told, "session")} - {None}
+    keys = {row["driver_key"] for row in derived(stored, "session")} - {None}
     assert len(keys) == 2
-    erase(told, "t", DRIVER)
-    derive(told)
+    erase(stored, "t", DRIVER)
+    derive(stored)
     assert numbers() == before
-    (left,) = {row["driver_key"] for row in derived(told, "session")} - {None}
+    (left,) = {row["driver_key"] for row in derived(stored, "session")} - {None}
     assert left in keys
-    assert changes_of_deriving_everything(told) == 0
+    assert changes_of_deriving_everything(stored) == 0
