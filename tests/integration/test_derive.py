@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import Engine, text
+from sqlalchemy.exc import IntegrityError
 
 from analytics.contract import tables
 from storage.database import create_database_engine
@@ -162,3 +163,32 @@ def test_numbers_are_dense_and_removed_rows_are_noted(engine: Engine) -> None:
         assert len(set(numbers)) == len(numbers)
         key = connection.execute(text("SELECT key FROM analytics.removal")).scalar_one()
         assert (key["evse_id"], datetime.fromisoformat(key["began_at"])) == (902, at(10))
+
+
+@pytest.mark.parametrize(
+    "statement",
+    {
+        "a gap": "DELETE FROM analytics.evse_state_interval WHERE state = 'charging'",
+        "an end that nothing follows": "DELETE FROM analytics.evse_state_interval WHERE state = 'available'",
+        "an overlap": "UPDATE analytics.evse_state_interval SET ended_at = ended_at + interval '1 min'"
+        " WHERE state = 'available'",
+        "a second beginning": "INSERT INTO analytics.evse_state_interval (tenant, evse_id, began_at, ended_at, state,"
+        " coverage, change_number, changed_at) SELECT tenant, evse_id, began_at - interval '1 h', began_at, state,"
+        " coverage, 99, changed_at FROM analytics.evse_state_interval WHERE state = 'available'",
+        "no length": "UPDATE analytics.evse_state_interval SET ended_at = began_at WHERE ended_at = 'infinity'",
+        "an unknown word": "UPDATE analytics.evse_state_interval SET state = 'broken' WHERE ended_at = 'infinity'",
+    }.items(),
+    ids=lambda item: item[0],
+)
+def test_the_database_refuses_states_with_a_gap_or_an_overlap(engine: Engine, statement: tuple[str, str]) -> None:
+    alive(engine, (-60, 0))
+    fleet(engine)
+    for minutes, status in ((0, "available"), (10, "charging"), (20, "finishing")):
+        observe(engine, minutes, evse=status, network=None if minutes else "available")
+    derive(engine)
+    before = rows(engine)
+    with pytest.raises(IntegrityError) as caught, engine.begin() as connection:
+        connection.execute(text(statement[1]))
+    # By a constraint of its own, not by a column that happens to be missing
+    assert str(caught.value.orig.diag.constraint_name).startswith("evse_state_interval_")  # type: ignore[union-attr]
+    assert rows(engine) == before

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import Engine, text
+from sqlalchemy.exc import IntegrityError
 
 from storage.database import create_database_engine
 from storage.operator_exclusions import NewExclusion, add_exclusion
@@ -381,3 +382,19 @@ def test_an_erased_driver_is_in_no_table_and_the_numbers_stay(stored: Engine) ->
     (left,) = {row["driver_key"] for row in derived(stored, "session")} - {None}
     assert left in keys
     assert changes_of_deriving_everything(stored) == 0
+
+
+@pytest.mark.parametrize(
+    ("constraint", "statement"),
+    [
+        ("evse_day_sum_check", "UPDATE analytics.evse_day SET charging_s = charging_s + 1"),
+        ("evse_day_excluded_check", "UPDATE analytics.evse_day SET excluded_s = day_s + 1"),
+        ("energy_interval_estimated_check", "UPDATE analytics.energy_interval SET estimated_wh = energy_wh + 0.001"),
+        ("outage_order_check", "UPDATE analytics.outage SET ended_at = began_at"),
+        ("master_version_order_check", "UPDATE analytics.master_version SET valid_to = valid_from"),
+    ],
+)
+def test_the_database_refuses_what_does_not_add_up(stored: Engine, constraint: str, statement: str) -> None:
+    with pytest.raises(IntegrityError) as caught, stored.begin() as connection:
+        connection.execute(text(statement))
+    assert caught.value.orig.diag.constraint_name == constraint  # type: ignore[union-attr]
