@@ -60,13 +60,14 @@ def work(settings: Settings, queues: set[str], stop: threading.Event | None = No
         # A message is a wake-up for work that any process may do, so this process prefetches none in reserve.
         worker.queue_prefetch = threads
         scheduler = create_scheduler(context, broker, settings, queues)
-        before = set(threading.enumerate())
         check_engine = create_check_engine(settings.required_database_url(), process="work readiness")
         readiness = worker_readiness(check_engine, context, worker, scheduler, queues)
+        before = set(threading.enumerate())
         broker.emit_after("process_boot")
+        # Determined before the first message is handled, because the threads of messages, requests and checks may end.
+        of_middleware = set(threading.enumerate()) - before
         worker.start()
-        # Determined before anything else starts, because the threads of requests and of checks may end.
-        needed = {*worker.workers, *worker.consumers.values(), *threading.enumerate()} - before
+        needed = {*of_middleware, *worker.workers, *worker.consumers.values()}
         scheduler.start()
         if settings.work_metrics_port is not None:
             serve_worker_metrics(settings, settings.work_metrics_port, readiness)

@@ -99,7 +99,10 @@ def end(process: Process, number: int = signal.SIGKILL) -> int:
 
 @contextlib.contextmanager
 def processes(database_url: str, redis_url: str, directory: Path, **settings: str) -> Iterator[Processes]:
-    """Yield an object that starts processes, and kill them at the end; ``settings`` are environment variables."""
+    """Yield an object that starts processes, and kill them at the end; ``settings`` are environment variables.
+
+    What they logged is printed at the end, which pytest shows if the test has failed.
+    """
     environment = {
         "DATABASE_URL": database_url,
         "REDIS_URL": redis_url,
@@ -113,3 +116,5 @@ def processes(database_url: str, redis_url: str, directory: Path, **settings: st
         for process in service.started:
             process.kill()
             process.wait()
+        if service.log.exists():
+            sys.stdout.write(service.log.read_text(errors="replace"))

@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
 
@@ -105,15 +105,54 @@ work(load_settings(), {"apply"})
 """
 
 
-def test_a_work_process_whose_thread_ended_leaves_to_be_started_again(
-    database_url: str, redis_url: str, tmp_path: Path
-) -> None:
+#: A message was waiting when the process started, so a thread that renews its lease lives as soon as the worker does.
+WITH_A_MESSAGE_AT_ONCE = """
+import threading
+from dramatiq import Worker
+from runtime.leases import renewed
+from workers.process import work
+from runtime.settings import load_settings
+
+class StopAfterSomeChecks(threading.Event):
+    checks = 0
+
+    def wait(self, timeout=None):
+        self.checks += 1
+        if self.checks == 1:
+            lease.__exit__(None, None, None)
+        return self.checks == 3
+
+def start(worker):
+    lease.__enter__()
+    start_threads(worker)
+
+lease = renewed(lambda: None)
+start_threads, Worker.start = Worker.start, start
+work(load_settings(), {"apply"}, StopAfterSomeChecks())
+"""
+
+
+@pytest.fixture
+def run_work(database_url: str, redis_url: str, tmp_path: Path) -> Callable[[str], subprocess.CompletedProcess[str]]:
     settings = {"DATABASE_URL": database_url, "REDIS_URL": redis_url, "TENANTS_FILE": str(write_tenants(tmp_path))}
-    ended = subprocess.run(
-        [sys.executable, "-c", DYING], env=os.environ | settings, capture_output=True, text=True, check=False
+    return lambda code: subprocess.run(
+        [sys.executable, "-c", code], env=os.environ | settings, capture_output=True, text=True, check=False
     )
+
+
+def test_a_work_process_whose_thread_ended_leaves_to_be_started_again(
+    run_work: Callable[[str], subprocess.CompletedProcess[str]],
+) -> None:
+    ended = run_work(DYING)
     assert ended.returncode == 1, ended.stderr
     assert "a thread ended" in ended.stdout
+
+
+def test_a_work_process_stays_when_the_first_message_ends(
+    run_work: Callable[[str], subprocess.CompletedProcess[str]],
+) -> None:
+    ended = run_work(WITH_A_MESSAGE_AT_ONCE)
+    assert (ended.returncode, "a thread ended" in ended.stdout) == (0, False), ended.stdout + ended.stderr
 
 
 def test_the_admin_endpoints_come_back_when_their_server_ends(
