@@ -6,7 +6,6 @@ The admin endpoints of ``serve`` are in :mod:`receiver.admin.app`. Both use the 
 from __future__ import annotations
 
 import hmac
-import ipaddress
 import json
 import socket
 from http.server import ThreadingHTTPServer
@@ -18,7 +17,7 @@ from runtime.background import supervised_thread
 from runtime.logging import get_logger
 from runtime.readiness import Readiness, document_of, problem_of
 from runtime.settings import Settings
-from runtime.sockets import bind
+from runtime.sockets import bind, is_loopback
 
 logger = get_logger(__name__)
 
@@ -56,13 +55,9 @@ def open_admin_listener(settings: Settings, port: int, *, setting: str) -> list[
     listeners = bind(settings.admin_host, port, setting=setting)
     for listener in listeners:
         listener.listen()
-    if settings.admin_secret() is None and not all(_is_loopback(listener) for listener in listeners):
+    if settings.admin_secret() is None and not all(is_loopback(listener) for listener in listeners):
         logger.warning("the admin endpoints are open to everyone who reaches this port: set RECEIVER_ADMIN_TOKEN")
     return listeners
-
-
-def _is_loopback(listener: socket.socket) -> bool:
-    return ipaddress.ip_address(listener.getsockname()[0].partition("%")[0]).is_loopback
 
 
 class _Pages(MetricsHandler):

@@ -102,6 +102,9 @@ class Settings(BaseSettings):
     )
     admin_token_file: Path | None = Field(default=None, description="File that contains the admin token")
 
+    console_host: str = Field(default="127.0.0.1", description="Address of the console")
+    console_port: int = Field(default=8082, ge=0, le=65535, description="Port of the console; 0: any")
+
     apply_threads: int = Field(default=2, gt=0, le=16, description="Threads of a work process that apply")
     refresh_threads: int = Field(default=4, gt=0, le=64, description="Threads of a work process that read the API")
     sweep_after: Duration = Field(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import socket
 
 from runtime.settings import SettingsError
@@ -41,3 +42,8 @@ def bind(host: str, port: int, *, setting: str) -> list[socket.socket]:
 def address_of(host: str, port: int) -> str:
     """Return ``host:port`` as in a URL, with brackets around an IPv6 address."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def is_loopback(listener: socket.socket) -> bool:
+    """Return whether only this machine reaches a bound socket."""
+    return ipaddress.ip_address(listener.getsockname()[0].partition("%")[0]).is_loopback

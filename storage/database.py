@@ -185,6 +185,32 @@ def create_database_engine(
     return engine
 
 
+def create_reading_engine(
+    database_url: str, *, application_name: str, pool_size: int, statement_timeout: timedelta
+) -> Engine:
+    """Make an engine whose transactions cannot write, and whose statements are cancelled after a time.
+
+    Parameters:
+        statement_timeout: how long one statement may take.
+
+    Raises:
+        DatabaseUrlError: the URL cannot be read.
+    """
+    engine = create_database_engine(database_url, application_name=application_name, pool_size=pool_size)
+    milliseconds = statement_timeout // timedelta(milliseconds=1)
+    limits = (
+        "SELECT set_config('transaction_read_only', 'on', true),"
+        f" set_config('statement_timeout', '{milliseconds}', true)"
+    )
+
+    # For each transaction, because a pooler may assign it to any of its connections.
+    @event.listens_for(engine, "begin")
+    def limit(connection: Connection) -> None:
+        connection.exec_driver_sql(limits)
+
+    return engine
+
+
 def _settle_transaction(connection: Connection) -> None:
     """Apply our settings to a transaction that a pooler may have assigned to any of its connections."""
     opened = connection.connection.driver_connection

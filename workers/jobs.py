@@ -14,7 +14,7 @@ from runtime.settings import Settings
 from storage.clock import clock
 from storage.inbox.partitions import make_partitions
 from storage.inbox.retention import drop_log_day
-from storage.monitoring import processes, resends, traffic
+from storage.monitoring import minutes, processes, resends, traffic
 from storage.sync import api_usage as usage
 from storage.sync import consumption_reads, sync_runs
 from workers.api.context import Context
@@ -42,6 +42,9 @@ DROP_INTERVAL = timedelta(hours=1)
 SUBSCRIPTION_CHECK_INTERVAL = timedelta(seconds=10)
 RESEND_INTERVAL = timedelta(seconds=5)
 TRAFFIC_INTERVAL = timedelta(minutes=1)
+
+#: How often it is looked whether a minute is over: its sample of what waits is that much older at most.
+MINUTE_INTERVAL = timedelta(seconds=10)
 STATUS_LOG_INTERVAL = timedelta(seconds=10)
 DERIVE_INTERVAL = timedelta(seconds=0.25)
 CONSUMPTION_INTERVAL = timedelta(seconds=10)
@@ -65,6 +68,14 @@ def prune_records(engine: Engine) -> None:
         traffic.prune(connection, RECORDS_KEPT)
         resends.prune(connection, RECORDS_KEPT)
         processes.prune(connection, PROCESSES_KEPT)
+        minutes.prune(connection)
+
+
+def record_minutes(context: Context) -> None:
+    """Record the minutes of all tenants that are over."""
+    for tenant in context.tenants:
+        with context.engine.begin() as connection:
+            minutes.record(connection, tenant)
 
 
 def drop_log(engine: Engine, keep: timedelta) -> None:
@@ -116,5 +127,6 @@ def create_scheduler(context: Context, broker: Broker, settings: Settings, queue
         every(CONSUMPTION_INTERVAL, "consumption", lambda: read_consumption(context))
     if DERIVE_QUEUE in queues:
         every(DERIVE_INTERVAL, "derive", lambda: wake_derivations(context, broker))
+    every(MINUTE_INTERVAL, "minutes", lambda: record_minutes(context))
     every(TRAFFIC_INTERVAL, "traffic", lambda: monitor_traffic(context))
     return scheduler

@@ -170,6 +170,17 @@ def work(
         supervisor.run()
 
 
+@app.command("console")
+def show_console() -> None:
+    """Run the console: web pages that show what the service does and knows, and from which operators act."""
+    from receiver.console.serve import serve_console
+
+    with running("console") as settings:
+        require_migrated(settings)
+        leave_with_parent()
+        serve_console(settings)
+
+
 @app.command()
 def demo(
     seconds: Annotated[float | None, typer.Option(help="Stop after so many seconds; by default, at Ctrl-C.")] = None,

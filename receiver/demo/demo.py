@@ -69,6 +69,8 @@ def run_demo(*, seconds: float | None, speed: float, data_dir: Path | None, pict
         "RECEIVER_PUBLIC_URL": scene.receiver_url,
         "RECEIVER_PORT": scene.receiver_url.rpartition(":")[2],
         "RECEIVER_ADMIN_PORT": "0",
+        "RECEIVER_CONSOLE_HOST": "127.0.0.1",
+        "RECEIVER_CONSOLE_PORT": str(_free_port()),
         # Everything that it calls is on this machine, which a proxy cannot reach.
         "NO_PROXY": "127.0.0.1",
         "no_proxy": "127.0.0.1",

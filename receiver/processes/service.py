@@ -27,7 +27,7 @@ def worker_children(settings: Settings) -> list[Child]:
 
 def service_children(settings: Settings) -> list[Child]:
     """Return the processes of a whole service, first the receiver, which brings the work in."""
-    return [receiver_child("serve", "serve"), *worker_children(settings)]
+    return [receiver_child("serve", "serve"), *worker_children(settings), receiver_child("console", "console")]
 
 
 def bring_up_to_date(settings: Settings) -> None:

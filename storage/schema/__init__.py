@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from storage.schema import commerce, derivation, entities, erasure, exclusions, history, monitoring, tables
+from storage.schema import commerce, console, derivation, entities, erasure, exclusions, history, monitoring, tables
 
-__all__ = ["commerce", "derivation", "entities", "erasure", "exclusions", "history", "monitoring", "tables"]
+__all__ = ["commerce", "console", "derivation", "entities", "erasure", "exclusions", "history", "monitoring", "tables"]

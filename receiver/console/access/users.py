@@ -1,0 +1,136 @@
+"""The people who may sign in to the console: tables ``[console.users.NAME]`` in the tenants file."""
+
+from __future__ import annotations
+
+import hmac
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError, model_validator
+
+from ampeco.faults import faults
+from runtime.settings import SettingsError
+
+#: ``look`` sees every page; ``act`` may also change things, such as to replay notifications.
+Role = Literal["look", "act"]
+
+#: A token is the only thing that a stranger has to guess.
+MIN_TOKEN_LENGTH = 16
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9@_-]{0,62}")
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """A person who is signed in.
+
+    Attributes:
+        name: the name in the settings.
+        role: what the person may do.
+    """
+
+    name: str
+    role: Role
+
+    @property
+    def may_act(self) -> bool:
+        """Whether the person may change things."""
+        return self.role == "act"
+
+
+#: Everybody who reaches a console without configured users; it then listens on this machine alone.
+ANYBODY = User("anybody on this machine", "look")
+
+
+class _Entry(BaseModel):
+    """A table ``[console.users.NAME]``: the role, and one of three ways to give the token."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    role: Role
+    token: SecretStr | None = None
+    token_env: str | None = None
+    token_file: Path | None = None
+
+    @model_validator(mode="after")
+    def _check(self) -> _Entry:
+        sources = [name for name in ("token", "token_env", "token_file") if getattr(self, name) is not None]
+        if len(sources) != 1:
+            has = " and ".join(sources) or "none of them"
+            raise ValueError(f"needs exactly one of token, token_env and token_file, and has {has}")
+        return self
+
+    def secret(self, setting: str) -> str:
+        if self.token is not None:
+            token = self.token.get_secret_value()
+        elif self.token_env is not None:
+            token = os.environ.get(self.token_env, "")
+        else:
+            assert self.token_file is not None
+            try:
+                token = self.token_file.read_text(encoding="utf-8-sig")
+            except (OSError, UnicodeDecodeError) as error:
+                reason = error.strerror if isinstance(error, OSError) else "it is not text"
+                raise SettingsError(f"{setting}.token_file: {self.token_file} cannot be read: {reason}.") from None
+        if len(token.strip()) < MIN_TOKEN_LENGTH:
+            raise SettingsError(f"{setting}: the token needs at least {MIN_TOKEN_LENGTH} characters.")
+        return token.strip()
+
+
+class Users:
+    """The configured users, by name, with the token of each.
+
+    Parameters:
+        tokens: each user with the token.
+    """
+
+    def __init__(self, tokens: Mapping[User, str]) -> None:
+        self._tokens = {user.name: (user, token) for user, token in tokens.items()}
+
+    def __bool__(self) -> bool:
+        return bool(self._tokens)
+
+    def with_token(self, token: str) -> User | None:
+        """Return the user whose token this is; each is compared, in constant time."""
+        given, matching = token.strip().encode("utf-8", "surrogatepass"), None
+        for user, known in self._tokens.values():
+            if hmac.compare_digest(known.encode(), given):
+                matching = user
+        return matching
+
+    def named(self, name: str) -> tuple[User, str] | None:
+        """Return a user and the token."""
+        return self._tokens.get(name)
+
+
+def load_users(path: Path) -> Users:
+    """Read the users of the console from the tenants file; none if it has no table ``[console.users]``.
+
+    Raises:
+        SettingsError: an entry is wrong, or its token cannot be read.
+    """
+    document = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    console = document.get("console", {})
+    tables = console.get("users", {}) if isinstance(console, dict) else None
+    if not isinstance(tables, dict):
+        raise SettingsError("console.users must have a table [console.users.NAME] for each user.")
+    return Users(dict(_user(name, table) for name, table in tables.items()))
+
+
+def _user(name: str, table: object) -> tuple[User, str]:
+    setting = f"console.users.{name}"
+    if not _NAME.fullmatch(name):
+        raise SettingsError(f"{setting}: a name is letters, digits, @, - and _, at most 63 of them.")
+    if not isinstance(table, dict):
+        raise SettingsError(f"{setting} must be a table.")
+    try:
+        entry = _Entry(**table)
+    except ValidationError as error:
+        first = faults(error)[0]
+        raise SettingsError(f"{'.'.join(filter(None, (setting, first.field)))}: {first.message}.") from None
+    return User(name, entry.role), entry.secret(setting)
