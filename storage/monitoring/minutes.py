@@ -89,10 +89,10 @@ SELECT :tenant, each.minute_at, coalesce(done.received, 0), done.commit_p50, don
                  FROM ingest.refresh_request
                 WHERE tenant = :tenant
                   AND due_at <= now()) AS refresh_due,
-              (SELECT CAST(least(extract(epoch FROM now() - min(marked_at)) * 1000, 2147483647) AS integer)
+              (SELECT CAST(extract(epoch FROM now() - min(marked_at)) * 1000 AS integer)
                  FROM analytics.dirty
                 WHERE tenant = :tenant
-                  AND marked_at > '-infinity'
+                  AND marked_at > now() - interval '20 days'
                   AND marked_at < now()) AS derive_ms) AS waiting USING (minute_at)
     ON CONFLICT DO NOTHING
 """)

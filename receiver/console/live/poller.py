@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import secrets
 from collections import deque
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -101,7 +101,7 @@ class Poller:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
 
-    async def follow(self, name: str, last_id: str | None) -> AsyncIterator[Message]:
+    async def follow(self, name: str, last_id: str | None) -> AsyncGenerator[Message, None]:
         """Yield the messages of a topic: first those since ``last_id``, then each when it comes."""
         topic = self._topics[name]
         topic.followers += 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import AsyncIterator
 
 from starlette.exceptions import HTTPException
@@ -36,8 +37,9 @@ class Streams:
 
     async def _events(self, topic: str, last_id: str | None) -> AsyncIterator[str]:
         yield ": open\n\n"
-        async for message in self._poller.follow(topic, last_id):
-            yield encode(message)
+        async with contextlib.aclosing(self._poller.follow(topic, last_id)) as messages:
+            async for message in messages:
+                yield encode(message)
 
 
 def encode(message: Message) -> str:
