@@ -1,4 +1,4 @@
-"""The health check of a container: ``python -m receiver.probe``, or ``python -m receiver.probe work`` for a worker.
+"""The health check of a container: ``python -m receiver.probe``, with ``work`` for a worker, ``console`` for a console.
 
 It calls ``/healthz`` at the address that the process listens on, without any proxy that the environment names, and
 exits with 1 if there is no answer. It imports nothing of the service, because it runs every few seconds.
@@ -42,6 +42,9 @@ def main(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
     """Check the process that these settings describe; return the exit code."""
     if arguments == ["work"]:
         host, port = environment.get("RECEIVER_ADMIN_HOST", "127.0.0.1"), environment["RECEIVER_WORK_METRICS_PORT"]
+    elif arguments == ["console"]:
+        host = environment.get("RECEIVER_CONSOLE_HOST", "127.0.0.1")
+        port = environment.get("RECEIVER_CONSOLE_PORT", "8082")
     else:
         host, port = environment.get("RECEIVER_HOST", "127.0.0.1"), environment.get("RECEIVER_PORT", "8080")
     return 0 if is_alive(host, int(port)) else 1

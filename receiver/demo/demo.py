@@ -36,6 +36,7 @@ class Scene:
     tenant: str
     api_url: str
     receiver_url: str
+    console_url: str
     log: Path
 
 
@@ -52,6 +53,7 @@ def run_demo(*, seconds: float | None, speed: float, data_dir: Path | None, pict
         tenant=f"demo-{datetime.now(UTC):%Y%m%d-%H%M%S}",
         api_url=f"http://127.0.0.1:{_free_port()}",
         receiver_url=f"http://127.0.0.1:{_free_port()}",
+        console_url=f"http://127.0.0.1:{_free_port()}",
         log=folder / "demo.log",
     )
     token = secrets.token_urlsafe(24)
@@ -70,13 +72,14 @@ def run_demo(*, seconds: float | None, speed: float, data_dir: Path | None, pict
         "RECEIVER_PORT": scene.receiver_url.rpartition(":")[2],
         "RECEIVER_ADMIN_PORT": "0",
         "RECEIVER_CONSOLE_HOST": "127.0.0.1",
-        "RECEIVER_CONSOLE_PORT": str(_free_port()),
+        "RECEIVER_CONSOLE_PORT": scene.console_url.rpartition(":")[2],
         # Everything that it calls is on this machine, which a proxy cannot reach.
         "NO_PROXY": "127.0.0.1",
         "no_proxy": "127.0.0.1",
     }
     configure_logging("auto", "warning", process="demo")
     console.print(f"Starting the simulator and the service. Their log: {scene.log}")
+    console.print(f"Console: {scene.console_url}", markup=False, highlight=False)
     settings = load_settings().model_copy(update={"data_dir": settings.data_dir})
     with embedded_servers(settings) as ready, scene.log.open("wb") as log:
         bring_up_to_date(ready)

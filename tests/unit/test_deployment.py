@@ -21,6 +21,7 @@ from typer.core import TyperGroup
 
 from migrations import roles
 from receiver.commands.main import app
+from receiver.console.serve import SHUTDOWN_SECONDS
 from runtime.settings import Settings, environment_name
 from tests.support.processes import PROBE
 from workers.broker import QUEUES
@@ -68,6 +69,8 @@ def processes_stopped_in_turn(arguments: list[str]) -> int:
 
 def needed_to_stop(arguments: list[str]) -> timedelta:
     """The longest that a stop takes with the default settings."""
+    if arguments == ["console"]:
+        return timedelta(seconds=SHUTDOWN_SECONDS)
     longest = default("shutdown_timeout") + SUPERVISOR_MARGIN
     if arguments[0] == "serve":
         longest = default("shutdown_timeout") + default("commit_timeout")
@@ -190,8 +193,10 @@ def test_the_compose_file_serves_every_queue(compose: dict[str, Any]) -> None:
     assert {command[-1] for command in commands if command[:2] == ["work", "--queue"]} == set(QUEUES)
 
 
-def test_only_the_receiver_publishes_a_port(compose: dict[str, Any]) -> None:
-    assert [name for name, service in compose["services"].items() if "ports" in service] == ["receiver"]
+def test_only_the_receiver_and_the_console_publish_a_port(compose: dict[str, Any]) -> None:
+    published = [name for name, service in compose["services"].items() if "ports" in service]
+    assert published == ["receiver", "console"]
+    assert compose["services"]["console"]["ports"] == ["${CONSOLE_PUBLISH:-127.0.0.1:8082}:8082"]
 
 
 def test_the_admin_endpoints_ask_for_a_token_where_containers_share_a_network(compose: dict[str, Any]) -> None:
@@ -289,6 +294,7 @@ def test_the_linter_of_units_has_nothing_to_say(path: Path) -> None:
 
 def test_there_is_a_unit_for_each_kind_of_process() -> None:
     assert {path.name for path in UNITS} == {
+        "ampeco-receiver-console.service",
         "ampeco-receiver-migrate.service",
         "ampeco-receiver-serve.service",
         "ampeco-receiver-work.service",
