@@ -14,6 +14,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from bench import console as console_bench
 from bench.applied import Visible, accepted_and_applied, until_visible, wait_until_settled
 from bench.disk import measure as measure_growth
 from bench.disk import render as render_growth
@@ -206,6 +207,17 @@ def analytics(
     """Measure how deriving and reading the tables for analysts grow with the history; about half an hour."""
     console = create_console()
     console.print(render_analytics(measure_analytics(share or [0.01, 0.03, 0.1]), console))
+
+
+@app.command("console")
+def measure_console(
+    notifications: Annotated[
+        int, typer.Option(min=1_000, help="Notifications in the log.")
+    ] = console_bench.NOTIFICATIONS,
+) -> None:
+    """Measure how long the pages of the console take at the size of a large operator; some minutes."""
+    console = create_console()
+    console.print(console_bench.render(console_bench.measure(notifications), console))
 
 
 if __name__ == "__main__":

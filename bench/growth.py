@@ -192,7 +192,7 @@ def measure(shares: list[float]) -> list[Grown]:
     """Load, derive and query each share of the whole, each in a new database."""
     configure_logging("console", "warning", process="bench analytics")
     steps = len(shares) * (len(_LOAD) + 3)
-    with _bar(steps) as step:
+    with progress_of(steps) as step:
         return [_measured(share, step) for share in shares]
 
 
@@ -203,13 +203,15 @@ def _measured(share: float, step: Callable[[str], None]) -> Grown:
         database_alone(Path(made)) as url,
         psycopg.connect(conninfo(url), autocommit=True) as connection,
     ):
-        parameters = _load(connection, share, step)
+        parameters = load_year(
+            connection, max(round(EVSES * share), CHANGED), lambda name: step(f"{share:.0%}: {name}")
+        )
         engine = create_database_engine(url, application_name="bench analytics", pool_size=2)
         step(f"{share:.0%}: deriving everything")
         began = time.monotonic()
         with engine.begin() as marking:
             mark_all(marking, TENANT)
-        _derive(engine)
+        derive_everything_marked(engine)
         grown.derive_all_seconds = time.monotonic() - began
         connection.execute("VACUUM ANALYZE")
         step(f"{share:.0%}: deriving changes")
@@ -223,30 +225,47 @@ def _measured(share: float, step: Callable[[str], None]) -> Grown:
     return grown
 
 
-def _load(connection: psycopg.Connection[Any], share: float, step: Callable[[str], None]) -> dict[str, Any]:
+def load_year(
+    connection: psycopg.Connection[Any],
+    evses: int,
+    step: Callable[[str], None],
+    *,
+    sessions: int = SESSIONS_PER_EVSE,
+    samples: int = SAMPLES_PER_SESSION,
+) -> dict[str, Any]:
+    """Load a year of charging into an empty database.
+
+    Parameters:
+        connection: in autocommit.
+        step: called with the name of each part before it is loaded.
+        sessions, samples: sessions of each EVSE, and meter values of each session.
+
+    Returns:
+        The parameters of the statements, such as when the year begins.
+    """
     now = datetime.now(UTC)
-    evses = max(round(EVSES * share), CHANGED)
     parameters = {
         "tenant": TENANT,
         "evses": evses,
         "locations": max(evses // EVSES_PER_LOCATION, 1),
-        "sessions": SESSIONS_PER_EVSE,
-        "samples": SAMPLES_PER_SESSION,
+        "sessions": sessions,
+        "samples": samples,
         "days": DAYS,
-        "every": timedelta(days=DAYS) / (SESSIONS_PER_EVSE + 1),
+        "every": timedelta(days=DAYS) / (sessions + 1),
         "begins_at": now - timedelta(days=DAYS + 1),
         "since": now - timedelta(days=31),
         "now": now,
     }
     connection.execute("INSERT INTO ingest.uptime VALUES (%(begins_at)s, now())", parameters)
     for name, statement in _LOAD.items():
-        step(f"{share:.0%}: loading {name}")
+        step(f"loading {name}")
         connection.execute(statement, parameters)
     connection.execute("VACUUM ANALYZE")
     return parameters
 
 
-def _derive(engine: Engine) -> None:
+def derive_everything_marked(engine: Engine) -> None:
+    """Derive what is marked, until nothing is."""
     while (done := derive_round(engine, TENANT)) is None or not done.is_last:
         pass
 
@@ -270,7 +289,7 @@ def _changes_ms(engine: Engine, parameters: dict[str, Any]) -> float:
         with engine.begin() as connection:
             write_changes(connection, TENANT, changes)
         began = time.perf_counter()
-        _derive(engine)
+        derive_everything_marked(engine)
         took.append(time.perf_counter() - began)
     with engine.begin() as connection:
         assert not marks_left(connection, TENANT)
@@ -287,7 +306,8 @@ def _query_ms(connection: psycopg.Connection[Any], query: str, parameters: dict[
 
 
 @contextmanager
-def _bar(total: int) -> Iterator[Callable[[str], None]]:
+def progress_of(total: int) -> Iterator[Callable[[str], None]]:
+    """Show the progress of so many steps; yield the function that is called with the name of each."""
     console = Console(stderr=True)
     began = time.monotonic()
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
