@@ -67,6 +67,7 @@ def derive_round(engine: Engine, tenant: str) -> Round | None:
         energy.derive(work)
         attempts.derive(work)
         availability.derive(work)
+        connection.execute(_REFRESH_STATISTICS)
         findings.derive(work, before)
         if is_time:
             findings.derive_by_time(work)
@@ -75,6 +76,9 @@ def derive_round(engine: Engine, tenant: str) -> Round | None:
     lag = now - min(mark["marked_at"] for mark in marks) if marks else None
     return Round(len(marks), work.last - feed["last_change_number"], lag, oldest is None)
 
+
+# Findings compare many rows of tables that this round may have filled.
+_REFRESH_STATISTICS = text("SELECT analytics.refresh_statistics()")
 
 # Index: primary key. An origin that differs means that the numbers were restored, so some may be given twice.
 _MAKE_FEED = text("""

@@ -64,7 +64,11 @@ ENTERED_PRIVILEGES = {"operator_exclusion": "SELECT, INSERT, UPDATE (withdrawn_a
 DERIVED_PRIVILEGES = "SELECT, INSERT, UPDATE, DELETE"
 
 #: Functions that run with their owner's privileges, for the tasks that need more than the service's own.
-SERVICE_FUNCTIONS = ("ingest.make_log_partitions(integer)", "ingest.drop_log_day(date)")
+SERVICE_FUNCTIONS = (
+    "ingest.make_log_partitions(integer)",
+    "ingest.drop_log_day(date)",
+    "analytics.refresh_statistics()",
+)
 
 #: Schemas in which analysts may read all tables, if they exist, and the views in other schemas that they may read.
 READ_SCHEMAS = (CHARGING, ANALYTICS)

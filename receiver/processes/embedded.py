@@ -45,7 +45,7 @@ START_TIMEOUT_SECONDS = 10.0
 def embedded_servers(settings: Settings) -> Iterator[Settings]:
     """Start the servers that are not configured, and yield settings with their URLs.
 
-    The URLs are also set in the environment, for the processes that are started during the block.
+    The URLs are also set in the environment during the block, for the processes that are started in it.
 
     Raises:
         SettingsError: the packages of the extra ``embedded`` are not installed, or a server did not start.
@@ -58,6 +58,7 @@ def embedded_servers(settings: Settings) -> Iterator[Settings]:
             urls["redis_url"] = stack.enter_context(embedded_redis(settings.data_dir / "redis"))
         for name, url in urls.items():
             os.environ[name.upper()] = url
+            stack.callback(os.environ.pop, name.upper(), None)
         yield settings.model_copy(update=urls)
 
 

@@ -14,8 +14,8 @@ import psycopg
 import pytest
 import redis
 
-from receiver.processes.embedded import embedded_postgres, embedded_redis
-from runtime.settings import SettingsError
+from receiver.processes.embedded import embedded_postgres, embedded_redis, embedded_servers
+from runtime.settings import Settings, SettingsError
 from storage.database import create_database_engine
 from storage.database_url import conninfo
 from tests.support.commands import run
@@ -140,3 +140,14 @@ def test_servers_outlive_a_command_that_another_one_shares_them_with(folder: Pat
         psycopg.connect(conninfo(postgres)).close()
     with pytest.raises(psycopg.OperationalError):
         psycopg.connect(conninfo(postgres))
+
+
+def test_their_urls_are_in_the_environment_only_while_they_run(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("DATABASE_URL", "REDIS_URL"):
+        monkeypatch.delenv(name, raising=False)
+    for number in ("first", "second"):
+        settings = Settings(data_dir=folder / number)
+        with embedded_servers(settings) as ready:
+            assert os.environ["DATABASE_URL"] == ready.database_url
+            assert number in str(ready.database_url)
+        assert not {"DATABASE_URL", "REDIS_URL"} & os.environ.keys()

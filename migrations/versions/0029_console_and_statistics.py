@@ -1,4 +1,4 @@
-"""Tables of the console: what happened each minute, and what operators did."""
+"""Tables of the console, and statistics of tables that a round of deriving has filled."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import Any
 import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
+
+from migrations.sql import read_sql
 
 revision = "0029"
 down_revision = "0028"
@@ -20,6 +22,8 @@ def _instant(name: str, comment: str, *, nullable: bool = True, is_now: bool = F
 
 
 def upgrade() -> None:
+    op.execute(read_sql("0029_refresh_statistics"))
+    op.execute("REVOKE ALL ON FUNCTION analytics.refresh_statistics() FROM PUBLIC")
     op.create_table(
         "minute",
         sa.Column("tenant", sa.Text(), nullable=False, comment="Tenant, as named in tenants.toml"),
@@ -78,5 +82,6 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
+    op.execute("DROP FUNCTION analytics.refresh_statistics()")
     op.drop_table("operator_action", schema="ingest")
     op.drop_table("minute", schema="ingest")
