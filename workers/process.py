@@ -17,6 +17,8 @@ from workers.actors import declare_actors
 from workers.api.context import create_context
 from workers.broker import APPLY_QUEUE, DERIVE_QUEUE, RECONCILE_QUEUE, REFRESH_QUEUE, create_broker, worker_middleware
 from workers.jobs import create_scheduler
+from workers.metrics import create_series
+from workers.sync.schedule import listed
 from workers.worker_readiness import worker_readiness
 
 logger = get_logger(__name__)
@@ -53,6 +55,8 @@ def work(settings: Settings, queues: set[str], stop: threading.Event | None = No
         DERIVE_QUEUE: DERIVE_THREADS,
     }
     threads = max(threads_of[queue] for queue in queues)
+    reconciles = RECONCILE_QUEUE in queues
+    create_series({name: listed(tenant) if reconciles else [] for name, tenant in settings.tenants.items()})
     with create_context(settings, process=f"work {'+'.join(sorted(queues))}") as context:
         broker = create_broker(context.redis, worker_middleware())
         declare_actors(broker, context, settings)

@@ -19,6 +19,7 @@ from receiver.accept.bodies import Bodies
 from receiver.accept.committer import GroupCommitter
 from receiver.accept.endpoint import Notifications
 from receiver.accept.heartbeat import Heartbeat
+from receiver.accept.metrics import create_series
 from receiver.accept.notifier import Notifier
 from receiver.accept.paths import ignore_trailing_slash
 from receiver.admin.health import Health
@@ -38,6 +39,7 @@ NOTIFICATIONS_PATH = "/notifications/"
 
 def create_app(settings: Settings) -> ASGIApp:
     """Create the app of one process; call it after any fork, because engines and clients must not be shared."""
+    create_series(settings.tenants)
     database_url = settings.required_database_url()
     redis_client = create_redis(settings.required_redis_url())
     engine = create_database_engine(database_url, application_name="ampeco-receiver serve", pool_size=1)

@@ -18,8 +18,9 @@ from starlette.responses import Response
 
 from ampeco.tenants import Tenant
 from receiver.admin.monitoring import watch_gauges, watched
+from storage.inbox.partitions import days_prepared
 from storage.monitoring.processes import ListedProcess, list_processes
-from storage.reports.overview import TenantOverview, overview
+from storage.reports.overview import TenantOverview, overview, seconds_underived
 
 
 class MetricsPage:
@@ -36,9 +37,13 @@ class MetricsPage:
 
     def _stored(self) -> CollectorRegistry:
         registry = CollectorRegistry()
+        days: int | None = None
+        underived: dict[str, float] = {}
         try:
             with self._engine.connect() as connection:
                 tenants = overview(connection, sorted(self._tenants))
+                underived = seconds_underived(connection, sorted(self._tenants))
+                days = days_prepared(connection)
                 watch = watched(connection, self._tenants, with_tokens=False)
                 processes = list_processes(connection)
         except SQLAlchemyError:
@@ -64,6 +69,8 @@ class MetricsPage:
                 gauge.add_metric([tenant.tenant], float(getattr(tenant, attribute) or 0))
             gauges.append(gauge)
         gauges.append(_oldest_pending(tenants))
+        gauges.append(_oldest_underived(underived))
+        gauges.append(_days_prepared(days))
         gauges.append(_processes(processes))
         gauges += watch_gauges(watch)
         registry.register(_Collected(gauges))
@@ -79,6 +86,23 @@ def _oldest_pending(tenants: Sequence[TenantOverview]) -> GaugeMetricFamily:
         reason = (tenant.pending_reason or "").partition(":")[0]
         gauge.add_metric([tenant.tenant, reason], tenant.oldest_pending_seconds or 0.0)
     return gauge
+
+
+def _oldest_underived(seconds: Mapping[str, float]) -> GaugeMetricFamily:
+    """Return the gauge of changes that wait to be derived."""
+    gauge = GaugeMetricFamily(
+        "ampeco_oldest_underived_seconds",
+        "Age of the oldest change that is not derived yet, seconds",
+        labels=["tenant"],
+    )
+    for tenant, age in seconds.items():
+        gauge.add_metric([tenant], age)
+    return gauge
+
+
+def _days_prepared(days: int | None) -> GaugeMetricFamily:
+    """Return the gauge of the partitions of the days ahead; without a sample if they could not be counted."""
+    return GaugeMetricFamily("ampeco_log_days_prepared", "Days ahead for which the log has a partition", value=days)
 
 
 def _processes(processes: Sequence[ListedProcess]) -> GaugeMetricFamily:
