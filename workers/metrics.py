@@ -91,9 +91,10 @@ BATCHES_POSTPONED = Counter(
     ["tenant", "error"],
 )
 SWEPT = Counter("ampeco_batches_swept_total", "Batches that were open too long and whose wake-up was sent again")
-JOB_AGE = Gauge("ampeco_job_age_seconds", "Time since a scheduled job of this worker last succeeded, seconds", ["job"])
+# Prometheus itself labels each target `job`, so these are labelled `task`, as the failures of background tasks are.
+JOB_AGE = Gauge("ampeco_job_age_seconds", "Time since a scheduled job of this worker last succeeded, seconds", ["task"])
 JOB_OVERDUE = Gauge(
-    "ampeco_job_overdue", "1 if a scheduled job of this worker has not succeeded for five of its intervals", ["job"]
+    "ampeco_job_overdue", "1 if a scheduled job of this worker has not succeeded for five of its intervals", ["task"]
 )
 DERIVED_CHANGES = Counter(
     "ampeco_derived_changes_total", "Rows of the schema analytics that were written or removed", ["tenant"]

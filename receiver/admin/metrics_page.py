@@ -106,11 +106,15 @@ def _days_prepared(days: int | None) -> GaugeMetricFamily:
 
 
 def _processes(processes: Sequence[ListedProcess]) -> GaugeMetricFamily:
-    """Return the gauge of processes by name and state, without those that stopped in order."""
+    """Return the gauge of processes by name and state, without those that stopped in order.
+
+    Each name has every state from the start: ``delta()`` does not see the first value of a later series.
+    """
     gauge = GaugeMetricFamily("ampeco_processes", "Processes of the last day, by state", labels=["name", "state"])
-    states = Counter((process.name, process.state) for process in processes if process.state != "stopped")
-    for (name, state), number in sorted(states.items()):
-        gauge.add_metric([name, state], number)
+    states = Counter((process.name, process.state) for process in processes)
+    for name in sorted({process.name for process in processes}):
+        for state in ("working", "hindered", "lost"):
+            gauge.add_metric([name, state], states[name, state])
     return gauge
 
 
