@@ -9,7 +9,10 @@ from sqlalchemy import text
 
 import migrations
 from ampeco.errors import Forbidden, NotFound, RateLimited, Unavailable
+from storage.ids import uuid7
 from storage.inbox.partitions import DAYS_AHEAD
+from storage.monitoring import processes
+from storage.monitoring.processes import Process
 from storage.state.marks import mark_all
 from tests.support.deployment import Deployment
 from tests.support.facts import sample
@@ -85,3 +88,17 @@ def test_the_page_names_the_release_and_counts_the_days_that_have_a_partition(de
         ).scalar()
         connection.execute(text(f"DROP TABLE ingest.notification_{day}"))
     assert shown(deployment, "ampeco_log_days_prepared") == DAYS_AHEAD - 1
+
+
+def test_each_process_is_shown_in_every_state_before_it_is_lost(deployment: Deployment) -> None:
+    def by_state(name: str) -> list[float]:
+        states = ("working", "hindered", "lost")
+        return [shown(deployment, f'ampeco_processes{{name="{name}",state="{state}"}}') for state in states]
+
+    assert by_state("tests") == [1, 0, 0]
+    with deployment.service.engine.begin() as connection:
+        processes.register(connection, Process(uuid7(), "work apply", "a-host", 1, "0.2.0"))
+        connection.execute(
+            text("UPDATE ingest.process SET seen_at = now() - interval '1 minute' WHERE name = 'work apply'")
+        )
+    assert by_state("work apply") == [0, 0, 1]

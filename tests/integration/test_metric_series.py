@@ -27,7 +27,7 @@ ROOT = Path(__file__).parents[2]
 
 TENANTS = ("demo", "other")  # those of `write_tenants`
 
-#: Labels whose values nobody can list. No rule for alerts may ask for the increase of their metrics.
+#: Labels whose values are not known in advance. No rule for alerts may ask for the increase of their metrics.
 OPEN = {
     "ampeco_commit_failures": "the name of an error",
     "ampeco_batches_postponed": "the name of an error",
