@@ -6,6 +6,7 @@ import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import get_args
 
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily
@@ -19,7 +20,7 @@ from starlette.responses import Response
 from ampeco.tenants import Tenant
 from receiver.admin.monitoring import watch_gauges, watched
 from storage.inbox.partitions import days_prepared
-from storage.monitoring.processes import ListedProcess, list_processes
+from storage.monitoring.processes import ListedProcess, State, list_processes
 from storage.reports.overview import TenantOverview, overview, seconds_underived
 
 
@@ -113,8 +114,9 @@ def _processes(processes: Sequence[ListedProcess]) -> GaugeMetricFamily:
     gauge = GaugeMetricFamily("ampeco_processes", "Processes of the last day, by state", labels=["name", "state"])
     states = Counter((process.name, process.state) for process in processes)
     for name in sorted({process.name for process in processes}):
-        for state in ("working", "hindered", "lost"):
-            gauge.add_metric([name, state], states[name, state])
+        for state in get_args(State):
+            if state != "stopped":
+                gauge.add_metric([name, state], states[name, state])
     return gauge
 
 

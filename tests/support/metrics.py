@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import get_args
 
 import prometheus_client
 from prometheus_client.core import GaugeMetricFamily
@@ -14,6 +15,7 @@ import receiver.accept.notifier
 import runtime.clock_watch
 import workers.metrics
 from receiver.admin.metrics_page import MetricsPage
+from storage.monitoring.processes import State
 
 #: The modules that register the others of their process.
 MODULES = (receiver.accept.metrics, receiver.accept.notifier, runtime.clock_watch, workers.metrics)
@@ -57,15 +59,30 @@ def named(expression: str) -> set[str]:
     return set(re.findall(r"\bampeco_[a-z0-9_]+\b(?!:)", expression))
 
 
+def _values() -> dict[tuple[str, str], set[str]]:
+    """Return the values of each label of each series that exists from the start."""
+    receiver.accept.metrics.create_series(["demo"])
+    workers.metrics.create_series({"demo": ["evse"]})
+    found: dict[tuple[str, str], set[str]] = {
+        ("ampeco_processes", "state"): set(get_args(State)) - {"stopped"},
+    }
+    for family in prometheus_client.REGISTRY.collect():
+        for sample in family.samples:
+            for label, value in sample.labels.items():
+                found.setdefault((sample.name, label), set()).add(value)
+    return found
+
+
 def unknown(expression: str) -> list[str]:
-    """Return what a query names and the service does not have: metrics, and labels of those that it names."""
-    known = series()
+    """Return what a query names and the service does not have: metrics, and labels and values of those that it names."""
+    known, values = series(), _values()
     wrong = sorted(named(expression) - known.keys())
     for name, selector in re.findall(r"\b(ampeco_[a-z0-9_]+)\{([^}]*)\}", expression):
-        of_metric = known.get(name, frozenset()) | OF_TARGETS
-        wrong += [
-            f"{name}: {label}" for label in re.findall(r"(\w+)\s*(?:=|!=|=~|!~)", selector) if label not in of_metric
-        ]
+        for label, selected in re.findall(r'(\w+)\s*(?:=|!=|=~|!~)\s*"([^"]*)"', selector):
+            if label not in known.get(name, frozenset()) | OF_TARGETS:
+                wrong.append(f"{name}: {label}")
+            elif "$" not in selected:
+                wrong += [f"{name}: {value}" for value in selected.split("|") if value not in values[name, label]]
     of_any = frozenset[str]().union(OF_TARGETS, *(known.get(name, frozenset()) for name in named(expression)))
     for grouping in re.findall(r"\b(?:by|without|on|ignoring)\s*\(([^)]*)\)", expression):
         wrong += [f"by {label}" for label in re.findall(r"\w+", grouping) if label not in of_any]

@@ -50,7 +50,7 @@ def test_every_alert_is_tested_both_firing_and_silent(alert: str) -> None:
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.get("alert") or rule["record"])
-def test_every_metric_and_label_of_a_rule_exists(rule: dict[str, Any]) -> None:
+def test_every_metric_label_and_value_of_a_rule_exists(rule: dict[str, Any]) -> None:
     recorded = {other["record"] for other in RULES if "record" in other}
     assert named(rule["expr"]) or any(name in rule["expr"] for name in recorded)
     assert set(re.findall(r"\bampeco:[a-z0-9_:]+", rule["expr"])) <= recorded

@@ -27,7 +27,7 @@ def test_the_dashboard_is_as_its_program_writes_it() -> None:
 
 
 @pytest.mark.parametrize("target", TARGETS.values(), ids=TARGETS)
-def test_every_metric_and_label_of_a_panel_exists(target: dict[str, str]) -> None:
+def test_every_metric_label_and_value_of_a_panel_exists(target: dict[str, str]) -> None:
     rules = yaml.safe_load((PATH.parents[1] / "prometheus" / "rules.yml").read_text())
     recorded = {rule.get("record") for group in rules["groups"] for rule in group["rules"]}
     assert named(target["expr"]) or target["expr"] in recorded
