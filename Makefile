@@ -10,7 +10,7 @@ PACKAGES := ampeco storage runtime analytics workers receiver simulator migratio
 
 .DEFAULT_GOAL := help
 
-.PHONY: help demo picture contract test unit coverage lint format audit bench calls staleness dbt fuzz faults soak \
+.PHONY: help demo picture contract dashboards test unit coverage lint format audit bench calls staleness dbt fuzz faults soak \
 	overload clean
 
 help: ## List the targets
@@ -26,6 +26,9 @@ contract: $(READY) ## Write down the tables of the schema analytics: for the tes
 	RENEW_CONTRACT=1 $(BIN)/pytest tests/integration/test_contract.py
 	$(BIN)/python -m analytics.contract
 	$(BIN)/python -m analytics.dbt.sources
+
+dashboards: $(READY) ## Write the dashboard for Grafana again
+	$(BIN)/python -m deploy.grafana.dashboards
 
 test: $(READY) ## Run every test, some at a time: they wait more than they work
 	$(BIN)/pytest --numprocesses $(WORKERS) --dist worksteal $(TESTS)

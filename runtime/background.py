@@ -32,6 +32,7 @@ class _Restarts:
     """The delays between the starts of one task or thread."""
 
     def __init__(self, name: str) -> None:
+        self._failures = BACKGROUND_FAILURES.labels(name)
         self._name = name
         self._delay = FIRST_RESTART_SECONDS
         self._began = time.monotonic()
@@ -45,7 +46,7 @@ class _Restarts:
         if time.monotonic() - self._began > STARTED_WELL_SECONDS:
             self._delay = FIRST_RESTART_SECONDS
         seconds, self._delay = self._delay, min(self._delay * 2, MAX_RESTART_SECONDS)
-        BACKGROUND_FAILURES.labels(self._name).inc()
+        self._failures.inc()
         logger.exception("background task failed, starting it again", task=self._name, seconds=seconds)
         return seconds
 
@@ -56,9 +57,9 @@ def supervised_task(name: str, run: Callable[[], Awaitable[None]]) -> asyncio.Ta
     Parameters:
         name: its name in the log and in ``ampeco_background_failures_total``.
     """
+    restarts = _Restarts(name)
 
     async def supervise() -> None:
-        restarts = _Restarts(name)
         while True:
             restarts.began()
             try:
@@ -72,9 +73,9 @@ def supervised_task(name: str, run: Callable[[], Awaitable[None]]) -> asyncio.Ta
 
 def supervised_thread(name: str, run: Callable[[], None]) -> threading.Thread:
     """Return an unstarted daemon thread that runs ``run`` until it returns, and runs it again if it raises."""
+    restarts = _Restarts(name)
 
     def supervise() -> None:
-        restarts = _Restarts(name)
         while True:
             restarts.began()
             try:

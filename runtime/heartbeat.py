@@ -14,9 +14,11 @@ from importlib.metadata import version
 from pathlib import Path
 from uuid import UUID
 
+from prometheus_client import Gauge
 from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
+import migrations
 from runtime.errors import cause
 from runtime.logging import get_logger
 from storage.database import create_database_engine
@@ -25,6 +27,13 @@ from storage.monitoring import processes
 from storage.monitoring.processes import BEAT_INTERVAL, Process
 
 logger = get_logger(__name__)
+
+BUILD_INFO = Gauge(
+    "ampeco_build_info",
+    "1, with the release of the process and the revision of the tables that it needs",
+    ["version", "revision"],
+    multiprocess_mode="livemax",
+)
 
 #: The ids of the heartbeats that this process created, mostly one.
 _own_ids: set[UUID] = set()
@@ -52,6 +61,7 @@ class Heartbeat:
 
     def __init__(self, database_url: str, name: str) -> None:
         release = version("ampeco-receiver")
+        BUILD_INFO.labels(release, migrations.head()).set(1)
         self._process = Process(uuid7(), name, socket.gethostname(), os.getpid(), release, _pid_space())
         _own_ids.add(self._process.process_id)
         self._engine = create_database_engine(database_url, application_name=f"ampeco-receiver {name}", pool_size=1)

@@ -7,6 +7,7 @@ import difflib
 from collections.abc import Mapping
 from datetime import timedelta
 from functools import cached_property
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -138,6 +139,9 @@ class Settings(BaseSettings):
         description="Port of the worker's own /metrics and /readyz, on the admin address; unset: none",
     )
 
+    tracing: bool = Field(
+        default=False, description="Whether requests and messages are traced by OpenTelemetry; needs the extra otel"
+    )
     log_format: Literal["auto", "console", "json"] = Field(
         default="auto", description="Form of the log; auto: json if the output is not a terminal"
     )
@@ -219,6 +223,7 @@ def load_settings() -> Settings:
     _check_database_url(settings.database_url)
     _check_redis_url(settings.redis_url)
     settings.admin_secret()
+    _check_tracing(settings.tracing)
     return settings
 
 
@@ -247,6 +252,15 @@ def unknown_settings(environment: Mapping[str, str]) -> list[str]:
         suggestion = f"; did you mean {prefix}{close[0]}?" if close else "."
         sentences.append(f"{name} is not a setting of this release and has no effect{suggestion}")
     return sentences
+
+
+def _check_tracing(is_on: bool) -> None:
+    try:
+        if is_on:
+            version("opentelemetry-exporter-otlp-proto-http")
+    except PackageNotFoundError:
+        message = "RECEIVER_TRACING needs packages that are missing: install `ampeco-receiver[otel]`, or unset it."
+        raise SettingsError(message) from None
 
 
 def _check_redis_url(url: str | None) -> None:

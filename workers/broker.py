@@ -7,7 +7,7 @@ another one. If there is one too many, its actor finds nothing to do.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -34,6 +34,9 @@ QUEUES = (APPLY_QUEUE, REFRESH_QUEUE, RECONCILE_QUEUE, DERIVE_QUEUE)
 #: this chance in a million. The sweep does not wait for that; with the default of 1,000 such messages would stay for a
 #: long time in a quiet installation.
 MAINTENANCE_CHANCE = 10_000
+
+#: The option of a wake-up with the W3C trace contexts of the requests whose notifications it announces.
+TRACEPARENTS = "traceparents"
 
 #: Milliseconds without a heartbeat after which a worker's messages may be given to other workers.
 HEARTBEAT_TIMEOUT_MS = 60_000
@@ -148,9 +151,15 @@ def worker_middleware() -> list[Middleware]:
     ]
 
 
-def apply_message(batch_id: UUID) -> Message[None]:
-    """Return the wake-up after a batch was committed; it names the batch for the logs."""
-    return Message(queue_name=APPLY_QUEUE, actor_name="apply", args=(str(batch_id),), kwargs={}, options={})
+def apply_message(batch_id: UUID, traceparents: Sequence[str] = ()) -> Message[None]:
+    """Return the wake-up after a batch was committed; it names the batch for the logs.
+
+    Parameters:
+        traceparents: the trace contexts of the requests, as far as they are traced. A wake-up that is lost, or replaced
+            by one of the sweep, loses only these.
+    """
+    options = {TRACEPARENTS: list(traceparents)} if traceparents else {}
+    return Message(queue_name=APPLY_QUEUE, actor_name="apply", args=(str(batch_id),), kwargs={}, options=options)
 
 
 def refresh_message(tenant: str) -> Message[None]:

@@ -17,10 +17,12 @@ from storage.inbox.retention import drop_log_day
 from storage.monitoring import minutes, processes, resends, traffic
 from storage.sync import api_usage as usage
 from storage.sync import consumption_reads, sync_runs
+from workers.api import daily_quota
 from workers.api.context import Context
 from workers.apply.sweep import sweep_batches, wake_apply, wake_refreshes, wake_sync_runs
 from workers.broker import DERIVE_QUEUE, RECONCILE_QUEUE, REFRESH_QUEUE
 from workers.derive import wake_derivations
+from workers.metrics import API_QUOTA_USED
 from workers.monitoring.resend import resend_due
 from workers.monitoring.subscription_monitor import SubscriptionMonitor
 from workers.monitoring.traffic import monitor_traffic
@@ -48,6 +50,7 @@ MINUTE_INTERVAL = timedelta(seconds=10)
 STATUS_LOG_INTERVAL = timedelta(seconds=10)
 DERIVE_INTERVAL = timedelta(seconds=0.25)
 CONSUMPTION_INTERVAL = timedelta(seconds=10)
+QUOTA_INTERVAL = timedelta(seconds=10)
 
 #: How long records of sync runs, reads of consumption, API usage, traffic and resends are kept.
 RECORDS_KEPT = timedelta(days=400)
@@ -98,6 +101,12 @@ def look_at_clocks(context: Context, watch: ClockWatch) -> None:
     watch.look(context.clock_offsets())
 
 
+def look_at_quotas(context: Context) -> None:
+    """Show how much of each tenant's daily quota is used."""
+    for name, tenant in context.tenants.items():
+        API_QUOTA_USED.labels(name).set(daily_quota.calls_today(context.redis, name) / tenant.calls_per_day)
+
+
 def create_scheduler(context: Context, broker: Broker, settings: Settings, queues: Collection[str]) -> Scheduler:
     """Return the jobs beside the queues; each job may run in several processes at once.
 
@@ -122,6 +131,7 @@ def create_scheduler(context: Context, broker: Broker, settings: Settings, queue
         )
         every(SUBSCRIPTION_CHECK_INTERVAL, "subscriptions", monitor.run)
         every(RESEND_INTERVAL, "resend", lambda: resend_due(context))
+        every(QUOTA_INTERVAL, "quota", lambda: look_at_quotas(context))
     if RECONCILE_QUEUE in queues:
         every(STATUS_LOG_INTERVAL, "status logs", lambda: read_status_logs(context))
         every(CONSUMPTION_INTERVAL, "consumption", lambda: read_consumption(context))

@@ -7,6 +7,7 @@ import threading
 import time
 
 from dramatiq import Worker
+from dramatiq.middleware import Middleware
 
 from runtime.admin_port import serve_worker_metrics
 from runtime.background import wait_while_alive
@@ -17,6 +18,8 @@ from workers.actors import declare_actors
 from workers.api.context import create_context
 from workers.broker import APPLY_QUEUE, DERIVE_QUEUE, RECONCILE_QUEUE, REFRESH_QUEUE, create_broker, worker_middleware
 from workers.jobs import create_scheduler
+from workers.metrics import create_series
+from workers.sync.schedule import listed
 from workers.worker_readiness import worker_readiness
 
 logger = get_logger(__name__)
@@ -53,8 +56,11 @@ def work(settings: Settings, queues: set[str], stop: threading.Event | None = No
         DERIVE_QUEUE: DERIVE_THREADS,
     }
     threads = max(threads_of[queue] for queue in queues)
-    with create_context(settings, process=f"work {'+'.join(sorted(queues))}") as context:
-        broker = create_broker(context.redis, worker_middleware())
+    reconciles = RECONCILE_QUEUE in queues
+    create_series({name: listed(tenant) if reconciles else [] for name, tenant in settings.tenants.items()})
+    process = f"work {'+'.join(sorted(queues))}"
+    with create_context(settings, process=process) as context:
+        broker = create_broker(context.redis, _middleware(settings, process))
         declare_actors(broker, context, settings)
         worker = Worker(broker, queues=queues, worker_threads=threads, worker_timeout=IDLE_WAIT_MS)
         # A message is a wake-up for work that any process may do, so this process prefetches none in reserve.
@@ -86,3 +92,12 @@ def work(settings: Settings, queues: set[str], stop: threading.Event | None = No
     logger.info("stopped")
     if not all_live:
         raise SystemExit(1)
+
+
+def _middleware(settings: Settings, process: str) -> list[Middleware]:
+    if not settings.tracing:
+        return worker_middleware()
+    # Imported here, so that a process without traces loads nothing of OpenTelemetry.
+    from workers.tracing import TraceMessages
+
+    return [TraceMessages(process), *worker_middleware()]

@@ -18,7 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from runtime.background import BACKGROUND_FAILURES
 from runtime.errors import describe
 from runtime.logging import Throttle, get_logger
-from workers.metrics import JOB_AGE
+from workers.metrics import JOB_AGE, JOB_OVERDUE
 
 logger = get_logger(__name__)
 
@@ -41,6 +41,10 @@ class _Job:
     @property
     def age_seconds(self) -> float:
         return time.monotonic() - self.succeeded_at
+
+    @property
+    def is_overdue(self) -> bool:
+        return self.age_seconds > max(self.seconds * INTERVALS_UNTIL_OVERDUE, MIN_SECONDS_UNTIL_OVERDUE)
 
 
 class Scheduler:
@@ -70,6 +74,7 @@ class Scheduler:
             name: its name in the log and in metrics.
             job: the function to run.
         """
+        BACKGROUND_FAILURES.labels(name)  # from 0 on, for ``increase()``
         self._jobs.append(_Job(name, interval.total_seconds(), job))
 
     def start(self) -> None:
@@ -77,6 +82,7 @@ class Scheduler:
         for job in self._jobs:
             job.succeeded_at = time.monotonic()
             JOB_AGE.labels(job.name).set_function(lambda job=job: job.age_seconds)  # type: ignore[misc]
+            JOB_OVERDUE.labels(job.name).set_function(lambda job=job: job.is_overdue)  # type: ignore[misc]
             thread = threading.Thread(target=self._repeat, args=(job,), name=f"job {job.name}", daemon=True)
             thread.start()
             self._threads.append(thread)
@@ -95,11 +101,7 @@ class Scheduler:
 
     def overdue(self) -> list[str]:
         """Return the jobs that have not succeeded for several of their intervals."""
-        return [
-            job.name
-            for job in self._jobs
-            if job.age_seconds > max(job.seconds * INTERVALS_UNTIL_OVERDUE, MIN_SECONDS_UNTIL_OVERDUE)
-        ]
+        return [job.name for job in self._jobs if job.is_overdue]
 
     def _repeat(self, job: _Job) -> None:
         due = time.monotonic()

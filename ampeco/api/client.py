@@ -22,7 +22,7 @@ from ampeco.api.answer_headers import AnswerHeaders
 from ampeco.api.answers import Answer, M, read_answer, unwrapped
 from ampeco.api.listing import Listing, Page, Params, read_page
 from ampeco.api.offered import OfferedPaths
-from ampeco.api.transport import Exchange, Transport
+from ampeco.api.transport import AfterCall, Exchange, Transport
 from ampeco.resources.charging import (
     Authorization,
     ChargePoint,
@@ -66,6 +66,7 @@ class Client:
         max_attempts: how often an idempotent call is tried while the tenant is unavailable.
         before_call: called before each call, to count it, to delay it, or to refuse it by raising.
         on_answer: called with the headers of each answer.
+        after_call: called after each call, with its failure and its duration.
         offered: the endpoints that the tenant offers of kinds with several versions; clients of a tenant share it.
         now: returns our time, aware; the tenant's clock is measured against it.
         transport: replaces the network, for tests.
@@ -81,6 +82,7 @@ class Client:
         max_attempts: int = 3,
         before_call: Callable[[], None] | None = None,
         on_answer: Callable[[AnswerHeaders], None] | None = None,
+        after_call: AfterCall | None = None,
         offered: OfferedPaths | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         transport: httpx.BaseTransport | None = None,
@@ -91,6 +93,7 @@ class Client:
             timeout_seconds=timeout_seconds,
             before_call=before_call,
             on_answer=on_answer,
+            after_call=after_call,
             now=now,
             transport=transport,
         )

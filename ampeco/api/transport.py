@@ -29,6 +29,9 @@ from ampeco.privacy.redaction import redact
 
 Query = Sequence[tuple[str, str]]
 
+#: Takes what a call failed with, None after a success, and how long it took until its whole answer was read, seconds.
+AfterCall = Callable[[type[errors.ApiError] | None, float], None]
+
 #: The delay after a 429 that requests none: half of the minute for which AMPECO limits bursts.
 DEFAULT_RETRY_AFTER_SECONDS = 30.0
 
@@ -111,6 +114,7 @@ class Transport:
         timeout_seconds: float,
         before_call: Callable[[], None] | None,
         on_answer: Callable[[AnswerHeaders], None] | None = None,
+        after_call: AfterCall | None = None,
         now: Callable[[], datetime],
         transport: httpx.BaseTransport | None,
     ) -> None:
@@ -124,6 +128,7 @@ class Transport:
         self._token = token
         self._before_call = before_call
         self._on_answer = on_answer
+        self._after_call = after_call
         self._patience_seconds = timeout_seconds * PATIENCE
         self.clock = TenantClock()
         self._now = now
@@ -159,6 +164,20 @@ class Transport:
         """
         if self._before_call is not None:
             self._before_call()
+        began = time.monotonic()
+        try:
+            exchange = self._exchange(method, path, query, body)
+        except errors.ApiError as error:
+            self._note_call(type(error), began)
+            raise
+        self._note_call(None, began)
+        return exchange
+
+    def _note_call(self, failure: type[errors.ApiError] | None, began: float) -> None:
+        if self._after_call is not None:
+            self._after_call(failure, time.monotonic() - began)
+
+    def _exchange(self, method: str, path: str, query: Query, body: Mapping[str, Any] | None) -> Exchange:
         began_at = self._now()
         try:
             with self._http.stream(method, self.base_url + path, params=list(query), json=body) as response:

@@ -5,7 +5,7 @@ This module does not depend on HTTP: any transport with the same bytes and heade
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -48,12 +48,16 @@ class Acceptor:
     Parameters:
         tenants: the tenants by name.
         committer: commits the notifications.
+
+    Attributes:
+        traceparent: returns the W3C trace context of the current request; None if it is not traced.
     """
 
     def __init__(self, tenants: Mapping[str, Tenant], committer: GroupCommitter) -> None:
         self._keys = {name: _Keys(tenant.signing_keys(), tenant.encodings) for name, tenant in tenants.items()}
         self._dummy_keys = _Keys((_DUMMY_TOKEN,), ("hex",))
         self._committer = committer
+        self.traceparent: Callable[[], str | None] = lambda: None
         self._coverages: set[tuple[str, Coverage]] = set()
 
     @property
@@ -84,7 +88,7 @@ class Acceptor:
             raise UnverifiedError
         kept = {name: headers[key] for key, name in KEPT_HEADERS.items() if key in headers}
         self._report_coverage(tenant, match)
-        entry = Entry(tenant, body, kept, match.token_id, match.form)
+        entry = Entry(tenant, body, kept, match.token_id, match.form, traceparent=self.traceparent())
         await self._committer.commit(entry)
         return entry.notification_id
 

@@ -19,6 +19,7 @@ from receiver.accept.bodies import Bodies
 from receiver.accept.committer import GroupCommitter
 from receiver.accept.endpoint import Notifications
 from receiver.accept.heartbeat import Heartbeat
+from receiver.accept.metrics import create_series
 from receiver.accept.notifier import Notifier
 from receiver.accept.paths import ignore_trailing_slash
 from receiver.admin.health import Health
@@ -38,6 +39,7 @@ NOTIFICATIONS_PATH = "/notifications/"
 
 def create_app(settings: Settings) -> ASGIApp:
     """Create the app of one process; call it after any fork, because engines and clients must not be shared."""
+    create_series(settings.tenants)
     database_url = settings.required_database_url()
     redis_client = create_redis(settings.required_redis_url())
     engine = create_database_engine(database_url, application_name="ampeco-receiver serve", pool_size=1)
@@ -74,17 +76,25 @@ def create_app(settings: Settings) -> ASGIApp:
         logger.info("stopped")
 
     bodies = Bodies(settings.body_limit_bytes, settings.waiting_bytes)
-    notifications = Notifications(Acceptor(settings.tenants, committer), bodies)
+    acceptor = Acceptor(settings.tenants, committer)
+    notifications = Notifications(acceptor, bodies)
+    route = Route(f"{NOTIFICATIONS_PATH}{{tenant}}", notifications, methods=["POST"])
     rest = Starlette(
         routes=[
-            Route(f"{NOTIFICATIONS_PATH}{{tenant}}", notifications, methods=["POST"]),
+            route,
             Route("/healthz", health.alive),
             Route("/readyz", health.ready),
         ],
         exception_handlers={HTTPException: _http_error, Exception: _server_error},
         lifespan=lifespan,
     )
-    return NotificationsFirst(notifications, ignore_trailing_slash(rest))
+    app = NotificationsFirst(notifications, route, ignore_trailing_slash(rest))
+    if not settings.tracing:
+        return app
+    # Imported here, so that a process without traces loads nothing of OpenTelemetry.
+    from receiver.accept.tracing import traced
+
+    return traced(app, acceptor)
 
 
 class NotificationsFirst:
@@ -94,8 +104,9 @@ class NotificationsFirst:
     its path is a fixed prefix, and its endpoint answers failures itself.
     """
 
-    def __init__(self, notifications: Notifications, rest: ASGIApp) -> None:
+    def __init__(self, notifications: Notifications, route: Route, rest: ASGIApp) -> None:
         self._notifications = notifications
+        self._route = route
         self._rest = rest
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -105,6 +116,7 @@ class NotificationsFirst:
             tenant = tenant.removesuffix("/")
             if prefix and tenant and not before and "/" not in tenant:
                 scope["path_params"] = {"tenant": tenant}
+                scope["route"] = self._route  # as Starlette does, for traces
                 await self._notifications(scope, receive, send)
                 return
         await self._rest(scope, receive, send)

@@ -11,7 +11,7 @@ from starlette.types import Receive, Scope, Send
 from receiver.accept.acceptor import KEPT_HEADERS, SIGNATURE_HEADER, Acceptor, UnverifiedError
 from receiver.accept.bodies import Bodies, ClientLeftError, TooLongError, TooManyError
 from receiver.accept.committer import NotCommittedError, OverloadedError
-from receiver.accept.metrics import ACCEPTED, REFUSED
+from receiver.accept.metrics import ACCEPTED, REFUSED, RefusalReason
 from runtime.logging import get_logger
 
 logger = get_logger(__name__)
@@ -78,7 +78,7 @@ class Notifications:
             self._accepted[tenant] = ACCEPTED.labels(tenant)
         self._accepted[tenant].inc()
 
-    async def _refuse(self, send: Send, code: str, status: int, message: str) -> None:
+    async def _refuse(self, send: Send, code: RefusalReason, status: int, message: str) -> None:
         REFUSED.labels(code).inc()
         logger.debug("refused", code=code, status=status)
         extra: list[tuple[bytes, bytes]] = []

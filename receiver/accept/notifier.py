@@ -8,6 +8,7 @@ from __future__ import annotations
 import queue
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from uuid import UUID
 
 from dramatiq import Broker
@@ -30,12 +31,24 @@ MAX_WAITING = 1_000
 MIN_INTERVAL_SECONDS = 0.02
 
 
+#: Most requests to which a wake-up leads back, as many as a span has links by default.
+MAX_TRACEPARENTS = 128
+
+
+@dataclass(slots=True)
+class _WakeUp:
+    """A wake-up that waits: a batch, and the trace contexts of the requests that are traced."""
+
+    batch_id: UUID
+    traceparents: list[str]
+
+
 class Notifier:
     """Wakes a worker after commits, from a thread of its own."""
 
     def __init__(self, broker: Broker) -> None:
         self._broker = broker
-        self._waiting: queue.Queue[UUID | None] = queue.Queue(MAX_WAITING)
+        self._waiting: queue.Queue[_WakeUp | None] = queue.Queue(MAX_WAITING)
         self._thread = supervised_thread("notifier", self._run)
 
     def start(self) -> None:
@@ -50,16 +63,17 @@ class Notifier:
     def notify(self, groups: Sequence[CommitGroup]) -> None:
         """Wake workers for committed groups, without waiting."""
         for group in groups:
+            traceparents = [entry.traceparent for entry in group.entries if entry.traceparent is not None]
             try:
-                self._waiting.put_nowait(group.batch_id)
+                self._waiting.put_nowait(_WakeUp(group.batch_id, traceparents))
             except queue.Full:
                 WAKEUPS_DROPPED.inc()
 
     def _run(self) -> None:
         failing: str | None = None
-        while (batch_id := self._waiting.get()) is not None:
-            stopping = self._drop_waiting()
-            now_failing = self._send(batch_id)
+        while (wake_up := self._waiting.get()) is not None:
+            stopping = self._absorb_waiting(wake_up)
+            now_failing = self._send(wake_up)
             if now_failing and now_failing != failing:
                 logger.warning("wake-up not sent; the sweep sends another one", error=now_failing)
             elif failing and not now_failing:
@@ -69,18 +83,20 @@ class Notifier:
                 return
             time.sleep(MIN_INTERVAL_SECONDS)
 
-    def _send(self, batch_id: UUID) -> str | None:
+    def _send(self, wake_up: _WakeUp) -> str | None:
         """Send a wake-up; return why it could not be sent, or None if it was."""
         try:
-            self._broker.enqueue(apply_message(batch_id))
+            self._broker.enqueue(apply_message(wake_up.batch_id, wake_up.traceparents[:MAX_TRACEPARENTS]))
         except Exception as error:  # noqa: BLE001 - the thread must not end: the next wake-up may be sent
             WAKEUPS_DROPPED.inc()
             return cause(error)
         return None
 
-    def _drop_waiting(self) -> bool:
-        """Drop the waiting wake-ups, because the current one replaces them; return whether to stop."""
+    def _absorb_waiting(self, wake_up: _WakeUp) -> bool:
+        """Let a wake-up replace those that wait; return whether to stop."""
         while not self._waiting.empty():
-            if self._waiting.get_nowait() is None:
+            replaced = self._waiting.get_nowait()
+            if replaced is None:
                 return True
+            wake_up.traceparents += replaced.traceparents
         return False

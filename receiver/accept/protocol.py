@@ -16,7 +16,7 @@ from weakref import WeakKeyDictionary
 from uvicorn.config import Config
 from uvicorn.server import ServerState
 
-from receiver.accept.metrics import CONNECTIONS_CUT
+from receiver.accept.metrics import CONNECTIONS_CUT, CutReason
 from receiver.accept.plain_http import PlainHttpProtocol
 from runtime.logging import get_logger
 from runtime.settings import Settings, load_settings
@@ -169,12 +169,8 @@ class GuardedProtocol(PlainHttpProtocol):
         self.waits_since = self.loop.time() if self.cycle.response_complete else None
         self.is_amid = False
 
-    def cut(self, reason: str) -> None:
-        """Close the connection, with an error answer if the client expects one and it can be sent.
-
-        Parameters:
-            reason: ``slow``, ``silent``, ``crowded``, ``long``, ``long head`` or ``pipelined``.
-        """
+    def cut(self, reason: CutReason) -> None:
+        """Close the connection, with an error answer if the client expects one and it can be sent."""
         if self.transport.is_closing():
             return
         CONNECTIONS_CUT.labels(reason).inc()

@@ -6,6 +6,7 @@ import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import get_args
 
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily
@@ -18,8 +19,9 @@ from starlette.responses import Response
 
 from ampeco.tenants import Tenant
 from receiver.admin.monitoring import watch_gauges, watched
-from storage.monitoring.processes import ListedProcess, list_processes
-from storage.reports.overview import TenantOverview, overview
+from storage.inbox.partitions import days_prepared
+from storage.monitoring.processes import ListedProcess, State, list_processes
+from storage.reports.overview import TenantOverview, overview, seconds_underived
 
 
 class MetricsPage:
@@ -36,9 +38,13 @@ class MetricsPage:
 
     def _stored(self) -> CollectorRegistry:
         registry = CollectorRegistry()
+        days: int | None = None
+        underived: dict[str, float] = {}
         try:
             with self._engine.connect() as connection:
                 tenants = overview(connection, sorted(self._tenants))
+                underived = seconds_underived(connection, sorted(self._tenants))
+                days = days_prepared(connection)
                 watch = watched(connection, self._tenants, with_tokens=False)
                 processes = list_processes(connection)
         except SQLAlchemyError:
@@ -64,6 +70,8 @@ class MetricsPage:
                 gauge.add_metric([tenant.tenant], float(getattr(tenant, attribute) or 0))
             gauges.append(gauge)
         gauges.append(_oldest_pending(tenants))
+        gauges.append(_oldest_underived(underived))
+        gauges.append(_days_prepared(days))
         gauges.append(_processes(processes))
         gauges += watch_gauges(watch)
         registry.register(_Collected(gauges))
@@ -81,12 +89,34 @@ def _oldest_pending(tenants: Sequence[TenantOverview]) -> GaugeMetricFamily:
     return gauge
 
 
+def _oldest_underived(seconds: Mapping[str, float]) -> GaugeMetricFamily:
+    """Return the gauge of changes that wait to be derived."""
+    gauge = GaugeMetricFamily(
+        "ampeco_oldest_underived_seconds",
+        "Age of the oldest change that is not derived yet, seconds",
+        labels=["tenant"],
+    )
+    for tenant, age in seconds.items():
+        gauge.add_metric([tenant], age)
+    return gauge
+
+
+def _days_prepared(days: int | None) -> GaugeMetricFamily:
+    """Return the gauge of the partitions of the days ahead; without a sample if they could not be counted."""
+    return GaugeMetricFamily("ampeco_log_days_prepared", "Days ahead for which the log has a partition", value=days)
+
+
 def _processes(processes: Sequence[ListedProcess]) -> GaugeMetricFamily:
-    """Return the gauge of processes by name and state, without those that stopped in order."""
+    """Return the gauge of processes by name and state, without those that stopped in order.
+
+    Each name has every state from the start: ``delta()`` does not see the first value of a later series.
+    """
     gauge = GaugeMetricFamily("ampeco_processes", "Processes of the last day, by state", labels=["name", "state"])
-    states = Counter((process.name, process.state) for process in processes if process.state != "stopped")
-    for (name, state), number in sorted(states.items()):
-        gauge.add_metric([name, state], number)
+    states = Counter((process.name, process.state) for process in processes)
+    for name in sorted({process.name for process in processes}):
+        for state in get_args(State):
+            if state != "stopped":
+                gauge.add_metric([name, state], states[name, state])
     return gauge
 
 

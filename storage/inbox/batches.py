@@ -30,11 +30,16 @@ MAX_WAIT = timedelta(minutes=5)
 _INSTANT = TypeAdapter(Instant)
 
 
+#: What becomes of a notification that is not applied.
+OutcomeState = Literal["ignored", "failed"]
+
+
 @dataclass(frozen=True, slots=True)
 class Batch:
     """A claimed batch.
 
     Attributes:
+        committed_at: when its notifications were committed to the log.
         attempts: how often the batch was claimed, this claim included.
         probing_notification_id: the notification that the previous worker was applying alone when it ended.
         failures: attempts in a row that failed for a reason outside its notifications; ``attempts`` does not
@@ -43,6 +48,7 @@ class Batch:
 
     tenant: str
     batch_id: UUID
+    committed_at: datetime
     first_received_at: datetime
     last_received_at: datetime
     attempts: int
@@ -76,7 +82,7 @@ class Outcome:
     batch_id: UUID
     notification_id: UUID
     received_at: datetime
-    state: Literal["ignored", "failed"]
+    state: OutcomeState
     reason: str
     error: str | None = None
     traceback: str | None = None
@@ -139,7 +145,8 @@ UPDATE ingest.batch
    AND batch.batch_id = chunk.batch_id
    AND chunk.notifications_before < :max_notifications
    AND chunk.bytes_before < :max_bytes
-RETURNING batch.tenant, batch.batch_id, first_received_at, last_received_at, attempts, probing_notification_id, failures
+RETURNING batch.tenant, batch.batch_id, committed_at, first_received_at, last_received_at, attempts,
+          probing_notification_id, failures
 """)  # noqa: S608 - the condition is ours
 
 

@@ -41,6 +41,7 @@ class Entry:
         session_id: the id of the session that the body names.
         evse_id: the id of the EVSE that the body names.
         charge_point_id: the id of the charge point that the body names.
+        traceparent: the W3C trace context of its request, None if that is not traced; it is not stored.
     """
 
     tenant: str
@@ -55,6 +56,7 @@ class Entry:
     session_id: int | None = field(init=False, default=None)
     evse_id: int | None = field(init=False, default=None)
     charge_point_id: int | None = field(init=False, default=None)
+    traceparent: str | None = None
 
     def __post_init__(self) -> None:
         self.stamp()

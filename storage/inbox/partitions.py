@@ -30,6 +30,19 @@ async def make_partitions_async(connection: AsyncConnection[Any]) -> None:
     await connection.execute(MAKE_PARTITIONS.encode())
 
 
+_DAYS_PREPARED = text("""
+SELECT count(*)
+  FROM generate_series(1, :days) AS ahead
+ WHERE to_regclass('ingest.notification_' || to_char(timezone('UTC', now()) + ahead * interval '1 day', 'YYYYMMDD'))
+       IS NOT NULL
+""")
+
+
+def days_prepared(connection: Connection) -> int:
+    """Return how many of the days ahead have a partition of the log, at most ``DAYS_AHEAD``."""
+    return int(connection.execute(_DAYS_PREPARED, {"days": DAYS_AHEAD}).scalar_one())
+
+
 _HAS_PARTITION = text("SELECT to_regclass('ingest.notification_' || :day) IS NOT NULL")
 
 

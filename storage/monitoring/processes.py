@@ -23,6 +23,10 @@ BEAT_INTERVAL = timedelta(seconds=5)
 LOST_AFTER = timedelta(seconds=20)
 
 
+#: The state of a process: ``hindered`` is alive with a problem, ``stopped`` stopped in order, ``lost`` did not.
+State = Literal["working", "hindered", "stopped", "lost"]
+
+
 @dataclass(frozen=True, slots=True)
 class Process:
     """A process that registers.
@@ -74,8 +78,8 @@ class ListedProcess:
         return not self.is_alive and self.stopped_at is None
 
     @property
-    def state(self) -> Literal["working", "hindered", "stopped", "lost"]:
-        """The state of the process: ``hindered`` is alive with a problem, ``stopped`` stopped in order."""
+    def state(self) -> State:
+        """The state of the process."""
         if self.is_alive:
             return "hindered" if self.problem else "working"
         return "lost" if self.is_lost else "stopped"

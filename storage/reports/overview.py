@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, text
@@ -99,6 +100,25 @@ def overview(connection: Connection, tenants: list[str]) -> list[TenantOverview]
         )
     }
     return [overview for _, overview in sorted((without_data | with_data).items())]
+
+
+# Index: primary key of the marks, which are numbered in the order in which they are written.
+_OLDEST_MARKS = text("""
+SELECT tenant, CAST(greatest(extract(epoch FROM now() - marked_at), 0) AS float8)
+  FROM unnest(CAST(:tenants AS text[])) AS configured (tenant)
+ CROSS JOIN LATERAL (
+       SELECT marked_at
+         FROM analytics.dirty
+        WHERE dirty.tenant = configured.tenant
+        ORDER BY dirty_id
+        LIMIT 1) AS oldest
+""")
+
+
+def seconds_underived(connection: Connection, tenants: Sequence[str]) -> dict[str, float]:
+    """Return the age of each tenant's oldest change that is not derived yet, in seconds; 0 if all are derived."""
+    marks = connection.execute(_OLDEST_MARKS, {"tenants": list(tenants)})
+    return dict.fromkeys(tenants, 0.0) | {tenant: age for tenant, age in marks}  # noqa: C416 - a result is no mapping
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,15 +11,12 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import prometheus_client
 import pytest
 import typer
-from prometheus_client.core import GaugeMetricFamily
-from sqlalchemy import Connection, create_engine
+from sqlalchemy import Connection
 from typer.core import TyperGroup
 
 import simulator.cli
-import workers.metrics  # noqa: F401 - registers its metrics
 from ampeco.groups import GROUPS
 from ampeco.notifications.catalogue import CATALOGUE
 from ampeco.resources.kind import DAY
@@ -27,12 +24,13 @@ from ampeco.resources.kinds import KINDS
 from ampeco.tenants import Tenant
 from analytics import contract
 from migrations import roles
-from receiver.admin.metrics_page import MetricsPage
 from receiver.commands import main
 from runtime.settings import Settings, environment_name
 from storage.schema import entities as mirrors
 from storage.schema.tables import metadata
 from storage.schema_names import ANALYTICS
+from tests.support.metrics import metrics, series
+from tests.support.pages import anchors, fenced, prose
 from workers.broker import QUEUES
 from workers.sync.schedule import FLEET, WITH_STATUSES
 
@@ -63,19 +61,8 @@ PROGRAMS = {
     "ampeco-simulator": typer.main.get_command(simulator.cli.app),
 }
 
-_FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
 _SPAN = re.compile(r"`([^`\n]+)`")
 _ROW = re.compile(r"^\| `([^`]+)` \| (?:`([^`]*)`|([^|]*?)) \|", re.MULTILINE)
-
-
-def fenced(page: str, *languages: str) -> list[str]:
-    """The blocks of a page in these languages."""
-    return [body for _, language, body in _FENCE.findall(page) if language in languages]
-
-
-def prose(page: str) -> str:
-    """The page without its blocks."""
-    return _FENCE.sub("", page)
 
 
 def commands(page: str, program: str) -> Iterator[list[str]]:
@@ -257,27 +244,14 @@ def test_every_query_runs(connection: Connection, page: str, query: str) -> None
     connection.exec_driver_sql(query.replace("%", "%%"))
 
 
-def registered_metrics() -> set[str]:
-    """The names under which Prometheus sees our metrics."""
-    names = set()
-    for family in prometheus_client.REGISTRY.collect():
-        if family.name.startswith("ampeco_"):
-            names.add(family.name + ("_total" if family.type == "counter" else ""))
-    # What is read from Postgres has a name even when Postgres does not answer.
-    engine = create_engine("postgresql+psycopg://nobody@127.0.0.1:1/none")
-    stored = MetricsPage(engine, {})._stored()
-    return names | {family.name for family in stored.collect() if isinstance(family, GaugeMetricFamily)}
-
-
 def test_every_metric_is_documented_and_no_other() -> None:
     section = MONITORING.partition("## Metrics")[2].partition("\n## ")[0]
     documented = set(re.findall(r"^\| `(ampeco_[a-z_]+)` \|", section, re.MULTILINE))
-    assert documented == registered_metrics()
+    assert documented == metrics().keys()
 
 
 def test_every_metric_that_a_page_names_exists() -> None:
-    known = registered_metrics()
-    known |= {f"{name}_bucket" for name in known}
+    known = {*metrics(), *series()}
     # The groups of users, a secret of the compose file, the name of a package that was considered, and the publication.
     known |= {roles.SERVICE, roles.READ, "ampeco_token", "ampeco_receiver", "ampeco_analytics"}
     known.add("ampeco_downtime_s")  # a column
@@ -309,7 +283,7 @@ def test_what_is_called_missing_names_nothing_that_exists() -> None:
     words = set(re.findall(r"[\w-]+", " ".join(_SPAN.findall(missing))))
     commands = {name for group in PROGRAMS.values() if isinstance(group, TyperGroup) for name in group.commands}
     assert words.isdisjoint({environment_name(field) for field in Settings.model_fields})
-    assert words.isdisjoint(commands | targets() | set(Tenant.model_fields) | registered_metrics())
+    assert words.isdisjoint(commands | targets() | set(Tenant.model_fields) | metrics().keys())
     assert {heading.strip("*.") for heading in re.findall(r"^- (\*\*.+?\*\*)", missing, re.MULTILINE)}
 
 
@@ -384,12 +358,6 @@ def test_every_decision_is_in_the_index_and_has_its_parts() -> None:
             "Consequences",
             "Considered",
         ]
-
-
-def anchors(page: str) -> set[str]:
-    """The anchors of a page's headings, as GitHub makes them."""
-    headings = re.findall(r"^#+ (.+)$", prose(page), re.MULTILINE)
-    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 @pytest.mark.parametrize("page", PAGES)

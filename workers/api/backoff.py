@@ -10,7 +10,7 @@ from storage.sync import inaccessible_kinds
 from storage.sync.inaccessible_kinds import Reason
 from workers.api.context import Context
 from workers.api.pause import fail, pause
-from workers.metrics import API_READS
+from workers.metrics import API_READS, read_result
 
 logger = get_logger(__name__)
 
@@ -43,7 +43,7 @@ def note_inaccessible(context: Context, tenant: str, kind: str, error: Forbidden
 
 def pause_tenant(context: Context, tenant: str, error: RateLimited | Unauthorized | Unavailable) -> float:
     """Pause a tenant for every process, after an answer that concerns the whole tenant; return the seconds."""
-    API_READS.labels(tenant, type(error).__name__.lower()).inc()
+    API_READS.labels(tenant, read_result(error)).inc()
     reason = str(error)
     if isinstance(error, RateLimited):
         seconds = pause(context.redis, tenant, error.retry_after_seconds, reason)

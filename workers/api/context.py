@@ -20,6 +20,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from ampeco.api.answer_headers import AnswerHeaders
 from ampeco.api.client import Client
 from ampeco.api.offered import OfferedPaths
+from ampeco.api.transport import AfterCall
 from ampeco.tenants import Tenant
 from runtime.heartbeat import Heartbeat
 from runtime.settings import Settings
@@ -29,6 +30,7 @@ from storage.sync.api_usage import CallReason
 from workers.api.api_notices import ApiNotices
 from workers.api.rate_limit import MAX_WAIT_SECONDS, RateLimiter, Usage
 from workers.broker import create_redis
+from workers.metrics import observe_call
 
 #: Attempts of one read within a call. If all of them fail, the queue retries the read later.
 MAX_ATTEMPTS = 2
@@ -51,6 +53,7 @@ class MakeClient(Protocol):
         *,
         before_call: Callable[[], None],
         on_answer: Callable[[AnswerHeaders], None],
+        after_call: AfterCall,
         offered: OfferedPaths,
     ) -> Client:
         """Return a new client."""
@@ -118,6 +121,7 @@ class Context:
             self.tenants[tenant],
             before_call=before_call,
             on_answer=partial(self.notices.see, self.redis, tenant),
+            after_call=partial(observe_call, tenant),
             offered=self._offered[tenant],
         )
 

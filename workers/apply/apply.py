@@ -30,6 +30,7 @@ from ampeco.notifications.parsing import parse
 from ampeco.privacy.redaction import clean
 from runtime.errors import describe, frames
 from runtime.logging import get_logger
+from storage.clock import clock
 from storage.erasure.suppression import remove_suppressed, remove_suppressed_again
 from storage.errors import is_passing
 from storage.inbox import attempts
@@ -44,7 +45,7 @@ from storage.write import write_changes
 from workers.apply.postponing import PostponedError
 from workers.apply.share import POISON_THRESHOLD_SECONDS, Share
 from workers.apply.trial import Trials
-from workers.metrics import CLOCKS_AHEAD, NOTIFICATIONS_APPLIED, NOTIFICATIONS_NOT_APPLIED
+from workers.metrics import APPLIED_LAG, CLOCKS_AHEAD, NOTIFICATIONS_APPLIED, NOTIFICATIONS_NOT_APPLIED
 
 logger = get_logger(__name__)
 
@@ -162,6 +163,9 @@ def _apply_chunk(engine: Engine, batches: Sequence[Batch]) -> int:
 
 
 def _report(tenant: str, batches: Sequence[Batch], parsed: Parsed, requested: int, began: float) -> None:
+    now = clock.now()
+    for batch in batches:
+        APPLIED_LAG.labels(tenant).observe(max((now - batch.committed_at).total_seconds(), 0.0))
     NOTIFICATIONS_APPLIED.labels(tenant).inc(parsed.applied)
     CLOCKS_AHEAD.labels(tenant).inc(parsed.ahead)
     for outcome in parsed.outcomes:

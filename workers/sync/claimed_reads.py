@@ -20,7 +20,7 @@ from storage.state.changes import Entity
 from storage.sync import refresh_queue
 from storage.sync.refresh_queue import RefreshRequest
 from workers.api.context import Context
-from workers.metrics import API_READS
+from workers.metrics import API_READS, read_result
 
 logger = get_logger(__name__)
 
@@ -93,7 +93,7 @@ class ClaimedReads:
         """Log a read that failed by itself, and retry it later."""
         described = describe(error) if isinstance(error, DBAPIError | ValidationError) else str(error)
         logger.warning("read failed", **request_labels(request), error=described)
-        API_READS.labels(self.tenant, type(error).__name__.lower()).inc()
+        API_READS.labels(self.tenant, read_result(error)).inc()
         self.retry(request, described)
 
     def retry(self, request: RefreshRequest, why: str) -> None:

@@ -86,7 +86,7 @@ def test_no_notification_is_tried_alone_while_another_thread_applies(
     monkeypatch.setattr(apply, "_apply_chunk", chunk)
     monkeypatch.setattr(apply, "_apply_one_by_one", one_by_one)
     now = datetime.now(UTC)
-    fresh, suspected = (Batch("t", uuid7(), now, now, attempts, None, 0) for attempts in (1, 3))
+    fresh, suspected = (Batch("t", uuid7(), now, now, now, attempts, None, 0) for attempts in (1, 3))
     with ThreadPoolExecutor(2) as threads:
         done = [threads.submit(apply._apply, engine, [fresh])]
         assert chunk_is_in.wait(10)

@@ -89,7 +89,9 @@ def test_a_job_that_does_not_succeed_any_more_is_overdue_and_its_age_a_metric(
     eventually(lambda: scheduler.overdue() == [])
     is_broken.set()
     eventually(lambda: scheduler.overdue() == ["breaking"])
-    assert (REGISTRY.get_sample_value("ampeco_job_age_seconds", {"job": "breaking"}) or 0) > 0.05
+    assert REGISTRY.get_sample_value("ampeco_job_overdue", {"task": "breaking"}) == 1
+    assert REGISTRY.get_sample_value("ampeco_job_overdue", {"task": "rare"}) == 0
+    assert (REGISTRY.get_sample_value("ampeco_job_age_seconds", {"task": "breaking"}) or 0) > 0.05
     is_broken.clear()
     eventually(lambda: scheduler.overdue() == [])
 

@@ -216,3 +216,15 @@ class TestFilters:
 
         assert tenant.calls == [f"GET /public-api/resources/{path}"]
         assert tenant.query() == {"per_page": "100", **query}
+
+
+class TestCalls:
+    def test_each_attempt_is_reported_with_its_failure_and_its_duration(self) -> None:
+        tenant = FakeTenant(answer({"message": "Down."}, 502), answer(sample("rest/session_read.json")))
+        calls: list[tuple[type[errors.ApiError] | None, float]] = []
+
+        with tenant.client(after_call=lambda failure, seconds: calls.append((failure, seconds))) as client:
+            client.session(77120)
+
+        assert [failure for failure, _ in calls] == [errors.Unavailable, None]
+        assert all(0 <= seconds < 60 for _, seconds in calls)

@@ -21,6 +21,8 @@ FORBIDDEN = (
     "workers.monitoring",
     "workers.sync",
     "httpx",
+    "opentelemetry.exporter",
+    "runtime.tracing",
     "typer",
 )
 
