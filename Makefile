@@ -10,7 +10,7 @@ PACKAGES := ampeco storage runtime analytics workers receiver simulator migratio
 
 .DEFAULT_GOAL := help
 
-.PHONY: help demo picture contract dashboards test unit coverage lint format audit bench calls staleness dbt fuzz faults soak \
+.PHONY: help demo picture screenshots contract dashboards test unit coverage lint format audit bench calls staleness dbt fuzz faults soak \
 	overload clean
 
 help: ## List the targets
@@ -21,6 +21,9 @@ demo: $(READY) ## Show the whole path at work; Ctrl-C stops it
 
 picture: $(READY) ## Renew the picture in README.md, from a demo of a minute
 	$(BIN)/ampeco-receiver demo --seconds 60 --picture docs/demo.svg
+
+screenshots: $(READY) ## Renew the pictures of the console in the documentation; needs Debian's chromium
+	$(BIN)/python -m tests.browser.screenshots
 
 contract: $(READY) ## Write down the tables of the schema analytics: for the tests, the documentation and dbt
 	RENEW_CONTRACT=1 $(BIN)/pytest tests/integration/test_contract.py
