@@ -55,3 +55,10 @@ RESENDS = Counter(
     "Requests that AMPECO resend failed notifications, by result: asked, waiting, failed",
     ["tenant", "result"],
 )
+ALERT_MESSAGES = Counter(
+    "ampeco_alert_messages_total", "Attempts to send a message to people, by result: sent, failed", ["result"]
+)
+ALERT_UNSENT_SECONDS = Gauge(
+    "ampeco_alert_unsent_seconds",
+    "Age of the oldest message to people that the webhook has not accepted, seconds; or 0",
+)
