@@ -24,6 +24,7 @@ from storage.ids import uuid7
 from storage.locks import Lock, lock
 from storage.monitoring import alerts as store
 from storage.monitoring.alerts import KINDS
+from tests.support.certificates import unsigned_https
 from tests.support.commands import run
 from tests.support.deployment import Deployment
 from tests.support.facts import sample
@@ -186,6 +187,14 @@ def test_a_redirect_is_not_followed(alerting: Alerting, status: int) -> None:
     assert alerting.incident()["last_error"].startswith(f"{status} ")
     assert alerting.incident()["last_error"].endswith("a redirect, which is not followed")
     assert alerting.incident()["notified_open_at"] is None
+
+
+def test_a_server_whose_certificate_does_not_verify_gets_nothing(alerting: Alerting, tmp_path: Path) -> None:
+    alerting.begin_gap()
+    with unsigned_https(tmp_path) as (url, paths):
+        alerting.run_all(url=SecretStr(url + PATH))
+    assert paths == []
+    assert "CERTIFICATE_VERIFY_FAILED" in alerting.incident()["last_error"]
 
 
 def test_what_ends_before_the_first_attempt_is_not_reported(alerting: Alerting) -> None:
