@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import re
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, HttpUrl, SecretStr, ValidationError, model_validator
 
@@ -68,10 +69,7 @@ class Tenant(BaseModel):
 
     @model_validator(mode="after")
     def _check(self) -> Tenant:
-        sources = [name for name in ("token", "token_env", "token_file") if getattr(self, name) is not None]
-        if len(sources) != 1:
-            has = " and ".join(sources) or "none of them"
-            raise ValueError(f"needs exactly one of token, token_env and token_file, and has {has}")
+        require_one_of(self, ("token", "token_env", "token_file"))
         refused = [
             name for name in self.notifications if (known := lookup(name)) is not None and not known.subscribable
         ]
@@ -120,16 +118,40 @@ class Tenant(BaseModel):
         return tuple(SigningToken.from_secret(secret) for secret in unique)
 
     def _read(self, path: Path, setting: str) -> str:
-        try:
-            return path.read_text(encoding=_ENCODING)
-        except (OSError, UnicodeDecodeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "it is not text"
-            raise TenantsError(f"tenants.{self.name}.{setting}: {path} cannot be read: {reason}.") from None
+        return read_secret_file(path, f"tenants.{self.name}.{setting}")
 
     def _present(self, secret: str, setting: str) -> SecretStr:
         if not secret.strip():
             raise TenantsError(f"tenants.{self.name}.{setting} is empty: an API access token is needed.")
         return SecretStr(secret.strip())
+
+
+def require_one_of(model: BaseModel, names: Sequence[str]) -> None:
+    """Check that exactly one of the places of a secret is given.
+
+    Raises:
+        ValueError: none of them is, or several are.
+    """
+    given = [name for name in names if getattr(model, name) is not None]
+    if len(given) != 1:
+        choice = f"{', '.join(names[:-1])} and {names[-1]}"
+        raise ValueError(f"needs exactly one of {choice}, and has {' and '.join(given) or 'none of them'}")
+
+
+def read_secret_file(path: Path, setting: str) -> str:
+    """Return the text of a file with a secret.
+
+    Parameters:
+        setting: the setting that names the file, for the error.
+
+    Raises:
+        TenantsError: the file cannot be read.
+    """
+    try:
+        return path.read_text(encoding=_ENCODING)
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not text"
+        raise TenantsError(f"{setting}: {path} cannot be read: {reason}.") from None
 
 
 def load_tenants(path: Path) -> dict[str, Tenant]:
@@ -138,18 +160,26 @@ def load_tenants(path: Path) -> dict[str, Tenant]:
     Raises:
         TenantsError: the file is missing or wrong, or a token cannot be found.
     """
+    tables = read_tenants_file(path).get("tenants")
+    if not isinstance(tables, dict) or not tables:
+        raise TenantsError(f"TENANTS_FILE: {path} names no tenant; it needs a table [tenants.NAME].")
+    return {name: _tenant(name, table) for name, table in tables.items()}
+
+
+def read_tenants_file(path: Path) -> dict[str, Any]:
+    """Return the tables of ``tenants.toml``.
+
+    Raises:
+        TenantsError: the file is missing or is not TOML.
+    """
     try:
-        document = tomllib.loads(path.read_text(encoding=_ENCODING))
+        return tomllib.loads(path.read_text(encoding=_ENCODING))
     except FileNotFoundError:
         raise TenantsError(f"TENANTS_FILE: {path} does not exist; copy tenants.example.toml to begin.") from None
     except OSError as error:
         raise TenantsError(f"TENANTS_FILE: {path} cannot be read: {error.strerror}.") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise TenantsError(f"TENANTS_FILE: {path} is not valid TOML: {error}.") from None
-    tables = document.get("tenants")
-    if not isinstance(tables, dict) or not tables:
-        raise TenantsError(f"TENANTS_FILE: {path} names no tenant; it needs a table [tenants.NAME].")
-    return {name: _tenant(name, table) for name, table in tables.items()}
 
 
 def _tenant(name: str, table: object) -> Tenant:

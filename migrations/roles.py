@@ -21,6 +21,7 @@ READ = "ampeco_receiver_read"
 #: it cannot delete rows.
 INGEST_PRIVILEGES = {
     "alembic_version": "SELECT",
+    "alert": "SELECT, INSERT, UPDATE, DELETE",
     "api_usage": "SELECT, INSERT, UPDATE, DELETE",
     "traffic": "SELECT, INSERT, UPDATE, DELETE",
     "batch": "SELECT, INSERT, UPDATE",

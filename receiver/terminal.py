@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from datetime import datetime
+from uuid import UUID
 
 from rich.console import Console
 
@@ -27,3 +29,8 @@ def age(seconds: float | None) -> str:
         if seconds < limit:
             return f"{seconds / size:.0f} {unit}"
     return f"{seconds / 86_400:.0f} d"
+
+
+def json_value(value: datetime | UUID) -> str:
+    """Return the text of a value that JSON does not know."""
+    return value.isoformat() if isinstance(value, datetime) else str(value)

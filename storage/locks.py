@@ -27,6 +27,8 @@ class Lock(IntEnum):
     #: Drop a day of the log. Transactions that rewrite bodies share this lock: failed notifications are copied before
     #: the day is dropped, and a later change of a body would be lost.
     DROP_LOG_DAY = 7_406_201_105
+    #: Look for incidents, of which people are alerted.
+    ALERTS = 7_406_201_106
 
 
 def lock(connection: Connection, number: Lock) -> None:

@@ -8,13 +8,14 @@ from datetime import timedelta
 from dramatiq import Broker
 from sqlalchemy import Engine
 
+from runtime.alerts import load_alerts
 from runtime.clock_watch import LOOK_INTERVAL, ClockWatch
 from runtime.logging import get_logger
 from runtime.settings import Settings
 from storage.clock import clock
 from storage.inbox.partitions import make_partitions
 from storage.inbox.retention import drop_log_day
-from storage.monitoring import minutes, processes, resends, traffic
+from storage.monitoring import alerts, minutes, processes, resends, traffic
 from storage.sync import api_usage as usage
 from storage.sync import consumption_reads, sync_runs
 from workers.api import daily_quota
@@ -23,6 +24,7 @@ from workers.apply.sweep import sweep_batches, wake_apply, wake_refreshes, wake_
 from workers.broker import DERIVE_QUEUE, RECONCILE_QUEUE, REFRESH_QUEUE
 from workers.derive import wake_derivations
 from workers.metrics import API_QUOTA_USED
+from workers.monitoring.alerts import AlertJob
 from workers.monitoring.resend import resend_due
 from workers.monitoring.subscription_monitor import SubscriptionMonitor
 from workers.monitoring.traffic import monitor_traffic
@@ -44,6 +46,7 @@ DROP_INTERVAL = timedelta(hours=1)
 SUBSCRIPTION_CHECK_INTERVAL = timedelta(seconds=10)
 RESEND_INTERVAL = timedelta(seconds=5)
 TRAFFIC_INTERVAL = timedelta(minutes=1)
+ALERT_INTERVAL = timedelta(seconds=15)
 
 #: How often it is looked whether a minute is over: its sample of what waits is that much older at most.
 MINUTE_INTERVAL = timedelta(seconds=10)
@@ -52,7 +55,7 @@ DERIVE_INTERVAL = timedelta(seconds=0.25)
 CONSUMPTION_INTERVAL = timedelta(seconds=10)
 QUOTA_INTERVAL = timedelta(seconds=10)
 
-#: How long records of sync runs, reads of consumption, API usage, traffic and resends are kept.
+#: How long records of sync runs, reads of consumption, API usage, traffic, resends and incidents are kept.
 RECORDS_KEPT = timedelta(days=400)
 
 #: How long ended processes are kept: long enough to see which processes were lost during the night.
@@ -70,6 +73,7 @@ def prune_records(engine: Engine) -> None:
         usage.prune(connection, RECORDS_KEPT)
         traffic.prune(connection, RECORDS_KEPT)
         resends.prune(connection, RECORDS_KEPT)
+        alerts.prune(connection, RECORDS_KEPT)
         processes.prune(connection, PROCESSES_KEPT)
         minutes.prune(connection)
 
@@ -111,7 +115,10 @@ def create_scheduler(context: Context, broker: Broker, settings: Settings, queue
     """Return the jobs beside the queues; each job may run in several processes at once.
 
     A process that only applies may be on a network without access to AMPECO, so it never calls the API: its failures
-    would pause the tenants for the processes that have access.
+    would pause the tenants for the processes that have access. For the same reason it does not alert people.
+
+    Raises:
+        TenantsError: the settings of alerts are wrong.
     """
     scheduler, clocks = Scheduler(), ClockWatch(context.redis)
     every = scheduler.every
@@ -132,6 +139,8 @@ def create_scheduler(context: Context, broker: Broker, settings: Settings, queue
         every(SUBSCRIPTION_CHECK_INTERVAL, "subscriptions", monitor.run)
         every(RESEND_INTERVAL, "resend", lambda: resend_due(context))
         every(QUOTA_INTERVAL, "quota", lambda: look_at_quotas(context))
+        if (configured := load_alerts(settings)) is not None:
+            every(ALERT_INTERVAL, "alerts", AlertJob(context, configured).run)
     if RECONCILE_QUEUE in queues:
         every(STATUS_LOG_INTERVAL, "status logs", lambda: read_status_logs(context))
         every(CONSUMPTION_INTERVAL, "consumption", lambda: read_consumption(context))

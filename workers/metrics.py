@@ -113,6 +113,13 @@ RESENDS = Counter(
     "Requests that AMPECO resend failed notifications, by result: asked, waiting, failed",
     ["tenant", "result"],
 )
+ALERT_MESSAGES = Counter(
+    "ampeco_alert_messages_total", "Attempts to send a message to people, by result: sent, failed", ["result"]
+)
+ALERT_UNSENT_SECONDS = Gauge(
+    "ampeco_alert_unsent_seconds",
+    "Age of the oldest message to people that the webhook has not accepted, seconds; or 0",
+)
 
 
 def create_series(kinds: Mapping[str, Iterable[str]]) -> None:
@@ -121,6 +128,8 @@ def create_series(kinds: Mapping[str, Iterable[str]]) -> None:
     Parameters:
         kinds: for each tenant the kinds that this process reconciles.
     """
+    for result in ("sent", "failed"):
+        ALERT_MESSAGES.labels(result)
     for tenant, reconciled in kinds.items():
         for metric in (
             *(NOTIFICATIONS_APPLIED, CLOCKS_AHEAD, APPLIED_LAG),

@@ -15,6 +15,7 @@ from ampeco.errors import ApiError
 from ampeco.tenants import TenantsError
 from analytics.export.errors import ExportError
 from migrations import MigrationError, head
+from receiver.commands import alerts as alerting
 from receiver.commands import derive as deriving
 from receiver.commands import erase as erasing
 from receiver.commands import exclude as excluding
@@ -40,6 +41,7 @@ from receiver.processes.parent_watchdog import leave_with_parent
 from receiver.processes.service import bring_up_to_date, service_children, worker_children
 from receiver.processes.supervisor import Supervisor
 from receiver.terminal import console
+from runtime.alerts import load_alerts
 from runtime.errors import cause
 from runtime.settings import SettingsError
 from runtime.sockets import address_of
@@ -113,6 +115,7 @@ def options(
 def up() -> None:
     """Run everything in this terminal: embedded servers if needed, migrations, receiver, workers. Ctrl-C stops it."""
     with running("up") as settings:
+        load_alerts(settings)  # a mistake in them ends this command, and not each new process of a supervisor
         bring_up_to_date(settings)
         supervisor = Supervisor(
             service_children(settings), shutdown_seconds=settings.shutdown_timeout.total_seconds() + 5
@@ -164,6 +167,7 @@ def work(
                 os.nice(DERIVE_NICENESS)
             run(settings, {queue})
             return
+        load_alerts(settings)  # as above
         supervisor = Supervisor(
             worker_children(settings),
             shutdown_seconds=settings.shutdown_timeout.total_seconds() + 5,
@@ -197,6 +201,7 @@ def demo(
 
 
 app.command()(status)
+app.add_typer(alerting.app, name="alerts")
 app.command()(migrating.migrate)
 app.command()(subscribing.subscribe)
 app.command()(subscribing.unsubscribe)

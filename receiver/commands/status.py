@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Annotated, Any
-from uuid import UUID
 
 import typer
 from redis.exceptions import RedisError
@@ -15,6 +14,7 @@ from rich.table import Table
 from sqlalchemy import Connection
 
 from receiver.admin.monitoring import Watched, watched
+from receiver.commands.alert_tables import incident_table, unsent_lines
 from receiver.commands.monitoring_tables import resend_lines, token_table, watch_table
 from receiver.commands.status_tables import (
     deprecated_lines,
@@ -28,11 +28,12 @@ from receiver.commands.status_tables import (
     unknown_table,
 )
 from receiver.environment import database, require_migrated, running
-from receiver.terminal import console
+from receiver.terminal import console, json_value
 from runtime.clock_watch import ClockOffset, wrong_clocks
 from runtime.errors import cause
 from runtime.settings import Settings
 from storage.inbox.retention import complete_since
+from storage.monitoring.alerts import Incident, recent_incidents
 from storage.monitoring.processes import ListedProcess, list_processes
 from storage.reports.overview import TenantOverview, Trouble, overview, troubles
 from storage.state.unknown_fields import UnknownName, unknown
@@ -53,7 +54,7 @@ def status(
             stored = _read_stored(connection, settings)
         cached = _read_redis(settings, [tenant.tenant for tenant in stored.tenants])
         if as_json:
-            console.print_json(json.dumps(_document(stored, cached), default=_json_value))
+            console.print_json(json.dumps(_document(stored, cached), default=json_value))
         else:
             _print(stored, cached)
 
@@ -65,6 +66,7 @@ class _Stored:
     tenants: Sequence[TenantOverview]
     processes: Sequence[ListedProcess]
     watch: Watched
+    incidents: Sequence[Incident]
     troubles: Sequence[Trouble]
     inaccessible_kinds: Sequence[InaccessibleKind]
     unknown: Sequence[UnknownName]
@@ -78,6 +80,7 @@ def _read_stored(connection: Connection, settings: Settings) -> _Stored:
         tenants=overview(connection, sorted(settings.tenants)),
         processes=list_processes(connection),
         watch=watched(connection, settings.tenants),
+        incidents=recent_incidents(connection, timedelta(0)),
         troubles=troubles(connection),
         inaccessible_kinds=inaccessible_kinds(connection),
         unknown=unknown(connection),
@@ -126,6 +129,7 @@ def _document(stored: _Stored, cached: _Cached) -> dict[str, Any]:
         "wrong_clocks": [asdict(wrong) for wrong in cached.wrong_clocks],
         "calls_today": cached.calls_today,
         "paused": {name: {"seconds": left, "reason": why} for name, (left, why) in cached.pauses.items()},
+        "incidents": [asdict(incident) for incident in stored.incidents],
         "troubles": [asdict(trouble) for trouble in stored.troubles],
         "inaccessible_kinds": [asdict(forbidden) for forbidden in stored.inaccessible_kinds],
         "unknown": [asdict(name) for name in stored.unknown],
@@ -133,10 +137,6 @@ def _document(stored: _Stored, cached: _Cached) -> dict[str, Any]:
         "deprecated_endpoints": [asdict(endpoint) for endpoint in stored.deprecated],
         "log_complete_since": stored.log_complete_since,
     } | stored.watch.document()
-
-
-def _json_value(value: datetime | UUID) -> str:
-    return value.isoformat() if isinstance(value, datetime) else str(value)
 
 
 def _print(stored: _Stored, cached: _Cached) -> None:
@@ -162,6 +162,8 @@ def _parts(stored: _Stored, cached: _Cached) -> Iterator[tuple[Table | str, str]
     yield watch_table(stored.watch), ""
     yield token_table(stored.watch.tokens), ""
     yield from ((line, "") for line in resend_lines(stored.watch.resends))
+    yield incident_table(stored.incidents), ""
+    yield from ((line, warning) for line in unsent_lines(stored.incidents))
     yield inaccessible_table(stored.inaccessible_kinds), ""
     yield trouble_table(stored.troubles), ""
     yield unknown_table(stored.unknown), ""

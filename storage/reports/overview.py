@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 
 from sqlalchemy import Connection, text
 
@@ -195,3 +196,18 @@ def troubles(connection: Connection, *, limit: int = 10) -> list[Trouble]:
     """Return the most frequent causes among the newest failures and the unresolved refresh requests."""
     rows = connection.execute(_TROUBLES, {"limit": limit, "max_failures": MAX_FAILURES})
     return [Trouble(*row) for row in rows]
+
+
+# Index: outcome_state_recorded_at_idx.
+_NEWLY_FAILED = text("""
+SELECT tenant, count(*)
+  FROM ingest.outcome
+ WHERE state = 'failed'
+   AND recorded_at > now() - :age
+ GROUP BY tenant
+""")
+
+
+def newly_failed(connection: Connection, age: timedelta) -> dict[str, int]:
+    """Return how many notifications of each tenant failed within ``age`` and were not applied since."""
+    return {tenant: count for tenant, count in connection.execute(_NEWLY_FAILED, {"age": age})}  # noqa: C416 - a result is no mapping

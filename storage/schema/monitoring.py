@@ -1,4 +1,4 @@
-"""Tables of monitoring: subscriptions, resends, uptime, processes, traffic and the use of tokens."""
+"""Tables of monitoring: subscriptions, resends, uptime, processes, traffic, the use of tokens and alerts."""
 
 from __future__ import annotations
 
@@ -150,4 +150,34 @@ token_use = Table(
     PrimaryKeyConstraint("tenant", "token_id"),
     schema=INGEST,
     comment="When each configured token was last used to sign a notification",
+)
+
+alert = Table(
+    "alert",
+    metadata,
+    Column("tenant", Text, nullable=False, comment="Tenant, as named in tenants.toml; empty: the service as a whole"),
+    Column("incident_id", Uuid, nullable=False, comment="UUIDv7; each message of the incident contains it"),
+    Column("kind", Text, nullable=False, comment="Kind of incident, such as traffic_gap"),
+    Column("subject", Text, nullable=False, comment="What of the tenant it concerns; empty: the tenant as a whole"),
+    Column("summary", Text, nullable=False, comment="What is wrong, without personal data, as of last_seen_at"),
+    instant("opened_at", "When it was first seen", nullable=False, default=func.now()),
+    instant("last_seen_at", "When it was last seen", nullable=False, default=func.now()),
+    instant("resolved_at", "When it was no longer seen; null while it is open"),
+    Column("to_send", Text, comment="Message that is still to be sent: open or resolved; null: none"),
+    Column(
+        "attempts",
+        Integer,
+        nullable=False,
+        server_default=text("0"),
+        comment="How often it was tried to send that message, counted before each attempt",
+    ),
+    instant("retry_at", "When to send the message at the earliest", nullable=False),
+    Column("last_error", Text, comment="Why the last attempt failed; null: it did not"),
+    instant("notified_open_at", "When the webhook accepted the message that it is open"),
+    instant("notified_resolved_at", "When the webhook accepted the message that it is resolved"),
+    PrimaryKeyConstraint("tenant", "incident_id"),
+    Index("alert_open_idx", "tenant", "kind", "subject", unique=True, postgresql_where=text("resolved_at IS NULL")),
+    Index("alert_to_send_idx", "retry_at", postgresql_where=text("to_send IS NOT NULL")),
+    schema=INGEST,
+    comment="Incidents of which people are alerted, with the progress of their messages",
 )

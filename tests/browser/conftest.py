@@ -10,10 +10,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from tests.support.console import TOKENS, RunningConsole, serving_console
+from tests.support.console import CHROMIUM, TOKENS, RunningConsole, serving_console
 from tests.support.tenant import Tenant, tenant
-
-CHROMIUM = Path("/usr/bin/chromium")
 
 
 @pytest.fixture(scope="session")

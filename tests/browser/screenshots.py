@@ -18,8 +18,7 @@ from receiver.processes.embedded import embedded_postgres, embedded_redis
 from receiver.processes.service import bring_up_to_date
 from runtime.settings import Settings
 from storage.monitoring import minutes
-from tests.browser.conftest import CHROMIUM
-from tests.support.console import TOKENS, serving_console
+from tests.support.console import CHROMIUM, TOKENS, serving_console
 from tests.support.tenant import Tenant, tenant
 
 PICTURES = Path(__file__).parents[2] / "docs" / "images"

@@ -54,6 +54,7 @@ OF_WORKERS: dict[str, list[tuple[str, ...]]] = {
     "ampeco_api_call_seconds": [TENANTS, ("success", "refused", "limited", "failed")],
     "ampeco_consumption_reads": [TENANTS, ("points", "empty", "failed", "given_up")],
     "ampeco_resends": [TENANTS, get_args(ResendState)],
+    "ampeco_alert_messages": [("sent", "failed")],
 }
 
 #: The background tasks of a receiver, and some jobs of every worker.

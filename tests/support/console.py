@@ -5,12 +5,16 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import httpx
 
 from receiver.console.app import create_console_app
 from runtime.settings import Settings
 from tests.support.service import Server, all_running
+
+#: Debian's Chromium.
+CHROMIUM = Path("/usr/bin/chromium")
 
 #: The tokens of the users of a test's console, by their role.
 TOKENS = {"look": "token-of-one-who-looks", "act": "token-of-one-who-acts"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 import shlex
@@ -25,7 +26,9 @@ from ampeco.tenants import Tenant
 from analytics import contract
 from migrations import roles
 from receiver.commands import main
+from runtime.alerts import AlertTable
 from runtime.settings import Settings, environment_name
+from storage.monitoring.alerts import KINDS as KINDS_OF_INCIDENTS
 from storage.schema import entities as mirrors
 from storage.schema.tables import metadata
 from storage.schema_names import ANALYTICS
@@ -172,6 +175,20 @@ def test_every_key_of_a_tenant_is_in_the_example() -> None:
     example = (ROOT / "tenants.example.toml").read_text()
     for key in set(Tenant.model_fields) - {"name"}:
         assert re.search(rf"^(?:# )?{key} = ", example, re.MULTILINE), key
+
+
+def test_every_key_of_the_alerts_is_documented_and_in_the_example_and_no_other() -> None:
+    section = CONFIGURATION.partition("## Alerts")[2].partition("\n## ")[0]
+    assert {name for name, _, _ in _ROW.findall(section)} == set(AlertTable.model_fields)
+    example = (ROOT / "tenants.example.toml").read_text().partition("[alerts]")[2]
+    assert set(re.findall(r"^# (\w+) = ", example, re.MULTILINE)) == set(AlertTable.model_fields)
+
+
+def test_every_kind_of_incident_is_documented_and_no_other() -> None:
+    section = MONITORING.partition("## Alerts to people")[2].partition("\n## ")[0]
+    assert tuple(name for name, *_ in _ROW.findall(section)) == KINDS_OF_INCIDENTS
+    listed = json.dumps(KINDS_OF_INCIDENTS)
+    assert f"kinds = {listed}" in OTHER_TEXTS["tenants.example.toml"]
 
 
 @pytest.mark.parametrize("group", GROUPS)

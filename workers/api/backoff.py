@@ -9,7 +9,7 @@ from runtime.logging import get_logger
 from storage.sync import inaccessible_kinds
 from storage.sync.inaccessible_kinds import Reason
 from workers.api.context import Context
-from workers.api.pause import fail, pause
+from workers.api.pause import fail, note_rejected_token, pause
 from workers.metrics import API_READS, read_result
 
 logger = get_logger(__name__)
@@ -48,6 +48,7 @@ def pause_tenant(context: Context, tenant: str, error: RateLimited | Unauthorize
     if isinstance(error, RateLimited):
         seconds = pause(context.redis, tenant, error.retry_after_seconds, reason)
     elif isinstance(error, Unauthorized):
+        note_rejected_token(context.redis, tenant)
         seconds = pause(context.redis, tenant, UNAUTHORIZED_PAUSE_SECONDS, reason)
     elif error.retry_after_seconds is not None:
         seconds = pause(context.redis, tenant, error.retry_after_seconds, reason)

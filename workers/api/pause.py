@@ -35,6 +35,8 @@ LOW_SECONDS = 5
 
 _SUCCESS = b"succeeded"
 
+_ACCEPTED, _REJECTED = b"accepted", b"rejected"
+
 #: A shorter pause never replaces a longer one: if the tenant asked one process for a longer pause, it stays in force
 #: whatever another process is answered. KEYS: the pause. ARGV: milliseconds, reason.
 _EXTEND = """
@@ -58,6 +60,10 @@ def _failures_key(tenant: str) -> str:
 
 def _recent_key(tenant: str) -> str:
     return f"ampeco-receiver:recent:{tenant}"
+
+
+def _token_key(tenant: str) -> str:
+    return f"ampeco-receiver:token:{tenant}"
 
 
 def pause(client: redis.Redis, tenant: str, seconds: float, reason: str) -> float:
@@ -133,6 +139,23 @@ def recovered(client: redis.Redis, tenant: str) -> None:
     with _unless_redis_fails(tenant):
         _add_recent_call(client, tenant, _SUCCESS)
         client.delete(_failures_key(tenant))
+        client.set(_token_key(tenant), _ACCEPTED)
+
+
+def note_rejected_token(client: redis.Redis, tenant: str) -> None:
+    """Record that a tenant rejected the token, until a call succeeds; the pause is over long before."""
+    with _unless_redis_fails(tenant):
+        client.set(_token_key(tenant), _REJECTED)
+
+
+def is_token_accepted(client: redis.Redis, tenant: str) -> bool | None:
+    """Return whether a tenant accepted the token of the last call; None if no call was recorded.
+
+    Raises:
+        RedisError: Redis does not answer.
+    """
+    state = client.get(_token_key(tenant))
+    return None if state is None else state == _ACCEPTED
 
 
 def _add_recent_call(client: redis.Redis, tenant: str, result: bytes) -> list[bytes]:

@@ -1,0 +1,119 @@
+"""The settings of alerts to people: the table ``[alerts]`` of ``tenants.toml``."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import httpx
+from pydantic import AnyHttpUrl, BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+
+from ampeco.faults import faults
+from ampeco.tenants import TenantsError, read_secret_file, read_tenants_file, require_one_of
+from runtime.settings import Settings
+from storage.monitoring.alerts import KINDS, Kind
+
+Format = Literal["json", "slack"]
+
+
+class AlertTable(BaseModel):
+    """The table ``[alerts]``.
+
+    Exactly one of ``url``, ``url_env`` and ``url_file`` gives the URL of the webhook. It is a secret, because it is all
+    that is needed to write to the channel. ``console_url`` is the address of the console, to which messages link.
+    ``tenants`` and ``kinds`` limit the incidents of which people are alerted; by default, they are all.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    url: SecretStr | None = None
+    url_env: str | None = None
+    url_file: Path | None = None
+    format: Format = "json"
+    console_url: AnyHttpUrl | None = None
+    tenants: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+    kinds: tuple[Kind, ...] = Field(default=KINDS, min_length=1)
+
+    @model_validator(mode="after")
+    def _check(self) -> AlertTable:
+        require_one_of(self, ("url", "url_env", "url_file"))
+        return self
+
+    def webhook_url(self) -> SecretStr:
+        """Return the URL of the webhook.
+
+        Raises:
+            TenantsError: the variable or file that should contain it does not, or it is no URL.
+        """
+        if self.url is not None:
+            secret, setting = self.url.get_secret_value(), "url"
+        elif self.url_env is not None:
+            secret, setting = os.environ.get(self.url_env, ""), f"url_env ({self.url_env})"
+        else:
+            assert self.url_file is not None
+            secret, setting = read_secret_file(self.url_file, "alerts.url_file"), f"url_file ({self.url_file})"
+        if not _is_url(secret.strip()):
+            raise TenantsError(f"alerts.{setting} must be a URL that begins with https:// or http://.")
+        return SecretStr(secret.strip())
+
+
+def _is_url(text: str) -> bool:
+    try:
+        url = httpx.URL(text)
+    except httpx.InvalidURL:
+        return False
+    return url.scheme in ("https", "http") and bool(url.host)
+
+
+@dataclass(frozen=True, slots=True)
+class Alerts:
+    """The settings of alerts.
+
+    Attributes:
+        url: the URL of the webhook.
+        console_url: the address of the console, without a slash at its end; None if messages contain no link.
+        tenants: the watched tenants.
+        kinds: the watched kinds of incidents.
+    """
+
+    url: SecretStr
+    format: Format
+    console_url: str | None
+    tenants: tuple[str, ...]
+    kinds: tuple[Kind, ...]
+
+
+def load_alerts(settings: Settings) -> Alerts | None:
+    """Return the settings of alerts; None if none are configured.
+
+    Raises:
+        TenantsError: the table is wrong, or the URL of the webhook cannot be found.
+    """
+    table = read_tenants_file(settings.tenants_file).get("alerts")
+    if table is None:
+        return None
+    configured = _validated(table)
+    unknown = sorted(set(configured.tenants or ()) - settings.tenants.keys())
+    if unknown:
+        raise TenantsError(f"alerts.tenants: {unknown[0]} is no tenant of {settings.tenants_file}.")
+    return Alerts(
+        configured.webhook_url(),
+        configured.format,
+        None if configured.console_url is None else str(configured.console_url).rstrip("/"),
+        tuple(configured.tenants or settings.tenants),
+        configured.kinds,
+    )
+
+
+def _validated(table: Any) -> AlertTable:
+    if not isinstance(table, dict):
+        raise TenantsError("alerts must be a table.")
+    try:
+        return AlertTable(**table)
+    except ValidationError as error:
+        # Only the first fault, and without the value, which may be the URL.
+        first = faults(error)[0]
+        where = ".".join(filter(None, ("alerts", first.field)))
+        raise TenantsError(f"{where}: {first.message}.") from None
