@@ -26,6 +26,7 @@ from receiver.commands import replay as replaying
 from receiver.commands import resend as resending
 from receiver.commands import subscribe as subscribing
 from receiver.commands.chaos import chaos
+from receiver.commands.doctor import doctor
 from receiver.commands.status import status
 from receiver.environment import (
     database,
@@ -184,6 +185,7 @@ def demo(
 
 
 app.command()(status)
+app.command()(doctor)
 app.command()(migrating.migrate)
 app.command()(subscribing.subscribe)
 app.command()(subscribing.unsubscribe)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Callable
@@ -15,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from sqlalchemy import Engine
 
 from receiver.commands.completeness_tables import call_quota_table, completeness_table, headline, trouble_lines
+from receiver.commands.json_output import JsonOption, print_json
 from receiver.commands.times import time_option
 from receiver.environment import TenantOption, chosen_tenants, database, require_migrated, running
 from receiver.terminal import age, console, errors
@@ -74,7 +74,7 @@ def reconcile(
 def completeness(
     tenant: TenantOption = None,
     days: Annotated[float, typer.Option(min=0.01, help="Length of the period before now, days.")] = 7,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Show how complete the database is: entities that were missing or stale, how late they were, what was healed."""
     during = timedelta(days=days)
@@ -93,7 +93,7 @@ def completeness(
                 for name, reasons in calls.items()
             },
         }
-        console.print_json(json.dumps(document, default=str))
+        print_json(document)
         return
     for name in names:
         console.print(headline(name, [row for row in rows if row.tenant == name], during))

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import Annotated, Any
-from uuid import UUID
+from typing import Any
 
-import typer
 from redis.exceptions import RedisError
 from rich.table import Table
 from sqlalchemy import Connection
 
 from receiver.admin.monitoring import Watched, watched
+from receiver.commands.json_output import JsonOption, print_json
 from receiver.commands.monitoring_tables import resend_lines, token_table, watch_table
 from receiver.commands.status_tables import (
     deprecated_lines,
@@ -43,9 +41,7 @@ from workers.api.pause import pause_reason, paused_for
 from workers.broker import QUEUES, create_broker, create_redis
 
 
-def status(
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
-) -> None:
+def status(as_json: JsonOption = False) -> None:
     """Show the progress of notifications and reads, the processes, and each tenant's subscription and traffic."""
     with running("status") as settings, database(settings) as engine:
         require_migrated(settings)
@@ -53,7 +49,7 @@ def status(
             stored = _read_stored(connection, settings)
         cached = _read_redis(settings, [tenant.tenant for tenant in stored.tenants])
         if as_json:
-            console.print_json(json.dumps(_document(stored, cached), default=_json_value))
+            print_json(_document(stored, cached))
         else:
             _print(stored, cached)
 
@@ -133,10 +129,6 @@ def _document(stored: _Stored, cached: _Cached) -> dict[str, Any]:
         "deprecated_endpoints": [asdict(endpoint) for endpoint in stored.deprecated],
         "log_complete_since": stored.log_complete_since,
     } | stored.watch.document()
-
-
-def _json_value(value: datetime | UUID) -> str:
-    return value.isoformat() if isinstance(value, datetime) else str(value)
 
 
 def _print(stored: _Stored, cached: _Cached) -> None:
