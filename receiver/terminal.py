@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import sys
 
+import typer
 from rich.console import Console
 
 #: The width of tables if the output is a file or another command and has no window.
@@ -17,6 +19,20 @@ def _console(*, stderr: bool) -> Console:
 
 console = _console(stderr=False)
 errors = _console(stderr=True)
+
+
+def print_line(line: str) -> None:
+    """Print a line at once, for a program that reads it from a pipe; end the command if that program has ended.
+
+    Raises:
+        typer.Exit: the pipe is closed.
+    """
+    try:
+        print(line, flush=True)  # noqa: T201 - a console would wrap it
+    except BrokenPipeError:
+        # The interpreter writes what is left at its end, and would report the closed pipe then.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit from None
 
 
 def age(seconds: float | None) -> str:

@@ -13,7 +13,7 @@ from uuid import UUID
 
 import typer
 
-from receiver.terminal import console
+from receiver.terminal import console, print_line
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for scripts, and nothing else.")]
 
@@ -25,7 +25,7 @@ def print_json(document: dict[str, Any]) -> None:
 
 def print_json_line(document: dict[str, Any]) -> None:
     """Print a document on a line of its own, as :func:`print_json` spells it."""
-    console.out(json.dumps(document, default=_plain), highlight=False)
+    print_line(json.dumps(document, default=_plain))
 
 
 def _plain(value: object) -> str | float:

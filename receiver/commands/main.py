@@ -28,6 +28,8 @@ from receiver.commands import subscribe as subscribing
 from receiver.commands.chaos import chaos
 from receiver.commands.doctor import doctor
 from receiver.commands.status import status
+from receiver.commands.tail import tail
+from receiver.commands.trigger import trigger
 from receiver.environment import (
     database,
     ending_on_sigterm,
@@ -195,6 +197,8 @@ app.command()(reconciling.backfill)
 app.command()(reconciling.reconcile)
 app.command()(reconciling.completeness)
 app.command()(chaos)
+app.command()(tail)
+app.command()(trigger)
 app.command("replay")(replaying.replay_log)
 app.command()(rebuilding.rebuild)
 app.command()(deriving.derive)

@@ -73,7 +73,9 @@ def test_a_sound_deployment_passes_every_check(patient: Patient) -> None:
     assert code == 0, findings
     # The server of the tests does without fsync, and is none that doctor starts itself.
     assert not_ok(findings) == {"durability": "warning", "disk": "not checked"}
-    assert {"settings", "tenants", "postgres", "migrations", "partitions", "redis", "API", "callback URL"} <= set(findings)
+    assert {"settings", "tenants", "postgres", "migrations", "partitions", "redis", "API", "callback URL"} <= set(
+        findings
+    )
     assert all(finding["advice"] is None for finding in findings.values() if finding["state"] == "ok")
 
 
