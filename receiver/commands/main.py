@@ -69,7 +69,6 @@ app = typer.Typer(
     name="ampeco-receiver",
     help="Receives AMPECO notifications and keeps the tenants' charging state in Postgres.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_show_locals=False,
 )
 

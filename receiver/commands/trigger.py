@@ -31,7 +31,12 @@ _REST_SECONDS = 5.0
 
 def trigger(
     notification: Annotated[
-        str | None, typer.Argument(metavar="TYPE", help="A notification type, or the name of one of its samples.")
+        str | None,
+        typer.Argument(
+            metavar="TYPE",
+            help="A notification type, or the name of one of its samples.",
+            autocompletion=lambda incomplete: [name for name in _names() if name.startswith(incomplete)],
+        ),
     ] = None,
     tenant: TenantOption = None,
     changes: Annotated[
@@ -63,6 +68,11 @@ def trigger(
         raise typer.Exit(1)
 
 
+def _names() -> list[str]:
+    """Return the names of all types and samples."""
+    return list(dict.fromkeys([*samples(), *(name for names in samples().values() for name in names)]))
+
+
 def _sample(name: str) -> dict[str, Any]:
     """Return a sample.
 
@@ -72,8 +82,7 @@ def _sample(name: str) -> dict[str, Any]:
     try:
         return sample(name)
     except KeyError:
-        known = [*samples(), *(each for names in samples().values() for each in names)]
-        close = dict.fromkeys(difflib.get_close_matches(name, known, n=3))
+        close = difflib.get_close_matches(name, _names(), n=3)
         suggestion = f"did you mean {' or '.join(close)}?" if close else "--list shows all of them."
         raise typer.BadParameter(f"this release has no sample of {name}; {suggestion}", param_hint="TYPE") from None
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,9 +14,11 @@ from typing import IO
 
 import pytest
 
-from tests.support.commands import ForkedProcess, fork, run
+from tests.support.commands import ROOT, ForkedProcess, fork, run
 from tests.support.facts import sample
 from tests.support.service import Service, eventually
+
+COMMANDS = (ROOT / "docs" / "operations" / "commands.md").read_text()
 
 
 @dataclass
@@ -78,6 +81,8 @@ def test_json_is_one_object_in_each_line_and_filters_apply(service: Service, tmp
         shown = json.loads(follower.output.readline())
         assert (shown["notification_id"], shown["state"]) == (posted.json()["id"], "ignored")
         assert shown["received_at"].endswith("+00:00")
+        documented = re.findall(r"^\| `tail` \| `(\w+)`", COMMANDS, re.MULTILINE)
+        assert list(shown) == documented
         follower.process.send_signal(signal.SIGTERM)
         assert follower.process.wait(30) == 128 + signal.SIGTERM
 

@@ -12,6 +12,7 @@ import psycopg
 import pytest
 from sqlalchemy import Engine
 
+from storage.clock import clock
 from storage.inbox import tail
 from storage.inbox.commit import CommitGroup, Entry, commit_groups
 from storage.inbox.tail import Selection, Tail
@@ -48,7 +49,7 @@ def began_at(engine: Engine) -> datetime:
     """A moment before everything that the test sends, by Postgres's clock."""
     with engine.connect() as connection:
         connection.exec_driver_sql("SELECT 1")
-    return tail.clock.now() - timedelta(seconds=1)
+    return clock.now() - timedelta(seconds=1)
 
 
 def test_each_notification_is_returned_once(engine: Engine, began_at: datetime) -> None:
