@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Annotated
 
@@ -13,6 +14,7 @@ from sqlalchemy import Connection, Engine, text
 import migrations
 from migrations import MigrationError
 from receiver.commands.json_output import JsonOption, print_json
+from receiver.commands.progress import WorkProgress
 from receiver.environment import database, running
 from receiver.terminal import console, errors
 from storage.inbox.partitions import make_partitions
@@ -54,8 +56,11 @@ def migrate(
         columns: list[str] = []
         if _is_back(before, target):
             tables, columns = _go_back(engine, before, target, yes=yes, as_json=as_json)
-        elif target != migrations.BASE and (missing := migrations.upgrade(engine, target)):
-            errors.print(migrations.roles.advice(missing), style="yellow", markup=False, soft_wrap=True)
+        elif target != migrations.BASE:
+            with _progress(before, target) as on_revision:
+                missing = migrations.upgrade(engine, target, on_revision=on_revision)
+            if missing:
+                errors.print(migrations.roles.advice(missing), style="yellow", markup=False, soft_wrap=True)
         if target == migrations.head():
             make_partitions(engine)
         if as_json:
@@ -63,6 +68,21 @@ def migrate(
             print_json({"from": before, "to": target, "dropped": dropped})
         else:
             console.print(_summary(before, target))
+
+
+@contextmanager
+def _progress(before: str | None, target: str) -> Iterator[Callable[[str], None]]:
+    """Show the progress of a migration; yield what to call after each revision."""
+    steps = [migrations.BASE, *migrations.revisions()]
+    begin, end = steps.index(before or migrations.BASE), steps.index(target)
+    with WorkProgress("revisions") as progress:
+        piece = progress.begin(abs(end - begin), work="migrating")
+
+        def on_revision(revision: str) -> None:
+            # A revision that is removed is counted from the one above it.
+            piece.advance(abs(steps.index(revision) - begin) + (end < begin), note=revision)
+
+        yield on_revision
 
 
 def _summary(before: str | None, target: str) -> str:
@@ -107,7 +127,8 @@ def _go_back(
         if as_json or not console.is_terminal:
             raise MigrationError("what going back drops is in no log, only in a backup: add --yes to go back.")
         typer.confirm(f"Go back to {target}?", abort=True)
-    migrations.downgrade(engine, target)
+    with _progress(before, target) as on_revision:
+        migrations.downgrade(engine, target, on_revision=on_revision)
     return tables, losses.columns
 
 

@@ -10,7 +10,7 @@ from rich.table import Table
 from sqlalchemy import Engine
 
 from receiver.commands.json_output import JsonOption, print_json
-from receiver.commands.progress import LogProgress, until_told_to_stop
+from receiver.commands.progress import WorkProgress, until_told_to_stop
 from receiver.environment import TenantOption, chosen_tenants, database, require_migrated, running
 from receiver.terminal import console, errors
 from storage.rebuild.compare import Difference
@@ -56,10 +56,11 @@ def _compare(engine: Engine, tenant: str) -> Comparison:
     with engine.begin() as connection:
         total = count(connection, scope)
     done = 0
-    with LogProgress(tenant, total) as progress, until_told_to_stop() as stop:
+    with WorkProgress("notifications") as progress, until_told_to_stop() as stop:
+        piece = progress.begin(total, tenant=tenant)
         for logged in fold_log(engine, scope):
             done += len(logged)
-            progress.advance(done, logged[-1].received_at)
+            piece.advance(done, reached_at=logged[-1].received_at.isoformat())
             if stop.is_set():
                 errors.print(f"{tenant}: stopped. Nothing was changed.")
                 raise typer.Exit(stop.exit_code)

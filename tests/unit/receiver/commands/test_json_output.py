@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
-from types import FunctionType
-from typing import Any
 from uuid import UUID
 
 import pytest
@@ -17,38 +14,14 @@ from typer.core import TyperGroup
 
 from receiver.commands import main
 from receiver.commands.json_output import print_json, print_json_line
+from tests.support.callbacks import used_by
 
 GROUP = typer.main.get_command(main.app)
 assert isinstance(GROUP, TyperGroup)
 
 
-def reachable(function: FunctionType) -> Iterator[Any]:
-    """Yield the objects of its module that a function uses, and those that these use."""
-    seen: set[int] = set()
-    waiting = [function]
-    while waiting:
-        current = waiting.pop()
-        for name in current.__code__.co_names:
-            used = current.__globals__.get(name)
-            if id(used) in seen:
-                continue
-            seen.add(id(used))
-            yield used
-            if isinstance(used, FunctionType) and used.__module__.startswith("receiver."):
-                waiting.append(used)
-
-
-def prints_a_table(function: FunctionType) -> bool:
-    return any(used is Table for used in reachable(function))
-
-
-def callback(name: str) -> FunctionType:
-    """Return the function of a command."""
-    assert isinstance(GROUP, TyperGroup)
-    for info in main.app.registered_commands:
-        if isinstance(info.callback, FunctionType) and name in (info.name, info.callback.__name__):
-            return info.callback
-    raise AssertionError(name)
+def prints_a_table(command: str) -> bool:
+    return any(used is Table for used in used_by(command))
 
 
 @pytest.mark.parametrize("name", GROUP.commands)
@@ -56,12 +29,12 @@ def test_every_command_that_prints_a_table_also_prints_json(name: str) -> None:
     assert isinstance(GROUP, TyperGroup)
     has_json = any("--json" in parameter.opts for parameter in GROUP.commands[name].params)
     prints_lines_of_data = name in ("doctor", "tail")
-    assert has_json == (prints_lines_of_data or prints_a_table(callback(name)))
+    assert has_json == (prints_lines_of_data or prints_a_table(name))
 
 
 def test_a_table_is_found_in_what_a_command_uses() -> None:
-    assert prints_a_table(callback("status"))
-    assert not prints_a_table(callback("serve"))
+    assert prints_a_table("status")
+    assert not prints_a_table("serve")
 
 
 def test_times_are_in_utc_and_other_values_have_a_form(capsys: pytest.CaptureFixture[str]) -> None:
