@@ -9,7 +9,7 @@ from datetime import timedelta
 from sqlalchemy import Connection, Engine
 
 from receiver.admin.readiness import look_at_log
-from receiver.doctor.findings import Finding, attempt, from_check, not_checked
+from receiver.doctor.diagnosis import Diagnosis, attempt, from_check, not_checked
 from runtime.checks import POSTGRES_ADVICE, look_at_postgres
 from storage.clock import clock
 from storage.database import DatabaseEncodingError, database_bytes, require_utf8, weak_durability
@@ -39,11 +39,11 @@ class Stored:
     inaccessible_kinds: Sequence[InaccessibleKind]
 
 
-def look_at_database(engine: Engine) -> Iterator[Finding]:
+def look_at_database(engine: Engine) -> Iterator[Diagnosis]:
     """Check that Postgres works, and the tables."""
     of_readiness = attempt("postgres", lambda: _look_at_readiness(engine), POSTGRES_ADVICE)
     yield from of_readiness
-    states = {finding.check: finding.state for finding in of_readiness}
+    states = {diagnosis.check: diagnosis.state for diagnosis in of_readiness}
     if states["postgres"] != "ok":
         names = ("migrations", "clock", *_OF_SERVER, *_OF_TABLES)
         yield from not_checked([name for name in names if name not in states], "Postgres does not take writes")
@@ -55,56 +55,56 @@ def look_at_database(engine: Engine) -> Iterator[Finding]:
         yield from attempt("log", lambda: _look_at_log(engine), _MIGRATE)
 
 
-def _look_at_readiness(engine: Engine) -> Iterator[Finding]:
+def _look_at_readiness(engine: Engine) -> Iterator[Diagnosis]:
     for name, check in look_at_postgres(engine).items():
         # Workers and commands refuse to work on other tables; only the readiness of a receiver does not need them.
         yield from_check(name, replace(check, required=True) if name == "migrations" else check)
 
 
-def _look_at_server(engine: Engine) -> Iterator[Finding]:
+def _look_at_server(engine: Engine) -> Iterator[Diagnosis]:
     with engine.connect() as connection:
         yield _look_at_version(connection)
         yield _look_at_encoding(connection)
         weak = ", ".join(f"{name} is {value}" for name, value in weak_durability(connection).items())
         advice = "set them to on: a crash of the server's machine can lose acknowledged notifications"
         if weak:
-            yield Finding("durability", "warning", weak, advice)
+            yield Diagnosis("durability", "warning", weak, advice)
         else:
-            yield Finding("durability", "ok", "a commit is on the disk")
-        yield Finding("database size", "ok", f"{megabytes(database_bytes(connection))} on the server's disk")
+            yield Diagnosis("durability", "ok", "a commit is on the disk")
+        yield Diagnosis("database size", "ok", f"{megabytes(database_bytes(connection))} on the server's disk")
 
 
-def _look_at_version(connection: Connection) -> Finding:
+def _look_at_version(connection: Connection) -> Diagnosis:
     version = connection.dialect.server_version_info or (0,)
     shown = ".".join(map(str, version))
     if int(version[0]) < MIN_POSTGRES:
-        return Finding("postgres version", "failed", shown, f"upgrade Postgres to {MIN_POSTGRES} or later")
-    return Finding("postgres version", "ok", shown)
+        return Diagnosis("postgres version", "failed", shown, f"upgrade Postgres to {MIN_POSTGRES} or later")
+    return Diagnosis("postgres version", "ok", shown)
 
 
-def _look_at_encoding(connection: Connection) -> Finding:
+def _look_at_encoding(connection: Connection) -> Diagnosis:
     try:
         require_utf8(connection)
     except DatabaseEncodingError as error:
-        return Finding("encoding", "failed", str(error))
-    return Finding("encoding", "ok", "UTF8")
+        return Diagnosis("encoding", "failed", str(error))
+    return Diagnosis("encoding", "ok", "UTF8")
 
 
-def _look_at_log(engine: Engine) -> Iterator[Finding]:
+def _look_at_log(engine: Engine) -> Iterator[Diagnosis]:
     with engine.connect() as connection:
         partitions = _look_at_partitions(connection)
     yield from_check("log", look_at_log(engine, advice=_MIGRATE))
     yield partitions
 
 
-def _look_at_partitions(connection: Connection) -> Finding:
+def _look_at_partitions(connection: Connection) -> Diagnosis:
     today = clock.now().date()
     until = made_until(connection, today)
     detail = "none for today" if until is None else f"made until {until}"
     # Workers make them once an hour, so the last day may be missing for a while after midnight.
     if until is not None and until >= today + timedelta(days=DAYS_AHEAD - 1):
-        return Finding("partitions", "ok", detail)
-    return Finding("partitions", "warning", detail, f"{_MIGRATE}, and see that `ampeco-receiver work` runs")
+        return Diagnosis("partitions", "ok", detail)
+    return Diagnosis("partitions", "warning", detail, f"{_MIGRATE}, and see that `ampeco-receiver work` runs")
 
 
 def read_stored(engine: Engine, tenants: Sequence[str]) -> Stored:

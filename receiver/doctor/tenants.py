@@ -10,7 +10,7 @@ from ampeco.errors import ApiError, Forbidden, Unauthorized
 from ampeco.resources.charging import Subscription
 from ampeco.tenants import Tenant
 from receiver.doctor.database import Stored
-from receiver.doctor.findings import Finding, not_checked
+from receiver.doctor.diagnosis import Diagnosis, not_checked
 from runtime.clock_watch import TOLERANCE_SECONDS
 from storage.clock import clock
 from workers.monitoring.subscriptions import callback_url, compare
@@ -18,7 +18,7 @@ from workers.monitoring.subscriptions import callback_url, compare
 
 def look_at_tenant(
     tenant: Tenant, stored: Stored | None, *, public_url: str | None, timeout_seconds: float
-) -> Iterator[Finding]:
+) -> Iterator[Diagnosis]:
     """Check a tenant, with one call of its API.
 
     Parameters:
@@ -35,7 +35,7 @@ def look_at_tenant(
         except ApiError as error:
             yield _refused(tenant.name, error)
         else:
-            yield Finding("API", "ok", "answers, and accepts the token", tenant=tenant.name)
+            yield Diagnosis("API", "ok", "answers, and accepts the token", tenant=tenant.name)
         yield _look_at_clock(tenant.name, client.clock_offset)
     yield _look_at_permissions(tenant.name, stored)
     if listed is None:
@@ -44,33 +44,33 @@ def look_at_tenant(
         yield from _look_at_subscriptions(tenant, listed, stored, public_url)
 
 
-def _refused(tenant: str, error: ApiError) -> Finding:
+def _refused(tenant: str, error: ApiError) -> Diagnosis:
     if isinstance(error, Forbidden):
         advice = "have an administrator of the tenant grant the token the permission for notifications"
-        return Finding("API", "warning", f"accepts the token, but: {error}", advice, tenant)
+        return Diagnosis("API", "warning", f"accepts the token, but: {error}", advice, tenant)
     advice = (
         f"give a token that is valid to tenants.{tenant}"
         if isinstance(error, Unauthorized)
         else f"correct tenants.{tenant}.base_url, or wait until the API is back"
     )
-    return Finding("API", "failed", str(error), advice, tenant)
+    return Diagnosis("API", "failed", str(error), advice, tenant)
 
 
-def _look_at_clock(tenant: str, offset: timedelta | None) -> Finding:
+def _look_at_clock(tenant: str, offset: timedelta | None) -> Diagnosis:
     name, ours = "tenant clock", "Postgres's" if clock.is_measured else "this machine's"
     if offset is None:
-        return Finding(name, "not checked", "no answer with a usable Date header", tenant=tenant)
+        return Diagnosis(name, "not checked", "no answer with a usable Date header", tenant=tenant)
     seconds = offset.total_seconds()
     if abs(seconds) < TOLERANCE_SECONDS:
-        return Finding(name, "ok", f"agrees with {ours}", tenant=tenant)
+        return Diagnosis(name, "ok", f"agrees with {ours}", tenant=tenant)
     detail = f"is {abs(seconds):,.0f} s {'ahead of' if seconds > 0 else 'behind'} {ours}"
-    return Finding(name, "warning", detail, "find out which of them is wrong", tenant)
+    return Diagnosis(name, "warning", detail, "find out which of them is wrong", tenant)
 
 
-def _look_at_permissions(tenant: str, stored: Stored | None) -> Finding:
+def _look_at_permissions(tenant: str, stored: Stored | None) -> Diagnosis:
     name = "permissions"
     if stored is None:
-        return Finding(name, "not checked", "the database cannot be read", tenant=tenant)
+        return Diagnosis(name, "not checked", "the database cannot be read", tenant=tenant)
     kinds = [kind for kind in stored.inaccessible_kinds if kind.tenant == tenant]
     forbidden = [kind.kind for kind in kinds if kind.reason == "forbidden"]
     if forbidden:
@@ -78,15 +78,15 @@ def _look_at_permissions(tenant: str, stored: Stored | None) -> Finding:
             "have an administrator of the tenant grant the token these reads, or leave their groups out of"
             f" tenants.{tenant}.mirror"
         )
-        return Finding(name, "warning", f"the token may not read {', '.join(forbidden)}", advice, tenant)
+        return Diagnosis(name, "warning", f"the token may not read {', '.join(forbidden)}", advice, tenant)
     missing = [kind.kind for kind in kinds if kind.reason == "not_offered"]
     not_offered = f"; the tenant does not offer {', '.join(missing)}" if missing else ""
-    return Finding(name, "ok", f"no read was refused{not_offered}", tenant=tenant)
+    return Diagnosis(name, "ok", f"no read was refused{not_offered}", tenant=tenant)
 
 
 def _look_at_subscriptions(
     tenant: Tenant, listed: Sequence[Subscription], stored: Stored | None, public_url: str | None
-) -> Iterator[Finding]:
+) -> Iterator[Diagnosis]:
     """Check the subscriptions that are managed, and the one for the configured URL."""
     managed = [] if stored is None else [each for each in stored.managed if each.tenant == tenant.name]
     wanted: dict[str, int | None] = {each.callback_url: each.subscription_id for each in managed}
@@ -99,9 +99,9 @@ def _look_at_subscriptions(
         found = compare(listed, tenant, url, managed_id)
         if found.wrong:
             advice = f"run `ampeco-receiver subscribe --tenant {tenant.name}`"
-            yield Finding("subscription", "failed", f"{url}: {'; '.join(found.wrong)}", advice, tenant.name)
+            yield Diagnosis("subscription", "failed", f"{url}: {'; '.join(found.wrong)}", advice, tenant.name)
         elif managed_id is None:
             advice = f"run `ampeco-receiver subscribe --tenant {tenant.name}`, so that it is monitored"
-            yield Finding("subscription", "warning", f"{url}: as configured, but not managed", advice, tenant.name)
+            yield Diagnosis("subscription", "warning", f"{url}: as configured, but not managed", advice, tenant.name)
         else:
-            yield Finding("subscription", "ok", f"{url}: as configured", tenant=tenant.name)
+            yield Diagnosis("subscription", "ok", f"{url}: as configured", tenant=tenant.name)

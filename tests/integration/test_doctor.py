@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -11,13 +12,15 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
+from receiver.doctor.redis_server import look_at_redis
 from runtime.heartbeat import registered
 from storage.clock import clock
 from storage.sync.inaccessible_kinds import record_inaccessible
-from tests.support.commands import run
+from tests.support.commands import ROOT, run
 from tests.support.monitored import Watch, watching
+from tests.support.servers import own_redis
 from tests.support.service import TOKEN, eventually, write_tenants
-from workers.broker import QUEUES
+from workers.broker import QUEUES, create_redis
 from workers.monitoring.subscriptions import callback_url
 
 NO_SERVER = "127.0.0.1:1"
@@ -45,13 +48,13 @@ class Patient:
         return own
 
     def examine(self, **changes: str) -> tuple[int, dict[str, dict[str, Any]]]:
-        """Return the exit code, and each finding by the name of its check."""
+        """Return the exit code, and each diagnosis by the name of its check."""
         environment = {name: value for name, value in (self.environment | changes).items() if value}
         done = run(self._directory, "doctor", "--json", **environment)
         document = json.loads(done.stdout)
         assert document["is_ok"] == (done.returncode == 0)
         assert TOKEN not in done.stdout + done.stderr
-        return done.returncode, {finding["check"]: finding for finding in document["checks"]}
+        return done.returncode, {diagnosis["check"]: diagnosis for diagnosis in document["checks"]}
 
 
 @pytest.fixture
@@ -64,62 +67,88 @@ def patient(database_url: str, redis_url: str, tmp_path: Path) -> Iterator[Patie
             yield Patient(watch, tmp_path)
 
 
-def not_ok(findings: dict[str, dict[str, Any]]) -> dict[str, str]:
-    return {name: finding["state"] for name, finding in findings.items() if finding["state"] != "ok"}
+def not_ok(diagnoses: dict[str, dict[str, Any]]) -> dict[str, str]:
+    return {name: diagnosis["state"] for name, diagnosis in diagnoses.items() if diagnosis["state"] != "ok"}
 
 
 def test_a_sound_deployment_passes_every_check(patient: Patient) -> None:
-    code, findings = patient.examine()
-    assert code == 0, findings
+    code, diagnoses = patient.examine()
+    assert code == 0, diagnoses
     # The server of the tests does without fsync, and is none that doctor starts itself.
-    assert not_ok(findings) == {"durability": "warning", "disk": "not checked"}
-    assert {"settings", "tenants", "postgres", "migrations", "partitions", "redis", "API", "callback URL"} <= set(
-        findings
-    )
-    assert all(finding["advice"] is None for finding in findings.values() if finding["state"] == "ok")
+    assert not_ok(diagnoses) == {"durability": "warning", "disk": "not checked"}
+    page = (ROOT / "docs" / "operations" / "commands.md").read_text()
+    section = page.partition("## What doctor checks")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| (`.+?`) \| ", section, re.MULTILINE)
+    documented = [name for row in rows for name in re.findall(r"`([^`]+)`", row)]
+    assert [name for name in documented if name != "embedded servers"] == list(diagnoses)
+    assert all(diagnosis["advice"] is None for diagnosis in diagnoses.values() if diagnosis["state"] == "ok")
 
 
 def test_without_postgres_everything_else_is_still_checked(patient: Patient) -> None:
-    code, findings = patient.examine(DATABASE_URL=f"postgresql://u:s3cret@{NO_SERVER}/d")
+    code, diagnoses = patient.examine(DATABASE_URL=f"postgresql://u:s3cret@{NO_SERVER}/d")
     assert code == 1
-    assert findings["postgres"]["state"] == "failed"
-    assert "DATABASE_URL" in findings["postgres"]["advice"]
+    assert diagnoses["postgres"]["state"] == "failed"
+    assert "DATABASE_URL" in diagnoses["postgres"]["advice"]
     need_it = {"migrations", "log", "partitions", "durability", "permissions", "receivers", "workers of apply"}
-    assert {findings[name]["state"] for name in need_it} == {"not checked"}
-    assert {findings[name]["state"] for name in ("redis", "API", "tenant clock", "callback URL")} == {"ok"}
-    assert "s3cret" not in json.dumps(findings)
+    assert {diagnoses[name]["state"] for name in need_it} == {"not checked"}
+    assert {diagnoses[name]["state"] for name in ("redis", "API", "tenant clock", "callback URL")} == {"ok"}
+    assert "s3cret" not in json.dumps(diagnoses)
 
 
 def test_without_redis_everything_else_is_still_checked(patient: Patient) -> None:
-    code, findings = patient.examine(REDIS_URL=f"redis://{NO_SERVER}")
+    code, diagnoses = patient.examine(REDIS_URL=f"redis://{NO_SERVER}")
     assert code == 1
-    assert findings["redis"]["state"] == "failed"
-    assert findings["redis persistence"]["state"] == "not checked"
-    assert {findings[name]["state"] for name in ("postgres", "log", "API", "receivers")} == {"ok"}
+    assert diagnoses["redis"]["state"] == "failed"
+    assert diagnoses["redis persistence"]["state"] == "not checked"
+    assert {diagnoses[name]["state"] for name in ("postgres", "log", "API", "receivers")} == {"ok"}
+
+
+def test_a_redis_that_forgets_or_evicts_messages_is_a_warning() -> None:
+    def states() -> dict[str, str]:
+        return {diagnosis.check: diagnosis.state for diagnosis in look_at_redis(client)}
+
+    with own_redis() as server, create_redis(server.url) as client:
+        client.config_set("appendonly", "no")
+        client.config_set("save", "60 1")
+        client.config_set("maxmemory-policy", "noeviction")
+        assert set(states().values()) == {"ok"}
+        client.config_set("save", "")
+        client.config_set("maxmemory-policy", "allkeys-lru")
+        assert states() == {
+            "redis": "ok",
+            "redis version": "ok",
+            "redis persistence": "warning",
+            "redis memory": "warning",
+        }
+        # A hosted Redis may refuse the commands that show it
+        client.acl_setuser("default", enabled=True, commands=["-config"])
+        assert states()["redis persistence"] == "not checked"
+        client.acl_setuser("default", enabled=True, commands=["-info"])
+        assert set(states().values()) == {"ok", "not checked"}
 
 
 def test_a_token_that_is_rejected_fails_and_its_subscription_is_not_checked(patient: Patient, tmp_path: Path) -> None:
     wrong = tmp_path / "wrong.toml"
     wrong.write_text(Path(patient.environment["TENANTS_FILE"]).read_text().replace(TOKEN, "another"))
-    code, findings = patient.examine(TENANTS_FILE=str(wrong))
+    code, diagnoses = patient.examine(TENANTS_FILE=str(wrong))
     assert code == 1
-    assert findings["API"]["state"] == "failed"
-    assert "answered 401" in findings["API"]["detail"]
-    assert "token" in findings["API"]["advice"]
-    assert findings["API"]["tenant"] == "demo"
-    assert findings["tenant clock"]["state"] == "ok", "a refusal has a date, too"
-    assert findings["subscription"]["state"] == "not checked"
+    assert diagnoses["API"]["state"] == "failed"
+    assert "answered 401" in diagnoses["API"]["detail"]
+    assert "token" in diagnoses["API"]["advice"]
+    assert diagnoses["API"]["tenant"] == "demo"
+    assert diagnoses["tenant clock"]["state"] == "ok", "a refusal has a date, too"
+    assert diagnoses["subscription"]["state"] == "not checked"
 
 
 def test_a_subscription_that_differs_or_is_gone_fails_with_the_command_that_repairs_it(patient: Patient) -> None:
     url = callback_url(patient.watch.service.url, "demo")
     (subscription_id,) = patient.watch.simulator.subscribers.by_id
     patient.watch.client.update_subscription(subscription_id, url, ["evse.changed"])
-    code, findings = patient.examine()
+    code, diagnoses = patient.examine()
     assert code == 1
-    assert findings["subscription"]["state"] == "failed"
-    assert "it lacked" in findings["subscription"]["detail"]
-    assert "ampeco-receiver subscribe" in findings["subscription"]["advice"]
+    assert diagnoses["subscription"]["state"] == "failed"
+    assert "it lacked" in diagnoses["subscription"]["detail"]
+    assert "ampeco-receiver subscribe" in diagnoses["subscription"]["advice"]
     patient.watch.client.unsubscribe(subscription_id)
     assert "it was not there" in patient.examine()[1]["subscription"]["detail"]
 
@@ -127,29 +156,29 @@ def test_a_subscription_that_differs_or_is_gone_fails_with_the_command_that_repa
 def test_reads_that_are_forbidden_are_a_warning_that_names_them(patient: Patient) -> None:
     with patient.watch.service.engine.begin() as connection:
         record_inaccessible(connection, "demo", "tariff", "forbidden", "answered 403")
-    code, findings = patient.examine()
+    code, diagnoses = patient.examine()
     assert code == 0, "a warning does not fail"
-    assert findings["permissions"]["state"] == "warning"
-    assert "tariff" in findings["permissions"]["detail"]
+    assert diagnoses["permissions"]["state"] == "warning"
+    assert "tariff" in diagnoses["permissions"]["detail"]
 
 
 def test_a_queue_without_a_worker_fails(patient: Patient) -> None:
     with patient.watch.service.engine.begin() as connection:
         connection.execute(text("UPDATE ingest.process SET name = 'work apply' WHERE name LIKE 'work %'"))
-    code, findings = patient.examine()
+    code, diagnoses = patient.examine()
     assert code == 1
-    assert findings["workers of apply"]["state"] == "ok"
-    assert findings["workers of refresh"]["state"] == "failed"
-    assert "work --queue refresh" in findings["workers of refresh"]["advice"]
+    assert diagnoses["workers of apply"]["state"] == "ok"
+    assert diagnoses["workers of refresh"]["state"] == "failed"
+    assert "work --queue refresh" in diagnoses["workers of refresh"]["advice"]
 
 
 def test_partitions_that_are_not_made_ahead_are_a_warning(patient: Patient) -> None:
     tomorrow = clock.now() + timedelta(days=1)
     with patient.watch.service.engine.begin() as connection:
         connection.execute(text(f"DROP TABLE ingest.notification_{tomorrow:%Y%m%d}"))
-    _, findings = patient.examine()
-    assert findings["partitions"]["state"] == "warning"
-    assert findings["log"]["state"] == "ok", "today has its partition"
+    _, diagnoses = patient.examine()
+    assert diagnoses["partitions"]["state"] == "warning"
+    assert diagnoses["log"]["state"] == "ok", "today has its partition"
 
 
 def test_a_database_that_is_not_migrated_fails_and_names_the_command(
@@ -165,19 +194,19 @@ def test_a_database_that_is_not_migrated_fails_and_names_the_command(
 
 
 def test_a_public_url_that_leads_elsewhere_fails(patient: Patient) -> None:
-    code, findings = patient.examine(RECEIVER_PUBLIC_URL=f"http://{NO_SERVER}")
+    code, diagnoses = patient.examine(RECEIVER_PUBLIC_URL=f"http://{NO_SERVER}")
     assert code == 1
-    assert findings["callback URL"]["state"] == "failed"
+    assert diagnoses["callback URL"]["state"] == "failed"
     assert patient.examine(RECEIVER_PUBLIC_URL="")[1]["callback URL"]["state"] == "not checked"
 
 
 def test_settings_that_are_wrong_are_findings_too(patient: Patient) -> None:
-    code, findings = patient.examine(RECEIVER_PORT="eighty")
+    code, diagnoses = patient.examine(RECEIVER_PORT="eighty")
     assert code == 1
-    assert list(findings) == ["settings"]
-    assert "RECEIVER_PORT" in findings["settings"]["detail"]
-    code, findings = patient.examine(TENANTS_FILE="nowhere.toml", RECEIVER_WAITING_ROM="5")
+    assert list(diagnoses) == ["settings"]
+    assert "RECEIVER_PORT" in diagnoses["settings"]["detail"]
+    code, diagnoses = patient.examine(TENANTS_FILE="nowhere.toml", RECEIVER_WAITING_ROM="5")
     assert code == 1
-    assert findings["settings"]["state"] == "warning"
-    assert findings["tenants"]["state"] == "failed"
-    assert findings["postgres"]["state"] == "ok"
+    assert diagnoses["settings"]["state"] == "warning"
+    assert diagnoses["tenants"]["state"] == "failed"
+    assert diagnoses["postgres"]["state"] == "ok"

@@ -1,4 +1,4 @@
-"""Findings: the result of each check."""
+"""Diagnoses: the result of each check."""
 
 from __future__ import annotations
 
@@ -7,14 +7,17 @@ from dataclasses import dataclass
 from typing import Literal
 
 from runtime.errors import cause
+from runtime.logging import get_logger
 from runtime.readiness import Check
+
+logger = get_logger(__name__)
 
 #: ``warning``: the service works, but not as it should. ``not checked``: another failure, or a setting, prevents it.
 State = Literal["ok", "warning", "failed", "not checked"]
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class Diagnosis:
     """The result of one check.
 
     Attributes:
@@ -32,18 +35,18 @@ class Finding:
     tenant: str | None = None
 
 
-def from_check(name: str, check: Check) -> Finding:
-    """Return the finding of a check of readiness: what is not required for readiness is a warning."""
+def from_check(name: str, check: Check) -> Diagnosis:
+    """Return the diagnosis of a check of readiness: what is not required for readiness is a warning."""
     state: State = "ok" if check.ok else "failed" if check.required else "warning"
-    return Finding(name, state, check.detail, check.advice)
+    return Diagnosis(name, state, check.detail, check.advice)
 
 
-def not_checked(names: Iterable[str], why: str, tenant: str | None = None) -> Iterator[Finding]:
-    """Yield a finding for each check that could not be made, all for the same reason."""
-    return (Finding(name, "not checked", why, tenant=tenant) for name in names)
+def not_checked(names: Iterable[str], why: str, tenant: str | None = None) -> Iterator[Diagnosis]:
+    """Yield a diagnosis for each check that could not be made, all for the same reason."""
+    return (Diagnosis(name, "not checked", why, tenant=tenant) for name in names)
 
 
-def attempt(name: str, look: Callable[[], Iterable[Finding]], advice: str) -> list[Finding]:
+def attempt(name: str, look: Callable[[], Iterable[Diagnosis]], advice: str) -> list[Diagnosis]:
     """Make checks; if one of them raises, return what was found before, and the error as a failure.
 
     Parameters:
@@ -51,9 +54,10 @@ def attempt(name: str, look: Callable[[], Iterable[Finding]], advice: str) -> li
         look: makes the checks.
         advice: what to do if it raises.
     """
-    found: list[Finding] = []
+    found: list[Diagnosis] = []
     try:
         found.extend(look())
-    except Exception as error:  # noqa: BLE001 - any exception is the result of the check
-        found.append(Finding(name, "failed", cause(error), advice))
+    except Exception as error:
+        logger.debug("check failed", check=name, exc_info=True)
+        found.append(Diagnosis(name, "failed", cause(error), advice))
     return found
