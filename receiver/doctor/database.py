@@ -27,6 +27,9 @@ _OF_SERVER = ("postgres version", "encoding", "durability", "database size")
 #: The checks that need the tables of this release.
 _OF_TABLES = ("log", "partitions")
 
+#: Why a check is not made that needs what :func:`read_stored` reads.
+UNREAD = "what the service has stored cannot be read"
+
 _MIGRATE = "run `ampeco-receiver migrate`"
 
 

@@ -11,7 +11,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from ampeco.tenants import Tenant, TenantsError
 from receiver.doctor import processes
-from receiver.doctor.database import Stored, look_at_database, read_stored
+from receiver.doctor.database import UNREAD, Stored, look_at_database, read_stored
 from receiver.doctor.diagnosis import Diagnosis, attempt, not_checked
 from receiver.doctor.redis_server import look_at_redis
 from receiver.doctor.surroundings import look_at_callback, look_at_disk
@@ -42,7 +42,7 @@ def examine(settings: Settings) -> Iterator[Diagnosis]:
         stored = yield from _look_at_postgres(ready, tenants)
         yield from _look_at_redis(ready)
         if stored is None:
-            yield from not_checked(processes.CHECKS, "the database cannot be read")
+            yield from not_checked(processes.CHECKS, UNREAD)
         else:
             yield from processes.look_at_processes(stored.processes)
         yield from _look_at_tenants(ready, tenants, stored)

@@ -9,7 +9,7 @@ from ampeco.api.client import Client
 from ampeco.errors import ApiError, Forbidden, Unauthorized
 from ampeco.resources.charging import Subscription
 from ampeco.tenants import Tenant
-from receiver.doctor.database import Stored
+from receiver.doctor.database import UNREAD, Stored
 from receiver.doctor.diagnosis import Diagnosis, not_checked
 from runtime.clock_watch import TOLERANCE_SECONDS
 from storage.clock import clock
@@ -49,7 +49,7 @@ def _refused(tenant: str, error: ApiError) -> Diagnosis:
         advice = "have an administrator of the tenant grant the token the permission for notifications"
         return Diagnosis("API", "warning", f"accepts the token, but: {error}", advice, tenant)
     advice = (
-        f"give a token that is valid to tenants.{tenant}"
+        f"replace the token of tenants.{tenant} by one that is valid"
         if isinstance(error, Unauthorized)
         else f"correct tenants.{tenant}.base_url, or wait until the API is back"
     )
@@ -70,7 +70,7 @@ def _look_at_clock(tenant: str, offset: timedelta | None) -> Diagnosis:
 def _look_at_permissions(tenant: str, stored: Stored | None) -> Diagnosis:
     name = "permissions"
     if stored is None:
-        return Diagnosis(name, "not checked", "the database cannot be read", tenant=tenant)
+        return Diagnosis(name, "not checked", UNREAD, tenant=tenant)
     kinds = [kind for kind in stored.inaccessible_kinds if kind.tenant == tenant]
     forbidden = [kind.kind for kind in kinds if kind.reason == "forbidden"]
     if forbidden:

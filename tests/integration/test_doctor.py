@@ -100,6 +100,7 @@ def test_without_redis_everything_else_is_still_checked(patient: Patient) -> Non
     assert code == 1
     assert diagnoses["redis"]["state"] == "failed"
     assert diagnoses["redis persistence"]["state"] == "not checked"
+    assert diagnoses["redis persistence"]["detail"] == "Redis does not take writes"
     assert {diagnoses[name]["state"] for name in ("postgres", "log", "API", "receivers")} == {"ok"}
 
 

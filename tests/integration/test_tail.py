@@ -7,6 +7,8 @@ import json
 import os
 import re
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +16,9 @@ from typing import IO
 
 import pytest
 
-from tests.support.commands import ROOT, ForkedProcess, fork, run
+from tests.support.commands import ROOT, fork, run
 from tests.support.facts import sample
+from tests.support.processes import Process
 from tests.support.service import Service, eventually
 
 COMMANDS = (ROOT / "docs" / "operations" / "commands.md").read_text()
@@ -25,24 +28,34 @@ COMMANDS = (ROOT / "docs" / "operations" / "commands.md").read_text()
 class Follower:
     """A running ``tail``, and what reads its output."""
 
-    process: ForkedProcess
+    process: Process
     output: IO[str]
     errors: Path
 
 
 @contextlib.contextmanager
-def following(service: Service, directory: Path, *arguments: str) -> Iterator[Follower]:
-    """Run ``tail``, and wait until it reads the log."""
+def following(service: Service, directory: Path, *arguments: str, as_program: bool = False) -> Iterator[Follower]:
+    """Run ``tail``, and wait until it reads the log.
+
+    Parameters:
+        as_program: run it in a new interpreter, whose output is buffered as that of an operator's.
+    """
     settings = service.settings
     environment = os.environ | {
         "DATABASE_URL": settings.required_database_url(),
         "REDIS_URL": settings.required_redis_url(),
         "TENANTS_FILE": str(settings.tenants_file),
     }
+    environment.pop("PYTHONUNBUFFERED", None)
+    command = ["-m", "receiver", "tail", *arguments]
     reader, writer = os.pipe()
     errors = directory / "errors.log"
     with open(reader, encoding="utf-8") as output, errors.open("wb") as log:
-        process = fork(directory, ["-m", "receiver", "tail", *arguments], environment, writer, log.fileno())
+        process: Process = (
+            subprocess.Popen([sys.executable, *command], env=environment, stdout=writer, stderr=log)
+            if as_program
+            else fork(directory, command, environment, writer, log.fileno())
+        )
         os.close(writer)
         try:
             eventually(
@@ -88,7 +101,7 @@ def test_json_is_one_object_in_each_line_and_filters_apply(service: Service, tmp
 
 
 def test_a_closed_pipe_ends_it_quietly(service: Service, tmp_path: Path) -> None:
-    with following(service, tmp_path) as follower:
+    with following(service, tmp_path, as_program=True) as follower:
         follower.output.close()
         service.post(sample("evse.changed"))
         assert follower.process.wait(30) == 0
