@@ -58,28 +58,36 @@ class Followed:
 
 
 _COLUMNS = """
-SELECT tenant, received_at, notification_id, notification_type, session_id, evse_id, charge_point_id,
+SELECT notification_state.tenant, received_at, notification_id, notification_type, session_id, evse_id, charge_point_id,
        state, reason, error
   FROM ingest.notification_state
 """
 
-# Index: the primary key of the log.
+# Index: the primary key of the log, in whose order a page of each tenant is read, however much comes after it. The time
+# alone chooses the partitions.
 _PAGE = text(f"""
-{_COLUMNS}
- WHERE tenant = ANY(:tenants)
-   AND (received_at, notification_id) > (:received_at, :notification_id)
-   AND (CAST(:type_pattern AS text) IS NULL OR notification_type ~ :type_pattern)
-   AND (CAST(:session_id AS bigint) IS NULL OR session_id = :session_id)
-   AND (CAST(:evse_id AS bigint) IS NULL OR evse_id = :evse_id)
-   AND (CAST(:charge_point_id AS bigint) IS NULL OR charge_point_id = :charge_point_id)
+SELECT page.*
+  FROM unnest(CAST(:tenants AS text[])) AS selected (tenant)
+ CROSS JOIN LATERAL (
+       {_COLUMNS}
+        WHERE notification_state.tenant = selected.tenant
+          AND received_at >= :received_at
+          AND (received_at, notification_id) > (:received_at, :notification_id)
+          AND (CAST(:type_pattern AS text) IS NULL OR notification_type ~ :type_pattern)
+          AND (CAST(:session_id AS bigint) IS NULL OR session_id = :session_id)
+          AND (CAST(:evse_id AS bigint) IS NULL OR evse_id = :evse_id)
+          AND (CAST(:charge_point_id AS bigint) IS NULL OR charge_point_id = :charge_point_id)
+        ORDER BY received_at, notification_id
+        LIMIT :limit
+       ) AS page
  ORDER BY received_at, notification_id
  LIMIT :limit
-""")
+""")  # noqa: S608 - the columns are ours
 
 # Index: the primary key of the log.
 _AWAITED = text(f"""
 {_COLUMNS}
- WHERE tenant = ANY(:tenants)
+ WHERE notification_state.tenant = ANY(:tenants)
    AND received_at BETWEEN :first_at AND :last_at
    AND notification_id = ANY(:notification_ids)
    AND state <> 'pending'

@@ -15,18 +15,21 @@ from typing import Any
 
 import pytest
 import typer
+from sqlalchemy import Engine, text
 from typer.core import TyperGroup
 
+import migrations
 from receiver.commands import main
 from tests.support.commands import ROOT, run
 from tests.support.facts import sample
+from tests.support.log import accept
 from tests.support.monitored import Watch, watching
-from tests.support.service import write_tenants
+from tests.support.service import Service, write_tenants
 
 #: The keys of each command's document, each with those of its own keys or entries that are always the same.
 DOCUMENTED: defaultdict[str, dict[str, set[str]]] = defaultdict(dict)
 _PAGE = (ROOT / "docs" / "operations" / "commands.md").read_text().partition("## JSON for scripts")[2]
-for _command, _key, _contents in re.findall(r"^\| `([a-z -]+)` \| `([a-z_]+)` \| (.+) \|$", _PAGE, re.MULTILINE):
+for _command, _key, _contents in re.findall(r"^\| `([a-z -]+)` \| `([a-z_.]+)` \| (.+) \|$", _PAGE, re.MULTILINE):
     DOCUMENTED[_command][_key] = set(re.findall(r"`(\w+)`", _contents))
 
 #: Arguments under which a command prints its document, if it needs any.
@@ -63,7 +66,7 @@ def times(document: Any) -> Iterator[str]:
     """Yield each time in a document."""
     if isinstance(document, dict):
         for key, value in document.items():
-            if key.endswith("_at") and value is not None:
+            if key.endswith("_at") and isinstance(value, str):
                 yield value
             yield from times(value)
     elif isinstance(document, list):
@@ -71,15 +74,25 @@ def times(document: Any) -> Iterator[str]:
             yield from times(value)
 
 
+def at(value: Any, path: list[str]) -> Iterator[Any]:
+    """Yield what a document contains at a path, each entry of lists by itself."""
+    if isinstance(value, list):
+        for entry in value:
+            yield from at(entry, path)
+    elif not path:
+        yield value
+    elif value is not None:
+        yield from at(value[path[0]], path[1:])
+
+
 def check(command: str, document: dict[str, Any]) -> None:
     """Check a document against the documentation."""
     documented = DOCUMENTED[command]
-    assert document.keys() == documented.keys()
-    for key, value in document.items():
-        entries = value if isinstance(value, list) else [value]
-        for entry in entries:
-            if isinstance(entry, dict) and documented[key]:
-                assert entry.keys() == documented[key], key
+    assert document.keys() == {path for path in documented if "." not in path}
+    for path, keys in documented.items():
+        for entry in at(document, path.split(".")):
+            if isinstance(entry, dict) and keys:
+                assert entry.keys() == keys, path
     for moment in times(document):
         assert datetime.fromisoformat(moment).utcoffset() == timedelta(0), moment
 
@@ -138,3 +151,39 @@ main()
     document = json.loads(done.stdout)
     check("chaos", document)
     assert document["promises"][0]["broken"] == ["one is not"]
+
+
+def test_migrate_prints_what_going_back_dropped_without_a_question(
+    database_url: str, redis_url: str, engine: Engine, tmp_path: Path
+) -> None:
+    write_tenants(tmp_path)
+    accept(engine, sample("evse.changed"))
+    engine.dispose()
+    servers = {"DATABASE_URL": database_url, "REDIS_URL": redis_url}
+    refused = run(tmp_path, "migrate", "base", "--json", **servers)
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert "--yes" in refused.stderr
+    document = json.loads(run(tmp_path, "migrate", "base", "--yes", "--json", **servers).stdout)
+    check("migrate", document)
+    assert (document["from"], document["to"]) == (migrations.head(), "base")
+    (log,) = [table for table in document["dropped"]["tables"] if table["table"] == "ingest.notification"]
+    assert (log["rows"], log["is_estimated"]) == (1, False)
+
+
+def test_rebuild_prints_what_it_repaired(service: Service, tmp_path: Path) -> None:
+    service.post(sample("HardwareStatusNotification.evse"))
+    service.apply()
+    with service.engine.begin() as connection:
+        connection.execute(text("DELETE FROM charging.evse"))
+    servers = {
+        "DATABASE_URL": service.settings.required_database_url(),
+        "REDIS_URL": service.settings.required_redis_url(),
+    }
+    for options, code in (((), 1), (("--swap",), 0), ((), 0)):
+        done = run(tmp_path, "rebuild", "--tenant", "demo", "--json", *options, **servers)
+        assert done.returncode == code, done.stderr
+        document = json.loads(done.stdout)
+        check("rebuild", document)
+        (tenant,) = document["tenants"]
+        assert tenant["differs"] == (options == ("--swap",) or code == 1)
+        assert (tenant["swapped"] is not None) == (options == ("--swap",))
