@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
@@ -42,20 +42,21 @@ class Stored:
     inaccessible_kinds: Sequence[InaccessibleKind]
 
 
-def look_at_database(engine: Engine) -> Iterator[Diagnosis]:
-    """Check that Postgres works, and the tables."""
+def look_at_database(engine: Engine) -> Generator[Diagnosis, None, bool]:
+    """Check that Postgres works, and the tables; return whether it takes writes."""
     of_readiness = attempt("postgres", lambda: _look_at_readiness(engine), POSTGRES_ADVICE)
     yield from of_readiness
     states = {diagnosis.check: diagnosis.state for diagnosis in of_readiness}
     if states["postgres"] != "ok":
         names = ("migrations", "clock", *_OF_SERVER, *_OF_TABLES)
         yield from not_checked([name for name in names if name not in states], "Postgres does not take writes")
-        return
+        return False
     yield from attempt("postgres version", lambda: _look_at_server(engine), POSTGRES_ADVICE)
     if states["migrations"] == "failed":
         yield from not_checked(_OF_TABLES, "the tables are not those of this release")
     else:
         yield from attempt("log", lambda: _look_at_log(engine), _MIGRATE)
+    return True
 
 
 def _look_at_readiness(engine: Engine) -> Iterator[Diagnosis]:

@@ -78,7 +78,8 @@ def _look_at_postgres(settings: Settings, tenants: Mapping[str, Tenant]) -> Gene
         return None
     engine = create_check_engine(settings.database_url, process="doctor")
     try:
-        yield from look_at_database(engine)
+        if not (yield from look_at_database(engine)):
+            return None
         with contextlib.suppress(SQLAlchemyError):  # a diagnosis above names the reason
             return read_stored(engine, sorted(tenants))
     finally:
