@@ -16,7 +16,7 @@ from typing import Any
 
 import orjson
 
-SAMPLES = Path(__file__).parents[1] / "tests" / "samples"
+SAMPLES = Path(__file__).parents[1] / "ampeco" / "samples"
 
 SESSIONS = 500
 EVSES = 200

@@ -49,6 +49,14 @@ class Losses:
     columns: list[str]
 
 
+#: A function that is called with the name of a revision.
+OnRevision = Callable[[str], None]
+
+
+def _ignore(_revision: str) -> None:
+    """Do nothing."""
+
+
 def _config() -> Config:
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent))
@@ -89,12 +97,13 @@ def mismatch(revision: str | None) -> str | None:
     )
 
 
-def upgrade(engine: Engine, revision: str = "head") -> list[str]:
+def upgrade(engine: Engine, revision: str = "head", *, on_revision: OnRevision = _ignore) -> list[str]:
     """Upgrade the database to a revision, in one transaction; wait while another process migrates.
 
     Parameters:
         engine: an engine of the user that owns the tables.
         revision: the revision, or ``head`` for the one that this release needs.
+        on_revision: called after each revision that was applied, with its name. After a deadlock they are repeated.
 
     Returns:
         The roles that are missing because this user may not create them; see :mod:`migrations.roles`.
@@ -112,12 +121,15 @@ def upgrade(engine: Engine, revision: str = "head") -> list[str]:
         if revision in ("head", head()):
             missing[:] = roles.establish(connection)
 
-    _run(engine, migrate)
+    _run(engine, migrate, on_revision)
     return missing
 
 
-def downgrade(engine: Engine, revision: str) -> None:
+def downgrade(engine: Engine, revision: str, *, on_revision: OnRevision = _ignore) -> None:
     """Downgrade the database to a revision, in one transaction.
+
+    Parameters:
+        on_revision: called after each revision that was removed, with its name. After a deadlock they are repeated.
 
     Raises:
         MigrationError: processes of the service are connected.
@@ -127,7 +139,7 @@ def downgrade(engine: Engine, revision: str) -> None:
         require_alone(connection)
         command.downgrade(config, revision)
 
-    _run(engine, migrate)
+    _run(engine, migrate, on_revision)
 
 
 def losses(engine: Engine, revision: str) -> Losses:
@@ -200,7 +212,7 @@ def _is_deadlock(error: BaseException) -> bool:
     stop=stop_after_attempt(_MAX_ATTEMPTS),
     reraise=True,
 )
-def _run(engine: Engine, migrate: Callable[[Config, Connection], None]) -> None:
+def _run(engine: Engine, migrate: Callable[[Config, Connection], None], on_revision: OnRevision = _ignore) -> None:
     with engine.begin() as connection:
         # A migration may rewrite a table, and may wait for the migration of another process, so it has no timeouts.
         connection.execute(text("SET LOCAL statement_timeout = 0"))
@@ -208,5 +220,5 @@ def _run(engine: Engine, migrate: Callable[[Config, Connection], None]) -> None:
         lock(connection, Lock.MIGRATE)
         require_utf8(connection)
         config = _config()
-        config.attributes["connection"] = connection
+        config.attributes |= {"connection": connection, "on_revision": on_revision}
         migrate(config, connection)

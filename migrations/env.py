@@ -14,6 +14,7 @@ from storage.schema.tables import metadata
 
 def migrate(connection: Connection) -> None:
     """Run the migrations that Alembic has chosen over a connection."""
+    on_revision = context.config.attributes.get("on_revision", lambda _revision: None)
     # Alembic makes its own table in this schema before the first migration runs.
     connection.execute(text(f"CREATE SCHEMA IF NOT EXISTS {VERSION_TABLE_SCHEMA}"))
     context.configure(
@@ -21,6 +22,7 @@ def migrate(connection: Connection) -> None:
         target_metadata=metadata,
         include_schemas=True,
         version_table_schema=VERSION_TABLE_SCHEMA,
+        on_version_apply=lambda *, step, **_: on_revision(step.up_revision_id),
     )
     with context.begin_transaction():
         context.run_migrations()

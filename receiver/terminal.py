@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from datetime import datetime
-from uuid import UUID
+import sys
 
+import typer
 from rich.console import Console
 
 #: The width of tables if the output is a file or another command and has no window.
@@ -21,6 +21,20 @@ console = _console(stderr=False)
 errors = _console(stderr=True)
 
 
+def print_line(line: str) -> None:
+    """Print a line at once, for a program that reads it from a pipe; end the command if that program has ended.
+
+    Raises:
+        typer.Exit: the pipe is closed.
+    """
+    try:
+        print(line, flush=True)  # noqa: T201 - a console would wrap it
+    except BrokenPipeError:
+        # The interpreter writes what is left at its end, and would report the closed pipe then.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit from None
+
+
 def age(seconds: float | None) -> str:
     """Format an age in one unit: ``3 s``, ``2 min``, ``5 h``, ``4 d``; a dash for None."""
     if seconds is None:
@@ -29,8 +43,3 @@ def age(seconds: float | None) -> str:
         if seconds < limit:
             return f"{seconds / size:.0f} {unit}"
     return f"{seconds / 86_400:.0f} d"
-
-
-def json_value(value: datetime | UUID) -> str:
-    """Return the text of a value that JSON does not know."""
-    return value.isoformat() if isinstance(value, datetime) else str(value)

@@ -105,6 +105,11 @@ def weak_durability(connection: Connection) -> dict[str, str]:
     return {row.name: row.reset_val for row in connection.execute(_DURABILITY)}
 
 
+def database_bytes(connection: Connection) -> int:
+    """Return the size of the database on disk, in bytes."""
+    return int(connection.execute(text("SELECT pg_database_size(current_database())")).scalar_one())
+
+
 def is_lost_connection(error: BaseException) -> bool:
     """Return whether the connection that raised an error must not be used again.
 

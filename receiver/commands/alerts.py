@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import timedelta
-from typing import Annotated
 
 import typer
 
 from receiver.commands.alert_tables import incident_table
+from receiver.commands.json_output import JsonOption, print_json
 from receiver.environment import database, fail, require_migrated, running
-from receiver.terminal import console, json_value
+from receiver.terminal import console
 from runtime.alerts import load_alerts
 from storage.monitoring.alerts import Incident, recent_incidents
 from workers.monitoring.webhook import Webhook, WebhookError, sample_message
@@ -26,7 +25,7 @@ app = typer.Typer(no_args_is_help=False)
 @app.callback(invoke_without_command=True)
 def alerts(
     context: typer.Context,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """List the open incidents and those of the last week; with `test`, send a test message to the webhook."""
     if context.invoked_subcommand is not None:
@@ -36,7 +35,7 @@ def alerts(
         with engine.connect() as connection:
             incidents = recent_incidents(connection, LISTED)
     if as_json:
-        console.print_json(json.dumps([asdict(incident) for incident in incidents], default=json_value))
+        print_json({"incidents": [asdict(incident) for incident in incidents]})
     else:
         _print(incidents)
 

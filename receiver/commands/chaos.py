@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.table import Table
 
 from ampeco.tenants import TenantsError
+from receiver.commands.json_output import JsonOption, print_json
 from receiver.environment import database, running
 from receiver.terminal import console
 from runtime.settings import load_settings
+
+if TYPE_CHECKING:
+    from receiver.demo.chaos import Verdict
+
+#: How many of the times that a promise was broken the table shows.
+EXAMPLES = 5
 
 
 def chaos(
@@ -24,6 +32,7 @@ def chaos(
     charge_points: Annotated[int, typer.Option(min=1, help="Number of simulated charge points.")] = 40,
     evses: Annotated[int, typer.Option(min=1, help="Number of simulated EVSEs.")] = 80,
     seed: Annotated[int, typer.Option(help="Seed of the fleet and the faults; the same seed repeats them.")] = 1,
+    as_json: JsonOption = False,
 ) -> None:
     """Run the simulator with faults against a deployment, and check that nothing was lost; exit code 1 if it was."""
     from receiver.demo.chaos import Plan, run
@@ -49,6 +58,31 @@ def chaos(
     )
     with running("chaos") as ready, database(ready, process="chaos") as engine:
         verdict = run(plan, engine)
-    console.print(verdict.table())
+    if as_json:
+        print_json(_document(verdict))
+    else:
+        console.print(_table(verdict))
     if not verdict.is_kept:
         raise typer.Exit(1)
+
+
+def _table(verdict: Verdict) -> Table:
+    table = Table("Promise", title="Chaos", title_justify="left")
+    for heading in ("Checked", "Broken"):
+        table.add_column(heading, justify="right")
+    table.add_column("For example", overflow="fold")
+    for promise, checked, broken in verdict.lines:
+        style = "[red]" if broken else "[green]"
+        table.add_row(promise, f"{checked:,}", f"{style}{len(broken):,}", "\n".join(broken[:EXAMPLES]))
+    table.caption = ", ".join(f"{name} {count:,}" for name, count in verdict.sent.items())
+    return table
+
+
+def _document(verdict: Verdict) -> dict[str, Any]:
+    return {
+        "is_kept": verdict.is_kept,
+        "promises": [
+            {"promise": promise, "checked": checked, "broken": broken} for promise, checked, broken in verdict.lines
+        ],
+        "sent": verdict.sent,
+    }

@@ -6,13 +6,12 @@ import time
 from typing import Annotated
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from sqlalchemy import Engine
 
 from analytics.derive import derive_round, marks_left
-from receiver.commands.progress import until_told_to_stop
+from receiver.commands.progress import WorkProgress, until_told_to_stop
 from receiver.environment import TenantOption, chosen_tenants, database, require_migrated, running
-from receiver.terminal import console, errors
+from receiver.terminal import console
 from storage.state.marks import mark_all
 
 #: How long to wait if another process derives for the tenant, as the service does all the time.
@@ -25,7 +24,7 @@ def derive(
         bool, typer.Option("--all", help="Derive everything again, and not only what has changed.")
     ] = False,
 ) -> None:
-    """Bring the tables of the schema analytics up to date now; the service may run meanwhile."""
+    """Bring the tables of the schema analytics up to date now; the service may run at the same time."""
     with running("derive") as settings:
         require_migrated(settings)
         with database(settings, pool_size=1, process="derive") as engine:
@@ -42,10 +41,8 @@ def _derive(engine: Engine, tenant: str) -> int:
     changes = 0
     with engine.begin() as connection:
         total = marks_left(connection, tenant)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    progress = Progress(*columns, TimeRemainingColumn(), console=errors, disable=not errors.is_terminal)
-    with progress, until_told_to_stop() as stop:
-        task = progress.add_task(tenant, total=total)
+    with WorkProgress("marks") as progress, until_told_to_stop() as stop:
+        piece = progress.begin(total, tenant=tenant)
         while not stop.is_set():
             done = derive_round(engine, tenant)
             if done is None:
@@ -53,9 +50,9 @@ def _derive(engine: Engine, tenant: str) -> int:
             else:
                 changes += done.changes
                 if done.is_last:
-                    progress.update(task, completed=total)
+                    piece.advance(total)
                     return changes
             with engine.begin() as connection:
-                progress.update(task, completed=max(total - marks_left(connection, tenant), 0))
-    console.print(f"{tenant}: stopped; the service goes on with the rest.", highlight=False)
+                piece.advance(max(total - marks_left(connection, tenant), 0), rows=changes)
+    console.print(f"{tenant}: stopped; the service does the rest.", highlight=False)
     raise typer.Exit(stop.exit_code)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Iterator
 from typing import Annotated
 
@@ -12,7 +11,8 @@ from rich.table import Table
 from sqlalchemy import Engine
 
 from ampeco.privacy import people
-from receiver.commands.progress import LogProgress, until_told_to_stop
+from receiver.commands.json_output import JsonOption, print_json
+from receiver.commands.progress import WorkProgress, until_told_to_stop
 from receiver.commands.replay import BEFORE_ANY
 from receiver.environment import chosen_tenants, database, require_migrated, running
 from receiver.terminal import console, errors
@@ -33,7 +33,7 @@ def erase(
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show where the person occurs.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Remove a person from the log, the state and its history for good; only the owner of the tables may.
 
@@ -61,7 +61,8 @@ def erase(
             if dry_run:
                 _print_rows(name, person, rows, "would change", as_json=as_json)
                 return
-            _confirm(name, person, rows, yes=yes)
+            if not yes:
+                _confirm(name, person, rows, can_ask=console.is_terminal and not as_json)
             under_way = begin(engine, name, person)
             for _ in _log_chunks(engine, name, person, under_way):
                 pass
@@ -95,10 +96,11 @@ def _log_chunks(engine: Engine, tenant: str, person: Person, under_way: Erasure 
     with engine.begin() as connection:
         total = count(connection, Scope(tenant, since, clock.now()))
     done = 0
-    with LogProgress(tenant, total) as progress, until_told_to_stop() as stop:
+    with WorkProgress("notifications") as progress, until_told_to_stop() as stop:
+        piece = progress.begin(total, tenant=tenant)
         for chunk in go_through_log(engine, tenant, person, under_way):
             done += chunk.notifications
-            progress.advance(done, chunk.last.received_at)
+            piece.advance(done, reached_at=chunk.last.received_at.isoformat())
             yield chunk
             if stop.is_set():
                 errors.print(
@@ -110,10 +112,8 @@ def _log_chunks(engine: Engine, tenant: str, person: Person, under_way: Erasure 
                 raise typer.Exit(stop.exit_code)
 
 
-def _confirm(tenant: str, person: Person, rows: dict[str, int], *, yes: bool) -> None:
-    if yes:
-        return
-    if not console.is_terminal:
+def _confirm(tenant: str, person: Person, rows: dict[str, int], *, can_ask: bool) -> None:
+    if not can_ask:
         raise EraseError("erasing cannot be undone: add --yes, or --dry-run to see what it would change.")
     _print_rows(tenant, person, rows, "would change", as_json=False)
     typer.confirm(f"{tenant}: erase user {person.user_id} for good?", abort=True)
@@ -123,8 +123,7 @@ def _print_rows(tenant: str, person: Person, rows: dict[str, int], verb: str, *,
     tags = sum(identity.what == "id_tag" for identity in person.known_by)
     addresses = len(person.known_by) - tags
     if as_json:
-        document = {"tenant": tenant, "id_tags": tags, "addresses": addresses, "rows": dict(sorted(rows.items()))}
-        console.print_json(json.dumps(document))
+        print_json({"tenant": tenant, "id_tags": tags, "addresses": addresses, "rows": dict(sorted(rows.items()))})
         return
     if not rows:
         console.print(f"{tenant}: nothing was left of user {person.user_id}.", highlight=False, soft_wrap=True)

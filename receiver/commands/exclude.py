@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import getpass
-import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any
@@ -13,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 from sqlalchemy import Engine, RowMapping
 
+from receiver.commands.json_output import JsonOption, print_json
 from receiver.commands.times import time_option
 from receiver.environment import chosen_tenants, database, require_migrated, running
 from receiver.terminal import console
@@ -42,7 +42,7 @@ def exclude(
     ] = None,
     withdraw: Annotated[int | None, _id_option("--withdraw", "Withdraw the entry of this number.")] = None,
     as_list: Annotated[bool, typer.Option("--list", help="Show all entries.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="With --list: print JSON instead of a table.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Enter a time in which outages of an EVSE, a charge point or a location do not count; withdraw or list entries.
 
@@ -54,6 +54,8 @@ def exclude(
     is_entry = any(value is not None for value in entry)
     if is_entry + (withdraw is not None) + as_list != 1:
         raise typer.BadParameter("give an entry, or --withdraw, or --list, and no two of them.")
+    if as_json and not as_list:
+        raise typer.BadParameter("only --list prints JSON.", param_hint="--json")
     new = _new(given, begin, end, reason, evidence) if is_entry else None
     with running("exclude") as settings:
         require_migrated(settings)
@@ -107,7 +109,7 @@ def _withdraw(engine: Engine, tenant: str, number: int) -> None:
 
 def _print(tenant: str, rows: Sequence[RowMapping], *, as_json: bool) -> None:
     if as_json:
-        console.print_json(json.dumps([dict(row) for row in rows], default=_iso))
+        print_json({"tenant": tenant, "entries": [dict(row) for row in rows]})
         return
     if not rows:
         console.print(f"{tenant}: there are no entries.", highlight=False)
@@ -130,7 +132,3 @@ def _print(tenant: str, rows: Sequence[RowMapping], *, as_json: bool) -> None:
 def _spelled(moment: datetime | None) -> str:
     """Spell an instant to the minute, in UTC; a dash for None."""
     return "–" if moment is None else f"{moment.astimezone(UTC):%Y-%m-%dT%H:%MZ}"
-
-
-def _iso(moment: datetime) -> str:
-    return moment.astimezone(UTC).isoformat()

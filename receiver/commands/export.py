@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 import os
-import time
 from contextlib import closing
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from sqlalchemy import Engine
 
 from analytics.export.errors import ExportError
-from receiver.commands.progress import LINE_INTERVAL_SECONDS, until_told_to_stop
+from receiver.commands.progress import WorkProgress, until_told_to_stop
 from receiver.environment import TenantOption, chosen_tenants, database, require_migrated, running
-from receiver.terminal import console, errors
-from runtime.logging import get_logger
+from receiver.terminal import console
 
 if TYPE_CHECKING:
     from analytics.export.run import Progress as Reached
-
-logger = get_logger(__name__)
 
 
 class Format(StrEnum):
@@ -67,23 +62,18 @@ def _export(engine: Engine, database_url: str, tenant: str, to: str, since: int 
     from analytics.export.run import alone, export
 
     place = destination(to, tenant, os.environ)
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[rows]}"))
-    bar = Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=errors, disable=not errors.is_terminal)
     reports = export(database_url, place, tenant, since)
     reached = None
-    with alone(engine, tenant, place), bar, until_told_to_stop() as stop, closing(reports):
-        task = bar.add_task(tenant, total=None, rows="")
-        shown_at = time.monotonic()
+    with (
+        alone(engine, tenant, place),
+        WorkProgress("changes") as progress,
+        until_told_to_stop() as stop,
+        closing(reports),
+    ):
+        piece = progress.begin(None, tenant=tenant)
         for reached in reports:
-            bar.update(
-                task,
-                completed=reached.reached - reached.since,
-                total=reached.last - reached.since,
-                rows=f"{reached.rows:,} rows",
-            )
-            if bar.disable and time.monotonic() - shown_at >= LINE_INTERVAL_SECONDS:
-                shown_at = time.monotonic()
-                logger.info("progress", tenant=tenant, rows=reached.rows, change=reached.reached, of=reached.last)
+            done, total = reached.reached - reached.since, reached.last - reached.since
+            piece.advance(done, total=total, note=f"{reached.rows:,} rows", rows=reached.rows)
             if stop.is_set():
                 console.print(f"{tenant}: stopped. Run the same command again to continue.", highlight=False)
                 raise typer.Exit(stop.exit_code)

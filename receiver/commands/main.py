@@ -27,7 +27,10 @@ from receiver.commands import replay as replaying
 from receiver.commands import resend as resending
 from receiver.commands import subscribe as subscribing
 from receiver.commands.chaos import chaos
+from receiver.commands.doctor import doctor
 from receiver.commands.status import status
+from receiver.commands.tail import tail
+from receiver.commands.trigger import trigger
 from receiver.environment import (
     database,
     ending_on_sigterm,
@@ -68,7 +71,6 @@ app = typer.Typer(
     name="ampeco-receiver",
     help="Receives AMPECO notifications and keeps the tenants' charging state in Postgres.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_show_locals=False,
 )
 
@@ -202,6 +204,7 @@ def demo(
 
 app.command()(status)
 app.add_typer(alerting.app, name="alerts")
+app.command()(doctor)
 app.command()(migrating.migrate)
 app.command()(subscribing.subscribe)
 app.command()(subscribing.unsubscribe)
@@ -211,6 +214,8 @@ app.command()(reconciling.backfill)
 app.command()(reconciling.reconcile)
 app.command()(reconciling.completeness)
 app.command()(chaos)
+app.command()(tail)
+app.command()(trigger)
 app.command("replay")(replaying.replay_log)
 app.command()(rebuilding.rebuild)
 app.command()(deriving.derive)

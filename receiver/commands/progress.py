@@ -1,4 +1,4 @@
-"""The progress of a command that reads the log: a bar on a terminal, log lines elsewhere."""
+"""The progress of long work, for every command: a bar on a terminal, log lines elsewhere."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime
 from types import FrameType
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -45,12 +44,15 @@ def until_told_to_stop() -> Iterator[Stop]:
             signal.signal(number, handler)
 
 
-class LogProgress:
-    """The progress of a tenant: the number of notifications done, their total, the rate and the time left."""
+class WorkProgress:
+    """The progress of a command's long work, one piece after the other.
 
-    def __init__(self, tenant: str, total: int) -> None:
-        self._tenant, self._total = tenant, total
-        self._began = self._last_line = time.monotonic()
+    Parameters:
+        unit: what is counted, in the plural, such as ``notifications``.
+    """
+
+    def __init__(self, unit: str) -> None:
+        self._unit = unit
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -58,36 +60,65 @@ class LogProgress:
             TextColumn("{task.fields[rate]}"),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}", style="yellow"),
             console=errors,
             disable=not errors.is_terminal,
         )
-        self._task = self._progress.add_task(tenant, total=total, rate="")
 
-    def __enter__(self) -> LogProgress:
+    def __enter__(self) -> WorkProgress:
         self._progress.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._progress.stop()
 
-    def advance(self, done: int, reached_at: datetime | None) -> None:
-        """Show the progress.
+    def begin(self, total: int | None, **labels: str) -> Piece:
+        """Begin a piece of the work, and show it below those before.
 
         Parameters:
-            done: number of notifications done.
-            reached_at: when the last of them was received.
+            total: how much there is to do; None if that is not known.
+            labels: the names of the piece, such as its tenant.
         """
+        return Piece(self._progress, self._unit, total, labels)
+
+
+class Piece:
+    """A piece of long work: how much is done, the total, the rate and the time left."""
+
+    def __init__(self, progress: Progress, unit: str, total: int | None, labels: dict[str, str]) -> None:
+        self._progress = progress
+        self._unit, self._total, self._labels = unit, total, labels
+        self._done = 0
+        self._began = self._last_line = time.monotonic()
+        self._task = progress.add_task(": ".join(labels.values()), total=total, rate="", note="")
+
+    def advance(self, done: int, *, total: int | None = None, note: str = "", **details: object) -> None:
+        """Show how much is done.
+
+        Parameters:
+            done: how much is done of the whole piece.
+            total: how much there is to do, if that has changed.
+            note: a text beside the bar.
+            details: further values for log lines.
+        """
+        self._done, self._total = done, self._total if total is None else total
         now = time.monotonic()
         rate = done / max(now - self._began, 0.001)
-        self._progress.update(self._task, completed=done, rate=f"{rate:,.0f}/s")
+        self._progress.update(self._task, completed=done, total=self._total, rate=f"{rate:,.0f}/s", note=note)
         if self._progress.disable and now - self._last_line >= LINE_INTERVAL_SECONDS:
             self._last_line = now
-            logger.info(
-                "progress",
-                tenant=self._tenant,
-                notifications=done,
-                of=self._total,
-                reached_at=reached_at.isoformat() if reached_at else None,
-                per_second=round(rate),
-                seconds_left=round(max(self._total - done, 0) / rate) if rate else None,
-            )
+            left = None if self._total is None or not rate else round(max(self._total - done, 0) / rate)
+            self._log(per_second=round(rate, 1), seconds_left=left, **details)
+
+    def note(self, note: str) -> None:
+        """Show what the work waits for, or why it ended early."""
+        self._progress.update(self._task, note=note)
+        if self._progress.disable:
+            self._log(note=note)
+
+    def end(self) -> None:
+        """Show that the piece is done: what was done is its total."""
+        self._progress.update(self._task, completed=self._done, total=self._done, note="")
+
+    def _log(self, **details: object) -> None:
+        logger.info("progress", **self._labels, **{self._unit: self._done}, of=self._total, **details)

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from dataclasses import asdict
+from typing import Annotated, Any
 
 import typer
 from rich.table import Table
 from sqlalchemy import Engine
 
-from receiver.commands.progress import LogProgress, until_told_to_stop
+from receiver.commands.json_output import JsonOption, print_json
+from receiver.commands.progress import WorkProgress, until_told_to_stop
 from receiver.environment import TenantOption, chosen_tenants, database, require_migrated, running
 from receiver.terminal import console, errors
 from storage.rebuild.compare import Difference
 from storage.rebuild.log_reader import count
-from workers.maintenance.rebuild import Comparison, alone, began_at, compare, fold_log, scope_of, swap
+from workers.maintenance.rebuild import Comparison, Swapped, alone, began_at, compare, fold_log, scope_of, swap
 
 #: Most values of an example that are shown; a session has fifty columns.
 MAX_CHANGES = 6
@@ -24,20 +26,28 @@ def rebuild(
     swap_in: Annotated[
         bool, typer.Option("--swap", help="Repair the differences without asking; needed without a terminal.")
     ] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Compute the state from the log again, show the differences to the live state, and repair them on request."""
     with running("rebuild") as settings:
         require_migrated(settings)
         names = chosen_tenants(settings, tenant)
-        differs = False
+        can_ask = console.is_terminal and not as_json
+        results: list[tuple[Comparison, Swapped | None]] = []
         # One connection holds the lock, the other one works.
         with database(settings, pool_size=2, process="rebuild") as engine, alone(engine):
             for name in names:
-                comparison = _compare(engine, name)
-                _print_comparison(comparison)
-                if comparison.differs and not _swap(engine, name, swap_in):
-                    differs = True
-    if differs:
+                comparison, swapped = _compare(engine, name), None
+                if not as_json:
+                    _print_comparison(comparison)
+                if comparison.differs and (swap_in or (can_ask and _is_confirmed(name))):
+                    swapped = swap(engine, name)
+                if not as_json and comparison.differs:
+                    _print_swapped(name, swapped)
+                results.append((comparison, swapped))
+    if as_json:
+        print_json({"tenants": [_document(comparison, swapped) for comparison, swapped in results]})
+    if any(comparison.differs and swapped is None for comparison, swapped in results):
         raise typer.Exit(1)
 
 
@@ -46,12 +56,13 @@ def _compare(engine: Engine, tenant: str) -> Comparison:
     with engine.begin() as connection:
         total = count(connection, scope)
     done = 0
-    with LogProgress(tenant, total) as progress, until_told_to_stop() as stop:
+    with WorkProgress("notifications") as progress, until_told_to_stop() as stop:
+        piece = progress.begin(total, tenant=tenant)
         for logged in fold_log(engine, scope):
             done += len(logged)
-            progress.advance(done, logged[-1].received_at)
+            piece.advance(done, reached_at=logged[-1].received_at.isoformat())
             if stop.is_set():
-                console.print(f"{tenant}: stopped. Nothing was changed.")
+                errors.print(f"{tenant}: stopped. Nothing was changed.")
                 raise typer.Exit(stop.exit_code)
     with errors.status(f"{tenant}: comparing"):
         comparison = compare(engine, scope, since)
@@ -88,16 +99,28 @@ def _example_line(example: Difference) -> str:
     return f"  {example.table} {example.key}: {example.what}"
 
 
-def _swap(engine: Engine, tenant: str, swap_in: bool) -> bool:
-    """Repair the differences, if the option or the operator says so; return whether it was done."""
-    if not swap_in and (not console.is_terminal or not typer.confirm(f"{tenant}: repair the differences?")):
-        console.print(f"{tenant}: nothing was changed. Run it with --swap to repair the differences.", highlight=False)
-        return False
-    done = swap(engine, tenant)
-    console.print(
-        f"{tenant}: {done.rows:,} rows repaired, {done.observations:,} observations added,"
-        f" {done.reads:,} reads requested.",
-        highlight=False,
-        soft_wrap=True,
-    )
-    return True
+def _is_confirmed(tenant: str) -> bool:
+    return typer.confirm(f"{tenant}: repair the differences?")
+
+
+def _print_swapped(tenant: str, swapped: Swapped | None) -> None:
+    if swapped is None:
+        line = "nothing was changed. Run it with --swap to repair the differences."
+    else:
+        line = (
+            f"{swapped.rows:,} rows repaired, {swapped.observations:,} observations added,"
+            f" {swapped.reads:,} reads requested."
+        )
+    console.print(f"{tenant}: {line}", highlight=False, soft_wrap=True)
+
+
+def _document(comparison: Comparison, swapped: Swapped | None) -> dict[str, Any]:
+    return {
+        "tenant": comparison.tenant,
+        "log_begins_at": comparison.log_begins_at,
+        "notifications": comparison.notifications,
+        "differs": comparison.differs,
+        "tables": [asdict(compared) for compared in comparison.tables],
+        "examples": [asdict(example) for example in comparison.examples],
+        "swapped": None if swapped is None else asdict(swapped),
+    }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Callable
@@ -11,14 +10,14 @@ from datetime import datetime, timedelta
 from typing import Annotated
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from sqlalchemy import Engine
 
 from receiver.commands.completeness_tables import call_quota_table, completeness_table, headline, trouble_lines
+from receiver.commands.json_output import JsonOption, print_json
+from receiver.commands.progress import Piece, WorkProgress
 from receiver.commands.times import time_option
 from receiver.environment import TenantOption, chosen_tenants, database, require_migrated, running
 from receiver.terminal import age, console, errors
-from runtime.logging import get_logger
 from runtime.settings import Settings
 from storage.sync import backfills, sync_runs
 from storage.sync.api_usage import spent
@@ -28,8 +27,6 @@ from workers.api.context import Context, create_context
 from workers.api.rate_limit import CallDeferredError
 from workers.sync.reconcile import KindNotOfferedError, TokenRefusedError, steps
 from workers.sync.schedule import listed, since
-
-logger = get_logger(__name__)
 
 #: How often a sync run of another process is checked.
 HELD_INTERVAL_SECONDS = 2.0
@@ -74,7 +71,7 @@ def reconcile(
 def completeness(
     tenant: TenantOption = None,
     days: Annotated[float, typer.Option(min=0.01, help="Length of the period before now, days.")] = 7,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Show how complete the database is: entities that were missing or stale, how late they were, what was healed."""
     during = timedelta(days=days)
@@ -93,7 +90,7 @@ def completeness(
                 for name, reasons in calls.items()
             },
         }
-        console.print_json(json.dumps(document, default=str))
+        print_json(document)
         return
     for name in names:
         console.print(headline(name, [row for row in rows if row.tenant == name], during))
@@ -102,67 +99,6 @@ def completeness(
     for line in trouble_lines(rows):
         console.print(line, style="yellow", markup=False, highlight=False, soft_wrap=True)
     console.print(call_quota_table(calls))
-
-
-class _SyncProgress:
-    """The progress of sync runs: a bar on a terminal, log lines elsewhere."""
-
-    def __init__(self) -> None:
-        self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[rate]}"),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}", style="yellow"),
-            console=errors,
-            disable=not errors.is_terminal,
-        )
-        self._began = time.monotonic()
-
-    def __enter__(self) -> _SyncProgress:
-        self._progress.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._progress.stop()
-
-    def begin(self, what: str, total: int | None) -> None:
-        """Show a new sync run."""
-        self._began = time.monotonic()
-        self._task = self._progress.add_task(what, total=total, rate="", note="")
-
-    def advance(self, run: SyncRun) -> None:
-        """Show that a page was read."""
-        rate = run.stats.compared / max(time.monotonic() - self._began, 0.001)
-        self._progress.update(self._task, completed=run.stats.compared, rate=f"{rate:,.0f}/s", note="")
-        if self._progress.disable:
-            logger.info(
-                "page read",
-                tenant=run.tenant,
-                kind=run.kind,
-                pages=run.pages,
-                compared=run.stats.compared,
-                missing=run.stats.missing,
-                stale=run.stats.stale,
-                per_second=round(rate, 1),
-            )
-
-    def end(self, run: SyncRun) -> None:
-        """Show that the sync run is finished."""
-        self._progress.update(self._task, total=run.stats.compared, completed=run.stats.compared, note="")
-
-    def give_up(self, why: str) -> None:
-        """Show that the sync run could not be finished."""
-        self._progress.update(self._task, note=f"not read: {why}")
-
-    def wait(self, seconds: float, why: str) -> None:
-        """Show that the sync run waits, and wait."""
-        self._progress.update(self._task, note=f"waits {age(seconds)}: {why}")
-        if self._progress.disable:
-            logger.warning("sync run waits", seconds=round(seconds, 1), why=why)
-        time.sleep(seconds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,7 +145,10 @@ def _sync_all(
     require_migrated(settings)
     unread: list[str] = []
     not_offered: list[str] = []
-    with create_context(settings, process=purpose, max_wait_seconds=math.inf) as context, _SyncProgress() as progress:
+    with (
+        create_context(settings, process=purpose, max_wait_seconds=math.inf) as context,
+        WorkProgress("compared") as progress,
+    ):
         for name in chosen_tenants(settings, only):
             requested_at = request(context.engine, name)
             read_before = 0
@@ -219,14 +158,11 @@ def _sync_all(
                 try:
                     read_before += not _run(context, _Task(name, kind, purpose, since, requested_at), progress)
                 except TokenRefusedError as refused:
-                    progress.give_up(refused.why)
                     unread.append(f"{name} from {kind} on ({refused.why})")
                     break
-                except KindNotOfferedError as missing:
-                    progress.give_up(missing.why)
+                except KindNotOfferedError:
                     not_offered.append(f"{kind} of {name}")
                 except CallDeferredError as deferred:
-                    progress.give_up(deferred.why)
                     unread.append(f"{kind} of {name} ({deferred.why})")
             if read_before and requested_at is not None:
                 errors.print(
@@ -244,7 +180,7 @@ def _sync_all(
     console.print("Done. `ampeco-receiver completeness` shows the result.")
 
 
-def _run(context: Context, task: _Task, progress: _SyncProgress) -> bool:
+def _run(context: Context, task: _Task, progress: WorkProgress) -> bool:
     """Make one sync run, after finishing one that was left before; return False if the task was done before.
 
     Raises:
@@ -253,7 +189,20 @@ def _run(context: Context, task: _Task, progress: _SyncProgress) -> bool:
     if _is_done(context, task):
         return False
     total = _estimate(context, task.tenant, task.kind) if task.changed_since is None else None
-    progress.begin(f"{task.tenant}: {task.kind}", total)
+    piece = progress.begin(total, tenant=task.tenant, kind=task.kind)
+    try:
+        _run_to_end(context, task, piece)
+    except CallDeferredError as deferred:
+        piece.note(f"not read: {deferred.why}")
+        raise
+    return True
+
+
+def _run_to_end(context: Context, task: _Task, piece: Piece) -> None:
+    def wait(seconds: float, why: str) -> None:
+        piece.note(f"waits {age(seconds)}: {why}")
+        time.sleep(seconds)
+
     while True:
         with context.engine.begin() as connection:
             run = sync_runs.begin(
@@ -266,16 +215,17 @@ def _run(context: Context, task: _Task, progress: _SyncProgress) -> bool:
                 at_once=True,
             )
         if run is None:
-            progress.wait(HELD_INTERVAL_SECONDS, "another process reads it, or was killed a moment ago")
+            wait(HELD_INTERVAL_SECONDS, "another process reads it, or was killed a moment ago")
         else:
             # A forbidden kind is tried, because the operator may have just granted the permission.
-            for _ in steps(context, run, reason=task.purpose, wait=progress.wait, heeds_inaccessible=False):
-                progress.advance(run)
+            for _ in steps(context, run, reason=task.purpose, wait=wait, heeds_inaccessible=False):
+                stats = run.stats
+                piece.advance(stats.compared, pages=run.pages, missing=stats.missing, stale=stats.stale)
             if task.is_done_by(run):
-                progress.end(run)
-                return True
+                piece.end()
+                return
         if _is_done(context, task):  # by another process
-            return True
+            return
 
 
 def _is_done(context: Context, task: _Task) -> bool:

@@ -12,7 +12,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
 from ampeco.notifications.catalogue import CATALOGUE, lookup
-from receiver.commands.progress import LogProgress, until_told_to_stop
+from receiver.commands.progress import WorkProgress, until_told_to_stop
 from receiver.commands.times import time_option
 from receiver.environment import TenantOption, chosen_tenants, database, require_migrated, running
 from receiver.terminal import console, errors
@@ -103,10 +103,12 @@ def _count(engine: Engine, scope: Scope) -> int:
 def _replay(engine: Engine, scope: Scope, stop: threading.Event) -> None:
     total = Replayed()
     try:
-        with LogProgress(scope.tenant, _count(engine, scope)) as progress:
+        with WorkProgress("notifications") as progress:
+            piece = progress.begin(_count(engine, scope), tenant=scope.tenant)
             for replayed in replay(engine, scope):
                 total.add(replayed)
-                progress.advance(total.seen, replayed.reached_at)
+                reached_at = replayed.reached_at
+                piece.advance(total.seen, reached_at=reached_at and reached_at.isoformat())
                 if stop.is_set():
                     break
     except DBAPIError:

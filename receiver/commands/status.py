@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
-from typing import Annotated, Any
+from typing import Any
 
-import typer
 from redis.exceptions import RedisError
 from rich.table import Table
 from sqlalchemy import Connection
 
 from receiver.admin.monitoring import Watched, watched
 from receiver.commands.alert_tables import incident_table, unsent_lines
+from receiver.commands.json_output import JsonOption, print_json
 from receiver.commands.monitoring_tables import resend_lines, token_table, watch_table
 from receiver.commands.status_tables import (
     deprecated_lines,
@@ -28,7 +27,7 @@ from receiver.commands.status_tables import (
     unknown_table,
 )
 from receiver.environment import database, require_migrated, running
-from receiver.terminal import console, json_value
+from receiver.terminal import console
 from runtime.clock_watch import ClockOffset, wrong_clocks
 from runtime.errors import cause
 from runtime.settings import Settings
@@ -44,9 +43,7 @@ from workers.api.pause import pause_reason, paused_for
 from workers.broker import QUEUES, create_broker, create_redis
 
 
-def status(
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
-) -> None:
+def status(as_json: JsonOption = False) -> None:
     """Show the progress of notifications and reads, the processes, and each tenant's subscription and traffic."""
     with running("status") as settings, database(settings) as engine:
         require_migrated(settings)
@@ -54,7 +51,7 @@ def status(
             stored = _read_stored(connection, settings)
         cached = _read_redis(settings, [tenant.tenant for tenant in stored.tenants])
         if as_json:
-            console.print_json(json.dumps(_document(stored, cached), default=json_value))
+            print_json(_document(stored, cached))
         else:
             _print(stored, cached)
 

@@ -8,14 +8,16 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Iterator
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.table import Table
 from sqlalchemy import Engine
 
 from ampeco.api.client import Client
+from ampeco.resources.charging import Subscription
 from ampeco.tenants import Tenant
+from receiver.commands.json_output import JsonOption, print_json
 from receiver.commands.reconcile import backfill
 from receiver.environment import TenantOption, chosen_tenants, database, require_migrated, running
 from receiver.terminal import console
@@ -120,17 +122,35 @@ def unsubscribe(tenant: TenantOption = None, public_url: UrlOption = None) -> No
             console.print(f"{configured.name}: {result}")
 
 
-def subscriptions(tenant: TenantOption = None) -> None:
+def subscriptions(tenant: TenantOption = None, as_json: JsonOption = False) -> None:
     """List every subscription of each tenant, including those for other receivers."""
-    settings = load_settings()
+    with _clients(load_settings(), tenant) as clients:
+        listed = [
+            (configured.name, subscription) for configured, client in clients for subscription in client.subscriptions()
+        ]
+    if as_json:
+        print_json({"subscriptions": [_document(name, subscription) for name, subscription in listed]})
+        return
     table = Table("Tenant", "Id", "Via", "Callback URL", "Notifications")
-    with _clients(settings, tenant) as clients:
-        for configured, client in clients:
-            for subscription in client.subscriptions():
-                url = subscription.webhook.callback_url if subscription.webhook else "–"
-                names = ", ".join(subscription.notifications)
-                table.add_row(configured.name, str(subscription.id), subscription.via, url, names)
+    for name, subscription in listed:
+        names = ", ".join(subscription.notifications)
+        table.add_row(name, str(subscription.id), subscription.via, _url_of(subscription) or "–", names)
     console.print(table if table.row_count else "There is no subscription.")
+
+
+def _document(tenant: str, subscription: Subscription) -> dict[str, Any]:
+    return {
+        "tenant": tenant,
+        "subscription_id": subscription.id,
+        "via": subscription.via,
+        "callback_url": _url_of(subscription),
+        "notifications": subscription.notifications,
+        "is_disabled": subscription.is_disabled,
+    }
+
+
+def _url_of(subscription: Subscription) -> str | None:
+    return subscription.webhook.callback_url if subscription.webhook else None
 
 
 class _Session:

@@ -14,14 +14,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from rich.table import Table
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
 from ampeco.api.client import Client
 from ampeco.tenants import Tenant
 from receiver.demo.simulator_process import Acknowledged, SimulatorProcess
-from receiver.terminal import console
+from receiver.terminal import errors
 from runtime.errors import cause
 from storage.reports import verification
 from workers.monitoring import subscriptions
@@ -55,8 +54,6 @@ IDS_TOGETHER = 2_000
 
 #: The simulator runs through six hours at its start; all of their facts must be newer than those that are stored.
 WARM_UP = timedelta(hours=7)
-
-EXAMPLES = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,18 +99,6 @@ class Verdict:
     def is_kept(self) -> bool:
         """Whether no promise was broken."""
         return not any(broken for _, _, broken in self.lines)
-
-    def table(self) -> Table:
-        """Return the result as a table."""
-        table = Table("Promise", title="Chaos", title_justify="left")
-        for heading in ("Checked", "Broken"):
-            table.add_column(heading, justify="right")
-        table.add_column("For example", overflow="fold")
-        for promise, checked, broken in self.lines:
-            style = "[red]" if broken else "[green]"
-            table.add_row(promise, f"{checked:,}", f"{style}{len(broken):,}", "\n".join(broken[:EXAMPLES]))
-        table.caption = ", ".join(f"{name} {count:,}" for name, count in self.sent.items())
-        return table
 
 
 def run(plan: Plan, engine: Engine, *, pace: Callable[[float], None] = time.sleep) -> Verdict:
@@ -177,7 +162,7 @@ def _inject_faults(
             pace(POLL_SECONDS)
             collect()
         counts = simulator.deliveries()
-        console.print(
+        errors.print(
             f"{max(ends_at - time.monotonic(), 0):5.0f} s left; faults until now: {fault_profile}."
             f" Deliveries: {counts['acknowledged']:,} acknowledged, {counts['refused']:,} refused,"
             f" {counts['unreachable']:,} unreachable, {counts['queued']:,} waiting",
@@ -222,7 +207,7 @@ def _wait_until_applied(plan: Plan, engine: Engine, pace: Callable[[float], None
                 return
             line = f"Waiting for {pending:,} pending notifications and {unread:,} requested reads"
         if line != last_line:
-            console.print(line, highlight=False)
+            errors.print(line, highlight=False)
             last_line = line
         pace(POLL_SECONDS)
 

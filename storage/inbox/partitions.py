@@ -6,7 +6,7 @@ moment, and the service itself has no privilege to create or drop tables.
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import date, timedelta
 from typing import Any
 
 from psycopg import AsyncConnection
@@ -49,3 +49,18 @@ _HAS_PARTITION = text("SELECT to_regclass('ingest.notification_' || :day) IS NOT
 def has_partition(connection: Connection, day: date) -> bool:
     """Return whether the log has a partition for a UTC day."""
     return bool(connection.execute(_HAS_PARTITION, {"day": f"{day:%Y%m%d}"}).scalar_one())
+
+
+def made_until(connection: Connection, today: date) -> date | None:
+    """Return the last UTC day up to which the log has a partition for each day, at most ``DAYS_AHEAD`` days ahead.
+
+    Returns:
+        None if there is no partition for ``today``.
+    """
+    until = None
+    for ahead in range(DAYS_AHEAD + 1):
+        day = today + timedelta(days=ahead)
+        if not has_partition(connection, day):
+            break
+        until = day
+    return until

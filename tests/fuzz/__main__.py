@@ -1,7 +1,7 @@
 """``make fuzz``: coverage-guided fuzzing of whatever reads what others send.
 
 Each target runs in a process of its own for so many seconds, over a corpus seeded from
-``tests/samples``. An input that raises what the target does not allow is written to
+``ampeco/samples``. An input that raises what the target does not allow is written to
 ``fuzz-findings/``; it belongs into a test, by name.
 """
 
@@ -155,7 +155,7 @@ def main(seconds: int) -> int:
     found = 0
     for name in TARGETS:
         with tempfile.TemporaryDirectory() as corpus:
-            for sample in (ROOT / "tests" / "samples").rglob("*.json"):
+            for sample in (ROOT / "ampeco" / "samples").rglob("*.json"):
                 (Path(corpus) / sample.name).write_bytes(sample.read_bytes())
             command = [sys.executable, "-m", "tests.fuzz", name, f"-max_total_time={seconds}", "-max_len=8192"]
             command += [f"-artifact_prefix={FINDINGS}/{name}-", "-print_final_stats=1", corpus]

@@ -139,3 +139,26 @@ def test_help_names_every_command(program: list[str | Path]) -> None:
         "replay",
     ):
         assert command in shown
+
+
+def test_the_shell_completes_commands_options_and_types() -> None:
+    program = Path(sys.executable).with_name("ampeco-receiver")
+
+    def completed(words: str) -> list[str]:
+        asked = {
+            "_AMPECO_RECEIVER_COMPLETE": "complete_bash",
+            "COMP_WORDS": f"ampeco-receiver {words}",
+            "COMP_CWORD": str(len(words.split())),
+        }
+        done = subprocess.run(program, env=os.environ | asked, capture_output=True, text=True, check=True)
+        return done.stdout.split()
+
+    assert completed("do") == ["doctor"]
+    assert completed("status --js") == ["--json"]
+    assert completed("trigger Hardware")[0] == "HardwareStatusNotification"
+
+
+def test_the_completion_can_be_installed(tmp_path: Path) -> None:
+    shown = run(tmp_path, "--help").stdout
+    assert "--install-completion" in shown
+    assert "--show-completion" in shown

@@ -36,7 +36,7 @@ class Operator:
     def listed(self) -> list[dict[str, Any]]:
         ended = self.run("--list", "--json")
         assert ended.returncode == 0, ended.stderr
-        entries: list[dict[str, Any]] = json.loads(ended.stdout)
+        entries: list[dict[str, Any]] = json.loads(ended.stdout)["entries"]
         return entries
 
 

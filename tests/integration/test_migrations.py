@@ -150,3 +150,14 @@ def test_nothing_in_the_database_needs_one_server(engine: Engine) -> None:
         ).scalars()
         assert list(functions) == []
     assert list(triggers) == []
+
+
+def test_each_revision_is_reported_when_it_is_applied_and_when_it_is_removed(empty_database_url: str) -> None:
+    engine = create_database_engine(empty_database_url, application_name="tests", pool_size=1)
+    seen: list[str] = []
+    migrations.upgrade(engine, on_revision=seen.append)
+    assert seen == migrations.revisions()
+    seen.clear()
+    migrations.downgrade(engine, migrations.BASE, on_revision=seen.append)
+    assert seen == migrations.revisions()[::-1]
+    engine.dispose()

@@ -10,13 +10,14 @@ from uuid import UUID, uuid4
 
 from sqlalchemy import Connection, text
 
+import ampeco
 from ampeco.notifications.parsing import parse
 from ampeco.privacy.redaction import clean
 from storage.state.changes import ChangeSet
 from storage.state.notifications import changes_from_notification
 from storage.write import write_changes
 
-SAMPLES = Path(__file__).parent.parent / "samples"
+SAMPLES = Path(ampeco.__file__).parent / "samples"
 
 
 def sample(name: str) -> dict[str, Any]:

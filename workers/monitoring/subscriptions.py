@@ -7,7 +7,7 @@ other receivers, and are never changed.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -62,12 +62,16 @@ def callback_url(public_url: str, tenant: str) -> str:
 
 
 def ours(client: Client, url: str, managed_id: int | None = None) -> list[Subscription]:
-    """Return the tenant's subscriptions for this URL: the managed one first, then by age.
+    """Return the tenant's subscriptions for this URL, in the order of :func:`_matching`."""
+    return _matching(client.subscriptions(), url, managed_id)
+
+
+def _matching(listed: Sequence[Subscription], url: str, managed_id: int | None) -> list[Subscription]:
+    """Return the subscriptions for this URL: the managed one first, then by age.
 
     If there is none, the managed subscription is returned whatever its URL is: AMPECO may normalize a URL, and a person
     may have edited it.
     """
-    listed = client.subscriptions()
     matching = [each for each in listed if each.webhook is not None and each.webhook.callback_url == url]
     if not matching:
         return [subscription for subscription in listed if subscription.id == managed_id]
@@ -83,7 +87,17 @@ def look(client: Client, tenant: Tenant, url: str, managed_id: int | None = None
     Raises:
         ampeco.errors.ApiError: AMPECO rejected the call, or could not be reached.
     """
-    existing = ours(client, url, managed_id)
+    return compare(client.subscriptions(), tenant, url, managed_id)
+
+
+def compare(listed: Sequence[Subscription], tenant: Tenant, url: str, managed_id: int | None = None) -> Finding:
+    """Compare the subscription for a callback URL with the configuration.
+
+    Parameters:
+        listed: all subscriptions of the tenant.
+        managed_id: the id of the managed subscription; None if there is none.
+    """
+    existing = _matching(listed, url, managed_id)
     if not existing:
         return Finding(None)
     kept, *further = existing

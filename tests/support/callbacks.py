@@ -1,0 +1,33 @@
+"""The functions behind the commands of the receiver, and what they use."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from types import FunctionType
+
+from receiver.commands import main
+
+
+def used_by(command: str) -> Iterator[object]:
+    """Yield the module-level objects that a command's function uses, and those that our functions among them use."""
+    seen: set[int] = set()
+    waiting = [_callback(command)]
+    while waiting:
+        current = waiting.pop()
+        for name in current.__code__.co_names:
+            used = current.__globals__.get(name)
+            if used is None or id(used) in seen:
+                continue
+            seen.add(id(used))
+            yield used
+            # A context manager's function is wrapped.
+            inner = getattr(used, "__wrapped__", used)
+            if isinstance(inner, FunctionType) and inner.__module__.startswith("receiver."):
+                waiting.append(inner)
+
+
+def _callback(command: str) -> FunctionType:
+    for info in main.app.registered_commands:
+        if isinstance(info.callback, FunctionType) and command in (info.name, info.callback.__name__):
+            return info.callback
+    raise AssertionError(f"there is no command {command}")
