@@ -36,7 +36,7 @@ def look_at_tenant(
             yield _refused(tenant.name, error)
         else:
             yield Diagnosis("API", "ok", "answers, and accepts the token", tenant=tenant.name)
-        yield _look_at_clock(tenant.name, client.clock_offset)
+        yield look_at_clock(tenant.name, client.clock_offset)
     yield _look_at_permissions(tenant.name, stored)
     if listed is None:
         yield from not_checked(["subscription"], "the API did not list the subscriptions", tenant.name)
@@ -56,7 +56,12 @@ def _refused(tenant: str, error: ApiError) -> Diagnosis:
     return Diagnosis("API", "failed", str(error), advice, tenant)
 
 
-def _look_at_clock(tenant: str, offset: timedelta | None) -> Diagnosis:
+def look_at_clock(tenant: str, offset: timedelta | None) -> Diagnosis:
+    """Check the clock of a tenant.
+
+    Parameters:
+        offset: how far it is ahead of ours; None if that is not known.
+    """
     name, ours = "tenant clock", "Postgres's" if clock.is_measured else "this machine's"
     if offset is None:
         return Diagnosis(name, "not checked", "no answer with a usable Date header", tenant=tenant)

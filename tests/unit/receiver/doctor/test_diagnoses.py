@@ -13,7 +13,7 @@ from receiver.doctor import surroundings
 from receiver.doctor.diagnosis import Diagnosis, attempt, from_check
 from receiver.doctor.processes import CHECKS, look_at_processes
 from receiver.doctor.surroundings import look_at_callback, look_at_disk
-from receiver.doctor.tenants import _look_at_clock
+from receiver.doctor.tenants import look_at_clock
 from runtime.readiness import Check
 from runtime.settings import Settings
 from storage.monitoring.processes import ListedProcess
@@ -57,8 +57,8 @@ def test_every_part_of_the_service_needs_a_process_that_is_alive() -> None:
 
 @pytest.mark.parametrize(("seconds", "state"), [(0, "ok"), (9, "ok"), (-9, "ok"), (60, "warning"), (-60, "warning")])
 def test_a_clock_of_a_tenant_may_differ_by_seconds_only(seconds: int, state: str) -> None:
-    assert _look_at_clock("demo", timedelta(seconds=seconds)).state == state
-    assert _look_at_clock("demo", None).state == "not checked"
+    assert look_at_clock("demo", timedelta(seconds=seconds)).state == state
+    assert look_at_clock("demo", None).state == "not checked"
 
 
 def test_a_disk_that_is_nearly_full_is_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
