@@ -417,7 +417,7 @@ def test_status_and_the_list_show_incidents_and_what_became_of_their_messages(
     # And what is over is in the list for a week, and in the status no more
     alerting.end_gap()
     alerting.run_all()
-    (listed,) = json.loads(run(tmp_path, "alerts", "--json", **environment).stdout)
+    (listed,) = json.loads(run(tmp_path, "alerts", "--json", **environment).stdout)["incidents"]
     assert listed["resolved_at"] is not None
     assert "resolved 20" in run(tmp_path, "alerts", **environment).stdout
     assert "Incidents" not in run(tmp_path, "status", **environment).stdout
