@@ -10,8 +10,8 @@ PACKAGES := ampeco storage runtime analytics workers receiver simulator migratio
 
 .DEFAULT_GOAL := help
 
-.PHONY: help demo picture contract test unit coverage lint format audit bench calls staleness dbt fuzz faults soak \
-	overload clean
+.PHONY: help demo picture contract vendor test unit coverage lint format audit bench calls staleness dbt fuzz faults \
+	soak overload clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,6 +26,9 @@ contract: $(READY) ## Write down the tables of the schema analytics: for the tes
 	RENEW_CONTRACT=1 $(BIN)/pytest tests/integration/test_contract.py
 	$(BIN)/python -m analytics.contract
 	$(BIN)/python -m analytics.dbt.sources
+
+vendor: $(READY) ## Renew the console's assets from npm, at the versions of vendor.json; needs Node
+	$(BIN)/python .ci/vendor.py
 
 test: $(READY) ## Run every test, some at a time: they wait more than they work
 	$(BIN)/pytest --numprocesses $(WORKERS) --dist worksteal $(TESTS)
