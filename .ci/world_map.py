@@ -1,7 +1,7 @@
 """Draw the world of Natural Earth, as the npm package world-atlas has it in TopoJSON, into one small SVG.
 
 The projection is Web Mercator with ``WORLD`` units around the equator; ``receiver/console/static/map.js`` places the
-locations by the same formula. Borders are shared arcs, so simplifying each arc once leaves no slivers between countries.
+locations by the same formula. Borders are shared arcs, so simplifying each arc once leaves no gaps between countries.
 """
 
 from __future__ import annotations
@@ -43,7 +43,9 @@ def draw(topology: dict[str, Any]) -> str:
     return (
         '<svg xmlns="http://www.w3.org/2000/svg" '
         f'viewBox="0 {top:.0f} {WORLD} {bottom - top:.0f}">\n'
-        f'<path id="land" d="{land}"/>\n<path id="borders" d="{borders}"/>\n</svg>\n'
+        f'<path id="land" vector-effect="non-scaling-stroke" d="{land}"/>\n'
+        f'<path id="borders" vector-effect="non-scaling-stroke" d="{borders}"/>\n'
+        "</svg>\n"
     )
 
 
