@@ -6,7 +6,6 @@ from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Connection, text
@@ -40,7 +39,8 @@ SELECT coalesce(present.state, 'unknown') AS state, count(*)
 
 def state_counts(connection: Connection, tenant: str) -> dict[str, int]:
     """Return how many of a tenant's EVSEs are in each state."""
-    return dict(connection.execute(_COUNTS, {"tenant": tenant}).tuples().all())
+    rows = connection.execute(_COUNTS, {"tenant": tenant})
+    return {state: count for state, count in rows}  # noqa: C416 - a row is no pair for the type checker
 
 
 # Index: evse_state_interval_open_idx. A twentieth of the EVSEs may have clocks that are fast without moving the time.
@@ -131,7 +131,7 @@ class Proof:
 
 @dataclass(frozen=True, slots=True)
 class ProvenStretch:
-    """A stretch with the words that it was made of, and what each came from."""
+    """A stretch with the words that it was made of; ``evidence`` is as the table has it, by word."""
 
     began_at: datetime
     ended_at: datetime | None
@@ -140,7 +140,20 @@ class ProvenStretch:
     hardware_status: str | None
     charge_point_status: str | None
     network_status: str | None
-    proofs: Sequence[Proof]
+    evidence: Mapping[str, Mapping[str, str]] | None
+
+    @property
+    def proofs(self) -> list[Proof]:
+        """What each word came from."""
+        return [
+            Proof(
+                what,
+                datetime.fromisoformat(proof["observed_at"]),
+                proof["source"],
+                UUID(proof["notification_id"]) if "notification_id" in proof else None,
+            )
+            for what, proof in (self.evidence or {}).items()
+        ]
 
 
 # Index: the primary key.
@@ -161,19 +174,4 @@ def proven_stretches(
 ) -> list[ProvenStretch]:
     """Return the states of an EVSE that began before a time, the latest first, with what proves them."""
     parameters = {"tenant": tenant, "evse_id": evse_id, "before": before, "limit": limit}
-    return [
-        ProvenStretch(*values, _proofs(evidence or {}))
-        for *values, evidence in connection.execute(_PROVEN, parameters).tuples()
-    ]
-
-
-def _proofs(evidence: Mapping[str, Mapping[str, Any]]) -> list[Proof]:
-    return [
-        Proof(
-            what,
-            datetime.fromisoformat(proof["observed_at"]),
-            proof["source"],
-            UUID(proof["notification_id"]) if "notification_id" in proof else None,
-        )
-        for what, proof in evidence.items()
-    ]
+    return [ProvenStretch(*row) for row in connection.execute(_PROVEN, parameters)]

@@ -164,8 +164,9 @@ def some_evses(connection: Connection, tenant: str, evse_ids: Collection[int]) -
 
 
 def _listed(row: Row[Any]) -> ListedEvse:
-    *columns, _place, since_at = tuple(row)
-    return ListedEvse(*columns, since_at)
+    columns = row._asdict()
+    del columns["place"]
+    return ListedEvse(**columns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +205,7 @@ def fleet_size(connection: Connection, tenant: str) -> FleetSize:
     parameters = {"tenant": tenant}
     return FleetSize(
         connection.execute(_LOCATIONS, parameters).scalar_one(),
-        dict(connection.execute(_NETWORKS, parameters).tuples().all()),
+        {status: count for status, count in connection.execute(_NETWORKS, parameters)},  # noqa: C416 - a row is no pair for the type checker
     )
 
 
