@@ -129,7 +129,11 @@ class FleetChanges:
         shown: dict[str, Any] | None = None
         if changed:
             evses = some_evses(connection, self._tenant, changed)
-            shown = {"tenant": self._tenant, "spans": SPANS, "items": items(connection, self._tenant, evses, (DAY, WEEK))}
+            shown = {
+                "tenant": self._tenant,
+                "spans": SPANS,
+                "items": items(connection, self._tenant, evses, (DAY, WEEK)),
+            }
             shown |= counts(connection, self._tenant)
         self._last = last  # only now: after a failure they are asked for again
         return shown
