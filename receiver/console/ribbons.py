@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -16,11 +16,14 @@ WIDTH = 360
 DAY = timedelta(days=1)
 WEEK = timedelta(days=7)
 
-#: States that must be seen however short they are, the gravest last.
-_GRAVE = ("offline", "unavailable", "faulted")
+#: States that must be seen however short they are, in the order in which they are drawn over the others.
+_GRAVE = {"offline": 1, "unavailable": 2, "faulted": 3}
 
 #: The least width of one of those, in units.
 _GRAVE_WIDTH = 1.5
+
+#: The days of the week, from the first of January 1970 on.
+_DAYS = ("Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,51 +67,64 @@ def ribbon(stretches: Sequence[Stretch], until: datetime, span: timedelta) -> Ri
         until: the end of the ribbon.
         span: how long it is.
     """
-    since = until - span
-    shown = [
-        (max(each.began_at, since), min(each.ended_at or until, until), each.state)
-        for each in _joined(stretches)
-        if each.began_at < until and (each.ended_at is None or each.ended_at > since)
-    ]
-    lengths: dict[str, timedelta] = defaultdict(timedelta)
-    for began_at, ended_at, state in shown:
-        lengths[state] += ended_at - began_at
-    pieces = [piece for part in shown if (piece := _piece(*part, since, span)) is not None]
-    grave = {state: rank for rank, state in enumerate(_GRAVE, start=1)}
+    end, length = until.timestamp(), span.total_seconds()
+    parts = _parts(stretches, end - length, end)
+    pieces = [piece for part in parts if (piece := _piece(part, end, length)) is not None]
     return Ribbon(
-        sorted(pieces, key=lambda piece: grave.get(piece.state, 0)),
-        _summary(lengths, span, "not shown" if len(stretches) >= MAX_STRETCHES else "not known"),
-        span.total_seconds() / WIDTH,
+        sorted(pieces, key=lambda piece: _GRAVE.get(piece.state, 0)),
+        _summary(parts, length, "not shown" if len(stretches) >= MAX_STRETCHES else "not known"),
+        length / WIDTH,
     )
 
 
-def _joined(stretches: Sequence[Stretch]) -> list[Stretch]:
-    """Return stretches in the order of time, with neighbours of one state as one."""
-    joined: list[Stretch] = []
+@dataclass(slots=True)
+class _Part:
+    """A time in one state, in seconds since 1970: a page has thousands, and reckons faster in numbers."""
+
+    began: float
+    ended: float
+    state: str
+
+
+def _parts(stretches: Sequence[Stretch], since: float, until: float) -> list[_Part]:
+    """Return the stretches between two times in their order, with neighbours of one state as one."""
+    parts: list[_Part] = []
     for each in reversed(stretches):
-        if joined and joined[-1].state == each.state and joined[-1].ended_at == each.began_at:
-            joined[-1] = Stretch(joined[-1].began_at, each.ended_at, each.state)
-        else:
-            joined.append(each)
-    return joined
+        began = max(each.began_at.timestamp(), since)
+        ended = until if each.ended_at is None else min(each.ended_at.timestamp(), until)
+        if parts and parts[-1].state == each.state and parts[-1].ended == began:
+            parts[-1].ended = ended
+        elif began < ended:
+            parts.append(_Part(began, ended, each.state))
+    return parts
 
 
-def _piece(began_at: datetime, ended_at: datetime, state: str, since: datetime, span: timedelta) -> Piece | None:
+def _piece(part: _Part, until: float, length: float) -> Piece | None:
     # Rounded to half a unit, so that a thousand changes within minutes are no thousand pieces.
-    begin, end = (round((moment - since) / span * WIDTH * 2) / 2 for moment in (began_at, ended_at))
-    if state in _GRAVE:
+    begin, end = (round((1 - (until - moment) / length) * WIDTH * 2) / 2 for moment in (part.began, part.ended))
+    if part.state in _GRAVE:
         end = max(end, begin + _GRAVE_WIDTH)
     if end <= begin:
         return None
-    form = "%H:%M" if span <= DAY else "%a %H:%M"
-    title = f"{state}, {began_at:{form}} to {ended_at:{form}} UTC, {duration(ended_at - began_at)}"
-    return Piece(begin, end - begin, state, title, is_present=ended_at == since + span)
+    with_day = length > DAY.total_seconds()
+    times = f"{_clock(part.began, with_day)} to {_clock(part.ended, with_day)} UTC"
+    title = f"{part.state}, {times}, {duration(part.ended - part.began)}"
+    return Piece(begin, end - begin, part.state, title, is_present=part.ended == until)
 
 
-def _summary(lengths: Mapping[str, timedelta], span: timedelta, rest: str) -> str:
-    if not lengths:
+def _clock(moment: float, with_day: bool) -> str:
+    days, seconds = divmod(int(moment), 86_400)
+    time = f"{seconds // 3600:02}:{seconds // 60 % 60:02}"
+    return f"{_DAYS[days % 7]} {time}" if with_day else time
+
+
+def _summary(parts: Sequence[_Part], length: float, rest: str) -> str:
+    if not parts:
         return "nothing is known"
-    parts = sorted(lengths.items(), key=lambda part: part[1], reverse=True)
-    unseen = span - sum(lengths.values(), timedelta())
-    texts = [f"{state} {duration(length)}" for state, length in parts]
-    return ", ".join([*texts, f"{rest} {duration(unseen)}"] if unseen >= timedelta(minutes=1) else texts)
+    lengths: dict[str, float] = defaultdict(float)
+    for part in parts:
+        lengths[part.state] += part.ended - part.began
+    longest_first = sorted(lengths.items(), key=lambda known: known[1], reverse=True)
+    texts = [f"{state} {duration(seconds)}" for state, seconds in longest_first]
+    unseen = length - sum(lengths.values())
+    return ", ".join([*texts, f"{rest} {duration(unseen)}"] if unseen >= 60 else texts)

@@ -127,7 +127,7 @@ def test_a_state_lasts_since_another_one_ended_and_not_since_its_evidence_change
     console: RunningConsole, engine: Engine
 ) -> None:
     began_at = ago(100)
-    observe(engine, 50, network=(71, "available"))  # the EVSE goes on charging, by other evidence
+    observe(engine, 50, network=(71, "available"))  # it still charges, by other evidence
     page = console.looker.get("/fleet?tenant=demo&q=712").text
     (since,) = re.findall(r'id="state-demo-712".*?datetime="([^"]+)"', page, re.DOTALL)
     assert since[:16] == began_at.isoformat()[:16]
@@ -257,6 +257,18 @@ def test_a_page_that_follows_late_gets_what_changed_while_it_loaded(console: Run
         eventually(lambda: state_in(first, 712) == "finishing")
         with Stream(console.actor) as second:
             eventually(lambda: state_in(second, 712) == "finishing")
+
+
+def test_a_page_that_returns_gets_what_it_missed_or_loads_itself_again(console: RunningConsole, engine: Engine) -> None:
+    with Stream(console.looker) as first:
+        eventually(lambda: first.messages() >= 1)
+        left_at = re.findall("^id: (.+)$", first.text, re.MULTILINE)[-1]
+        observe(engine, 0, evse=(712, "finishing"))
+        eventually(lambda: state_in(first, 712) == "finishing")
+        with Stream(console.actor, **{"Last-Event-ID": left_at}) as returned:
+            eventually(lambda: state_in(returned, 712) == "finishing")
+        with Stream(console.actor, **{"Last-Event-ID": "of-another-run"}) as stale:
+            eventually(lambda: "event: missed" in stale.text)
 
 
 def test_changes_beyond_one_message_follow_in_the_next(

@@ -16,7 +16,6 @@ from analytics.schema.evse_state import STATES
 from receiver.console.console import Console
 from receiver.console.evse_items import SPANS, grouped, items
 from receiver.console.filters import id_filter, text_filter
-from receiver.console.ribbons import DAY, WEEK
 from storage.reports.evse_states import changed_evses, last_change_number, state_counts
 from storage.reports.fleet_list import (
     EvseFilter,
@@ -132,7 +131,7 @@ class FleetChanges:
             shown = {
                 "tenant": self._tenant,
                 "spans": SPANS,
-                "items": items(connection, self._tenant, evses, (DAY, WEEK)),
+                "items": items(connection, self._tenant, evses),
             }
             shown |= counts(connection, self._tenant)
         self._last = last  # only now: after a failure they are asked for again
