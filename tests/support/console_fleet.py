@@ -38,6 +38,7 @@ def write_site(
     charge_point_id: int = CHARGE_POINT,
     evse_ids: Iterable[int] = (EVSE,),
     name: str = "Harbour",
+    tenant: str = TENANT,
     **location: Any,
 ) -> None:
     """Write a location with a charge point and its EVSEs, which were read two days ago, and derive."""
@@ -52,12 +53,17 @@ def write_site(
     with engine.begin() as connection:
         connection.execute(text("DELETE FROM ingest.uptime"))
         connection.execute(text("INSERT INTO ingest.uptime VALUES (:began, now())"), {"began": ago(60 * 24 * 30)})
-        write_changes(connection, TENANT, ChangeSet(facts=facts))
-    derive(engine, TENANT)
+        write_changes(connection, tenant, ChangeSet(facts=facts))
+    derive(engine, tenant)
 
 
 def observe(
-    engine: Engine, minutes_ago: float, *, evse: tuple[int, str] | None = None, network: tuple[int, str] | None = None
+    engine: Engine,
+    minutes_ago: float,
+    *,
+    evse: tuple[int, str] | None = None,
+    network: tuple[int, str] | None = None,
+    tenant: str = TENANT,
 ) -> UUID:
     """Write a status that a notification reported, and derive; return the id of the notification."""
     changes = ChangeSet()
@@ -74,8 +80,8 @@ def observe(
             fact_from_read("charge_point", charge_point_id, "network", ago(minutes_ago), columns, began_at=ago(0))
         )
     with engine.begin() as connection:
-        write_changes(connection, TENANT, changes)
-    derive(engine, TENANT)
+        write_changes(connection, tenant, changes)
+    derive(engine, tenant)
     return notification_id
 
 
