@@ -30,7 +30,7 @@ from storage.reports.fleet_list import (
 PAGE_SIZE = 60
 
 #: Locations on the map; a tenant with more sees the first ones by name, and is shown that.
-MAX_LOCATIONS = 5_000
+MAX_LOCATIONS = 2_000
 
 #: EVSEs in one message of the stream; the rest follows in the next one.
 MAX_CHANGES = 100
