@@ -10,8 +10,8 @@ PACKAGES := ampeco storage runtime analytics workers receiver simulator migratio
 
 .DEFAULT_GOAL := help
 
-.PHONY: help demo picture screenshots contract dashboards test unit coverage lint format audit bench calls staleness dbt fuzz faults soak \
-	overload clean
+.PHONY: help demo picture screenshots contract dashboards vendor test unit coverage lint format audit bench calls \
+	staleness dbt fuzz faults soak overload clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,6 +32,9 @@ contract: $(READY) ## Write down the tables of the schema analytics: for the tes
 
 dashboards: $(READY) ## Write the dashboard for Grafana again
 	$(BIN)/python -m deploy.grafana.dashboards
+
+vendor: $(READY) ## Renew the console's assets from npm, at the versions of vendor.json; needs Node
+	$(BIN)/python .ci/vendor.py
 
 test: $(READY) ## Run every test, some at a time: they wait more than they work
 	$(BIN)/pytest --numprocesses $(WORKERS) --dist worksteal $(TESTS)

@@ -9,11 +9,17 @@ from starlette.routing import Route
 
 from receiver.console.app import create_console_app
 from tests.support.console import RunningConsole, serving_console
+from tests.support.console_fleet import CHARGE_POINT, EVSE, LOCATION, write_site
 from tests.support.service import Service
 
 #: An address of each page, by the path of its route. A page without one fails the first test.
 PAGES = {
     "/": "/?tenant=demo&span=day",
+    "/fleet": "/fleet?tenant=demo&state=unknown&q=EVSE",
+    "/fleet/map": "/fleet/map?tenant=demo",
+    "/tenants/{tenant}/locations/{id}": f"/tenants/demo/locations/{LOCATION}",
+    "/tenants/{tenant}/charge-points/{id}": f"/tenants/demo/charge-points/{CHARGE_POINT}",
+    "/tenants/{tenant}/evses/{id}": f"/tenants/demo/evses/{EVSE}",
 }
 
 #: What is no page: parts, streams and files.
@@ -22,6 +28,7 @@ NO_PAGES = {"/sign-in", "/healthz", "/live/{topic}"}
 
 @pytest.fixture
 def console(service: Service) -> Iterator[RunningConsole]:
+    write_site(service.engine)
     with serving_console(service.settings) as running:
         yield running
 

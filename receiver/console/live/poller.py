@@ -30,6 +30,9 @@ INTERVAL_SECONDS = 1.0
 #: Messages that are kept for pages that return after a short loss of the connection.
 KEPT_MESSAGES = 120
 
+#: How long before it follows a topic a page may have been rendered: it also gets the messages of this time.
+LOADING_SECONDS = 10.0
+
 
 @dataclass(frozen=True, slots=True)
 class Message:
@@ -39,11 +42,13 @@ class Message:
         message_id: sent as ``id``, from which a page resumes.
         event: the name of an event for scripts; empty: the body is HTML that htmx puts in its place.
         body: HTML, of which each element with ``hx-swap-oob`` replaces the element with its id.
+        made_at: when it was made, by the clock of the event loop.
     """
 
     message_id: str
     event: str
     body: str
+    made_at: float = 0.0
 
 
 #: Makes a page load itself again, because it missed messages.
@@ -110,8 +115,8 @@ class Poller:
             if not topic.is_complete and last_id and last_id not in {each.message_id for each in topic.messages}:
                 yield MISSED
                 return
-            if not topic.is_complete and not last_id and topic.messages:
-                seen = topic.messages[-1].message_id
+            if not topic.is_complete and not last_id:
+                seen = _last_before(topic, asyncio.get_running_loop().time() - LOADING_SECONDS)
             while True:
                 async with self._asked:
                     pending = _after(topic, seen)
@@ -134,16 +139,16 @@ class Poller:
             await asyncio.sleep(max(began + INTERVAL_SECONDS - loop.time(), 0.05))
 
     async def _ask(self, topics: Mapping[str, Topic]) -> None:
-        def query(connection: Connection) -> dict[str, Mapping[str, Any] | None]:
-            return {name: topic.source(connection) for name, topic in topics.items()}
-
         failure: str | None = None
         shown: dict[str, Mapping[str, Any] | None] = {}
-        try:
-            shown = await self._console.read(query)
-        except SQLAlchemyError as error:
-            failure = cause(error)
-            logger.warning("live data could not be read", error=failure)
+        for name, topic in topics.items():
+            # Each in a transaction of its own, so that the failure of one loses no changes of another.
+            try:
+                shown[name] = await self._console.read(topic.source)
+            except SQLAlchemyError as error:
+                failure = cause(error)
+                logger.warning("live data could not be read", topic=name, error=failure)
+                break
         self._count += 1
         for name, topic in topics.items():
             topic.messages.append(self._message(topic, shown.get(name), failure))
@@ -155,7 +160,12 @@ class Poller:
         body = self._console.render("live/as_of.html", shown)
         if values is not None:
             body += self._console.render(topic.template, shown | dict(values))
-        return Message(f"{self._run_id}-{self._count}", "", body)
+        return Message(f"{self._run_id}-{self._count}", "", body, asyncio.get_running_loop().time())
+
+
+def _last_before(topic: Topic, moment: float) -> str:
+    """Return the id of the last message before a moment; empty if there is none."""
+    return next((message.message_id for message in reversed(topic.messages) if message.made_at < moment), "")
 
 
 def _after(topic: Topic, message_id: str) -> list[Message]:

@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 
 from receiver.console.console import Console
 from receiver.console.live.poller import Topic
-from receiver.console.pages import now
+from receiver.console.pages import fleet, now
 
 
 def topics(console: Console) -> Mapping[str, Topic]:
@@ -18,4 +18,7 @@ def topics(console: Console) -> Mapping[str, Topic]:
     def activity(connection: Connection) -> Mapping[str, Any]:
         return now.live(connection, console.settings.tenants)
 
-    return {"now": Topic("live/now.html", activity)}
+    return {"now": Topic("live/now.html", activity)} | {
+        f"fleet.{tenant}": Topic("live/fleet.html", fleet.FleetChanges(tenant), is_complete=False)
+        for tenant in console.settings.tenants
+    }

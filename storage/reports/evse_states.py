@@ -1,0 +1,177 @@
+"""Read the states of EVSEs for the console: how many are in which, what changed, and what they were before."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import Connection, text
+
+#: The most stretches of one EVSE that are read: a faulty one may change its status all day.
+MAX_STRETCHES = 1_500
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """A stretch of time in which an EVSE was in one state; ``ended_at`` is None for the present one."""
+
+    began_at: datetime
+    ended_at: datetime | None
+    state: str
+
+
+# Indexes: the primary key of the EVSEs, evse_state_interval_open_idx.
+_COUNTS = text("""
+SELECT coalesce(present.state, 'unknown') AS state, count(*)
+  FROM analytics.evse
+  LEFT JOIN analytics.evse_state_interval AS present
+         ON present.tenant = evse.tenant
+        AND present.evse_id = evse.evse_id
+        AND present.ended_at = 'infinity'
+ WHERE evse.tenant = :tenant
+   AND evse.deleted_at IS NULL
+ GROUP BY 1
+""")
+
+
+def state_counts(connection: Connection, tenant: str) -> dict[str, int]:
+    """Return how many of a tenant's EVSEs are in each state."""
+    rows = connection.execute(_COUNTS, {"tenant": tenant})
+    return {state: count for state, count in rows}  # noqa: C416 - a row is no pair for the type checker
+
+
+# Index: evse_state_interval_open_idx. A twentieth of the EVSEs may have clocks that are fast without moving the time.
+_FLEET_TIME = text("""
+SELECT greatest(now(), percentile_disc(0.95) WITHIN GROUP (ORDER BY began_at))
+  FROM analytics.evse_state_interval
+ WHERE tenant = :tenant
+   AND ended_at = 'infinity'
+""")
+
+
+def fleet_time(connection: Connection, tenant: str) -> datetime:
+    """Return the time that the fleet's clocks show: now, or later if nearly all of them are ahead, as in a demo."""
+    moment: datetime = connection.execute(_FLEET_TIME, {"tenant": tenant}).scalar_one()
+    return moment
+
+
+# Index: evse_state_interval_tenant_evse_id_ended_at_key.
+_STRETCHES = text("""
+SELECT name.evse_id, stretch.began_at, stretch.ended_at, stretch.state
+  FROM unnest(CAST(:evse_ids AS bigint[])) AS name (evse_id)
+ CROSS JOIN LATERAL (
+       SELECT began_at, nullif(ended_at, 'infinity') AS ended_at, state
+         FROM analytics.evse_state_interval
+        WHERE evse_state_interval.tenant = :tenant
+          AND evse_state_interval.evse_id = name.evse_id
+          AND evse_state_interval.ended_at > :since
+        ORDER BY evse_state_interval.ended_at DESC
+        LIMIT :limit) AS stretch
+""")
+
+
+def stretches(
+    connection: Connection, tenant: str, evse_ids: Collection[int], since: datetime
+) -> Mapping[int, Sequence[Stretch]]:
+    """Return the states of EVSEs since a time, by EVSE, the latest first and at most ``MAX_STRETCHES`` of each."""
+    parameters = {"tenant": tenant, "evse_ids": list(evse_ids), "since": since, "limit": MAX_STRETCHES}
+    found: dict[int, list[Stretch]] = defaultdict(list)
+    for evse_id, *values in connection.execute(_STRETCHES, parameters):
+        found[evse_id].append(Stretch(*values))
+    return found
+
+
+# Index: the primary key.
+_LAST_NUMBER = text("SELECT last_change_number FROM analytics.feed WHERE tenant = :tenant")
+
+
+def last_change_number(connection: Connection, tenant: str) -> int:
+    """Return the number of the newest change of a tenant's feed; 0 if nothing was derived yet."""
+    return connection.execute(_LAST_NUMBER, {"tenant": tenant}).scalar() or 0
+
+
+# Index: evse_state_interval_tenant_change_number_idx.
+_CHANGED = text("""
+SELECT evse_id, change_number
+  FROM analytics.evse_state_interval
+ WHERE tenant = :tenant
+   AND change_number > :last
+   AND ended_at = 'infinity'
+ ORDER BY change_number
+ LIMIT :limit
+""")
+
+
+def changed_evses(connection: Connection, tenant: str, last: int, limit: int) -> tuple[list[int], int]:
+    """Return the EVSEs whose present state changed after a change number, and up to which number these are all.
+
+    Parameters:
+        last: the change number.
+        limit: the most EVSEs; the rest is returned for the number that is returned.
+    """
+    newest = last_change_number(connection, tenant)
+    if newest <= last:
+        return [], newest
+    rows = connection.execute(_CHANGED, {"tenant": tenant, "last": last, "limit": limit}).all()
+    return [row.evse_id for row in rows], rows[-1].change_number if len(rows) == limit else newest
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What a word of a state was made of; ``notification_id`` is None if a read or a status log showed it."""
+
+    what: str
+    observed_at: datetime
+    source: str
+    notification_id: UUID | None
+
+
+@dataclass(frozen=True, slots=True)
+class ProvenStretch:
+    """A stretch with the words that it was made of; ``evidence`` is as the table has it, by word."""
+
+    began_at: datetime
+    ended_at: datetime | None
+    state: str
+    coverage: str
+    hardware_status: str | None
+    charge_point_status: str | None
+    network_status: str | None
+    evidence: Mapping[str, Mapping[str, str]] | None
+
+    @property
+    def proofs(self) -> list[Proof]:
+        """What each word came from."""
+        return [
+            Proof(
+                what,
+                datetime.fromisoformat(proof["observed_at"]),
+                proof["source"],
+                UUID(proof["notification_id"]) if "notification_id" in proof else None,
+            )
+            for what, proof in (self.evidence or {}).items()
+        ]
+
+
+# Index: the primary key.
+_PROVEN = text("""
+SELECT began_at, nullif(ended_at, 'infinity'), state, coverage, hardware_status, charge_point_status, network_status,
+       evidence
+  FROM analytics.evse_state_interval
+ WHERE tenant = :tenant
+   AND evse_id = :evse_id
+   AND began_at < :before
+ ORDER BY began_at DESC
+ LIMIT :limit
+""")
+
+
+def proven_stretches(
+    connection: Connection, tenant: str, evse_id: int, before: datetime, limit: int
+) -> list[ProvenStretch]:
+    """Return the states of an EVSE that began before a time, the latest first, with what proves them."""
+    parameters = {"tenant": tenant, "evse_id": evse_id, "before": before, "limit": limit}
+    return [ProvenStretch(*row) for row in connection.execute(_PROVEN, parameters)]
