@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Column, Connection, text
+from sqlalchemy import Connection, text
 
 from storage.schema.column_groups import ColumnGroup
 from storage.schema.entities import MIRRORS, Mirror
@@ -57,6 +57,7 @@ class Field:
         meaning: its comment.
         value: its value.
         is_personal: whether it names a person.
+        is_tracked: whether history has each change of it since it was first stored.
         last_change: the last change of it that history knows; None: history knows none.
     """
 
@@ -64,6 +65,7 @@ class Field:
     meaning: str
     value: Any
     is_personal: bool
+    is_tracked: bool
     last_change: Change | None
 
 
@@ -158,7 +160,7 @@ def _group_state(mirror: Mirror, group: ColumnGroup, row: Mapping[str, Any], cha
         version,
         row[group.conflicting],
         next((change.notification_id for change in own if _is_fact(change, at, version, row)), None),
-        [_field(mirror.table.columns[name], row[name], own) for name in group.columns],
+        [_field(mirror, group, name, row[name], own) for name in group.columns],
     )
 
 
@@ -171,10 +173,12 @@ def _is_fact(change: Change, at: datetime | None, version: Version, row: Mapping
     return not version.is_read and all(row[name] == value for name, value in change.changed_to.items())
 
 
-def _field(column: Column[Any], value: Any, changes: Sequence[Change]) -> Field:
-    name = str(column.name)
+def _field(mirror: Mirror, group: ColumnGroup, name: str, value: Any, changes: Sequence[Change]) -> Field:
+    meaning = mirror.table.columns[name].comment or ""
     last = next((change for change in changes if name in change.changed_from), None)
-    return Field(name, column.comment or "", value, name in PERSONAL_COLUMNS, last)
+    tracked = [each for each in TRACKED.get(mirror.kind or mirror.name, ()) if each.group.name == group.name]
+    is_tracked = any(name in each.columns for each in tracked) and len(changes) < MAX_HISTORY
+    return Field(name, meaning, value, name in PERSONAL_COLUMNS, is_tracked, last)
 
 
 def history(connection: Connection, tenant: str, kind: str, entity_id: int) -> list[Change]:
