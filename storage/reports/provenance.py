@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import zip_longest
 from typing import Any
 from uuid import UUID
 
@@ -252,7 +253,7 @@ _ABOUT_OBSERVATIONS = ("observed_at", "source", "notification_id", "recorded_at"
 
 def _changes_of_observations(group: str, rows: Sequence[Mapping[str, Any]]) -> Iterator[Change]:
     """Yield the change from each observation to the one after it, without columns that stayed as they were."""
-    for later, earlier in zip(rows, [*rows[1:], None], strict=True):
+    for later, earlier in zip_longest(rows, rows[1:]):
         columns = [name for name in later if name not in _ABOUT_OBSERVATIONS]
         changed = [name for name in columns if earlier is not None and later[name] != earlier[name]]
         yield Change(
