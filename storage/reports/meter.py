@@ -92,7 +92,7 @@ SELECT measurand, location, ordinal, unit, max(measured_at) AS at, max(value)
    AND measured_at >= :since
    AND measured_at <= :until
  GROUP BY measurand, location, ordinal, unit, date_bin(:step, measured_at, :since)
- ORDER BY measurand, location, ordinal, unit, at
+ ORDER BY at
 """)
 
 

@@ -61,13 +61,13 @@ class Session:
     payment_type: str | None
     payment_status: str | None
     billing_status: str | None
-    is_final: bool | None
+    is_final: bool
     authorization_id: int | None
     driver_key: str | None
-    is_roaming: bool | None
+    is_roaming: bool
     cdr_ids: list[int] | None
-    provisional: bool | None
-    conflicting: bool | None
+    provisional: bool
+    conflicting: bool
     removed_at: datetime | None
     changed_at: datetime
 

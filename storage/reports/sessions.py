@@ -41,10 +41,10 @@ class ListedSession:
     soc_end_percent: Decimal | None
     amount_with_tax: Decimal | None
     currency: str | None
-    is_final: bool | None
+    is_final: bool
     outcome: str
-    provisional: bool | None
-    conflicting: bool | None
+    provisional: bool
+    conflicting: bool
     removed_at: datetime | None
 
     @property
