@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -50,7 +49,7 @@ class Totals:
     sessions: int = 0
     energy_wh: Decimal = Decimal(0)
     without_energy: int = 0
-    amounts: Counter[str] = field(default_factory=Counter)
+    amounts: dict[str, Decimal] = field(default_factory=dict)
     without_amount: int = 0
 
     @classmethod
@@ -64,7 +63,8 @@ class Totals:
             if session.amount_with_tax is None or session.currency is None:
                 totals.without_amount += 1
             else:
-                totals.amounts[session.currency] += session.amount_with_tax  # type: ignore[assignment]
+                known = totals.amounts.get(session.currency, Decimal(0))
+                totals.amounts[session.currency] = known + session.amount_with_tax
         return totals
 
 
