@@ -8,7 +8,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped] # as of axe-playwright-python 0.1
 from playwright.sync_api import Page
 
-from tests.integration.test_console_pages import PAGES
+from tests.support.console_pages import PAGES
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -8,19 +8,10 @@ import pytest
 from starlette.routing import Route
 
 from receiver.console.app import create_console_app
-from tests.support.console import RunningConsole, serving_console
-from tests.support.console_fleet import CHARGE_POINT, EVSE, LOCATION, write_site
+from tests.support.console import RunningConsole, serving_console, store_session
+from tests.support.console_fleet import write_site
+from tests.support.console_pages import PAGES
 from tests.support.service import Service
-
-#: An address of each page, by the path of its route. A page without one fails the first test.
-PAGES = {
-    "/": "/?tenant=demo&span=day",
-    "/fleet": "/fleet?tenant=demo&state=unknown&q=EVSE",
-    "/fleet/map": "/fleet/map?tenant=demo",
-    "/tenants/{tenant}/locations/{id}": f"/tenants/demo/locations/{LOCATION}",
-    "/tenants/{tenant}/charge-points/{id}": f"/tenants/demo/charge-points/{CHARGE_POINT}",
-    "/tenants/{tenant}/evses/{id}": f"/tenants/demo/evses/{EVSE}",
-}
 
 #: What is no page: parts, streams and files.
 NO_PAGES = {"/sign-in", "/healthz", "/live/{topic}"}
@@ -29,6 +20,7 @@ NO_PAGES = {"/sign-in", "/healthz", "/live/{topic}"}
 @pytest.fixture
 def console(service: Service) -> Iterator[RunningConsole]:
     write_site(service.engine)
+    store_session(service.engine)
     with serving_console(service.settings) as running:
         yield running
 

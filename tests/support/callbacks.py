@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator
 from types import FunctionType
+
+import typer
+from typer.core import TyperGroup
 
 from receiver.commands import main
 
@@ -27,7 +31,8 @@ def used_by(command: str) -> Iterator[object]:
 
 
 def _callback(command: str) -> FunctionType:
-    for info in main.app.registered_commands:
-        if isinstance(info.callback, FunctionType) and command in (info.name, info.callback.__name__):
-            return info.callback
-    raise AssertionError(f"there is no command {command}")
+    group = typer.main.get_command(main.app)
+    assert isinstance(group, TyperGroup)
+    callback = inspect.unwrap(group.commands[command].callback)  # type: ignore[arg-type]
+    assert isinstance(callback, FunctionType)
+    return callback

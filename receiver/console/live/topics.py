@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 
 from receiver.console.console import Console
 from receiver.console.live.poller import Topic
-from receiver.console.pages import fleet, now
+from receiver.console.pages import fleet, now, sessions
 
 
 def topics(console: Console) -> Mapping[str, Topic]:
@@ -18,7 +18,15 @@ def topics(console: Console) -> Mapping[str, Topic]:
     def activity(connection: Connection) -> Mapping[str, Any]:
         return now.live(connection, console.settings.tenants)
 
-    return {"now": Topic("live/now.html", activity)} | {
-        f"fleet.{tenant}": Topic("live/fleet.html", fleet.FleetChanges(tenant), is_complete=False)
-        for tenant in console.settings.tenants
+    def running(tenant: str) -> Topic:
+        return Topic("live/running_sessions.html", lambda connection: sessions.live(connection, tenant))
+
+    def states(tenant: str) -> Topic:
+        return Topic("live/fleet.html", fleet.FleetChanges(tenant), is_complete=False)
+
+    tenants = console.settings.tenants
+    return {
+        "now": Topic("live/now.html", activity),
+        **{f"fleet.{tenant}": states(tenant) for tenant in tenants},
+        **{f"sessions.{tenant}": running(tenant) for tenant in tenants},
     }
