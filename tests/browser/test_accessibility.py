@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped] # as of axe-playwright-python 0.1
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page
 
 from tests.support.console_pages import PAGES
