@@ -8,20 +8,27 @@ import pytest
 from starlette.routing import Route
 
 from receiver.console.app import create_console_app
-from tests.support.console import RunningConsole, serving_console
+from tests.support.console import ACTION_ID, NOTIFICATION_ID, RunningConsole, serving_console, store_linked
 from tests.support.service import Service
 
 #: An address of each page, by the path of its route. A page without one fails the first test.
 PAGES = {
     "/": "/?tenant=demo&span=day",
+    "/notifications": "/notifications?tenant=demo&state=failed&containing=x&read=1",
+    "/tenants/{tenant}/notifications/{notification_id:uuid}": f"/tenants/demo/notifications/{NOTIFICATION_ID}",
+    "/notifications/replay": "/notifications/replay?tenant=demo&state=failed",
+    "/tenants/{tenant}/replays/{action_id:uuid}": f"/tenants/demo/replays/{ACTION_ID}",
+    "/tenants": "/tenants?tenant=demo",
+    "/actions": "/actions?tenant=demo&actor=x",
 }
 
 #: What is no page: parts, streams and files.
-NO_PAGES = {"/sign-in", "/healthz", "/live/{topic}"}
+NO_PAGES = {"/sign-in", "/healthz", "/live/{topic}", "/tenants/{tenant}/replays/{action_id:uuid}/progress"}
 
 
 @pytest.fixture
 def console(service: Service) -> Iterator[RunningConsole]:
+    store_linked(service.engine)
     with serving_console(service.settings) as running:
         yield running
 

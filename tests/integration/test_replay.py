@@ -61,7 +61,7 @@ def test_a_notification_that_failed_and_now_applies_loses_its_outcome(
         {"reason": "not JSON"},
     ]
     # When the code is repaired, and what failed is applied again
-    result = replayed(engine, only_failed=True)
+    result = replayed(engine, state="failed")
     # Then the one is in the state, and the other is still in its place
     assert (result.applied, result.failed, result.repaired) == (1, 1, 1)
     assert query(engine, "SELECT hardware_status FROM charging.evse") == [{"hardware_status": "faulted"}]
@@ -125,7 +125,7 @@ def test_a_span_a_type_and_a_tenant_choose_what_is_replayed(engine: Engine) -> N
         (scope(until=second.received_at), 1),
         (scope(since=first.received_at, until=first.received_at + timedelta(milliseconds=1)), 1),
         (scope(notification_type="BootNotification"), 1),
-        (scope(only_failed=True), 0),
+        (scope(state="failed"), 0),
         (scope(tenant="other"), 1),
         (scope(tenant="nobody"), 0),
     ):
