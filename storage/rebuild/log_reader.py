@@ -105,16 +105,16 @@ _OF_STATE = {
 
 #: What each attribute of a scope demands of a notification, unless it is None.
 _DEMANDS = {
-    "notification_type": "notification.notification_type = :notification_type",
-    "reason": "outcome.reason = :reason",
-    "session_id": "notification.session_id = :session_id",
-    "evse_id": "notification.evse_id = :evse_id",
-    "charge_point_id": "notification.charge_point_id = :charge_point_id",
+    "notification_type": "notification.notification_type = :only_notification_type",
+    "reason": "outcome.reason = :only_reason",
+    "session_id": "notification.session_id = :only_session_id",
+    "evse_id": "notification.evse_id = :only_evse_id",
+    "charge_point_id": "notification.charge_point_id = :only_charge_point_id",
     "containing": """EXISTS (
-       SELECT FROM unnest(CAST(:containing AS bytea[])) AS form
+       SELECT FROM unnest(CAST(:only_containing AS bytea[])) AS form
         WHERE position(form IN notification.body) > 0)""",
-    "notification_id": "notification.notification_id = :notification_id",
-    "closed_since": "batch.applied_at >= :closed_since",
+    "notification_id": "notification.notification_id = :only_notification_id",
+    "closed_since": "batch.applied_at >= :only_closed_since",
 }
 
 
@@ -131,9 +131,9 @@ def demands(scope: Scope) -> list[str]:
 
 
 def demanded(scope: Scope) -> dict[str, object]:
-    """Return the parameters of :func:`demands`."""
-    values = {name: value for name in _DEMANDS if (value := getattr(scope, name)) is not None}
-    return values | ({} if scope.containing is None else {"containing": written_forms(scope.containing)})
+    """Return the parameters of :func:`demands`, under names that no parameter of a statement has."""
+    values = {f"only_{name}": value for name in _DEMANDS if (value := getattr(scope, name)) is not None}
+    return values | ({} if scope.containing is None else {"only_containing": written_forms(scope.containing)})
 
 
 def _statement(template: str, scope: Scope) -> TextClause:

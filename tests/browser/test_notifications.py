@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from storage.state import notifications
-from tests.support.console import TOKENS, USERS
+from tests.support.console import TOKENS, USERS, RunningConsole
 from tests.support.processes import processes
 from tests.support.replay import faulted_at
 from tests.support.service import eventually, free_port
@@ -75,6 +75,19 @@ def test_a_page_outlives_a_console_that_is_killed_and_stays_signed_in(
         expect(root).not_to_have_class(re.compile("stale"), timeout=60_000)
         page.get_by_role("navigation").get_by_role("link", name="Tenants").click()
         expect(page.get_by_role("heading", name="Tenants")).to_be_visible()
+
+
+def test_a_stream_that_could_not_be_opened_is_opened_later(browser: Browser, console: RunningConsole) -> None:
+    with browser.new_context(base_url=console.url) as context:
+        page = context.new_page()
+        page.route("**/live/now", lambda route: route.abort())
+        page.goto("/")
+        page.get_by_label("Token").fill(TOKENS["look"])
+        page.get_by_role("button", name="Sign in").click()
+        root = page.locator("html")
+        expect(root).to_have_class(re.compile("stale"), timeout=30_000)
+        page.unroute("**/live/now")
+        expect(root).not_to_have_class(re.compile("stale"), timeout=30_000)
 
 
 def answers(url: str) -> bool:

@@ -134,6 +134,7 @@ def followed(console: RunningConsole, url: str) -> list[list[str]]:
 def test_failures_are_grouped_by_their_cause_however_old_they_are(console: RunningConsole, service: Service) -> None:
     commit(service, b"not JSON", b"{", b"[]")
     service.apply()
+    execute(service.engine, "UPDATE ingest.outcome SET received_at = received_at - interval '3 days'")
     html = console.looker.get("/notifications?tenant=demo&type=none").text
     causes = re.findall(r'<th scope="row">([^<]+)</th>\s*<td class="n big">(\d+)</td>', html)
     assert sum(int(count) for _, count in causes) == 3
@@ -171,12 +172,29 @@ def test_a_notification_shows_its_body_and_what_it_changed(console: RunningConso
     assert "<script>alert" not in html
     assert "this one" in html
     assert "charging.evse_status_observation" in html
-    assert "this notification is their first source" in html
+    assert "this notification is the first source" in html
     assert f'href="/tenants/demo/evses/{status["evseId"]}"' in html
     newer, *_ = commit(service, faulted_at(2))
     service.apply()
     assert "a newer one" in console.looker.get(PAGE + notification_id).text
     assert "this one" in console.looker.get(PAGE + newer).text
+
+
+def test_a_correction_shows_what_it_replaced_and_a_hint_the_read_that_waits(
+    console: RunningConsole, service: Service
+) -> None:
+    update = sample("SessionUpdateNotification.finished")
+    commit(service, update)
+    service.apply()
+    corrected = update["session"] | {"lastUpdatedAt": "2026-03-04T08:00:00Z", "receiptId": 4_321}
+    hint, correction = commit(service, update | {"session": corrected}, sample("evse.changed"))
+    service.apply()
+    html = " ".join(console.looker.get(PAGE + correction).text.split())
+    session = update["session"]["id"]
+    assert f'<a href="/tenants/demo/why/session/{session}">receipt id</a></td> <td>' in html
+    assert "<td>4321</td>" in html
+    read = " ".join(console.looker.get(PAGE + hint).text.split())
+    assert f"EVSE {sample('evse.changed')['evseId']}</a> (changed): due <time" in read
 
 
 def test_a_failed_notification_shows_its_error_and_where_it_failed(
@@ -188,6 +206,20 @@ def test_a_failed_notification_shows_its_error_and_where_it_failed(
     html = console.looker.get(PAGE + notification_id).text
     assert "RuntimeError: our fault" in html
     assert "in fail" in html
+
+
+@pytest.mark.parametrize("is_applied", [False, True], ids=["waits", "is applied"])
+def test_no_secret_of_a_body_is_shown_whether_or_not_it_is_applied(
+    console: RunningConsole, service: Service, is_applied: bool
+) -> None:
+    secret = "ocpp-passphrase-33aa"
+    (notification_id,) = commit(service, sample("evse.changed") | {"network": {"networkPassword": secret}})
+    if is_applied:
+        service.apply()
+    html = console.looker.get(PAGE + notification_id).text
+    assert secret not in html
+    assert "[redacted]" in html
+    assert ("were removed from it" in html) == is_applied
 
 
 @pytest.mark.parametrize("notification_id", [str(UUID(int=0)), "ffffffff-ffff-ffff-ffff-ffffffffffff", "x"])
@@ -237,6 +269,15 @@ def test_what_failed_for_a_cause_is_replayed_and_recorded(
     assert url in actions
     assert url not in console.looker.get("/actions?actor=looker").text
     assert url not in console.looker.get("/actions?tenant=other").text
+
+
+def test_one_notification_is_replayed_alone(console: RunningConsole, service: Service) -> None:
+    (_, chosen) = commit(service, sample("BootNotification"), faulted_at(1))
+    service.apply()
+    count, _, fields = confirmed(console, f"id={chosen}")
+    url = console.actor.post("/notifications/replay?tenant=demo", data=fields).headers["location"]
+    assert count == 1
+    assert '<dd id="applied">1</dd>' in ended(console, url)
 
 
 def test_the_command_that_is_shown_selects_the_same_notifications(console: RunningConsole, service: Service) -> None:

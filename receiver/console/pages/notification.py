@@ -16,6 +16,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from ampeco.notifications.catalogue import NotificationType, lookup
+from ampeco.privacy.body_redaction import redact_secrets
 from receiver.console.console import Console
 from storage.reports.notifications import StoredNotification, effects, load_notification
 from storage.state.changes import ChangeSet
@@ -55,7 +56,8 @@ async def show(request: Request) -> Response:
         request,
         "notification.html",
         tenant=tenant,
-        body=indented(notification.body),
+        # The log keeps secrets until the notification is applied.
+        body=indented(redact_secrets(notification.body)),
         explanation=explanation(notification.notification_type, known),
         **values,
     )
@@ -75,8 +77,8 @@ def explanation(name: str | None, known: NotificationType | None) -> str:
     successor = "" if known.successor is None else f", replaced by {known.successor}"
     if known.handler is None:
         return f"{status}{successor}. No state is kept of it."
-    first_sentence = (inspect.getdoc(known.handler) or "").partition(". ")[0]
-    meaning = " ".join(first_sentence.replace("``", "").split()).rstrip(".")
+    description = " ".join((inspect.getdoc(known.handler) or "").replace("``", "").split())
+    meaning = description.partition(". ")[0].rstrip(".")
     return f"{status}{successor}. {meaning}."
 
 
