@@ -27,11 +27,11 @@ def test_a_failed_notification_is_found_and_replayed(
             assert fleet.service.post(faulted_at(second)).status_code == 202
         fleet.service.apply()
     page.get_by_role("link", name="Notifications", exact=True).click()
-    causes = page.get_by_role("region", name="Failed, by cause")
+    causes = page.get_by_role("region", name="Table of causes")
     cause = causes.get_by_role("row", name="cannot be applied")
     expect(cause).to_contain_text("ZeroDivisionError")
     cause.get_by_role("link", name="Show").click()
-    found = page.get_by_role("region", name="Found")
+    found = page.get_by_role("region", name="Table of notifications")
     found.get_by_role("row", name="HardwareStatusNotification").first.get_by_role("link").first.click()
     expect(page.locator("#error")).to_have_text("ZeroDivisionError: division by zero")
     page.go_back()
