@@ -90,16 +90,50 @@ class ListedAction:
     error: str | None
 
 
+_COLUMNS = "tenant, action_id, actor, action, details, began_at, ended_at, affected, error"
+
 # Index: operator_action_began_at_idx.
-_LIST = text("""
-SELECT tenant, action_id, actor, action, details, began_at, ended_at, affected, error
+_LIST = text(f"""
+SELECT {_COLUMNS}
   FROM ingest.operator_action
  WHERE tenant = ANY(:tenants)
+   AND actor = coalesce(CAST(:actor AS text), actor)
+   AND (began_at, action_id) < (CAST(:before_at AS timestamptz), CAST(:before_id AS uuid))
  ORDER BY began_at DESC, action_id DESC
  LIMIT :limit
-""")
+""")  # noqa: S608 - the names are ours
 
 
-def list_actions(connection: Connection, tenants: Sequence[str], *, limit: int) -> list[ListedAction]:
-    """Return the latest actions, the last one first."""
-    return [ListedAction(*row) for row in connection.execute(_LIST, {"tenants": list(tenants), "limit": limit})]
+def list_actions(
+    connection: Connection,
+    tenants: Sequence[str],
+    *,
+    actor: str | None = None,
+    before: tuple[datetime, UUID] | None = None,
+    limit: int,
+) -> list[ListedAction]:
+    """Return the latest actions, the last one first.
+
+    Parameters:
+        actor: only actions of this user.
+        before: only actions before the one that began at this time and has this id.
+    """
+    before_at, before_id = before or ("infinity", UUID(int=0))
+    parameters = {
+        "tenants": list(tenants),
+        "actor": actor,
+        "before_at": before_at,
+        "before_id": before_id,
+        "limit": limit,
+    }
+    return [ListedAction(*row) for row in connection.execute(_LIST, parameters)]
+
+
+# Index: primary key.
+_LOAD = text(f"SELECT {_COLUMNS} FROM ingest.operator_action WHERE tenant = :tenant AND action_id = :action_id")  # noqa: S608 - the names are ours
+
+
+def load_action(connection: Connection, tenant: str, action_id: UUID) -> ListedAction | None:
+    """Return an action; None if there is none with this id."""
+    row = connection.execute(_LOAD, {"tenant": tenant, "action_id": action_id}).first()
+    return None if row is None else ListedAction(*row)

@@ -13,7 +13,7 @@ from sqlalchemy import Engine
 from ampeco.privacy import people
 from receiver.commands.json_output import JsonOption, print_json
 from receiver.commands.progress import WorkProgress, until_told_to_stop
-from receiver.commands.replay import BEFORE_ANY
+from receiver.commands.replay_line import BEFORE_ANY
 from receiver.environment import chosen_tenants, database, require_migrated, running
 from receiver.terminal import console, errors
 from storage.clock import clock

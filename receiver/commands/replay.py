@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-import difflib
 import threading
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import Annotated
+from uuid import UUID
 
 import typer
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
-from ampeco.notifications.catalogue import CATALOGUE, lookup
 from receiver.commands.progress import WorkProgress, until_told_to_stop
+from receiver.commands.replay_line import BEFORE_ANY, unknown_type
 from receiver.commands.times import time_option
 from receiver.environment import TenantOption, chosen_tenants, database, require_migrated, running
 from receiver.terminal import console, errors
 from storage.clock import clock
+from storage.ids import made_at
 from storage.inbox.retention import complete_since
-from storage.rebuild.log_reader import Scope, count
+from storage.rebuild.log_reader import Scope, State, count
 from workers.maintenance.replay import Replayed, replay
-
-#: Earlier than the beginning of any log.
-BEFORE_ANY = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def replay_log(
@@ -35,21 +34,48 @@ def replay_log(
     only_failed: Annotated[
         bool, typer.Option("--failed", help="Only notifications that failed; --from is then optional.")
     ] = False,
+    state: Annotated[State | None, typer.Option(help="Only notifications in this state.")] = None,
+    reason: Annotated[
+        str | None, typer.Option(help="Only notifications that were ignored or failed for this reason.")
+    ] = None,
+    session: Annotated[int | None, typer.Option(help="Only notifications that name this session.")] = None,
+    evse: Annotated[int | None, typer.Option(help="Only notifications that name this EVSE.")] = None,
+    charge_point: Annotated[int | None, typer.Option(help="Only notifications that name this charge point.")] = None,
+    containing: Annotated[str | None, typer.Option(help="Only notifications whose body contains this text.")] = None,
+    notification_id: Annotated[
+        UUID | None, typer.Option("--id", help="Only this notification; --from is then optional.")
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show how many there are.")] = False,
 ) -> None:
     """Apply stored notifications again, as after an upgrade. Doing it twice, or beside the workers, is harmless."""
-    if since is None and not only_failed:
+    if only_failed and state not in (None, "failed"):
+        raise typer.BadParameter(f"{state} contradicts --failed", param_hint="--state")
+    state = "failed" if only_failed else state
+    if since is None and state != "failed" and notification_id is None:
         raise typer.BadParameter("it is required without --failed", param_hint="--from")
-    if notification_type is not None:
-        _require_known(notification_type)
+    if notification_type is not None and (problem := unknown_type(notification_type)) is not None:
+        raise typer.BadParameter(problem, param_hint="--type")
     with running("replay") as settings:
         require_migrated(settings)
-        since, until = _span(since, until)
+        since, until = _span(since, until) if notification_id is None else _span_of(notification_id)
+        selection = Scope(
+            tenant="",
+            since=since,
+            until=until,
+            notification_type=notification_type,
+            state=state,
+            reason=reason,
+            session_id=session,
+            evse_id=evse,
+            charge_point_id=charge_point,
+            containing=containing,
+            notification_id=notification_id,
+        )
         names = chosen_tenants(settings, tenant)
         with database(settings, process="replay") as engine:
-            if not only_failed:
+            if state != "failed":
                 _warn_of_dropped_days(engine, since)
-            scopes = [Scope(name, since, until, notification_type, only_failed) for name in names]
+            scopes = [replace(selection, tenant=name) for name in names]
             if dry_run:
                 for scope in scopes:
                     console.print(f"{scope.tenant}: {_count(engine, scope):,} notifications would be applied again")
@@ -85,14 +111,13 @@ def _span(since: datetime | None, until: datetime | None) -> tuple[datetime, dat
     return began_at, ended_at
 
 
-def _require_known(name: str) -> None:
-    if lookup(name) is None:
-        close = difflib.get_close_matches(name, [entry.name for entry in CATALOGUE], n=1)
-        suggestion = f" Did you mean {close[0]}?" if close else ""
-        raise typer.BadParameter(
-            f"this release does not know {name}, and applying it again would change nothing.{suggestion}",
-            param_hint="--type",
-        )
+def _span_of(notification_id: UUID) -> tuple[datetime, datetime]:
+    """Return the time span of a notification, of whose id the time of receipt is a part."""
+    try:
+        received_at = made_at(notification_id)
+        return received_at, received_at + timedelta(milliseconds=1)
+    except (ValueError, OverflowError):
+        raise typer.BadParameter("this is not the id of a notification", param_hint="--id") from None
 
 
 def _count(engine: Engine, scope: Scope) -> int:

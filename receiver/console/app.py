@@ -9,6 +9,7 @@ from importlib.resources import files
 from psycopg.errors import QueryCanceled
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
@@ -21,12 +22,26 @@ from receiver.accept.paths import ignore_trailing_slash
 from receiver.console.access.middleware import Access, SecurityHeaders
 from receiver.console.access.sign_in import SignIns
 from receiver.console.access.users import load_users
-from receiver.console.console import POOL_SIZE, STATEMENT_TIMEOUT, Console
+from receiver.console.console import ACTING_POOL_SIZE, POOL_SIZE, STATEMENT_TIMEOUT, Console
 from receiver.console.live.poller import Poller
 from receiver.console.live.stream import Streams
 from receiver.console.live.topics import topics
-from receiver.console.pages import fleet, now, places, session, sessions, sign_in, why
+from receiver.console.pages import (
+    actions,
+    fleet,
+    notification,
+    notifications,
+    now,
+    places,
+    replay,
+    session,
+    sessions,
+    sign_in,
+    tenants,
+    why,
+)
 from receiver.console.rendering import create_environment
+from receiver.console.replays import Replays
 from runtime.errors import cause
 from runtime.settings import Settings
 from storage.database import create_database_engine, create_reading_engine
@@ -52,6 +67,7 @@ def create_console_app(settings: Settings) -> ASGIApp:
         SettingsError: the users of the console are configured wrongly.
     """
     url = settings.required_database_url()
+    acting = create_database_engine(url, application_name="ampeco-receiver console", pool_size=ACTING_POOL_SIZE)
     console = Console(
         settings,
         SignIns(load_users(settings.tenants_file)),
@@ -61,8 +77,9 @@ def create_console_app(settings: Settings) -> ASGIApp:
             pool_size=POOL_SIZE,
             statement_timeout=STATEMENT_TIMEOUT,
         ),
-        acting=create_database_engine(url, application_name="ampeco-receiver console", pool_size=1),
+        acting=acting,
         templates=create_environment(),
+        replays=Replays(acting),
     )
     poller = Poller(console, topics(console))
 
@@ -71,6 +88,7 @@ def create_console_app(settings: Settings) -> ASGIApp:
         poller.start()
         yield
         await poller.stop()
+        await run_in_threadpool(console.replays.stop)
         console.reading.dispose()
         console.acting.dispose()
 
@@ -83,6 +101,11 @@ def create_console_app(settings: Settings) -> ASGIApp:
             *sessions.routes,
             *session.routes,
             *why.routes,
+            *notifications.routes,
+            *notification.routes,
+            *replay.routes,
+            *tenants.routes,
+            *actions.routes,
             *Streams(poller).routes,
             Route("/healthz", _alive),
             Mount("/static", Assets(directory=str(files("receiver.console") / "static"))),

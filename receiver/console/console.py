@@ -16,6 +16,7 @@ from starlette.responses import HTMLResponse, Response
 
 from receiver.console.access.sign_in import SignIns
 from receiver.console.access.users import User
+from receiver.console.replays import Replays
 from runtime.settings import Settings
 from storage.clock import clock
 
@@ -26,6 +27,9 @@ STATEMENT_TIMEOUT = timedelta(seconds=2)
 
 #: Connections that read for pages; the stream has one of its own.
 POOL_SIZE = 4
+
+#: Connections of actions: one for a replay, which may take long, and one for the others.
+ACTING_POOL_SIZE = 2
 
 #: The pages that the navigation offers: path and title.
 NAVIGATION = (
@@ -52,6 +56,7 @@ class Console:
         reading: the engine of the pages, which cannot write.
         acting: the engine of actions.
         templates: the templates.
+        replays: the replays that operators started.
     """
 
     settings: Settings
@@ -59,6 +64,7 @@ class Console:
     reading: Engine
     acting: Engine
     templates: Environment
+    replays: Replays
 
     @classmethod
     def of(cls, request: Request) -> Console:

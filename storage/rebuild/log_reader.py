@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import Connection, TextClause, text
@@ -22,17 +23,25 @@ COUNT_TIMEOUT = timedelta(minutes=10)
 CLOCK_DIFFERENCE = timedelta(minutes=5)
 
 
+#: The states of notifications that can be replayed: those of closed batches.
+State = Literal["applied", "ignored", "failed"]
+
+
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """A selection of one tenant's notifications.
+    """A selection of one tenant's notifications. Of the attributes that are None, all values are selected.
 
     Attributes:
         tenant: the tenant's name.
         since: only notifications that were received at this time or later.
         until: only notifications that were received before this time.
-        notification_type: only notifications of this type; None for all.
-        only_failed: only notifications that failed.
-        closed_since: only notifications whose batch was closed at this time or later; None for all.
+        notification_type: only notifications of this type.
+        state: only notifications in this state.
+        reason: only notifications that were ignored or failed for this reason.
+        session_id, evse_id, charge_point_id: only notifications whose bodies name this entity.
+        containing: only notifications whose bodies contain this text; see :func:`written_forms`.
+        notification_id: only this notification.
+        closed_since: only notifications whose batch was closed at this time or later.
         in_hand: notifications of open batches that a worker has claimed, instead of those of closed batches.
     """
 
@@ -40,7 +49,13 @@ class Scope:
     since: datetime
     until: datetime
     notification_type: str | None = None
-    only_failed: bool = False
+    state: State | None = None
+    reason: str | None = None
+    session_id: int | None = None
+    evse_id: int | None = None
+    charge_point_id: int | None = None
+    containing: str | None = None
+    notification_id: UUID | None = None
     closed_since: datetime | None = None
     in_hand: bool = False
 
@@ -57,39 +72,80 @@ def beginning(scope: Scope) -> Position:
     return Position(scope.since, UUID(int=0))
 
 
-# Indexes: the primary keys of the log and of the batches; if only failures are selected,
+# Indexes: the primary keys of the log, of the batches and of the outcomes; if only failures are selected,
 # `outcome_failed_idx`. Notifications of open batches are left out, because workers apply them.
 _SOURCE = """
   FROM ingest.notification
   JOIN ingest.batch
     ON batch.tenant = notification.tenant
    AND batch.batch_id = notification.batch_id
-{failed}
+{outcome}
  WHERE notification.tenant = :tenant
    AND notification.received_at >= :since
    AND notification.received_at < :until
 {conditions}
 """
 
-_FAILED = """
+_OUTCOME = """
   JOIN ingest.outcome
     ON outcome.tenant = notification.tenant
    AND outcome.received_at = notification.received_at
    AND outcome.notification_id = notification.notification_id
-   AND outcome.state = 'failed'
 """
+
+# The state is written out, because the partial index of failures serves no parameter.
+_OF_STATE = {
+    "failed": "outcome.state = 'failed'",
+    "ignored": "outcome.state = 'ignored'",
+    "applied": """NOT EXISTS (
+       SELECT FROM ingest.outcome AS other
+        WHERE other.tenant = notification.tenant
+          AND other.notification_id = notification.notification_id)""",
+}
+
+#: What each attribute of a scope demands of a notification, unless it is None.
+_DEMANDS = {
+    "notification_type": "notification.notification_type = :only_notification_type",
+    "reason": "outcome.reason = :only_reason",
+    "session_id": "notification.session_id = :only_session_id",
+    "evse_id": "notification.evse_id = :only_evse_id",
+    "charge_point_id": "notification.charge_point_id = :only_charge_point_id",
+    "containing": """EXISTS (
+       SELECT FROM unnest(CAST(:only_containing AS bytea[])) AS form
+        WHERE position(form IN notification.body) > 0)""",
+    "notification_id": "notification.notification_id = :only_notification_id",
+    "closed_since": "batch.applied_at >= :only_closed_since",
+}
+
+
+def written_forms(value: str) -> list[bytes]:
+    """Return the forms in which JSON may write a text: as it is, with escapes, and with those of slashes, too."""
+    escaped = json.dumps(value)[1:-1]
+    return sorted({value.encode(errors="replace"), escaped.encode(), escaped.replace("/", "\\/").encode()})
+
+
+def demands(scope: Scope) -> list[str]:
+    """Return the conditions of a scope as SQL, without those of the tenant, of the time and of the batch's state."""
+    conditions = [demand for name, demand in _DEMANDS.items() if getattr(scope, name) is not None]
+    return conditions + ([] if scope.state is None else [_OF_STATE[scope.state]])
+
+
+def demanded(scope: Scope) -> dict[str, object]:
+    """Return the parameters of :func:`demands`, under names that no parameter of a statement has."""
+    values = {f"only_{name}": value for name in _DEMANDS if (value := getattr(scope, name)) is not None}
+    return values | ({} if scope.containing is None else {"only_containing": written_forms(scope.containing)})
 
 
 def _statement(template: str, scope: Scope) -> TextClause:
     """Return the statement of a template, with the tables and conditions of a scope in the place of ``{source}``."""
-    conditions = ["   AND batch.applied_at IS NOT NULL"]
+    conditions = ["batch.applied_at IS NOT NULL"]
     if scope.in_hand:
-        conditions = ["   AND batch.applied_at IS NULL", "   AND batch.attempts > 0"]
-    if scope.notification_type is not None:
-        conditions.append("   AND notification.notification_type = :notification_type")
-    if scope.closed_since is not None:
-        conditions.append("   AND batch.applied_at >= :closed_since")
-    source = _SOURCE.format(failed=_FAILED if scope.only_failed else "", conditions="\n".join(conditions))
+        conditions = ["batch.applied_at IS NULL", "batch.attempts > 0"]
+    needs_outcome = scope.state in ("ignored", "failed") or scope.reason is not None
+    source = _SOURCE.format(
+        outcome=_OUTCOME if needs_outcome else "",
+        conditions="\n".join(f"   AND {condition}" for condition in (*conditions, *demands(scope))),
+    )
     return text(template.replace("{source}", source))
 
 
@@ -179,9 +235,13 @@ def first_of_closed(connection: Connection, tenant: str, closed_since: datetime)
 _COUNT = "SELECT count(*){source}"
 
 
-def count(connection: Connection, scope: Scope) -> int:
-    """Return how many notifications a scope selects, counted day by day, so that no statement reads the whole log."""
-    connection.execute(text(f"SET LOCAL statement_timeout = {COUNT_TIMEOUT // timedelta(milliseconds=1)}"))
+def count(connection: Connection, scope: Scope, *, timeout: timedelta = COUNT_TIMEOUT) -> int:
+    """Return how many notifications a scope selects, counted day by day, so that no statement reads the whole log.
+
+    Parameters:
+        timeout: how long each statement may take.
+    """
+    connection.execute(text(f"SET LOCAL statement_timeout = {timeout // timedelta(milliseconds=1)}"))
     begins = log_begins(connection, scope.tenant)
     if begins is None:
         return 0
@@ -201,13 +261,7 @@ def _days(since: datetime, until: datetime) -> Iterator[tuple[datetime, datetime
 
 
 def _parameters(scope: Scope) -> dict[str, object]:
-    optional = {"notification_type": scope.notification_type, "closed_since": scope.closed_since}
-    return {
-        "tenant": scope.tenant,
-        "since": scope.since,
-        "until": scope.until,
-        **{name: value for name, value in optional.items() if value is not None},
-    }
+    return {"tenant": scope.tenant, "since": scope.since, "until": scope.until, **demanded(scope)}
 
 
 # Index: primary keys. Rows are locked in one order, so that two replays of the same notifications do not wait for

@@ -14,9 +14,9 @@ from tests.support.console import CHROMIUM, TOKENS, RunningConsole, serving_cons
 from tests.support.tenant import Tenant, tenant
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
-    """The browser of this process of the run."""
+    """A browser for these tests alone: while Playwright runs, no other test can run an event loop of its own."""
     if not CHROMIUM.exists():
         assert "CI" not in os.environ, "CI installs chromium"
         pytest.skip(f"{CHROMIUM} is missing: install Debian's chromium")

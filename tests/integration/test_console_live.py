@@ -17,6 +17,7 @@ from receiver.console.console import STATEMENT_TIMEOUT, Console
 from receiver.console.live.poller import KEPT_MESSAGES, MISSED, Message, Poller, Topic
 from receiver.console.live.stream import encode
 from receiver.console.rendering import create_environment
+from receiver.console.replays import Replays
 from storage.database import create_database_engine, create_reading_engine
 from tests.support.console import serving_console
 from tests.support.service import Service
@@ -36,12 +37,14 @@ class Counter:
 @pytest.fixture
 def console(service: Service) -> Iterator[Console]:
     url = service.settings.required_database_url()
+    acting = create_database_engine(url, application_name="tests", pool_size=1)
     made = Console(
         service.settings,
         SignIns(Users({})),
         create_reading_engine(url, application_name="tests", pool_size=2, statement_timeout=STATEMENT_TIMEOUT),
-        create_database_engine(url, application_name="tests", pool_size=1),
+        acting,
         create_environment(),
+        Replays(acting),
     )
     yield made
     made.reading.dispose()

@@ -8,19 +8,20 @@ import pytest
 from starlette.routing import Route
 
 from receiver.console.app import create_console_app
-from tests.support.console import RunningConsole, serving_console, store_session
+from tests.support.console import RunningConsole, serving_console, store_linked, store_session
 from tests.support.console_fleet import write_site
 from tests.support.console_pages import PAGES
 from tests.support.service import Service
 
 #: What is no page: parts, streams and files.
-NO_PAGES = {"/sign-in", "/healthz", "/live/{topic}"}
+NO_PAGES = {"/sign-in", "/healthz", "/live/{topic}", "/tenants/{tenant}/replays/{action_id:uuid}/progress"}
 
 
 @pytest.fixture
 def console(service: Service) -> Iterator[RunningConsole]:
     write_site(service.engine)
     store_session(service.engine)
+    store_linked(service.engine)
     with serving_console(service.settings) as running:
         yield running
 

@@ -61,7 +61,7 @@ def test_a_notification_that_failed_and_now_applies_loses_its_outcome(
         {"reason": "not JSON"},
     ]
     # When the code is repaired, and what failed is applied again
-    result = replayed(engine, only_failed=True)
+    result = replayed(engine, state="failed")
     # Then the one is in the state, and the other is still in its place
     assert (result.applied, result.failed, result.repaired) == (1, 1, 1)
     assert query(engine, "SELECT hardware_status FROM charging.evse") == [{"hardware_status": "faulted"}]
@@ -125,7 +125,15 @@ def test_a_span_a_type_and_a_tenant_choose_what_is_replayed(engine: Engine) -> N
         (scope(until=second.received_at), 1),
         (scope(since=first.received_at, until=first.received_at + timedelta(milliseconds=1)), 1),
         (scope(notification_type="BootNotification"), 1),
-        (scope(only_failed=True), 0),
+        (scope(state="failed"), 0),
+        (scope(state="ignored"), 0),
+        (scope(state="applied"), 3),
+        (scope(reason="not JSON"), 0),
+        (scope(evse_id=faulted_at(1)["evseId"]), 2),
+        (scope(charge_point_id=418), 3),
+        (scope(session_id=1), 0),
+        (scope(containing="BootNotification"), 1),
+        (scope(notification_id=first.notification_id), 1),
         (scope(tenant="other"), 1),
         (scope(tenant="nobody"), 0),
     ):
@@ -193,6 +201,9 @@ def test_a_read_that_was_made_since_is_not_asked_for_again(engine: Engine) -> No
         (["replay", "--from", "2026-03-04", "--to", "2026-03-03"], "not later than --from"),
         (["replay", "--from", "2026-03-04", "--type", "BootNotificatoin"], "Did you mean BootNotification?"),
         (["replay", "--failed", "--tenant", "nobody"], "nobody is not in"),
+        (["replay", "--failed", "--state", "ignored"], "ignored contradicts --failed"),
+        (["replay", "--state", "ignored"], "--from"),
+        (["replay", "--id", "ffffffff-ffff-ffff-ffff-ffffffffffff"], "not the id of a notification"),
     ],
 )
 def test_a_wrong_wish_is_told_and_nothing_is_done(

@@ -143,7 +143,7 @@ def test_what_failed_can_be_replayed_and_then_goes_with_its_day(service: Service
         body += b'"timestamp":"2026-03-04T07:50:00Z"}'
         connection.execute(text("UPDATE ingest.notification SET body = :body"), {"body": body})
     # When it is replayed
-    scope = Scope("demo", datetime(1970, 1, 1, tzinfo=UTC), datetime.now(UTC), only_failed=True)
+    scope = Scope("demo", datetime(1970, 1, 1, tzinfo=UTC), datetime.now(UTC), state="failed")
     assert sum(chunk.seen for chunk in replay(service.engine, scope)) == 1
     # Then it counts as applied, and its day goes altogether
     assert counts(service) == (1, 0, 0, 0)
@@ -308,7 +308,7 @@ def test_no_day_goes_while_a_replay_changes_its_bodies(
         return parse(logged)
 
     monkeypatch.setattr(replaying, "parse_all", parse_all)
-    scope = Scope("demo", datetime(1970, 1, 1, tzinfo=UTC), datetime.now(UTC), only_failed=True)
+    scope = Scope("demo", datetime(1970, 1, 1, tzinfo=UTC), datetime.now(UTC), state="failed")
     assert sum(chunk.seen for chunk in replay(service.engine, scope)) == 1
     # Then it stays until the next time
     assert service.count("ingest.notification") == 4

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
@@ -10,12 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from sqlalchemy import Engine
+import psycopg
+from sqlalchemy import Engine, text
 
 from receiver.console.app import create_console_app
 from runtime.settings import Settings
+from storage.ids import made_at, uuid7
+from storage.inbox.commit import CommitGroup, Entry, commit_groups
 from tests.support.analytics import at, derive, session_facts, write
-from tests.support.service import Server, all_running
+from tests.support.facts import sample
+from tests.support.service import Server, all_running, url_of
 
 #: Debian's Chromium.
 CHROMIUM = Path("/usr/bin/chromium")
@@ -48,6 +54,30 @@ def store_session(engine: Engine, session_id: int = SESSION_ID, **values: Any) -
     derive(engine, "demo")
 
 
+#: The ids of a notification and of a replay that :func:`store_linked` stores, for addresses of their pages.
+NOTIFICATION_ID, ACTION_ID = uuid7(), uuid7()
+
+
+def store_linked(engine: Engine) -> None:
+    """Store a notification and a replay of the tenant ``demo`` under the ids above."""
+    entry = Entry("demo", json.dumps(sample("BootNotification")).encode(), {"X-Tenant": "1"}, "token", "hex")
+    entry.notification_id, entry.received_at = NOTIFICATION_ID, made_at(NOTIFICATION_ID)
+
+    async def commit() -> None:
+        async with await psycopg.AsyncConnection.connect(url_of(engine), autocommit=True) as connection:
+            await commit_groups(connection, [CommitGroup("demo", [entry])])
+
+    asyncio.run(commit())
+    with engine.begin() as connection:
+        connection.execute(
+            text(
+                "INSERT INTO ingest.operator_action (tenant, action_id, actor, action, details)"
+                """ VALUES ('demo', :action_id, 'arno', 'replay', '{"expected": 1}')"""
+            ),
+            {"action_id": ACTION_ID},
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class RunningConsole:
     """A console that runs.
@@ -56,12 +86,14 @@ class RunningConsole:
         url: where it is.
         anybody: a client that is not signed in.
         looker, actor: clients that are signed in with the roles look and act.
+        server: its server.
     """
 
     url: str
     anybody: httpx.Client
     looker: httpx.Client
     actor: httpx.Client
+    server: Server
 
 
 @contextlib.contextmanager
@@ -81,7 +113,7 @@ def serving_console(settings: Settings, *, has_users: bool = True) -> Iterator[R
         if has_users:
             for client, role in ((looker, "look"), (actor, "act")):
                 assert client.post("/sign-in", data={"token": TOKENS[role]}).status_code == 303
-        yield RunningConsole(server.url, anybody, looker, actor)
+        yield RunningConsole(server.url, anybody, looker, actor, server)
 
 
 def _client(url: str) -> httpx.Client:

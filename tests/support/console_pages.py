@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.support.console import SESSION_ID
+from tests.support.console import ACTION_ID, NOTIFICATION_ID, SESSION_ID
 from tests.support.console_fleet import CHARGE_POINT, EVSE, LOCATION
 
 #: An address of each page, by the path of its route. A page without one fails the first test.
@@ -17,4 +17,10 @@ PAGES = {
     "/tenants/{tenant}/sessions/{session_id:int}": f"/tenants/demo/sessions/{SESSION_ID}",
     "/why": "/why?tenant=demo",
     "/tenants/{tenant}/why/{kind}/{entity_id:int}": f"/tenants/demo/why/session/{SESSION_ID}",
+    "/notifications": "/notifications?tenant=demo&state=failed&containing=x&read=1",
+    "/tenants/{tenant}/notifications/{notification_id:uuid}": f"/tenants/demo/notifications/{NOTIFICATION_ID}",
+    "/notifications/replay": "/notifications/replay?tenant=demo&state=failed",
+    "/tenants/{tenant}/replays/{action_id:uuid}": f"/tenants/demo/replays/{ACTION_ID}",
+    "/tenants": "/tenants?tenant=demo",
+    "/actions": "/actions?tenant=demo&actor=x",
 }

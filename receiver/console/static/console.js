@@ -2,6 +2,7 @@
 "use strict";
 
 const STALE_AFTER_MS = 5000;
+const OPEN_AGAIN_AFTER_MS = 2000;
 
 const zone = {
   get local() { return localStorage.getItem("zone") === "local"; },
@@ -65,6 +66,13 @@ function drawChart(element) {
 
 function drawCharts(root) { root.querySelectorAll("[data-chart]").forEach(drawChart); }
 
+// htmx opens a stream again that broke, but not one that could not be opened, as while the console restarts.
+function openStreams() {
+  for (const element of document.querySelectorAll("[data-live]")) {
+    if (!element._htmx?.sse) htmx.ajax("GET", element.getAttribute("hx-sse:connect"), { source: element }).catch(() => {});
+  }
+}
+
 let lastMessageAt = Date.now();
 
 function watchFreshness() {
@@ -76,6 +84,7 @@ function watchFreshness() {
     const stale = !document.hidden && Date.now() - lastMessageAt > STALE_AFTER_MS;
     document.documentElement.classList.toggle("stale", stale);
   }, 500);
+  setInterval(openStreams, OPEN_AGAIN_AFTER_MS);
 }
 
 document.addEventListener("DOMContentLoaded", () => {

@@ -1,0 +1,102 @@
+"""The page *Tenants*: subscription, tokens, traffic and API of each tenant, and what it sends that is unknown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+from redis.exceptions import RedisError
+from sqlalchemy import Connection
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from receiver.admin.monitoring import watched
+from receiver.console.console import Console
+from runtime.errors import cause
+from runtime.settings import Settings, SettingsError
+from storage.clock import clock
+from storage.reports.overview import overview
+from storage.state.unknown_fields import unknown
+from storage.sync.api_notices import deprecated_endpoints, releases
+from storage.sync.api_usage import spent
+from storage.sync.inaccessible_kinds import inaccessible_kinds
+from workers.api.daily_quota import calls_today
+from workers.api.pause import pause_reason, paused_for
+from workers.broker import create_redis
+from workers.monitoring.baseline import MIN_LEARNED_HOURS
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What the processes share in Redis about the tenants.
+
+    Attributes:
+        calls_today: the calls of today that succeeded, by tenant.
+        pauses: the seconds that are left of a pause, and its reason, by tenant.
+        failure: why Redis does not answer; the others are then empty.
+    """
+
+    calls_today: dict[str, int] = field(default_factory=dict)
+    pauses: dict[str, tuple[float, str]] = field(default_factory=dict)
+    failure: str | None = None
+
+
+async def show(request: Request) -> Response:
+    """Show the page."""
+    console = Console.of(request)
+    chosen = console.tenant_of(request) if request.query_params.get("tenant") else None
+    tenants = {name: tenant for name, tenant in console.settings.tenants.items() if chosen in (None, name)}
+    names = sorted(tenants)
+
+    def query(connection: Connection) -> dict[str, Any]:
+        now = clock.now()
+        # A second more, so that the hour that begins at midnight counts.
+        today = now - now.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(seconds=1)
+        return {
+            "overviews": {each.tenant: each for each in overview(connection, names)},
+            "watch": watched(connection, tenants),
+            "usage": spent(connection, names, today),
+            "inaccessible": inaccessible_kinds(connection),
+            "unknown": unknown(connection),
+            "releases": {each.tenant: each for each in releases(connection)},
+            "deprecated": deprecated_endpoints(connection),
+        }
+
+    values = await console.read(query)
+    return console.page(
+        request,
+        "tenants.html",
+        tenant=chosen,
+        shown=[tenants[name] for name in names],
+        shared=await run_in_threadpool(read_shared, console.settings, names),
+        min_learned_hours=MIN_LEARNED_HOURS,
+        **values,
+    )
+
+
+def read_shared(settings: Settings, tenants: Sequence[str]) -> Shared:
+    """Return what Redis holds about tenants, or why it does not answer."""
+    try:
+        client = create_redis(settings.required_redis_url())
+    except SettingsError as error:
+        return Shared(failure=str(error))
+    try:
+        return Shared(
+            {tenant: calls_today(client, tenant) for tenant in tenants},
+            {
+                tenant: (left, pause_reason(client, tenant) or "")
+                for tenant in tenants
+                if (left := paused_for(client, tenant))
+            },
+        )
+    except RedisError as error:
+        return Shared(failure=cause(error))
+    finally:
+        client.close()
+
+
+routes = [Route("/tenants", show)]

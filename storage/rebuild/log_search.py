@@ -1,0 +1,150 @@
+"""Search the log for people: the newest notifications first, a page at a time.
+
+The log has indexes by time and by batch alone. So a search reads the notifications of its time from the newest on, of
+failures those alone, and stops after :data:`MAX_READ` of them, or when its page is full. The next page continues where
+it stopped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+from uuid import UUID
+
+from sqlalchemy import Connection, TextClause, text
+
+from storage.rebuild.log_reader import Position, Scope, demanded, demands
+
+State = Literal["pending", "applied", "ignored", "failed"]
+
+#: The most notifications that one page of a search reads. Their bodies are about 100 MB, in which Postgres finds a
+#: text within a second.
+MAX_READ = 50_000
+
+
+@dataclass(frozen=True, slots=True)
+class FoundNotification:
+    """A notification that a search found.
+
+    Attributes:
+        reason: why it was ignored or failed; None if it was not.
+    """
+
+    received_at: datetime
+    notification_id: UUID
+    notification_type: str | None
+    session_id: int | None
+    evse_id: int | None
+    charge_point_id: int | None
+    state: State
+    reason: str | None
+
+    @property
+    def position(self) -> Position:
+        """Its position in the log."""
+        return Position(self.received_at, self.notification_id)
+
+
+@dataclass(frozen=True, slots=True)
+class FoundPage:
+    """A page of a search.
+
+    Attributes:
+        notifications: what was found, the newest first.
+        next_before: where the next page begins; None if there is nothing more to read.
+        is_full: whether the page ended because it was full, and not because enough was read.
+    """
+
+    notifications: Sequence[FoundNotification]
+    next_before: Position | None
+    is_full: bool
+
+
+_IN_TIME = """
+       notification.tenant = :tenant
+   AND notification.received_at >= :since
+   AND notification.received_at < :until
+   AND (notification.received_at, notification.notification_id) < (:before_at, :before_id)
+"""
+
+_READ_TO = f"""
+SELECT received_at
+  FROM ingest.{{table}} AS notification
+ WHERE {_IN_TIME}
+ ORDER BY received_at DESC, notification_id DESC
+OFFSET :max_read
+ LIMIT 1
+"""  # noqa: S608 - the conditions are ours
+
+# Index: the primary key of the log, from the end of the time.
+_LOG_READ_TO = text(_READ_TO.format(table="notification"))
+
+# Index: outcome_failed_idx, from the end of the time.
+_FAILURES_READ_TO = text(_READ_TO.format(table="outcome").replace(" WHERE ", " WHERE state = 'failed' AND"))
+
+# Indexes: the primary key of the log, from the end of the time, and those of the batches and the outcomes; of failures
+# outcome_failed_idx.
+_SEARCH = """
+SELECT notification.received_at,
+       notification.notification_id,
+       notification.notification_type,
+       notification.session_id,
+       notification.evse_id,
+       notification.charge_point_id,
+       coalesce(outcome.state, CASE WHEN batch.applied_at IS NULL THEN 'pending' ELSE 'applied' END),
+       outcome.reason
+  FROM ingest.notification
+  JOIN ingest.batch
+    ON batch.tenant = notification.tenant
+   AND batch.batch_id = notification.batch_id
+  LEFT JOIN ingest.outcome
+    ON outcome.tenant = notification.tenant
+   AND outcome.received_at = notification.received_at
+   AND outcome.notification_id = notification.notification_id
+ WHERE {conditions}
+ ORDER BY notification.received_at DESC, notification.notification_id DESC
+ LIMIT :limit
+"""
+
+
+def search(
+    connection: Connection, scope: Scope, *, is_pending: bool = False, before: Position | None, limit: int
+) -> FoundPage:
+    """Return the newest notifications of a scope, those of open batches included.
+
+    Parameters:
+        is_pending: only notifications of open batches that have no outcome.
+        before: only notifications before this position.
+        limit: the most notifications to return.
+    """
+    before_at, before_id = before or Position(scope.until, UUID(int=0))
+    parameters = {
+        "tenant": scope.tenant,
+        "since": scope.since,
+        "until": scope.until,
+        "before_at": before_at,
+        "before_id": before_id,
+        "max_read": MAX_READ,
+        "limit": limit + 1,
+        **demanded(scope),
+    }
+    read_to: datetime | None = None
+    if demands(scope) or is_pending:
+        statement = _FAILURES_READ_TO if scope.state == "failed" else _LOG_READ_TO
+        read_to = connection.execute(statement, parameters).scalar()
+    statement = _statement(scope, is_pending=is_pending)
+    rows = connection.execute(statement, parameters | {"since": read_to or scope.since})
+    found = [FoundNotification(*row) for row in rows]
+    if len(found) > limit:
+        return FoundPage(found[:limit], found[limit - 1].position, is_full=True)
+    return FoundPage(found, None if read_to is None else Position(read_to, UUID(int=0)), is_full=False)
+
+
+def _statement(scope: Scope, *, is_pending: bool) -> TextClause:
+    states = {"applied": ["batch.applied_at IS NOT NULL"], "failed": ["outcome.received_at >= :since"]}
+    conditions = demands(scope) + states.get(scope.state or "", [])
+    if is_pending:
+        conditions += ["batch.applied_at IS NULL", "outcome.state IS NULL"]
+    return text(_SEARCH.format(conditions="\n   AND ".join([_IN_TIME.strip(), *conditions])))

@@ -1,0 +1,54 @@
+"""The filter of the pages about notifications."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from urllib.parse import parse_qs, urlsplit
+from uuid import UUID
+
+import pytest
+
+from receiver.commands.replay_line import BEFORE_ANY
+from receiver.console.log_filter import read_filter, read_position, written
+from storage.ids import made_at, uuid7
+from storage.rebuild.log_reader import Position, written_forms
+
+NOW = datetime(2026, 3, 4, 12, tzinfo=UTC)
+
+
+def test_a_search_covers_the_last_hour_and_failures_the_whole_log() -> None:
+    assert read_filter({}, "t", NOW).scope.since == NOW - timedelta(hours=1)
+    assert read_filter({"state": "failed"}, "t", NOW).scope.since == BEFORE_ANY
+    assert read_filter({"reason": "not JSON"}, "t", NOW).scope.since == BEFORE_ANY
+    notification_id = uuid7()
+    assert read_filter({"id": str(notification_id)}, "t", NOW).scope.since == made_at(notification_id)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {},
+        {"state": "failed", "reason": "a&b=c"},
+        {"state": "pending"},
+        {"from": "2026-03-04T01:00:00+02:00", "type": "X", "session": "1", "evse": "2", "charge_point": "3"},
+        {"containing": "Łódź ?#%"},
+        {"id": "019c0000-0000-7000-8000-000000000000"},
+    ],
+)
+def test_a_fixed_filter_selects_the_same_later(values: dict[str, str]) -> None:
+    first = read_filter(values, "t", NOW)
+    query = urlsplit("?" + first.fixed().query()).query
+    later = read_filter({name: value for name, (value,) in parse_qs(query).items()}, "t", NOW + timedelta(days=1))
+    assert (later.scope, later.is_pending, later.problems) == (first.scope, first.is_pending, ())
+
+
+def test_a_position_is_read_as_it_is_written() -> None:
+    position = Position(NOW, UUID(int=7))
+    assert read_position(written(position)) == position
+    for wrong in (None, "", "x", "2026-03-04", f"{NOW.isoformat()},x", f"9999-12-31T23:59-23:00,{UUID(int=7)}"):
+        assert read_position(wrong) is None, wrong
+
+
+def test_a_text_is_looked_for_in_each_form_in_which_json_may_write_it() -> None:
+    assert written_forms("plain") == [b"plain"]
+    assert set(written_forms("é/")) == {"é/".encode(), b"\\u00e9/", b"\\u00e9\\/"}
