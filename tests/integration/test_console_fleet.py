@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import Engine
 
 from receiver.console.pages import fleet
-from storage.reports.evse_states import changed_evses
+from storage.reports.evse_states import changed_evses, fleet_time
 from tests.support.console import RunningConsole, serving_console
 from tests.support.console_fleet import (
     CHARGE_POINT,
@@ -134,6 +134,21 @@ def test_a_state_lasts_since_another_one_ended_and_not_since_its_evidence_change
     page = console.looker.get("/fleet?tenant=demo&q=712").text
     (since,) = re.findall(r'id="state-demo-712".*?datetime="([^"]+)"', page, re.DOTALL)
     assert abs(datetime.fromisoformat(since) - began_at) < timedelta(minutes=1)
+
+
+def test_ribbons_end_now_although_the_clock_of_one_evse_is_fast(service: Service) -> None:
+    write_site(service.engine, evse_ids=range(1, 41))
+    observe(service.engine, 100, network=(CHARGE_POINT, "available"))
+    observe(service.engine, -300, evse=(1, "charging"))
+    with service.engine.connect() as connection:
+        assert fleet_time(connection, "demo") < ago(-1)
+
+
+def test_ribbons_end_at_the_time_of_a_fleet_whose_clocks_are_all_ahead(service: Service) -> None:
+    write_site(service.engine, evse_ids=(1, 2))
+    observe(service.engine, -300, evse=(1, "charging"), network=(CHARGE_POINT, "available"))
+    with service.engine.connect() as connection:
+        assert fleet_time(connection, "demo") > ago(-299)
 
 
 def test_hostile_names_of_the_fleet_are_shown_as_text(service: Service, console: RunningConsole) -> None:
