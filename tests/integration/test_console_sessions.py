@@ -229,6 +229,10 @@ def test_a_price_is_shown_with_its_parts_and_whether_they_add_up(console: Runnin
     assert "The parts add up to 7.25 EUR, the price is 6.25 EUR" in console.looker.get("/tenants/demo/sessions/1").text
     write(service.engine, fact("session", 1, 42, "price", price_breakdown=parts), tenant="demo")
     assert "The parts add up" not in console.looker.get("/tenants/demo/sessions/1").text
+    write(service.engine, fact("session", 1, 43, "price", price_breakdown=parts[:1]), tenant="demo")
+    write(service.engine, fact("session", 1, 60, "detail", amount_with_tax=8, currency="EUR"), tenant="demo")
+    derive(service.engine, "demo")
+    assert "The parts are older than the price" in console.looker.get("/tenants/demo/sessions/1").text
 
 
 def test_a_session_shows_no_more_of_its_driver_than_the_contract(console: RunningConsole, service: Service) -> None:

@@ -66,6 +66,12 @@ class Shown:
         return sum(known, Decimal(0)) if known and len(known) == len(amounts) else None
 
     @property
+    def has_older_parts(self) -> bool:
+        """Whether the parts of the price are older than the price: only a read brings them."""
+        price_at, detail_at = self.stored.get("price_at"), self.stored.get("detail_at")
+        return price_at is not None and detail_at is not None and price_at < detail_at
+
+    @property
     def estimated_wh(self) -> Decimal:
         """How much of the energy no sample places in its quarter of an hour."""
         return sum((quarter.estimated_wh for quarter in self.quarters), Decimal(0))
@@ -167,7 +173,7 @@ def quarter_chart(quarters: Sequence[Quarter]) -> Chart:
         times,
         [
             Series("energy", energies, is_stepped=True),
-            Series("of it estimated", estimated, is_stepped=True),
+            Series("estimated", estimated, is_stepped=True),
         ],
     )
 
