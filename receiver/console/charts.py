@@ -17,11 +17,13 @@ class Series:
         name: its name in the legend.
         values: its values, one for each time of the chart; None where there is none.
         is_stepped: whether each value holds until the next one.
+        joins_gaps: whether the line passes over times without a value, as those of another line.
     """
 
     name: str
     values: Sequence[float | Decimal | None]
     is_stepped: bool = False
+    joins_gaps: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,7 @@ class Chart:
                         "name": series.name,
                         "values": [None if value is None else round(float(value), 4) for value in series.values],
                         "stepped": series.is_stepped,
+                        "joined": series.joins_gaps,
                     }
                     for series in self.series
                 ],

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -25,6 +25,11 @@ import orjson
 from storage.documents import encode_value
 
 _DIGEST_LENGTH = 16
+
+#: The digits of the time at which a read began, after the first character.
+_BEGAN = slice(1, 21)
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def digest(values: Mapping[str, Any]) -> str:
@@ -76,6 +81,11 @@ class Version(str):
     def is_read(self) -> bool:
         """Whether the fact comes from a read of the API."""
         return self[:1] == "1"
+
+    @property
+    def read_began_at(self) -> datetime | None:
+        """When the read began, by the tenant's clock; None if the fact comes from a notification."""
+        return _EPOCH + timedelta(microseconds=int(self[_BEGAN])) if self.is_read else None
 
     @property
     def is_provisional(self) -> bool:

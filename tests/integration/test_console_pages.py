@@ -8,12 +8,14 @@ import pytest
 from starlette.routing import Route
 
 from receiver.console.app import create_console_app
-from tests.support.console import RunningConsole, serving_console
+from tests.support.console import SESSION_ID, RunningConsole, serving_console, store_session
 from tests.support.service import Service
 
 #: An address of each page, by the path of its route. A page without one fails the first test.
 PAGES = {
     "/": "/?tenant=demo&span=day",
+    "/sessions": "/sessions?tenant=demo&state=ended&min_kwh=1",
+    "/tenants/{tenant}/sessions/{session_id:int}": f"/tenants/demo/sessions/{SESSION_ID}",
 }
 
 #: What is no page: parts, streams and files.
@@ -22,6 +24,7 @@ NO_PAGES = {"/sign-in", "/healthz", "/live/{topic}"}
 
 @pytest.fixture
 def console(service: Service) -> Iterator[RunningConsole]:
+    store_session(service.engine)
     with serving_console(service.settings) as running:
         yield running
 

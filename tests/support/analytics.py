@@ -53,10 +53,15 @@ def session_facts(session_id: int, minutes: float = 0, **values: Any) -> list[Fa
     return facts
 
 
-def write(engine: Engine, *facts: Fact, observations: dict[str, list[dict[str, Any]]] | None = None) -> None:
+def write(
+    engine: Engine,
+    *facts: Fact,
+    observations: dict[str, list[dict[str, Any]]] | None = None,
+    tenant: str = "t",
+) -> None:
     """Write facts and observations in one transaction."""
     with engine.begin() as connection:
-        write_changes(connection, "t", ChangeSet(facts=list(facts), observations=observations or {}))
+        write_changes(connection, tenant, ChangeSet(facts=list(facts), observations=observations or {}))
 
 
 def derive(engine: Engine, tenant: str = "t") -> None:

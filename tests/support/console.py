@@ -5,17 +5,38 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
 
 import httpx
+from sqlalchemy import Engine
 
 from receiver.console.app import create_console_app
 from runtime.settings import Settings
+from tests.support.analytics import at, derive, session_facts, write
 from tests.support.service import Server, all_running
 
 #: The tokens of the users of a test's console, by their role.
 TOKENS = {"look": "token-of-one-who-looks", "act": "token-of-one-who-acts"}
 
 USERS = "".join(f'\n[console.users.{role}er]\nrole = "{role}"\ntoken = "{token}"\n' for role, token in TOKENS.items())
+
+#: The id of a session that :func:`store_session` stores, for the addresses of pages.
+SESSION_ID = 990_001
+
+
+def store_session(engine: Engine, session_id: int = SESSION_ID, **values: Any) -> None:
+    """Store and derive a session of the tenant ``demo`` that has ended; ``values`` are columns."""
+    columns: dict[str, Any] = {
+        "status": "finished",
+        "evse_id": 990_101,
+        "charge_point_id": 990_201,
+        "started_at": at(0),
+        "stopped_at": at(30),
+        "energy_wh": Decimal(12_000),
+    }
+    write(engine, *session_facts(session_id, 30, **columns | values), tenant="demo")
+    derive(engine, "demo")
 
 
 @dataclass(frozen=True, slots=True)

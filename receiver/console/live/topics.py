@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 
 from receiver.console.console import Console
 from receiver.console.live.poller import Topic
-from receiver.console.pages import now
+from receiver.console.pages import now, sessions
 
 
 def topics(console: Console) -> Mapping[str, Topic]:
@@ -18,4 +18,10 @@ def topics(console: Console) -> Mapping[str, Topic]:
     def activity(connection: Connection) -> Mapping[str, Any]:
         return now.live(connection, console.settings.tenants)
 
-    return {"now": Topic("live/now.html", activity)}
+    def running(tenant: str) -> Topic:
+        return Topic("live/running_sessions.html", lambda connection: sessions.live(connection, tenant))
+
+    return {
+        "now": Topic("live/now.html", activity),
+        **{f"sessions-{tenant}": running(tenant) for tenant in console.settings.tenants},
+    }

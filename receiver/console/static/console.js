@@ -53,6 +53,7 @@ function drawChart(element) {
         label: series.name,
         stroke: strokes[index % strokes.length],
         width: 2,
+        spanGaps: series.joined,
         paths: series.stepped ? uPlot.paths.stepped({ align: 1 }) : undefined,
         value: (_plot, value) => (value === null ? "–" : `${value.toLocaleString()} ${chart.unit}`),
       })),

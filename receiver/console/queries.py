@@ -1,0 +1,86 @@
+"""Read the filters of a page from its URL: what cannot be read is left out, and said."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Mapping
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal, InvalidOperation
+
+MAX_ID = 2**63 - 1
+
+
+class Query:
+    """The query of a URL, and what was wrong with it.
+
+    Attributes:
+        problems: a sentence for each value that could not be read.
+    """
+
+    def __init__(self, values: Mapping[str, str]) -> None:
+        self._values = values
+        self.problems: list[str] = []
+
+    def choice(self, name: str, choices: Iterable[str]) -> str | None:
+        """Return one of some words; None without one."""
+        value = self._value(name)
+        if value is None or value in choices:
+            return value
+        self._refuse(name, f"one of {', '.join(choices)}")
+        return None
+
+    def identifier(self, name: str) -> int | None:
+        """Return an id at AMPECO; None without one."""
+        value = self._value(name)
+        if value is None:
+            return None
+        if value.isascii() and value.isdigit() and len(value) < 20 and int(value) <= MAX_ID:
+            return int(value)
+        self._refuse(name, "an id, which is a whole number")
+        return None
+
+    def number(self, name: str, greatest: int) -> Decimal | None:
+        """Return a number that is not negative; None without one."""
+        value = self._value(name)
+        if value is None:
+            return None
+        with contextlib.suppress(InvalidOperation):
+            number = Decimal(value)
+            if number.is_finite() and 0 <= number <= greatest:
+                return number
+        self._refuse(name, f"a number between 0 and {greatest:,}")
+        return None
+
+    def day(self, name: str, *, after: int = 0) -> datetime | None:
+        """Return when a day begins in UTC, or one that is some days after it; None without one."""
+        value = self._value(name)
+        if value is None:
+            return None
+        with contextlib.suppress(ValueError, OverflowError):
+            day = date.fromisoformat(value) + timedelta(days=after)
+            return datetime(day.year, day.month, day.day, tzinfo=UTC)
+        self._refuse(name, "a day such as 2026-03-04")
+        return None
+
+    def _value(self, name: str) -> str | None:
+        return self._values.get(name, "").strip() or None
+
+    def _refuse(self, name: str, expected: str) -> None:
+        self.problems.append(f"The filter “{name}” is left out, because its value is not {expected}.")
+
+
+def encode_position(at: datetime | None, identifier: object) -> str:
+    """Return a position in a list as a value of a URL."""
+    return f"{'' if at is None else at.isoformat()}~{identifier}"
+
+
+def decode_position(value: str | None) -> tuple[datetime | None, str] | None:
+    """Return the position in a value of a URL; None if there is none, or it cannot be read."""
+    at, _, identifier = (value or "").partition("~")
+    if not identifier:
+        return None
+    with contextlib.suppress(ValueError):
+        moment = datetime.fromisoformat(at) if at else None
+        if moment is None or moment.tzinfo is not None:
+            return moment, identifier
+    return None

@@ -1,0 +1,50 @@
+"""Filters in a URL: what cannot be read is left out, and said."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from decimal import Decimal
+
+import pytest
+
+from receiver.console.queries import MAX_ID, Query, decode_position, encode_position
+
+
+def test_filters_are_read() -> None:
+    query = Query({"outcome": "failed", "evse": f" {MAX_ID} ", "min_kwh": "1.5", "from": "2026-03-04", "to": ""})
+    assert query.choice("outcome", ("charged", "failed")) == "failed"
+    assert query.identifier("evse") == MAX_ID
+    assert query.number("min_kwh", 100) == Decimal("1.5")
+    assert query.day("from") == datetime(2026, 3, 4, tzinfo=UTC)
+    assert query.day("from", after=1) == datetime(2026, 3, 5, tzinfo=UTC)
+    assert query.day("to") is None
+    assert query.identifier("missing") is None
+    assert query.problems == []
+
+
+@pytest.mark.parametrize("value", ["x", "\0", "-1", "1.5", "²", "9223372036854775808", "9" * 5_000])
+def test_a_value_that_is_no_id_is_left_out_and_said(value: str) -> None:
+    query = Query({"evse": value})
+    assert query.identifier("evse") is None
+    assert len(query.problems) == 1
+
+
+@pytest.mark.parametrize("value", ["x", "NaN", "Infinity", "-1", "101", "1e9999999"])
+def test_a_value_that_is_no_possible_number_is_left_out_and_said(value: str) -> None:
+    query = Query({"min_kwh": value})
+    assert query.number("min_kwh", 100) is None
+    assert len(query.problems) == 1
+
+
+@pytest.mark.parametrize("value", ["yesterday", "2026-02-30", "0000-01-01", "9999-12-31"])
+def test_a_value_that_is_no_day_is_left_out_and_said(value: str) -> None:
+    query = Query({"to": value})
+    assert query.day("to", after=1) is None
+    assert len(query.problems) == 1
+
+
+def test_a_position_returns_as_it_was() -> None:
+    for at in (None, datetime(2026, 3, 4, 7, 1, 2, 345678, tzinfo=UTC)):
+        assert decode_position(encode_position(at, 5)) == (at, "5")
+    for wrong in (None, "", "~", "x~1", "2026-03-04T07:00:00~1"):
+        assert decode_position(wrong) is None
