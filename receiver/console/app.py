@@ -25,7 +25,7 @@ from receiver.console.console import POOL_SIZE, STATEMENT_TIMEOUT, Console
 from receiver.console.live.poller import Poller
 from receiver.console.live.stream import Streams
 from receiver.console.live.topics import topics
-from receiver.console.pages import now, session, sessions, sign_in
+from receiver.console.pages import now, session, sessions, sign_in, why
 from receiver.console.rendering import create_environment
 from runtime.errors import cause
 from runtime.settings import Settings
@@ -80,6 +80,7 @@ def create_console_app(settings: Settings) -> ASGIApp:
             *now.routes,
             *sessions.routes,
             *session.routes,
+            *why.routes,
             *Streams(poller).routes,
             Route("/healthz", _alive),
             Mount("/static", Assets(directory=str(files("receiver.console") / "static"))),

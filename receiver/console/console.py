@@ -38,6 +38,7 @@ NAVIGATION = (
     ("/completeness", "Completeness"),
     ("/tenants", "Tenants"),
     ("/actions", "Actions"),
+    ("/why", "Why"),
 )
 
 

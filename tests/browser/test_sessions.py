@@ -42,6 +42,8 @@ def test_a_session_is_followed_from_the_list_to_its_curve(page: Page, fleet: Ten
         assert plot.locator("canvas").evaluate(DRAWN) > 200, title
     page.get_by_role("link", name="draw it").first.click()
     expect(page.get_by_role("figure")).to_have_count(5)
+    page.get_by_role("link", name="Why is it so?").click()
+    expect(page.get_by_role("heading", level=1)).to_contain_text(f"Why: session {session['session_id']}")
 
 
 def test_a_session_that_starts_appears_without_reloading(page: Page, fleet: Tenant) -> None:

@@ -16,6 +16,8 @@ PAGES = {
     "/": "/?tenant=demo&span=day",
     "/sessions": "/sessions?tenant=demo&state=ended&min_kwh=1",
     "/tenants/{tenant}/sessions/{session_id:int}": f"/tenants/demo/sessions/{SESSION_ID}",
+    "/why": "/why?tenant=demo",
+    "/tenants/{tenant}/why/{kind}/{entity_id:int}": f"/tenants/demo/why/session/{SESSION_ID}",
 }
 
 #: What is no page: parts, streams and files.

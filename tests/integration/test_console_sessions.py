@@ -280,6 +280,7 @@ def test_names_from_the_fleet_are_text(console: RunningConsole, service: Service
         "/sessions",
         "/sessions?state=all&min_kwh=0",
         "/tenants/demo/sessions/2",
+        "/tenants/demo/why/evse/901",
     ):
         page = console.looker.get(path)
         assert page.status_code == 200
