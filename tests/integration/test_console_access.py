@@ -9,7 +9,7 @@ import pytest
 
 from receiver.console.access import sign_in
 from receiver.console.access.sign_in import COOKIE
-from tests.support.console import TOKENS, RunningConsole, serving_console
+from tests.support.console import NAMES, TOKENS, RunningConsole, serving_console
 from tests.support.service import Service
 
 
@@ -40,7 +40,7 @@ def test_the_cookie_is_out_of_reach_and_cannot_be_forged(console: RunningConsole
     assert TOKENS["look"] not in cookie
     value = console.anybody.cookies[COOKIE]
     console.anybody.cookies.clear()
-    for forged in (value.replace("looker", "acter"), value[:-1], "acter", ""):
+    for forged in (value.replace(NAMES["look"], NAMES["act"]), value[:-1], NAMES["act"], ""):
         console.anybody.cookies.set(COOKIE, forged)
         assert console.anybody.get("/").status_code == 303, forged
 

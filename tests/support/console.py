@@ -15,7 +15,12 @@ from tests.support.service import Server, all_running
 #: The tokens of the users of a test's console, by their role.
 TOKENS = {"look": "token-of-one-who-looks", "act": "token-of-one-who-acts"}
 
-USERS = "".join(f'\n[console.users.{role}er]\nrole = "{role}"\ntoken = "{token}"\n' for role, token in TOKENS.items())
+#: Their names.
+NAMES = {"look": "lola", "act": "arno"}
+
+USERS = "".join(
+    f'\n[console.users.{NAMES[role]}]\nrole = "{role}"\ntoken = "{token}"\n' for role, token in TOKENS.items()
+)
 
 
 @dataclass(frozen=True, slots=True)
