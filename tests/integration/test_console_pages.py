@@ -10,10 +10,14 @@ from starlette.routing import Route
 from receiver.console.app import create_console_app
 from tests.support.console import RunningConsole, serving_console
 from tests.support.service import Service
+from tests.support.uptime import EVSE, follow_evse
 
 #: An address of each page, by the path of its route. A page without one fails the first test.
 PAGES = {
     "/": "/?tenant=demo&span=day",
+    "/uptime": "/uptime?tenant=demo&month=2026-03",
+    "/uptime/network": "/uptime/network?tenant=demo&year=2026",
+    "/tenants/{tenant}/uptime/{evse_id:int}": f"/tenants/demo/uptime/{EVSE}?month=2026-03",
 }
 
 #: What is no page: parts, streams and files.
@@ -22,6 +26,7 @@ NO_PAGES = {"/sign-in", "/healthz", "/live/{topic}"}
 
 @pytest.fixture
 def console(service: Service) -> Iterator[RunningConsole]:
+    follow_evse(service)
     with serving_console(service.settings) as running:
         yield running
 
