@@ -25,7 +25,7 @@ from receiver.console.console import POOL_SIZE, STATEMENT_TIMEOUT, Console
 from receiver.console.live.poller import Poller
 from receiver.console.live.stream import Streams
 from receiver.console.live.topics import topics
-from receiver.console.pages import exclusions, now, sign_in, uptime, uptime_evidence
+from receiver.console.pages import completeness, exclusions, findings, now, sign_in, uptime, uptime_evidence
 from receiver.console.rendering import create_environment
 from runtime.errors import cause
 from runtime.settings import Settings
@@ -81,6 +81,8 @@ def create_console_app(settings: Settings) -> ASGIApp:
             *uptime.routes,
             *uptime_evidence.routes,
             *exclusions.routes,
+            *findings.routes,
+            *completeness.routes,
             *Streams(poller).routes,
             Route("/healthz", _alive),
             Mount("/static", Assets(directory=str(files("receiver.console") / "static"))),

@@ -18,6 +18,9 @@ PAGES = {
     "/uptime": "/uptime?tenant=demo&month=2026-03",
     "/uptime/network": "/uptime/network?tenant=demo&year=2026",
     "/tenants/{tenant}/uptime/{evse_id:int}": f"/tenants/demo/uptime/{EVSE}?month=2026-03",
+    "/findings": "/findings?tenant=demo",
+    "/completeness": "/completeness?tenant=demo&span=week",
+    "/completeness/kinds": "/completeness/kinds?tenant=demo",
 }
 
 #: What is no page: parts, streams and files.
