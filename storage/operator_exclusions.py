@@ -5,7 +5,7 @@ No row is ever deleted: one that was wrong is withdrawn, so that a report can be
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
@@ -16,6 +16,25 @@ from storage.state.changes import Entity
 from storage.state.marks import OPERATOR_EXCLUSION, mark
 
 Subject = Literal["evse", "charge_point", "location"]
+SUBJECTS: tuple[Subject, ...] = ("evse", "charge_point", "location")
+
+#: The largest id that the database holds.
+MAX_ID = 2**63 - 1
+
+#: What a person gives of an entry.
+ExclusionField = Literal["subject", "began_at", "ended_at", "reason", "evidence"]
+
+
+class ExclusionError(ValueError):
+    """An entry makes no sense.
+
+    Attributes:
+        field: what of it is wrong.
+    """
+
+    def __init__(self, field: ExclusionField, message: str) -> None:
+        super().__init__(message)
+        self.field = field
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +58,40 @@ class NewExclusion:
     reason: str
     evidence: str | None
     entered_by: str
+
+
+def new_exclusion(
+    subjects: Mapping[Subject, int],
+    began_at: datetime | None,
+    ended_at: datetime | None,
+    reason: str | None,
+    evidence: str | None,
+    *,
+    entered_by: str,
+) -> NewExclusion:
+    """Return the entry that a person's words make.
+
+    Parameters:
+        subjects: what it covers: exactly one, with its id.
+
+    Raises:
+        ExclusionError: something is missing, or contradicts something else.
+    """
+    if len(subjects) != 1:
+        raise ExclusionError("subject", "an entry is for one EVSE, one charge point or one location.")
+    ((subject, subject_id),) = subjects.items()
+    if not 0 < subject_id <= MAX_ID:
+        raise ExclusionError("subject", f"an id is between 1 and {MAX_ID}.")
+    if began_at is None:
+        raise ExclusionError("began_at", "an entry needs its beginning.")
+    if ended_at is not None and ended_at <= began_at:
+        raise ExclusionError("ended_at", "an entry ends after it begins.")
+    reason, evidence = (reason or "").strip(), (evidence or "").strip() or None
+    if not reason or "\0" in reason:
+        raise ExclusionError("reason", "an entry needs a reason.")
+    if "\0" in (evidence or ""):
+        raise ExclusionError("evidence", "the evidence has a character that cannot be stored.")
+    return NewExclusion(subject, subject_id, began_at, ended_at, reason, evidence, entered_by)
 
 
 _ADD = text("""
@@ -100,3 +153,66 @@ SELECT exclusion_id, evse_id, charge_point_id, location_id, began_at, ended_at, 
 def list_exclusions(connection: Connection, tenant: str) -> Sequence[RowMapping]:
     """Return the exclusions of a tenant, also those that were withdrawn, in the order of their numbers."""
     return connection.execute(_LIST, {"tenant": tenant}).mappings().all()
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """An entry as it is stored.
+
+    Attributes:
+        withdrawn_at: when it was withdrawn; None: it holds.
+    """
+
+    exclusion_id: int
+    exclusion: NewExclusion
+    recorded_at: datetime
+    withdrawn_at: datetime | None
+
+
+# Indexes: those by EVSE, charge point and location.
+_COVERING = text("""
+SELECT exclusion_id, evse_id, charge_point_id, location_id, began_at, ended_at, reason, evidence, entered_by,
+       recorded_at, withdrawn_at
+  FROM charging.operator_exclusion
+ WHERE tenant = :tenant
+   AND (evse_id = :evse_id OR charge_point_id = :charge_point_id OR location_id = :location_id)
+   AND began_at < :ended_at
+   AND coalesce(ended_at, 'infinity') > :began_at
+ ORDER BY exclusion_id DESC
+ LIMIT :limit
+""")
+
+#: The most entries of an EVSE that are shown.
+MAX_ENTRIES = 200
+
+
+def entries_covering(
+    connection: Connection, tenant: str, subjects: Mapping[Subject, int | None], began_at: datetime, ended_at: datetime
+) -> list[Entry]:
+    """Return the entries of a time, the last one first, also those that were withdrawn.
+
+    Parameters:
+        subjects: an EVSE, its charge point and its location.
+    """
+    parameters = {
+        "tenant": tenant,
+        **{f"{subject}_id": subjects.get(subject) for subject in SUBJECTS},
+        "began_at": began_at,
+        "ended_at": ended_at,
+        "limit": MAX_ENTRIES,
+    }
+    return [_entry(row) for row in connection.execute(_COVERING, parameters).mappings()]
+
+
+def _entry(row: RowMapping) -> Entry:
+    subject = next(subject for subject in SUBJECTS if row[f"{subject}_id"] is not None)
+    exclusion = NewExclusion(
+        subject,
+        row[f"{subject}_id"],
+        row["began_at"],
+        row["ended_at"],
+        row["reason"],
+        row["evidence"],
+        row["entered_by"],
+    )
+    return Entry(row["exclusion_id"], exclusion, row["recorded_at"], row["withdrawn_at"])

@@ -17,12 +17,27 @@ from receiver.commands.times import time_option
 from receiver.environment import chosen_tenants, database, require_migrated, running
 from receiver.terminal import console
 from storage.clock import clock
-from storage.operator_exclusions import NewExclusion, Subject, add_exclusion, list_exclusions, withdraw_exclusion
+from storage.operator_exclusions import (
+    MAX_ID,
+    SUBJECTS,
+    ExclusionError,
+    ExclusionField,
+    NewExclusion,
+    Subject,
+    add_exclusion,
+    list_exclusions,
+    new_exclusion,
+    withdraw_exclusion,
+)
 
-#: The largest id that the database holds.
-MAX_ID = 2**63 - 1
-
-_SUBJECTS: tuple[Subject, ...] = ("evse", "charge_point", "location")
+#: The option that gives each part of an entry; several give its subject.
+_OPTIONS: dict[ExclusionField, str | None] = {
+    "subject": None,
+    "began_at": "--from",
+    "ended_at": "--to",
+    "reason": "--reason",
+    "evidence": "--evidence",
+}
 
 
 def _id_option(name: str, meaning: str) -> Any:
@@ -48,7 +63,7 @@ def exclude(
 
     Entries are never deleted; one that was wrong is withdrawn. Do not name drivers or other people in them.
     """
-    ids = dict(zip(_SUBJECTS, (evse, charge_point, location), strict=True))
+    ids = dict(zip(SUBJECTS, (evse, charge_point, location), strict=True))
     given = {subject: number for subject, number in ids.items() if number is not None}
     entry = (*given.values(), begin, end, reason, evidence)
     is_entry = any(value is not None for value in entry)
@@ -80,16 +95,10 @@ def _new(
     Raises:
         typer.BadParameter: something is missing or contradicts something else.
     """
-    if len(given) != 1:
-        raise typer.BadParameter("an entry is for one of --evse, --charge-point and --location.")
-    if begin is None:
-        raise typer.BadParameter("an entry needs its beginning.", param_hint="--from")
-    if end is not None and end <= begin:
-        raise typer.BadParameter("an entry ends after it begins.", param_hint="--to")
-    if not (reason or "").strip() or "\0" in f"{reason}{evidence}":
-        raise typer.BadParameter("an entry needs a reason.", param_hint="--reason")
-    ((subject, number),) = given.items()
-    return NewExclusion(subject, number, begin, end, str(reason).strip(), evidence, _login())
+    try:
+        return new_exclusion(given, begin, end, reason, evidence, entered_by=_login())
+    except ExclusionError as error:
+        raise typer.BadParameter(str(error), param_hint=_OPTIONS[error.field]) from None
 
 
 def _login() -> str:
@@ -116,7 +125,7 @@ def _print(tenant: str, rows: Sequence[RowMapping], *, as_json: bool) -> None:
         return
     table = Table("Entry", "Covers", "From", "To", "Reason", "Evidence", "Entered", "Withdrawn")
     for row in rows:
-        subject = next(subject for subject in _SUBJECTS if row[f"{subject}_id"] is not None)
+        subject = next(subject for subject in SUBJECTS if row[f"{subject}_id"] is not None)
         table.add_row(
             str(row["exclusion_id"]),
             f"{subject.replace('_', ' ')} {row[f'{subject}_id']}",

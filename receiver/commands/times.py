@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import typer
 
+from receiver import times
+
 
 def parse_time(value: str) -> datetime:
-    """Parse a date or a time in ISO 8601; a time without an offset is UTC.
+    """Parse the value of an option; see :func:`receiver.times.parse_time`.
 
     Raises:
-        typer.BadParameter: the value is neither.
+        typer.BadParameter: the value is no time.
     """
     try:
-        moment = datetime.fromisoformat(value)
-    except ValueError:
-        raise typer.BadParameter(
-            f"{value} is not a time: write it like 2026-03-01, 2026-03-01T12:30 or 2026-03-01T12:30:00+01:00."
-        ) from None
-    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+        return times.parse_time(value)
+    except times.TimeError as error:
+        raise typer.BadParameter(str(error)) from None
 
 
 def time_option(name: str, meaning: str) -> Any:

@@ -28,6 +28,9 @@ from receiver.console.live.stream import Streams
 from receiver.console.live.topics import topics
 from receiver.console.pages import (
     actions,
+    completeness,
+    exclusions,
+    findings,
     fleet,
     notification,
     notifications,
@@ -38,6 +41,8 @@ from receiver.console.pages import (
     sessions,
     sign_in,
     tenants,
+    uptime,
+    uptime_evidence,
     why,
 )
 from receiver.console.rendering import create_environment
@@ -106,6 +111,11 @@ def create_console_app(settings: Settings) -> ASGIApp:
             *replay.routes,
             *tenants.routes,
             *actions.routes,
+            *uptime.routes,
+            *uptime_evidence.routes,
+            *exclusions.routes,
+            *findings.routes,
+            *completeness.routes,
             *Streams(poller).routes,
             Route("/healthz", _alive),
             Mount("/static", Assets(directory=str(files("receiver.console") / "static"))),

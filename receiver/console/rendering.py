@@ -33,6 +33,7 @@ def create_environment() -> Environment:
         "money": money,
         "share": share,
         "words": words,
+        "percent": percent,
     }
     return environment
 
@@ -100,8 +101,13 @@ def share(value: float | Decimal | None, digits: int = 2) -> str:
     if value is None:
         return ABSENT
     scale = Decimal(10) ** digits
-    percent = (Decimal(value) * 100 * scale) // 1 / scale
-    return f"{percent:.{digits}f} %"
+    rounded = (Decimal(str(value)) * 100 * scale) // 1 / scale  # a float as it is written: 0.985, not a little less
+    return f"{rounded:.{digits}f} %"
+
+
+def percent(value: float | Decimal | None, digits: int = 3) -> str:
+    """Write a percentage, rounded as the analytics tables round it."""
+    return ABSENT if value is None else f"{value:.{digits}f} %"
 
 
 def words(name: str | None) -> str:

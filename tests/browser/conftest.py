@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from tests.support.console import CHROMIUM, TOKENS, RunningConsole, serving_console, store_session
+from tests.support.console import CHROMIUM, TOKENS, RunningConsole, serving_console
 from tests.support.tenant import Tenant, tenant
 
 
@@ -36,8 +36,7 @@ def fleet(database_url: str, redis_url: str, tmp_path: Path) -> Iterator[Tenant]
 
 @pytest.fixture
 def console(fleet: Tenant) -> Iterator[RunningConsole]:
-    """A console on the data of the fleet, and of the session that addresses of pages name."""
-    store_session(fleet.service.engine)
+    """A console on the data of the fleet."""
     with serving_console(fleet.service.settings) as running:
         yield running
 

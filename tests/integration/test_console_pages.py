@@ -8,9 +8,8 @@ import pytest
 from starlette.routing import Route
 
 from receiver.console.app import create_console_app
-from tests.support.console import RunningConsole, serving_console, store_linked, store_session
-from tests.support.console_fleet import write_site
-from tests.support.console_pages import PAGES
+from tests.support.console import RunningConsole, serving_console
+from tests.support.console_pages import PAGES, store_for_pages
 from tests.support.service import Service
 
 #: What is no page: parts, streams and files.
@@ -19,9 +18,7 @@ NO_PAGES = {"/sign-in", "/healthz", "/live/{topic}", "/tenants/{tenant}/replays/
 
 @pytest.fixture
 def console(service: Service) -> Iterator[RunningConsole]:
-    write_site(service.engine)
-    store_session(service.engine)
-    store_linked(service.engine)
+    store_for_pages(service)
     with serving_console(service.settings) as running:
         yield running
 

@@ -1,9 +1,12 @@
-"""An address of each page of the console, for the tests of all pages."""
+"""An address of each page of the console, and the data that these pages show, for the tests of all pages."""
 
 from __future__ import annotations
 
-from tests.support.console import ACTION_ID, NOTIFICATION_ID, SESSION_ID
-from tests.support.console_fleet import CHARGE_POINT, EVSE, LOCATION
+from tests.support.console import ACTION_ID, NOTIFICATION_ID, SESSION_ID, store_linked, store_session
+from tests.support.console_fleet import CHARGE_POINT, EVSE, LOCATION, write_site
+from tests.support.service import Service
+from tests.support.uptime import EVSE as UPTIME_EVSE
+from tests.support.uptime import follow_evse
 
 #: An address of each page, by the path of its route. A page without one fails the first test.
 PAGES = {
@@ -23,4 +26,18 @@ PAGES = {
     "/tenants/{tenant}/replays/{action_id:uuid}": f"/tenants/demo/replays/{ACTION_ID}",
     "/tenants": "/tenants?tenant=demo",
     "/actions": "/actions?tenant=demo&actor=x",
+    "/uptime": "/uptime?tenant=demo&month=2026-03",
+    "/uptime/network": "/uptime/network?tenant=demo&year=2026",
+    "/tenants/{tenant}/uptime/{evse_id:int}": f"/tenants/demo/uptime/{UPTIME_EVSE}?month=2026-03",
+    "/findings": "/findings?tenant=demo",
+    "/completeness": "/completeness?tenant=demo&span=week",
+    "/completeness/kinds": "/completeness/kinds?tenant=demo",
 }
+
+
+def store_for_pages(service: Service) -> None:
+    """Store what the pages above show, of the tenant ``demo``."""
+    write_site(service.engine)
+    store_session(service.engine)
+    store_linked(service.engine)
+    follow_evse(service)

@@ -1,0 +1,260 @@
+"""What makes the uptime of one EVSE: outages, what is let out of them, downtime periods, states and their evidence."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, text
+
+from storage.reports.uptime_figures import Place, Span
+
+#: The most outages, exclusions, periods and states of a month that are shown: a loose contact makes thousands.
+MAX_OUTAGES = 100
+MAX_EXCLUSIONS = 500
+MAX_PERIODS = 100
+MAX_STATES = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Outage:
+    """A row of ``analytics.outage``.
+
+    Attributes:
+        ended_at: when it ended; None while it lasts.
+        counted_s: seconds of it in the days that are looked at and are over.
+        counted_excluded_s: seconds of these that exclusions cover.
+        session_before_id, session_after_id: the session before and after it.
+    """
+
+    began_at: datetime
+    ended_at: datetime | None
+    cause: str
+    error_code: str | None
+    counted_s: int
+    counted_excluded_s: int
+    session_before_id: int | None
+    session_after_id: int | None
+
+
+# Indexes: primary keys; outages do not overlap, so the last one that began before the span is the only one of those
+# that may reach into it. Instants are cut to whole seconds, as those of days are.
+_OUTAGES = text("""
+SELECT outage.began_at,
+       nullif(outage.ended_at, 'infinity'),
+       outage.cause,
+       left(outage.error_code, 200),
+       CAST(coalesce(extract(epoch FROM upper(counted.time) - lower(counted.time)), 0) AS bigint),
+       CAST((SELECT coalesce(sum(extract(epoch FROM upper(each) - lower(each))), 0)
+               FROM (SELECT range_agg(tstzrange(date_trunc('second', exclusion.began_at),
+                                                date_trunc('second', exclusion.ended_at))) AS times
+                       FROM analytics.exclusion AS exclusion
+                      WHERE exclusion.tenant = :tenant
+                        AND exclusion.evse_id = :evse_id
+                        AND exclusion.began_at >= outage.began_at
+                        AND exclusion.began_at < outage.ended_at) AS covered
+              CROSS JOIN unnest(covered.times * tstzmultirange(counted.time)) AS each) AS bigint),
+       outage.session_before_id,
+       outage.session_after_id
+  FROM analytics.outage AS outage
+ CROSS JOIN LATERAL (
+       SELECT tstzrange(date_trunc('second', outage.began_at), date_trunc('second', outage.ended_at))
+            * tstzrange(:began_at, :counted_until_at) AS time) AS counted
+ WHERE outage.tenant = :tenant
+   AND outage.evse_id = :evse_id
+   AND outage.began_at >= coalesce((
+       SELECT max(earlier.began_at)
+         FROM analytics.outage AS earlier
+        WHERE earlier.tenant = :tenant
+          AND earlier.evse_id = :evse_id
+          AND earlier.began_at <= :since), :since)
+   AND outage.began_at < :ended_at
+   AND outage.ended_at > :since
+ ORDER BY outage.began_at
+ LIMIT :limit
+""")
+
+
+def outages_of(connection: Connection, tenant: str, evse_id: int, span: Span, since: datetime) -> list[Outage]:
+    """Return outages of some days, in order, one more than are shown if there are more.
+
+    Parameters:
+        since: those that end after this time.
+    """
+    parameters: dict[str, Any] = {
+        "tenant": tenant,
+        "evse_id": evse_id,
+        "since": since,
+        "began_at": span.began_at,
+        "ended_at": span.ended_at,
+        "counted_until_at": span.counted_until_at,
+        "limit": MAX_OUTAGES + 1,
+    }
+    return [Outage(*row) for row in connection.execute(_OUTAGES, parameters)]
+
+
+@dataclass(frozen=True, slots=True)
+class Exclusion:
+    """A row of ``analytics.exclusion``: a time that is let out of an outage.
+
+    Attributes:
+        ended_at: when it ended; None while it lasts.
+        source_id: the id of the exempt period, or the number of the operator's entry; 0: opening hours.
+    """
+
+    began_at: datetime
+    ended_at: datetime | None
+    outage_began_at: datetime
+    source: str
+    source_id: int
+    reason: str | None
+    evidence: Mapping[str, Any] | None
+
+
+# Index: exclusion_tenant_evse_id_ended_at_idx.
+_EXCLUSIONS = text("""
+SELECT began_at, nullif(ended_at, 'infinity'), outage_began_at, source, source_id, left(reason, 500), evidence
+  FROM analytics.exclusion
+ WHERE tenant = :tenant
+   AND evse_id = :evse_id
+   AND ended_at > :began_at
+   AND began_at < :ended_at
+ ORDER BY began_at, source, source_id
+ LIMIT :limit
+""")
+
+
+def exclusions_of(
+    connection: Connection, tenant: str, evse_id: int, began_at: datetime, ended_at: datetime
+) -> list[Exclusion]:
+    """Return what is let out of the outages of a time, in order."""
+    parameters = _time_of(tenant, evse_id, began_at, ended_at) | {"limit": MAX_EXCLUSIONS}
+    return [Exclusion(*row) for row in connection.execute(_EXCLUSIONS, parameters)]
+
+
+@dataclass(frozen=True, slots=True)
+class Period:
+    """A downtime period by AMPECO's own account, of an EVSE or its charge point."""
+
+    subject: str
+    downtime_period_id: int
+    type: str | None
+    entry_mode: str | None
+    notice: str | None
+    started_at: datetime | None
+    ended_at: datetime | None
+
+
+# Index: downtime_period_tenant_charge_point_id_started_at_idx.
+_PERIODS = text("""
+SELECT subject, downtime_period_id, type, entry_mode, left(notice, 500), started_at, ended_at
+  FROM analytics.downtime_period
+ WHERE tenant = :tenant
+   AND charge_point_id = :charge_point_id
+   AND (evse_id = :evse_id OR evse_id IS NULL)
+   AND deleted_at IS NULL
+   AND started_at < :ended_at
+   AND coalesce(ended_at, 'infinity') > :began_at
+ ORDER BY started_at DESC
+ LIMIT :limit
+""")
+
+
+def periods_of(
+    connection: Connection, tenant: str, place: Place, began_at: datetime, ended_at: datetime
+) -> list[Period]:
+    """Return AMPECO's downtime periods of an EVSE in a time, the last one first."""
+    parameters = _time_of(tenant, place.evse_id, began_at, ended_at)
+    more = {"charge_point_id": place.charge_point_id, "limit": MAX_PERIODS}
+    return [Period(*row) for row in connection.execute(_PERIODS, parameters | more)]
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """A status of which a state is made.
+
+    Attributes:
+        said_by: evse, charge_point or network.
+        status: the word; None: it was never reported.
+        observed_at: its time, as AMPECO shows it; None: not known.
+        source: notification, status_log or read.
+        notification_id: the notification that reported it; None: none did.
+    """
+
+    said_by: str
+    status: str | None
+    observed_at: datetime | None
+    source: str | None
+    notification_id: UUID | None
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """A stretch of time in one state, with the words that make it; ``ended_at`` is None while it lasts."""
+
+    began_at: datetime
+    ended_at: datetime | None
+    state: str
+    coverage: str
+    words: list[Word]
+
+
+# Index: the primary key, from the stretch in which the time begins.
+_STATES = text("""
+SELECT began_at, nullif(ended_at, 'infinity') AS ended_at, state, coverage, hardware_status, charge_point_status,
+       network_status, evidence
+  FROM analytics.evse_state_interval
+ WHERE tenant = :tenant
+   AND evse_id = :evse_id
+   AND began_at >= coalesce((
+       SELECT max(earlier.began_at)
+         FROM analytics.evse_state_interval AS earlier
+        WHERE earlier.tenant = :tenant
+          AND earlier.evse_id = :evse_id
+          AND earlier.began_at <= :began_at), :began_at)
+   AND began_at < :ended_at
+   AND state = ANY(:states)
+ ORDER BY began_at
+ LIMIT :limit
+""")
+
+
+def states_of(
+    connection: Connection,
+    tenant: str,
+    evse_id: int,
+    began_at: datetime,
+    ended_at: datetime,
+    states: Collection[str],
+) -> list[State]:
+    """Return the stretches of a time in which an EVSE was in one of some states, in order."""
+    parameters = _time_of(tenant, evse_id, began_at, ended_at) | {"states": list(states), "limit": MAX_STATES}
+    return [
+        State(row.began_at, row.ended_at, row.state, row.coverage, _words(row))
+        for row in connection.execute(_STATES, parameters)
+    ]
+
+
+def _words(row: Any) -> list[Word]:
+    evidence = row.evidence if isinstance(row.evidence, dict) else {}
+    statuses = {"evse": row.hardware_status, "charge_point": row.charge_point_status, "network": row.network_status}
+    return [
+        Word(said_by, statuses.get(said_by), _moment(each.get("observed_at")), each.get("source"), _id(each))
+        for said_by, each in sorted(evidence.items())
+    ]
+
+
+def _moment(value: str | None) -> datetime | None:
+    return None if value is None else datetime.fromisoformat(value)
+
+
+def _id(word: Mapping[str, Any]) -> UUID | None:
+    value = word.get("notification_id")
+    return None if value is None else UUID(value)
+
+
+def _time_of(tenant: str, evse_id: int, began_at: datetime, ended_at: datetime) -> dict[str, Any]:
+    return {"tenant": tenant, "evse_id": evse_id, "began_at": began_at, "ended_at": ended_at}
