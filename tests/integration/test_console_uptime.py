@@ -196,7 +196,7 @@ def test_the_command_that_the_page_shows_enters_the_same(
     environment = {"DATABASE_URL": settings.required_database_url(), "TENANTS_FILE": str(settings.tenants_file)}
     ended = run(tmp_path, *arguments, **environment)
     assert ended.returncode == 0, ended.stderr
-    first, second = json.loads(run(tmp_path, *arguments[:3], "--list", "--json", **environment).stdout)
+    first, second = json.loads(run(tmp_path, *arguments[:3], "--list", "--json", **environment).stdout)["entries"]
     own = ("exclusion_id", "entered_by", "recorded_at")
     assert {name: value for name, value in first.items() if name not in own} == {
         name: value for name, value in second.items() if name not in own

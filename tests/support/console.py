@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -67,7 +68,8 @@ def store_linked(engine: Engine) -> None:
         async with await psycopg.AsyncConnection.connect(url_of(engine), autocommit=True) as connection:
             await commit_groups(connection, [CommitGroup("demo", [entry])])
 
-    asyncio.run(commit())
+    with ThreadPoolExecutor(1) as thread:  # in this one, the driver of a browser may run a loop
+        thread.submit(lambda: asyncio.run(commit())).result()
     with engine.begin() as connection:
         connection.execute(
             text(
