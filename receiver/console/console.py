@@ -46,6 +46,27 @@ NAVIGATION = (
 )
 
 
+#: The page of the navigation to which a page about one thing belongs, by the part of its path after the tenant.
+_SECTIONS = {
+    "locations": "/fleet",
+    "charge-points": "/fleet",
+    "evses": "/fleet",
+    "sessions": "/sessions",
+    "uptime": "/uptime",
+    "notifications": "/notifications",
+    "replays": "/notifications",
+    "why": "/why",
+}
+
+
+def section_of(path: str) -> str:
+    """Return the page of the navigation to which a path belongs."""
+    parts = path.split("/")
+    if parts[1] == "tenants" and len(parts) > 3:
+        return _SECTIONS.get(parts[3], "/tenants")
+    return f"/{parts[1]}"
+
+
 @dataclass(frozen=True, slots=True)
 class Console:
     """The parts of a running console.
@@ -99,7 +120,7 @@ class Console:
         user = request.scope.get("user")
         return {
             "navigation": NAVIGATION,
-            "path": request.url.path,
+            "section": section_of(request.url.path),
             "user": user,
             "may_act": isinstance(user, User) and user.may_act,
             "sign_in_required": self.sign_ins.required,

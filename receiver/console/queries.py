@@ -7,7 +7,14 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+
+#: The largest id that Postgres can hold.
 MAX_ID = 2**63 - 1
+
+#: A longer text is no filter that a person types.
+_MAX_TEXT = 200
 
 
 class Query:
@@ -29,13 +36,18 @@ class Query:
         self._refuse(name, f"one of {', '.join(choices)}")
         return None
 
+    def text(self, name: str) -> str | None:
+        """Return a text that a person searches for, cut at a length that none types; None without one."""
+        value = self._value(name)
+        return None if value is None else value.replace("\0", "")[:_MAX_TEXT].strip() or None
+
     def identifier(self, name: str) -> int | None:
         """Return an id at AMPECO; None without one."""
         value = self._value(name)
         if value is None:
             return None
-        if value.isascii() and value.isdigit() and len(value) < 20 and int(value) <= MAX_ID:
-            return int(value)
+        if (identifier := _identifier(value)) is not None:
+            return identifier
         self._refuse(name, "an id, which is a whole number")
         return None
 
@@ -67,6 +79,23 @@ class Query:
 
     def _refuse(self, name: str, expected: str) -> None:
         self.problems.append(f"The filter “{name}” is left out, because its value is not {expected}.")
+
+
+def id_of_path(request: Request) -> int:
+    """Return the id of the thing that a page is about.
+
+    Raises:
+        HTTPException: 404, this is no id.
+    """
+    identifier = _identifier(str(request.path_params["id"]))
+    if identifier is None:
+        raise HTTPException(404, "An id is a number.")
+    return identifier
+
+
+def _identifier(value: str) -> int | None:
+    is_number = value.isascii() and value.isdigit() and len(value) < 20
+    return int(value) if is_number and int(value) <= MAX_ID else None
 
 
 def encode_position(at: datetime | None, identifier: object) -> str:

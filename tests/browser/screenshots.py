@@ -23,17 +23,15 @@ from tests.support.tenant import Tenant, tenant
 
 PICTURES = Path(__file__).parents[2] / "docs" / "images"
 
-#: How long the tenant has lived.
-HOURS = 60
+#: How long the tenant has lived: a day of it is over.
+HOURS = 50
 
 #: The pictures: a name, and the address.
 SHOWN = {
     "now": "/",
     "fleet": "/fleet?tenant=demo",
-    "sessions": "/sessions?tenant=demo",
     "session": "/tenants/demo/sessions/{session}",
     "uptime": "/uptime?tenant=demo",
-    "notifications": "/notifications?tenant=demo",
 }
 
 
@@ -49,7 +47,7 @@ def main() -> None:
         start = datetime.now(UTC) - timedelta(hours=HOURS)
         with tenant(database_url, redis_url, Path(made), size=12, start=start) as living:
             live(living)
-            session = longest_session(living.service.engine)
+            session = most_sampled_session(living.service.engine)
             with serving_console(living.service.settings) as console, sync_playwright() as playwright:
                 browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
                 page = browser.new_page(base_url=console.url, viewport={"width": 1280, "height": 900})
@@ -62,17 +60,17 @@ def main() -> None:
 
 
 def live(living: Tenant) -> None:
-    """Let the tenant live until now; the last hours are known by notifications, the rest by listings."""
+    """Let the tenant live until now, with a receiver that is alive all the time."""
     chance, engine = Random(1), living.service.engine
-    living.live((HOURS - 6) * 60)
-    living.lose(1, chance)
-    living.reconcile()
-    for _ in range(12):
+    with engine.begin() as connection:
+        connection.execute(text("INSERT INTO ingest.uptime VALUES (:start, now())"), {"start": living.now})
+    for _ in range(HOURS * 2):
         living.live(30)
         living.deliver(1, chance, in_order=True)
+        living.service.apply()
         with engine.begin() as connection:
             minutes.record(connection, "demo")
-    living.settle()
+    living.reconcile()
     derive(engine)
 
 
@@ -82,13 +80,13 @@ def derive(engine: Engine) -> None:
         pass
 
 
-def longest_session(engine: Engine) -> int:
-    """Return the session with the most energy, whose curve shows most."""
+def most_sampled_session(engine: Engine) -> int:
+    """Return the session with the most meter values, whose curves show most."""
+    statement = text("""
+        SELECT session_id FROM charging.meter_value WHERE tenant = 'demo' GROUP BY 1 ORDER BY count(*) DESC, 1 LIMIT 1
+    """)
     with engine.connect() as connection:
-        found = connection.execute(
-            text("SELECT session_id FROM analytics.session WHERE tenant = 'demo' ORDER BY energy_wh DESC NULLS LAST")
-        )
-        return int(found.scalars().first() or 0)
+        return int(connection.execute(statement).scalar_one())
 
 
 def sign_in(page: Page) -> None:

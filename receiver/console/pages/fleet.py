@@ -15,7 +15,7 @@ from starlette.routing import Route
 from analytics.schema.evse_state import STATES
 from receiver.console.console import Console
 from receiver.console.evse_items import SPANS, grouped, items
-from receiver.console.filters import id_filter, text_filter
+from receiver.console.queries import Query
 from storage.reports.evse_states import changed_evses, last_change_number, state_counts
 from storage.reports.fleet_list import (
     EvseFilter,
@@ -48,7 +48,7 @@ async def show(request: Request) -> Response:
     console = Console.of(request)
     tenant = console.tenant_of(request)
     chosen, problems = read_filter(request)
-    after = id_filter(request, "after")
+    after = Query(request.query_params).identifier("after")
 
     def query(connection: Connection) -> dict[str, Any]:
         evses = list_evses(connection, tenant, chosen, after=after, limit=PAGE_SIZE + 1)
@@ -90,21 +90,15 @@ def _addresses(tenant: str, chosen: EvseFilter) -> Callable[..., str]:
 
 def read_filter(request: Request) -> tuple[EvseFilter, list[str]]:
     """Return the filter in the address of a page, and what in it cannot be meant."""
-    state = text_filter(request, "state") or None
-    location = text_filter(request, "location") or None
-    problems = []
-    if state is not None and state not in STATES:
-        problems.append(f"There is no state “{state}”, so all states are shown.")
-        state = None
-    if location is not None and id_filter(request, "location") is None:
-        problems.append(f"“{location}” is no id of a location, so all locations are shown.")
+    query = Query(request.query_params)
     chosen = EvseFilter(
-        state=state,
-        location_id=id_filter(request, "location"),
-        network_status=text_filter(request, "network"),
-        text=text_filter(request, "q") or None,
+        state=query.choice("state", STATES),
+        location_id=query.identifier("location"),
+        # The empty text is a status: none was reported.
+        network_status=(query.text("network") or "") if "network" in request.query_params else None,
+        text=query.text("q"),
     )
-    return chosen, problems
+    return chosen, query.problems
 
 
 def counts(connection: Connection, tenant: str) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from starlette.routing import Route
 from analytics.schema.evse_state import STATES
 from receiver.console.console import Console
 from receiver.console.evse_items import SPANS, grouped, items
-from receiver.console.filters import id_of_path, text_filter
+from receiver.console.queries import Query, id_of_path
 from receiver.console.ribbons import DAY, WEEK
 from storage.reports.evse_states import proven_stretches
 from storage.reports.fleet_list import EvseFilter, list_evses, some_evses
@@ -84,7 +84,7 @@ async def show_charge_point(request: Request) -> Response:
 
 async def show_evse(request: Request) -> Response:
     """Show an EVSE, with its states before a time in the address."""
-    before = _moment(text_filter(request, "before"))
+    before = _moment(Query(request.query_params).text("before"))
 
     def query(connection: Connection, tenant: str, evse_id: int) -> dict[str, Any]:
         details = _known(evse_details(connection, tenant, evse_id), "EVSE")
@@ -108,7 +108,7 @@ async def _show(request: Request, template: str, query: Callable[[Connection, st
     console = Console.of(request)
     tenant, place_id = console.tenant_of(request), id_of_path(request)
     values = await console.read(lambda connection: query(connection, tenant, place_id))
-    return console.page(request, template, tenant=tenant, path="/fleet", spans=SPANS, legend=STATES, **values)
+    return console.page(request, template, tenant=tenant, spans=SPANS, legend=STATES, **values)
 
 
 def _known(details: _Details | None, what: str) -> _Details:

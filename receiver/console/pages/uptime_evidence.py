@@ -211,7 +211,6 @@ async def show_with_form(
         request,
         "uptime_evidence.html",
         status=status,
-        path="/uptime",  # the page to which the navigation counts this one
         tenant=tenant,
         shown=evidence,
         year_s=YEAR_S,
