@@ -195,7 +195,7 @@ def test_a_process_that_only_applies_never_calls_the_api(watch: Watch) -> None:
         queue: set(create_scheduler(watch.context, broker, watch.service.settings, {queue}).names)
         for queue in ("apply", "refresh", "reconcile")
     }
-    assert jobs["refresh"] == jobs["apply"] | {"subscriptions", "resend"}
+    assert jobs["refresh"] == jobs["apply"] | {"subscriptions", "resend", "quota"}
     assert jobs["reconcile"] == jobs["refresh"] | {"status logs", "consumption"}
 
 

@@ -2,6 +2,16 @@
 "use strict";
 
 const STALE_AFTER_MS = 5000;
+
+// uPlot's forms of times on an axis, with 24 hours and days before months: from a distance between two labels on, in
+// seconds, the form of a label, and what is added to one at which a year, a month or a day begins.
+const TIME_LABELS = [
+  [31536000, "{YYYY}", null, null, null, null, null, null, 1],
+  [2419200, "{MMM}", "\n{YYYY}", null, null, null, null, null, 1],
+  [86400, "{D} {MMM}", "\n{YYYY}", null, null, null, null, null, 1],
+  [60, "{HH}:{mm}", "\n{D} {MMM} {YYYY}", null, "\n{D} {MMM}", null, null, null, 1],
+  [1, "{HH}:{mm}:{ss}", "\n{D} {MMM} {YYYY}", null, "\n{D} {MMM}", null, null, null, 1],
+];
 const OPEN_AGAIN_AFTER_MS = 2000;
 
 const zone = {
@@ -47,9 +57,9 @@ function drawChart(element) {
     height: element.clientHeight - 30,
     tzDate: (seconds) => zone.local ? new Date(seconds * 1000) : uPlot.tzDate(new Date(seconds * 1000), "Etc/UTC"),
     scales: { y: { range: (_plot, low, high) => [Math.min(low ?? 0, 0), Math.max(high ?? 1, 1e-3) * 1.05] } },
-    axes: [axis, { ...axis, size: 60 }],
+    axes: [{ ...axis, values: TIME_LABELS }, { ...axis, size: 60 }],
     series: [
-      {},
+      { value: "{YYYY}-{MM}-{DD} {HH}:{mm}:{ss}" },
       ...chart.series.map((series, index) => ({
         label: series.name,
         stroke: strokes[index % strokes.length],
