@@ -55,9 +55,21 @@ def _mark_all(kind: str) -> str:
     every = " UNION ".join(f"SELECT {kind}_id FROM {source} WHERE tenant = :tenant" for source in sources)  # noqa: S608 - the names are ours
     return f"""
 INSERT INTO analytics.dirty (tenant, kind, entity_id)
-SELECT :tenant, '{kind}', {kind}_id
+SELECT :tenant, '{kind}', every.{kind}_id
   FROM ({every}) AS every
-"""  # noqa: S608 - the names are ours
+{_ORDERS.get(kind, "")}"""  # noqa: S608 - the names are ours
+
+
+#: A session changes the days of its EVSE from its start on. So the sessions of an EVSE are derived together: in the
+#: order of their ids, each round would derive the days of nearly all EVSEs again.
+_ORDERS = {
+    "session": """
+  LEFT JOIN charging.session AS placed
+    ON placed.tenant = :tenant
+   AND placed.session_id = every.session_id
+ ORDER BY placed.evse_id, every.session_id
+"""
+}
 
 
 #: The kinds that have a derived table of their name.

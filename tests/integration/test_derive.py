@@ -16,7 +16,7 @@ from storage.state.changes import ChangeSet
 from storage.state.fold import fact_from_read
 from storage.state.marks import mark_all
 from storage.write import write_changes
-from tests.support.analytics import derive
+from tests.support.analytics import derive, session_facts
 
 #: The numbers of all rows of the contract.
 NUMBERS = " UNION ALL ".join(
@@ -192,3 +192,18 @@ def test_the_database_refuses_states_with_a_gap_or_an_overlap(engine: Engine, st
     # By a constraint of its own, not by a column that happens to be missing
     assert str(caught.value.orig.diag.constraint_name).startswith("evse_state_interval_")  # type: ignore[union-attr]
     assert rows(engine) == before
+
+
+def test_everything_is_marked_so_that_the_sessions_of_an_evse_are_derived_together(engine: Engine) -> None:
+    changes = ChangeSet()
+    for session_id in range(1, 9):
+        changes.facts += session_facts(session_id, evse_id=session_id % 2, charge_point_id=1, started_at=at(0))
+    with engine.begin() as connection:
+        write_changes(connection, "t", changes)
+    derive(engine, "t")
+    with engine.begin() as connection:
+        mark_all(connection, "t")
+        marked = connection.execute(
+            text("SELECT entity_id FROM analytics.dirty WHERE tenant = 't' AND kind = 'session' ORDER BY dirty_id")
+        )
+        assert marked.scalars().all() == [2, 4, 6, 8, 1, 3, 5, 7]
