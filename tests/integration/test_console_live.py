@@ -19,6 +19,8 @@ from receiver.console.live.stream import encode
 from receiver.console.rendering import create_environment
 from receiver.console.replays import Replays
 from storage.database import create_database_engine, create_reading_engine
+from storage.sync import api_usage
+from storage.sync.api_usage import Calls
 from tests.support.console import serving_console
 from tests.support.service import Service
 
@@ -150,3 +152,10 @@ def test_a_question_that_takes_too_long_is_withdrawn(console: Console) -> None:
 def test_pages_cannot_write(console: Console) -> None:
     with pytest.raises(Exception, match="read-only transaction"), console.reading.begin() as connection:
         connection.execute(text("DELETE FROM ingest.minute WHERE tenant = 'demo'"))
+
+
+def test_now_shows_the_calls_of_today_beside_the_quota(service: Service) -> None:
+    with service.engine.begin() as connection:
+        api_usage.add(connection, {("demo", "refresh"): Calls(made=7), ("demo", "reconcile"): Calls(made=5)})
+    with serving_console(service.settings) as running:
+        assert "12 of 10,000,000" in running.looker.get("/").text

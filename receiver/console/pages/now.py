@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -15,8 +15,10 @@ from ampeco.tenants import Tenant
 from receiver.console.attention import attention
 from receiver.console.charts import Chart, Series
 from receiver.console.console import Console
+from storage.clock import clock
 from storage.monitoring.minutes import Minute, minutes
 from storage.reports.activity import activity
+from storage.sync import api_usage
 
 #: The spans that charts offer, by their name in the URL.
 SPANS = {"hour": timedelta(hours=1), "day": timedelta(days=1), "week": timedelta(days=7)}
@@ -41,10 +43,18 @@ async def show(request: Request) -> Response:
 
 def live(connection: Connection, tenants: Mapping[str, Tenant]) -> dict[str, Any]:
     """Return what the page shows live."""
-    return {"activities": activity(connection, tenants), "attention": attention(connection, tenants)}
+    now = clock.now()
+    today = now - now.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(seconds=1)
+    spent = api_usage.spent(connection, sorted(tenants), today)
+    return {
+        "activities": activity(connection, tenants),
+        "attention": attention(connection, tenants),
+        "calls_today": {tenant: sum(calls.made for calls in by_reason.values()) for tenant, by_reason in spent.items()},
+        "calls_per_day": {name: tenant.calls_per_day for name, tenant in tenants.items()},
+    }
 
 
-def charts(shown: list[Minute] | Any) -> list[Chart]:
+def charts(shown: Sequence[Minute]) -> list[Chart]:
     """Return the charts of the minutes: what was received, how long it took, and what waited."""
     step = max(1, -(-len(shown) // MAX_POINTS))
     groups = [shown[start : start + step] for start in range(0, len(shown), step)]
