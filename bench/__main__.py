@@ -19,6 +19,7 @@ from bench.applied import Visible, accepted_and_applied, until_visible, wait_unt
 from bench.disk import measure as measure_growth
 from bench.disk import render as render_growth
 from bench.generator import Figures, Generator
+from bench.growth import EVSES
 from bench.growth import measure as measure_analytics
 from bench.growth import render as render_analytics
 from bench.load import Fleet, began_at
@@ -214,10 +215,11 @@ def measure_console(
     notifications: Annotated[
         int, typer.Option(min=1_000, help="Notifications in the log.")
     ] = console_bench.NOTIFICATIONS,
+    evses: Annotated[int, typer.Option(min=20, help="EVSEs, each with a year of charging.")] = EVSES,
 ) -> None:
-    """Measure how long the pages of the console take at the size of a large operator; some minutes."""
+    """Measure how long the pages of the console take at the size of a large operator; half an hour by default."""
     console = create_console()
-    console.print(console_bench.render(console_bench.measure(notifications), console))
+    console.print(console_bench.render(console_bench.measure(notifications, evses), console))
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from bench.growth import EVSES, derive_everything_marked, load_year, progress_of
+from bench.growth import derive_everything_marked, load_year, progress_of
 from bench.signed import TENANT
 from bench.surroundings import database_alone
 from receiver.console.app import create_console_app
@@ -115,7 +115,7 @@ def pages(day: str, month: str) -> list[str]:
     ]
 
 
-def measure(notifications: int, evses: int = EVSES) -> list[MeasuredPage]:
+def measure(notifications: int, evses: int) -> list[MeasuredPage]:
     """Load a fleet and a log into a new database, derive them, and measure each page."""
     configure_logging("console", "warning", process="bench console")
     with (
