@@ -215,9 +215,9 @@ def measure_console(
     notifications: Annotated[
         int, typer.Option(min=1_000, help="Notifications in the log.")
     ] = console_bench.NOTIFICATIONS,
-    evses: Annotated[int, typer.Option(min=20, help="EVSEs, each with a year of charging.")] = EVSES,
+    evses: Annotated[int, typer.Option(min=20, help="EVSEs, each with two months of charging.")] = EVSES,
 ) -> None:
-    """Measure how long the pages of the console take at the size of a large operator; half an hour by default."""
+    """Measure how long the pages of the console take at the size of a large operator; some minutes."""
     console = create_console()
     console.print(console_bench.render(console_bench.measure(notifications, evses), console))
 

@@ -18,7 +18,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from bench.growth import derive_everything_marked, load_year, progress_of
+from bench.growth import derive_everything_marked, load_charging, progress_of
 from bench.signed import TENANT
 from bench.surroundings import database_alone
 from receiver.console.app import create_console_app
@@ -28,9 +28,10 @@ from storage.database import create_database_engine
 from storage.database_url import conninfo
 from storage.state.marks import mark_all
 
-#: The size: what the log holds, and what each EVSE did in a year.
+#: The size: what the log holds, and what each EVSE did in some days, of which a month is over.
 NOTIFICATIONS = 5_000_000
-SESSIONS_PER_EVSE = 60
+DAYS = 62
+SESSIONS_PER_EVSE = 20
 SAMPLES_PER_SESSION = 4
 
 #: Days over which the log stretches, and notifications of one batch.
@@ -124,7 +125,9 @@ def measure(notifications: int, evses: int) -> list[MeasuredPage]:
         database_alone(Path(made)) as url,
         psycopg.connect(conninfo(url), autocommit=True) as connection,
     ):
-        parameters = load_year(connection, evses, step, sessions=SESSIONS_PER_EVSE, samples=SAMPLES_PER_SESSION)
+        parameters = load_charging(
+            connection, evses, step, sessions=SESSIONS_PER_EVSE, samples=SAMPLES_PER_SESSION, days=DAYS
+        )
         _load_log(connection, notifications, parameters, step)
         engine = create_database_engine(url, application_name="bench console", pool_size=2)
         step("deriving")
@@ -138,7 +141,7 @@ def measure(notifications: int, evses: int) -> list[MeasuredPage]:
         tenants.write_text(f'[tenants.{TENANT}]\nbase_url = "http://127.0.0.1:1"\ntoken = "token"\n')
         settings = Settings(database_url=url, redis_url="redis://127.0.0.1:1", tenants_file=tenants)
         now = parameters["now"]
-        paths = pages(f"{now - timedelta(days=1):%Y-%m-%d}", f"{now - timedelta(days=40):%Y-%m}")
+        paths = pages(f"{now - timedelta(days=1):%Y-%m-%d}", f"{now.replace(day=1) - timedelta(days=1):%Y-%m}")
         return anyio.run(_measure_pages, settings, connection, paths)
 
 

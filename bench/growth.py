@@ -203,7 +203,7 @@ def _measured(share: float, step: Callable[[str], None]) -> Grown:
         database_alone(Path(made)) as url,
         psycopg.connect(conninfo(url), autocommit=True) as connection,
     ):
-        parameters = load_year(
+        parameters = load_charging(
             connection, max(round(EVSES * share), CHANGED), lambda name: step(f"{share:.0%}: {name}")
         )
         engine = create_database_engine(url, application_name="bench analytics", pool_size=2)
@@ -225,23 +225,25 @@ def _measured(share: float, step: Callable[[str], None]) -> Grown:
     return grown
 
 
-def load_year(
+def load_charging(
     connection: psycopg.Connection[Any],
     evses: int,
     step: Callable[[str], None],
     *,
     sessions: int = SESSIONS_PER_EVSE,
     samples: int = SAMPLES_PER_SESSION,
+    days: int = DAYS,
 ) -> dict[str, Any]:
-    """Load a year of charging into an empty database.
+    """Load some time of charging, by default a year, into an empty database.
 
     Parameters:
         connection: in autocommit.
         step: called with the name of each part before it is loaded.
         sessions, samples: sessions of each EVSE, and meter values of each session.
+        days: how long the time is; it ends yesterday.
 
     Returns:
-        The parameters of the statements, such as when the year begins.
+        The parameters of the statements, such as when the time begins.
     """
     now = datetime.now(UTC)
     parameters = {
@@ -250,9 +252,9 @@ def load_year(
         "locations": max(evses // EVSES_PER_LOCATION, 1),
         "sessions": sessions,
         "samples": samples,
-        "days": DAYS,
-        "every": timedelta(days=DAYS) / (sessions + 1),
-        "begins_at": now - timedelta(days=DAYS + 1),
+        "days": days,
+        "every": timedelta(days=days) / (sessions + 1),
+        "begins_at": now - timedelta(days=days + 1),
         "since": now - timedelta(days=31),
         "now": now,
     }
