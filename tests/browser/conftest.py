@@ -8,10 +8,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tests.support.console import CHROMIUM, TOKENS, RunningConsole, serving_console
 from tests.support.tenant import Tenant, tenant
+
+# A condition that comes true ends the wait; on a busy machine it may take long.
+expect.set_options(timeout=30_000)
 
 
 @pytest.fixture(scope="package")
