@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
@@ -113,14 +112,3 @@ def percent(value: float | Decimal | None, digits: int = 3) -> str:
 def words(name: str | None) -> str:
     """Write a name of a table or a state with spaces."""
     return ABSENT if name is None else name.replace("_", " ")
-
-
-def json_value(value: Any) -> Any:
-    """Return a value of Postgres as JSON can hold it, for charts."""
-    if isinstance(value, Decimal):
-        return float(value)
-    if isinstance(value, datetime):
-        return value.timestamp()
-    if isinstance(value, date):
-        return value.isoformat()
-    raise TypeError(f"no chart shows a {type(value).__name__}")

@@ -1,4 +1,4 @@
-"""Nobody sees or does anything in the console that they may not."""
+"""No person sees or does anything in the console without being allowed to."""
 
 from __future__ import annotations
 

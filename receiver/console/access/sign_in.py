@@ -29,7 +29,7 @@ _SALT = "ampeco-receiver console"
 
 
 class SignIns:
-    """Tells who is signed in, and signs people in and out.
+    """Signs people in and out, and knows who is signed in.
 
     Parameters:
         users: the configured users; if there is none, everybody may look.
@@ -45,7 +45,7 @@ class SignIns:
         return bool(self._users)
 
     def user_of(self, connection: HTTPConnection) -> User | None:
-        """Return who is signed in; None if nobody is, or the cookie is old, forged or of a replaced token."""
+        """Return who is signed in; None without a cookie, or if it is old, forged or of a replaced token."""
         if not self.required:
             return ANYBODY
         cookie = connection.cookies.get(COOKIE, "")

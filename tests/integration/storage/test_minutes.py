@@ -46,7 +46,7 @@ def test_recording_again_changes_nothing(connection: Connection) -> None:
     assert minutes.minutes(connection, "demo", timedelta(hours=1)) == before
 
 
-def test_minutes_that_nobody_recorded_are_recorded_later_without_what_waited_then(connection: Connection) -> None:
+def test_minutes_that_were_not_recorded_are_recorded_later_without_what_waited_then(connection: Connection) -> None:
     for ago in (1, 3, 5):
         add_batch(connection, "demo", ago)
     connection.execute(
