@@ -9,6 +9,8 @@ import pytest
 
 from receiver.console.access import sign_in
 from receiver.console.access.sign_in import COOKIE
+from receiver.console.serve import serve_console
+from runtime.settings import SettingsError
 from tests.support.console import NAMES, TOKENS, RunningConsole, serving_console
 from tests.support.service import Service
 
@@ -76,3 +78,19 @@ def test_a_console_without_users_answers_only_to_names_of_this_machine(service: 
     with serving_console(service.settings, has_users=False) as console:
         assert console.anybody.get("/").status_code == 200
         assert console.anybody.get("/", headers={"Host": "evil.example:8082"}).status_code == 421
+
+
+def test_a_console_without_users_does_not_listen_where_others_reach_it(service: Service) -> None:
+    settings = service.settings.model_copy(update={"console_host": "0.0.0.0", "console_port": 0})
+    with pytest.raises(SettingsError, match="the console needs users"):
+        serve_console(settings)
+
+
+@pytest.mark.parametrize("path", ["/", "/sign-in", "/static/console.css", "/not-there", "/healthz"])
+def test_every_answer_forbids_what_a_page_does_not_need(console: RunningConsole, path: str) -> None:
+    for client in (console.actor, console.anybody):
+        headers = client.get(path).headers
+        policy = headers["content-security-policy"]
+        assert policy.startswith("default-src 'none'; script-src 'self'; style-src 'self';")
+        assert "unsafe" not in policy
+        assert (headers["x-content-type-options"], headers["referrer-policy"]) == ("nosniff", "same-origin")

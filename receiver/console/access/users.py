@@ -5,7 +5,6 @@ from __future__ import annotations
 import hmac
 import os
 import re
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError, model_validator
 
 from ampeco.faults import faults
+from ampeco.tenants import read_secret_file, read_tenants_file, require_one_of
 from runtime.settings import SettingsError
 
 #: ``look`` sees every page; ``act`` may also change things, such as to replay notifications.
@@ -59,10 +59,7 @@ class _Entry(BaseModel):
 
     @model_validator(mode="after")
     def _check(self) -> _Entry:
-        sources = [name for name in ("token", "token_env", "token_file") if getattr(self, name) is not None]
-        if len(sources) != 1:
-            has = " and ".join(sources) or "none of them"
-            raise ValueError(f"needs exactly one of token, token_env and token_file, and has {has}")
+        require_one_of(self, ("token", "token_env", "token_file"))
         return self
 
     def secret(self, setting: str) -> str:
@@ -72,11 +69,7 @@ class _Entry(BaseModel):
             token = os.environ.get(self.token_env, "")
         else:
             assert self.token_file is not None
-            try:
-                token = self.token_file.read_text(encoding="utf-8-sig")
-            except (OSError, UnicodeDecodeError) as error:
-                reason = error.strerror if isinstance(error, OSError) else "it is not text"
-                raise SettingsError(f"{setting}.token_file: {self.token_file} cannot be read: {reason}.") from None
+            token = read_secret_file(self.token_file, f"{setting}.token_file")
         if len(token.strip()) < MIN_TOKEN_LENGTH:
             raise SettingsError(f"{setting}: the token needs at least {MIN_TOKEN_LENGTH} characters.")
         return token.strip()
@@ -112,9 +105,10 @@ def load_users(path: Path) -> Users:
     """Read the users of the console from the tenants file; none if it has no table ``[console.users]``.
 
     Raises:
-        SettingsError: an entry is wrong, or its token cannot be read.
+        SettingsError: an entry is wrong.
+        TenantsError: the file, or that of a token, cannot be read.
     """
-    document = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    document = read_tenants_file(path)
     console = document.get("console", {})
     tables = console.get("users", {}) if isinstance(console, dict) else None
     if not isinstance(tables, dict):
