@@ -140,6 +140,28 @@ def test_what_a_killed_parent_started_leaves_by_itself(service: Processes, comma
     assert "the process that started this one is gone" in service.log.read_text()
 
 
+SUPERVISED_CONSOLE = """
+from receiver.processes.supervisor import Supervisor, receiver_child
+
+Supervisor([receiver_child("console", "console")], shutdown_seconds=5).run()
+"""
+
+
+def test_the_console_of_a_killed_parent_leaves_by_itself(service: Processes) -> None:
+    port = free_port()
+    parent = service.start("-c", SUPERVISED_CONSOLE, RECEIVER_CONSOLE_PORT=str(port))
+    eventually(lambda: _answers(f"http://127.0.0.1:{port}/healthz"), seconds=60)
+    consoles = _children(parent.pid)
+    end(parent, signal.SIGKILL)
+    eventually(lambda: not any(map(_is_alive, consoles)), seconds=60)
+
+
+def _answers(url: str) -> bool:
+    with contextlib.suppress(httpx.TransportError):
+        return httpx.get(url).is_success
+    return False
+
+
 def _children(parent: int) -> list[int]:
     return [int(child) for child in Path(f"/proc/{parent}/task/{parent}/children").read_text().split()]
 

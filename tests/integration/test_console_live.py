@@ -22,6 +22,7 @@ from storage.database import create_database_engine, create_reading_engine
 from storage.sync import api_usage
 from storage.sync.api_usage import Calls
 from tests.support.console import serving_console
+from tests.support.page_text import words
 from tests.support.service import Service
 
 
@@ -147,6 +148,17 @@ def test_a_page_shows_that_postgres_does_not_answer_and_recovers(service: Servic
 def test_a_question_that_takes_too_long_is_withdrawn(console: Console) -> None:
     with pytest.raises(Exception, match="statement timeout"), console.reading.begin() as connection:
         connection.execute(text("SELECT pg_sleep(20)"))
+
+
+def test_a_page_that_takes_too_long_says_so_and_is_there_later(service: Service) -> None:
+    with serving_console(service.settings) as running:
+        with service.engine.begin() as connection:
+            connection.execute(text("LOCK TABLE analytics.finding IN ACCESS EXCLUSIVE MODE"))
+            page = running.looker.get("/findings")
+        assert page.status_code == httpx.codes.SERVICE_UNAVAILABLE
+        assert "This takes too long" in page.text
+        assert "narrow the time or the filter" in words(page.text)
+        assert running.looker.get("/findings").status_code == httpx.codes.OK
 
 
 def test_pages_cannot_write(console: Console) -> None:
