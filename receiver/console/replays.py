@@ -1,7 +1,7 @@
 """Replays that operators start from pages: one at a time, in a thread, whether or not a page watches.
 
-A replay survives the page that started it. It ends with the console, after the chunk that is being applied; the record
-of the action then says so, and starting it again is harmless.
+A replay survives the page that started it. It ends early if a user stops it or the console stops, after the chunk that
+is being applied; the record of the action then says so, and starting it again is harmless.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ KEPT = 50
 
 
 class ReplayStoppedError(Exception):
-    """The console stops, so the replay ends before its time."""
+    """A user stopped the replay, or the console stops, so it ends before its time."""
 
 
 @dataclass(slots=True)
@@ -48,6 +48,7 @@ class StartedReplay:
         began_at: when it began; None while it waits for another one.
         ended_at: when it ended.
         left: how many notifications the scope selects after it; None while that is not known.
+        stopped_by: the user who stopped it; None if no user did.
         error: why it ended early.
     """
 
@@ -59,6 +60,7 @@ class StartedReplay:
     began_at: datetime | None = None
     ended_at: datetime | None = None
     left: int | None = None
+    stopped_by: str | None = None
     error: str | None = None
 
     @property
@@ -106,6 +108,19 @@ class Replays:
         """Return the replays of a tenant that have not ended."""
         return [each for each in self._started.values() if each.scope.tenant == tenant and each.ended_at is None]
 
+    def stop_one(self, started: StartedReplay, actor: str) -> None:
+        """End a replay after its present chunk, or before its first one if it waits, and record who stopped it.
+
+        Parameters:
+            actor: the user who stops it.
+        """
+        if started.ended_at is not None or started.stopped_by is not None:
+            return
+        details = {"replay": str(started.action_id)}
+        with operator_actions.recorded(self._engine, started.scope.tenant, actor, "stop_replay", details) as action:
+            started.stopped_by = actor
+            action.affected = 1
+
     def stop(self) -> None:
         """End the replay that is under way after its present chunk, and those that wait."""
         self._is_stopping.set()
@@ -117,7 +132,8 @@ class Replays:
             with stack:
                 self._replay(started, action)
         except ReplayStoppedError:
-            started.error = "The console was stopped."
+            by_user = f"{started.stopped_by} stopped it."
+            started.error = "The console was stopped." if started.stopped_by is None else by_user
         except Exception as error:
             started.error = cause(error)
             logger.exception("replay failed", tenant=started.scope.tenant, actor=started.actor)
@@ -133,7 +149,7 @@ class Replays:
 
     def _replay(self, started: StartedReplay, action: Action) -> None:
         chunks = replay(self._engine, started.scope)
-        while not self._is_stopping.is_set():
+        while started.stopped_by is None and not self._is_stopping.is_set():
             replayed = next(chunks, None)
             if replayed is None:
                 with self._engine.begin() as connection:

@@ -7,6 +7,7 @@ import re
 import shlex
 import threading
 from collections.abc import Iterator
+from functools import partial
 from html import unescape
 from typing import Any
 from uuid import UUID
@@ -19,6 +20,7 @@ from tests.support.commands import run
 from tests.support.console import RunningConsole, serving_console
 from tests.support.facts import sample
 from tests.support.log import accept, execute
+from tests.support.page_text import words
 from tests.support.replay import faulted_at
 from tests.support.service import Service, eventually
 
@@ -304,8 +306,8 @@ def test_the_command_that_is_shown_selects_the_same_notifications(console: Runni
         (f"id={an_id}", 1),
     ):
         count, command, _ = confirmed(console, query)
-        words = shlex.split(command)
-        ended = run(service.settings.tenants_file.parent, *words[1:], "--dry-run", **service_environment)
+        _, *arguments = shlex.split(command)
+        ended = run(service.settings.tenants_file.parent, *arguments, "--dry-run", **service_environment)
         assert (count, ended.stdout) == (
             expected, f"demo: {expected} notifications would be applied again\n"
         ), command + ended.stderr  # fmt: skip
@@ -354,6 +356,42 @@ def test_a_console_that_stops_ends_its_replay_after_the_chunk_and_records_that(
     # A console that did not start it shows what is recorded
     with serving_console(service.settings) as later:
         assert "Ended early" in later.looker.get(url).text
+
+
+def _ended_early(console: RunningConsole, url: str) -> bool:
+    return "Ended early" in console.looker.get(url).text
+
+
+def test_a_user_stops_a_replay_that_runs_and_one_that_waits(console: RunningConsole, service: Service) -> None:
+    commit(service, *(faulted_at(second) for second in range(3)))
+    service.apply()
+    with service.engine.begin() as blocking:
+        blocking.exec_driver_sql("LOCK charging.evse IN EXCLUSIVE MODE")
+        _, _, fields = confirmed(console, "state=applied")
+        runs, waits = (
+            console.actor.post("/notifications/replay?tenant=demo", data=fields).headers["location"] for _ in range(2)
+        )
+        waiting = "SELECT 1 FROM pg_locks WHERE relation = 'charging.evse'::regclass AND NOT granted"
+        eventually(lambda: service.query(waiting))
+        assert f'action="{runs}/stop"' in console.actor.get(runs).text
+        assert f'action="{runs}/stop"' not in console.looker.get(runs).text
+        assert console.looker.post(f"{runs}/stop").status_code == 403
+        for url in (waits, runs, runs):
+            assert console.actor.post(f"{url}/stop").headers["location"] == url
+        assert "arno stopped it: it ends after" in console.looker.get(runs).text
+    for url in (runs, waits):
+        eventually(partial(_ended_early, console, url))
+        assert "It ended early: arno stopped it." in words(console.looker.get(url).text)
+        assert f'action="{url}/stop"' not in console.actor.get(url).text
+        assert console.actor.post(f"{url}/stop").status_code == 303  # too late, which changes nothing
+    actions = service.query("SELECT action, affected, error FROM ingest.operator_action ORDER BY action_id")
+    assert [tuple(action.values()) for action in actions] == [
+        ("replay", 3, "ReplayStoppedError"),
+        ("replay", 0, "ReplayStoppedError"),
+        ("stop_replay", 1, None),
+        ("stop_replay", 1, None),
+    ]
+    assert console.actor.post(f"/tenants/demo/replays/{UUID(int=0)}/stop").status_code == 404
 
 
 def test_the_text_of_a_filter_is_not_in_the_record_of_its_replay(console: RunningConsole, service: Service) -> None:

@@ -60,6 +60,18 @@ async def show(request: Request) -> Response:
     return await _show(request, "replaying.html")
 
 
+async def stop(request: Request) -> Response:
+    """Stop a replay, and lead back to its page, which shows how far it came."""
+    actor = require_actor(request)
+    console = Console.of(request)
+    tenant = console.tenant_of(request)
+    replay = console.replays.named(tenant, request.path_params["action_id"])
+    if replay is None:
+        raise HTTPException(404, "This console runs no replay with this id.")
+    await run_in_threadpool(console.replays.stop_one, replay, actor.name)
+    return RedirectResponse(f"/tenants/{tenant}/replays/{replay.action_id}", 303)
+
+
 async def progress(request: Request) -> Response:
     """Answer with the part of the page that changes."""
     return await _show(request, "parts/replaying.html")
@@ -98,4 +110,5 @@ routes = [
     Route("/notifications/replay", start, methods=["POST"]),
     Route("/tenants/{tenant}/replays/{action_id:uuid}", show),
     Route("/tenants/{tenant}/replays/{action_id:uuid}/progress", progress),
+    Route("/tenants/{tenant}/replays/{action_id:uuid}/stop", stop, methods=["POST"]),
 ]
