@@ -28,6 +28,7 @@ INGEST_PRIVILEGES = {
     "unknown_field": "SELECT, INSERT, UPDATE",
     "consumption_read": "SELECT, INSERT, UPDATE, DELETE",
     "dropped_day": "SELECT",
+    "dropped_month": "SELECT",
     "driver_secret": "SELECT, INSERT",
     "erasure": "SELECT",
     "suppression_key": "SELECT",
@@ -68,6 +69,8 @@ DERIVED_PRIVILEGES = "SELECT, INSERT, UPDATE, DELETE"
 SERVICE_FUNCTIONS = (
     "ingest.make_log_partitions(integer)",
     "ingest.drop_log_day(date)",
+    "ingest.make_meter_partitions(integer)",
+    "ingest.drop_meter_month(timestamptz)",
     "analytics.refresh_statistics()",
 )
 

@@ -20,6 +20,10 @@ from ampeco.tenants import Tenant, load_tenants
 from storage.database_url import DatabaseUrlError, parse_database_url
 from storage.inbox.retention import MIN_KEPT
 
+#: Months that ended later are never dropped, which the function in the database checks, too: partitions are still made
+#: for the last month.
+MIN_METER_VALUES_KEPT = timedelta(days=62)
+
 _REDIS_SCHEMES = ("redis://", "rediss://", "unix://")
 
 
@@ -120,6 +124,11 @@ class Settings(BaseSettings):
         default=None,
         ge=MIN_KEPT,
         description="Age at which days of the log are dropped, except failed notifications; unset: never",
+    )
+    keep_meter_values: Duration | None = Field(
+        default=None,
+        ge=MIN_METER_VALUES_KEPT,
+        description="Age at which whole months of meter values are dropped; unset: never",
     )
     subscription_check_interval: Duration = Field(
         default=timedelta(minutes=5),

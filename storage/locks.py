@@ -29,6 +29,8 @@ class Lock(IntEnum):
     DROP_LOG_DAY = 7_406_201_105
     #: Look for incidents, of which people are alerted.
     ALERTS = 7_406_201_106
+    #: Make or drop partitions of meter values, in the functions that the migrations define.
+    METER_PARTITIONS = 7_406_201_107
 
 
 def lock(connection: Connection, number: Lock) -> None:

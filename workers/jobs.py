@@ -16,6 +16,7 @@ from storage.clock import clock
 from storage.inbox.partitions import make_partitions
 from storage.inbox.retention import drop_log_day
 from storage.monitoring import alerts, minutes, processes, resends, traffic
+from storage.state.meter_partitions import drop_meter_month, make_meter_partitions
 from storage.sync import api_usage as usage
 from storage.sync import consumption_reads, sync_runs
 from workers.api import daily_quota
@@ -41,7 +42,8 @@ SYNC_RUN_INTERVAL = timedelta(seconds=5)
 USAGE_INTERVAL = timedelta(seconds=10)
 PRUNE_INTERVAL = timedelta(hours=6)
 
-#: How often old days of the log are dropped. A day that could not be dropped because it was being read is retried then.
+#: How often old days of the log and old months of meter values are dropped. One that could not be dropped because it
+#: was being read is retried then.
 DROP_INTERVAL = timedelta(hours=1)
 SUBSCRIPTION_CHECK_INTERVAL = timedelta(seconds=10)
 RESEND_INTERVAL = timedelta(seconds=5)
@@ -98,6 +100,26 @@ def drop_log(engine: Engine, keep: timedelta) -> None:
         logger.info("day of the log dropped", day=str(dropped.day), failed_kept=dropped.kept)
 
 
+def make_all_partitions(engine: Engine) -> None:
+    """Make the partitions of the log for the days ahead, then those of meter values for the months ahead."""
+    make_partitions(engine)
+    make_meter_partitions(engine)
+
+
+def drop_meter_values(engine: Engine, keep: timedelta) -> None:
+    """Drop the months of meter values that are older than ``keep``, oldest first, each in a transaction of its own."""
+    while True:
+        with engine.begin() as connection:
+            dropped = drop_meter_month(connection, keep)
+        if dropped is None:
+            return
+        until = str(dropped.ended_at.date())
+        if dropped.became == "logged":
+            logger.warning("a month of meter values is kept: the log has notifications of it", until=until)
+            return
+        logger.info("month of meter values dropped", until=until)
+
+
 def look_at_clocks(context: Context, watch: ClockWatch) -> None:
     """Measure Postgres's clock, and compare this machine's clock and those of the tenants with it."""
     with context.engine.connect() as connection:
@@ -122,7 +144,7 @@ def create_scheduler(context: Context, broker: Broker, settings: Settings, queue
     """
     scheduler, clocks = Scheduler(), ClockWatch(context.redis)
     every = scheduler.every
-    every(PARTITION_INTERVAL, "partitions", lambda: make_partitions(context.engine))
+    every(PARTITION_INTERVAL, "partitions", lambda: make_all_partitions(context.engine))
     every(SWEEP_INTERVAL, "sweep", lambda: sweep_batches(context.engine, broker, age=settings.sweep_after))
     every(WAKE_INTERVAL, "wake apply", lambda: wake_apply(context, broker))
     every(WAKE_INTERVAL, "wake", lambda: wake_refreshes(context.engine, broker, context.redis))
@@ -132,6 +154,8 @@ def create_scheduler(context: Context, broker: Broker, settings: Settings, queue
     every(PRUNE_INTERVAL, "prune", lambda: prune_records(context.engine))
     if (keep := settings.keep_notifications) is not None:
         every(DROP_INTERVAL, "drop log", lambda: drop_log(context.engine, keep))
+    if (keep_meter_values := settings.keep_meter_values) is not None:
+        every(DROP_INTERVAL, "drop meter values", lambda: drop_meter_values(context.engine, keep_meter_values))
     if not API_QUEUES.isdisjoint(queues):
         monitor = SubscriptionMonitor(
             context, public_url=settings.public_url, interval=settings.subscription_check_interval

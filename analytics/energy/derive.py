@@ -19,6 +19,7 @@ from analytics.energy.intervals import (
     Session,
     intervals,
 )
+from analytics.retention import is_sampled_before
 from analytics.schema.sessions import energy_interval
 from analytics.scope import merged, parts, whole
 from analytics.writing import Work
@@ -29,10 +30,18 @@ MAX_SESSIONS = 200
 
 @dataclass(frozen=True, slots=True)
 class _Stored:
-    """A session that exists, whether its energy is divided already, and of when what is known of its meter is."""
+    """A session that exists.
+
+    Attributes:
+        session: what its energy is divided by.
+        has_rows: whether its energy is divided already.
+        is_kept: whether that division stays, because samples that it depends on may have been dropped.
+        meter_at: of when what is known of its meter is.
+    """
 
     session: Session
     has_rows: bool
+    is_kept: bool
     meter_at: datetime | None
 
 
@@ -56,6 +65,8 @@ def _is_same(work: Work, stored: _Stored) -> bool:
     session, marked = stored.session, work.marks("session")
     if not stored.has_rows or session.session_id not in marked:
         return stored.has_rows
+    if stored.is_kept:
+        return True
     since, ends = marked[session.session_id], (session.started_at, session.state_at)
     if session.stopped_at is not None or since is None:
         return False
@@ -63,8 +74,8 @@ def _is_same(work: Work, stored: _Stored) -> bool:
     return not is_of_meter and all(end is not None and since > end for end in ends)
 
 
-# Index: primary keys.
-_SESSIONS = text("""
+# Index: primary keys. The division of another energy than now is not kept: quarters always add up to the session.
+_SESSIONS = text(f"""
 SELECT session.session_id,
        derived.evse_id,
        derived.location_id,
@@ -79,6 +90,11 @@ SELECT session.session_id,
            SELECT FROM analytics.energy_interval AS known
             WHERE known.tenant = :tenant
               AND known.session_id = session.session_id) AS has_rows,
+       coalesce({is_sampled_before("session")} AND (
+           SELECT sum(known.energy_wh)
+             FROM analytics.energy_interval AS known
+            WHERE known.tenant = :tenant
+              AND known.session_id = session.session_id) = round(session.energy_wh, 3), false) AS is_kept,
        session.meter_at
   FROM analytics.session AS derived
   JOIN charging.session AS session
@@ -86,9 +102,10 @@ SELECT session.session_id,
    AND session.session_id = derived.session_id
  WHERE derived.tenant = :tenant
    AND derived.session_id = ANY(:session_ids)
-""")
+""")  # noqa: S608 - the names are ours
 
-# Index: unique constraints of both tables.
+# Index: unique constraints of both tables, that of meter_value in each month, because samples that are dated outside of
+# the session are anomalies.
 _SAMPLES = text(f"""
 SELECT session_id, measured_at, measurand, value, unit
   FROM charging.meter_value
@@ -134,7 +151,7 @@ SELECT known.session_id,
 
 def _load(work: Work, session_ids: Sequence[int]) -> dict[int, _Stored]:
     parameters = {"tenant": work.tenant, "session_ids": list(session_ids)}
-    return {row[0]: _Stored(Session(*row[:-2]), *row[-2:]) for row in work.connection.execute(_SESSIONS, parameters)}
+    return {row[0]: _Stored(Session(*row[:-3]), *row[-3:]) for row in work.connection.execute(_SESSIONS, parameters)}
 
 
 def _rows(work: Work, sessions: Sequence[Session]) -> list[dict[str, Any]]:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from analytics.retention import is_sampled_before
 from analytics.schema.sessions import LONG_SESSION, OPEN_SESSION
 
 Severity = Literal["high", "medium", "low"]
@@ -171,7 +172,8 @@ SELECT later.evse_id AS entity_id,
  WHERE others.number > 0
 """  # noqa: S608 - the names are ours
 
-# Index: meter_value_sample_key; all samples of the session are read.
+# Index: meter_value_sample_key, in each month; all samples of the session are read. If samples may have been dropped,
+# the finding stays as it is.
 _REGISTER_FALLS = f"""
 SELECT session.session_id AS entity_id,
        coalesce(session.started_at, '-infinity') AS began_at,
@@ -200,7 +202,22 @@ SELECT session.session_id AS entity_id,
                           AND abs(sample.value) < 1e15) AS register) AS sampled
         WHERE wh < before_wh - 1) AS falls
  WHERE session.removed_at IS NULL
+   AND ({is_sampled_before("session")}) IS NOT TRUE
    AND falls.number > 0
+ UNION ALL
+SELECT finding.entity_id, finding.began_at, finding.ended_at, finding.evidence
+  FROM scope
+  JOIN analytics.session AS session
+    ON session.tenant = :tenant
+   AND session.session_id = scope.entity_id
+   AND {is_sampled_before("session")}
+  JOIN analytics.finding AS finding
+    ON finding.tenant = :tenant
+   AND finding.rule = 'register_falls'
+   AND finding.kind = 'session'
+   AND finding.entity_id = scope.entity_id
+   AND finding.resolved_at IS NULL
+ WHERE session.removed_at IS NULL
 """  # noqa: S608 - the names are ours
 
 _ENERGY_ABOVE_POWER = f"""

@@ -10,6 +10,7 @@ from typing import Any
 
 from sqlalchemy import text
 
+from analytics.retention import is_sampled_before
 from analytics.schema.derived import limit_of
 from analytics.schema.sessions import session
 from analytics.scope import Scope, merged, parts, whole
@@ -218,9 +219,10 @@ _COLUMNS: dict[str, Any] = {
     "meter_gap_wh": f"numbers.meter_stop_wh - numbers.meter_start_wh - {_ENERGY}",
     "power_average_w": f"coalesce({_fit('power_average_w', 'session.power_average_w')},"
     f" {_ENERGY} * 3600 / nullif(numbers.connected_s, 0))",
-    "power_peak_w": f"coalesce({_fit('power_peak_w', 'session.power_peak_w')}, samples.power_peak_w)",
-    "soc_begin_percent": "samples.socs[1]",
-    "soc_end_percent": "coalesce(samples.socs[cardinality(samples.socs)], session.soc_percent)",
+    "power_peak_w": f"coalesce({_fit('power_peak_w', 'session.power_peak_w')},"
+    " greatest(samples.power_peak_w, former.power_peak_w))",
+    "soc_begin_percent": "coalesce(former.soc_begin_percent, samples.socs[1])",
+    "soc_end_percent": "coalesce(samples.socs[cardinality(samples.socs)], former.soc_end_percent, session.soc_percent)",
     "amount_with_tax": "numbers.amount_with_tax",
     "amount_without_tax": "numbers.amount_without_tax",
     "tax_amount": "numbers.amount_with_tax - numbers.amount_without_tax",
@@ -240,7 +242,9 @@ _WATTS = "sample.value * CASE lower(coalesce(sample.unit, 'W')) WHEN 'w' THEN 1 
 
 _FITTED = ("energy_wh", "meter_start_wh", "meter_stop_wh", "amount_with_tax", "amount_without_tax")
 
-# Indexes: primary keys; charging_period_tenant_session_id_idx; meter_value_sample_key, once for a session.
+# Indexes: primary keys; charging_period_tenant_session_id_idx; meter_value_sample_key, once for a session and in each
+# month, because samples may be dated outside of the session. If samples of a session may have been dropped, what was
+# derived from them stays.
 _SESSIONS = f"""
 SELECT {", ".join(f"{value} AS {name}" for name, value in _COLUMNS.items())}
   FROM scope
@@ -253,6 +257,10 @@ SELECT {", ".join(f"{value} AS {name}" for name, value in _COLUMNS.items())}
        SELECT {", ".join(f"{_fit(name, f'session.{name}')} AS {name}" for name in _FITTED)},
               CASE WHEN session.stopped_at >= session.started_at
                    THEN extract(epoch FROM session.stopped_at - session.started_at) END AS connected_s) AS numbers
+  LEFT JOIN analytics.session AS former
+    ON former.tenant = :tenant
+   AND former.session_id = scope.entity_id
+   AND {is_sampled_before("session")}
  CROSS JOIN LATERAL (
        SELECT count(*) AS number,
               sum(period.stopped_at - period.started_at) FILTER (WHERE period.charging_state = 'charging') AS charging,

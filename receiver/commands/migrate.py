@@ -18,6 +18,7 @@ from receiver.commands.progress import WorkProgress
 from receiver.environment import database, running
 from receiver.terminal import console, errors
 from storage.inbox.partitions import make_partitions
+from storage.state.meter_partitions import make_meter_partitions
 
 #: Rows of a table are counted up to this number; beyond it Postgres's estimate is shown.
 MAX_COUNTED = 100_000
@@ -47,7 +48,7 @@ def migrate(
     yes: Annotated[bool, typer.Option("--yes", help="Migrate back without asking for confirmation.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Migrate the database to the tables of this release, and make the partitions of the log ahead of time."""
+    """Migrate the database to the tables of this release, and make partitions ahead of time."""
     with running("migrate", needs_tenants=False) as settings, database(settings) as engine:
         with engine.connect() as connection:
             before = migrations.current(connection)
@@ -63,6 +64,7 @@ def migrate(
                 errors.print(migrations.roles.advice(missing), style="yellow", markup=False, soft_wrap=True)
         if target == migrations.head():
             make_partitions(engine)
+            make_meter_partitions(engine)
         if as_json:
             dropped = {"tables": [asdict(table) for table in tables], "columns": columns}
             print_json({"from": before, "to": target, "dropped": dropped})

@@ -8,6 +8,7 @@ from runtime.logging import get_logger
 from runtime.settings import Settings
 from storage.database import create_database_engine
 from storage.inbox.partitions import make_partitions
+from storage.state.meter_partitions import make_meter_partitions
 from workers.broker import QUEUES
 
 logger = get_logger(__name__)
@@ -31,7 +32,7 @@ def service_children(settings: Settings) -> list[Child]:
 
 
 def bring_up_to_date(settings: Settings) -> None:
-    """Migrate the database if needed, and make the partitions of the log for the next days."""
+    """Migrate the database if needed, and make the partitions of the log and of meter values ahead of time."""
     engine = create_database_engine(
         settings.required_database_url(), application_name="ampeco-receiver migrate", pool_size=1
     )
@@ -41,5 +42,6 @@ def bring_up_to_date(settings: Settings) -> None:
         if not migrated and (missing := migrations.upgrade(engine)):
             logger.warning("database roles are missing", advice=migrations.roles.advice(missing))
         make_partitions(engine)
+        make_meter_partitions(engine)
     finally:
         engine.dispose()

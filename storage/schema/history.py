@@ -119,6 +119,7 @@ meter_value = Table(
     ),
     schema=CHARGING,
     comment="Each meter sample of a session; append-only. Its whole content identifies a sample",
+    postgresql_partition_by="RANGE (measured_at)",
 )
 
 consumption_point = Table(

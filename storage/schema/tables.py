@@ -193,6 +193,16 @@ dropped_day = Table(
     comment="Days that were dropped from the log, except their failed notifications",
 )
 
+dropped_month = Table(
+    "dropped_month",
+    metadata,
+    instant("ended_at", "The end of the month, in UTC; of the first one also everything before it", nullable=False),
+    instant("dropped_at", "When it was dropped", nullable=False, default=func.now()),
+    PrimaryKeyConstraint("ended_at"),
+    schema=INGEST,
+    comment="Months whose meter values were dropped",
+)
+
 refresh_request = Table(
     "refresh_request",
     metadata,

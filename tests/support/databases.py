@@ -14,6 +14,7 @@ import migrations
 from storage.database import create_database_engine
 from storage.database_url import conninfo
 from storage.inbox.partitions import make_partitions
+from storage.state.meter_partitions import make_meter_partitions
 from tests.support.service import url_of
 
 
@@ -30,10 +31,11 @@ def named(database_url: str, name: str) -> str:
 
 
 def migrate(database_url: str) -> None:
-    """Make the tables, and the partitions for today."""
+    """Make the tables, and the partitions for today and this month."""
     engine = create_database_engine(database_url, application_name="tests", pool_size=1)
     migrations.upgrade(engine)
     make_partitions(engine)
+    make_meter_partitions(engine)
     engine.dispose()
 
 

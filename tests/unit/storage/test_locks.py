@@ -21,7 +21,7 @@ def sources() -> dict[str, str]:
 
 def test_applied_migrations_use_numbers_of_the_list() -> None:
     used = {int(number) for source in sources().values() for number in NUMBERED.findall(source)}
-    assert used == {Lock.MAKE_PARTITIONS, Lock.DROP_LOG_DAY}
+    assert used == {Lock.MAKE_PARTITIONS, Lock.DROP_LOG_DAY, Lock.METER_PARTITIONS}
     assert used < set(Lock)
 
 
