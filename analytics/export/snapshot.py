@@ -62,6 +62,10 @@ class Snapshot:
         found = self._rows(f"{_FEED} WHERE tenant = {sql.quote(tenant)}")
         return Feed(*found[0]) if found else None
 
+    def holds(self, query: str) -> bool:
+        """Return the one value of a query, which is a truth."""
+        return bool(self._rows(query)[0][0])
+
     def months(self, query: str) -> dict[str, int]:
         """Return the numbers of rows by month that a query counts."""
         return dict(self._rows(query))

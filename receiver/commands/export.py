@@ -33,17 +33,26 @@ def export(
             min=0, help="Export the changes after this number that are missing there; by default, after the newest."
         ),
     ] = None,
+    meter_values: Annotated[
+        str | None,
+        typer.Option(metavar="MONTH", help="Export the meter values of a month instead, such as 2026-01."),
+    ] = None,
     tenant: TenantOption = None,
     file_format: Annotated[Format, typer.Option("--format", help="Format of the files.")] = Format.PARQUET,
 ) -> None:
     """Export the tables of the schema analytics to files, continuing after the last export."""
     del file_format  # there is one
+    if meter_values is not None and since_change is not None:
+        raise typer.BadParameter("--meter-values and --since-change exclude each other.")
     _require_packages()
     with running("export") as settings:
         require_migrated(settings)
         with database(settings, pool_size=1, process="export") as engine:
             for name in chosen_tenants(settings, tenant):
-                _export(engine, settings.required_database_url(), name, to, since_change)
+                if meter_values is not None:
+                    _export_month(engine, settings.required_database_url(), name, to, meter_values)
+                else:
+                    _export(engine, settings.required_database_url(), name, to, since_change)
 
 
 def _require_packages() -> None:
@@ -78,6 +87,30 @@ def _export(engine: Engine, database_url: str, tenant: str, to: str, since: int 
                 console.print(f"{tenant}: stopped. Run the same command again to continue.", highlight=False)
                 raise typer.Exit(stop.exit_code)
     console.print(_summary(tenant, reached), highlight=False, soft_wrap=True)
+
+
+def _export_month(engine: Engine, database_url: str, tenant: str, to: str, month: str) -> None:
+    from analytics.export.destination import destination
+    from analytics.export.meter_values import export_month
+    from analytics.export.run import alone
+
+    place = destination(to, tenant, os.environ)
+    reports = export_month(database_url, place, tenant, month)
+    with (
+        alone(engine, tenant, place),
+        WorkProgress("meter values") as progress,
+        until_told_to_stop() as stop,
+        closing(reports),
+    ):
+        piece = progress.begin(None, tenant=tenant)
+        for reached in reports:
+            piece.advance(reached.rows, note=month, rows=reached.rows)
+            if stop.is_set() and not reached.is_done:
+                console.print(f"{tenant}: stopped, and nothing was written.", highlight=False)
+                raise typer.Exit(stop.exit_code)
+    console.print(
+        f"{tenant}: {reached.rows:,} meter values of {month}, {reached.bytes:,} bytes.", highlight=False, soft_wrap=True
+    )
 
 
 def _summary(tenant: str, reached: Reached | None) -> str:
