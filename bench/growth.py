@@ -154,6 +154,13 @@ SELECT session_id, change_number
 """,
 }
 
+#: The name of the partition of everything before the months.
+_FIRST = "^meter_value_before_[0-9]{6}$"
+
+_MAKE_MONTH = """
+CREATE TABLE charging.meter_value_{name} PARTITION OF charging.meter_value FOR VALUES FROM ({began}) TO ({ended})
+"""
+
 _ROWS = """
 SELECT relname, pg_total_relation_size(relation.oid), greatest(reltuples, 0)
   FROM pg_class AS relation
@@ -246,6 +253,7 @@ def load_charging(
         The parameters of the statements, such as when the time begins.
     """
     now = datetime.now(UTC)
+    begins_at = now - timedelta(days=days + 1)
     parameters = {
         "tenant": TENANT,
         "evses": evses,
@@ -254,16 +262,29 @@ def load_charging(
         "samples": samples,
         "days": days,
         "every": timedelta(days=days) / (sessions + 1),
-        "begins_at": now - timedelta(days=days + 1),
+        "begins_at": begins_at,
         "since": now - timedelta(days=31),
         "now": now,
     }
+    make_months(connection, begins_at)
     connection.execute("INSERT INTO ingest.uptime VALUES (%(begins_at)s, now())", parameters)
     for name, statement in _LOAD.items():
         step(f"loading {name}")
         connection.execute(statement, parameters)
     connection.execute("VACUUM ANALYZE")
     return parameters
+
+
+def make_months(connection: psycopg.Connection[Any], begins_at: datetime) -> None:
+    """Give an empty database the monthly partitions of meter values that it would have after running since a time."""
+    first = connection.execute("SELECT format('%I.%I', 'charging', relname) FROM pg_class WHERE relname ~ %s", [_FIRST])
+    connection.execute(f"DROP TABLE {first.fetchall()[0][0]}")
+    month = begins_at.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+    connection.execute(_MAKE_MONTH.format(name=f"before_{month:%Y%m}", began="MINVALUE", ended=f"'{month}'"))
+    while month < datetime.now(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0):
+        following = month.replace(year=month.year + month.month // 12, month=month.month % 12 + 1)
+        connection.execute(_MAKE_MONTH.format(name=f"{month:%Y%m}", began=f"'{month}'", ended=f"'{following}'"))
+        month = following
 
 
 def derive_everything_marked(engine: Engine) -> None:

@@ -76,6 +76,7 @@ def _partition() -> None:
         f" CONSTRAINT meter_value_sample_key UNIQUE NULLS NOT DISTINCT {KEY}) PARTITION BY RANGE (measured_at)"
     )
     op.execute(f"COMMENT ON TABLE charging.meter_value IS '{COMMENT}'")
+    op.execute("CREATE INDEX meter_value_measured_at_idx ON charging.meter_value USING brin (measured_at)")
     op.execute("CREATE TABLE charging.meter_value_default PARTITION OF charging.meter_value DEFAULT")
     op.execute(
         f"WITH moved AS (DELETE FROM charging.{first} WHERE measured_at >= {bound} RETURNING *)"  # noqa: S608 - ours
@@ -115,6 +116,7 @@ def _gather() -> None:
         op.execute(f"COMMENT ON TABLE charging.{first} IS '{COMMENT}'")
     else:
         op.execute(f"ALTER TABLE charging.meter_value DETACH PARTITION charging.{first}")
+        op.execute(f"DROP INDEX charging.{first}_measured_at_idx")
     op.execute(f"INSERT INTO charging.{first} SELECT * FROM charging.meter_value")  # noqa: S608 - the names are ours
     op.execute("DROP TABLE charging.meter_value")
     op.execute(f"ALTER TABLE charging.{first} RENAME CONSTRAINT {first}_sample_key TO meter_value_sample_key")

@@ -117,6 +117,8 @@ meter_value = Table(
         postgresql_nulls_not_distinct=True,
         name="meter_value_sample_key",
     ),
+    # Samples come about in order of time, so this finds those of a day, and takes no space to speak of.
+    Index("meter_value_measured_at_idx", "measured_at", postgresql_using="brin"),
     schema=CHARGING,
     comment="Each meter sample of a session; append-only. Its whole content identifies a sample",
     postgresql_partition_by="RANGE (measured_at)",
