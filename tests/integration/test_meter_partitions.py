@@ -137,15 +137,24 @@ def test_a_month_whose_partition_is_missing_is_made_later_with_its_samples(engin
     assert stored(engine) == expected
 
 
-def test_making_a_month_does_not_wait_for_a_long_reader(engine: Engine) -> None:
+def test_making_and_dropping_months_does_not_wait_for_a_long_reader(engine: Engine) -> None:
+    lay_out_months(engine, month_of(datetime.now(UTC) - KEEP, -1))
+    write_samples(engine, START)
     with engine.begin() as connection:
         connection.execute(text(f"DROP TABLE charging.{name_of(this_month(1))}"))
+    drop = text("SELECT ended_at FROM ingest.drop_meter_month(now() - :keep)")
     with engine.connect() as reader:
+        # Given a reader, as a backup is, and a connection that would wait for it without an end
         reader.execute(text("SELECT count(*) FROM charging.meter_value"))
-        with pytest.raises(DBAPIError, match="lock timeout"):
-            make_meter_partitions(engine)
+        for statement in (text("SELECT ingest.make_meter_partitions(3)"), drop):
+            with engine.connect() as connection:
+                connection.execute(text("SET LOCAL lock_timeout = 0"))
+                with pytest.raises(DBAPIError, match="lock timeout"):
+                    connection.execute(statement, {"keep": KEEP} if statement is drop else {})
         write_samples(engine, this_month(1))
+    # Then the next run does it
     make_meter_partitions(engine)
+    drop_meter_values(engine, KEEP)
     assert stored(engine) == [(name_of(this_month(1)), this_month(1))]
 
 
