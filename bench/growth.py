@@ -277,8 +277,8 @@ def load_charging(
 
 def make_months(connection: psycopg.Connection[Any], begins_at: datetime) -> None:
     """Give an empty database the monthly partitions of meter values that it would have after running since a time."""
-    first = connection.execute("SELECT format('%I.%I', 'charging', relname) FROM pg_class WHERE relname ~ %s", [_FIRST])
-    connection.execute(f"DROP TABLE {first.fetchall()[0][0]}")
+    ((first,),) = connection.execute("SELECT relname FROM pg_class WHERE relname ~ %s", [_FIRST]).fetchall()
+    connection.execute(f"DROP TABLE charging.{first}")
     month = begins_at.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
     connection.execute(_MAKE_MONTH.format(name=f"before_{month:%Y%m}", began="MINVALUE", ended=f"'{month}'"))
     while month < datetime.now(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0):

@@ -9,14 +9,17 @@ from decimal import Decimal
 from itertools import pairwise
 from typing import Any
 
+import psycopg
 import pytest
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError
 
 import migrations
+from bench.growth import load_charging
 from migrations import roles
 from runtime.settings import MIN_METER_VALUES_KEPT, Settings, SettingsError, load_settings
 from storage.database import create_database_engine
+from storage.database_url import conninfo
 from storage.ids import first_made_at
 from storage.reports.meter import sources
 from storage.state.meter_partitions import MONTHS_AHEAD, make_meter_partitions
@@ -395,3 +398,15 @@ def test_the_samples_of_a_session_are_found_by_the_unique_index_of_each_month(en
     with_rows = {name for name, _ in stored(engine)}
     assert not [scan for scan in scans if scan.startswith("->  Seq Scan") and any(name in scan for name in with_rows)]
     assert len(with_rows) == 4
+
+
+def test_the_benchmark_of_growth_has_the_months_of_its_time(database_url: str, engine: Engine) -> None:
+    with psycopg.connect(conninfo(database_url), autocommit=True) as connection:
+        load_charging(connection, 2, lambda _: None, sessions=30, samples=4, days=100)
+    with engine.connect() as connection:
+        counted = text("SELECT tableoid::regclass::text, count(*) FROM charging.meter_value GROUP BY 1")
+        found = {name.removeprefix("charging."): count for name, count in connection.execute(counted)}
+    assert sum(found.values()) == 2 * 30 * 4
+    months = {name_of(this_month(months)) for months in range(-4, 1)}
+    assert found.keys() <= months
+    assert len(found) > 2
