@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
 import pytest
 from sqlalchemy import Connection, make_url, text
@@ -106,3 +107,44 @@ def test_a_subscriber_gets_rows_updates_and_removals(server: PostgresServer) -> 
         assert subscriber.execute("SELECT count(*) FROM analytics.dirty").fetchone() == (0,)
         subscriber.execute("DROP SUBSCRIPTION analysts")
         assert publisher.execute("SELECT count(*) FROM pg_replication_slots").fetchone() == (0,)
+
+
+def test_a_subscriber_gets_meter_values_through_their_table_and_keeps_dropped_months(server: PostgresServer) -> None:
+    with server.connect() as publisher, server.connect(SUBSCRIBER) as subscriber:
+        # Given a publication as the documentation shows it
+        publisher.execute(
+            "CREATE PUBLICATION samples FOR TABLE charging.meter_value"
+            " WITH (publish = 'insert', publish_via_partition_root = true)"
+        )
+        publisher.execute("SELECT pg_create_logical_replication_slot('samples', 'pgoutput')")
+        subscriber.execute(
+            f"CREATE SUBSCRIPTION samples CONNECTION 'host={server.directory} user=postgres dbname={DATABASE}'"
+            " PUBLICATION samples WITH (create_slot = false, slot_name = 'samples')"
+        )
+        insert = (
+            "INSERT INTO charging.meter_value (tenant, session_id, measured_at, measurand, ordinal, value)"
+            " VALUES ('t', %s, %s, 'Voltage', 0, 230)"
+        )
+        counted = "SELECT session_id FROM charging.meter_value ORDER BY session_id"
+
+        def arrived(*sessions: int) -> None:
+            eventually(lambda: [row[0] for row in subscriber.execute(counted)] == list(sessions), seconds=60)
+
+        # When samples of several partitions arrive, one of them in a month that the publisher makes afterwards
+        publisher.execute(insert, (1, "1970-01-01 00:00+00"))
+        publisher.execute(insert, (2, "2099-01-01 00:00+00"))
+        arrived(1, 2)
+        publisher.execute(
+            "INSERT INTO charging.meter_value SELECT 't', 3, now() + interval '62 days', 'Voltage', 0, 230"
+        )
+        publisher.execute("SELECT ingest.make_meter_partitions(3)")
+        publisher.execute(insert, (4, datetime.now(UTC)))
+        # Then the subscriber has each once, and keeps those of a partition that is dropped
+        arrived(1, 2, 3, 4)
+        publisher.execute(
+            "DO $$ BEGIN EXECUTE (SELECT 'DROP TABLE charging.' || relname FROM pg_class"
+            " WHERE relname ~ '^meter_value_before_[0-9]{6}$'); END $$"
+        )
+        publisher.execute(insert, (5, datetime.now(UTC)))
+        arrived(1, 2, 3, 4, 5)
+        subscriber.execute("DROP SUBSCRIPTION samples")
