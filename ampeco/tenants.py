@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -24,6 +24,9 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 
 #: Notification types are words; a type with a space is a mistake in the file.
 NotificationName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9._-]{0,99}$")]
+
+#: What Kafka allows as the name of a topic.
+TopicName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,249}$")]
 
 
 class TenantsError(Exception):
@@ -45,7 +48,9 @@ class Tenant(BaseModel):
     consumption of finished sessions whose meter values never arrived. ``calls_per_minute`` and
     ``calls_per_day`` limit the API calls of all processes together. AMPECO allows 1,000 a minute
     and 100,000 a day by default, and can change both for a tenant; other programs of the operator
-    may need a part of them.
+    may need a part of them. ``kafka_topic`` is the topic to which AMPECO delivers the tenant's notifications, if it
+    delivers them through Kafka. ``kafka_require_signature`` refuses records whose signature does not verify; without
+    it, whoever may write to the topic is trusted.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -66,6 +71,8 @@ class Tenant(BaseModel):
     include_timestamp_in_signature: bool = False
     calls_per_minute: int = Field(default=300, ge=6, le=6000)
     calls_per_day: int = Field(default=80_000, ge=1_000, le=100_000_000)
+    kafka_topic: TopicName | None = None
+    kafka_require_signature: bool = True
 
     @model_validator(mode="after")
     def _check(self) -> Tenant:
@@ -163,7 +170,25 @@ def load_tenants(path: Path) -> dict[str, Tenant]:
     tables = read_tenants_file(path).get("tenants")
     if not isinstance(tables, dict) or not tables:
         raise TenantsError(f"TENANTS_FILE: {path} names no tenant; it needs a table [tenants.NAME].")
-    return {name: _tenant(name, table) for name, table in tables.items()}
+    tenants = {name: _tenant(name, table) for name, table in tables.items()}
+    kafka_topics(tenants)
+    return tenants
+
+
+def kafka_topics(tenants: Mapping[str, Tenant]) -> dict[str, str]:
+    """Return the name of the tenant of each topic; tenants without one have none.
+
+    Raises:
+        TenantsError: two tenants have the same topic.
+    """
+    topics: dict[str, str] = {}
+    for tenant in tenants.values():
+        if tenant.kafka_topic is not None and topics.setdefault(tenant.kafka_topic, tenant.name) != tenant.name:
+            first = topics[tenant.kafka_topic]
+            raise TenantsError(
+                f"tenants.{tenant.name}.kafka_topic: it is the topic of {first}, too; each needs its own."
+            )
+    return topics
 
 
 def read_tenants_file(path: Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The health check of a container: ``python -m receiver.probe``, with ``work`` for a worker, ``console`` for a console.
+"""The health check of a container: ``python -m receiver.probe``, with ``work``, ``consume`` or ``console`` for those.
 
 It calls ``/healthz`` at the address that the process listens on, without any proxy that the environment names, and
 exits with 1 if there is no answer. It imports nothing of the service, because it runs every few seconds.
@@ -42,6 +42,8 @@ def main(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
     """Check the process that these settings describe; return the exit code."""
     if arguments == ["work"]:
         host, port = environment.get("RECEIVER_ADMIN_HOST", "127.0.0.1"), environment["RECEIVER_WORK_METRICS_PORT"]
+    elif arguments == ["consume"]:
+        host, port = environment.get("RECEIVER_ADMIN_HOST", "127.0.0.1"), environment["RECEIVER_CONSUME_METRICS_PORT"]
     elif arguments == ["console"]:
         host = environment.get("RECEIVER_CONSOLE_HOST", "127.0.0.1")
         port = environment.get("RECEIVER_CONSOLE_PORT", "8082")

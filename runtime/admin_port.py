@@ -98,13 +98,18 @@ class _Pages(MetricsHandler):
         self.wfile.write(body)
 
 
-def serve_worker_metrics(settings: Settings, port: int, readiness: Readiness) -> int:
+def serve_worker_metrics(
+    settings: Settings, port: int, readiness: Readiness, *, setting: str = "RECEIVER_WORK_METRICS_PORT"
+) -> int:
     """Serve the metrics and the readiness of this process from a thread; return the port.
+
+    Parameters:
+        setting: the setting that an error names.
 
     Raises:
         SettingsError: the port is not available.
     """
-    listeners = open_admin_listener(settings, port, setting="RECEIVER_WORK_METRICS_PORT")
+    listeners = open_admin_listener(settings, port, setting=setting)
     handler = type("Pages", (_Pages,), {"guard": Guard(settings.admin_secret()), "readiness": readiness})
     for listener in listeners:
         server = ThreadingHTTPServer(("", 0), handler, bind_and_activate=False)

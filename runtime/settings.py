@@ -100,6 +100,43 @@ class Settings(BaseSettings):
         description="How long a connection may stay open without a request",
     )
 
+    kafka_brokers: str | None = Field(
+        default=None,
+        min_length=1,
+        description="Brokers of Kafka to consume from, HOST:PORT with commas between them; unset: none",
+    )
+    kafka_group: str = Field(
+        default="ampeco-receiver", min_length=1, description="Consumer group, which has the committed offsets"
+    )
+    kafka_security_protocol: Literal["SASL_SSL", "SSL", "SASL_PLAINTEXT", "PLAINTEXT"] = Field(
+        default="SASL_SSL", description="Whether connections to the brokers use TLS (SSL) and authenticate (SASL)"
+    )
+    kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field(
+        default="PLAIN", description="How connections authenticate, if they do"
+    )
+    kafka_username: str | None = Field(default=None, min_length=1, description="User that authenticates by SASL")
+    kafka_password: SecretStr | None = Field(default=None, description="Its password; set either this or the file")
+    kafka_password_file: Path | None = Field(default=None, description="File that contains the password")
+    kafka_ca_file: Path | None = Field(
+        default=None, description="Certificates of the authorities that sign the brokers'; unset: those of the system"
+    )
+    kafka_certificate_file: Path | None = Field(
+        default=None, description="Certificate with which connections authenticate by TLS"
+    )
+    kafka_key_file: Path | None = Field(default=None, description="Private key of this certificate")
+    kafka_session_timeout: Duration = Field(
+        default=timedelta(seconds=45),
+        ge=timedelta(seconds=6),
+        le=timedelta(minutes=30),
+        description="How long after its last sign of life a consumer's partitions are given to others",
+    )
+    consume_metrics_port: int | None = Field(
+        default=None,
+        ge=1,
+        le=65535,
+        description="Port of the consumer's own /metrics and /readyz, on the admin address; unset: none",
+    )
+
     admin_host: str = Field(default="127.0.0.1", description="Address of the admin endpoints")
     admin_port: int = Field(default=8081, ge=0, le=65535, description="Port of the admin endpoints; 0: any")
     admin_token: SecretStr | None = Field(
@@ -171,17 +208,15 @@ class Settings(BaseSettings):
         Raises:
             SettingsError: it is configured twice, is empty, or its file cannot be read.
         """
-        if self.admin_token_file is None:
-            token, setting = self.admin_token, "RECEIVER_ADMIN_TOKEN"
-        elif self.admin_token is not None:
-            raise SettingsError("RECEIVER_ADMIN_TOKEN and RECEIVER_ADMIN_TOKEN_FILE are both set: unset one.")
-        else:
-            token, setting = _read_secret(self.admin_token_file), "RECEIVER_ADMIN_TOKEN_FILE"
-        if token is None:
-            return None
-        if not token.get_secret_value().strip():
-            raise SettingsError(f"{setting} is empty: give a token, or unset it.")
-        return SecretStr(token.get_secret_value().strip())
+        return _secret(self.admin_token, self.admin_token_file, "RECEIVER_ADMIN_TOKEN", "token")
+
+    def kafka_secret(self) -> SecretStr | None:
+        """Return the password for Kafka; None if none is configured.
+
+        Raises:
+            SettingsError: it is configured twice, is empty, or its file cannot be read.
+        """
+        return _secret(self.kafka_password, self.kafka_password_file, "RECEIVER_KAFKA_PASSWORD", "password")
 
     def required_database_url(self) -> str:
         """Return the URL of the database.
@@ -204,12 +239,28 @@ class Settings(BaseSettings):
         return self.redis_url
 
 
-def _read_secret(path: Path) -> SecretStr:
+def _secret(value: SecretStr | None, file: Path | None, setting: str, noun: str) -> SecretStr | None:
+    """Return a secret from a setting or from its file; None if it is in neither."""
+    if file is None:
+        secret = value
+    elif value is not None:
+        raise SettingsError(f"{setting} and {setting}_FILE are both set: unset one.")
+    else:
+        setting = f"{setting}_FILE"
+        secret = _read_secret(file, setting)
+    if secret is None:
+        return None
+    if not secret.get_secret_value().strip():
+        raise SettingsError(f"{setting} is empty: give a {noun}, or unset it.")
+    return SecretStr(secret.get_secret_value().strip())
+
+
+def _read_secret(path: Path, setting: str) -> SecretStr:
     try:
         return SecretStr(path.read_text(encoding="utf-8-sig"))  # a byte order mark is not part of the token
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not text"
-        raise SettingsError(f"RECEIVER_ADMIN_TOKEN_FILE: {path} cannot be read: {reason}.") from None
+        raise SettingsError(f"{setting}: {path} cannot be read: {reason}.") from None
 
 
 def environment_name(field: str) -> str:
@@ -232,6 +283,7 @@ def load_settings() -> Settings:
     _check_database_url(settings.database_url)
     _check_redis_url(settings.redis_url)
     settings.admin_secret()
+    settings.kafka_secret()
     _check_tracing(settings.tracing)
     return settings
 

@@ -465,6 +465,13 @@ class Subscription(Model):
         return options
 
     @property
+    def kafka_topic(self) -> str | None:
+        """The topic to which the subscription delivers, if it delivers through Kafka."""
+        kafka = (self.model_extra or {}).get("kafka")
+        topic = kafka.get("topic") if self.via == "kafka" and isinstance(kafka, dict) else None
+        return topic if isinstance(topic, str) else None
+
+    @property
     def is_disabled(self) -> bool:
         """Whether AMPECO shows that the subscription is disabled."""
         return self.enabled is False or self.status in ("disabled", "inactive")

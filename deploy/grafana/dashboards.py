@@ -105,6 +105,33 @@ SECTIONS = (
         ),
     ),
     Section(
+        "Consuming from Kafka",
+        (
+            Graph(
+                "Records that wait in Kafka",
+                "short",
+                {"{{tenant}}": f"sum by (tenant) (ampeco_kafka_lag_records{{{TENANT}}})"},
+            ),
+            Graph(
+                "Records rejected, and errors of brokers",
+                "short",
+                {
+                    "rejected: {{tenant}}, {{reason}}": "sum by (tenant, reason)"
+                    f" (increase(ampeco_kafka_records_rejected_total{{{TENANT}}}[$__rate_interval]))",
+                    "error: {{error}}": "sum by (error) (increase(ampeco_kafka_errors_total[$__rate_interval]))",
+                },
+            ),
+            Graph(
+                "Partitions consumed, and consumers that are paused",
+                "short",
+                {
+                    "partitions: {{tenant}}": f"sum by (tenant) (ampeco_kafka_partitions{{{TENANT}}})",
+                    "paused": "sum(ampeco_kafka_paused)",
+                },
+            ),
+        ),
+    ),
+    Section(
         "From accepted to derived",
         (
             Graph("From commit to applied", "s", quantiles("ampeco_applied_lag_seconds", "tenant", TENANT)),

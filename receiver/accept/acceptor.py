@@ -5,7 +5,7 @@ This module does not depend on HTTP: any transport with the same bytes and heade
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -32,6 +32,10 @@ TIMESTAMP_HEADER = "x-timestamp"
 _DUMMY_TOKEN = SigningToken.from_secret("no tenant has this token")
 
 
+#: In place of the id of a token and the form of a signature, if neither is required and none verifies.
+UNSIGNED = "unsigned"
+
+
 class UnverifiedError(Exception):
     """The tenant is unknown, or the signature is missing or wrong; the sender does not learn which."""
 
@@ -48,15 +52,27 @@ class Acceptor:
     Parameters:
         tenants: the tenants by name.
         committer: commits the notifications.
+        unsigned: the tenants of which notifications are committed without a signature, because the transport has
+            authenticated the sender. HTTP has no such tenants.
+        kept_headers: the headers that are stored: their names there by their lower-case names.
 
     Attributes:
         traceparent: returns the W3C trace context of the current request; None if it is not traced.
     """
 
-    def __init__(self, tenants: Mapping[str, Tenant], committer: GroupCommitter) -> None:
+    def __init__(
+        self,
+        tenants: Mapping[str, Tenant],
+        committer: GroupCommitter,
+        *,
+        unsigned: Collection[str] = (),
+        kept_headers: Mapping[str, str] = KEPT_HEADERS,
+    ) -> None:
         self._keys = {name: _Keys(tenant.signing_keys(), tenant.encodings) for name, tenant in tenants.items()}
         self._dummy_keys = _Keys((_DUMMY_TOKEN,), ("hex",))
         self._committer = committer
+        self._unsigned = frozenset(unsigned)
+        self._kept_headers = kept_headers
         self.traceparent: Callable[[], str | None] = lambda: None
         self._coverages: set[tuple[str, Coverage]] = set()
 
@@ -84,11 +100,15 @@ class Acceptor:
         keys = tenant_keys or self._dummy_keys
         signature, timestamp = headers.get(SIGNATURE_HEADER), headers.get(TIMESTAMP_HEADER)
         match = verify(body, signature, keys.tokens, keys.encodings, timestamp=timestamp)
-        if tenant_keys is None or match is None:
+        if tenant_keys is None or (match is None and tenant not in self._unsigned):
             raise UnverifiedError
-        kept = {name: headers[key] for key, name in KEPT_HEADERS.items() if key in headers}
-        self._report_coverage(tenant, match)
-        entry = Entry(tenant, body, kept, match.token_id, match.form, traceparent=self.traceparent())
+        kept = {name: headers[key] for key, name in self._kept_headers.items() if key in headers}
+        if match is None:
+            token_id = form = UNSIGNED
+        else:
+            token_id, form = match.token_id, match.form
+            self._report_coverage(tenant, match)
+        entry = Entry(tenant, body, kept, token_id, form, traceparent=self.traceparent())
         await self._committer.commit(entry)
         return entry.notification_id
 

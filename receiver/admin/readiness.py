@@ -30,12 +30,15 @@ _PARTITION_ADVICE = "set this machine's clock; if it is right, run `ampeco-recei
 _OVERLOAD_ADVICE = "start more receivers, or raise RECEIVER_WAITING_ROOM"
 
 
-def receiver_readiness(engine: Engine, redis_client: redis.Redis, committer: GroupCommitter) -> Readiness:
+def receiver_readiness(
+    engine: Engine, redis_client: redis.Redis, committer: GroupCommitter, *further: Probe
+) -> Readiness:
     """Return the checks of a process that accepts.
 
     Parameters:
         engine: an engine that only the checks use.
         committer: the committer of this process.
+        further: what else the process needs.
     """
 
     def look_at_committer() -> Mapping[str, Check]:
@@ -46,6 +49,7 @@ def receiver_readiness(engine: Engine, redis_client: redis.Redis, committer: Gro
         Probe("postgres", lambda: _look_at_postgres(engine), POSTGRES_ADVICE),
         Probe("commits", look_at_committer, "see the log of this process"),
         redis_probe(redis_client, required=False),
+        *further,
     )
 
 

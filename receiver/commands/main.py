@@ -31,6 +31,7 @@ from receiver.commands.doctor import doctor
 from receiver.commands.status import status
 from receiver.commands.tail import tail
 from receiver.commands.trigger import trigger
+from receiver.consume.configuration import require_kafka
 from receiver.environment import (
     database,
     ending_on_sigterm,
@@ -118,6 +119,8 @@ def up() -> None:
     """Run everything in this terminal: embedded servers if needed, migrations, receiver, workers. Ctrl-C stops it."""
     with running("up") as settings:
         load_alerts(settings)  # a mistake in them ends this command, and not each new process of a supervisor
+        if settings.kafka_brokers is not None:
+            require_kafka(settings)  # as above
         bring_up_to_date(settings)
         supervisor = Supervisor(
             service_children(settings), shutdown_seconds=settings.shutdown_timeout.total_seconds() + 5
@@ -145,6 +148,23 @@ def serve(
             warn_of_weak_durability(engine)
         leave_with_parent()
         run(settings, processes=processes)
+
+
+@app.command()
+def consume() -> None:
+    """Consume AMPECO's notifications from Kafka: commit each record, then its offset."""
+    with running("consume") as settings:
+        require_kafka(settings)
+        # Imported here, so that no other command needs the client library.
+        from receiver.consume.consume import consume as run
+        from storage.inbox.partitions import make_partitions
+
+        require_migrated(settings, to_accept=True)
+        with database(settings) as engine:
+            make_partitions(engine)
+            warn_of_weak_durability(engine)
+        leave_with_parent()
+        run(settings)
 
 
 @app.command()

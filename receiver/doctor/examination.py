@@ -13,6 +13,7 @@ from ampeco.tenants import Tenant, TenantsError
 from receiver.doctor import processes
 from receiver.doctor.database import UNREAD, Stored, look_at_database, read_stored
 from receiver.doctor.diagnosis import Diagnosis, attempt, not_checked
+from receiver.doctor.kafka import look_at_kafka
 from receiver.doctor.redis_server import look_at_redis
 from receiver.doctor.surroundings import look_at_callback, look_at_disk
 from receiver.doctor.tenants import look_at_tenant
@@ -41,10 +42,13 @@ def examine(settings: Settings) -> Iterator[Diagnosis]:
             yield Diagnosis("embedded servers", "failed", str(error), "set DATABASE_URL and REDIS_URL, or correct it")
         stored = yield from _look_at_postgres(ready, tenants)
         yield from _look_at_redis(ready)
+        with_kafka = settings.kafka_brokers is not None
+        if with_kafka and tenants:
+            yield from look_at_kafka(ready)
         if stored is None:
-            yield from not_checked(processes.CHECKS, UNREAD)
+            yield from not_checked(processes.checks(with_kafka=with_kafka), UNREAD)
         else:
-            yield from processes.look_at_processes(stored.processes)
+            yield from processes.look_at_processes(stored.processes, with_kafka=with_kafka)
         yield from _look_at_tenants(ready, tenants, stored)
     yield look_at_callback(settings.public_url, tenants, timeout_seconds=settings.api_timeout.total_seconds())
     yield look_at_disk(settings)

@@ -10,13 +10,31 @@ from workers.broker import QUEUES
 
 RECEIVERS = "receivers"
 
-#: The names of the checks.
+#: The check of the processes that consume, if Kafka is configured.
+CONSUMERS = "consumers"
+
+#: The names of the checks that every deployment has.
 CHECKS = (RECEIVERS, *(f"workers of {queue}" for queue in QUEUES))
 
 
-def look_at_processes(processes: Sequence[ListedProcess]) -> Iterator[Diagnosis]:
-    """Check that every part of the service has a process that is alive."""
+def checks(*, with_kafka: bool) -> tuple[str, ...]:
+    """Return the names of the checks.
+
+    Parameters:
+        with_kafka: whether Kafka is configured.
+    """
+    return (RECEIVERS, CONSUMERS, *CHECKS[1:]) if with_kafka else CHECKS
+
+
+def look_at_processes(processes: Sequence[ListedProcess], *, with_kafka: bool = False) -> Iterator[Diagnosis]:
+    """Check that every part of the service has a process that is alive.
+
+    Parameters:
+        with_kafka: whether Kafka is configured, so that a process has to consume.
+    """
     yield _look(RECEIVERS, [process for process in processes if process.name == "serve"], "serve")
+    if with_kafka:
+        yield _look(CONSUMERS, [process for process in processes if process.name == "consume"], "consume")
     for queue, name in zip(QUEUES, CHECKS[1:], strict=True):
         workers = [process for process in processes if queue in _queues(process)]
         yield _look(name, workers, f"work --queue {queue}")

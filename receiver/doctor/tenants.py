@@ -95,9 +95,11 @@ def _look_at_subscriptions(
     """Check the subscriptions that are managed, and the one for the configured URL."""
     managed = [] if stored is None else [each for each in stored.managed if each.tenant == tenant.name]
     wanted: dict[str, int | None] = {each.callback_url: each.subscription_id for each in managed}
-    if public_url is not None:
+    if tenant.kafka_topic is not None:
+        yield _look_at_kafka_subscription(tenant, listed)
+    elif public_url is not None:
         wanted.setdefault(callback_url(public_url, tenant.name), None)
-    if not wanted:
+    if not wanted and tenant.kafka_topic is None:
         why = "RECEIVER_PUBLIC_URL is not set, and no subscription is known to be managed"
         yield from not_checked(["subscription"], why, tenant.name)
     for url, managed_id in wanted.items():
@@ -110,3 +112,19 @@ def _look_at_subscriptions(
             yield Diagnosis("subscription", "warning", f"{url}: as configured, but not managed", advice, tenant.name)
         else:
             yield Diagnosis("subscription", "ok", f"{url}: as configured", tenant=tenant.name)
+
+
+def _look_at_kafka_subscription(tenant: Tenant, listed: Sequence[Subscription]) -> Diagnosis:
+    """Check that a subscription delivers the configured notifications to the tenant's topic."""
+    of_topic = [each for each in listed if each.kafka_topic == tenant.kafka_topic]
+    if not of_topic:
+        detail = f"none delivers to the topic {tenant.kafka_topic}"
+        advice = "create it at AMPECO, as docs/operations/kafka.md says"
+        return Diagnosis("subscription", "failed", detail, advice, tenant.name)
+    missing = set(tenant.notifications).difference(*(each.notifications for each in of_topic))
+    disabled = any(each.is_disabled for each in of_topic)
+    if missing or disabled:
+        problem = f"it lacks {', '.join(sorted(missing))}" if missing else "it is disabled"
+        detail = f"topic {tenant.kafka_topic}: {problem}"
+        return Diagnosis("subscription", "failed", detail, "change it at AMPECO", tenant.name)
+    return Diagnosis("subscription", "ok", f"topic {tenant.kafka_topic}: as configured", tenant=tenant.name)

@@ -27,8 +27,11 @@ def worker_children(settings: Settings) -> list[Child]:
 
 
 def service_children(settings: Settings) -> list[Child]:
-    """Return the processes of a whole service, first the receiver, which brings the work in."""
-    return [receiver_child("serve", "serve"), *worker_children(settings), receiver_child("console", "console")]
+    """Return the processes of a whole service, first those that bring the work in."""
+    receivers = [receiver_child("serve", "serve")]
+    if settings.kafka_brokers is not None:
+        receivers.append(receiver_child("consume", "consume"))
+    return [*receivers, *worker_children(settings), receiver_child("console", "console")]
 
 
 def bring_up_to_date(settings: Settings) -> None:

@@ -32,6 +32,7 @@ OPEN = {
     "ampeco_commit_failures": "the name of an error",
     "ampeco_batches_postponed": "the name of an error",
     "ampeco_api_deprecated_calls": "a path of AMPECO's",
+    "ampeco_kafka_errors": "the name of an error",
 }
 
 OF_RECEIVERS: dict[str, list[tuple[str, ...]]] = {

@@ -12,13 +12,20 @@ from sqlalchemy import create_engine
 
 import receiver.accept.metrics
 import receiver.accept.notifier
+import receiver.consume.metrics
 import runtime.clock_watch
 import workers.metrics
 from receiver.admin.metrics_page import MetricsPage
 from storage.monitoring.processes import State
 
 #: The modules that register the others of their process.
-MODULES = (receiver.accept.metrics, receiver.accept.notifier, runtime.clock_watch, workers.metrics)
+MODULES = (
+    receiver.accept.metrics,
+    receiver.accept.notifier,
+    receiver.consume.metrics,
+    runtime.clock_watch,
+    workers.metrics,
+)
 
 #: The labels that Prometheus gives every series: no metric of ours may have them.
 OF_TARGETS = frozenset({"job", "instance"})

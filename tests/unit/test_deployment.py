@@ -123,7 +123,7 @@ def test_the_image_installs_the_locked_versions_without_the_embedded_servers() -
     for sync in syncs:
         assert "--frozen" in sync
         assert "--no-dev" in sync
-        assert "extra" not in sync
+        assert re.findall(r"--(?:all-)?extras?\b[= ]?(\S+)", sync) == ["kafka"]
 
 
 def test_the_image_runs_the_receiver_as_nobody_in_particular() -> None:
@@ -296,6 +296,7 @@ def test_the_linter_of_units_has_nothing_to_say(path: Path) -> None:
 def test_there_is_a_unit_for_each_kind_of_process() -> None:
     assert {path.name for path in UNITS} == {
         "ampeco-receiver-console.service",
+        "ampeco-receiver-consume.service",
         "ampeco-receiver-migrate.service",
         "ampeco-receiver-serve.service",
         "ampeco-receiver-work.service",

@@ -115,10 +115,10 @@ def _findings(connection: Connection, tenants: Collection[str]) -> Iterator[Cond
 
 
 def _lost_processes(connection: Connection, _tenants: Collection[str]) -> Iterator[Condition]:
-    """Yield the names of lost receivers and workers in whose place no other process was started."""
+    """Yield the names of lost receivers, consumers and workers in whose place no other process was started."""
     by_name: defaultdict[str, list[ListedProcess]] = defaultdict(list)
     for process in list_processes(connection):
-        if process.name == "serve" or process.name.startswith("work "):  # others are commands
+        if process.name in ("serve", "consume") or process.name.startswith("work "):  # others are commands
             by_name[process.name].append(process)
     for name, processes in by_name.items():
         lost = [process for process in processes if process.is_lost]
