@@ -14,6 +14,9 @@ CLIENT_ID = "ampeco-receiver"
 #: Longest wait between two attempts to connect to a broker. The library's default is ten seconds.
 MAX_RECONNECT_MS = 2_000
 
+#: How soon a topic or a partition that was created later is noticed. The library's default is five minutes.
+METADATA_REFRESH_MS = 10_000
+
 #: Only what is critical, in the form of the library; our own log says the rest.
 _LOG_LEVEL = 2
 
@@ -95,5 +98,6 @@ def consumer_properties(settings: Settings) -> dict[str, Any]:
         # Only the partitions that move to another consumer stop, and not all of them.
         "partition.assignment.strategy": "cooperative-sticky",
         "allow.auto.create.topics": False,
+        "topic.metadata.refresh.interval.ms": METADATA_REFRESH_MS,
         "queued.max.messages.kbytes": max(settings.waiting_bytes // 1024, 1),
     }

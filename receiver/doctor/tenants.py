@@ -96,7 +96,7 @@ def _look_at_subscriptions(
     managed = [] if stored is None else [each for each in stored.managed if each.tenant == tenant.name]
     wanted: dict[str, int | None] = {each.callback_url: each.subscription_id for each in managed}
     if tenant.kafka_topic is not None:
-        yield _look_at_kafka_subscription(tenant, listed)
+        yield look_at_kafka_subscription(tenant, listed)
     elif public_url is not None:
         wanted.setdefault(callback_url(public_url, tenant.name), None)
     if not wanted and tenant.kafka_topic is None:
@@ -114,8 +114,12 @@ def _look_at_subscriptions(
             yield Diagnosis("subscription", "ok", f"{url}: as configured", tenant=tenant.name)
 
 
-def _look_at_kafka_subscription(tenant: Tenant, listed: Sequence[Subscription]) -> Diagnosis:
-    """Check that a subscription delivers the configured notifications to the tenant's topic."""
+def look_at_kafka_subscription(tenant: Tenant, listed: Sequence[Subscription]) -> Diagnosis:
+    """Check that a subscription delivers the configured notifications to the tenant's topic.
+
+    Parameters:
+        listed: all subscriptions of the tenant.
+    """
     of_topic = [each for each in listed if each.kafka_topic == tenant.kafka_topic]
     if not of_topic:
         detail = f"none delivers to the topic {tenant.kafka_topic}"

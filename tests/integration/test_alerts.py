@@ -609,6 +609,11 @@ def test_a_lost_process_is_an_incident_until_another_one_starts_in_its_place(ale
     assert opened(alerting, "process_lost") == [("", "work apply")]
     start(alerting, "work apply", host="other", started="1 minute")
     assert opened(alerting, "process_lost") == []
+    # A consumer counts like a receiver
+    start(alerting, "consume", seen="2 minutes")
+    assert opened(alerting, "process_lost") == [("", "consume")]
+    start(alerting, "consume", started="1 minute")
+    assert opened(alerting, "process_lost") == []
     # Then the message is about no tenant
     start(alerting, "work derive", seen="2 minutes")
     alerting.run_all()

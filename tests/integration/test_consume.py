@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 from sqlalchemy import text
 
 from storage.database import create_database_engine
+from tests.support.commands import run
 from tests.support.facts import sample
 from tests.support.kafka import (
     Kafka,
@@ -24,8 +26,8 @@ from tests.support.kafka import (
     running_kafka,
     samples_of,
 )
-from tests.support.processes import Processes, processes
-from tests.support.service import OTHER_TOKEN, TOKEN, eventually, free_port
+from tests.support.processes import Processes, end, processes
+from tests.support.service import OTHER_TOKEN, TOKEN, eventually, free_port, write_tenants
 from workers.apply.apply import apply_open_batches
 
 LIMIT = 2_000
@@ -213,3 +215,72 @@ def test_every_series_whose_labels_are_known_exists_before_the_first_record(cons
     assert "4 partitions" in document["checks"]["kafka"]["detail"]
     (process,) = consumer.query("SELECT name, problem FROM ingest.process WHERE name = 'consume'")
     assert process["problem"] is None
+
+
+def test_a_topic_that_is_missing_is_named_and_stops_no_other(
+    kafka: Kafka, database_url: str, redis_url: str, tmp_path: Path
+) -> None:
+    with consuming(kafka, tmp_path.name, database_url, redis_url, tmp_path) as consumer:
+        give_topic(tmp_path / "tenants.toml", "other", topic="not-made-yet")
+        (first,) = consumer.service.started
+        first.kill()
+        consumer.service.start("-m", "receiver", "consume")
+        consumer.send(b"{}")
+        consumer.done(1)
+        check = httpx.get(f"{consumer.url}/readyz", timeout=10).json()["checks"]["kafka"]
+        assert (check["ok"], check["detail"]) == (False, "the brokers show no topic not-made-yet")
+        # It is consumed once it is there
+        kafka.create_topic("not-made-yet")
+        kafka.send(b"[]", topic="not-made-yet", token="another-tenants-token")
+        eventually(lambda: sum(kafka.committed(topic="not-made-yet", group=consumer.topic)) == 1, seconds=60)
+        assert {row["tenant"] for row in consumer.log()} == {"demo", "other"}
+
+
+def test_brokers_that_are_gone_are_named_by_readiness_and_by_doctor(
+    database_url: str, redis_url: str, tmp_path: Path
+) -> None:
+    with running_kafka() as own, consuming(own, tmp_path.name, database_url, redis_url, tmp_path) as consumer:
+        consumer.send(b"{}")
+        consumer.done(1)
+        assert diagnoses(consumer)["kafka"]["state"] == "ok"
+        assert diagnoses(consumer)["consumers"]["state"] == "ok"
+        own.close()
+        answer = eventually(
+            lambda: (found := httpx.get(f"{consumer.url}/readyz", timeout=10)).status_code == 503 and found, seconds=60
+        )
+        assert "no broker answers" in answer.json()["checks"]["kafka"]["detail"]
+        assert "RECEIVER_KAFKA_BROKERS" in answer.json()["checks"]["kafka"]["advice"]
+        failed = diagnoses(consumer)["kafka"]
+        assert (failed["state"], "no broker answers" in failed["detail"]) == ("failed", True)
+        # The process waits for the brokers, and ends in order without them
+        (process,) = consumer.service.started
+        assert process.poll() is None
+        assert end(process, signal.SIGTERM) == 0
+
+
+def test_a_consumer_without_what_it_needs_says_what_in_one_sentence(
+    database_url: str, redis_url: str, tmp_path: Path
+) -> None:
+    environment = {"DATABASE_URL": database_url, "REDIS_URL": redis_url, "TENANTS_FILE": str(write_tenants(tmp_path))}
+    done = run(tmp_path, "consume", **environment)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.strip() == (
+        "ampeco-receiver: RECEIVER_KAFKA_BROKERS is not set: name the brokers to consume from."
+    )
+    (tmp_path / "empty.pem").touch()
+    give_topic(tmp_path / "tenants.toml")
+    settings = {
+        "RECEIVER_KAFKA_BROKERS": "127.0.0.1:1",
+        "RECEIVER_KAFKA_SECURITY_PROTOCOL": "SSL",
+        "RECEIVER_KAFKA_CA_FILE": str(tmp_path / "empty.pem"),
+    }
+    done = run(tmp_path, "consume", **environment, **settings)
+    assert done.returncode == 2
+    assert "RECEIVER_KAFKA_" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def diagnoses(consumer: Consuming) -> dict[str, dict[str, Any]]:
+    """Return what ``doctor`` finds, by the names of its checks."""
+    done = run(consumer.service.log.parent, "doctor", "--json", **consumer.service.environment)
+    return {diagnosis["check"]: diagnosis for diagnosis in json.loads(done.stdout)["checks"]}

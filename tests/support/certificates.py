@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 
-def _write_certificate(path: Path) -> None:
+def write_certificate(path: Path) -> None:
     """Write a self-signed certificate for ``localhost`` and its key to a file."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
@@ -56,7 +56,7 @@ def unsigned_https(directory: Path) -> Iterator[tuple[str, list[str]]]:
         def log_message(self, *_: object) -> None:
             pass
 
-    _write_certificate(directory / "server.pem")
+    write_certificate(directory / "server.pem")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(directory / "server.pem")
     with _Server(("127.0.0.1", 0), Handler) as server:

@@ -18,12 +18,12 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
-confluent_kafka = pytest.importorskip("confluent_kafka", reason="confluent-kafka is not installed: there is no Kafka")
+pytest.importorskip("confluent_kafka", reason="confluent-kafka is not installed: there is no Kafka")
 
-from confluent_kafka import Consumer, Producer, TopicPartition  # noqa: E402
+from confluent_kafka import Consumer, Producer, TopicPartition
 
-from ampeco.signature import sign  # noqa: E402
-from tests.support.service import TOKEN, eventually  # noqa: E402
+from ampeco.signature import sign
+from tests.support.service import TOKEN, eventually
 
 TOPIC = "ampeco-demo"
 GROUP = "ampeco-receiver"

@@ -25,6 +25,10 @@ FAULTS = {
     f'[tenants.t]\n{URL}\ntoken = "s3cret"\nnotifications = ["two words"]': "tenants.t.notifications.0",
     f'[tenants.t]\n{URL}\ntoken = "s3cret"\ncalls_per_day = 10': "tenants.t.calls_per_day",
     f'[tenants.t]\n{URL}\ntoken = "s3cret"\ncall_per_day = 9000': "tenants.t.call_per_day",
+    f'[tenants.t]\n{URL}\ntoken = "s3cret"\nkafka_topic = "two words"': "tenants.t.kafka_topic",
+    f'[tenants.t]\n{URL}\ntoken = "s3cret"\nkafka_topic = "x"\n[tenants.u]\n{URL}\ntoken = "s3cret"\nkafka_topic = "x"': (
+        "tenants.u.kafka_topic: it is the topic of t, too"
+    ),
     f'[tenants."Capital"]\n{URL}\ntoken = "s3cret"': "tenants.Capital: a name is lower-case letters",
     "[tenants]\nt = 3": "tenants.t must be a table",
     "tenants = 3": "names no tenant; it needs a table [tenants.NAME]",

@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
 
+from ampeco.resources.charging import Subscription
+from ampeco.tenants import Tenant
 from receiver.doctor import surroundings
 from receiver.doctor.diagnosis import Diagnosis, attempt, from_check
-from receiver.doctor.processes import CHECKS, look_at_processes
+from receiver.doctor.processes import CHECKS, checks, look_at_processes
 from receiver.doctor.surroundings import look_at_callback, look_at_disk
-from receiver.doctor.tenants import look_at_clock
+from receiver.doctor.tenants import look_at_clock, look_at_kafka_subscription
 from runtime.readiness import Check
 from runtime.settings import Settings
 from storage.monitoring.processes import ListedProcess
@@ -28,6 +31,52 @@ def process(name: str, *, is_alive: bool = True, problem: str | None = None, sto
 
 def states(*processes: ListedProcess) -> dict[str, str]:
     return {diagnosis.check: diagnosis.state for diagnosis in look_at_processes(processes)}
+
+
+def test_a_consumer_is_needed_only_if_kafka_is_configured() -> None:
+    def state(*processes: ListedProcess) -> str:
+        found = {each.check: each.state for each in look_at_processes(processes, with_kafka=True)}
+        assert tuple(found) == checks(with_kafka=True)
+        return found["consumers"]
+
+    assert "consumers" not in states()
+    assert checks(with_kafka=False) == CHECKS
+    assert state() == "failed"
+    assert state(process("consume", is_alive=False)) == "failed"
+    assert state(process("consume", problem="kafka: no broker answers")) == "warning"
+    assert state(process("consume")) == "ok"
+
+
+def subscription(**changes: Any) -> Subscription:
+    kafka = {"topic": "ampeco-demo", "brokers": ["k:9092"], "saslPassword": "s3cret"}
+    return Subscription.model_validate(
+        {"id": 1, "via": "kafka", "notifications": ["evse.changed"], "kafka": kafka} | changes
+    )
+
+
+def test_the_subscription_of_a_tenant_with_a_topic_is_one_that_delivers_there() -> None:
+    tenant = Tenant.model_validate(
+        {
+            "name": "demo",
+            "base_url": "https://t.example.com",
+            "token": "x",
+            "kafka_topic": "ampeco-demo",
+            "notifications": ["evse.changed"],
+        }
+    )
+
+    def look(*listed: Subscription) -> Diagnosis:
+        return look_at_kafka_subscription(tenant, listed)
+
+    assert look(subscription()).state == "ok"
+    assert look().state == "failed"
+    assert look(subscription(kafka={"topic": "another"})).state == "failed"
+    assert look(subscription(via="webhook")).state == "failed"
+    lacking = look(subscription(notifications=[]))
+    assert (lacking.state, "evse.changed" in lacking.detail) == ("failed", True)
+    assert look(subscription(notifications=[]), subscription(id=2)).state == "ok"
+    assert look(subscription(enabled=False)).state == "failed"
+    assert "s3cret" not in str([look(subscription()), lacking])
 
 
 def test_what_readiness_does_not_require_is_a_warning() -> None:
