@@ -16,7 +16,7 @@ from analytics.schema.views import VIEWS, View
 from storage.schema_names import ANALYTICS
 
 #: Tables of the schema that are no part of the contract: they may change at any time.
-INTERNAL = frozenset({"authorization_session", "availability_progress", "dirty", "evse_progress"})
+INTERNAL = frozenset({"authorization_session", "availability_progress", "dirty", "evse_progress", "finding_due"})
 
 
 def tables() -> list[Table]:

@@ -3,11 +3,14 @@
 One transaction is one round. It locks the tenant's row of ``analytics.feed`` first, so that one process at a time
 derives for a tenant. The marks are deleted before the state is read: a change that commits in between is read as well,
 and its mark stays for the next round.
+
+Findings are evaluated in rounds of their own: when nothing is marked any more, or when they have waited for some
+seconds, and never before what else was marked when they were noted is derived.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import uuid4
@@ -18,15 +21,20 @@ from analytics import master
 from analytics.availability import derive as availability
 from analytics.energy import derive as energy
 from analytics.findings import derive as findings
-from analytics.scope import widen
+from analytics.scope import is_long_ago, portion, widen
 from analytics.sessions import attempts, sessions
 from analytics.states import derive as states
 from analytics.states.stretches import Period, gaps_between
 from analytics.writing import Work
 from storage.monitoring.uptime import MAX_PAUSE, periods_alive
+from storage.state.marks import STATUS, STATUS_KINDS
 
 #: The most marks of one round, so that a backlog is derived in short transactions.
 MAX_MARKS = 2_000
+
+#: As how many marks one counts that leads to years of an EVSE, and the kinds that do: EVSEs, and those with EVSEs.
+WEIGHT_OF_HISTORY = 40
+_WITH_HISTORY = frozenset({f"{kind}{suffix}" for kind in STATUS_KINDS for suffix in ("", STATUS)})
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +45,7 @@ class Round:
         marks: how many marks it took.
         changes: how many rows it changed or removed.
         lag: how long ago the oldest of its marks was written; None if there was none.
-        is_last: whether no mark was left.
+        is_last: whether nothing was left, neither a mark nor a finding to evaluate.
     """
 
     marks: int
@@ -47,37 +55,51 @@ class Round:
 
 
 def derive_round(engine: Engine, tenant: str) -> Round | None:
-    """Derive some of what is marked for a tenant; return None if another process is deriving for it."""
+    """Derive some of what is marked for a tenant, or evaluate findings of it; return None if another process does."""
     with engine.begin() as connection:
         feed = _lock_feed(connection, tenant)
         if feed is None:
             return None
         now: datetime = connection.execute(text("SELECT now()")).scalar_one()
-        marks = connection.execute(_TAKE, {"tenant": tenant, "limit": MAX_MARKS}).mappings().all()
-        gaps = gaps_between(periods_alive(connection), now, MAX_PAUSE)
         work = Work(connection, tenant, now, feed["last_change_number"])
-        for mark in marks:
-            widen(work.marked.setdefault(mark["kind"], {}), mark["entity_id"], mark["changed_since"])
-        before = findings.look_before(work)
-        is_time = feed["findings_at"] is None or now - feed["findings_at"] >= findings.INTERVAL
-        # What is derived from other derived rows comes after them.
-        master.derive(work)
-        states.derive(work, gaps, _since_new_gap(feed, gaps))
-        sessions.derive(work)
-        energy.derive(work)
-        attempts.derive(work)
-        availability.derive(work)
-        connection.execute(_REFRESH_STATISTICS)
-        findings.derive(work, before)
-        if is_time:
-            findings.derive_by_time(work)
-        oldest = connection.execute(_OLDEST, {"tenant": tenant}).scalar_one()
-        _move_feed(work, oldest or now, gaps, now if is_time else feed["findings_at"])
+        marked_at, noted_at = _oldest(work)
+        if findings.are_due(now, noted_at, marked_at):
+            findings.evaluate(work, marked_at)
+            connection.execute(_COUNT_ON, {"tenant": tenant, "last": work.last})
+            marks: Sequence[RowMapping] = ()
+        else:
+            marks = _derive(work, feed)
+        is_last = _oldest(work) == (None, None)
     lag = now - min(mark["marked_at"] for mark in marks) if marks else None
-    return Round(len(marks), work.last - feed["last_change_number"], lag, oldest is None)
+    return Round(len(marks), work.last - feed["last_change_number"], lag, is_last)
 
 
-# Findings compare many rows of tables that this round may have filled.
+def _derive(work: Work, feed: RowMapping) -> Sequence[RowMapping]:
+    """Derive what some marks name; return them."""
+    connection, now = work.connection, work.now
+    marks = _take(work)
+    gaps = gaps_between(periods_alive(connection), now, MAX_PAUSE)
+    for mark in marks:
+        widen(work.marked.setdefault(mark["kind"], {}), mark["entity_id"], mark["changed_since"])
+    before = findings.look_before(work)
+    # What is derived from other derived rows comes after them.
+    master.derive(work)
+    states.derive(work, gaps, _since_new_gap(feed, gaps))
+    sessions.derive(work)
+    energy.derive(work)
+    attempts.derive(work)
+    availability.derive(work)
+    connection.execute(_REFRESH_STATISTICS)
+    findings.note(work, before)
+    is_time = feed["findings_at"] is None or now - feed["findings_at"] >= findings.INTERVAL
+    if is_time:
+        findings.note_by_time(work)
+    marked_at, _ = _oldest(work)
+    _move_feed(work, marked_at or now, gaps, now if is_time else feed["findings_at"])
+    return marks
+
+
+# Later statements, and findings above all, compare many rows of tables that this round may have filled.
 _REFRESH_STATISTICS = text("SELECT analytics.refresh_statistics()")
 
 # Index: primary key. An origin that differs means that the numbers were restored, so some may be given twice.
@@ -118,15 +140,57 @@ def _lock_feed(connection: Connection, tenant: str) -> RowMapping | None:
 
 _KNOWN_ORIGIN = text("SELECT origin FROM analytics.feed WHERE tenant = :tenant")
 
-# Index: primary key.
-_TAKE = text("""
-DELETE FROM analytics.dirty
+# Index: primary key, whose condition is a list of values: with a subquery, all marks would be read.
+_MARKS = text("""
+SELECT dirty_id, kind, entity_id, changed_since, marked_at
+  FROM analytics.dirty
  WHERE tenant = :tenant
-   AND dirty_id IN (SELECT dirty_id FROM analytics.dirty WHERE tenant = :tenant ORDER BY dirty_id LIMIT :limit)
-RETURNING kind, entity_id, changed_since, marked_at
+ ORDER BY dirty_id
+ LIMIT :limit
 """)
 
-_OLDEST = text("SELECT min(marked_at) FROM analytics.dirty WHERE tenant = :tenant")
+_REMOVE = text("""
+DELETE FROM analytics.dirty
+ WHERE tenant = :tenant
+   AND dirty_id = ANY(:ids)
+""")
+
+
+def _take(work: Work) -> Sequence[RowMapping]:
+    """Remove marks, the oldest first, as many as are derived in a short transaction; return them."""
+    parameters = {"tenant": work.tenant, "limit": MAX_MARKS}
+    marks = work.connection.execute(_MARKS, parameters).mappings().all()
+    marks = marks[: portion(_weights(marks, work.now), MAX_MARKS)]
+    if marks:
+        ids = [mark["dirty_id"] for mark in marks]
+        work.connection.execute(_REMOVE, {"tenant": work.tenant, "ids": ids})
+    return marks
+
+
+def _weights(marks: Sequence[RowMapping], now: datetime) -> Iterator[int]:
+    """Yield the weight of each mark; several of an entity cost one derivation."""
+    known = set()
+    for mark in marks:
+        entity = (mark["kind"], mark["entity_id"])
+        is_history = mark["kind"] in _WITH_HISTORY and is_long_ago(mark["changed_since"], now)
+        yield 1 if entity in known or not is_history else WEIGHT_OF_HISTORY
+        known.add(entity)
+
+
+# Indexes: primary keys. Whatever is marked later has a higher number and is committed later than the oldest mark.
+_OLDEST = text("""
+SELECT (SELECT marked_at FROM analytics.dirty WHERE tenant = :tenant ORDER BY dirty_id LIMIT 1),
+       (SELECT noted_at FROM analytics.finding_due WHERE tenant = :tenant ORDER BY due_id LIMIT 1)
+""")
+
+
+def _oldest(work: Work) -> tuple[datetime | None, datetime | None]:
+    """Return when the oldest mark was written, and the oldest note of findings."""
+    marked_at, noted_at = work.connection.execute(_OLDEST, {"tenant": work.tenant}).one()
+    return marked_at, noted_at
+
+
+_COUNT_ON = text("UPDATE analytics.feed SET last_change_number = :last WHERE tenant = :tenant")
 
 _MOVE_FEED = text("""
 UPDATE analytics.feed
@@ -171,11 +235,12 @@ def marks_left(connection: Connection, tenant: str) -> int:
 _COUNT = text("SELECT count(*) FROM analytics.dirty WHERE tenant = :tenant")
 
 
-# Index: primary keys of dirty and feed.
+# Indexes: primary keys.
 _DUE = text("""
 SELECT tenant
   FROM unnest(CAST(:tenants AS text[])) AS configured (tenant)
  WHERE EXISTS (SELECT FROM analytics.dirty WHERE dirty.tenant = configured.tenant)
+    OR EXISTS (SELECT FROM analytics.finding_due WHERE finding_due.tenant = configured.tenant)
     OR NOT EXISTS (
        SELECT FROM analytics.feed
         WHERE feed.tenant = configured.tenant
@@ -184,7 +249,7 @@ SELECT tenant
 
 
 def due_tenants(connection: Connection, tenants: Sequence[str], *, idle: timedelta) -> Sequence[str]:
-    """Return the tenants of which something is marked, and those that were not derived for some time.
+    """Return the tenants of which something is marked or to be evaluated, and those not derived for some time.
 
     Parameters:
         tenants: the tenants to look at.

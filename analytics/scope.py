@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 #: Entities by id, each with the time from which on it is derived again; None: as a whole.
 Scope = dict[int, datetime | None]
+
+#: What happened longer ago is not of daily work: deriving an EVSE from then on takes more than its last days.
+LONG_AGO = timedelta(days=7)
 
 
 def widen(scope: Scope, entity_id: int, since: datetime | None) -> None:
@@ -35,3 +38,24 @@ def parts(entity_ids: Sequence[int], size: int) -> Iterator[list[int]]:
     """Yield the ids in parts of at most a size."""
     for first in range(0, len(entity_ids), size):
         yield list(entity_ids[first : first + size])
+
+
+def is_long_ago(since: datetime | None, now: datetime) -> bool:
+    """Return whether a time is not of daily work; None is before all times."""
+    return since is None or now - since > LONG_AGO
+
+
+def portion(weights: Iterable[int], limit: int) -> int:
+    """Return how many things, of the first ones on, have together at most a weight; the first one always counts.
+
+    Parameters:
+        weights: the weight of each thing.
+        limit: the weight of all.
+    """
+    count = total = 0
+    for weight in weights:
+        total += weight
+        if count and total > limit:
+            break
+        count += 1
+    return count

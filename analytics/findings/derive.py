@@ -2,7 +2,11 @@
 
 A finding is found first, may be found resolved, and may be found again; its row stays. A rule about an entity may
 depend on other ones: on the sessions of an EVSE, on the charge points of a location. If such a row changes its place,
-the place that it left is evaluated as well, so :func:`look_before` notes it before anything is written.
+the place that it left is evaluated as well, so :func:`look_before` looks at it before anything is written.
+
+A round that derives only notes in ``analytics.finding_due`` what is to be evaluated. A later transaction evaluates it,
+once all changes from before that round are derived. So no round waits for rules, entities that change often are
+evaluated once for all their changes, and a rule never compares an EVSE with sessions that are still to be derived.
 """
 
 from __future__ import annotations
@@ -11,18 +15,27 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 from sqlalchemy import RowMapping, TextClause, text
 
 from analytics.findings.rules import LOOKBACK, RULES, Rule, ScopeName, end_of, sessions_during
 from analytics.schema.sessions import OPEN_SESSION
-from analytics.scope import Scope, merged, whole
+from analytics.scope import Scope, is_long_ago, merged, portion, whole
 from analytics.writing import Work
 from storage.documents import to_json
 
 #: How often findings that time alone makes are looked for.
 INTERVAL = timedelta(minutes=1)
+
+#: How long what was noted may wait while more changes are derived.
+MAX_DELAY = timedelta(seconds=5)
+
+#: What is taken of that in one transaction: the most rows, and what they weigh together.
+MAX_NOTES = 2_000
+
+#: The weight of a row of years of an EVSE.
+_WEIGHT_OF_HISTORY = 40
 
 #: The most entities that are evaluated together, and the most EVSEs as a whole: one may have years of stretches.
 MAX_ENTITIES = 1_000
@@ -45,6 +58,11 @@ class Span(NamedTuple):
     since: datetime | None
     until: datetime | None
 
+
+#: What a round notes: the scopes of rules, and EVSEs whose states have changed, which concern several of them.
+NotedScope = Literal["session", "use", "state", "outage", "location"]
+
+_SCOPES_OF_EVSES = frozenset({"use", "state", "outage"})
 
 #: Entities, each with the time of which findings are derived again.
 Spans = dict[int, Span]
@@ -79,45 +97,134 @@ def look_before(work: Work) -> Before:
     )
 
 
-def derive(work: Work, before: Before) -> None:
-    """Evaluate all rules for what was marked and what changed."""
-    states = merged(work.changes("evse_state_interval"), work.marks("evse"))
+def note(work: Work, before: Before) -> None:
+    """Note what is to be evaluated because of what was marked and what changed."""
     sessions = merged(work.marks("session"), work.changes("session"))
     # A running session changes all the time; what goes on is looked at once a minute.
     for going_on in before.running & _running(work, sessions):
         del sessions[going_on.session_id]
-    during = _sessions_during_states(work)
+    left = _spans(row for row in before.sessions if row["session_id"] in sessions)
+    periods = merged(_marked_periods(work), work.changes("downtime_period"))
+    charge_points = merged(work.marks("charge_point"), work.changes("charge_point"))
+    noted: dict[NotedScope, Spans] = {
+        "session": _wholes(sessions, _sessions_of_cdrs(work)),
+        "use": _joined(left, _spans(_places_of_sessions(work, sessions)), _since(work.marks("evse"))),
+        "state": _since(work.changes("evse_state_interval")),
+        "outage": _joined(
+            before.outages,
+            _spans_of_periods(work, periods),
+            _since(work.changes("outage")),
+            _wholes(work.changes("evse"), work.marks("evse")),
+        ),
+        "location": _wholes(
+            work.marks("location"), work.changes("location"), before.locations, _locations_of(work, charge_points)
+        ),
+    }
+    _note(work, noted)
+
+
+def note_by_time(work: Work) -> None:
+    """Note open and provisional sessions, and EVSEs that are charging: time alone breaks some rules."""
+    open_ = _rows(work, _OPEN)
+    provisional = _ids(work, _PROVISIONAL)
+    charging = {row["evse_id"]: Span(row["began_at"], row["began_at"]) for row in _rows(work, _CHARGING)}
+    used = _spans(row for row in open_ if row["evse_id"] is not None)
+    sessions = _wholes(whole(row["session_id"] for row in open_), provisional)
+    _note(work, {"session": sessions, "use": _joined(charging, used)})
+
+
+# Index: primary key.
+_NOTE = text("""
+INSERT INTO analytics.finding_due (tenant, scope, entity_id, evaluated_since, evaluated_until, noted_at)
+SELECT :tenant, scope, entity_id, evaluated_since, evaluated_until, :now
+  FROM json_populate_recordset(NULL::analytics.finding_due, CAST(:rows AS json))
+""")
+
+
+def _note(work: Work, noted: Mapping[NotedScope, Spans]) -> None:
+    rows = [
+        {"scope": scope, "entity_id": entity_id, "evaluated_since": span.since, "evaluated_until": span.until}
+        for scope, spans in noted.items()
+        for entity_id, span in spans.items()
+    ]
+    if rows:
+        work.connection.execute(_NOTE, {"tenant": work.tenant, "rows": to_json(rows), "now": work.now})
+
+
+def are_due(now: datetime, noted_at: datetime | None, marked_at: datetime | None) -> bool:
+    """Return whether what was noted is evaluated before more changes are derived.
+
+    Parameters:
+        now: the present time.
+        noted_at: when the oldest of it was noted; None: nothing is.
+        marked_at: when the oldest change was written that is still to be derived; None: there is none.
+    """
+    if noted_at is None or marked_at is None:
+        return noted_at is not None
+    return noted_at <= marked_at and now - noted_at >= MAX_DELAY
+
+
+def evaluate(work: Work, marked_at: datetime | None) -> None:
+    """Evaluate the rules for some of what was noted, the oldest first.
+
+    Parameters:
+        marked_at: when the oldest change was written that is still to be derived; what was noted later waits, because
+            that change may belong to it. None: there is none.
+    """
+    noted = _take(work, marked_at)
+    states = noted["state"]
+    during = _sessions_during(work, states)
     for running in _running(work, during):
         del during[running.session_id]
-    left = _spans(row for row in before.sessions if row["session_id"] in sessions)
+    # A changed state may concern the sessions of years, so they are evaluated in portions as well.
+    _note(work, {"session": _wholes(whole(during.keys() - noted["session"].keys()))})
     scopes: dict[ScopeName, Spans] = {
-        "session": _wholes(sessions, _sessions_of_cdrs(work), during),
-        "use": _use(work, _joined(left, _spans(_places_of_sessions(work, sessions)), _since(states))),
-        "outage": _outages(work, before),
-        "location": _wholes(
-            work.marks("location"),
-            work.changes("location"),
-            before.locations,
-            _locations_of(work, merged(work.marks("charge_point"), work.changes("charge_point"))),
-        ),
+        "session": noted["session"],
+        "use": _use(work, _joined(noted["use"], states)),
+        "outage": _outages(work, _joined(noted["outage"], states)),
+        "location": noted["location"],
     }
     for rule in RULES.values():
         _evaluate(work, rule, scopes[rule.scope])
 
 
-def derive_by_time(work: Work) -> None:
-    """Evaluate the rules for open and provisional sessions and for EVSEs that are charging: time alone breaks some."""
-    open_ = _rows(work, _OPEN)
-    provisional = _ids(work, _PROVISIONAL)
-    charging = {row["evse_id"]: Span(row["began_at"], row["began_at"]) for row in _rows(work, _CHARGING)}
-    used = _spans(row for row in open_ if row["evse_id"] is not None)
-    scopes: dict[ScopeName, Spans] = {
-        "session": _wholes(whole(row["session_id"] for row in open_), provisional),
-        "use": _joined(charging, used),
+# Index: primary key.
+_NOTED = text("""
+SELECT due_id, scope, entity_id, evaluated_since, evaluated_until, noted_at
+  FROM analytics.finding_due
+ WHERE tenant = :tenant
+ ORDER BY due_id
+ LIMIT :limit
+""")
+
+# Index: primary key.
+_FORGET = text("""
+DELETE FROM analytics.finding_due
+ WHERE tenant = :tenant
+   AND due_id = ANY(:ids)
+""")
+
+
+def _take(work: Work, marked_at: datetime | None) -> dict[NotedScope, Spans]:
+    rows = [row for row in _rows(work, _NOTED, limit=MAX_NOTES) if marked_at is None or row["noted_at"] <= marked_at]
+    rows = rows[: portion((_weight(work, row) for row in rows), MAX_NOTES)]
+    work.connection.execute(_FORGET, {"tenant": work.tenant, "ids": [row["due_id"] for row in rows]})
+    return {
+        scope: _joined(
+            *(
+                {row["entity_id"]: Span(row["evaluated_since"], row["evaluated_until"])}
+                for row in rows
+                if row["scope"] == scope
+            )
+        )
+        for scope in get_args(NotedScope)
     }
-    for rule in RULES.values():
-        if rule.scope in scopes:
-            _evaluate(work, rule, scopes[rule.scope])
+
+
+def _weight(work: Work, row: RowMapping) -> int:
+    if row["scope"] not in _SCOPES_OF_EVSES:
+        return 1
+    return _WEIGHT_OF_HISTORY if is_long_ago(row["evaluated_since"], work.now) else 1
 
 
 # Index: session_open_idx.
@@ -349,10 +456,9 @@ SELECT during.session_id
 """)  # noqa: S608 - the names are ours
 
 
-def _sessions_during_states(work: Work) -> Scope:
-    """Return the sessions that overlap stretches that changed."""
-    changed = _since(work.changes("evse_state_interval"))
-    return _ids(work, _SESSIONS_DURING, spans=_document(changed)) if changed else {}
+def _sessions_during(work: Work, states: Spans) -> Scope:
+    """Return the sessions of EVSEs that end after the beginning of a span."""
+    return _ids(work, _SESSIONS_DURING, spans=_document(states)) if states else {}
 
 
 # Index: session_cdr_idx.
@@ -409,15 +515,8 @@ def _spans_of_periods(work: Work, periods: Scope) -> Spans:
     return _spans(_rows(work, _SPANS_OF_PERIODS, ids=sorted(periods))) if periods else {}
 
 
-def _outages(work: Work, before: Before) -> Spans:
-    """Return the spans of outages and periods that changed, each from the beginning of what overlaps its beginning."""
-    periods = merged(_marked_periods(work), work.changes("downtime_period"))
-    spans = _joined(
-        before.outages,
-        _spans_of_periods(work, periods),
-        _since(merged(work.changes("outage"), work.changes("evse_state_interval"))),
-        _wholes(work.changes("evse"), work.marks("evse")),
-    )
+def _outages(work: Work, spans: Spans) -> Spans:
+    """Return the spans, each from the beginning of the outage or the period that overlaps its beginning."""
     return _spans(_rows(work, _OVERLAPPING, spans=_document(spans))) if spans else {}
 
 

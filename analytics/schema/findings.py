@@ -1,8 +1,8 @@
-"""The table of findings: what looks wrong in the data, by named rules."""
+"""Tables of findings: what looks wrong in the data, by named rules, and what is to be evaluated again."""
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, Index, PrimaryKeyConstraint, Table, Text, text
+from sqlalchemy import BigInteger, Column, Identity, Index, PrimaryKeyConstraint, Table, Text, text
 from sqlalchemy.dialects.postgresql import JSONB
 
 from storage.schema.tables import instant, metadata, tenant_column
@@ -32,4 +32,19 @@ finding = Table(
     Index("finding_open_idx", "tenant", "rule", postgresql_where=text("resolved_at IS NULL")),
     schema=ANALYTICS,
     comment="Something that looks wrong in the data; it stays when it is resolved",
+)
+
+finding_due = Table(
+    "finding_due",
+    metadata,
+    tenant_column(),
+    Column("due_id", BigInteger, Identity(always=True), nullable=False, comment="Order in which they were noted"),
+    Column("scope", Text, nullable=False, comment="What is evaluated: session, use, state, outage or location"),
+    Column("entity_id", BigInteger, nullable=False, comment="Id of the session, the location or the EVSE"),
+    instant("evaluated_since", "Findings from then on are evaluated; null: from the beginning"),
+    instant("evaluated_until", "Findings until then are evaluated; null: without an end"),
+    instant("noted_at", "When the change that may make or resolve findings was derived", nullable=False),
+    PrimaryKeyConstraint("tenant", "due_id"),
+    schema=ANALYTICS,
+    comment="Entities whose findings are to be evaluated again; a row goes when they are",
 )

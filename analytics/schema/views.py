@@ -110,6 +110,11 @@ VIEWS = (
                 "boolean",
                 "Whether a receiver, of all tenants, sent a heartbeat in the last 30 seconds",
             ),
+            Shown(
+                "findings_until",
+                "timestamp with time zone",
+                "The findings of everything that was derived before have been evaluated",
+            ),
         ),
     ),
     View(

@@ -142,6 +142,9 @@ SECTIONS = (
                 {
                     "to be applied: {{tenant}}": latest("ampeco_oldest_pending_seconds", "tenant", TENANT),
                     "to be derived: {{tenant}}": latest("ampeco_oldest_underived_seconds", "tenant", TENANT),
+                    "findings to be evaluated: {{tenant}}": latest(
+                        "ampeco_oldest_unevaluated_seconds", "tenant", TENANT
+                    ),
                 },
             ),
             Graph(

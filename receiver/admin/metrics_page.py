@@ -21,7 +21,7 @@ from ampeco.tenants import Tenant
 from receiver.admin.monitoring import watch_gauges, watched
 from storage.inbox.partitions import days_prepared
 from storage.monitoring.processes import ListedProcess, State, list_processes
-from storage.reports.overview import TenantOverview, overview, seconds_underived
+from storage.reports.overview import TenantOverview, overview, seconds_underived, seconds_unevaluated
 
 
 class MetricsPage:
@@ -40,10 +40,12 @@ class MetricsPage:
         registry = CollectorRegistry()
         days: int | None = None
         underived: dict[str, float] = {}
+        unevaluated: dict[str, float] = {}
         try:
             with self._engine.connect() as connection:
                 tenants = overview(connection, sorted(self._tenants))
                 underived = seconds_underived(connection, sorted(self._tenants))
+                unevaluated = seconds_unevaluated(connection, sorted(self._tenants))
                 days = days_prepared(connection)
                 watch = watched(connection, self._tenants, with_tokens=False)
                 processes = list_processes(connection)
@@ -70,7 +72,8 @@ class MetricsPage:
                 gauge.add_metric([tenant.tenant], float(getattr(tenant, attribute) or 0))
             gauges.append(gauge)
         gauges.append(_oldest_pending(tenants))
-        gauges.append(_oldest_underived(underived))
+        gauges.append(_of_tenants(underived, *_UNDERIVED))
+        gauges.append(_of_tenants(unevaluated, *_UNEVALUATED))
         gauges.append(_days_prepared(days))
         gauges.append(_processes(processes))
         gauges += watch_gauges(watch)
@@ -89,15 +92,18 @@ def _oldest_pending(tenants: Sequence[TenantOverview]) -> GaugeMetricFamily:
     return gauge
 
 
-def _oldest_underived(seconds: Mapping[str, float]) -> GaugeMetricFamily:
-    """Return the gauge of changes that wait to be derived."""
-    gauge = GaugeMetricFamily(
-        "ampeco_oldest_underived_seconds",
-        "Age of the oldest change that is not derived yet, seconds",
-        labels=["tenant"],
-    )
-    for tenant, age in seconds.items():
-        gauge.add_metric([tenant], age)
+_UNDERIVED = ("ampeco_oldest_underived_seconds", "Age of the oldest change that is not derived yet, seconds")
+_UNEVALUATED = (
+    "ampeco_oldest_unevaluated_seconds",
+    "Time since the oldest change was derived of which findings are still to be evaluated, seconds",
+)
+
+
+def _of_tenants(values: Mapping[str, float], name: str, description: str) -> GaugeMetricFamily:
+    """Return the gauge of a value of each tenant."""
+    gauge = GaugeMetricFamily(name, description, labels=["tenant"])
+    for tenant, value in values.items():
+        gauge.add_metric([tenant], value)
     return gauge
 
 

@@ -17,6 +17,9 @@ from storage.state.marks import mark_all
 #: How long to wait if another process derives for the tenant, as the service does all the time.
 HELD_SECONDS = 0.2
 
+#: What is done when no mark is left.
+EVALUATING = "evaluating findings"
+
 
 def derive(
     tenant: TenantOption = None,
@@ -53,6 +56,7 @@ def _derive(engine: Engine, tenant: str) -> int:
                     piece.advance(total)
                     return changes
             with engine.begin() as connection:
-                piece.advance(max(total - marks_left(connection, tenant), 0), rows=changes)
+                left = marks_left(connection, tenant)
+            piece.advance(max(total - left, 0), note="" if left else EVALUATING, rows=changes)
     console.print(f"{tenant}: stopped; the service does the rest.", highlight=False)
     raise typer.Exit(stop.exit_code)

@@ -122,6 +122,25 @@ def seconds_underived(connection: Connection, tenants: Sequence[str]) -> dict[st
     return dict.fromkeys(tenants, 0.0) | {tenant: age for tenant, age in marks}  # noqa: C416 - a result is no mapping
 
 
+# Index: primary key of the notes, which are numbered in the order in which they are written.
+_OLDEST_FINDINGS = text("""
+SELECT tenant, CAST(greatest(extract(epoch FROM now() - noted_at), 0) AS float8)
+  FROM unnest(CAST(:tenants AS text[])) AS configured (tenant)
+ CROSS JOIN LATERAL (
+       SELECT noted_at
+         FROM analytics.finding_due
+        WHERE finding_due.tenant = configured.tenant
+        ORDER BY due_id
+        LIMIT 1) AS oldest
+""")
+
+
+def seconds_unevaluated(connection: Connection, tenants: Sequence[str]) -> dict[str, float]:
+    """Return for how many seconds each tenant's oldest derived change has waited for its findings; 0 if none has."""
+    notes = connection.execute(_OLDEST_FINDINGS, {"tenants": list(tenants)})
+    return dict.fromkeys(tenants, 0.0) | {tenant: age for tenant, age in notes}  # noqa: C416 - a result is no mapping
+
+
 @dataclass(frozen=True, slots=True)
 class OldestPending:
     """The open batches of all tenants.

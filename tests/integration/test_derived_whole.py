@@ -38,7 +38,7 @@ CHARGE_POINT, LEFT, RIGHT, CONNECTOR, SNAPSHOT, TARIFF = 418, 902, 903, 1204, 33
 DRIVER, OTHER_DRIVER = 770_315_902, 12
 
 #: What does not follow from the facts alone: the feed and what it notes, and what waits.
-NOT_DERIVED = {"contract", "feed", "removal", "dirty"}
+NOT_DERIVED = {"contract", "feed", "removal", "dirty", "finding_due"}
 DERIVED = sorted(
     table.name for table in metadata.tables.values() if table.schema == ANALYTICS and table.name not in NOT_DERIVED
 )

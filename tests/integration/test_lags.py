@@ -9,6 +9,7 @@ from sqlalchemy import text
 
 import migrations
 from ampeco.errors import Forbidden, NotFound, RateLimited, Unavailable
+from analytics.derive import derive_round
 from storage.ids import uuid7
 from storage.inbox.partitions import DAYS_AHEAD
 from storage.monitoring import processes
@@ -53,6 +54,18 @@ def test_what_waits_to_be_derived_shows_its_age_until_it_is_derived_and_then_its
     derive_tenant(deployment.context, "demo")
     assert shown(deployment, 'ampeco_oldest_underived_seconds{tenant="demo"}') == 0
     assert 100 <= value("ampeco_derived_lag_seconds_sum", tenant="demo") - before < 200
+
+
+def test_findings_that_wait_show_for_how_long_until_they_are_evaluated(deployment: Deployment) -> None:
+    unevaluated = 'ampeco_oldest_unevaluated_seconds{tenant="demo"}'
+    assert shown(deployment, unevaluated) == 0
+    deployment.tell(sample("HardwareStatusNotification.evse"))
+    derive_round(deployment.context.engine, "demo")
+    with deployment.context.engine.begin() as connection:
+        connection.execute(text("UPDATE analytics.finding_due SET noted_at = noted_at - interval '100 s'"))
+    assert 100 <= shown(deployment, unevaluated) < 200
+    derive_tenant(deployment.context, "demo")
+    assert shown(deployment, unevaluated) == 0
 
 
 def test_a_call_is_observed_by_how_it_ends(deployment: Deployment) -> None:
