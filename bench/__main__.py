@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from bench import console as console_bench
-from bench.applied import Visible, accepted_and_applied, until_visible, wait_until_settled
+from bench.applied import Visible, accepted_and_applied, until_visible, wait_until_derived, wait_until_settled
 from bench.disk import measure as measure_growth
 from bench.disk import render as render_growth
 from bench.generator import Figures, Generator
@@ -133,6 +133,9 @@ class Run:
         requests = self._requests("steady", self._rate * STEADY_SECONDS)
         with self._ground.workers():
             self._warm_up_workers()
+            # What (d) and (f) left to be derived is no part of this measurement.
+            with self._ground.connect() as connection:
+                wait_until_derived(connection, self._ground)
             return until_visible(self._ground, self._generator, requests, STEADY_SECONDS, self._rate)
 
     def _warm_up_workers(self) -> None:

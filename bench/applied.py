@@ -93,7 +93,7 @@ def until_visible(ground: Surroundings, generator: Generator, requests: Path, se
         with _watching(ground) as looks:
             generator.steady(ground.ports["ours"], requests, seconds, rate, ledger)
             wait_until_settled(connection, ground)
-            _wait_until_derived(connection, ground)
+            wait_until_derived(connection, ground)
         acknowledged = {UUID(name): at for name, at in json.loads(ledger.read_text())}
         rows = connection.execute(
             "SELECT notification_id, batch_id FROM ingest.notification_state WHERE notification_id = ANY(%s)",
@@ -127,7 +127,12 @@ def wait_until_settled(connection: psycopg.Connection[tuple[Any, ...]], ground: 
         raise BenchError(f"A notification of the load failed: {failed[0]}: {failed[1]}")
 
 
-def _wait_until_derived(connection: psycopg.Connection[tuple[Any, ...]], ground: Surroundings) -> None:
+def wait_until_derived(connection: psycopg.Connection[tuple[Any, ...]], ground: Surroundings) -> None:
+    """Wait until no change is marked.
+
+    Raises:
+        BenchError: the wait takes too long.
+    """
     deadline = time.monotonic() + SETTLE_TIMEOUT_SECONDS
     while connection.execute("SELECT FROM analytics.dirty LIMIT 1").fetchone():
         if time.monotonic() > deadline:
