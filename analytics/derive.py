@@ -61,6 +61,7 @@ def derive_round(engine: Engine, tenant: str) -> Round | None:
         if feed is None:
             return None
         now: datetime = connection.execute(text("SELECT now()")).scalar_one()
+        connection.execute(_REFRESH_STATISTICS)
         work = Work(connection, tenant, now, feed["last_change_number"])
         marked_at, noted_at = _oldest(work)
         if findings.are_due(now, noted_at, marked_at):
@@ -89,7 +90,6 @@ def _derive(work: Work, feed: RowMapping) -> Sequence[RowMapping]:
     energy.derive(work)
     attempts.derive(work)
     availability.derive(work)
-    connection.execute(_REFRESH_STATISTICS)
     findings.note(work, before)
     is_time = feed["findings_at"] is None or now - feed["findings_at"] >= findings.INTERVAL
     if is_time:
@@ -99,7 +99,7 @@ def _derive(work: Work, feed: RowMapping) -> Sequence[RowMapping]:
     return marks
 
 
-# Later statements, and findings above all, compare many rows of tables that this round may have filled.
+# Plans for tables that were small a minute ago take time that grows with their square.
 _REFRESH_STATISTICS = text("SELECT analytics.refresh_statistics()")
 
 # Index: primary key. An origin that differs means that the numbers were restored, so some may be given twice.

@@ -153,22 +153,27 @@ def load_evses(connection: Connection, tenant: str, scope: Mapping[int, datetime
 def _observations(source: str, table: str, key: str, status: str) -> str:
     """Return the query of observations from a time on, and of the last one before.
 
-    Index: the table's unique constraint.
+    Index: the table's unique constraint, once for each EVSE. By OFFSET, the observations of a tenant are never read as
+    a whole, even while the planner knows of few.
     """
-    columns = f"scope.evse_id, '{source}' AS source, {status} AS status, observed_at, source AS origin"
-    columns += ", notification_id, recorded_at"
     return f"""
-SELECT {columns.replace("source AS origin", "observation.source AS origin")}
+SELECT scope.evse_id, '{source}' AS source, observation.*
   FROM json_to_recordset(CAST(:scope AS json)) AS scope (evse_id bigint, charge_point_id bigint, since timestamptz)
-  JOIN charging.{table} AS observation
-    ON observation.tenant = :tenant
-   AND observation.{key} = scope.{key}
-   AND observation.observed_at >= coalesce((
-       SELECT max(earlier.observed_at)
+ CROSS JOIN LATERAL (
+       SELECT coalesce(max(earlier.observed_at), '-infinity') AS since
          FROM charging.{table} AS earlier
         WHERE earlier.tenant = :tenant
           AND earlier.{key} = scope.{key}
-          AND earlier.observed_at <= scope.since), '-infinity')
+          AND earlier.observed_at <= scope.since
+       OFFSET 0) AS first
+ CROSS JOIN LATERAL (
+       SELECT known.{status} AS status, known.observed_at, known.source AS origin, known.notification_id,
+              known.recorded_at
+         FROM charging.{table} AS known
+        WHERE known.tenant = :tenant
+          AND known.{key} = scope.{key}
+          AND known.observed_at >= first.since
+       OFFSET 0) AS observation
 """  # noqa: S608 - the names are ours
 
 

@@ -1,4 +1,4 @@
-"""Findings are evaluated after the entities are derived: what is to be evaluated, and how far it has come."""
+"""Findings are evaluated after the entities are derived; statistics of all tables that deriving reads are refreshed."""
 
 from __future__ import annotations
 
@@ -52,6 +52,7 @@ def upgrade() -> None:
         f"ALTER TABLE {SCHEMA}.finding_due"
         " SET (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 10000)"
     )
+    op.execute(read_sql("0032_refresh_statistics"))
     op.execute(read_sql("0032_freshness"))
     op.execute(f"COMMENT ON COLUMN {SCHEMA}.freshness.findings_until IS '{FINDINGS_UNTIL}'")
 
@@ -60,4 +61,7 @@ def downgrade() -> None:
     # Columns of a view are only added; one goes with the view, so its comments are lost until it is made again.
     op.execute(f"DROP VIEW {SCHEMA}.freshness")
     op.execute(read_sql("0028_freshness"))
+    op.execute(f"DROP FUNCTION {SCHEMA}.refresh_statistics()")
+    op.execute(read_sql("0029_refresh_statistics"))
+    op.execute(f"REVOKE ALL ON FUNCTION {SCHEMA}.refresh_statistics() FROM PUBLIC")
     op.drop_table("finding_due", schema=SCHEMA)
