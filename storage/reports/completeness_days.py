@@ -15,13 +15,14 @@ class Freshness:
     last_notification_at: datetime | None
     applied_until: datetime
     derived_until: datetime | None
+    findings_until: datetime
     oldest_pending_at: datetime | None
     is_receiver_alive: bool
 
 
 # The view takes each value from the end of a primary key.
 _FRESHNESS = text("""
-SELECT last_notification_at, applied_until, derived_until, oldest_pending_at, is_receiver_alive
+SELECT last_notification_at, applied_until, derived_until, findings_until, oldest_pending_at, is_receiver_alive
   FROM analytics.freshness
  WHERE tenant = :tenant
 """)

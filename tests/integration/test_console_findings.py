@@ -73,6 +73,7 @@ def test_completeness_shows_days_and_what_sync_runs_found(service: Service, cons
     page = words(console.looker.get(f"/completeness?tenant={TENANT}&span=month").text)
     (today,) = service.query("SELECT CAST(now() AT TIME ZONE 'UTC' AS date) AS day")
     assert f"{today['day']} 6 6 0 0 0 3 3" in page
+    assert re.search(r"Findings of everything derived until \d", page)
     kinds = words(console.looker.get(f"/completeness/kinds?tenant={TENANT}").text)
     assert "Of 200 entities compared, 98.50 % were as AMPECO shows them; 3 were missing or stale" in kinds
     assert "ampeco-receiver completeness --tenant demo --days 7" in kinds
