@@ -10,7 +10,7 @@ PACKAGES := ampeco storage runtime analytics workers receiver simulator migratio
 
 .DEFAULT_GOAL := help
 
-.PHONY: help demo picture screenshots contract dashboards vendor test unit coverage lint format audit bench calls \
+.PHONY: help demo picture screenshots contract dashboards rules vendor test unit coverage lint format audit bench calls \
 	staleness dbt fuzz faults soak overload clean
 
 help: ## List the targets
@@ -32,6 +32,9 @@ contract: $(READY) ## Write down the tables of the schema analytics: for the tes
 
 dashboards: $(READY) ## Write the dashboard for Grafana again
 	$(BIN)/python -m deploy.grafana.dashboards
+
+rules: $(READY) ## Write the rules for the Prometheus Operator again, from those for Prometheus
+	$(BIN)/python -m deploy.kubernetes.rules
 
 vendor: $(READY) ## Renew the console's assets from npm, at the versions of vendor.json; needs Node
 	$(BIN)/python .ci/vendor.py

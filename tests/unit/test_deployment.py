@@ -8,73 +8,29 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-import sys
 import tomllib
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-import typer
 import yaml
-from typer.core import TyperGroup
 
 from migrations import roles
-from receiver.commands.main import app
-from receiver.console.serve import SHUTDOWN_SECONDS
 from runtime.settings import Settings, environment_name
+from tests.support.deploying import SETTINGS, check_command, lint, needed_to_stop
 from tests.support.processes import PROBE
 from workers.broker import QUEUES
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
 UNITS = sorted((DEPLOY / "systemd").glob("*.service"))
-SETTINGS = {environment_name(field) for field in Settings.model_fields}
-
-
-#: What the supervisor of `work` and `up` adds to each process's time to stop.
-SUPERVISOR_MARGIN = timedelta(seconds=5)
 
 #: Findings that do not hold, with the reason.
 UNIT_FINDINGS_RECORD_OUTCOMES = {
     "Security.Delegate": "nothing of ours manages control groups",
     "Security.UMaskOW": "the linter takes the mask for the permissions: 0077 leaves others none",
 }
-
-
-def lint(tool: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    """Run a linter of the development group; one that is missing is an error, not a reason to skip."""
-    program = Path(sys.executable).parent / tool
-    assert program.exists(), f"{tool} is not installed: run `make lint`"
-    return subprocess.run([program, *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
-
-
-def default(field: str) -> timedelta:
-    value: timedelta = Settings.model_fields[field].default
-    return value
-
-
-def check_command(arguments: list[str]) -> None:
-    """Fail unless ``ampeco-receiver`` takes these arguments."""
-    group = typer.main.get_command(app)
-    assert isinstance(group, TyperGroup)
-    name, *rest = arguments
-    assert name in group.commands
-    group.commands[name].make_context(name, rest)
-
-
-def processes_stopped_in_turn(arguments: list[str]) -> int:
-    return len(QUEUES) if arguments == ["work"] else 1
-
-
-def needed_to_stop(arguments: list[str]) -> timedelta:
-    """The longest that a stop takes with the default settings."""
-    if arguments == ["console"]:
-        return timedelta(seconds=SHUTDOWN_SECONDS)
-    longest = default("shutdown_timeout") + SUPERVISOR_MARGIN
-    if arguments[0] == "serve":
-        longest = default("shutdown_timeout") + default("commit_timeout")
-    return longest * processes_stopped_in_turn(arguments)
 
 
 # The image

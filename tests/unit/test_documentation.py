@@ -49,7 +49,7 @@ PAGES = {
 #: Texts that people read beside the pages: configuration with comments, and descriptions of the endpoints.
 OTHER_TEXTS = {
     str(path.relative_to(ROOT)): path.read_text()
-    for pattern in ("tenants.example.toml", "docs/*.yaml", "deploy/Dockerfile", "deploy/*.yaml", "deploy/systemd/*")
+    for pattern in ("tenants.example.toml", "docs/*.yaml", "deploy/Dockerfile", "deploy/**/*.yaml", "deploy/systemd/*")
     for path in sorted(ROOT.glob(pattern))
 }
 

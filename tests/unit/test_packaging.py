@@ -52,7 +52,9 @@ def test_the_release_is_the_same_wherever_it_is_named() -> None:
     assert version("ampeco-receiver") == release
     dated = re.findall(r"^## (\d+\.\d+\.\d+) - \d{4}-\d{2}-\d{2}$", CHANGELOG, re.MULTILINE)
     assert dated[0] == release
-    for file in ("deploy/README.md", "deploy/Dockerfile", "deploy/compose.yaml"):
+    patches = [f"deploy/kubernetes/base/patches/{kind}.yaml" for kind in ("deployment", "job", "cronjob")]
+    naming = ["deploy/README.md", "deploy/Dockerfile", "deploy/compose.yaml", "docs/operations/kubernetes.md", *patches]
+    for file in naming:
         assert set(re.findall(r"ampeco-receiver:(\d[\w.]*)", (ROOT / file).read_text())) == {release}, file
     for file in ("docs/openapi.yaml", "docs/openapi-admin.yaml"):
         described = yaml.safe_load((ROOT / file).read_text())["info"]["version"]
