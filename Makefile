@@ -10,7 +10,7 @@ PACKAGES := ampeco storage runtime analytics workers receiver simulator migratio
 
 .DEFAULT_GOAL := help
 
-.PHONY: help demo picture screenshots contract dashboards rules vendor test unit coverage lint format audit bench calls \
+.PHONY: help demo picture screenshots contract dashboards rules site vendor test unit coverage lint format audit bench calls \
 	staleness dbt fuzz faults soak overload clean
 
 help: ## List the targets
@@ -36,7 +36,11 @@ dashboards: $(READY) ## Write the dashboard for Grafana again
 rules: $(READY) ## Write the rules for the Prometheus Operator again, from those for Prometheus
 	$(BIN)/python -m deploy.kubernetes.rules
 
-vendor: $(READY) ## Renew the console's assets from npm, at the versions of vendor.json; needs Node
+site: $(READY) ## Build the documentation as a site in .local/site, and check its links
+	$(BIN)/python .ci/environment.py $(VENV) --inexact --group site
+	$(BIN)/python .ci/site.py
+
+vendor: $(READY) ## Renew the assets of the console and the site from npm, at the versions of vendor.json; needs Node
 	$(BIN)/python .ci/vendor.py
 
 test: $(READY) ## Run every test, some at a time: they wait more than they work

@@ -1,7 +1,8 @@
-"""Renew the assets of the console that others made, from npm, at the versions that ``vendor.json`` names.
+"""Renew the assets that others made, from npm, at the versions that each ``vendor.json`` names.
 
-To upgrade a package, change its version there and run ``make vendor``. The same versions make the same files. It needs
-Node's ``npm``; nothing else in the project does.
+There is one for the console and one for the site of the documentation. To upgrade a package, change its version there
+and run ``make vendor``. The same versions make the same files. It needs Node's ``npm``; nothing else in
+the project does.
 """
 
 from __future__ import annotations
@@ -18,8 +19,11 @@ from typing import Any
 
 from world_map import draw
 
-VENDOR = Path(__file__).parents[1] / "receiver" / "console" / "static" / "vendor"
-MANIFEST = VENDOR / "vendor.json"
+ROOT = Path(__file__).parents[1]
+MANIFESTS = (
+    ROOT / "receiver" / "console" / "static" / "vendor" / "vendor.json",
+    ROOT / "docs" / "assets" / "vendor.json",
+)
 
 
 def fetch(name: str, version: str, directory: Path) -> Path:
@@ -31,11 +35,11 @@ def fetch(name: str, version: str, directory: Path) -> Path:
     return directory / name / "package"
 
 
-def renew(package: dict[str, Any], directory: Path) -> None:
-    """Write the files of a package, and their hashes into its entry."""
+def renew(package: dict[str, Any], vendor: Path, directory: Path) -> None:
+    """Write the files of a package into a folder, and their hashes into its entry."""
     fetched = fetch(package["name"], package["version"], directory)
     for entry in package["files"]:
-        source, target = fetched / entry["source"], VENDOR / entry["file"]
+        source, target = fetched / entry["source"], vendor / entry["file"]
         if target.suffix == ".svg":
             target.write_text(draw(json.loads(source.read_text())), encoding="utf-8")
         else:
@@ -48,12 +52,13 @@ def main() -> int:
     if shutil.which("npm") is None:
         print("vendor: there is no npm: install Node, which only this target needs.", file=sys.stderr)
         return 1
-    manifest = json.loads(MANIFEST.read_text())
-    with tempfile.TemporaryDirectory() as directory:
-        for package in manifest["packages"]:
-            renew(package, Path(directory))
-            print(f"{package['name']} {package['version']}: {', '.join(each['file'] for each in package['files'])}")
-    MANIFEST.write_text(json.dumps(manifest, indent=2) + "\n")
+    for path in MANIFESTS:
+        manifest = json.loads(path.read_text())
+        with tempfile.TemporaryDirectory() as directory:
+            for package in manifest["packages"]:
+                renew(package, path.parent, Path(directory))
+                print(f"{package['name']} {package['version']}: {', '.join(each['file'] for each in package['files'])}")
+        path.write_text(json.dumps(manifest, indent=2) + "\n")
     return 0
 
 
