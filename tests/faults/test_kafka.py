@@ -155,11 +155,13 @@ def test_without_postgres_the_consumer_keeps_its_partitions_and_says_why_it_is_n
     assert not checks["postgres"]["ok"]
     # The lag says what waits, though nothing is fetched
     eventually(lambda: metric(url, "ampeco_kafka_lag_records", tenant="demo") == 5_000, seconds=60)
+    scene.kafka.send(*bodies(100, first=5_100))
+    eventually(lambda: metric(url, "ampeco_kafka_lag_records", tenant="demo") == 5_100, seconds=60)
     assert sum(scene.kafka.committed()) == 100
     # For longer than the session of a consumer that does not poll
     eventually(lambda: scene.service.log.read_text().count('"event": "commit failed"') >= 8, seconds=60)
     scene.postgres.start()
-    eventually(lambda: len(scene.logged()) == 5_100, seconds=90)
+    eventually(lambda: len(scene.logged()) == 5_200, seconds=90)
     eventually(scene.all_committed)
     eventually(lambda: metric(url, "ampeco_kafka_lag_records", tenant="demo") == 0, seconds=60)
     assert metric(url, "ampeco_kafka_paused") == 0
