@@ -89,6 +89,8 @@ def _derive(work: Work, feed: RowMapping) -> Sequence[RowMapping]:
     sessions.derive(work)
     energy.derive(work)
     attempts.derive(work)
+    # Days read all of what the steps before may have written for the first time.
+    connection.execute(_REFRESH_STATISTICS)
     availability.derive(work)
     findings.note(work, before)
     is_time = feed["findings_at"] is None or now - feed["findings_at"] >= findings.INTERVAL

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import pytest
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, Engine, text
+
+from analytics.derive import derive_round
+from storage.state.marks import mark_all
 
 _FILLS = {
     "analytics.removal": """
 INSERT INTO analytics.removal (tenant, change_number, table_name, key, changed_at)
 SELECT 'demo', number, 'session', jsonb_build_object('session_id', number), now()
-  FROM generate_series(1, :rows) AS number
+  FROM generate_series(CAST(:first AS integer), :last) AS number
 """,
     "charging.evse_status_observation": """
 INSERT INTO charging.evse_status_observation (tenant, evse_id, observed_at, hardware_status, source)
 SELECT 'demo', number, now(), 'available', 'notification'
-  FROM generate_series(1, :rows) AS number
+  FROM generate_series(CAST(:first AS integer), :last) AS number
 """,
 }
 
@@ -35,9 +38,25 @@ def refresh(connection: Connection) -> None:
 def test_a_table_that_has_grown_is_analysed_and_another_one_is_not(connection: Connection, table: str) -> None:
     refresh(connection)
     before = estimate(connection, table)
-    connection.execute(text(_FILLS[table]), {"rows": 2_000})
+    connection.execute(text(_FILLS[table]), {"first": 1, "last": 2_000})
     refresh(connection)
     assert estimate(connection, table) == 2_000 != before
-    connection.execute(text(_FILLS[table].replace("number, ", "number + 2000, ", 1)), {"rows": 100})
+    connection.execute(text(_FILLS[table]), {"first": 2_001, "last": 2_100})
     refresh(connection)
     assert estimate(connection, table) == 2_000
+
+
+_SESSIONS = text("""
+INSERT INTO charging.session (tenant, session_id, evse_id, status, started_at, stopped_at, energy_wh)
+SELECT 't', number, 902, 'finished', now() - interval '1 day', now(), 9000
+  FROM generate_series(1, 1000) AS number
+""")
+
+
+def test_a_round_knows_the_size_of_what_it_has_filled_before_it_derives_days(engine: Engine) -> None:
+    with engine.begin() as connection:
+        connection.execute(_SESSIONS)
+        mark_all(connection, "t")
+    assert derive_round(engine, "t") is not None
+    with engine.connect() as connection:
+        assert estimate(connection, "analytics.session") == 1_000
