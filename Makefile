@@ -11,7 +11,7 @@ PACKAGES := ampeco storage runtime analytics workers receiver simulator migratio
 .DEFAULT_GOAL := help
 
 .PHONY: help demo picture screenshots contract dashboards rules site vendor test unit coverage lint format audit bench calls \
-	staleness dbt fuzz faults soak overload clean
+	staleness dbt deployment fuzz faults soak overload clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -88,6 +88,9 @@ staleness: $(READY) ## Measure how far statuses are behind while everything goes
 dbt: $(READY) ## Build the dbt package of analytics/dbt on a real Postgres, with a dbt of its own
 	$(BIN)/python .ci/environment.py .local/dbt --only-group dbt
 	$(BIN)/pytest tests/integration/test_dbt.py -m long $(TESTS)
+
+deployment: $(READY) ## Run the files of deploy/ as their documentation says, with Debian's packages
+	$(BIN)/pytest tests/deployment -m "not soak" $(TESTS)
 
 fuzz: $(READY) ## Fuzz every reader of foreign bytes for SECONDS each
 	$(BIN)/python .ci/environment.py $(VENV) --group fuzz

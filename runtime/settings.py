@@ -26,6 +26,9 @@ MIN_METER_VALUES_KEPT = timedelta(days=62)
 
 _REDIS_SCHEMES = ("redis://", "rediss://", "unix://")
 
+#: The settings whose variables have no prefix, because other programs know them by these names.
+_UNPREFIXED = ("database_url", "database_url_file", "redis_url", "redis_url_file", "tenants_file")
+
 
 def _seconds(value: object) -> object:
     """Convert a plain number to seconds; leave ISO 8601 durations as they are."""
@@ -52,13 +55,23 @@ class Settings(BaseSettings):
         default=None,
         validation_alias=AliasChoices("DATABASE_URL", "database_url"),
         repr=False,  # it may hold a password
-        description="Postgres 15 or later; unset: an embedded one under the data directory",
+        description="Postgres 15 or later; this and the file unset: an embedded one under the data directory",
+    )
+    database_url_file: Path | None = Field(
+        default=None,
+        validation_alias=AliasChoices("DATABASE_URL_FILE", "database_url_file"),
+        description="File that contains the URL of Postgres",
     )
     redis_url: str | None = Field(
         default=None,
         validation_alias=AliasChoices("REDIS_URL", "redis_url"),
         repr=False,
-        description="Redis 6.2 or later; unset: an embedded one under the data directory",
+        description="Redis 6.2 or later; this and the file unset: an embedded one under the data directory",
+    )
+    redis_url_file: Path | None = Field(
+        default=None,
+        validation_alias=AliasChoices("REDIS_URL_FILE", "redis_url_file"),
+        description="File that contains the URL of Redis",
     )
     tenants_file: Path = Field(
         default=Path("tenants.toml"),
@@ -247,7 +260,7 @@ def _secret(value: SecretStr | None, file: Path | None, setting: str, noun: str)
         raise SettingsError(f"{setting} and {setting}_FILE are both set: unset one.")
     else:
         setting = f"{setting}_FILE"
-        secret = _read_secret(file, setting)
+        secret = SecretStr(_read_secret(file, setting))
     if secret is None:
         return None
     if not secret.get_secret_value().strip():
@@ -255,9 +268,9 @@ def _secret(value: SecretStr | None, file: Path | None, setting: str, noun: str)
     return SecretStr(secret.get_secret_value().strip())
 
 
-def _read_secret(path: Path, setting: str) -> SecretStr:
+def _read_secret(path: Path, setting: str) -> str:
     try:
-        return SecretStr(path.read_text(encoding="utf-8-sig"))  # a byte order mark is not part of the token
+        return path.read_text(encoding="utf-8-sig")  # a byte order mark is not part of the secret
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not text"
         raise SettingsError(f"{setting}: {path} cannot be read: {reason}.") from None
@@ -265,7 +278,7 @@ def _read_secret(path: Path, setting: str) -> SecretStr:
 
 def environment_name(field: str) -> str:
     """Return the environment variable of a setting."""
-    return field.upper() if field in ("database_url", "redis_url", "tenants_file") else f"RECEIVER_{field.upper()}"
+    return field.upper() if field in _UNPREFIXED else f"RECEIVER_{field.upper()}"
 
 
 def load_settings() -> Settings:
@@ -280,12 +293,29 @@ def load_settings() -> Settings:
         first = faults(error)[0]
         name = environment_name(first.field.partition(".")[0].lower().removeprefix("receiver_"))
         raise SettingsError(f"{name}: {first.message}.") from None
+    settings = settings.model_copy(update=_urls_from_files(settings))
     _check_database_url(settings.database_url)
     _check_redis_url(settings.redis_url)
     settings.admin_secret()
     settings.kafka_secret()
     _check_tracing(settings.tracing)
     return settings
+
+
+def _urls_from_files(settings: Settings) -> dict[str, str]:
+    """Return the URLs that files contain, by their fields."""
+    urls = {}
+    for field in ("database_url", "redis_url"):
+        path: Path | None = getattr(settings, f"{field}_file")
+        if path is None:
+            continue
+        name, setting = environment_name(field), environment_name(f"{field}_file")
+        if getattr(settings, field) is not None:
+            raise SettingsError(f"{name} and {setting} are both set: unset one.")
+        urls[field] = _read_secret(path, setting).strip()
+        if not urls[field]:
+            raise SettingsError(f"{setting} is empty: write the URL into {path}, or unset it.")
+    return urls
 
 
 def _check_database_url(url: str | None) -> None:

@@ -1,6 +1,7 @@
 """The files of ``deploy/`` and ``.github/`` are sound, and fit the command line and the settings.
 
 Nothing here runs a container, a unit or a workflow: linters and the code itself are what they are held against.
+``tests/deployment`` runs them.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from workers.broker import QUEUES
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
 UNITS = sorted((DEPLOY / "systemd").glob("*.service"))
+VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
 
 #: Findings that do not hold, with the reason.
 UNIT_FINDINGS_RECORD_OUTCOMES = {
@@ -79,7 +81,7 @@ def test_the_image_installs_the_locked_versions_without_the_embedded_servers() -
     for sync in syncs:
         assert "--frozen" in sync
         assert "--no-dev" in sync
-        assert re.findall(r"--(?:all-)?extras?\b[= ]?(\S+)", sync) == ["kafka"]
+        assert set(re.findall(r"--extra (\w+)", sync)) == {"export", "kafka", "otel"}
 
 
 def test_the_image_runs_the_receiver_as_nobody_in_particular() -> None:
@@ -108,7 +110,10 @@ def compose() -> dict[str, Any]:
     return document
 
 
-OURS = ("migrate", "receiver", "apply", "refresh")
+OURS = ("migrate", "receiver", "apply", "refresh", "reconcile", "derive", "console", "tools")
+
+#: The services that log in as the owner of the tables.
+OWNERS = ("migrate", "tools")
 
 
 def seconds(duration: str) -> timedelta:
@@ -135,8 +140,7 @@ def test_every_service_of_the_compose_file_runs_a_command_that_exists(compose: d
 
 @pytest.mark.parametrize("service", OURS)
 def test_every_variable_of_the_compose_file_is_a_setting(compose: dict[str, Any], service: str) -> None:
-    # The entry point makes DATABASE_URL of the user's name.
-    assert set(compose["services"][service]["environment"]) <= SETTINGS | {"DATABASE_USER"}
+    assert set(compose["services"][service]["environment"]) <= SETTINGS
 
 
 @pytest.mark.parametrize("service", ["receiver", "apply", "refresh"])
@@ -163,13 +167,44 @@ def test_the_admin_endpoints_ask_for_a_token_where_containers_share_a_network(co
         assert "admin_token" in described["secrets"]
 
 
-def test_only_migrate_logs_in_as_the_owner_of_the_tables(compose: dict[str, Any]) -> None:
-    owner = compose["services"]["postgres"]["environment"]["POSTGRES_USER"]
-    users = {service: compose["services"][service]["environment"]["DATABASE_USER"] for service in OURS}
-    assert [service for service, user in users.items() if user == owner] == ["migrate"]
-    for service in ("receiver", "apply", "refresh"):
-        mounted = [one["source"] for one in compose["services"][service]["secrets"] if isinstance(one, dict)]
-        assert mounted == ["service_password"]
+@pytest.mark.parametrize("service", OURS)
+def test_only_migrate_and_the_tools_log_in_as_the_owner_of_the_tables(compose: dict[str, Any], service: str) -> None:
+    described = compose["services"][service]
+    assert described["environment"]["DATABASE_URL_FILE"] == "/run/secrets/database_url"
+    mounted = [one for one in described["secrets"] if isinstance(one, dict)]
+    owner = "owner" if service in OWNERS else "service"
+    assert mounted == [{"source": f"{owner}_database_url", "target": "database_url"}]
+
+
+def test_the_tools_have_the_tokens_and_do_not_run_by_themselves(compose: dict[str, Any]) -> None:
+    tools = compose["services"]["tools"]
+    assert set(tools["networks"]) == {"inside", "outside"}
+    assert "ampeco_token" in tools["secrets"]
+    assert tools["profiles"] == ["tools"]
+    assert tools["restart"] == "no"
+
+
+def test_one_service_builds_the_image_that_all_use(compose: dict[str, Any]) -> None:
+    built = [name for name, service in compose["services"].items() if "build" in service]
+    assert built == ["receiver"]
+    assert {compose["services"][service]["image"] for service in OURS} == {f"ampeco-receiver:{VERSION}"}
+    assert all(compose["services"][service]["init"] for service in OURS)
+
+
+def test_files_are_mounted_in_the_way_that_every_implementation_of_compose_knows(compose: dict[str, Any]) -> None:
+    assert "configs" not in compose
+    for service in OURS:
+        assert "./tenants.toml:/etc/ampeco-receiver/tenants.toml:ro" in compose["services"][service]["volumes"]
+    assert "./postgres/roles.sh:/docker-entrypoint-initdb.d/roles.sh:ro" in compose["services"]["postgres"]["volumes"]
+
+
+def test_the_labels_of_the_image_are_those_of_the_package() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    (labels,) = [rest for name, rest in instructions() if name == "LABEL"]
+    given = dict(re.findall(r'org\.opencontainers\.image\.(\w+)="([^"]*)"', labels))
+    assert given["title"] == project["name"]
+    assert given["version"] == project["version"]
+    assert given["licenses"] == project["license"]
 
 
 def test_the_script_of_the_roles_makes_those_that_the_migration_grants_rights_to() -> None:
@@ -204,7 +239,7 @@ def test_nothing_starts_before_the_database_is_migrated(compose: dict[str, Any],
     assert compose["services"][service]["depends_on"]["migrate"] == {"condition": "service_completed_successfully"}
 
 
-@pytest.mark.parametrize("service", ["postgres", "redis", "apply", "refresh"])
+@pytest.mark.parametrize("service", ["postgres", "redis", "receiver", "apply", "refresh", "console"])
 def test_every_service_is_asked_for_its_health(compose: dict[str, Any], service: str) -> None:
     assert compose["services"][service]["healthcheck"]["test"]
 

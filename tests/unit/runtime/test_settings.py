@@ -1,4 +1,4 @@
-"""Files that an editor began with a byte order mark are read without it, whatever the locale is."""
+"""What files contain: tokens and URLs are read without a byte order mark, whatever the locale is, or refused in a sentence."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from ampeco.tenants import load_tenants
-from runtime.settings import Settings
+from runtime.settings import Settings, SettingsError, load_settings
 
 MARK = b"\xef\xbb\xbf"
 
@@ -57,3 +57,50 @@ def test_tenants_are_read_in_any_locale(directory: Path) -> None:
         check=True,
     )
     assert shown.stdout.strip().startswith("https://tenant.example.com/")
+
+
+@pytest.mark.parametrize(
+    ("setting", "url"),
+    [
+        ("DATABASE_URL", "postgresql://receiver:secret@db/ampeco"),
+        ("REDIS_URL", "rediss://:secret@redis:6380/0"),
+    ],
+)
+def test_the_url_of_a_server_may_come_from_a_file(
+    setting: str, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "url"
+    path.write_bytes(MARK + f"{url}\n".encode())
+    monkeypatch.delenv(setting, raising=False)
+    monkeypatch.setenv(f"{setting}_FILE", str(path))
+    assert getattr(load_settings(), setting.lower()) == url
+
+
+@pytest.mark.parametrize("setting", ["DATABASE_URL", "REDIS_URL"])
+@pytest.mark.parametrize(
+    ("content", "is_set_twice", "problem"),
+    [
+        (None, False, "{setting}_FILE: {path} cannot be read: No such file or directory."),
+        (b"\xff\xfe", False, "{setting}_FILE: {path} cannot be read: it is not text."),
+        (b"  \n", False, "{setting}_FILE is empty: write the URL into {path}, or unset it."),
+        (b"redis://redis", True, "{setting} and {setting}_FILE are both set: unset one."),
+    ],
+)
+def test_a_url_that_cannot_be_had_from_its_file_stops_the_start(
+    setting: str,
+    content: bytes | None,
+    is_set_twice: bool,
+    problem: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    path = tmp_path / "url"
+    if content is not None:
+        path.write_bytes(content)
+    monkeypatch.delenv(setting, raising=False)
+    if is_set_twice:
+        monkeypatch.setenv(setting, "redis://redis")
+    monkeypatch.setenv(f"{setting}_FILE", str(path))
+    with pytest.raises(SettingsError) as raised:
+        load_settings()
+    assert str(raised.value) == problem.format(setting=setting, path=path)
