@@ -27,6 +27,7 @@ from receiver.commands import replay as replaying
 from receiver.commands import resend as resending
 from receiver.commands import subscribe as subscribing
 from receiver.commands.chaos import chaos
+from receiver.commands.check import check
 from receiver.commands.doctor import doctor
 from receiver.commands.status import status
 from receiver.commands.tail import tail
@@ -224,6 +225,7 @@ def demo(
 
 app.command()(status)
 app.add_typer(alerting.app, name="alerts")
+app.command()(check)
 app.command()(doctor)
 app.command()(migrating.migrate)
 app.command()(subscribing.subscribe)

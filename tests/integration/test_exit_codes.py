@@ -22,6 +22,7 @@ CODES = set(
 ENDING = {
     ("--version",): 0,
     ("trigger", "--list"): 0,
+    ("check",): 0,
     ("doctor",): 1,
     ("status",): 2,
     ("status", "--colour"): 2,
