@@ -113,6 +113,11 @@ class Settings(BaseSettings):
         description="How long a connection may stay open without a request",
     )
 
+    drain: Duration = Field(
+        default=timedelta(0),
+        ge=timedelta(0),
+        description="How long a receiver still accepts at a stop while /readyz answers 503",
+    )
     kafka_brokers: str | None = Field(
         default=None,
         min_length=1,

@@ -23,7 +23,7 @@ from receiver.accept.metrics import create_series
 from receiver.accept.notifier import Notifier
 from receiver.accept.paths import ignore_trailing_slash
 from receiver.admin.health import Health
-from receiver.admin.readiness import receiver_readiness
+from receiver.admin.readiness import Draining, receiver_readiness
 from runtime.checks import create_check_engine
 from runtime.clock_watch import ClockWatch
 from runtime.heartbeat import Heartbeat as ProcessHeartbeat
@@ -52,7 +52,8 @@ def create_app(settings: Settings) -> ASGIApp:
         waiting_room=settings.waiting_room,
         waiting_bytes=settings.waiting_bytes,
     )
-    readiness = receiver_readiness(check_engine, redis_client, committer)
+    draining = Draining(settings.drain)
+    readiness = receiver_readiness(check_engine, redis_client, committer, draining.probe())
     health = Health(readiness)
     heartbeat = Heartbeat(engine, list(settings.tenants), ClockWatch(redis_client))
     process_heartbeat = ProcessHeartbeat(database_url, "serve")
@@ -60,6 +61,7 @@ def create_app(settings: Settings) -> ASGIApp:
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+        draining.delay_signals()
         notifier.start()
         committer.start()
         heartbeat.start()

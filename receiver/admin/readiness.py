@@ -6,8 +6,13 @@ can write to, notifications are accepted: taking receivers out of a load balance
 
 from __future__ import annotations
 
+import asyncio
+import signal
 import socket
+import threading
 from collections.abc import Callable, Mapping
+from datetime import timedelta
+from types import FrameType
 
 import redis
 from prometheus_client import CollectorRegistry
@@ -17,17 +22,62 @@ from sqlalchemy.exc import SQLAlchemyError
 from receiver.accept.committer import GroupCommitter
 from runtime.checks import POSTGRES_ADVICE, look_at_postgres, redis_probe
 from runtime.errors import cause
+from runtime.logging import get_logger
 from runtime.readiness import Check, Probe, Readiness
 from storage.clock import clock
 from storage.inbox.commit import prove_acceptable
 from storage.inbox.partitions import MAKE_PARTITIONS, has_partition
 from storage.monitoring.processes import list_processes
 
+logger = get_logger(__name__)
+
 _LOG_ADVICE = "run `ampeco-receiver migrate`, which also grants what the service needs"
 
 _PARTITION_ADVICE = "set this machine's clock; if it is right, run `ampeco-receiver migrate`"
 
 _OVERLOAD_ADVICE = "start more receivers, or raise RECEIVER_WAITING_ROOM"
+
+
+class Draining:
+    """Delays a stop, so that a load balancer takes the receiver out: readiness says no, and requests are accepted.
+
+    Parameters:
+        seconds: how long a stop is delayed; zero changes nothing.
+    """
+
+    def __init__(self, seconds: timedelta) -> None:
+        self._seconds = seconds.total_seconds()
+        self._has_begun = False
+
+    def probe(self) -> Probe:
+        """Return the check that fails while this process drains."""
+        return Probe("stop", self._look, "it ends by itself")
+
+    def _look(self) -> Mapping[str, Check]:
+        detail = "this process is about to stop" if self._has_begun else "none was requested"
+        return {"stop": Check(not self._has_begun, detail)}
+
+    def delay_signals(self) -> None:
+        """Delay what uvicorn does at SIGTERM and SIGINT; at a second signal it stops at once.
+
+        Call it when the app starts, because uvicorn sets its own handlers just before.
+        """
+        if not self._seconds or threading.current_thread() is not threading.main_thread():
+            return
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            stop = signal.getsignal(number)
+            assert callable(stop)
+
+            def begin(number: int, frame: FrameType | None, stop=stop) -> None:  # type: ignore[no-untyped-def] # bound here
+                if self._has_begun:
+                    stop(number, frame)
+                    return
+                self._has_begun = True
+                logger.info("draining", seconds=self._seconds)
+                loop.call_soon_threadsafe(loop.call_later, self._seconds, stop, number, frame)
+
+            signal.signal(number, begin)
 
 
 def receiver_readiness(

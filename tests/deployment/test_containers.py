@@ -136,7 +136,7 @@ def composed(commands: Podman, image: str) -> Iterator[Composed]:
         (compose / "tenants.toml").write_text(tenants)
         commands.directory = compose
         commands.check("sh", "-euc", up, seconds=SECONDS)
-        simulator = ["run", "--host", "0.0.0.0", "--token", TOKEN, "--speed", "600"]
+        simulator = ["run", "--host", "0.0.0.0", "--token", TOKEN, "--speed", "120"]
         commands.check(
             *("podman", "run", "--detach", "--name", "deploy_ampeco_1", "--network", "deploy_outside"),
             *("--network-alias", "ampeco", "--entrypoint", "ampeco-simulator", image, *simulator),

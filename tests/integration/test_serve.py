@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -12,8 +14,11 @@ from pathlib import Path
 import httpx
 import pytest
 
+from ampeco.signature import sign
+from tests.support.facts import sample
 from tests.support.processes import PROBE, Processes, end, processes
-from tests.support.service import eventually, free_port
+from tests.support.servers import signal_all
+from tests.support.service import TOKEN, eventually, free_port
 
 
 @pytest.fixture
@@ -89,3 +94,34 @@ def test_a_port_that_is_taken_is_named_in_one_sentence(service: AbstractContextM
         assert refused.wait(60) == 2
         (said,) = [line for line in running.log.read_text().splitlines() if line.startswith("ampeco-receiver: ")]
         assert said.startswith(f"ampeco-receiver: RECEIVER_PORT: 127.0.0.1:{port} cannot be listened on")
+
+
+@pytest.mark.parametrize("count", ["1", "2"])
+def test_a_receiver_that_drains_says_that_it_is_not_ready_and_accepts_until_its_time_is_over(
+    service: AbstractContextManager[Processes], count: str
+) -> None:
+    body = json.dumps(sample("NetworkStatusNotification.available")).encode()
+    with service as running:
+        running.environment["RECEIVER_DRAIN"] = "PT10M"
+        receiver = running.serve(f"http://127.0.0.1:{free_port()}", "--processes", count)
+        # When it is to stop
+        receiver.send_signal(signal.SIGTERM)
+        # Then a balancer learns of it, and what still arrives is accepted, on new connections too
+        eventually(lambda: httpx.get(f"{running.url}/readyz").status_code == 503)
+        for _ in range(4):
+            sent = httpx.post(
+                f"{running.url}/notifications/demo", content=body, headers={"X-Signature": sign(body, TOKEN)}
+            )
+            assert sent.status_code == 202
+        assert answers(running.url)
+        # And a second signal ends it at once, in order
+        signal_all(receiver.pid, signal.SIGTERM)
+        assert receiver.wait(60) == 0
+
+
+def test_a_receiver_ends_by_itself_when_it_has_drained(service: AbstractContextManager[Processes]) -> None:
+    with service as running:
+        running.environment["RECEIVER_DRAIN"] = "0.5"
+        receiver = running.serve()
+        assert end(receiver, signal.SIGTERM) == 0
+        assert "draining" in running.log.read_text()
