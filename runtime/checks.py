@@ -24,6 +24,11 @@ REDIS_KEY_MS = 10_000
 POSTGRES_ADVICE = "bring Postgres back or correct DATABASE_URL; no restart is needed"
 REDIS_ADVICE = "bring Redis back or correct REDIS_URL; no restart is needed"
 
+#: Dramatiq's scripts use several keys in one call, which a cluster spreads over its nodes.
+CLUSTER_ADVICE = (
+    "name one that is not part of a cluster in REDIS_URL: a single server, or replicas with sentinels"
+)
+
 
 def create_check_engine(database_url: str, *, process: str) -> Engine:
     """Create an engine with one connection for the checks of a process.
@@ -84,7 +89,16 @@ def redis_probe(client: redis.Redis, *, required: bool) -> Probe:
     """
 
     def look() -> Mapping[str, Check]:
+        if _is_cluster(client):
+            return {"redis": Check(False, "is a Redis Cluster, which cannot be used", CLUSTER_ADVICE, required)}
         client.set(REDIS_KEY, 1, px=REDIS_KEY_MS)
         return {"redis": Check(True, "takes writes", required=required)}
 
     return Probe("redis", look, REDIS_ADVICE, required)
+
+
+def _is_cluster(client: redis.Redis) -> bool:
+    try:
+        return bool(client.info("cluster").get("cluster_enabled"))
+    except redis.RedisError:  # it is down, which the next command shows, or does not allow INFO
+        return False

@@ -17,6 +17,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from ampeco.faults import faults
 from ampeco.tenants import Tenant, load_tenants
+from runtime.sentinel_url import SCHEMES as SENTINEL_SCHEMES
+from runtime.sentinel_url import parse_sentinel_url
 from storage.database_url import DatabaseUrlError, parse_database_url
 from storage.inbox.retention import MIN_KEPT
 
@@ -24,7 +26,7 @@ from storage.inbox.retention import MIN_KEPT
 #: for the last month.
 MIN_METER_VALUES_KEPT = timedelta(days=62)
 
-_REDIS_SCHEMES = ("redis://", "rediss://", "unix://")
+_REDIS_SCHEMES = ("redis://", "rediss://", "unix://", *SENTINEL_SCHEMES)
 
 #: The settings whose variables have no prefix, because other programs know them by these names.
 _UNPREFIXED = ("database_url", "database_url_file", "redis_url", "redis_url_file", "tenants_file")
@@ -365,12 +367,15 @@ def _check_redis_url(url: str | None) -> None:
     if not url.startswith(_REDIS_SCHEMES):
         raise SettingsError(f"REDIS_URL must begin with {' or '.join(_REDIS_SCHEMES)}.")
     try:
-        pool = redis.ConnectionPool.from_url(url)
-        pool.connection_class(**pool.connection_kwargs)
+        sentinels = parse_sentinel_url(url)
+        if sentinels is None:
+            pool = redis.ConnectionPool.from_url(url)
+            pool.connection_class(**pool.connection_kwargs)
     except (ValueError, TypeError):
         # The library's message is not shown, because it may quote a part of the password.
         raise SettingsError(
-            "REDIS_URL cannot be read: write redis://[user:password@]host[:port][/database], with each of / @ : % ? #"
+            "REDIS_URL cannot be read: write redis://[user:password@]host[:port][/database], or"
+            " redis+sentinel://[user:password@]host[:port],…/service[/database], with each of / @ : % ? #"
             " in the user and the password percent-encoded (%2F %40 %3A %25 %3F %23), and only options that redis-py"
             " knows."
         ) from None

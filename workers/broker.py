@@ -21,6 +21,7 @@ from redis.exceptions import RedisError
 from runtime.errors import cause
 from runtime.logging import get_logger
 from runtime.reconnect import Reconnect
+from runtime.sentinel_url import parse_sentinel_url
 
 logger = get_logger(__name__)
 
@@ -73,15 +74,21 @@ def create_redis(redis_url: str) -> redis.Redis:
 
     Its commands raise a ``redis.ConnectionError`` if the server is at fault.
     """
-    return redis.Redis.from_url(
-        redis_url,
-        socket_timeout=SOCKET_TIMEOUT_SECONDS,
-        socket_connect_timeout=SOCKET_TIMEOUT_SECONDS,
-        health_check_interval=30,
+    arguments: dict[str, Any] = {
+        "socket_timeout": SOCKET_TIMEOUT_SECONDS,
+        "socket_connect_timeout": SOCKET_TIMEOUT_SECONDS,
+        "health_check_interval": 30,
         # One retry, for a pooled connection that a restarted server no longer knows, or that a failover has left on a
         # replica. The library's default waits for seconds, and the callers here have their own handling of failures.
-        retry=Reconnect(ConstantBackoff(0.1), 1),
-    )
+        "retry": Reconnect(ConstantBackoff(0.1), 1),
+    }
+    sentinels = parse_sentinel_url(redis_url)
+    if sentinels is None:
+        return redis.Redis.from_url(redis_url, **arguments)
+    of_sentinels = {name: arguments[name] for name in ("socket_timeout", "socket_connect_timeout")}
+    found = redis.Sentinel(sentinels.addresses, sentinel_kwargs=of_sentinels | sentinels.tls)
+    client: redis.Redis = found.master_for(sentinels.service, **arguments | sentinels.options)
+    return client
 
 
 class WakeUpConsumer(_RedisConsumer):

@@ -181,15 +181,19 @@ class RedisServer(Server):
     Attributes:
         port: the port of the loopback interface on which it listens beside its Unix socket; 0: none.
         executable: the path of Redis; the default is that of the embedded servers.
+        options: further arguments.
+        password: what clients have to name; None: nothing.
     """
 
     port: int = 0
     executable: str | None = None
+    options: Sequence[str] = ()
+    password: str | None = None
 
     @property
     def url(self) -> str:
         """The URL of the server's Unix socket."""
-        return f"unix://{self.directory}/redis.sock"
+        return f"unix://{':' + self.password + '@' if self.password else ''}{self.directory}/redis.sock"
 
     def start(self) -> None:
         """Start the server, and wait until it answers."""
@@ -200,6 +204,8 @@ class RedisServer(Server):
                     executable,
                     *("--port", str(self.port), "--unixsocket", str(self.directory / "redis.sock")),
                     *("--save", "", "--appendonly", "no", "--dir", str(self.directory)),
+                    *(("--requirepass", self.password) if self.password else ()),
+                    *self.options,
                 ],
                 stdout=log,
                 stderr=log,
@@ -279,10 +285,12 @@ def standby_of(primary: PostgresServer) -> Iterator[PostgresServer]:
 
 
 @contextlib.contextmanager
-def own_redis(port: int = 0, *, executable: str | None = None) -> Iterator[RedisServer]:
+def own_redis(
+    port: int = 0, *, executable: str | None = None, options: Sequence[str] = (), password: str | None = None
+) -> Iterator[RedisServer]:
     """Run a new, empty Redis; with a port it listens on the loopback interface too, so that another can follow it."""
     with short_directory() as directory:
-        server = RedisServer(directory, port=port, executable=executable)
+        server = RedisServer(directory, port=port, executable=executable, options=options, password=password)
         server.start()
         try:
             yield server
