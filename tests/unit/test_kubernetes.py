@@ -518,6 +518,13 @@ def test_the_first_step_applies_what_migrate_needs_and_no_more(objects: Objects)
     assert {key for key in objects if key[0] in ("Namespace", "Secret", "ConfigMap", "Job")} == first
 
 
+def test_the_page_deletes_the_job_before_it_applies_anything_again() -> None:
+    first, *later = [block for block in fenced(PAGE, "sh") if "kubectl apply" in block]
+    assert "delete job" not in first
+    assert later
+    assert all(block.startswith("kubectl delete job migrate --ignore-not-found\n") for block in later)
+
+
 def test_no_template_of_a_job_runs_by_itself(objects: Objects) -> None:
     templates = {name: each["spec"] for (kind, name), each in objects.items() if kind == "CronJob"}
     assert templates.keys() == {"backfill", "rebuild", "erase"}
