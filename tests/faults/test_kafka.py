@@ -119,6 +119,9 @@ def test_consumers_share_the_partitions_and_a_change_of_hands_loses_and_repeats_
     eventually(lambda: scene.said("partitions revoked"), seconds=60)
     scene.kafka.send(*bodies(2_000, first=500))
     eventually(lambda: len(scene.logged()) == 2_500, seconds=60)
+    # The first gives up two partitions, and joins again for the second to get them. Until then the broker takes no offset.
+    both_have_two = '"assigned": 2, "event": "partitions assigned"'
+    eventually(lambda: scene.service.log.read_text().count(both_have_two) >= 3, seconds=60)
     scene.kafka.send(*bodies(500, first=2_500))
     assert end(first, signal.SIGTERM) == 0
     eventually(lambda: len(scene.logged()) == 3_000, seconds=60)
