@@ -25,9 +25,7 @@ POSTGRES_ADVICE = "bring Postgres back or correct DATABASE_URL; no restart is ne
 REDIS_ADVICE = "bring Redis back or correct REDIS_URL; no restart is needed"
 
 #: Dramatiq's scripts use several keys in one call, which a cluster spreads over its nodes.
-CLUSTER_ADVICE = (
-    "name one that is not part of a cluster in REDIS_URL: a single server, or replicas with sentinels"
-)
+CLUSTER_ADVICE = "name one that is not part of a cluster in REDIS_URL: a single server, or replicas with sentinels"
 
 
 def create_check_engine(database_url: str, *, process: str) -> Engine:
