@@ -11,6 +11,7 @@ from starlette.concurrency import run_in_threadpool
 from ampeco.tenants import kafka_topics
 from receiver.accept.acceptor import Acceptor
 from receiver.accept.committer import GroupCommitter
+from receiver.accept.heartbeat import Heartbeat
 from receiver.accept.notifier import Notifier
 from receiver.admin.readiness import receiver_readiness
 from receiver.consume.configuration import consumer_properties
@@ -19,9 +20,11 @@ from receiver.consume.metrics import create_series
 from receiver.consume.readiness import KafkaWatch, kafka_cause, kafka_probe
 from runtime.admin_port import serve_worker_metrics
 from runtime.checks import create_check_engine
+from runtime.clock_watch import ClockWatch
 from runtime.heartbeat import registered
 from runtime.logging import get_logger
 from runtime.settings import Settings, SettingsError
+from storage.database import create_database_engine
 from workers.broker import create_broker, create_redis
 
 logger = get_logger(__name__)
@@ -29,6 +32,9 @@ logger = get_logger(__name__)
 
 def consume(settings: Settings) -> None:
     """Consume until SIGTERM or SIGINT, then commit what is in flight with its offsets, and return.
+
+    If every tenant has a topic, the consumers write the heartbeat by which outages of ours are measured. Otherwise the
+    receivers alone do, because a consumer that is alive takes no notification that calls a URL.
 
     Raises:
         SettingsError: the client library does not accept the settings.
@@ -52,6 +58,7 @@ async def _consume(settings: Settings) -> None:
     database_url = settings.required_database_url()
     redis_client = create_redis(settings.required_redis_url())
     check_engine = create_check_engine(database_url, process="consume readiness")
+    engine = create_database_engine(database_url, application_name="ampeco-receiver consume", pool_size=1)
     notifier = Notifier(create_broker(redis_client))
     committer = GroupCommitter(
         database_url,
@@ -75,21 +82,28 @@ async def _consume(settings: Settings) -> None:
     )
     probe = kafka_probe(KafkaWatch(settings, topics), lambda: consumer.assigned)
     readiness = receiver_readiness(check_engine, redis_client, committer, probe)
-    with registered(database_url, "consume") as heartbeat:
-        heartbeat.find_problem = readiness.problem
+    # No resend is requested after an outage, because Kafka keeps what came in it.
+    heartbeat = Heartbeat(engine, [], ClockWatch(redis_client)) if tenants.keys() == settings.tenants.keys() else None
+    with registered(database_url, "consume") as process_heartbeat:
+        process_heartbeat.find_problem = readiness.problem
         if settings.consume_metrics_port is not None:
             serve_worker_metrics(
                 settings, settings.consume_metrics_port, readiness, setting="RECEIVER_CONSUME_METRICS_PORT"
             )
         notifier.start()
         committer.start()
+        if heartbeat is not None:
+            heartbeat.start()
         logger.info("consuming", topics=sorted(topics), group=settings.kafka_group, unsigned=sorted(unsigned))
         try:
             await consumer.run(stop)
         finally:
-            heartbeat.find_problem = None
+            process_heartbeat.find_problem = None
             await committer.stop()
+            if heartbeat is not None:
+                await heartbeat.stop()
             await run_in_threadpool(notifier.stop)
             redis_client.close()
             check_engine.dispose()
+            engine.dispose()
     logger.info("stopped")

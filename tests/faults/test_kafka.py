@@ -99,6 +99,23 @@ def test_no_offset_is_committed_before_its_record_is_in_postgres(scene: Scene) -
     eventually(scene.all_committed)
 
 
+def test_consumers_write_the_heartbeat_if_every_tenant_has_a_topic(scene: Scene, tmp_path: Path) -> None:
+    def beats() -> int:
+        with scene.postgres.connect() as connection:
+            return len(connection.execute("SELECT 1 FROM ingest.uptime").fetchall())
+
+    # Given two tenants, one of which is delivered by requests
+    consumer = scene.consume()
+    scene.kafka.send(*bodies(1))
+    eventually(lambda: len(scene.logged()) == 1, seconds=60)
+    assert end(consumer, signal.SIGTERM) == 0
+    assert beats() == 0  # no process takes the requests
+    # When that one is delivered over Kafka, too
+    give_topic(tmp_path / "tenants.toml", "other", topic="ampeco-other")
+    scene.consume()
+    eventually(beats, seconds=60)
+
+
 def test_a_consumer_that_stops_in_order_commits_what_it_wrote_and_repeats_nothing(scene: Scene) -> None:
     scene.kafka.send(*bodies(2_000))
     consumer = scene.consume()
