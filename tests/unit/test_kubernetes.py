@@ -34,9 +34,13 @@ RELEASES = ("1.30", "1.37")
 #: The processes that stay, by the name of their Deployment, with their arguments.
 PROCESSES = {
     "serve": ["serve"],
+    "consume": ["consume"],
     "console": ["console"],
     **{queue: ["work", "--queue", queue] for queue in QUEUES},
 }
+
+#: Those with an admin port alone, by the setting that names it.
+WITH_ADMIN_PORT = {"consume": "RECEIVER_CONSUME_METRICS_PORT"} | dict.fromkeys(QUEUES, "RECEIVER_WORK_METRICS_PORT")
 
 #: What only the owner of the tables may do, and what the service does.
 AS_OWNER = {"migrate", "rebuild", "erase"}
@@ -286,14 +290,14 @@ def test_each_process_listens_on_the_ports_that_its_pod_names(objects: Objects) 
     fields = Settings.model_fields
     assert ports("serve") == {"http": fields["port"].default, "admin": fields["admin_port"].default}
     assert ports("console") == {"console": fields["console_port"].default}
-    for queue in QUEUES:
-        pod = deployment(objects, queue)
-        assert ports(queue) == {"admin": int(environment(pod)["RECEIVER_WORK_METRICS_PORT"])}
+    for name, setting in WITH_ADMIN_PORT.items():
+        pod = deployment(objects, name)
+        assert ports(name) == {"admin": int(environment(pod)[setting])}
         assert environment(pod)["RECEIVER_ADMIN_HOST"] == "0.0.0.0"
     assert environment(deployment(objects, "serve"))["RECEIVER_HOST"] == "0.0.0.0"
 
 
-@pytest.mark.parametrize("name", ["serve", *QUEUES])
+@pytest.mark.parametrize("name", ["serve", *WITH_ADMIN_PORT])
 def test_a_pod_is_ready_when_its_process_can_work_and_restarted_when_it_is_dead(objects: Objects, name: str) -> None:
     described = container(deployment(objects, name))
     port = "http" if name == "serve" else "admin"
@@ -411,10 +415,12 @@ def test_each_pod_is_reached_and_reaches_what_it_needs_and_no_more(objects: Obje
         own = [policy["spec"] for policy in policies if selected(policy, labels)]
         assert {kind for policy in own for kind in policy["policyTypes"]} == {"Ingress", "Egress"}
         inward = {port["port"] for policy in own for rule in policy.get("ingress", []) for port in rule["ports"]}
-        outward = {port["port"] for policy in own for rule in policy.get("egress", []) for port in rule["ports"]}
+        ports = [port for policy in own for rule in policy.get("egress", []) for port in rule["ports"]]
+        outward = {number for port in ports for number in range(port["port"], port.get("endPort", port["port"]) + 1)}
         assert inward == ({"http", "admin"} if name == "serve" else {"admin"})
         reads_the_api = name in ("refresh", "reconcile", "console", "backfill")
-        assert outward == (servers | {443} if reads_the_api else servers)
+        needed = {443} if reads_the_api else {9092, 9093, 9094} if name == "consume" else set()
+        assert outward == servers | needed
 
 
 def test_the_ingress_leads_to_the_notifications_and_nowhere_else(objects: Objects) -> None:
@@ -438,7 +444,7 @@ def test_prometheus_finds_the_admin_port_of_every_receiver_and_worker(objects: O
         port["name"] for port in service["spec"]["ports"]
     ]
     (port,) = service["spec"]["ports"]
-    for name in ("serve", *QUEUES):
+    for name in ("serve", *WITH_ADMIN_PORT):
         pod = deployment(objects, name)
         assert service["spec"]["selector"].items() <= pod["metadata"]["labels"].items()
         assert port["targetPort"] in {each["name"] for each in container(pod)["ports"]}
@@ -452,6 +458,13 @@ def test_what_is_scaled_has_no_number_of_replicas_that_an_apply_would_set_again(
     scaled |= {objects["ScaledObject", "apply"]["spec"]["scaleTargetRef"]["name"]}
     for name in PROCESSES:
         assert ("replicas" not in objects["Deployment", name]["spec"]) == (name in scaled)
+
+
+def test_the_consumer_runs_only_where_an_overlay_says_so(objects: Objects) -> None:
+    assert objects["Deployment", "consume"]["spec"]["replicas"] == 0
+    settings = next(block for block in fenced(PAGE, "text") if "RECEIVER_KAFKA_BROKERS" in block)
+    assert {line.partition("=")[0] for line in settings.split()} <= SETTINGS
+    assert "replicas:\n  - name: consume\n    count: 2\n" in "\n".join(fenced(PAGE, "yaml"))
 
 
 def test_a_node_can_be_drained_while_no_pod_is_ready(objects: Objects) -> None:
