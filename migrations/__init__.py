@@ -1,4 +1,8 @@
-"""Migrate both schemas with Alembic, and compare the database's revision with that of this release."""
+"""Migrate both schemas with Alembic, and compare the database's revision with that of this release.
+
+Every process compares revisions, few migrate, and some only show a revision. So Alembic and SQLAlchemy are imported by
+the functions that use them.
+"""
 
 from __future__ import annotations
 
@@ -6,18 +10,11 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Engine, text
-from sqlalchemy.exc import DBAPIError
-from tenacity import retry, retry_if_exception, stop_after_attempt, wait_random_exponential
-
-from migrations import roles
-from storage.database import require_utf8
-from storage.locks import Lock, lock
+if TYPE_CHECKING:
+    from alembic.config import Config
+    from sqlalchemy import Connection, Engine
 
 #: SQLSTATE of a deadlock.
 _DEADLOCK = "40P01"
@@ -27,6 +24,16 @@ _MAX_ATTEMPTS = 10
 #: The schema in which Alembic records the revision: that of the tables that the revision describes.
 VERSION_TABLE_SCHEMA = "ingest"
 
+# Alembic makes the table, and leaves it without a row when everything was migrated back.
+_HAS_VERSION_TABLE = """
+    SELECT EXISTS (SELECT
+                     FROM pg_class AS relation
+                     JOIN pg_namespace AS namespace ON namespace.oid = relation.relnamespace
+                    WHERE namespace.nspname = 'ingest' AND relation.relname = 'alembic_version')
+"""
+_REVISION = "SELECT version_num FROM ingest.alembic_version"
+
+_VERSIONS = Path(__file__).parent / "versions"
 
 #: The revision before the first, at which the database has none of our tables.
 BASE = "base"
@@ -58,6 +65,8 @@ def _ignore(_revision: str) -> None:
 
 
 def _config() -> Config:
+    from alembic.config import Config
+
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent))
     return config
@@ -69,15 +78,16 @@ def head() -> str:
 
 
 def revisions() -> list[str]:
-    """Return all revisions that this release knows, oldest first."""
-    scripts = ScriptDirectory.from_config(_config())
-    return [script.revision for script in scripts.walk_revisions()][::-1]
+    """Return all revisions that this release knows, oldest first: the files of migrations begin with it."""
+    return sorted(path.name.partition("_")[0] for path in _VERSIONS.glob("[0-9]*_*.py"))
 
 
 def current(connection: Connection) -> str | None:
     """Return the revision of the database; None if it was never migrated."""
-    context = MigrationContext.configure(connection, opts={"version_table_schema": VERSION_TABLE_SCHEMA})
-    return context.get_current_revision()
+    if not connection.exec_driver_sql(_HAS_VERSION_TABLE).scalar_one():
+        return None
+    revision: str | None = connection.exec_driver_sql(_REVISION).scalar_one_or_none()
+    return revision
 
 
 def is_later(revision: str | None) -> bool:
@@ -111,6 +121,10 @@ def upgrade(engine: Engine, revision: str = "head", *, on_revision: OnRevision =
     Raises:
         MigrationError: the database is at a revision that this release does not know.
     """
+    from alembic import command
+
+    from migrations import roles
+
     missing: list[str] = []
 
     def migrate(config: Config, connection: Connection) -> None:
@@ -134,6 +148,7 @@ def downgrade(engine: Engine, revision: str, *, on_revision: OnRevision = _ignor
     Raises:
         MigrationError: processes of the service are connected.
     """
+    from alembic import command
 
     def migrate(config: Config, connection: Connection) -> None:
         require_alone(connection)
@@ -144,6 +159,8 @@ def downgrade(engine: Engine, revision: str, *, on_revision: OnRevision = _ignor
 
 def losses(engine: Engine, revision: str) -> Losses:
     """Return what a downgrade to a revision would drop, by doing it in a transaction that is rolled back."""
+    from alembic import command
+
     with engine.connect() as connection, connection.begin() as transaction:
         before = _columns(connection)
         config = _config()
@@ -160,6 +177,8 @@ def losses(engine: Engine, revision: str) -> Losses:
 
 def _columns(connection: Connection) -> set[tuple[str, str]]:
     """Return all columns of all tables, without system tables and partitions, as pairs of table and column."""
+    from sqlalchemy import text
+
     rows = connection.execute(
         text("""
             SELECT format('%s.%s', namespace.nspname, relation.relname), attribute.attname
@@ -182,6 +201,8 @@ def require_alone(connection: Connection) -> None:
     Raises:
         MigrationError: other processes are connected; the message names them.
     """
+    from sqlalchemy import text
+
     names = connection.execute(
         text("""
             SELECT application_name
@@ -201,22 +222,36 @@ def require_alone(connection: Connection) -> None:
 
 
 def _is_deadlock(error: BaseException) -> bool:
+    from sqlalchemy.exc import DBAPIError
+
     return isinstance(error, DBAPIError) and getattr(error.orig, "sqlstate", None) == _DEADLOCK
 
 
-# The service may run at the same time. It may lock a table that the migration needs later, and wait for another one
-# that the migration has locked. Postgres then aborts one of the two transactions; an aborted migration is repeated.
-@retry(
-    retry=retry_if_exception(_is_deadlock),
-    wait=wait_random_exponential(multiplier=0.5, max=5),
-    stop=stop_after_attempt(_MAX_ATTEMPTS),
-    reraise=True,
-)
 def _run(engine: Engine, migrate: Callable[[Config, Connection], None], on_revision: OnRevision = _ignore) -> None:
+    """Run a migration in a transaction, under the lock of migrations.
+
+    The service may run at the same time. It may lock a table that the migration needs later, and wait for another one
+    that the migration has locked. Postgres then aborts one of the two transactions; an aborted migration is repeated.
+    """
+    from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
+
+    attempts = Retrying(
+        retry=retry_if_exception(_is_deadlock),
+        wait=wait_random_exponential(multiplier=0.5, max=5),
+        stop=stop_after_attempt(_MAX_ATTEMPTS),
+        reraise=True,
+    )
+    attempts(_run_once, engine, migrate, on_revision)
+
+
+def _run_once(engine: Engine, migrate: Callable[[Config, Connection], None], on_revision: OnRevision) -> None:
+    from storage.database import require_utf8
+    from storage.locks import Lock, lock
+
     with engine.begin() as connection:
         # A migration may rewrite a table, and may wait for the migration of another process, so it has no timeouts.
-        connection.execute(text("SET LOCAL statement_timeout = 0"))
-        connection.execute(text("SET LOCAL lock_timeout = 0"))
+        connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
+        connection.exec_driver_sql("SET LOCAL lock_timeout = 0")
         lock(connection, Lock.MIGRATE)
         require_utf8(connection)
         config = _config()

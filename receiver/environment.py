@@ -1,16 +1,11 @@
-"""The parts that commands share: settings and servers, database engines, errors, signals, options."""
+"""The parts that commands share: settings and servers, database engines, options."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-import signal
-import sys
-import traceback
 from collections.abc import Iterator
-from pathlib import Path
-from types import FrameType
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
 from sqlalchemy import Engine
@@ -20,7 +15,6 @@ from ampeco.tenants import TenantsError
 from migrations import MigrationError
 from receiver.processes.embedded import embedded_servers
 from receiver.processes.parent_watchdog import PARENT
-from receiver.terminal import errors
 from runtime.heartbeat import registered
 from runtime.logging import configure_logging, get_logger
 from runtime.settings import Settings, load_settings, unknown_settings
@@ -96,53 +90,6 @@ def require_migrated(settings: Settings, *, to_accept: bool = False) -> None:
             raise MigrationError(f"DATABASE_URL: {problem}")
         prove_acceptable(connection)
     logger.warning("the database was migrated by a later release: upgrade this process", revision=revision)
-
-
-def fail(message: str, *, code: int = 2) -> NoReturn:
-    """Print in one sentence why a command ends, and end it."""
-    errors.print(f"ampeco-receiver: {message}", style="red", markup=False, highlight=False, soft_wrap=True)
-    sys.exit(code)
-
-
-def fail_unexpectedly(error: Exception) -> NoReturn:
-    """End a command after an error in our code.
-
-    The message of the error is not shown, because it may contain a part of a password.
-    """
-    if os.environ.get("RECEIVER_LOG_LEVEL", "").lower() == "debug":
-        traceback.print_exception(error)
-    raised = traceback.extract_tb(error.__traceback__)[-1]
-    place = "/".join(Path(raised.filename).parts[-2:])
-    fail(
-        f"an unexpected error stopped it: {type(error).__name__} in {place}, line {raised.lineno};"
-        " run it again with RECEIVER_LOG_LEVEL=debug to see the traceback, and report it.",
-        code=1,
-    )
-
-
-@contextlib.contextmanager
-def ending_on_sigterm() -> Iterator[None]:
-    """End the command on SIGTERM as on Ctrl-C, so that it releases its resources, with exit code 143.
-
-    Without a handler Linux does not deliver SIGTERM to the first process of a container. Commands that finish some work
-    first install handlers of their own.
-    """
-    was_received = False
-
-    def end(number: int, _frame: FrameType | None) -> NoReturn:
-        nonlocal was_received
-        was_received = True
-        signal.signal(number, signal.SIG_IGN)  # the clean-up must not be interrupted
-        # The only exception after which psycopg also cancels the running statement in Postgres.
-        raise KeyboardInterrupt
-
-    signal.signal(signal.SIGTERM, end)
-    try:
-        yield
-    except BaseException:
-        if was_received:
-            fail("stopped by SIGTERM before it was done.", code=128 + signal.SIGTERM)
-        raise
 
 
 def warn_of_weak_durability(engine: Engine) -> None:

@@ -11,7 +11,6 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Annotated, Literal
 
-import redis
 from pydantic import AliasChoices, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -366,6 +365,8 @@ def _check_redis_url(url: str | None) -> None:
         return
     if not url.startswith(_REDIS_SCHEMES):
         raise SettingsError(f"REDIS_URL must begin with {' or '.join(_REDIS_SCHEMES)}.")
+    import redis  # not every command uses it
+
     try:
         sentinels = parse_sentinel_url(url)
         if sentinels is None:

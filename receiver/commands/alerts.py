@@ -10,7 +10,8 @@ import typer
 
 from receiver.commands.alert_tables import incident_table
 from receiver.commands.json_output import JsonOption, print_json
-from receiver.environment import database, fail, require_migrated, running
+from receiver.environment import database, require_migrated, running
+from receiver.exits import fail
 from receiver.terminal import console
 from runtime.alerts import load_alerts
 from storage.monitoring.alerts import Incident, recent_incidents
@@ -19,7 +20,7 @@ from workers.monitoring.webhook import Webhook, WebhookError, sample_message
 #: How long a resolved incident is listed.
 LISTED = timedelta(days=7)
 
-app = typer.Typer(no_args_is_help=False)
+app = typer.Typer(no_args_is_help=False, add_completion=False)
 
 
 @app.callback(invoke_without_command=True)

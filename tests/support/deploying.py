@@ -7,12 +7,9 @@ import sys
 from datetime import timedelta
 from pathlib import Path
 
-import typer
-from typer.core import TyperGroup
-
-from receiver.commands.main import app
 from receiver.console.serve import SHUTDOWN_SECONDS
 from runtime.settings import Settings, environment_name
+from tests.support.programs import receiver_program
 from workers.broker import QUEUES
 
 ROOT = Path(__file__).parents[2]
@@ -39,11 +36,10 @@ def _default(field: str) -> timedelta:
 
 def check_command(arguments: list[str]) -> None:
     """Fail unless ``ampeco-receiver`` takes these arguments."""
-    group = typer.main.get_command(app)
-    assert isinstance(group, TyperGroup)
+    commands = receiver_program().commands
     name, *rest = arguments
-    assert name in group.commands
-    group.commands[name].make_context(name, rest)
+    assert name in commands
+    commands[name].make_context(name, rest)
 
 
 def _processes_stopped_in_turn(arguments: list[str]) -> int:

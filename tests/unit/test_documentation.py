@@ -25,7 +25,6 @@ from ampeco.resources.kinds import KINDS
 from ampeco.tenants import Tenant
 from analytics import contract
 from migrations import roles
-from receiver.commands import main
 from runtime.alerts import AlertTable
 from runtime.settings import Settings, environment_name
 from storage.monitoring.alerts import KINDS as KINDS_OF_INCIDENTS
@@ -34,6 +33,7 @@ from storage.schema.tables import metadata
 from storage.schema_names import ANALYTICS
 from tests.support.metrics import metrics, series
 from tests.support.pages import anchors, fenced, prose
+from tests.support.programs import receiver_program
 from workers.broker import QUEUES
 from workers.sync.schedule import FLEET, WITH_STATUSES
 
@@ -60,7 +60,7 @@ MONITORING = PAGES["docs/operations/monitoring.md"]
 DATA_MODEL = PAGES["docs/data-model.md"]
 
 PROGRAMS = {
-    "ampeco-receiver": typer.main.get_command(main.app),
+    "ampeco-receiver": receiver_program(),
     "ampeco-simulator": typer.main.get_command(simulator.cli.app),
 }
 

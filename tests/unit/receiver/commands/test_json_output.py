@@ -8,26 +8,22 @@ from decimal import Decimal
 from uuid import UUID
 
 import pytest
-import typer
 from rich.table import Table
-from typer.core import TyperGroup
 
-from receiver.commands import main
 from receiver.commands.json_output import print_json, print_json_line
 from tests.support.callbacks import used_by
+from tests.support.programs import receiver_program
 
-GROUP = typer.main.get_command(main.app)
-assert isinstance(GROUP, TyperGroup)
+COMMANDS = receiver_program().commands
 
 
 def prints_a_table(command: str) -> bool:
     return any(used is Table for used in used_by(command))
 
 
-@pytest.mark.parametrize("name", GROUP.commands)
+@pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_that_prints_a_table_also_prints_json(name: str) -> None:
-    assert isinstance(GROUP, TyperGroup)
-    has_json = any("--json" in parameter.opts for parameter in GROUP.commands[name].params)
+    has_json = any("--json" in parameter.opts for parameter in COMMANDS[name].params)
     prints_lines_of_data = name in ("doctor", "tail")
     assert has_json == (prints_lines_of_data or prints_a_table(name))
 

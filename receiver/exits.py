@@ -1,0 +1,62 @@
+"""The ways in which a command ends before it is done: by a signal, or with an error in one sentence."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn
+
+
+def fail(message: str, *, code: int = 2) -> NoReturn:
+    """Print in one sentence why a command ends, and end it."""
+    from receiver.terminal import errors  # which loads rich
+
+    errors.print(f"ampeco-receiver: {message}", style="red", markup=False, highlight=False, soft_wrap=True)
+    sys.exit(code)
+
+
+def fail_unexpectedly(error: Exception) -> NoReturn:
+    """End a command after an error in our code.
+
+    The message of the error is not shown, because it may contain a part of a password.
+    """
+    if os.environ.get("RECEIVER_LOG_LEVEL", "").lower() == "debug":
+        traceback.print_exception(error)
+    raised = traceback.extract_tb(error.__traceback__)[-1]
+    place = "/".join(Path(raised.filename).parts[-2:])
+    fail(
+        f"an unexpected error stopped it: {type(error).__name__} in {place}, line {raised.lineno};"
+        " run it again with RECEIVER_LOG_LEVEL=debug to see the traceback, and report it.",
+        code=1,
+    )
+
+
+@contextlib.contextmanager
+def ending_on_sigterm() -> Iterator[None]:
+    """End the command on SIGTERM as on Ctrl-C, so that it releases its resources, with exit code 143.
+
+    Without a handler Linux does not deliver SIGTERM to the first process of a container. Commands that finish some work
+    first install handlers of their own.
+    """
+    was_received = False
+
+    def end(number: int, _frame: FrameType | None) -> NoReturn:
+        nonlocal was_received
+        was_received = True
+        signal.signal(number, signal.SIG_IGN)  # the clean-up must not be interrupted
+        # The only exception after which psycopg also cancels the running statement in Postgres.
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    except BaseException:
+        if was_received:
+            fail("stopped by SIGTERM before it was done.", code=128 + signal.SIGTERM)
+        raise
