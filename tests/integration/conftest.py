@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.ampeco import FakeAmpeco
+from tests.support.console import RunningConsole, serving_console
+from tests.support.databases import Databases
 from tests.support.deployment import Deployment
 from tests.support.service import Service, running, serving
 from workers.api.context import create_context
@@ -28,3 +30,19 @@ def deployment(database_url: str, redis_url: str, tmp_path: Path) -> Iterator[De
         create_context(service.settings, process="tests") as context,
     ):
         yield Deployment(service, context, ampeco)
+
+
+@pytest.fixture(scope="module")
+def shared_service(
+    databases: Databases, servers: tuple[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Service]:
+    """A receiver for the tests of a module that only look at what the module's fixtures stored."""
+    with databases.database() as url, serving(url, servers[1], tmp_path_factory.mktemp("service")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def shared_console(shared_service: Service) -> Iterator[RunningConsole]:
+    """A console for the same tests."""
+    with serving_console(shared_service.settings) as running:
+        yield running

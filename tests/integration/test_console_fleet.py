@@ -35,7 +35,18 @@ def console(service: Service) -> Iterator[RunningConsole]:
 
 @pytest.fixture
 def engine(service: Service) -> Engine:
-    """Two sites: Harbour with a faulted and a charging EVSE, and Mill, which is offline."""
+    return store_two_sites(service)
+
+
+@pytest.fixture(scope="module")
+def filled(shared_service: Service, shared_console: RunningConsole) -> RunningConsole:
+    """A console of the same two sites, for tests that only look."""
+    store_two_sites(shared_service)
+    return shared_console
+
+
+def store_two_sites(service: Service) -> Engine:
+    """Store Harbour with a faulted and a charging EVSE, and Mill, which is offline."""
     write_site(service.engine, evse_ids=(711, 712))
     write_site(service.engine, location_id=8, charge_point_id=81, evse_ids=(811,), name="Mill", external_id="M%8")
     observe(service.engine, 300, network=(71, "available"))
@@ -59,7 +70,6 @@ def words(answer: httpx.Response) -> str:
     return " ".join(unescape(re.sub(r"<[^>]+>", " ", answer.text)).split())
 
 
-@pytest.mark.usefixtures("engine")
 @pytest.mark.parametrize(
     ("query", "expected"),
     [
@@ -79,14 +89,13 @@ def words(answer: httpx.Response) -> str:
     ],
 )
 def test_the_list_has_the_evses_that_match_and_no_other(
-    console: RunningConsole, query: str, expected: list[int]
+    filled: RunningConsole, query: str, expected: list[int]
 ) -> None:
-    assert listed(console, query) == expected
+    assert listed(filled, query) == expected
 
 
-@pytest.mark.usefixtures("engine")
-def test_the_counts_are_those_of_the_whole_fleet_whatever_the_filter(console: RunningConsole) -> None:
-    page = console.looker.get("/fleet?tenant=demo&state=charging").text
+def test_the_counts_are_those_of_the_whole_fleet_whatever_the_filter(filled: RunningConsole) -> None:
+    page = filled.looker.get("/fleet?tenant=demo&state=charging").text
     counts = dict(re.findall(r'id="count-demo-(\w+)">(\d+)<', page))
     assert {state: count for state, count in counts.items() if count != "0"} == {
         "faulted": "1",
@@ -96,23 +105,21 @@ def test_the_counts_are_those_of_the_whole_fleet_whatever_the_filter(console: Ru
     assert "3 EVSEs of 2 charge points at 2 locations" in page
 
 
-@pytest.mark.usefixtures("engine")
-def test_a_filter_that_cannot_be_meant_is_named_and_left_out(console: RunningConsole) -> None:
-    page = words(console.looker.get("/fleet?tenant=demo&state=broken&location=here"))
+def test_a_filter_that_cannot_be_meant_is_named_and_left_out(filled: RunningConsole) -> None:
+    page = words(filled.looker.get("/fleet?tenant=demo&state=broken&location=here"))
     assert "The filter “state” is left out" in page
     assert "The filter “location” is left out" in page
-    assert listed(console, "&state=broken&location=here&after=x") == [711, 712, 811]
-    assert listed(console, f"&location={2**63}&after={2**63}") == [711, 712, 811]
+    assert listed(filled, "&state=broken&location=here&after=x") == [711, 712, 811]
+    assert listed(filled, f"&location={2**63}&after={2**63}") == [711, 712, 811]
 
 
-@pytest.mark.usefixtures("engine")
 def test_the_links_to_further_pages_lead_to_every_evse_once(
-    console: RunningConsole, monkeypatch: pytest.MonkeyPatch
+    filled: RunningConsole, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(fleet, "PAGE_SIZE", 1)
     seen, address = [], "/fleet?tenant=demo&q=varna"
     while address:
-        page = console.looker.get(address).text
+        page = filled.looker.get(address).text
         seen += re.findall(r'id="state-demo-(\d+)"', page)
         address = unescape("".join(re.findall(r'href="([^"]+)" rel="next"', page)))
     assert seen == ["711", "712", "811"]
@@ -204,8 +211,8 @@ def test_earlier_states_of_an_evse_are_on_further_pages(
 
 @pytest.mark.parametrize("path", ["locations", "charge-points", "evses"])
 @pytest.mark.parametrize("entity_id", ["999", "0", "x", "-1", "99999999999999999999", "9223372036854775808"])
-def test_a_place_that_is_not_known_is_said_to_be_unknown(console: RunningConsole, path: str, entity_id: str) -> None:
-    assert console.looker.get(f"/tenants/demo/{path}/{entity_id}").status_code == 404
+def test_a_place_that_is_not_known_is_said_to_be_unknown(filled: RunningConsole, path: str, entity_id: str) -> None:
+    assert filled.looker.get(f"/tenants/demo/{path}/{entity_id}").status_code == 404
 
 
 def test_the_map_lists_every_location_and_marks_those_with_coordinates(

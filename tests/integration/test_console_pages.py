@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 from starlette.routing import Route
 
 from receiver.console.app import create_console_app
-from tests.support.console import RunningConsole, serving_console
+from tests.support.console import RunningConsole
 from tests.support.console_pages import PAGES, store_for_pages
 from tests.support.service import Service
 
@@ -16,15 +14,14 @@ from tests.support.service import Service
 NO_PAGES = {"/sign-in", "/healthz", "/live/{topic}", "/tenants/{tenant}/replays/{action_id:uuid}/progress"}
 
 
-@pytest.fixture
-def console(service: Service) -> Iterator[RunningConsole]:
-    store_for_pages(service)
-    with serving_console(service.settings) as running:
-        yield running
+@pytest.fixture(scope="module")
+def console(shared_service: Service, shared_console: RunningConsole) -> RunningConsole:
+    store_for_pages(shared_service)
+    return shared_console
 
 
-def test_every_page_is_tested(service: Service) -> None:
-    app = create_console_app(service.settings)
+def test_every_page_is_tested(shared_service: Service) -> None:
+    app = create_console_app(shared_service.settings)
     shown = {route.path for route in routes_of(app) if "GET" in (route.methods or ())}
     assert shown - NO_PAGES == PAGES.keys()
 

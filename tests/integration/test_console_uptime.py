@@ -54,6 +54,13 @@ def console(service: Service) -> Iterator[RunningConsole]:
         yield running
 
 
+@pytest.fixture(scope="module")
+def followed(shared_service: Service, shared_console: RunningConsole) -> RunningConsole:
+    """A console of the one EVSE, for tests that only look."""
+    follow_evse(shared_service)
+    return shared_console
+
+
 def test_a_figure_is_followed_to_the_notifications_that_make_it(service: Service, console: RunningConsole) -> None:
     follow_evse(service)
     month = console.looker.get(f"/uptime?tenant={TENANT}&month={MONTH}").text
@@ -249,8 +256,7 @@ def test_who_may_only_look_enters_and_withdraws_nothing(service: Service, consol
 
 @pytest.mark.parametrize("by", ["", "location"])
 @pytest.mark.parametrize("sort", ["nevi", "uk", "up", "known", "outage", "name"])
-def test_a_month_can_be_sorted_and_filtered(service: Service, console: RunningConsole, by: str, sort: str) -> None:
-    follow_evse(service)
+def test_a_month_can_be_sorted_and_filtered(followed: RunningConsole, by: str, sort: str) -> None:
     for location, is_found in (
         (str(LOCATION), True),
         ("forest", True),
@@ -258,7 +264,7 @@ def test_a_month_can_be_sorted_and_filtered(service: Service, console: RunningCo
         ("9" * 30, False),
         ("8", False),
     ):
-        page = console.looker.get("/uptime", params={"month": MONTH, "by": by, "sort": sort, "location": location})
+        page = followed.looker.get("/uptime", params={"month": MONTH, "by": by, "sort": sort, "location": location})
         assert page.status_code == 200
         assert ("Forest Road" in words(page.text)) == is_found, location
         assert ("matches in this month" in words(page.text)) != is_found
@@ -303,6 +309,6 @@ def test_names_of_the_fleet_are_shown_and_not_obeyed(service: Service, console: 
 @pytest.mark.parametrize(
     "address", [f"/tenants/{TENANT}/uptime/1", f"/tenants/{TENANT}/uptime/{2**70}", f"/tenants/x/uptime/{EVSE}"]
 )
-def test_what_does_not_exist_is_said_to_be_missing(console: RunningConsole, address: str) -> None:
-    assert console.looker.get(address).status_code == 404
-    assert console.actor.post(f"{address}/exclusions", data=ENTRY).status_code == 404
+def test_what_does_not_exist_is_said_to_be_missing(followed: RunningConsole, address: str) -> None:
+    assert followed.looker.get(address).status_code == 404
+    assert followed.actor.post(f"{address}/exclusions", data=ENTRY).status_code == 404

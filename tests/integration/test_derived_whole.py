@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 from collections.abc import Iterator
 from datetime import date
@@ -9,7 +10,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine, make_url, text
 from sqlalchemy.exc import IntegrityError
 
 from storage.database import create_database_engine
@@ -31,6 +32,7 @@ from tests.support.analytics import (
     session_facts,
     write,
 )
+from tests.support.databases import Databases
 from tests.support.erasing import erase
 
 HARBOUR, STATION = 57, 58
@@ -48,15 +50,6 @@ STORED = sorted(
     for table in metadata.tables.values()
     if table.schema == CHARGING and table.name != "operator_exclusion"
 )
-
-
-@pytest.fixture
-def engine(database_url: str) -> Iterator[Engine]:
-    made = create_database_engine(database_url, application_name="tests", pool_size=3)
-    with made.begin() as connection:
-        connection.execute(text("INSERT INTO ingest.uptime VALUES (:at, now())"), {"at": at(on(0, 0))})
-    yield made
-    made.dispose()
 
 
 def on(day: int, hour: float) -> float:
@@ -208,14 +201,41 @@ def enter_vandalism(engine: Engine) -> None:
         add_exclusion(connection, "t", NewExclusion("charge_point", CHARGE_POINT, *times, "vandalism", None, "me"))
 
 
+@pytest.fixture(scope="module")
+def derived_week(databases: Databases) -> Iterator[str]:
+    """The URL of a database with the week, of which each part was derived as it came; others are copied from it."""
+    with databases.database() as url, connected(url) as engine:
+        with engine.begin() as connection:
+            connection.execute(text("INSERT INTO ingest.uptime VALUES (:at, now())"), {"at": at(on(0, 0))})
+        write_each(engine, week())
+        enter_vandalism(engine)
+        derive(engine)
+        write_each(engine, late())
+        engine.dispose()  # Postgres copies no database to which something is connected
+        yield url
+
+
+@pytest.fixture(scope="module")
+def unchanged(databases: Databases, derived_week: str) -> Iterator[Engine]:
+    """The week for all tests that commit nothing."""
+    with databases.database(template=make_url(derived_week).database) as url, connected(url) as engine:
+        yield engine
+
+
 @pytest.fixture
-def stored(engine: Engine) -> Engine:
-    """The week, of which each part was derived as it came."""
-    write_each(engine, week())
-    enter_vandalism(engine)
-    derive(engine)
-    write_each(engine, late())
-    return engine
+def stored(databases: Databases, derived_week: str) -> Iterator[Engine]:
+    """The week for one test."""
+    with databases.database(template=make_url(derived_week).database) as url, connected(url) as engine:
+        yield engine
+
+
+@contextlib.contextmanager
+def connected(url: str) -> Iterator[Engine]:
+    engine = create_database_engine(url, application_name="tests", pool_size=3)
+    try:
+        yield engine
+    finally:
+        engine.dispose()
 
 
 def write_each(engine: Engine, parts: list[Part]) -> None:
@@ -239,9 +259,9 @@ def shown(engine: Engine) -> dict[str, list[dict[str, Any]]]:
     return tables
 
 
-def test_sessions_have_the_places_of_their_times_and_attempts_their_sessions(stored: Engine) -> None:
+def test_sessions_have_the_places_of_their_times_and_attempts_their_sessions(unchanged: Engine) -> None:
     columns = ("session_id", "location_name", "charge_point_name", "evse_label", "local_day", "outcome")
-    assert tuples(stored, "session", *columns) == [
+    assert tuples(unchanged, "session", *columns) == [
         (1, "Harbour", "Berth 1", "left", date(2025, 3, 5), "charged"),
         (2, "Harbour", "Berth 1", "right", date(2025, 3, 6), "empty"),
         (3, "Harbour", "Berth 1", "left", date(2025, 3, 6), "charged"),
@@ -250,7 +270,7 @@ def test_sessions_have_the_places_of_their_times_and_attempts_their_sessions(sto
         (6, "Station", "Berth 2", "right", date(2025, 3, 10), "charged"),
         (7, "Harbour", "Berth 1", "left", date(2025, 3, 7), "charged"),
     ]
-    attempts = tuples(stored, "charge_attempt", "source", "source_id", "session_id", "location_id", "is_success")
+    attempts = tuples(unchanged, "charge_attempt", "source", "source_id", "session_id", "location_id", "is_success")
     assert attempts == [
         ("authorization", 7, 1, HARBOUR, True),
         ("authorization", 8, None, HARBOUR, False),
@@ -262,7 +282,7 @@ def test_sessions_have_the_places_of_their_times_and_attempts_their_sessions(sto
         ("session", 6, 6, STATION, True),
         ("session", 7, 7, HARBOUR, True),
     ]
-    names = sorted(content(stored, "master_version")["master_version"], key=lambda row: row["valid_to"])
+    names = sorted(content(unchanged, "master_version")["master_version"], key=lambda row: row["valid_to"])
     assert [(row["name"], row["location_id"]) for row in names if row["kind"] == "charge_point"] == [
         ("Berth 1", HARBOUR),
         ("Berth 2", HARBOUR),
@@ -270,12 +290,12 @@ def test_sessions_have_the_places_of_their_times_and_attempts_their_sessions(sto
     ]
 
 
-def test_energy_and_revenue_are_by_the_places_and_days_of_the_sessions(stored: Engine) -> None:
+def test_energy_and_revenue_are_by_the_places_and_days_of_the_sessions(unchanged: Engine) -> None:
     (first, *_) = derived(
-        stored, "session", "session_id", "driver_key", "tariff_name", "connector_type", "amount_with_tax"
+        unchanged, "session", "session_id", "driver_key", "tariff_name", "connector_type", "amount_with_tax"
     )
     assert (first["tariff_name"], first["connector_type"], first["amount_with_tax"]) == ("Day", "type2", 6)
-    quarters = tuples(stored, "energy_interval", "session_id", "began_at", "energy_wh", "method")
+    quarters = tuples(unchanged, "energy_interval", "session_id", "began_at", "energy_wh", "method")
     assert [row[2:] for row in quarters if row[0] == 1] == [
         (2000, "register"),
         (3000, "register"),
@@ -283,7 +303,7 @@ def test_energy_and_revenue_are_by_the_places_and_days_of_the_sessions(stored: E
         (4000, "register"),
     ]
     # The session that is gone counts nowhere
-    assert tuples(stored, "energy_day", "location_id", "day", "energy_wh") == [
+    assert tuples(unchanged, "energy_day", "location_id", "day", "energy_wh") == [
         (HARBOUR, date(2025, 3, 5), 12_000),
         (HARBOUR, date(2025, 3, 6), 9000),
         (HARBOUR, date(2025, 3, 7), 1500),
@@ -291,7 +311,7 @@ def test_energy_and_revenue_are_by_the_places_and_days_of_the_sessions(stored: E
         (STATION, date(2025, 3, 9), 4500),
         (STATION, date(2025, 3, 10), 500),
     ]
-    assert tuples(stored, "revenue_day", "location_id", "day", "sessions", "amount_with_tax") == [
+    assert tuples(unchanged, "revenue_day", "location_id", "day", "sessions", "amount_with_tax") == [
         (HARBOUR, date(2025, 3, 5), 1, 6),
         (HARBOUR, date(2025, 3, 6), 2, Decimal("4.5")),
         (HARBOUR, date(2025, 3, 7), 1, Decimal("0.75")),
@@ -300,14 +320,14 @@ def test_energy_and_revenue_are_by_the_places_and_days_of_the_sessions(stored: E
     ]
 
 
-def test_the_outage_is_let_out_in_part_and_counts_in_days_and_months(stored: Engine) -> None:
-    (outage,) = derived(stored, "outage")
+def test_the_outage_is_let_out_in_part_and_counts_in_days_and_months(unchanged: Engine) -> None:
+    (outage,) = derived(unchanged, "outage")
     assert (outage["evse_id"], outage["cause"], outage["error_code"]) == (LEFT, "faulted", "GroundFailure")
     assert (outage["outage_s"], outage["excluded_s"], outage["location_id"]) == (4 * 3600, 1.5 * 3600, STATION)
     assert (outage["session_before_id"], outage["session_after_id"]) == (3, 7)
-    assert sorted(row["source"] for row in derived(stored, "exclusion")) == ["evse_exempt_period", "operator"]
+    assert sorted(row["source"] for row in derived(unchanged, "exclusion")) == ["evse_exempt_period", "operator"]
     columns = ("evse_id", "day", "charging_s", "outage_s", "excluded_s", "sessions", "attempts", "energy_wh")
-    days = tuples(stored, "evse_day", *columns)
+    days = tuples(unchanged, "evse_day", *columns)
     assert [row[1:] for row in days if row[0] == LEFT] == [
         (date(2025, 3, 5), 3600, 0, 0, 1, 1, 12_000),
         (date(2025, 3, 6), 3600, 0, 0, 1, 3, 9000),
@@ -318,14 +338,14 @@ def test_the_outage_is_let_out_in_part_and_counts_in_days_and_months(stored: Eng
         (date(2025, 3, 11), 0, 0, 0, 0, 0, 0),
     ]
     months = tuples(
-        stored, "evse_uptime_month", "evse_id", "month", "days", "outage_s", "excluded_s", "ampeco_downtime_s"
+        unchanged, "evse_uptime_month", "evse_id", "month", "days", "outage_s", "excluded_s", "ampeco_downtime_s"
     )
     assert months[0] == (LEFT, date(2025, 3, 1), 7, 14_400, 5400, 5 * 3600)
     assert len(months) == 24
 
 
-def test_findings_follow_sessions_outages_and_states(stored: Engine) -> None:
-    findings = tuples(stored, "finding", "rule", "entity_id", "began_at", "resolved_at")
+def test_findings_follow_sessions_outages_and_states(unchanged: Engine) -> None:
+    findings = tuples(unchanged, "finding", "rule", "entity_id", "began_at", "resolved_at")
     assert [row[:3] for row in findings if row[3] is None] == [
         ("charging_without_session", RIGHT, at(on(5, 9))),
         ("energy_above_power", 4, at(on(3, 10))),
@@ -333,7 +353,7 @@ def test_findings_follow_sessions_outages_and_states(stored: Engine) -> None:
         ("session_while_available", 7, at(on(2, 10.5))),
     ]
     # Until the session was gone, its EVSE charged with one
-    assert [row["state"] for row in derived(stored, "evse_state_interval") if row["evse_id"] == RIGHT] == [
+    assert [row["state"] for row in derived(unchanged, "evse_state_interval") if row["evse_id"] == RIGHT] == [
         "available",
         "charging",
         "available",
@@ -394,7 +414,7 @@ def test_an_erased_driver_is_in_no_table_and_the_numbers_stay(stored: Engine) ->
         ("master_version_order_check", "UPDATE analytics.master_version SET valid_to = valid_from"),
     ],
 )
-def test_the_database_refuses_what_does_not_add_up(stored: Engine, constraint: str, statement: str) -> None:
-    with pytest.raises(IntegrityError) as caught, stored.begin() as connection:
+def test_the_database_refuses_what_does_not_add_up(unchanged: Engine, constraint: str, statement: str) -> None:
+    with pytest.raises(IntegrityError) as caught, unchanged.begin() as connection:
         connection.execute(text(statement))
     assert caught.value.orig.diag.constraint_name == constraint  # type: ignore[union-attr]

@@ -23,7 +23,7 @@ from storage.rebuild.log_reader import Scope
 from storage.schema_names import ANALYTICS, INGEST
 from tests.support.ampeco import FakeAmpeco
 from tests.support.commands import run
-from tests.support.databases import database_user
+from tests.support.databases import Databases, database_user
 from tests.support.deployment import Deployment
 from tests.support.facts import SAMPLES, sample
 from tests.support.processes import processes
@@ -48,9 +48,28 @@ def service_url(engine: Engine) -> Iterator[str]:
         yield url
 
 
-@pytest.fixture
-def analyst(engine: Engine) -> Iterator[Connection]:
-    with database_user(engine, "of_the_analysts", options=f"IN ROLE {roles.READ}") as url:
+@pytest.fixture(scope="module")
+def owner(databases: Databases) -> Iterator[Engine]:
+    """The owner of a database for the tests whose every statement is refused, or only reads."""
+    with databases.database() as url:
+        engine = create_database_engine(url, application_name="tests", pool_size=1)
+        yield engine
+        engine.dispose()
+
+
+@pytest.fixture(scope="module")
+def limited(owner: Engine) -> Iterator[Connection]:
+    """A connection with the rights of the service."""
+    with database_user(owner, "of_a_service", options=f"IN ROLE {roles.SERVICE}") as url:
+        own = autocommitting(url)
+        with own.connect() as connection:
+            yield connection
+        own.dispose()
+
+
+@pytest.fixture(scope="module")
+def analyst(owner: Engine) -> Iterator[Connection]:
+    with database_user(owner, "of_an_analyst", options=f"IN ROLE {roles.READ}") as url:
         own = autocommitting(url)
         with own.connect() as connection:
             yield connection
@@ -155,20 +174,14 @@ def test_processes_with_the_rights_of_the_service_sync_run_and_settle(
         "UPDATE ingest.alembic_version SET version_num = 'x'",
     ],
 )
-def test_the_service_may_not(service_url: str, statement: str) -> None:
-    own = autocommitting(service_url)
-    with own.connect() as connection:
-        assert refused(connection, statement)
-    own.dispose()
+def test_the_service_may_not(limited: Connection, statement: str) -> None:
+    assert refused(limited, statement)
 
 
-def test_the_service_cannot_reach_round_the_log_through_its_partitions(service_url: str) -> None:
-    own = autocommitting(service_url)
-    with own.connect() as connection:
-        partition = partitions(connection)[0]
-        for statement in (f"SELECT FROM {partition}", f"DELETE FROM {partition}", f"DROP TABLE {partition}"):
-            assert refused(connection, statement), statement
-    own.dispose()
+def test_the_service_cannot_reach_round_the_log_through_its_partitions(limited: Connection) -> None:
+    partition = partitions(limited)[0]
+    for statement in (f"SELECT FROM {partition}", f"DELETE FROM {partition}", f"DROP TABLE {partition}"):
+        assert refused(limited, statement), statement
 
 
 @pytest.mark.parametrize("table", [name for name, table in metadata.tables.items() if table.schema != INGEST])

@@ -272,8 +272,9 @@ DIALECT = create_mock_engine("postgresql+psycopg://", lambda *_: None).dialect
 
 _ROOT = Path(__file__).parents[2]
 
-#: Statements of the service that were executed by this process, each with the forms in it that are refused.
-_executed: dict[str, tuple[str, ...]] = {}
+#: Statements of the service that were executed by this process, and what would be refused since the last question.
+_executed: set[str] = set()
+_refused: list[str] = []
 
 
 def check_executed_statements() -> None:
@@ -283,23 +284,34 @@ def check_executed_statements() -> None:
 
 def refused_statements() -> list[str]:
     """Return the statements that were executed since the last call and would be refused, with the refused forms."""
-    refused = [f"{'; '.join(forms)}: {statement}" for statement, forms in _executed.items() if forms]
-    _executed.update(dict.fromkeys(_executed, ()))
+    refused = list(_refused)
+    _refused.clear()
     return refused
 
 
 def _check(*arguments: Any) -> None:
     statement: str = arguments[2]
     if statement not in _executed and _is_of_the_service():
-        _executed[statement] = refused_forms(statement)
+        _executed.add(statement)
+        if forms := refused_forms(statement):
+            _refused.append(f"{'; '.join(forms)}: {statement}")
 
 
 def _is_of_the_service() -> bool:
     """Return whether a package of the service executes the statement, and not a test or a migration."""
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
-        path = Path(frame.f_code.co_filename)
-        if path.is_relative_to(_ROOT) and path != Path(__file__) and ".venv" not in path.parts:
-            return path.relative_to(_ROOT).parts[0] in PACKAGES
+        package = _package_of(frame.f_code.co_filename)
+        if package is not None:
+            return package in PACKAGES
         frame = frame.f_back
     return False
+
+
+@cache
+def _package_of(file: str) -> str | None:
+    """Return the folder of the project in which a file is; None if it is of a library, or this one."""
+    path = Path(file)
+    if path == Path(__file__) or ".venv" in path.parts or not path.is_relative_to(_ROOT):
+        return None
+    return path.relative_to(_ROOT).parts[0]
