@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from receiver.commands.group import importing
 from receiver.environment import require_migrated, running
 from receiver.processes.parent_watchdog import leave_with_parent
 from receiver.processes.service import worker_children
@@ -27,14 +28,15 @@ def work(
     ] = None,
 ) -> None:
     """Run the workers: apply accepted notifications, refresh requested entities, reconcile with AMPECO."""
-    from workers.process import work as run
-
     if queue is not None and queue not in QUEUES:
         raise typer.BadParameter(f"{queue} is not a queue; choose one of {', '.join(QUEUES)}", param_hint="--queue")
     with running(f"work {queue or ''}".strip()) as settings:
         require_migrated(settings)
         leave_with_parent()
         if queue is not None:
+            with importing():  # a process that only starts the others does without
+                from workers.process import work as run
+
             if queue == DERIVE_QUEUE:
                 os.nice(DERIVE_NICENESS)
             run(settings, {queue})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import typer
 from typer.core import TyperGroup
 
@@ -9,6 +11,7 @@ from receiver.commands.group import LazyCommand
 from receiver.commands.main import app
 
 
+@cache
 def receiver_program() -> TyperGroup:
     """Return the group ``ampeco-receiver`` with the commands themselves, whose parameters and functions can be read."""
     group = typer.main.get_command(app)

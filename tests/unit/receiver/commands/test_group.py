@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
+from importlib import import_module
 
 import pytest
 
-from receiver.commands.group import COMMANDS
+from receiver.commands.group import COMMANDS, importing
 from tests.support.programs import receiver_program
 
 #: Our modules that any start of the program loads; a new one is paid by each command and each completion.
@@ -103,3 +105,21 @@ def test_a_process_that_does_not_migrate_loads_no_alembic(module: str) -> None:
     modules = set(done.stdout.split())
     assert module in modules
     assert not modules & {"alembic", "mako"}
+
+
+def test_what_a_command_imports_is_left_out_of_garbage_collections() -> None:
+    code = """
+import gc
+from receiver.commands.group import CommandGroup
+collections = [each["collections"] for each in gc.get_stats()]
+CommandGroup().commands["status"].load()
+print(gc.isenabled(), gc.get_freeze_count() > 100_000, gc.get_stats()[2]["collections"] - collections[2])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["True", "True", "0"]
+
+
+def test_garbage_is_collected_again_if_an_import_fails() -> None:
+    with pytest.raises(ModuleNotFoundError), importing():
+        import_module("receiver.commands.nothing")
+    assert gc.isenabled()
