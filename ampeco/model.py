@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from functools import cache
+from types import MethodType
 from typing import Any, ClassVar, NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict, ModelWrapValidatorHandler, ValidationError, model_validator
 from pydantic.alias_generators import to_camel
+from pydantic_core import SchemaValidator
 
 from ampeco.privacy.redaction import CleanObject, redact
 
@@ -68,6 +71,22 @@ class Model(BaseModel):
         keys = (name, type(self).model_fields[name].alias or name)
         return not any(isinstance(extra.get(key), Unreadable) for key in keys)
 
+    @classmethod
+    def read(cls, sent: dict[str, Any]) -> Self:
+        """Parse a JSON object, with the result of ``model_validate``; a cleaned one at two thirds of its cost.
+
+        Nearly every object can be parsed as it is. Only one that cannot needs the lenient parsing below, which calls
+        Python for each object in it.
+
+        Raises:
+            ValidationError: a value that it needs cannot be parsed.
+        """
+        if isinstance(sent, CleanObject):
+            with contextlib.suppress(ValidationError):
+                model: Self = _strict_validator(cls).validate_python(sent)
+                return model
+        return cls.model_validate(sent)
+
     @model_validator(mode="wrap")
     @classmethod
     def _read(cls, value: Any, read: ModelWrapValidatorHandler[Self]) -> Self:
@@ -109,6 +128,33 @@ class Model(BaseModel):
                 assert model.model_extra is not None, "unknown keys are kept"
                 model.model_extra.update(unreadable)
                 return model
+
+
+@cache
+def _strict_validator(model: type[Model]) -> SchemaValidator:
+    """Return a validator that fails if anything in the object cannot be parsed, and otherwise is as the model's."""
+    return SchemaValidator(_without_leniency(model.__pydantic_core_schema__))
+
+
+def _without_leniency(schema: Any) -> Any:
+    """Return a schema in which all that is left of ``Model._read`` is that some models rename keys."""
+    if isinstance(schema, list):
+        return [_without_leniency(part) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    parts = {key: _without_leniency(part) for key, part in schema.items()}
+    match schema:
+        case {"type": "function-wrap", "function": {"function": MethodType(__self__=type() as model)}}:
+            assert issubclass(model, Model), "no other method of a class is such a validator"
+        case _:
+            return parts
+    if model.in_present_words.__func__ is Model.in_present_words.__func__:  # type: ignore[attr-defined]
+        return parts["schema"] | ({"ref": schema["ref"]} if "ref" in schema else {})
+
+    def rename(value: Any) -> Any:
+        return model.in_present_words(value) if isinstance(value, dict) else value
+
+    return parts | {"type": "function-before", "function": {"type": "no-info", "function": rename}}
 
 
 @cache

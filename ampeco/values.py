@@ -11,6 +11,8 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime
 from decimal import ROUND_HALF_EVEN, Decimal
+from functools import lru_cache
+from math import isfinite
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, ValidationError
@@ -36,6 +38,9 @@ _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _INSTANT = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]+)?)?(Z|[+-][0-9]{2}:?[0-9]{2})?"
 )
+
+#: AMPECO's times have at most 32 characters; a longer one is not kept in memory once it is read.
+_SHORT_TIME = 40
 
 #: NUL, and halves of surrogate pairs: valid in a JSON string, but refused by Postgres's text.
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
@@ -65,6 +70,10 @@ def _big_int(value: object) -> int:
 
 
 def _number(value: object) -> Decimal:
+    if type(value) is int and -_MAX_EXACT_FLOAT <= value <= _MAX_EXACT_FLOAT:
+        return Decimal(value)
+    if type(value) is float and isfinite(value):
+        return Decimal(repr(value))  # as below, and no double is too large or too fine
     match value:
         case str() if len(value) <= _MAX_DIGITS and _NUMBER.fullmatch(value):
             number = Decimal(value)
@@ -85,22 +94,32 @@ def _whole_number(value: object) -> int:
     return _big_int(int(_number(value).to_integral_value(ROUND_HALF_EVEN)))
 
 
-def _instant(value: object) -> datetime:
-    if isinstance(value, datetime):
-        moment = value
-        if moment.tzinfo is None:
-            raise ValueError("a datetime without a zone")
-    else:
-        text = value.strip().upper() if isinstance(value, str) else ""
-        if not _INSTANT.fullmatch(text):
-            raise ValueError("not a time: ISO 8601 text such as 2026-03-04T07:04:00Z is expected")
-        moment = datetime.fromisoformat(text)
-        if moment.tzinfo is None:
-            moment = moment.replace(tzinfo=UTC)
+def _instant_of_text(text: str) -> datetime:
+    text = text.strip().upper()
+    if not _INSTANT.fullmatch(text):
+        raise ValueError("not a time: ISO 8601 text such as 2026-03-04T07:04:00Z is expected")
+    moment = datetime.fromisoformat(text)
+    return _in_utc(moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment)
+
+
+#: The same times come again and again: a session's start comes with each of its updates.
+_instant_of_short_text = lru_cache(maxsize=4096)(_instant_of_text)
+
+
+def _in_utc(moment: datetime) -> datetime:
     try:
         return moment.astimezone(UTC)
     except OverflowError:
         raise ValueError("a time that falls outside years 1 to 9999 in UTC") from None
+
+
+def _instant(value: object) -> datetime:
+    if isinstance(value, datetime):
+        if value.tzinfo is None:
+            raise ValueError("a datetime without a zone")
+        return _in_utc(value)
+    text = value if isinstance(value, str) else ""
+    return _instant_of_short_text(text) if len(text) <= _SHORT_TIME else _instant_of_text(text)
 
 
 def _instant_or_day(value: object) -> datetime:

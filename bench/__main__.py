@@ -16,6 +16,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from bench import console as console_bench
 from bench.applied import Visible, accepted_and_applied, until_visible, wait_until_derived, wait_until_settled
+from bench.costs import measure as measure_costs
+from bench.costs import render as render_costs
 from bench.disk import measure as measure_growth
 from bench.disk import render as render_growth
 from bench.generator import Figures, Generator
@@ -200,6 +202,15 @@ def disk(
     """Measure the disk space of a million notifications, by table."""
     console = create_console()
     console.print(render_growth(measure_growth(notifications), console))
+
+
+@app.command()
+def costs(
+    notifications: Annotated[int, typer.Option(min=1_000, help="Notifications of each round.")] = 6_000,
+    rounds: Annotated[int, typer.Option(min=1, help="Number of rounds.")] = 3,
+) -> None:
+    """Measure the processor time of committing and applying a notification; half a minute."""
+    print(render_costs(measure_costs(notifications, rounds)))
 
 
 @app.command()

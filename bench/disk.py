@@ -112,7 +112,7 @@ async def _load(url: str, notifications: int) -> int:
         async with await open_async_connection(arguments) as connection:
             while chunk := list(islice(bodies, TOGETHER * COMMITS)):
                 for first in range(0, len(chunk), TOGETHER):
-                    entries = [_entry(body) for body in chunk[first : first + TOGETHER]]
+                    entries = [entry_of(body) for body in chunk[first : first + TOGETHER]]
                     await commit_groups(connection, [CommitGroup(TENANT, entries)])
                 size += sum(map(len, chunk))
                 while apply_open_batches(engine):
@@ -122,7 +122,8 @@ async def _load(url: str, notifications: int) -> int:
     return size
 
 
-def _entry(body: bytes) -> Entry:
+def entry_of(body: bytes) -> Entry:
+    """Return an entry as the accept path makes it."""
     headers = {"X-Timestamp": "2026-03-04T07:04:01.215334Z", "X-Tenant": "42", "X-Webhook-Id": "12"}
     return Entry(TENANT, body, headers, "0123abcd", "hex")
 

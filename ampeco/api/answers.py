@@ -47,7 +47,7 @@ def read_answer(model: type[M], item: Any, exchange: Exchange) -> Answer[M]:
         raise errors.Malformed(*exchange.call, f"a {model.__name__} that is not an object")
     try:
         raw = redact({key: value for key, value in item.items() if key not in model.NOT_KEPT})
-        return Answer(model.model_validate(raw), raw, exchange.tenant_time)
+        return Answer(model.read(raw), raw, exchange.tenant_time)
     except ValidationError as error:
         reason = describe_faults(error)
     except ValueError as error:

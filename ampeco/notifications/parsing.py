@@ -28,4 +28,4 @@ def parse(body: dict[str, Any]) -> Payload:
         raise UnknownNotification(name)
     if known.handler is None:
         raise NoHandler(known.name)
-    return known.handler.model_validate(body)
+    return known.handler.read(body)

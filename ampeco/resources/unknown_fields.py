@@ -8,7 +8,6 @@ AMPECO's names, because a key may be data, such as an e-mail address or a token.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from functools import cache
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -41,21 +40,28 @@ class UnknownField(NamedTuple):
     value: Any
 
 
-def unknown_fields(model: Model) -> Iterator[UnknownField]:
-    """Yield the unknown fields of a model and of all models in it."""
+def unknown_fields(model: Model) -> list[UnknownField]:
+    """Return the unknown fields of a model and of all models in it."""
+    found: list[UnknownField] = []
+    _find_unknown(model, found)
+    return found
+
+
+def _find_unknown(model: Model, found: list[UnknownField]) -> None:
+    """Add the unknown fields of a model and of all models in it to a list."""
     kind = type(model)
     if model.model_extra:
         known = UNREAD.get(kind.__name__, frozenset())
         for name, value in model.model_extra.items():
             if isinstance(value, Unreadable):
-                yield UnknownField("value", kind.__name__, name, value.value)
+                found.append(UnknownField("value", kind.__name__, name, value.value))
             elif name not in known and not _is_local_twin(kind, name):
-                yield UnknownField("field", kind.__name__, shown_name(name), value)
+                found.append(UnknownField("field", kind.__name__, shown_name(name), value))
     for name in _nested(kind):
         value = getattr(model, name)
         for item in value if isinstance(value, tuple) else (value,):
             if isinstance(item, Model):
-                yield from unknown_fields(item)
+                _find_unknown(item, found)
 
 
 def is_known_field(model: str, name: str) -> bool:

@@ -231,7 +231,7 @@ def notifications_of(connection: Connection, batches: Sequence[Batch]) -> list[L
             "last_received_at": max(batch.last_received_at for batch in batches),
         },
     )
-    return [Logged(*row) for row in rows]
+    return [Logged(*row) for row in rows.all()]
 
 
 # Indexes: primary keys. The time part of the id is the time of receipt, to a millisecond.

@@ -33,7 +33,7 @@ def observe(
     for table, rows in sorted(observations.items()):
         added = connection.execute(text(_insert(table, schema)), {"tenant": tenant, "rows": to_json(rows)})
         if table in OBSERVED:
-            for entity_id, at in added:
+            for entity_id, at in added.all():
                 entity = Entity(OBSERVED[table][0], entity_id)
                 observed[entity] = min(at, observed.get(entity, at))
     return observed
@@ -58,17 +58,25 @@ def observation_columns(table: str) -> tuple[str, ...]:
 
 @cache
 def _insert(table: str, schema: str) -> str:
-    """Return the statement that adds observations.
+    """Return the statement that adds observations and returns the observed entities, each with its first time.
 
     Index: the table's unique constraint; its columns come first in the table, and so in the order of writing.
     """
     listed = ", ".join(observation_columns(table))
-    returned = f"RETURNING {', '.join(OBSERVED[table][1:])}" if table in OBSERVED else ""
-    return f"""
+    insert = f"""
 INSERT INTO {schema}.{table} (tenant, {listed})
 SELECT :tenant, {listed}
   FROM json_populate_recordset(NULL::charging.{table}, CAST(:rows AS json))
  ORDER BY {listed}
     ON CONFLICT DO NOTHING
-{returned}
+"""  # noqa: S608 - the names are ours
+    if table not in OBSERVED:
+        return insert
+    _, key, at = OBSERVED[table]
+    return f"""
+WITH added AS ({insert}RETURNING {key}, {at}
+)
+SELECT {key}, min({at})
+  FROM added
+ GROUP BY {key}
 """  # noqa: S608 - the names are ours

@@ -37,7 +37,7 @@ def digest(values: Mapping[str, Any]) -> str:
     # `raw` is left out unless it is the only column, because it repeats the others, and the same snapshot has other
     # optional parts in a notification than in a read. Absent and null are equal, and so are 5230 and 5230.0.
     compared = {
-        name: value.normalize() if isinstance(value, Decimal) else value
+        name: str(value.normalize()) if isinstance(value, Decimal) else value
         for name, value in values.items()
         if value is not None and (name != "raw" or len(values) == 1)
     }

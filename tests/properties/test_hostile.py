@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import fields, replace
 from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
@@ -11,10 +12,12 @@ import pytest
 from hypothesis import example, given, settings
 from sqlalchemy import Connection, text
 
+from ampeco.model import Model
 from storage.inbox.batches import Logged
 from tests.support.facts import sample
 from tests.support.hostile import NAMES, VALUES, hostile_bodies, places, replaced
-from workers.apply.apply import parse_all, write
+from workers.apply import apply
+from workers.apply.apply import Parsed, parse_all, write
 
 NOW = datetime(2026, 3, 4, 8, tzinfo=UTC)
 
@@ -47,6 +50,30 @@ def test_a_hostile_body_is_applied_or_fails_alone(connection: Connection, body: 
     assert len(not_applied) <= 1
     stored = connection.execute(text("SELECT network_status FROM charging.charge_point WHERE tenant = 't'")).scalars()
     assert "available" in list(stored)
+
+
+@given(body=hostile_bodies())
+@settings(max_examples=300)
+@example(body=sample("SessionUpdateNotification.active"))
+@example(body=sample("ChargePointChangedNotification"))
+def test_a_body_that_is_parsed_as_it_came_says_what_it_says_cleaned(body: dict[str, Any]) -> None:
+    # Given a hostile body, when it is parsed as it came if that is safe, and again after it was cleaned in any case
+    notification = logged(body)
+    as_it_came = parse_all([notification])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(apply, "needs_cleaning", lambda _: True)
+        patch.setattr(Model, "read", classmethod(lambda model, sent: model.model_validate(sent)))
+        cleaned = parse_all([notification])
+    # Then both result in the same rows
+    assert shown(as_it_came) == shown(cleaned)
+
+
+def shown(parsed: Parsed) -> list[Any]:
+    """What is written of parsed notifications; of errors not the lines of our code."""
+    changes = {part.name: getattr(parsed.changes, part.name) for part in fields(parsed.changes)}
+    changes["unknown_fields"] = parsed.changes.unknown_fields.sightings()
+    outcomes = [replace(outcome, traceback=None) for outcome in parsed.outcomes]
+    return [changes, outcomes, parsed.applied, parsed.ahead]
 
 
 @pytest.mark.parametrize("name", NAMES)

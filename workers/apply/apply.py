@@ -27,7 +27,8 @@ from sqlalchemy.exc import DBAPIError
 from ampeco.errors import NoHandler, UnknownNotification
 from ampeco.json_text import read_json
 from ampeco.notifications.parsing import parse
-from ampeco.privacy.redaction import clean
+from ampeco.privacy.body_redaction import needs_cleaning
+from ampeco.privacy.redaction import CleanObject, redact
 from runtime.errors import describe, frames
 from runtime.logging import get_logger
 from storage.clock import clock
@@ -89,12 +90,14 @@ class Parsed:
         outcomes: the outcomes of the notifications that are ignored or failed.
         applied: number of notifications without an outcome.
         ahead: number of notifications from a charge point whose clock is more than a day ahead.
+        unclean: the notifications whose bodies may hold secrets.
     """
 
     changes: ChangeSet = field(default_factory=ChangeSet)
     outcomes: list[Outcome] = field(default_factory=list)
     applied: int = 0
     ahead: int = 0
+    unclean: list[Logged] = field(default_factory=list)
 
 
 def apply_open_batches(engine: Engine, holder: UUID | None = None) -> int:
@@ -156,7 +159,7 @@ def _apply_chunk(engine: Engine, batches: Sequence[Batch]) -> int:
         logged = remove_suppressed(connection, tenant, partial(inbox.notifications_of, connection, batches))
         parsed = parse_all(logged)
         requested = write(connection, tenant, parsed)
-        redact_bodies(connection, tenant, logged)
+        redact_bodies(connection, tenant, parsed.unclean)
         inbox.close(connection, tenant, [batch.batch_id for batch in batches])
     _report(tenant, batches, parsed, requested, began)
     return len(logged)
@@ -198,8 +201,11 @@ def parse_all(logged: Sequence[Logged]) -> Parsed:
     """
     parsed = Parsed()
     for notification in logged:
+        is_unclean = needs_cleaning(notification.body)
+        if is_unclean:
+            parsed.unclean.append(notification)
         try:
-            body = _read(notification.body)
+            body = _read(notification.body, is_unclean=is_unclean)
             payload = parse(body)
             changes = changes_from_notification(payload, body, notification.notification_id)
             is_ahead = _bound_clocks(changes, notification)
@@ -240,12 +246,11 @@ def write(connection: Connection, tenant: str, parsed: Parsed) -> int:
     return requested
 
 
-def _read(body: bytes) -> dict[str, Any]:
+def _read(body: bytes, *, is_unclean: bool) -> CleanObject:
     document = read_json(body)
     if not isinstance(document, dict):
         raise TypeError("the body is JSON, but not an object")
-    cleaned: dict[str, Any] = clean(document)
-    return cleaned
+    return redact(document) if is_unclean else CleanObject(document)
 
 
 def _reads_requested_by(notification: Logged) -> ChangeSet:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from decimal import Decimal
 from types import UnionType
@@ -19,6 +19,7 @@ from pydantic.fields import FieldInfo
 from ampeco.model import DECISIVE, Model, Unreadable
 from ampeco.notifications.catalogue import CATALOGUE
 from ampeco.notifications.payloads import ChargePointSnapshotChanged, SessionUpdate
+from ampeco.privacy.redaction import redact
 from ampeco.resources import charging as resources
 from ampeco.resources.kinds import KINDS
 from ampeco.resources.unknown_fields import unknown_fields
@@ -183,6 +184,25 @@ def all_places(model: type[Model]) -> list[tuple[Path, Path | None]]:
     found = [one for one in places(model, value) if one[0][:2] != ("chargePoint", "evses")]
     evses: Any = {"evses": value["chargePoint"]["evses"]}
     return found + [(("chargePoint", *path), lost) for path, lost in places(model, evses)]
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: model.__name__)
+def test_a_clean_object_is_parsed_alike_with_and_without_leniency(model: type[Model]) -> None:
+    sent = redact(whole(model) | {"addedLater": {"a": [1]}})
+    # Given a complete object, which is parsed without it
+    assert repr(model.read(sent)) == repr(model.model_validate(sent))
+    for path, _ in all_places(model):
+        for junk in JUNK:
+            # When a value cannot be read, then the lenient parsing reads the others, or raises its error
+            other = redact(replaced(sent, path, junk))
+            assert outcome(model.read, other) == outcome(model.model_validate, other)
+
+
+def outcome(parse: Callable[[Any], Model], sent: Any) -> str:
+    try:
+        return repr(parse(sent))
+    except ValidationError as error:
+        return str(error)
 
 
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: model.__name__)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from typing import Any
 
@@ -11,8 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ampeco.privacy.body_redaction import REDACTED, redact_secrets
-from ampeco.privacy.redaction import SECRET_ENDINGS, SECRET_KEYS, clean, is_secret
+from ampeco.json_text import read_json
+from ampeco.privacy.body_redaction import REDACTED, needs_cleaning, redact_secrets
+from ampeco.privacy.redaction import MAX_DEPTH, SECRET_ENDINGS, SECRET_KEYS, clean, is_secret
 from tests.support.facts import SAMPLES
 
 SECRET = "hunter2-7f3a"
@@ -81,6 +83,52 @@ def test_a_secret_of_any_kind_is_found_where_it_stands_alone(key: str, is_escape
         assert SECRET.encode() not in redacted, body
         assert redacted.count(REDACTED) == 1
         assert (b"kept" in redacted) == ("kept" in body)
+
+
+#: Documents with characters that Postgres cannot hold, in keys and in texts.
+UNCLEAN = st.recursive(
+    st.none() | st.text(st.characters() | st.sampled_from("\0\ud800\udfff\\u")),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS | st.text(st.characters()), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(document=JSON | UNCLEAN, ascii_only=st.booleans(), upper=st.booleans())
+def test_a_body_that_needs_no_cleaning_is_clean(document: Any, ascii_only: bool, upper: bool) -> None:
+    body = json.dumps(document, ensure_ascii=ascii_only).encode("utf-8", "surrogatepass")
+    if upper:
+        body = re.sub(rb"\\u[0-9a-f]{4}", lambda escape: b"\\u" + escape[0][2:].upper(), body)
+    try:
+        read = read_json(body)
+    except orjson.JSONDecodeError:
+        return  # it is not applied
+    if not needs_cleaning(body):
+        assert clean(read) == read
+        assert redact_secrets(body) is body
+
+
+@given(depth=st.integers(MAX_DEPTH - 3, MAX_DEPTH + 3), is_list=st.booleans())
+def test_a_body_that_is_too_deep_needs_cleaning(depth: int, is_list: bool) -> None:
+    body = b"[" * depth + b"]" * depth if is_list else b'{"a":' * depth + b"1" + b"}" * depth
+    assert needs_cleaning(body) == (depth > MAX_DEPTH)
+
+
+@pytest.mark.parametrize("key", NAMES)
+def test_every_name_of_a_secret_needs_cleaning(key: str) -> None:
+    assert needs_cleaning(json.dumps({key: SECRET}).encode())
+
+
+@pytest.mark.parametrize("escape", ["0000", "d800", "D800", "dfff", "DFFF", "dBfF", "Dc00"])
+def test_every_spelling_of_a_character_that_cannot_be_stored_needs_cleaning(escape: str) -> None:
+    assert needs_cleaning(b'{"a":"\\u%s"}' % escape.encode())
+    assert needs_cleaning(b'{"\\u%s":1}' % escape.encode())
+
+
+@pytest.mark.parametrize(
+    "name", ["HardwareStatusNotification.evse", "SessionMeterValuesNotification", "SessionUpdateNotification.active"]
+)
+def test_the_most_frequent_notifications_need_no_cleaning(name: str) -> None:
+    assert not needs_cleaning((SAMPLES / f"{name}.json").read_bytes())
 
 
 def test_every_other_byte_stays_as_it_came() -> None:
