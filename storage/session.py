@@ -58,6 +58,16 @@ SETTINGS: dict[str, str] = {
     "idle_session_timeout": "'0'",
 }
 
+#: How soon Postgres notices that our host has vanished, and rolls our transaction back: within 30 s. Linux by itself needs
+#: more than two hours, in which a lock that one of us holds would keep all others waiting. They are settings of a
+#: connection, not of a transaction: behind a pooler they are the pooler's business.
+KEEPALIVES: dict[str, str] = {
+    "tcp_keepalives_idle": "'10'",
+    "tcp_keepalives_interval": "'5'",
+    "tcp_keepalives_count": "'4'",
+    "tcp_user_timeout": "'30000'",
+}
+
 #: Postgres 17 and later have one more timeout, which is turned off: a migration or a rebuild may take any time.
 _TRANSACTION_TIMEOUT = (
     "CASE WHEN current_setting('transaction_timeout', true) IS NOT NULL"
@@ -148,7 +158,8 @@ def _opening(connection: Connection[Any] | AsyncConnection[Any], settings: Mappi
     # A pooler announces a backend pid of its own instead of that of a Postgres process, so the pids differ behind one.
     # The settings are then local to this statement's transaction, so that they do not affect other clients.
     local = f"pg_backend_pid() <> {connection.info.backend_pid}"
-    return f"SELECT pg_is_in_recovery(), {local}, {_assignments(local, settings or {})}".encode()
+    assignments = _assignments(local, KEEPALIVES | dict(settings or {}))
+    return f"SELECT pg_is_in_recovery(), {local}, {assignments}".encode()
 
 
 def _settle(connection: Connection[Any] | AsyncConnection[Any], row: tuple[Any, ...] | None) -> None:

@@ -179,16 +179,20 @@ class RedisServer(Server):
     """Redis without persistence: after a restart it is empty.
 
     Attributes:
-        port: the port of the loopback interface on which it listens beside its Unix socket; 0: none.
+        port: the port on which it listens beside its Unix socket; 0: none.
         executable: the path of Redis; the default is that of the embedded servers.
         options: further arguments.
         password: what clients have to name; None: nothing.
+        prefix: a command that runs the server in an environment of its own.
+        address: the address on which it listens.
     """
 
     port: int = 0
     executable: str | None = None
     options: Sequence[str] = ()
     password: str | None = None
+    prefix: Sequence[str] = ()
+    address: str = "127.0.0.1"
 
     @property
     def url(self) -> str:
@@ -201,8 +205,10 @@ class RedisServer(Server):
         with (self.directory / "redis.log").open("ab") as log:
             self.process = subprocess.Popen(
                 [
+                    *self.prefix,
                     executable,
                     *("--port", str(self.port), "--unixsocket", str(self.directory / "redis.sock")),
+                    *("--bind", self.address, "--protected-mode", "no"),
                     *("--save", "", "--appendonly", "no", "--dir", str(self.directory)),
                     *(("--requirepass", self.password) if self.password else ()),
                     *self.options,
@@ -252,14 +258,16 @@ def _postgres_bin() -> Path:
 
 
 @contextlib.contextmanager
-def own_postgres(*, prefix: Sequence[str] = (), like: Path | None = None) -> Iterator[PostgresServer]:
+def own_postgres(
+    *, prefix: Sequence[str] = (), like: Path | None = None, settings: dict[str, str] | None = None
+) -> Iterator[PostgresServer]:
     """Run a new server with an empty database, or with a copy of another one's data.
 
     With a prefix, which changes the user by itself, no other user is set.
     """
     with short_directory() as directory:
         user = "nobody" if os.geteuid() == 0 and not prefix else None
-        server = PostgresServer(directory, prefix=prefix, user=user)
+        server = PostgresServer(directory, prefix=prefix, user=user, settings=settings or {})
         server.initialise(like)
         server.start()
         try:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+
 import psycopg
 import pytest
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import DBAPIError
 
 from storage.database import create_database_engine, is_lost_connection, prove_writable
+from storage.session import KEEPALIVES
 from tests.support.servers import own_postgres, standby_of
 from tests.support.service import eventually
 
@@ -19,6 +22,37 @@ def test_every_limit_is_set_on_a_connection(shared_engine: Engine) -> None:
         parameters = connection.connection.dbapi_connection.info.get_parameters()  # type: ignore[union-attr]
     for limit in ("connect_timeout", "tcp_user_timeout", "keepalives_idle", "keepalives_interval", "keepalives_count"):
         assert int(parameters[limit]) > 0
+
+
+def test_postgres_gives_up_a_connection_whose_host_has_vanished() -> None:
+    # A connection of a Unix socket has no such settings. The address is one of the loopback interface, of this process.
+    address = f"127.77.{os.getpid() // 256 % 256}.{os.getpid() % 256}"
+    with own_postgres(settings={"listen_addresses": address}) as server:
+        with (server.directory / "data" / "pg_hba.conf").open("a") as rules:
+            rules.write("host all all 127.0.0.0/8 trust\n")
+        with server.connect("postgres") as administrator:
+            administrator.execute("SELECT pg_reload_conf()")
+        engine = create_database_engine(
+            f"postgresql://postgres@{address}/postgres", application_name="tests", pool_size=1
+        )
+        eventually(lambda: is_reached(engine))
+        with engine.connect() as connection:
+            shown = {name: connection.execute(text(f"SHOW {name}")).scalar_one() for name in KEEPALIVES}
+        engine.dispose()
+    assert shown == {
+        "tcp_keepalives_idle": "10",
+        "tcp_keepalives_interval": "5",
+        "tcp_keepalives_count": "4",
+        "tcp_user_timeout": "30000",
+    }
+
+
+def is_reached(engine: Engine) -> bool:
+    try:
+        engine.connect().close()
+    except DBAPIError:
+        return False
+    return True
 
 
 LOSSES = {
