@@ -58,9 +58,9 @@ SETTINGS: dict[str, str] = {
     "idle_session_timeout": "'0'",
 }
 
-#: How soon Postgres notices that our host has vanished, and rolls our transaction back: within 30 s. Linux by itself needs
-#: more than two hours, in which a lock that one of us holds would keep all others waiting. They are settings of a
-#: connection, not of a transaction: behind a pooler they are the pooler's business.
+#: Postgres notices within 30 s that our host has vanished, and rolls our transaction back. Linux by itself needs more
+#: than two hours, in which a lock that one of our processes holds would keep all others waiting. These are settings of
+#: a connection, not of a transaction: behind a pooler, the pooler has its own.
 KEEPALIVES: dict[str, str] = {
     "tcp_keepalives_idle": "'10'",
     "tcp_keepalives_interval": "'5'",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import subprocess
 import sys
 import time
@@ -20,59 +19,23 @@ from storage.database import create_database_engine
 from storage.inbox.partitions import make_partitions
 from tests.support.directories import short_directory
 from tests.support.processes import processes
+from tests.support.releases import NEXT_REVISIONS, next_release
 from tests.support.servers import DATABASE, own_postgres, own_redis
 from tests.support.service import eventually
 from tests.support.trial import Ground, Line
 
-ROOT = Path(__file__).parents[2]
-
 pytestmark = pytest.mark.timeout(400)
-
-#: Revisions that next releases might have: new columns in the busiest tables, and an index; then they are gone again.
-#: The first keeps its locks for longer than a notification waits for its commit.
-NEXT_REVISIONS = {
-    "9998": """
-from alembic import op
-
-revision = "9998"
-down_revision = "{head}"
-
-def upgrade():
-    op.execute("ALTER TABLE ingest.notification ADD COLUMN remark text")
-    op.execute("ALTER TABLE charging.session ADD COLUMN remark text")
-    op.execute("CREATE INDEX session_remark_idx ON charging.session (tenant, remark)")
-    op.execute("SELECT pg_sleep(8)")
-""",
-    "9999": """
-from alembic import op
-
-revision = "9999"
-down_revision = "9998"
-
-def upgrade():
-    op.execute("ALTER TABLE charging.session DROP COLUMN remark")
-    op.execute("ALTER TABLE ingest.notification DROP COLUMN remark")
-
-def downgrade():
-    op.execute("ALTER TABLE ingest.notification ADD COLUMN remark text")
-""",
-}
 
 
 @pytest.mark.long
 def test_a_migration_while_traffic_runs_loses_nothing(ground: Ground, tmp_path: Path) -> None:
     # Given the next release, whose migration locks the tables that everybody writes to
-    release = tmp_path / "next"
-    shutil.copytree(ROOT / "migrations", release / "migrations", ignore=shutil.ignore_patterns("__pycache__"))
-    for revision, content in NEXT_REVISIONS.items():
-        path = release / "migrations" / "versions" / f"{revision}_next.py"
-        path.write_text(content.format(head=migrations.head()))
+    release = next_release(tmp_path)
 
     def migrate(*arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-P", "-m", "receiver", "migrate", *arguments],
-            # Its migrations are found before ours
-            env=os.environ | ground.service.environment | {"PYTHONPATH": f"{release}{os.pathsep}{ROOT}"},
+            env=os.environ | ground.service.environment | release.environment,
             capture_output=True,
             text=True,
             check=False,

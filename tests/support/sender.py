@@ -75,6 +75,7 @@ class Sender:
 
     Attributes:
         urls: the receivers; a notification that one does not acknowledge is sent to the next.
+        socket: the Unix socket by which all of them are reached; None: each is reached at its address.
         ledger: for every 2xx, the id in the answer and the body's digest.
         tries: how often each body was sent, by its digest.
         sent: each lane's acknowledged numbers.
@@ -82,6 +83,7 @@ class Sender:
     """
 
     urls: Sequence[str]
+    socket: str | None = None
     ledger: dict[str, str] = field(default_factory=dict)
     tries: Counter[str] = field(default_factory=Counter)
     sent: dict[int, list[int]] = field(default_factory=lambda: {lane: [] for lane in range(1, LANES + 1)})
@@ -94,7 +96,7 @@ class Sender:
 
     def _run(self, lane: int) -> None:
         number = 0
-        with httpx.Client(timeout=60) as client:
+        with httpx.Client(timeout=60, transport=httpx.HTTPTransport(uds=self.socket)) as client:
             while not self._stop.wait(PACE_SECONDS):
                 number += 1
                 self._insist(client, lane, number)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from dataclasses import dataclass
 
 from sqlalchemy import Engine, text
@@ -81,28 +81,39 @@ class Ground:
     @contextlib.contextmanager
     def load(self, fault: str) -> Iterator[Load]:
         """Send a steady load in the context; afterwards assert that nothing is lost or duplicated."""
-        sender = Sender(self.service.urls)
-        with sender:
-            load = Load(sender, self.engine)
-            sender.wait_for(50)
+        load = Load(Sender(self.service.urls), self.engine)
+        with under_load(load, fault, self.table):
             yield load
-            if load.caught_up_seconds is None:
-                load.over()
-            sender.wait_for(50)
-        comparison = compare(self.engine, sender)
-        self.table.append(
-            Line(
-                fault,
-                requests=sender.answers.total(),
-                accepted=sender.answers[202],
-                unavailable=sender.answers[503],
-                lost=len(comparison.lost) + len(sender.gave_up),
-                duplicated=len(comparison.duplicated),
-                caught_up_seconds=load.caught_up_seconds or 0.0,
-            )
+
+
+@contextlib.contextmanager
+def under_load(load: Load, fault: str, table: list[Line], *, honest: Set[int] = HONEST) -> Iterator[None]:
+    """Send in the context; afterwards assert that nothing is lost or duplicated, and add a line to the table.
+
+    Parameters:
+        honest: the answers that the sender may get.
+    """
+    sender = load.sender
+    with sender:
+        sender.wait_for(50)
+        yield
+        if load.caught_up_seconds is None:
+            load.over()
+        sender.wait_for(50)
+    comparison = compare(load.engine, sender)
+    table.append(
+        Line(
+            fault,
+            requests=sender.answers.total(),
+            accepted=sender.answers[202],
+            unavailable=sender.answers[503],
+            lost=len(comparison.lost) + len(sender.gave_up),
+            duplicated=len(comparison.duplicated),
+            caught_up_seconds=load.caught_up_seconds or 0.0,
         )
-        assert comparison.lost == [], comparison.lost[:10]
-        assert comparison.duplicated == [], comparison.duplicated[:10]
-        assert sender.gave_up == []
-        assert set(sender.answers) <= HONEST
-        assert sender.without_retry_after == 0
+    )
+    assert comparison.lost == [], comparison.lost[:10]
+    assert comparison.duplicated == [], comparison.duplicated[:10]
+    assert sender.gave_up == []
+    assert set(sender.answers) <= honest
+    assert sender.without_retry_after == 0
