@@ -11,7 +11,7 @@ from runtime.settings import load_settings, unknown_settings
 
 
 def check() -> None:
-    """Check the settings and the tenants file with all that they name, and call no server; `doctor` checks the rest."""
+    """Check the settings, the tenants file and what they name, and call no server; `doctor` checks the rest."""
     settings = load_settings()
     tenants = sorted(settings.tenants)
     load_alerts(settings)

@@ -46,7 +46,7 @@ COMMANDS = {
     ),
     "check": (
         "check:check",
-        "Check the settings and the tenants file with all that they name, and call no server; `doctor` checks the rest.",
+        "Check the settings, the tenants file and what they name, and call no server; `doctor` checks the rest.",
     ),
     "doctor": (
         "doctor:doctor",

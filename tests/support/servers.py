@@ -179,12 +179,11 @@ class RedisServer(Server):
     """Redis without persistence: after a restart it is empty.
 
     Attributes:
-        port: the port on which it listens beside its Unix socket; 0: none.
+        port: the port of the loopback interface on which it listens beside its Unix socket; 0: none.
         executable: the path of Redis; the default is that of the embedded servers.
         options: further arguments.
         password: what clients have to name; None: nothing.
         prefix: a command that runs the server in an environment of its own.
-        address: the address on which it listens.
     """
 
     port: int = 0
@@ -192,7 +191,6 @@ class RedisServer(Server):
     options: Sequence[str] = ()
     password: str | None = None
     prefix: Sequence[str] = ()
-    address: str = "127.0.0.1"
 
     @property
     def url(self) -> str:
@@ -208,7 +206,6 @@ class RedisServer(Server):
                     *self.prefix,
                     executable,
                     *("--port", str(self.port), "--unixsocket", str(self.directory / "redis.sock")),
-                    *("--bind", self.address, "--protected-mode", "no"),
                     *("--save", "", "--appendonly", "no", "--dir", str(self.directory)),
                     *(("--requirepass", self.password) if self.password else ()),
                     *self.options,
