@@ -172,7 +172,8 @@ def test_the_documented_steps_lead_to_a_subscribed_tenant(composed: Composed) ->
 def test_the_owner_s_commands_run_in_tools_and_only_there(composed: Composed) -> None:
     rebuilt = composed.tools("rebuild", "--swap")
     assert rebuilt.returncode == 0, printed(rebuilt)
-    erase = ["erase", "--tenant", "example", "--user", "1", "--yes"]
+    user = eventually(lambda: composed.query("SELECT max(user_id) FROM charging.session"), seconds=120)
+    erase = ["erase", "--tenant", "example", "--user", user, "--yes"]
     erased = composed.tools(*erase)
     assert erased.returncode == 0, printed(erased)
     refused = composed.commands.run("podman", "exec", "deploy_refresh_1", "ampeco-receiver", *erase)

@@ -135,7 +135,8 @@ def test_only_root_can_read_the_login_of_the_owner(machine: Machine) -> None:
 def test_commands_of_the_owner_run_with_its_login_and_others_without(machine: Machine) -> None:
     assert machine.query("SELECT tableowner FROM pg_tables WHERE tablename = 'batch'") == "ampeco"
     machine.check("ampeco-receiver rebuild --swap")
-    machine.check("ampeco-receiver erase --tenant example --user 1 --yes")
+    user = eventually(lambda: machine.query("SELECT max(user_id) FROM charging.session"), seconds=120)
+    machine.check(f"ampeco-receiver erase --tenant example --user {user} --yes")
 
 
 def test_a_wrong_setting_fails_the_start_with_its_sentence(machine: Machine) -> None:
