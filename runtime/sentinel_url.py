@@ -8,8 +8,6 @@ from urllib.parse import unquote
 
 from redis.connection import SSLConnection, parse_url
 
-SCHEMES = ("redis+sentinel://", "rediss+sentinel://")
-
 DEFAULT_PORT = 26_379
 
 
@@ -30,14 +28,12 @@ class SentinelUrl:
     tls: dict[str, Any]
 
 
-def parse_sentinel_url(url: str) -> SentinelUrl | None:
-    """Parse ``redis+sentinel://[user:password@]host[:port],…/service[/database][?options]``; None for other schemes.
+def parse_sentinel_url(url: str) -> SentinelUrl:
+    """Parse ``redis+sentinel://[user:password@]host[:port],…/service[/database][?options]``.
 
     Raises:
         ValueError: the URL has no service, or a part of it is wrong.
     """
-    if not url.startswith(SCHEMES):
-        return None
     scheme, _, rest = url.partition("://")
     place, question, query = rest.partition("?")
     authority, _, path = place.partition("/")
@@ -46,7 +42,7 @@ def parse_sentinel_url(url: str) -> SentinelUrl | None:
     if not hosts or not service:
         raise ValueError("it names no sentinel or no service")
     plain = f"{scheme.removesuffix('+sentinel')}://{credentials}{at}redis/{database}{question}{query}"
-    options: dict[str, Any] = dict(parse_url(plain))
+    options: dict[str, Any] = dict(parse_url(plain))  # type: ignore[no-untyped-call] # as of redis-py 8.1
     options.pop("host", None)
     if options.pop("connection_class", None) is SSLConnection:
         options["ssl"] = True

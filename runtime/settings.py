@@ -16,14 +16,15 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from ampeco.faults import faults
 from ampeco.tenants import Tenant, load_tenants
-from runtime.sentinel_url import SCHEMES as SENTINEL_SCHEMES
-from runtime.sentinel_url import parse_sentinel_url
 from storage.database_url import DatabaseUrlError, parse_database_url
 from storage.inbox.retention import MIN_KEPT
 
 #: Months that ended later are never dropped, which the function in the database checks, too: partitions are still made
 #: for the last month.
 MIN_METER_VALUES_KEPT = timedelta(days=62)
+
+#: The schemes of a ``REDIS_URL`` that names sentinels.
+SENTINEL_SCHEMES = ("redis+sentinel://", "rediss+sentinel://")
 
 _REDIS_SCHEMES = ("redis://", "rediss://", "unix://", *SENTINEL_SCHEMES)
 
@@ -368,8 +369,11 @@ def _check_redis_url(url: str | None) -> None:
     import redis  # not every command uses it
 
     try:
-        sentinels = parse_sentinel_url(url)
-        if sentinels is None:
+        if url.startswith(SENTINEL_SCHEMES):
+            from runtime.sentinel_url import parse_sentinel_url  # only here: few processes need it
+
+            parse_sentinel_url(url)
+        else:
             pool = redis.ConnectionPool.from_url(url)
             pool.connection_class(**pool.connection_kwargs)
     except (ValueError, TypeError):

@@ -21,7 +21,7 @@ from redis.exceptions import RedisError
 from runtime.errors import cause
 from runtime.logging import get_logger
 from runtime.reconnect import Reconnect
-from runtime.sentinel_url import parse_sentinel_url
+from runtime.settings import SENTINEL_SCHEMES
 
 logger = get_logger(__name__)
 
@@ -82,12 +82,15 @@ def create_redis(redis_url: str) -> redis.Redis:
         # replica. The library's default waits for seconds, and the callers here have their own handling of failures.
         "retry": Reconnect(ConstantBackoff(0.1), 1),
     }
-    sentinels = parse_sentinel_url(redis_url)
-    if sentinels is None:
+    if not redis_url.startswith(SENTINEL_SCHEMES):
         return redis.Redis.from_url(redis_url, **arguments)
+    from runtime.sentinel_url import parse_sentinel_url  # only here: few processes need it
+
+    sentinels = parse_sentinel_url(redis_url)
     of_sentinels = {name: arguments[name] for name in ("socket_timeout", "socket_connect_timeout")}
-    found = redis.Sentinel(sentinels.addresses, sentinel_kwargs=of_sentinels | sentinels.tls)
-    client: redis.Redis = found.master_for(sentinels.service, **arguments | sentinels.options)
+    # Both calls are untyped as of redis-py 8.1.
+    asked = redis.Sentinel(sentinels.addresses, sentinel_kwargs=of_sentinels | sentinels.tls)  # type: ignore[no-untyped-call]
+    client: redis.Redis = asked.master_for(sentinels.service, **arguments | sentinels.options)  # type: ignore[no-untyped-call]
     return client
 
 
