@@ -34,8 +34,13 @@ def named(entries: list[Any]) -> Iterator[str]:
             yield from named(value) if isinstance(value, list) else [value]
 
 
+def written(builder: ModuleType) -> list[Path]:
+    """Every page of the repository that belongs to the site."""
+    return [path for pattern in builder.PAGES for path in ROOT.glob(pattern)]
+
+
 def test_every_page_is_in_the_navigation_once_and_every_entry_is_a_page(builder: ModuleType) -> None:
-    pages = {str(path.relative_to(ROOT)) for pattern in builder.PAGES for path in ROOT.glob(pattern)}
+    pages = {str(path.relative_to(ROOT)) for path in written(builder)}
     entries = Counter(named(CONFIGURATION["nav"]))
     assert pages - entries.keys() == set(), "these pages are not under `nav` in mkdocs.yml"
     assert entries.keys() - pages == set(), "these entries of `nav` in mkdocs.yml are no pages"
@@ -52,8 +57,7 @@ def test_the_site_is_built_strictly_and_nothing_is_wrong_with_it(
     builder: ModuleType, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     site = build_site(tmp_path_factory.mktemp("site"))
-    pages = list(site.rglob("*.html"))
-    assert len(pages) == len(list(named(CONFIGURATION["nav"]))) + 1  # and the page for what is not found
+    assert len(list(site.rglob("*.html"))) == len(written(builder)) + 1  # and the page for what is not found
     assert builder.problems(site) == []
 
 
