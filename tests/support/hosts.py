@@ -191,7 +191,8 @@ def redis_on(host: Host, directory: Path) -> Iterator[tuple[RedisServer, str]]:
         server.kill()
 
 
-#: As a proxy in front of the receivers is set up for production, but without TLS. Its own 503 names when to send again.
+#: Without TLS, and it repeats no request that a receiver may have read: the ledger counts how often each was sent. Its own
+#: 503 names when to send again.
 _HAPROXY = """
 global
     maxconn 1000
@@ -215,7 +216,7 @@ backend receivers
     http-check expect status 200
     retries 2
     option redispatch 1
-    retry-on conn-failure empty-response 503
+    retry-on conn-failure
     default-server check inter 1s fall 2 rise 1
 """
 
