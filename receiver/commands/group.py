@@ -54,7 +54,7 @@ COMMANDS = {
     ),
     "migrate": (
         "migrate:migrate",
-        "Migrate the database to the tables of this release, and make the partitions of the log ahead of time.",
+        "Migrate the database to the tables of this release, and make partitions ahead of time.",
     ),
     "subscribe": (
         "subscribe:subscribe",
