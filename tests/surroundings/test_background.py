@@ -18,6 +18,7 @@ import pytest
 from sqlalchemy import make_url, text
 
 import migrations
+import storage.database
 from receiver.accept.committer import GroupCommitter
 from receiver.admin.app import AdminServer
 from runtime.admin_port import open_admin_listener
@@ -228,7 +229,7 @@ def test_a_name_that_the_database_cannot_hold_ends_neither_the_committer_nor_its
 ) -> None:
     # Given a database that an older release migrated
     engine = create_database_engine(latin1_url, application_name="tests", pool_size=1)
-    monkeypatch.setattr(migrations, "require_utf8", lambda _connection: None)
+    monkeypatch.setattr(storage.database, "require_utf8", lambda _connection: None)
     migrations.upgrade(engine)
     make_partitions(engine)
 
