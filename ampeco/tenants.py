@@ -50,7 +50,7 @@ class Tenant(BaseModel):
     and 100,000 a day by default, and can change both for a tenant; other programs of the operator
     may need a part of them. ``kafka_topic`` is the topic to which AMPECO delivers the tenant's notifications, if it
     delivers them through Kafka. ``kafka_require_signature`` refuses records whose signature does not verify; without
-    it, whoever may write to the topic is trusted.
+    it, everyone who may write to the topic is trusted.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, TextClause, text
 
 from storage.state.unknown_fields import unknown
 
@@ -103,42 +103,37 @@ def overview(connection: Connection, tenants: list[str]) -> list[TenantOverview]
     return [overview for _, overview in sorted((without_data | with_data).items())]
 
 
-# Index: primary key of the marks, which are numbered in the order in which they are written.
-_OLDEST_MARKS = text("""
-SELECT tenant, CAST(greatest(extract(epoch FROM now() - marked_at), 0) AS float8)
+def _ages(table: str, written_at: str, number: str) -> TextClause:
+    """Return the statement of the age of each tenant's oldest row in a queue. Index: primary key."""
+    return text(f"""
+SELECT tenant, CAST(greatest(extract(epoch FROM now() - {written_at}), 0) AS float8)
   FROM unnest(CAST(:tenants AS text[])) AS configured (tenant)
  CROSS JOIN LATERAL (
-       SELECT marked_at
-         FROM analytics.dirty
-        WHERE dirty.tenant = configured.tenant
-        ORDER BY dirty_id
+       SELECT {written_at}
+         FROM analytics.{table}
+        WHERE {table}.tenant = configured.tenant
+        ORDER BY {number}
         LIMIT 1) AS oldest
-""")
+""")  # noqa: S608 - the names are the ones below
+
+
+_OLDEST_MARKS = _ages("dirty", "marked_at", "dirty_id")
+_OLDEST_FINDINGS = _ages("finding_due", "noted_at", "due_id")
 
 
 def seconds_underived(connection: Connection, tenants: Sequence[str]) -> dict[str, float]:
     """Return the age of each tenant's oldest change that is not derived yet, in seconds; 0 if all are derived."""
-    marks = connection.execute(_OLDEST_MARKS, {"tenants": list(tenants)})
-    return dict.fromkeys(tenants, 0.0) | {tenant: age for tenant, age in marks}  # noqa: C416 - a result is no mapping
-
-
-# Index: primary key of the notes, which are numbered in the order in which they are written.
-_OLDEST_FINDINGS = text("""
-SELECT tenant, CAST(greatest(extract(epoch FROM now() - noted_at), 0) AS float8)
-  FROM unnest(CAST(:tenants AS text[])) AS configured (tenant)
- CROSS JOIN LATERAL (
-       SELECT noted_at
-         FROM analytics.finding_due
-        WHERE finding_due.tenant = configured.tenant
-        ORDER BY due_id
-        LIMIT 1) AS oldest
-""")
+    return _seconds(connection, _OLDEST_MARKS, tenants)
 
 
 def seconds_unevaluated(connection: Connection, tenants: Sequence[str]) -> dict[str, float]:
     """Return for how many seconds each tenant's oldest derived change has waited for its findings; 0 if none has."""
-    notes = connection.execute(_OLDEST_FINDINGS, {"tenants": list(tenants)})
-    return dict.fromkeys(tenants, 0.0) | {tenant: age for tenant, age in notes}  # noqa: C416 - a result is no mapping
+    return _seconds(connection, _OLDEST_FINDINGS, tenants)
+
+
+def _seconds(connection: Connection, ages: TextClause, tenants: Sequence[str]) -> dict[str, float]:
+    rows = connection.execute(ages, {"tenants": list(tenants)})
+    return dict.fromkeys(tenants, 0.0) | {tenant: age for tenant, age in rows}  # noqa: C416 - a result is no mapping
 
 
 @dataclass(frozen=True, slots=True)
