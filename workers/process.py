@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import signal
 import threading
 import time
@@ -79,9 +78,6 @@ def work(settings: Settings, queues: set[str], stop: threading.Event | None = No
         if settings.work_metrics_port is not None:
             serve_worker_metrics(settings, settings.work_metrics_port, readiness)
         context.heartbeat.find_problem = readiness.problem
-        # What is loaded by now stays, so that the garbage collector need not look through it again and again.
-        gc.collect()
-        gc.freeze()
         logger.info("working", queues=sorted(queues), threads=threads)
         all_live = wait_while_alive(stop, {*needed, *scheduler.threads})
         logger.info("stopping: finishing the running work")
@@ -93,7 +89,6 @@ def work(settings: Settings, queues: set[str], stop: threading.Event | None = No
         scheduler.join(timeout_seconds=max(deadline - time.monotonic(), 0.0))
         broker.close()
         check_engine.dispose()
-        gc.unfreeze()
     logger.info("stopped")
     if not all_live:
         raise SystemExit(1)

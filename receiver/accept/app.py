@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -67,9 +66,6 @@ def create_app(settings: Settings) -> ASGIApp:
         committer.start()
         heartbeat.start()
         process_heartbeat.start()
-        # What is loaded by now stays, so that the garbage collector need not look through it again and again.
-        gc.collect()
-        gc.freeze()
         logger.info("accepting", host=settings.host, port=settings.port, tenants=sorted(settings.tenants))
         yield
         await committer.stop()
@@ -79,7 +75,6 @@ def create_app(settings: Settings) -> ASGIApp:
         redis_client.close()
         check_engine.dispose()
         engine.dispose()
-        gc.unfreeze()
         logger.info("stopped")
 
     bodies = Bodies(settings.body_limit_bytes, settings.waiting_bytes)

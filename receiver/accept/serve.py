@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import signal
 import tempfile
@@ -32,7 +33,10 @@ def app() -> ASGIApp:
     settings = load_settings()
     configure_logging(settings.log_format, settings.log_level, process="serve")
     leave_with_parent()
-    return create_app(settings)
+    created = create_app(settings)
+    # What is loaded by now stays, so that the garbage collector need not look through it again and again.
+    gc.freeze()
+    return created
 
 
 def serve(settings: Settings, *, processes: int = 1, factory: str = "receiver.accept.serve:app") -> None:
