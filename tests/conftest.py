@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import functools
 import gc
 import os
 import subprocess
@@ -16,6 +17,7 @@ from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import redis
 from hypothesis import HealthCheck, settings
@@ -45,7 +47,8 @@ settings.load_profile("project")
 
 pytest_plugins = ["tests.support.fault_fixtures"]
 
-check_executed_statements()
+# Each client would read the certificates of the machine again, which takes as long as a short test.
+httpx._transports.default.create_ssl_context = functools.cache(httpx.create_ssl_context)  # type: ignore[attr-defined]
 
 
 @pytest.fixture(autouse=True)
@@ -61,11 +64,13 @@ _RUN_DIRECTORY = pytest.StashKey[Path]()
 def pytest_configure(config: pytest.Config) -> None:
     """Make a directory for the run, which its processes share."""
     if hasattr(config, "workerinput"):
-        config.stash[_RUN_DIRECTORY] = Path(config.workerinput["run_directory"])
-        return
-    stack = contextlib.ExitStack()
-    config.stash[_RUN_DIRECTORY] = stack.enter_context(short_directory())
-    config.add_cleanup(stack.close)
+        directory = Path(config.workerinput["run_directory"])
+    else:
+        stack = contextlib.ExitStack()
+        directory = stack.enter_context(short_directory())
+        config.add_cleanup(stack.close)
+    config.stash[_RUN_DIRECTORY] = directory
+    check_executed_statements(directory / "statements")
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -114,5 +114,6 @@ def test_a_path_that_initdb_cannot_run_from_is_named_in_one_sentence(home: Path)
 
 @needs_root
 @pytest.mark.timeout(900)
+@pytest.mark.long
 def test_the_demo_runs_with_everything_odd_at_once(home: Path) -> None:
     show_the_demo(Newcomer("prüfung 'a b'", locale="C", path=WITHOUT_SBIN, is_another_user=True), home)

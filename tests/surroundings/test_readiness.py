@@ -67,7 +67,7 @@ def test_a_redis_that_is_down_is_shown_and_keeps_nothing_from_being_accepted(dat
         assert (redis_check["ok"], redis_check["required"]) == (False, False)
         assert "Connection refused" in redis_check["detail"]
         assert "REDIS_URL" in redis_check["advice"]
-        assert status_of(service) == 200
+        eventually(lambda: status_of(service) == 200)
         assert service.post(BODY).status_code == 202
 
 
@@ -76,13 +76,13 @@ def test_after_a_migration_receivers_of_the_old_release_are_ready_as_long_as_the
     execute(service.engine, "UPDATE ingest.alembic_version SET version_num = '9999'")
     eventually(lambda: not check(service, "migrations")["ok"])
     # Then what accepts is ready, and the advice is to upgrade it
-    assert status_of(service) == 200
+    eventually(lambda: status_of(service) == 200)
     assert service.post(BODY).status_code == 202
     assert check(service, "migrations")["advice"].startswith("upgrade this process")
     # The other way round, the advice is to migrate
     execute(service.engine, "UPDATE ingest.alembic_version SET version_num = '0001'")
     eventually(lambda: "ampeco-receiver migrate" in check(service, "migrations")["advice"])
-    assert status_of(service) == 200
+    eventually(lambda: status_of(service) == 200)
     # A log that this release cannot write to is another matter
     execute(service.engine, "ALTER TABLE ingest.notification RENAME COLUMN token_id TO key_id")
     eventually(lambda: status_of(service) == 503)
@@ -100,7 +100,7 @@ def test_a_receiver_without_the_right_to_add_to_the_log_is_not_ready(
     try:
         url = owner.set(username=name).render_as_string(hide_password=False)
         with serving(url, redis_url, tmp_path) as service:
-            assert status_of(service) == 200
+            eventually(lambda: status_of(service) == 200)
             execute(engine, "REVOKE INSERT ON ingest.notification FROM ampeco_receiver_service")
             eventually(lambda: status_of(service) == 503)
             assert_shown(service, "log", "permission denied for table notification")
@@ -112,7 +112,7 @@ def test_a_database_that_does_not_answer_keeps_no_one_waiting_and_is_noticed_whe
     prepared: Path, redis_url: str, tmp_path: Path
 ) -> None:
     with own_postgres(like=prepared) as postgres, serving(postgres.url, redis_url, tmp_path) as service:
-        assert status_of(service) == 200
+        eventually(lambda: status_of(service) == 200)
         # When the server stands still, with connections open
         postgres.pause()
         # Then everybody is answered, well before any connection is given up, by one look that waits
@@ -138,7 +138,7 @@ def test_a_standby_is_not_ready_until_its_address_leads_to_a_primary(
     ):
         url = f"postgresql://postgres@127.0.0.1:{address.port}/receiver"
         with serving(url, redis_url, tmp_path) as service:
-            assert status_of(service) == 200
+            eventually(lambda: status_of(service) == 200)
             address.move(standby.socket, cut=True)
             eventually(lambda: status_of(service) == 503)
             assert_shown(service, "postgres", "standby")
@@ -204,7 +204,7 @@ def test_a_log_without_a_partition_for_today_is_not_ready_where_none_can_be_made
     for partition in partitions:
         execute(service.engine, f"DROP TABLE {partition['name']}")
     eventually(lambda: service.count("pg_inherits WHERE inhparent = 'ingest.notification'::regclass") > 0)
-    assert status_of(service) == 200
+    eventually(lambda: status_of(service) == 200)
     # Given that none can be made
     for partition in partitions:
         execute(service.engine, f"DROP TABLE IF EXISTS {partition['name']}")
