@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -76,7 +76,7 @@ class Tenant(BaseModel):
 
     @model_validator(mode="after")
     def _check(self) -> Tenant:
-        require_one_of(self, ("token", "token_env", "token_file"))
+        require_one_place(self, "token")
         refused = [
             name for name in self.notifications if (known := lookup(name)) is not None and not known.subscribable
         ]
@@ -108,41 +108,57 @@ class Tenant(BaseModel):
         Raises:
             TenantsError: the variable or file that should contain it does not.
         """
-        if self.token is not None:
-            return self._present(self.token.get_secret_value(), "token")
-        if self.token_env is not None:
-            return self._present(os.environ.get(self.token_env, ""), f"token_env ({self.token_env})")
-        assert self.token_file is not None
-        return self._present(self._read(self.token_file, "token_file"), f"token_file ({self.token_file})")
+        secret, setting = secret_of(self, "token", f"tenants.{self.name}")
+        if not secret:
+            raise TenantsError(f"{setting} is empty: an API access token is needed.")
+        return SecretStr(secret)
 
     def signing_keys(self) -> tuple[SigningToken, ...]:
         """Return every token that may have signed a notification, the API's own first."""
         secrets = [self.api_token().get_secret_value()]
         secrets += [token.get_secret_value() for token in self.signing_tokens]
         if self.signing_tokens_file is not None:
-            secrets += self._read(self.signing_tokens_file, "signing_tokens_file").splitlines()
+            setting = f"tenants.{self.name}.signing_tokens_file"
+            secrets += read_secret_file(self.signing_tokens_file, setting).splitlines()
         unique = dict.fromkeys(secret.strip() for secret in secrets if secret.strip())
         return tuple(SigningToken.from_secret(secret) for secret in unique)
 
-    def _read(self, path: Path, setting: str) -> str:
-        return read_secret_file(path, f"tenants.{self.name}.{setting}")
 
-    def _present(self, secret: str, setting: str) -> SecretStr:
-        if not secret.strip():
-            raise TenantsError(f"tenants.{self.name}.{setting} is empty: an API access token is needed.")
-        return SecretStr(secret.strip())
+def require_one_place(model: BaseModel, name: str) -> None:
+    """Check that a secret is given in exactly one place: as a value, in a variable or in a file.
 
-
-def require_one_of(model: BaseModel, names: Sequence[str]) -> None:
-    """Check that exactly one of the places of a secret is given.
+    Parameters:
+        model: has the fields ``name``, ``name_env`` and ``name_file``.
 
     Raises:
-        ValueError: none of them is, or several are.
+        ValueError: none of them is given, or several are.
     """
-    given = [name for name in names if getattr(model, name) is not None]
+    names = [name, f"{name}_env", f"{name}_file"]
+    given = [each for each in names if getattr(model, each) is not None]
     if len(given) != 1:
         choice = f"{', '.join(names[:-1])} and {names[-1]}"
         raise ValueError(f"needs exactly one of {choice}, and has {' and '.join(given) or 'none of them'}")
+
+
+def secret_of(model: BaseModel, name: str, table: str) -> tuple[str, str]:
+    """Return a secret without the whitespace around it, and the setting that gives it, for errors.
+
+    Parameters:
+        model: passed :func:`require_one_place`.
+        table: the table of the tenants file that the model is read from.
+
+    Raises:
+        TenantsError: the file that should contain it cannot be read.
+    """
+    value: SecretStr | None = getattr(model, name)
+    variable: str | None = getattr(model, f"{name}_env")
+    file: Path | None = getattr(model, f"{name}_file")
+    if value is not None:
+        return value.get_secret_value().strip(), f"{table}.{name}"
+    if variable is not None:
+        return os.environ.get(variable, "").strip(), f"{table}.{name}_env ({variable})"
+    assert file is not None
+    return read_secret_file(file, f"{table}.{name}_file").strip(), f"{table}.{name}_file ({file})"
 
 
 def read_secret_file(path: Path, setting: str) -> str:

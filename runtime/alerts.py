@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -11,7 +10,7 @@ import httpx
 from pydantic import AnyHttpUrl, BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 
 from ampeco.faults import faults
-from ampeco.tenants import TenantsError, read_secret_file, read_tenants_file, require_one_of
+from ampeco.tenants import TenantsError, read_tenants_file, require_one_place, secret_of
 from runtime.settings import Settings
 from storage.monitoring.alerts import KINDS, Kind
 
@@ -38,7 +37,7 @@ class AlertTable(BaseModel):
 
     @model_validator(mode="after")
     def _check(self) -> AlertTable:
-        require_one_of(self, ("url", "url_env", "url_file"))
+        require_one_place(self, "url")
         return self
 
     def webhook_url(self) -> SecretStr:
@@ -47,16 +46,10 @@ class AlertTable(BaseModel):
         Raises:
             TenantsError: the variable or file that should contain it does not, or it is no URL.
         """
-        if self.url is not None:
-            secret, setting = self.url.get_secret_value(), "url"
-        elif self.url_env is not None:
-            secret, setting = os.environ.get(self.url_env, ""), f"url_env ({self.url_env})"
-        else:
-            assert self.url_file is not None
-            secret, setting = read_secret_file(self.url_file, "alerts.url_file"), f"url_file ({self.url_file})"
-        if not _is_url(secret.strip()):
-            raise TenantsError(f"alerts.{setting} must be a URL that begins with https:// or http://.")
-        return SecretStr(secret.strip())
+        secret, setting = secret_of(self, "url", "alerts")
+        if not _is_url(secret):
+            raise TenantsError(f"{setting} must be a URL that begins with https:// or http://.")
+        return SecretStr(secret)
 
 
 def _is_url(text: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 from collections import Counter
 from collections.abc import Iterator
@@ -137,8 +138,9 @@ def test_consumers_share_the_partitions_and_a_change_of_hands_loses_and_repeats_
     scene.kafka.send(*bodies(2_000, first=500))
     eventually(lambda: len(scene.logged()) == 2_500, seconds=60)
     # The first gives up two partitions, and joins again for the second to get them. Until then the broker takes no offset.
-    both_have_two = '"assigned": 2, "event": "partitions assigned"'
-    eventually(lambda: scene.service.log.read_text().count(both_have_two) >= 3, seconds=60)
+    second_has_two = re.compile(r'"partitions": \["[^]]+\], "assigned": 2, "event": "partitions assigned"')
+    eventually(lambda: second_has_two.search(scene.service.log.read_text()), seconds=60)
+    eventually(scene.all_committed, seconds=60)
     scene.kafka.send(*bodies(500, first=2_500))
     assert end(first, signal.SIGTERM) == 0
     eventually(lambda: len(scene.logged()) == 3_000, seconds=60)

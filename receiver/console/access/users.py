@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hmac
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError, model_validator
 
 from ampeco.faults import faults
-from ampeco.tenants import read_secret_file, read_tenants_file, require_one_of
+from ampeco.tenants import read_tenants_file, require_one_place, secret_of
 from runtime.settings import SettingsError
 
 #: ``look`` sees every page; ``act`` may also change things, such as to replay notifications.
@@ -59,20 +58,14 @@ class _Entry(BaseModel):
 
     @model_validator(mode="after")
     def _check(self) -> _Entry:
-        require_one_of(self, ("token", "token_env", "token_file"))
+        require_one_place(self, "token")
         return self
 
     def secret(self, setting: str) -> str:
-        if self.token is not None:
-            token = self.token.get_secret_value()
-        elif self.token_env is not None:
-            token = os.environ.get(self.token_env, "")
-        else:
-            assert self.token_file is not None
-            token = read_secret_file(self.token_file, f"{setting}.token_file")
-        if len(token.strip()) < MIN_TOKEN_LENGTH:
+        token, _ = secret_of(self, "token", setting)
+        if len(token) < MIN_TOKEN_LENGTH:
             raise SettingsError(f"{setting}: the token needs at least {MIN_TOKEN_LENGTH} characters.")
-        return token.strip()
+        return token
 
 
 class Users:
