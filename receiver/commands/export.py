@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from contextlib import closing
+from collections.abc import Generator, Iterator
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,11 +12,12 @@ import typer
 from sqlalchemy import Engine
 
 from analytics.export.errors import ExportError
-from receiver.commands.progress import WorkProgress, until_told_to_stop
+from receiver.commands.progress import Piece, Stop, WorkProgress, until_told_to_stop
 from receiver.environment import TenantOption, chosen_tenants, database, require_migrated, running
 from receiver.terminal import console
 
 if TYPE_CHECKING:
+    from analytics.export.destination import Destination
     from analytics.export.run import Progress as Reached
 
 
@@ -68,18 +70,12 @@ def _require_packages() -> None:
 
 def _export(engine: Engine, database_url: str, tenant: str, to: str, since: int | None) -> None:
     from analytics.export.destination import destination
-    from analytics.export.run import alone, export
+    from analytics.export.run import export
 
     place = destination(to, tenant, os.environ)
     reports = export(database_url, place, tenant, since)
     reached = None
-    with (
-        alone(engine, tenant, place),
-        WorkProgress("changes") as progress,
-        until_told_to_stop() as stop,
-        closing(reports),
-    ):
-        piece = progress.begin(None, tenant=tenant)
+    with _running(engine, tenant, place, reports, "changes") as (piece, stop):
         for reached in reports:
             done, total = reached.reached - reached.since, reached.last - reached.since
             piece.advance(done, total=total, note=f"{reached.rows:,} rows", rows=reached.rows)
@@ -92,17 +88,10 @@ def _export(engine: Engine, database_url: str, tenant: str, to: str, since: int 
 def _export_month(engine: Engine, database_url: str, tenant: str, to: str, month: str) -> None:
     from analytics.export.destination import destination
     from analytics.export.meter_values import export_month
-    from analytics.export.run import alone
 
     place = destination(to, tenant, os.environ)
     reports = export_month(database_url, place, tenant, month)
-    with (
-        alone(engine, tenant, place),
-        WorkProgress("meter values") as progress,
-        until_told_to_stop() as stop,
-        closing(reports),
-    ):
-        piece = progress.begin(None, tenant=tenant)
+    with _running(engine, tenant, place, reports, "meter values") as (piece, stop):
         for reached in reports:
             piece.advance(reached.rows, note=month, rows=reached.rows)
             if stop.is_set() and not reached.is_done:
@@ -111,6 +100,22 @@ def _export_month(engine: Engine, database_url: str, tenant: str, to: str, month
     console.print(
         f"{tenant}: {reached.rows:,} meter values of {month}, {reached.bytes:,} bytes.", highlight=False, soft_wrap=True
     )
+
+
+@contextlib.contextmanager
+def _running(
+    engine: Engine, tenant: str, place: Destination, reports: Generator[object], unit: str
+) -> Iterator[tuple[Piece, Stop]]:
+    """Exclude other exports to a place and show the progress of one, which ends with the block."""
+    from analytics.export.run import alone
+
+    with (
+        alone(engine, tenant, place),
+        WorkProgress(unit) as progress,
+        until_told_to_stop() as stop,
+        contextlib.closing(reports),
+    ):
+        yield progress.begin(None, tenant=tenant), stop
 
 
 def _summary(tenant: str, reached: Reached | None) -> str:
