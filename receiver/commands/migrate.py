@@ -12,7 +12,7 @@ from rich.table import Table
 from sqlalchemy import Connection, Engine, text
 
 import migrations
-from migrations import MigrationError
+from migrations import MigrationError, roles
 from receiver.commands.json_output import JsonOption, print_json
 from receiver.commands.progress import WorkProgress
 from receiver.environment import database, running
@@ -61,7 +61,7 @@ def migrate(
             with _progress(before, target) as on_revision:
                 missing = migrations.upgrade(engine, target, on_revision=on_revision)
             if missing:
-                errors.print(migrations.roles.advice(missing), style="yellow", markup=False, soft_wrap=True)
+                errors.print(roles.advice(missing), style="yellow", markup=False, soft_wrap=True)
         if target == migrations.head():
             make_partitions(engine)
             make_meter_partitions(engine)

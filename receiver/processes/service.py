@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import migrations
+from migrations import roles
 from receiver.processes.supervisor import Child, receiver_child
 from runtime.logging import get_logger
 from runtime.settings import Settings
@@ -43,7 +44,7 @@ def bring_up_to_date(settings: Settings) -> None:
         with engine.connect() as connection:
             migrated = migrations.current(connection) == migrations.head()
         if not migrated and (missing := migrations.upgrade(engine)):
-            logger.warning("database roles are missing", advice=migrations.roles.advice(missing))
+            logger.warning("database roles are missing", advice=roles.advice(missing))
         make_partitions(engine)
         make_meter_partitions(engine)
     finally:
