@@ -15,7 +15,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Literal
@@ -25,14 +25,14 @@ Encoding = Literal["hex", "base64"]
 #: What a signature covers: the body alone, or the text of ``X-Timestamp`` and the body, joined in one of these ways.
 Coverage = Literal["body", "timestamp.body", "timestamp body", "body timestamp", "body.timestamp"]
 
-#: How the covered bytes are made of the timestamp and the body.
-COVERAGES: Mapping[Coverage, Callable[[bytes, bytes], bytes]] = MappingProxyType(
+#: What a signature covers before and after the body, made of the timestamp.
+COVERAGES: Mapping[Coverage, Callable[[bytes], tuple[bytes, bytes]]] = MappingProxyType(
     {
-        "body": lambda _timestamp, body: body,
-        "timestamp.body": lambda timestamp, body: timestamp + b"." + body,
-        "timestamp body": lambda timestamp, body: timestamp + body,
-        "body timestamp": lambda timestamp, body: body + timestamp,
-        "body.timestamp": lambda timestamp, body: body + b"." + timestamp,
+        "body": lambda _timestamp: (b"", b""),
+        "timestamp.body": lambda timestamp: (timestamp + b".", b""),
+        "timestamp body": lambda timestamp: (timestamp, b""),
+        "body timestamp": lambda timestamp: (b"", timestamp),
+        "body.timestamp": lambda timestamp: (b"", b"." + timestamp),
     }
 )
 
@@ -55,12 +55,36 @@ class SigningToken:
 
     secret: bytes = field(repr=False)
     token_id: str
+    _keyed: hmac.HMAC = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        # Copying it costs less than preparing the key again for each digest.
+        object.__setattr__(self, "_keyed", hmac.new(self.secret, digestmod="sha256"))
 
     @classmethod
     def from_secret(cls, secret: str) -> SigningToken:
         """Return the signing key of an API access token."""
         raw = secret.encode()
         return cls(raw, hashlib.sha256(b"token id:" + raw).hexdigest()[:8])
+
+    def digests(self, body: bytes, surroundings: Iterable[tuple[bytes, bytes]]) -> list[str]:
+        """Return the hex HMAC of a body between each of some beginnings and ends.
+
+        What begins with the body shares that part of the work.
+        """
+        of_body = self._keyed.copy()
+        of_body.update(body)
+        digests: list[str] = []
+        for before, after in surroundings:
+            mac = of_body
+            if before:
+                mac = self._keyed.copy()
+                mac.update(before + body + after)
+            elif after:
+                mac = of_body.copy()
+                mac.update(after)
+            digests.append(mac.hexdigest())
+        return digests
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +110,8 @@ def sign(
         timestamp: the value of ``X-Timestamp``, if the signature covers it.
         coverage: what the signature covers.
     """
-    digest = hmac.digest(token.encode(), COVERAGES[coverage](timestamp.encode(), body), "sha256")
+    before, after = COVERAGES[coverage](timestamp.encode())
+    digest = hmac.digest(token.encode(), before + body + after, "sha256")
     return digest.hex() if encoding == "hex" else base64.b64encode(digest).decode()
 
 
@@ -123,19 +148,22 @@ def verify(
     offered = claimed if readable else "-"
     if encoding == "hex":
         offered = offered.lower()
+    coverages = _coverages(timestamp)
     match: Match | None = None
-    for coverage, covered in _covered(body, timestamp):
-        for token in tokens:
-            digest = hmac.digest(token.secret, covered, "sha256")
-            expected = base64.b64encode(digest).decode() if encoding == "base64" else digest.hex()
+    for token in tokens:
+        for coverage, digest in zip(coverages, token.digests(body, coverages.values()), strict=True):
+            expected = base64.b64encode(bytes.fromhex(digest)).decode() if encoding == "base64" else digest
             if hmac.compare_digest(expected, offered) and match is None and encoding is not None:
                 match = Match(token.token_id, encoding, coverage)
     return match
 
 
-def _covered(body: bytes, timestamp: str | None) -> list[tuple[Coverage, bytes]]:
-    """Return the bytes that a signature may cover, each with the name of its coverage."""
+def _coverages(timestamp: str | None) -> dict[Coverage, tuple[bytes, bytes]]:
+    """Return what a signature may cover before and after the body, by the name of the coverage."""
     if not timestamp or len(timestamp) > _MAX_TIMESTAMP:
-        return [("body", body)]
+        return _BODY_ALONE
     raw = timestamp.encode()
-    return [(coverage, join(raw, body)) for coverage, join in COVERAGES.items()]
+    return {coverage: surround(raw) for coverage, surround in COVERAGES.items()}
+
+
+_BODY_ALONE: dict[Coverage, tuple[bytes, bytes]] = {"body": (b"", b"")}
