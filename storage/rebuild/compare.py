@@ -151,7 +151,7 @@ def carry(connection: Connection, tenant: str, log_begins_at: datetime | None) -
     """
     for kind in MIRRORS:
         connection.execute(
-            text(upsert_statement(kind, REBUILD, _carried(kind))),
+            upsert_statement(kind, REBUILD, _carried(kind)),
             {"tenant": tenant, "log_begins_at": log_begins_at},
         )
 

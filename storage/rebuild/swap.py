@@ -67,12 +67,10 @@ def swap(connection: Connection, tenant: str) -> int:
         if kind in TRACKED:
             for row in replaced:
                 revisions += changed_groups(kind, row[MIRRORS[kind].key], row, row, prefix=_FORMER)
-        changed += connection.execute(
-            text(upsert_statement(kind, source=_missing_rows(kind))), {"tenant": tenant}
-        ).rowcount
+        changed += connection.execute(upsert_statement(kind, source=_missing_rows(kind)), {"tenant": tenant}).rowcount
         if kind == "session":
             connection.execute(
-                text(revision_statement(_STOPPED)),
+                revision_statement(_STOPPED),
                 {"tenant": tenant, "final_states": list(FINAL_SESSION_STATES), **source_parameters({})},
             )
     record_master_revisions(connection, tenant, revisions, {})

@@ -6,7 +6,7 @@ from datetime import datetime
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, TextClause, text
 
 from storage.documents import to_json
 from storage.schema.tables import metadata
@@ -31,7 +31,7 @@ def observe(
     """
     observed: dict[Entity, datetime] = {}
     for table, rows in sorted(observations.items()):
-        added = connection.execute(text(_insert(table, schema)), {"tenant": tenant, "rows": to_json(rows)})
+        added = connection.execute(_insert(table, schema), {"tenant": tenant, "rows": to_json(rows)})
         if table in OBSERVED:
             for entity_id, at in added.all():
                 entity = Entity(OBSERVED[table][0], entity_id)
@@ -57,7 +57,7 @@ def observation_columns(table: str) -> tuple[str, ...]:
 
 
 @cache
-def _insert(table: str, schema: str) -> str:
+def _insert(table: str, schema: str) -> TextClause:
     """Return the statement that adds observations and returns the observed entities, each with its first time.
 
     Index: the table's unique constraint; its columns come first in the table, and so in the order of writing.
@@ -71,12 +71,12 @@ SELECT :tenant, {listed}
     ON CONFLICT DO NOTHING
 """  # noqa: S608 - the names are ours
     if table not in OBSERVED:
-        return insert
+        return text(insert)
     _, key, at = OBSERVED[table]
-    return f"""
+    return text(f"""
 WITH added AS ({insert}RETURNING {key}, {at}
 )
 SELECT {key}, min({at})
   FROM added
  GROUP BY {key}
-"""  # noqa: S608 - the names are ours
+""")  # noqa: S608 - the names are ours

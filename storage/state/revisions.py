@@ -16,7 +16,7 @@ from functools import cache
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, TextClause, text
 
 from ampeco.resources.charging import FINAL_SESSION_STATES
 from storage.schema.entities import MIRRORS
@@ -56,7 +56,7 @@ def record_revisions(
     if not stopped:
         return
     connection.execute(
-        text(revision_statement(_FORMER)),
+        revision_statement(_FORMER),
         {
             "tenant": tenant,
             "session_ids": list(stopped),
@@ -92,7 +92,7 @@ def source_parameters(source_notifications: Mapping[FactKey, UUID]) -> dict[str,
 
 
 @cache
-def revision_statement(former: str) -> str:
+def revision_statement(former: str) -> TextClause:
     """Return the statement that records what changed in sessions since a former state.
 
     Indexes: the primary keys. JSON compares numbers as numbers, so a price with another number of decimals does not
@@ -105,7 +105,7 @@ def revision_statement(former: str) -> str:
     columns = ", ".join(
         f"('{name}', '{group.name}')" for group in groups for name in group.columns if name not in _NOT_REVISED
     )
-    return f"""
+    return text(f"""
 INSERT INTO charging.session_revision (
        tenant, session_id, column_group, fact_at, fact_version, changed_from, changed_to, source, notification_id)
 SELECT :tenant,
@@ -146,4 +146,4 @@ SELECT :tenant,
    AND origin.version = fact.version
  ORDER BY known.session_id, changed.column_group
     ON CONFLICT DO NOTHING
-"""  # noqa: S608 - the names are ours
+""")  # noqa: S608 - the names are ours

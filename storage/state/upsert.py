@@ -8,7 +8,7 @@ from textwrap import dedent
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, TextClause, text
 
 from storage.documents import to_json
 from storage.schema.entities import MIRRORS, ColumnGroup, Mirror
@@ -92,7 +92,7 @@ def upsert(
         is_session = kind == "session" and schema == CHARGING
         stopped = lock_stopped(connection, tenant, [row["session_id"] for row in rows]) if is_session else {}
         statement = upsert_statement(kind, schema, skip_confirmed=skip_confirmed)
-        flags = connection.execute(text(statement), {"tenant": tenant, "rows": to_json(rows)}).all()
+        flags = connection.execute(statement, {"tenant": tenant, "rows": to_json(rows)}).all()
         changed += [Entity(kind, entity_id) for entity_id, *_ in flags]
         conflicting += [Entity(kind, entity_id) for entity_id, is_conflicting, _ in flags if is_conflicting]
         new += [Entity(kind, entity_id) for entity_id, _, is_new in flags if is_new]
@@ -112,7 +112,7 @@ class _Tracked:
 
     def __init__(self, connection: Connection, tenant: str, kind: str, skip_confirmed: bool) -> None:
         self._connection, self._tenant, self._kind = connection, tenant, kind
-        self._statement = text(upsert_statement(kind, skip_confirmed=skip_confirmed, tracks=True))
+        self._statement = upsert_statement(kind, skip_confirmed=skip_confirmed, tracks=True)
         self._former: dict[int, Mapping[str, Any]] = {}
         self._present: dict[int, Mapping[str, Any]] = {}
         self.changed: list[Entity] = []
@@ -149,7 +149,7 @@ class _Tracked:
 @cache
 def upsert_statement(
     kind: str, schema: str = CHARGING, source: str | None = None, *, skip_confirmed: bool = False, tracks: bool = False
-) -> str:
+) -> TextClause:
     """Return the upsert of one kind; its parameters are the tenant and ``rows``, a JSON array of rows.
 
     Index: the table's primary key. A row without newer facts is not updated.
@@ -168,7 +168,7 @@ def upsert_statement(
     is_kept = f"known.{mirror.key} = ANY(CAST(:deferred AS bigint[]))" if tracks else None
     assignments = [line for group in mirror.groups for line in _assignments(group, is_kept)]
     listed = ", ".join(columns)
-    return dedent(
+    statement = dedent(
         """\
         INSERT INTO {schema}.{table} AS known (tenant, {columns})
         SELECT :tenant, {columns}
@@ -193,6 +193,7 @@ def upsert_statement(
         ),
         returned=_returned(mirror, kind, tracks),
     )
+    return text(statement)
 
 
 def _returned(mirror: Mirror, kind: str, tracks: bool) -> str:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cache, lru_cache
 from typing import Any, TypeVar
 from uuid import UUID
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, TextClause, text
 
 from ampeco.resources.kinds import KINDS
 from storage.documents import to_json
@@ -192,26 +193,35 @@ def _unknown(connection: Connection, tenant: str, mentioned: Mapping[Entity, dat
     Parameters:
         mentioned: when each entity was seen, by the tenant's clock; None if that is not known.
     """
-    unknown: dict[Entity, Reason] = {}
-    for name, seen_at in _by_kind(mentioned).items():
-        mirror, snapshot = MIRRORS[name], snapshot_group(name)
-        rows = connection.execute(
-            text(f"""
-                SELECT entity_id, CASE WHEN known.deleted_at IS NULL THEN 'unknown' ELSE 'gone' END
-                  FROM unnest(CAST(:ids AS bigint[]), CAST(:seen_at AS timestamptz[])) AS mentioned (entity_id, seen_at)
-                  LEFT JOIN charging.{mirror.name} AS known
-                         ON {mirror.matches("known")}
-                        AND known.{mirror.key} = mentioned.entity_id
-                 WHERE CASE
-                       WHEN known.deleted_at IS NULL
-                       THEN known.{snapshot}_version IS NULL OR {is_provisional_sql(f"known.{snapshot}_version")}
-                       ELSE coalesce(mentioned.seen_at > known.presence_at, true)
-                       END
-            """),  # noqa: S608 - the names are ours
-            {"tenant": tenant, "ids": list(seen_at), "seen_at": list(seen_at.values())},
-        )
-        unknown |= {Entity(name, entity_id): reason for entity_id, reason in rows}
-    return unknown
+    by_kind = _by_kind(mentioned)
+    if not by_kind:
+        return {}
+    parameters: dict[str, Any] = {"tenant": tenant}
+    for kind, seen_at in by_kind.items():
+        parameters |= {f"{kind}_ids": list(seen_at), f"{kind}_seen_at": list(seen_at.values())}
+    rows = connection.execute(_unknown_statement(tuple(by_kind)), parameters)
+    return {Entity(kind, entity_id): reason for kind, entity_id, reason in rows}
+
+
+# One statement for all kinds, because in a small chunk a round trip costs more than the rows.
+@lru_cache(maxsize=128)
+def _unknown_statement(kinds: tuple[str, ...]) -> TextClause:
+    return text("\n UNION ALL\n".join(map(_unknown_of_kind, kinds)))
+
+
+def _unknown_of_kind(kind: str) -> str:
+    mirror, version = MIRRORS[kind], f"known.{snapshot_group(kind)}_version"
+    return f"""
+SELECT '{kind}' AS kind, entity_id, CASE WHEN known.deleted_at IS NULL THEN 'unknown' ELSE 'gone' END AS reason
+  FROM unnest(CAST(:{kind}_ids AS bigint[]), CAST(:{kind}_seen_at AS timestamptz[])) AS mentioned (entity_id, seen_at)
+  LEFT JOIN charging.{mirror.name} AS known
+         ON {mirror.matches("known")}
+        AND known.{mirror.key} = mentioned.entity_id
+ WHERE CASE
+       WHEN known.deleted_at IS NULL
+       THEN {version} IS NULL OR {is_provisional_sql(version)}
+       ELSE coalesce(mentioned.seen_at > known.presence_at, true)
+       END"""  # noqa: S608 - the names are ours
 
 
 def _shown(connection: Connection, tenant: str, changes: ChangeSet) -> set[Entity]:
@@ -228,26 +238,8 @@ def _shown(connection: Connection, tenant: str, changes: ChangeSet) -> set[Entit
     }
     shown: set[Entity] = set()
     for name, at in _by_kind(changed_at).items():
-        mirror, snapshot = MIRRORS[name], snapshot_group(name)
-        is_incomplete = " OR ".join(
-            f"known.{group.conflicting} OR coalesce({is_provisional_sql(f'known.{group.version}')}, false)"
-            for group in mirror.groups
-        )
         rows = connection.execute(
-            text(f"""
-                SELECT entity_id
-                  FROM unnest(
-                       CAST(:ids AS bigint[]), CAST(:changed_at AS timestamptz[]), CAST(:read_from AS text[])
-                       ) AS changed (entity_id, changed_at, read_from)
-                  JOIN charging.{mirror.name} AS known
-                    ON {mirror.matches("known")}
-                   AND known.{mirror.key} = changed.entity_id
-                 WHERE known.deleted_at IS NULL
-                   AND known.{snapshot}_at >= changed.changed_at
-                   AND known.{snapshot}_version >= changed.read_from
-                   AND known.raw ->> 'lastUpdatedAt' IS NOT NULL
-                   AND NOT ({is_incomplete})
-            """),  # noqa: S608 - the names are ours
+            _shown_statement(name),
             {
                 "tenant": tenant,
                 "ids": list(at),
@@ -257,6 +249,29 @@ def _shown(connection: Connection, tenant: str, changes: ChangeSet) -> set[Entit
         )
         shown |= {Entity(name, entity_id) for entity_id in rows.scalars()}
     return shown
+
+
+@cache
+def _shown_statement(kind: str) -> TextClause:
+    mirror, snapshot = MIRRORS[kind], snapshot_group(kind)
+    is_incomplete = " OR ".join(
+        f"known.{group.conflicting} OR coalesce({is_provisional_sql(f'known.{group.version}')}, false)"
+        for group in mirror.groups
+    )
+    return text(f"""
+        SELECT entity_id
+          FROM unnest(
+               CAST(:ids AS bigint[]), CAST(:changed_at AS timestamptz[]), CAST(:read_from AS text[])
+               ) AS changed (entity_id, changed_at, read_from)
+          JOIN charging.{mirror.name} AS known
+            ON {mirror.matches("known")}
+           AND known.{mirror.key} = changed.entity_id
+         WHERE known.deleted_at IS NULL
+           AND known.{snapshot}_at >= changed.changed_at
+           AND known.{snapshot}_version >= changed.read_from
+           AND known.raw ->> 'lastUpdatedAt' IS NOT NULL
+           AND NOT ({is_incomplete})
+    """)  # noqa: S608 - the names are ours
 
 
 _Time = TypeVar("_Time", datetime, datetime | None)
