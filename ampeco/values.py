@@ -55,6 +55,8 @@ def clean_text(value: str) -> str:
 
 
 def _big_int(value: object) -> int:
+    if type(value) is int and MIN_BIGINT <= value <= MAX_BIGINT:
+        return value  # nearly always
     match value:
         case str() if _INTEGER.fullmatch(value):
             number = int(value)
@@ -114,12 +116,13 @@ def _in_utc(moment: datetime) -> datetime:
 
 
 def _instant(value: object) -> datetime:
+    if type(value) is str and len(value) <= _SHORT_TIME:
+        return _instant_of_short_text(value)  # nearly always
     if isinstance(value, datetime):
         if value.tzinfo is None:
             raise ValueError("a datetime without a zone")
         return _in_utc(value)
-    text = value if isinstance(value, str) else ""
-    return _instant_of_short_text(text) if len(text) <= _SHORT_TIME else _instant_of_text(text)
+    return _instant_of_text(value if isinstance(value, str) else "")
 
 
 def _instant_or_day(value: object) -> datetime:

@@ -59,6 +59,8 @@ def _find_unknown(model: Model, found: list[UnknownField]) -> None:
                 found.append(UnknownField("field", kind.__name__, shown_name(name), value))
     for name in _nested(kind):
         value = getattr(model, name)
+        if value is None:
+            continue
         for item in value if isinstance(value, tuple) else (value,):
             if isinstance(item, Model):
                 _find_unknown(item, found)

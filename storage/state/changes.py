@@ -111,9 +111,10 @@ class ChangeSet:
         Parameters:
             seen_at: the latest time at which it existed, as far as this change set shows, by the tenant's clock.
         """
-        if entity_id is None:
-            return
-        entity = Entity(kind, entity_id)
+        if entity_id is not None:
+            self._read_if_unknown(Entity(kind, entity_id), seen_at)
+
+    def _read_if_unknown(self, entity: Entity, seen_at: datetime | None) -> None:
         before = self.reads_if_unknown.get(entity, seen_at)
         self.reads_if_unknown[entity] = None if before is None or seen_at is None else max(before, seen_at)
 
@@ -129,7 +130,7 @@ class ChangeSet:
         for entity, reason in other.required_reads.items():
             self.require_read(*entity, reason, changed_at=other.changed_at.get(entity))
         for entity, seen_at in other.reads_if_unknown.items():
-            self.read_if_unknown(*entity, seen_at=seen_at)
+            self._read_if_unknown(entity, seen_at)
         self.lookups |= other.lookups
         self.listed += other.listed
         if other.unknown_fields:

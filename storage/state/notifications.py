@@ -94,6 +94,7 @@ def reads_of_unusable(body: dict[str, Any]) -> ChangeSet:
 
 def _request_reads(changes: ChangeSet, payload: payloads.Payload) -> None:
     """Request reads of the entities that a notification names, by the rules of :mod:`ampeco.resources.kinds`."""
+    seen_at = _seen_at(payload)
     for kind, rule in READ_RULES.get(payload.notification or "", ()):
         if rule.urgency == "unusable":
             continue
@@ -103,7 +104,7 @@ def _request_reads(changes: ChangeSet, payload: payloads.Payload) -> None:
             if kind.reference_filter is not None:
                 changes.look_up(kind.name, entity_id)
             elif rule.urgency == "unknown":
-                changes.read_if_unknown(kind.name, entity_id, seen_at=_seen_at(payload))
+                changes.read_if_unknown(kind.name, entity_id, seen_at=seen_at)
             else:
                 changes.require_read(kind.name, entity_id, rule.urgency, changed_at=_changed_at(payload))
 
