@@ -199,7 +199,7 @@ def _unknown(connection: Connection, tenant: str, mentioned: Mapping[Entity, dat
     parameters: dict[str, Any] = {"tenant": tenant}
     for kind, seen_at in by_kind.items():
         parameters |= {f"{kind}_ids": list(seen_at), f"{kind}_seen_at": list(seen_at.values())}
-    rows = connection.execute(_unknown_statement(tuple(by_kind)), parameters)
+    rows = connection.execute(_unknown_statement(tuple(sorted(by_kind))), parameters)
     return {Entity(kind, entity_id): reason for kind, entity_id, reason in rows}
 
 
