@@ -26,8 +26,8 @@ MARKED = frozenset(
     }
 )
 
-#: Children that are derived with their parents, which are marked instead.
-_WITH_PARENTS = frozenset({"charging_period"})
+#: Children that are derived with their parents, which are marked instead: of one that moves, both parents.
+WITH_PARENTS = frozenset({"charging_period"})
 
 #: What an operator enters here is marked by itself; it is derived with the EVSEs that it covers.
 OPERATOR_EXCLUSION = "operator_exclusion"
@@ -85,18 +85,17 @@ def marks_of(changes: ChangeSet, written: Written, observed: Mapping[Entity, dat
         observed: the entities of which observations were added, with the time of the earliest one.
     """
     marks = dict(observed)
-    changed = {entity for entity in written.changed if entity.kind in MARKED | _WITH_PARENTS}
+    changed = {entity for entity in written.changed if entity.kind in MARKED | WITH_PARENTS}
     new = set(written.new)
     for fact in changes.facts if changed else ():
         entity = Entity(fact.kind, fact.entity_id)
+        parents = written.parents.get(entity, set()) if fact.kind in WITH_PARENTS else set()
         # Each status names the charge point of its EVSE again; if it is another one, the mark of the status suffices.
-        if fact.at <= BEGINNING and entity not in new:
+        if fact.at <= BEGINNING and entity not in new and len(parents) <= 1:
             continue
-        if fact.kind in _WITH_PARENTS:
-            mirror = MIRRORS[fact.kind]
-            parent_id = fact.values.get(mirror.parent_key)
-            if entity in changed and mirror.parent is not None and parent_id is not None:
-                add_mark(marks, Entity(mirror.parent, parent_id), fact.at)
+        if fact.kind in WITH_PARENTS:
+            for parent_id in parents:
+                add_mark(marks, Entity(str(MIRRORS[fact.kind].parent), parent_id), fact.at)
         elif entity in changed:
             is_status = fact.kind in STATUS_KINDS and fact.group in _STATUS_GROUPS
             add_mark(marks, Entity(f"{fact.kind}{STATUS}", fact.entity_id) if is_status else entity, _since(fact))

@@ -46,11 +46,13 @@ class Written(NamedTuple):
         changed: the entities whose rows changed.
         conflicting: those of them whose facts contradict each other.
         new: those of them that had no row before.
+        parents: the children among them, each with the ids of the parents that it has now and had before.
     """
 
     changed: list[Entity]
     conflicting: list[Entity]
     new: list[Entity]
+    parents: dict[Entity, set[int]]
 
 
 def upsert(
@@ -79,6 +81,7 @@ def upsert(
     changed: list[Entity] = []
     conflicting: list[Entity] = []
     new: list[Entity] = []
+    parents: dict[Entity, set[int]] = {}
     revisions: list[MasterRevision] = []
     for kind in fold.entities():
         rows = fold.rows(kind)
@@ -89,16 +92,59 @@ def upsert(
             new += written.new
             revisions += written.revisions(fold)
             continue
+        if MIRRORS[kind].parent is not None and schema == CHARGING:
+            children = _upsert_children(connection, tenant, kind, rows, skip_confirmed)
+            changed += children.changed
+            conflicting += children.conflicting
+            new += children.new
+            parents |= children.parents
+            continue
         is_session = kind == "session" and schema == CHARGING
         stopped = lock_stopped(connection, tenant, [row["session_id"] for row in rows]) if is_session else {}
         statement = upsert_statement(kind, schema, skip_confirmed=skip_confirmed)
         flags = connection.execute(statement, {"tenant": tenant, "rows": to_json(rows)}).all()
         changed += [Entity(kind, entity_id) for entity_id, *_ in flags]
-        conflicting += [Entity(kind, entity_id) for entity_id, is_conflicting, _ in flags if is_conflicting]
-        new += [Entity(kind, entity_id) for entity_id, _, is_new in flags if is_new]
+        conflicting += [Entity(kind, entity_id) for entity_id, is_conflicting, *_ in flags if is_conflicting]
+        new += [Entity(kind, entity_id) for entity_id, _, is_new, *_ in flags if is_new]
         record_revisions(connection, tenant, stopped, source_notifications or {})
     record_master_revisions(connection, tenant, revisions, source_notifications or {})
-    return Written(changed, conflicting, new)
+    return Written(changed, conflicting, new, parents)
+
+
+def _upsert_children(
+    connection: Connection, tenant: str, kind: str, rows: Sequence[Mapping[str, Any]], skip_confirmed: bool
+) -> Written:
+    """Write rows of children, and return the parents that each of them has now and had before.
+
+    The first upsert of a row that would move to another parent only renews its ``updated_at``, for the reason in
+    :class:`_Tracked`. A second upsert writes it. If no child moves, there is no second one. Index: primary key.
+    """
+    key, parent_key = MIRRORS[kind].key, MIRRORS[kind].parent_key
+    given = {row[key]: row for row in rows}
+    written: dict[int, Mapping[str, Any]] = {}
+    parents: dict[Entity, set[int]] = {}
+    pending = list(rows)
+    for keeps_parent in (True, False):
+        statement = upsert_statement(kind, skip_confirmed=skip_confirmed, keeps_parent=keeps_parent)
+        parameters = {"tenant": tenant, "rows": to_json(pending)}
+        shown = {row[key]: row for row in connection.execute(statement, parameters).mappings()}
+        written |= shown
+        for child_id, row in shown.items():
+            parents.setdefault(Entity(kind, child_id), set()).update({row[parent_key]} - {None})
+        pending = [
+            given[child_id]
+            for child_id, row in shown.items()
+            if row[parent_key] is not None and given[child_id].get(parent_key) not in (None, row[parent_key])
+        ]
+        if not pending:
+            break
+    entities = {Entity(kind, child_id): row for child_id, row in sorted(written.items())}
+    return Written(
+        list(entities),
+        [entity for entity, row in entities.items() if row["is_conflicting"]],
+        [entity for entity, row in entities.items() if row["is_new"]],
+        parents,
+    )
 
 
 class _Tracked:
@@ -148,7 +194,13 @@ class _Tracked:
 
 @cache
 def upsert_statement(
-    kind: str, schema: str = CHARGING, source: str | None = None, *, skip_confirmed: bool = False, tracks: bool = False
+    kind: str,
+    schema: str = CHARGING,
+    source: str | None = None,
+    *,
+    skip_confirmed: bool = False,
+    tracks: bool = False,
+    keeps_parent: bool = False,
 ) -> TextClause:
     """Return the upsert of one kind; its parameters are the tenant and ``rows``, a JSON array of rows.
 
@@ -162,10 +214,14 @@ def upsert_statement(
             that an earlier read has stored (see :func:`_confirmed`).
         tracks: whether to return the tracked columns, too, and to keep the facts of the existing rows whose ids are in
             the further parameter ``deferred``: of these rows only ``updated_at`` changes.
+        keeps_parent: whether to keep the facts of the existing rows of children that would move to another parent: of
+            these rows only ``updated_at`` changes, so that the former parent is returned.
     """
     mirror = MIRRORS[kind]
     columns = [*mirror.keys[1:], *(column for group in mirror.groups for column in stored_columns(group))]
     is_kept = f"known.{mirror.key} = ANY(CAST(:deferred AS bigint[]))" if tracks else None
+    if keeps_parent:
+        is_kept = f"coalesce(known.{mirror.parent_key} <> excluded.{mirror.parent_key}, false)"
     assignments = [line for group in mirror.groups for line in _assignments(group, is_kept)]
     listed = ", ".join(columns)
     statement = dedent(
@@ -200,6 +256,8 @@ def _returned(mirror: Mirror, kind: str, tracks: bool) -> str:
     conflicting = " OR ".join(f"known.{group.conflicting}" for group in mirror.groups)
     is_new = "known.first_seen_at = known.updated_at AS is_new"
     returned = f"known.{mirror.key}, {conflicting} AS is_conflicting, {is_new}"
+    if mirror.parent is not None:
+        returned += f", known.{mirror.parent_key}"
     return f"{returned}, {returned_columns(kind, 'known')}" if tracks else returned
 
 

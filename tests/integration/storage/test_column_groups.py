@@ -119,7 +119,7 @@ def test_a_row_of_which_nothing_is_newer_is_not_written(connection: Connection) 
     apply(connection, sample("SessionUpdateNotification.active"))
     fold = Fold(fact_from_notification("location", 1, "master", AT, location("one")) for _ in range(2))
     upsert(connection, "t", fold)
-    assert upsert(connection, "t", fold) == ([], [], [])
+    assert upsert(connection, "t", fold) == ([], [], [], {})
     from sqlalchemy import text
 
     versions = "SELECT xmin = pg_current_xact_id()::xid, ctid::text FROM charging.location"
