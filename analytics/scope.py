@@ -4,9 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 #: Entities by id, each with the time from which on it is derived again; None: as a whole.
 Scope = dict[int, datetime | None]
+
+
+class Reach(NamedTuple):
+    """From when to when, both inclusive, changed rows belong to an entity."""
+
+    since: datetime
+    until: datetime
+
 
 #: What happened longer ago is not of daily work: deriving an EVSE from then on takes more than its last days.
 LONG_AGO = timedelta(days=7)

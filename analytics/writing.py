@@ -19,7 +19,7 @@ from sqlalchemy import Column, Connection, text
 from sqlalchemy.dialects import postgresql
 
 from analytics.schema.derived import Derived, limit_of
-from analytics.scope import Scope, merged, widen
+from analytics.scope import Reach, Scope, merged, widen
 from storage.documents import to_json
 
 
@@ -35,7 +35,7 @@ class Work:
         marked: the entities that were marked, by kind.
         changed: the entities whose derived rows have changed, by the name of the table, each with the earliest time.
         touched: the EVSEs to which changed rows belong or belonged before, by the name of the table, each with the
-            earliest time to which one belongs or belonged; see ``placed`` of the table.
+            earliest and the latest time to which one belongs or belonged; see ``placed`` of the table.
     """
 
     connection: Connection
@@ -44,7 +44,7 @@ class Work:
     last: int
     marked: dict[str, Scope] = field(default_factory=dict)
     changed: dict[str, Scope] = field(default_factory=dict)
-    touched: dict[str, Scope] = field(default_factory=dict)
+    touched: dict[str, dict[int, Reach]] = field(default_factory=dict)
 
     def marks(self, kind: str) -> Scope:
         """Return the entities of a kind that were marked."""
@@ -54,7 +54,7 @@ class Work:
         """Return the entities whose rows in a derived table have changed in this transaction."""
         return self.changed.get(table, {})
 
-    def touches(self, table: str) -> Scope:
+    def touches(self, table: str) -> Mapping[int, Reach]:
         """Return the EVSEs to which changed rows of a derived table belong or belonged before."""
         return self.touched.get(table, {})
 
@@ -112,7 +112,7 @@ class Work:
             statement: SQL that gives its rows the numbers from ``:last`` + 1 on, without a gap, and the time
                 ``:changed_at``. It returns each entity that it changed, how many numbers it gave to its rows, and the
                 earliest time of them, or null; and, if it knows, an EVSE to which such rows belong or belonged, and
-                the earliest time to which one does.
+                the earliest and the latest time to which one does.
             parameters: its other parameters, besides ``:tenant``.
 
         Returns:
@@ -120,15 +120,16 @@ class Work:
         """
         common: dict[str, Any] = {"tenant": self.tenant, "last": self.last, "changed_at": self.now}
         changed: Scope = {}
-        touched: Scope = {}
+        touched = self.touched.setdefault(name, {})
         for entity_id, count, since, *place in self.connection.execute(text(statement), common | dict(parameters)):
             self.last += int(count)
             if count:
                 widen(changed, entity_id, since)
             if place and None not in place:
-                widen(touched, *place)
+                evse_id, first, last = place
+                known = touched.get(evse_id, Reach(first, last))
+                touched[evse_id] = Reach(min(first, known.since), max(last, known.until))
         self.changed[name] = merged(self.changes(name), changed)
-        self.touched[name] = merged(self.touches(name), touched)
         return changed
 
     def _execute(self, derived: Derived, statement: str, parameters: Mapping[str, Any]) -> Scope:
@@ -248,7 +249,8 @@ SELECT changed_entity,
        sum(written) AS written,
        nullif(min(changed_since), '-infinity') AS changed_since,
        placed_evse,
-       nullif(min(placed_at), '-infinity') AS placed_at
+       nullif(min(placed_at), '-infinity') AS placed_since,
+       nullif(max(placed_at), '-infinity') AS placed_until
   FROM ({" UNION ALL ".join(sources)}) AS counted
  GROUP BY changed_entity, placed_evse
 """  # noqa: S608 - the names are ours

@@ -44,8 +44,8 @@ _SPANS = text("""
 SELECT scope.entity_id AS evse_id,
        analytics.first_instant(since.day, zone.name) AS since,
        CAST(greatest(known.first_day, CAST(since.day AS date)) AS text) AS first_day,
-       CAST(known.last_day AS text) AS last_day,
-       known.first_day <= known.last_day AND coalesce(CAST(since.day AS date) <= known.last_day, true) AS has_days,
+       CAST(until.last_day AS text) AS last_day,
+       known.first_day <= until.last_day AND coalesce(CAST(since.day AS date) <= until.last_day, true) AS has_days,
        CASE
        WHEN known.first_day <= known.last_day THEN analytics.first_instant(known.last_day + interval '1 day', zone.name)
        END AS days_until_at,
@@ -57,7 +57,8 @@ SELECT scope.entity_id AS evse_id,
        END AS due_at,
        today.began_at AS day_began_at,
        analytics.first_instant(today.month, zone.name) AS month_began_at
-  FROM json_to_recordset(CAST(:scope AS json)) AS scope (entity_id bigint, since timestamptz, timezone text)
+  FROM json_to_recordset(CAST(:scope AS json))
+       AS scope (entity_id bigint, since timestamptz, until timestamptz, timezone text)
  CROSS JOIN LATERAL (SELECT scope.timezone AS name) AS zone
  CROSS JOIN LATERAL (SELECT date_trunc('day', scope.since AT TIME ZONE zone.name) AS day) AS since
  CROSS JOIN LATERAL (SELECT CAST(:now AS timestamptz) AT TIME ZONE zone.name AS time) AS present
@@ -86,13 +87,20 @@ SELECT scope.entity_id AS evse_id,
               CAST(least((last.ended_at - interval '1 microsecond') AT TIME ZONE zone.name,
                          today.day - interval '1 microsecond') AS date) AS last_day,
               last.ended_at) AS known
+ CROSS JOIN LATERAL (
+       SELECT least(known.last_day, CAST(scope.until AT TIME ZONE zone.name AS date)) AS last_day) AS until
 """)
 
 
-def load_spans(work: Work, places: Mapping[int, Place], scope: Scope) -> dict[int, Span]:
+def load_spans(work: Work, places: Mapping[int, Place], scope: Scope, until: Mapping[int, datetime]) -> dict[int, Span]:
     """Return which days are to be derived of EVSEs with a time zone, by EVSE."""
     limits = [
-        {"entity_id": evse_id, "since": since, "timezone": places[evse_id].timezone}
+        {
+            "entity_id": evse_id,
+            "since": since,
+            "until": until.get(evse_id),
+            "timezone": places[evse_id].timezone,
+        }
         for evse_id, since in scope.items()
         if evse_id in places and places[evse_id].timezone is not None
     ]
@@ -112,28 +120,45 @@ def load_spans(work: Work, places: Mapping[int, Place], scope: Scope) -> dict[in
     }
 
 
-def derive(work: Work, places: Mapping[int, Place], scope: Scope) -> dict[int, Span]:
+def derive(work: Work, places: Mapping[int, Place], scope: Scope, until: Mapping[int, datetime]) -> dict[int, Span]:
     """Derive days of EVSEs.
 
     Parameters:
         places: where the EVSEs are; of one that is missing or has no time zone, all rows go.
         scope: the EVSEs, each with the time from which on its days may differ.
+        until: the latest time up to which they may, for EVSEs of which that is known.
 
     Returns:
         The days of each EVSE that has a time zone.
     """
-    spans = load_spans(work, places, scope)
+    spans = load_spans(work, places, scope, until)
     limits: Scope = {evse_id: spans[evse_id].since if evse_id in spans else None for evse_id in scope}
     # Most changes are of today, of which there is no row yet.
     for evse_id, span in spans.items():
-        if span.since is not None and span.since >= span.day_began_at:
+        is_without = evse_id in until and span.days is None
+        if is_without or (span.since is not None and span.since >= span.day_began_at):
             del limits[evse_id]
-    days = {evse_id: span.days for evse_id, span in spans.items() if span.days is not None}
+    bounded = {evse_id: since for evse_id, since in limits.items() if evse_id in until and evse_id in spans}
+    others = {evse_id: since for evse_id, since in limits.items() if evse_id not in bounded}
+    _derive(work, places, spans, others)
+    _derive(work, places, spans, bounded, _UP_TO_LAST_DAY)
+    return spans
+
+
+# Days after the last one that is derived stay.
+_UP_TO_LAST_DAY = """EXISTS (
+    SELECT
+      FROM json_to_recordset(CAST(:places AS json)) AS bound (evse_id bigint, last_day date)
+     WHERE bound.evse_id = known.evse_id
+       AND bound.last_day >= known.day)"""
+
+
+def _derive(work: Work, places: Mapping[int, Place], spans: Mapping[int, Span], limits: Scope, among: str = "") -> None:
+    days = {evse_id: span.days for evse_id, span in spans.items() if evse_id in limits and span.days is not None}
     derived = [places[evse_id] for evse_id in days]
     more = {evse_id: {"first_day": first, "last_day": last} for evse_id, (first, last) in days.items()}
     parameters = {"places": places_parameter(derived, more), **openings_of(derived)}
-    work.write_query(evse_day, limits, _DAYS, parameters)
-    return spans
+    work.write_query(evse_day, limits, _DAYS, parameters, among)
 
 
 def _state_sums() -> str:

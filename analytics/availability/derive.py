@@ -16,7 +16,7 @@ from sqlalchemy import TextClause, text
 from analytics.availability import days, downtime, outages, uptime
 from analytics.availability.days import Span
 from analytics.availability.places import Place, forget_progress, load_places, note_progress
-from analytics.scope import Scope, merged, parts, whole, widen
+from analytics.scope import Reach, Scope, merged, parts, whole, widen
 from analytics.writing import Work
 from storage.documents import to_json
 from storage.state.marks import OPERATOR_EXCLUSION
@@ -35,7 +35,8 @@ def derive(work: Work) -> None:
     everything = whole(evse_id for evse_id, since in work.marks("evse").items() if since is None)
     states = merged(work.changes("evse_state_interval"), everything)
     of_outages = merged(states, work.marks("evse_status"), periods, _entered(work), _before_sessions(work))
-    of_days = merged(states, *map(work.touches, _COUNTED))
+    touched = [work.touches(table) for table in _COUNTED]
+    of_days = merged(states, *(_since(each) for each in touched))
     due = set(_ids(work, _DUE, now=work.now))
     candidates = {*of_outages, *of_days, *due, *_moved(work)}
     places = load_places(work, sorted(candidates))
@@ -45,9 +46,15 @@ def derive(work: Work) -> None:
             of_outages[evse_id] = of_days[evse_id] = None
         elif evse_id in due:
             widen(of_days, evse_id, place.days_until_at)
+    # What is counted in a day changes no later day; a change of states may.
+    last = {
+        evse_id: max(each[evse_id].until for each in touched if evse_id in each)
+        for evse_id, since in of_days.items()
+        if since is not None and evse_id not in states and evse_id not in due
+    }
     for part in _portions(of_outages, of_days):
         known = {evse_id: places[evse_id] for evse_id in part if evse_id in places}
-        _derive_days(work, known, _only(of_outages, part), _only(of_days, part), due, set(periods))
+        _derive_days(work, known, _only(of_outages, part), _only(of_days, part), last, due, set(periods))
         forget_progress(work, [evse_id for evse_id in part if evse_id not in places])
 
 
@@ -60,17 +67,34 @@ def _portions(*scopes: Scope) -> list[list[int]]:
 
 
 def _derive_days(
-    work: Work, places: Mapping[int, Place], of_outages: Scope, of_days: Scope, due: set[int], periods: set[int]
+    work: Work,
+    places: Mapping[int, Place],
+    of_outages: Scope,
+    of_days: Scope,
+    last: Mapping[int, datetime],
+    due: set[int],
+    periods: set[int],
 ) -> None:
-    """Derive the outages, and then the days and months that depend on them, of some EVSEs."""
+    """Derive the outages, and then the days and months that depend on them, of some EVSEs.
+
+    Parameters:
+        places: where the EVSEs are.
+        of_outages: those whose outages may differ, each with the time from which on.
+        of_days: those whose days may differ, likewise.
+        last: the latest time up to which they may, unless exclusions change; of the others it is not known.
+        due: the EVSEs for which a day or a month has ended.
+        periods: the EVSEs of which AMPECO's downtime periods have changed.
+    """
     ended: Scope = {
         evse_id: place.days_until_at
         for evse_id, place in places.items()
         if evse_id in due and place.openings is not None
     }
     outages.derive(work, places, of_outages, ended)
-    of_days = merged(of_days, _only(work.changes("exclusion"), {*of_outages, *ended}))
-    spans = days.derive(work, places, of_days)
+    excluded = _only(work.changes("exclusion"), {*of_outages, *ended})
+    of_days = merged(of_days, excluded)
+    until = {evse_id: last[evse_id] for evse_id in of_days if evse_id in last and evse_id not in excluded}
+    spans = days.derive(work, places, of_days, until)
     months = {evse_id for evse_id, since in of_days.items() if since is None} | (periods & of_outages.keys())
     changed = _only(work.changes("evse_day"), of_days)
     for evse_id, span in spans.items():
@@ -81,6 +105,10 @@ def _derive_days(
     uptime.derive(work, places, whole(sorted(months)))
     dates = {evse_id: (span.days_until_at, span.due_at) for evse_id, span in spans.items()}
     note_progress(work, {evse_id: places[evse_id] for evse_id in of_days if evse_id in places}, dates)
+
+
+def _since(reaches: Mapping[int, Reach]) -> Scope:
+    return {evse_id: reach.since for evse_id, reach in reaches.items()}
 
 
 def _is_before(since: datetime | None, span: Span) -> bool:
@@ -152,7 +180,7 @@ def _before_sessions(work: Work) -> Scope:
     touched = work.touches("session")
     if not touched:
         return {}
-    limits = [{"evse_id": evse_id, "since": since} for evse_id, since in touched.items()]
+    limits = [{"evse_id": evse_id, "since": reach.since} for evse_id, reach in touched.items()]
     rows = work.connection.execute(_SESSIONS_BEFORE, {"tenant": work.tenant, "scope": to_json(limits)})
     return {row.evse_id: row.since for row in rows}
 

@@ -372,6 +372,27 @@ def test_deriving_everything_again_changes_nothing_and_from_nothing_makes_the_sa
     assert shown(stored) == before
 
 
+def test_a_late_session_derives_the_days_that_it_touches_and_no_later_ones(stored: Engine) -> None:
+    # Given other days that would be corrected if they were derived
+    with stored.begin() as connection:
+        wrong = text("UPDATE analytics.evse_day SET attempts = 99 WHERE evse_id = :left AND day <> ALL(:days)")
+        connection.execute(wrong, {"left": LEFT, "days": [date(2025, 3, 7), date(2025, 3, 8)]})
+    # When a session arrives that began before a midnight that is long past
+    write(stored, *charged(8, 2, 23, 25, 4000))
+    derive(stored)
+    # Then the two days have it, and the days after them were not derived
+    columns = ("evse_id", "day", "sessions", "attempts", "energy_wh")
+    assert [row[1:] for row in tuples(stored, "evse_day", *columns) if row[0] == LEFT] == [
+        (date(2025, 3, 5), 1, 99, 12_000),
+        (date(2025, 3, 6), 1, 99, 9000),
+        (date(2025, 3, 7), 2, 2, 3500),
+        (date(2025, 3, 8), 1, 1, 15_000),
+        (date(2025, 3, 9), 1, 99, 4500),
+        (date(2025, 3, 10), 0, 99, 500),
+        (date(2025, 3, 11), 0, 99, 0),
+    ]
+
+
 def test_the_facts_may_come_in_any_order(stored: Engine) -> None:
     expected = shown(stored)
     chance = random.Random(11)
