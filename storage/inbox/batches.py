@@ -104,13 +104,6 @@ SELECT tenant
  LIMIT 1
 """)  # noqa: S608 - the condition is ours
 
-
-def next_tenant(connection: Connection) -> str | None:
-    """Return the tenant of the oldest batch that may be claimed; None if there is no such batch."""
-    tenant: str | None = connection.execute(_NEXT_TENANT, {"max_lease": MAX_WAIT}).scalar()
-    return tenant
-
-
 # Index: batch_open_idx.
 _WAITS = text(f"""
 SELECT EXISTS (
@@ -172,7 +165,7 @@ def claim(
         max_bytes: claim no further batch once bodies of this many bytes are claimed.
         holder: this process; the claim ends with it. None if the process is not registered.
     """
-    tenant = next_tenant(connection)
+    tenant = connection.execute(_NEXT_TENANT, {"max_lease": MAX_WAIT}).scalar()
     if tenant is None:
         return []
     rows = connection.execute(

@@ -101,9 +101,7 @@ class Parsed:
 
 
 def apply_open_batches(engine: Engine, holder: UUID | None = None) -> int:
-    """Apply the batches that are open, oldest first, until none is left or the time budget is spent.
-
-    A batch that is committed after the last claim has a wake-up of its own.
+    """Apply open batches, oldest first, until none is left or the time budget is spent.
 
     Parameters:
         holder: the id under which this process is registered.
@@ -116,8 +114,7 @@ def apply_open_batches(engine: Engine, holder: UUID | None = None) -> int:
         DBAPIError: batches could not be claimed or postponed.
     """
     share = Share(engine, partial(_apply, engine), seconds=TIME_BUDGET_SECONDS)
-    is_last = False
-    while not is_last and not share.is_over:
+    while not share.is_over:
         with engine.begin() as connection:
             claimed = inbox.claim(
                 connection,
@@ -126,8 +123,6 @@ def apply_open_batches(engine: Engine, holder: UUID | None = None) -> int:
                 max_bytes=MAX_BYTES,
                 holder=holder,
             )
-            # Looked up here, because a transaction that finds nothing costs as much as several statements.
-            is_last = inbox.next_tenant(connection) is None
         if not claimed:
             break
         share.work(claimed)

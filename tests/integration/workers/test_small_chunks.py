@@ -1,4 +1,4 @@
-"""A wake-up applies everything that is open, and pays for no transaction or statement that finds nothing."""
+"""A wake-up applies everything that is open, and asks for all kinds of entities at once."""
 
 from __future__ import annotations
 
@@ -30,15 +30,6 @@ def test_one_wake_up_applies_the_batches_of_all_tenants_however_many_there_are(
     applied = apply_open_batches(engine)
     # Then
     assert (applied, still_open(engine)) == (8, 0)
-
-
-def test_a_small_chunk_takes_two_transactions(database_url: str, engine: Engine) -> None:
-    commit(database_url, group("a", *BODIES))
-    begun: list[object] = []
-    event.listen(engine, "begin", begun.append)
-    apply_open_batches(engine)
-    assert len(begun) == 2
-    assert still_open(engine) == 0
 
 
 def test_all_kinds_that_notifications_name_are_looked_up_by_one_statement(database_url: str, engine: Engine) -> None:
