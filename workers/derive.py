@@ -21,8 +21,8 @@ TIME_BUDGET_SECONDS = 5.0
 
 #: While notifications wait to be applied for longer than this, deriving waits, for up to so many seconds in a message:
 #: what is derived before is derived again, and both need the same processor.
-APPLY_IS_LATE = timedelta(seconds=1)
-PATIENCE_SECONDS = 4.0
+APPLY_IS_LATE = timedelta(seconds=3)
+PATIENCE_SECONDS = 2.0
 PATIENCE_STEP_SECONDS = 0.1
 
 #: All processes together send a wake-up for a tenant at most this often.

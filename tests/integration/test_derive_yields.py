@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import time
-from datetime import timedelta
 
 import pytest
-from sqlalchemy import Connection, text
+from sqlalchemy import text
 
-from storage.inbox import batches
 from storage.state.marks import mark_all
 from tests.support.deployment import Deployment
 from tests.support.facts import sample
@@ -28,14 +26,13 @@ def mark(deployment: Deployment) -> None:
         mark_all(connection, "demo")
 
 
-def let_a_batch_wait(deployment: Deployment, since: timedelta = timedelta(seconds=10)) -> None:
+def let_a_batch_wait(deployment: Deployment) -> None:
     with deployment.context.engine.begin() as connection:
         connection.execute(
             text(
                 "UPDATE ingest.batch SET applied_at = NULL, lease_expires_at = NULL,"
-                " committed_at = now() - CAST(:since AS interval)"
-            ),
-            {"since": since},
+                " committed_at = now() - interval '10 s'"
+            )
         )
 
 
@@ -55,29 +52,4 @@ def test_deriving_does_not_wait_if_nothing_else_does(deployment: Deployment, mon
     monkeypatch.setattr(derive, "PATIENCE_SECONDS", 1e9)
     mark(deployment)
     derive_tenant(deployment.context, "demo")
-    assert not is_marked(deployment)
-
-
-def test_deriving_begins_once_the_notifications_that_were_late_by_two_seconds_are_applied(
-    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    mark(deployment)
-    let_a_batch_wait(deployment, timedelta(seconds=2))
-    monkeypatch.setattr(derive, "PATIENCE_SECONDS", 1e9)
-    asked: list[bool] = []
-    was_marked: list[bool] = []
-    is_late = batches.waits
-
-    def apply_after_the_first_look(connection: Connection, tenant: str, age: timedelta) -> bool:
-        asked.append(is_late(connection, tenant, age))
-        was_marked.append(is_marked(deployment))
-        with deployment.context.engine.begin() as other:
-            other.execute(text("UPDATE ingest.batch SET applied_at = now()"))
-        return asked[-1]
-
-    monkeypatch.setattr(batches, "waits", apply_after_the_first_look)
-    derive_tenant(deployment.context, "demo")
-    # Then nothing was derived while the batch waited, and everything after it
-    assert asked[:2] == [True, False]
-    assert was_marked[:2] == [True, True]
     assert not is_marked(deployment)
