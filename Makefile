@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-WORKERS ?= 5
+WORKERS ?= 4
 PACKAGES := ampeco storage runtime analytics workers receiver simulator migrations
 
 .DEFAULT_GOAL := help

@@ -69,16 +69,19 @@ class Server(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 app,
-                host="127.0.0.1",
-                port=port or free_port(),
                 http=http,
                 log_config=None,
                 access_log=False,
                 date_header=False,
             )
         )
-        self.url = f"http://127.0.0.1:{self.config.port}"
-        self._thread = threading.Thread(target=self.run, daemon=True)
+        # Bound from here on, so that no other test gets the port
+        self._socket = socket.socket()
+        if port is not None:
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._socket.bind(("127.0.0.1", port or 0))
+        self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
+        self._thread = threading.Thread(target=self.run, args=([self._socket],), daemon=True)
         self._stop = asyncio.Event()
         self.is_serving = False
 
@@ -104,6 +107,7 @@ class Server(uvicorn.Server):
     def join(self) -> None:
         """Wait until the server has ended."""
         self._thread.join(30)
+        self._socket.close()
 
 
 @contextlib.contextmanager
