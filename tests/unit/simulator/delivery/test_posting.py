@@ -40,7 +40,8 @@ def posted(
         finally:
             poster.close()
             server.close()
-            await asyncio.wait(serving, timeout=2)
+            if serving:  # none if the time was over before the server had the connection
+                await asyncio.wait(serving, timeout=2)
             await asyncio.sleep(0)  # in which the transports close
 
     return asyncio.run(play()), connections
