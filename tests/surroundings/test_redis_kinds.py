@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import shutil
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,17 +20,12 @@ from runtime.sentinel_url import parse_sentinel_url
 from runtime.settings import SettingsError, load_settings
 from tests.support.certificates import write_certificate
 from tests.support.directories import short_directory
-from tests.support.requirements import needs
-from tests.support.servers import RedisServer, own_redis
+from tests.support.servers import RedisServer, installed_redis_executable, own_redis
 from tests.support.service import eventually, free_port
 from workers.broker import APPLY_QUEUE, apply_message, create_broker, create_redis
 
 PASSWORD = "p-1f7c"
 SERVICE = "receiver"
-
-
-def installed() -> str:
-    return needs(shutil.which("redis-server"), "redis-server")
 
 
 def wake(client: redis.Redis) -> None:
@@ -54,7 +48,7 @@ def test_a_redis_with_a_password_and_tls_is_used(tmp_path: Path) -> None:
             str(certificate),
         ),
     ]
-    with own_redis(executable=installed(), options=options, password=PASSWORD):
+    with own_redis(executable=installed_redis_executable(), options=options, password=PASSWORD):
         with create_redis(f"rediss://:{PASSWORD}@localhost:{port}/0?ssl_ca_certs={certificate}") as client:
             wake(client)
         with (
@@ -72,7 +66,7 @@ def test_a_redis_with_a_password_and_tls_is_used(tmp_path: Path) -> None:
 def test_a_redis_cluster_is_refused_in_one_sentence() -> None:
     options = ["--cluster-enabled", "yes"]
     with (
-        own_redis(executable=installed(), port=free_port(), options=options) as server,
+        own_redis(executable=installed_redis_executable(), port=free_port(), options=options) as server,
         create_redis(server.url) as client,
     ):
         check = redis_probe(client, required=True).look()["redis"]
@@ -96,7 +90,7 @@ class Guarded:
 @pytest.fixture
 def guarded() -> Iterator[Guarded]:
     """A primary with a replica and three sentinels, which promote the replica a second after the primary died."""
-    program = installed()
+    program = installed_redis_executable()
     password = ["--masterauth", PASSWORD]
     with (
         own_redis(free_port(), executable=program, password=PASSWORD, options=password) as primary,

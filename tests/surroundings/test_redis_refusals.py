@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable, Iterator
-from shutil import which
 
 import dramatiq
 import pytest
@@ -21,8 +20,7 @@ from runtime.errors import cause
 from runtime.reconnect import RefusedError
 from storage.ids import uuid7
 from tests.support.address import moving_address
-from tests.support.requirements import needs
-from tests.support.servers import RedisServer, embedded_redis_executable, own_redis
+from tests.support.servers import RedisServer, embedded_redis_executable, installed_redis_executable, own_redis
 from tests.support.service import eventually, free_port
 from workers.api.pause import pause
 from workers.api.rate_limit import RateLimiter, Usage
@@ -85,7 +83,7 @@ REFUSALS = {
 
 
 #: The embedded Redis is a 6.2, which reports what a script ran into otherwise than later ones do.
-EXECUTABLES = {"embedded": embedded_redis_executable, "installed": lambda: needs(which("redis-server"), "redis-server")}
+EXECUTABLES = {"embedded": embedded_redis_executable, "installed": installed_redis_executable}
 
 
 @pytest.mark.parametrize("executable", EXECUTABLES.values(), ids=EXECUTABLES)

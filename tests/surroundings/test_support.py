@@ -56,6 +56,18 @@ def test_a_redis_that_became_a_replica_refuses_writes_over_open_connections() ->
         client.set("key", 3)
 
 
+def test_a_free_port_is_given_once_and_is_none_that_an_outgoing_connection_gets() -> None:
+    ports = [free_port() for _ in range(500)]
+    assert len(set(ports)) == len(ports)
+    first, _ = map(int, Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split())
+    assert max(ports) + 10_000 < first
+
+
+def test_a_server_that_ends_instead_of_answering_fails_the_test_with_what_it_printed() -> None:
+    with pytest.raises(AssertionError, match="Bad directive"), own_redis(options=["--nonsense", "yes"]):
+        pass
+
+
 def test_a_wrong_clock_moves_the_wall_clock_alone(tmp_path: Path) -> None:
     clock = WrongClock(tmp_path / "clock")
     clock.set(timedelta(days=9))
