@@ -1,14 +1,13 @@
 """Derive master data: locations, charge points, EVSEs and tariffs as they are, and as they were.
 
-``charging`` holds the present values, and ``charging.master_revision`` what each change replaced. A version is what
-remains if all later changes are undone, so versions follow from the present row and the revisions alone, whatever the
-order in which they arrived.
+``charging`` holds the present values, and ``charging.master_observation`` what each fact said. Versions are these
+observations in the order of their facts' clocks, so they are the same whatever the order in which they arrived.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from datetime import datetime
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from functools import cache
 from typing import Any
 
@@ -26,6 +25,9 @@ MAX_ENTITIES = 1_000
 
 #: The ends of time, as Postgres spells them.
 BEGINNING, OPEN = "-infinity", "infinity"
+
+#: The time of what is known without one.
+UNTIMED = datetime.min.replace(tzinfo=UTC)
 
 
 def derive(work: Work) -> None:
@@ -302,15 +304,16 @@ def _derive_versions(work: Work, kind: str, scope: Scope) -> Scope:
     """Derive the versions of entities; return which changed, each with the time from which on."""
     changed: Scope = {}
     for part in parts(sorted(scope), MAX_ENTITIES):
-        present = work.connection.execute(text(_present(kind)), {"tenant": work.tenant, "ids": part}).all()
-        revisions: dict[int, list[tuple[datetime, dict[str, Any]]]] = {}
+        observations: dict[int, list[tuple[datetime, dict[str, Any]]]] = {}
         parameters = {"tenant": work.tenant, "kind": kind, "ids": part, "columns": list(_sources(kind))}
-        for entity_id, at, changed_from in work.connection.execute(_REVISIONS, parameters):
-            revisions.setdefault(entity_id, []).append((at, changed_from))
+        for entity_id, at, tracked in work.connection.execute(_OBSERVATIONS, parameters):
+            observations.setdefault(entity_id, []).append((at, tracked))
+        present = work.connection.execute(text(_present(kind)), {"tenant": work.tenant, "ids": part}).all()
         rows = [
             {"kind": kind, "entity_id": entity_id, **version}
             for entity_id, values in present
-            for version in versions(kind, values, revisions.get(entity_id, []))
+            # Until a fact with a time shows an entity, nothing but its row is known.
+            for version in versions(kind, observations.get(entity_id) or [(UNTIMED, values)])
         ]
         changed |= work.write_rows(master_version, whole(part), rows, among=f"known.kind = '{kind}'")
     return changed
@@ -323,7 +326,7 @@ def _sources(kind: str) -> tuple[str, ...]:
 
 @cache
 def _present(kind: str) -> str:
-    """Return the query of the present values, spelled as in revisions. Index: primary key."""
+    """Return the query of the present values, spelled as in observations. Index: primary key."""
     members = ", ".join(f"'{source}', {source}" for source in _sources(kind))
     return f"""
 SELECT {kind}_id, jsonb_build_object({members})
@@ -333,48 +336,72 @@ SELECT {kind}_id, jsonb_build_object({members})
 """  # noqa: S608 - the names are ours
 
 
-# Index: primary key. A revision that completes provisional ones has what the first of them replaced.
-_REVISIONS = text(f"""
-SELECT entity_id, fact_at, changed_from
-  FROM charging.master_revision
- WHERE tenant = :tenant
-   AND kind = :kind
-   AND entity_id = ANY(:ids)
-   AND column_group IN ('master', 'boot')
-   AND changed_from ?| CAST(:columns AS text[])
-   AND NOT {is_provisional_sql("fact_version")}
+# Index: the unique constraint. Most reads show what the one before showed; they are left out here, because of several
+# thousand observations few are changes. A provisional fact lacks columns, and a read that is complete follows it: only
+# the first of all facts counts even so.
+_OBSERVATIONS = text(f"""
+SELECT entity_id, fact_at, tracked
+  FROM (SELECT entity_id, fact_at, fact_version, tracked,
+               lag(tracked) OVER (PARTITION BY entity_id, column_group ORDER BY fact_at, fact_version) AS former
+          FROM (SELECT observation.entity_id,
+                       observation.column_group,
+                       observation.fact_at,
+                       observation.fact_version,
+                       shown.tracked,
+                       row_number() OVER (
+                           PARTITION BY observation.entity_id, observation.column_group
+                               ORDER BY observation.fact_at, observation.fact_version) AS place
+                  FROM charging.master_observation AS observation
+                 CROSS JOIN LATERAL (
+                       SELECT jsonb_object_agg(name, observation.tracked -> name) AS tracked
+                         FROM unnest(CAST(:columns AS text[])) AS described (name)
+                        WHERE observation.tracked ? name) AS shown
+                 WHERE observation.tenant = :tenant
+                   AND observation.kind = :kind
+                   AND observation.entity_id = ANY(:ids)
+                   AND observation.column_group IN ('master', 'boot')) AS placed
+         WHERE place = 1
+            OR NOT {is_provisional_sql("fact_version")}) AS compared
+ WHERE tracked IS DISTINCT FROM former
  ORDER BY entity_id, fact_at, fact_version
 """)  # noqa: S608 - the conditions are ours
 
 
-def versions(
-    kind: str, present: Mapping[str, Any], revisions: list[tuple[datetime, dict[str, Any]]]
-) -> Iterator[dict[str, Any]]:
-    """Yield the versions of one entity, newest first, by undoing its revisions.
+def versions(kind: str, observations: Sequence[tuple[datetime, Mapping[str, Any]]]) -> Iterator[dict[str, Any]]:
+    """Yield the versions of one entity, oldest first.
+
+    What each column was first counts from the beginning of time on. Of several observations of one time the last one
+    counts.
 
     Parameters:
         kind: its kind.
-        present: its present values, by the columns of ``charging``.
-        revisions: the time and the replaced values of each revision, oldest first.
+        observations: the time and the values of each observation, by the columns of ``charging``, in the order of
+            their facts; at least one.
     """
-    values = dict(present)
-    valid_to: datetime | str = OPEN
+    shown: dict[datetime, dict[str, Any]] = {}
+    for at, tracked in observations:
+        shown[at] = {**shown.get(at, {}), **tracked}
+    values: dict[str, Any] = {}
+    for tracked in reversed(shown.values()):
+        values |= tracked
     columns = _columns(kind, values)
-    for at, changed_from in reversed(revisions):
-        values |= {name: value for name, value in changed_from.items() if name in values}
-        before = _columns(kind, values)
-        if before == columns:
-            continue
-        if at != valid_to:
-            yield {**columns, "valid_from": at, "valid_to": valid_to, "is_initial": False}
-            valid_to = at
-        columns = before
-    yield {**columns, "valid_from": BEGINNING, "valid_to": valid_to, "is_initial": True}
+    valid_from: datetime | str = BEGINNING
+    for at, tracked in shown.items():
+        values |= tracked
+        after = _columns(kind, values)
+        if after != columns:
+            yield _version(columns, valid_from, at)
+            columns, valid_from = after, at
+    yield _version(columns, valid_from, OPEN)
+
+
+def _version(columns: dict[str, Any], valid_from: datetime | str, valid_to: datetime | str) -> dict[str, Any]:
+    return {**columns, "valid_from": valid_from, "valid_to": valid_to, "is_initial": valid_from == BEGINNING}
 
 
 def _columns(kind: str, values: Mapping[str, Any]) -> dict[str, Any]:
     columns = {
-        name: next((values[source] for source in sources if values[source] is not None), None)
+        name: next((values[source] for source in sources if values.get(source) is not None), None)
         for name, sources in VERSIONS[kind].items()
     }
     return {name: _within(name, value) for name, value in columns.items()}

@@ -59,8 +59,15 @@ INGEST_PRIVILEGES = {
 STATE_PRIVILEGES = "SELECT, INSERT, UPDATE"
 HISTORY_PRIVILEGES = "SELECT, INSERT"
 
-#: What an operator entered may be withdrawn, and not be changed otherwise.
-ENTERED_PRIVILEGES = {"operator_exclusion": "SELECT, INSERT, UPDATE (withdrawn_at)"}
+#: Of two histories it may do more. What an operator entered may be withdrawn, and not be changed otherwise. Of reads of
+#: master data, a later one of the same time replaces an earlier one, and one between two that show the same goes.
+FURTHER_PRIVILEGES = {
+    "operator_exclusion": "SELECT, INSERT, UPDATE (withdrawn_at)",
+    "master_observation": "SELECT, INSERT, UPDATE (tracked, fact_version), DELETE",
+}
+
+#: The views of the state and the history.
+CHARGING_VIEWS = ("master_revision",)
 
 #: It writes derived rows, and removes those that are no longer so.
 DERIVED_PRIVILEGES = "SELECT, INSERT, UPDATE, DELETE"
@@ -87,10 +94,11 @@ def service_privileges() -> dict[str, str]:
 
     state = {mirror.name for mirror in MIRRORS.values()}
     charging = {
-        table.name: STATE_PRIVILEGES if table.name in state else ENTERED_PRIVILEGES.get(table.name, HISTORY_PRIVILEGES)
+        table.name: STATE_PRIVILEGES if table.name in state else FURTHER_PRIVILEGES.get(table.name, HISTORY_PRIVILEGES)
         for table in metadata.tables.values()
         if table.schema == CHARGING
     }
+    charging |= dict.fromkeys(CHARGING_VIEWS, "SELECT")
     ingest = {f"ingest.{name}": privileges for name, privileges in INGEST_PRIVILEGES.items()}
     return ingest | {f"{CHARGING}.{name}": privileges for name, privileges in charging.items()}
 

@@ -4,8 +4,8 @@ Every transaction that writes takes its locks in this order, so that no two of t
 
 1. the tenant's suppression key, shared (:mod:`storage.erasure.suppression`), before the data is parsed;
 2. the rows of the mirrored tables, in the order of ``MIRRORS`` and then of their keys;
-3. revisions of master data, and then the rows of the other history tables, in the order of the tables' names and then
-   of the rows' keys;
+3. observations of master data, and then the rows of the other history tables, in the order of the tables' names and
+   then of the rows' keys;
 4. refresh requests, in key order, and then what the caller finishes: requests, a sync run;
 5. unknown fields (:func:`storage.state.unknown_fields.record_unknown_fields`), because many transactions
    count the same names;
@@ -26,6 +26,7 @@ from storage.state.changes import ChangeSet, Entity
 from storage.state.children import follow_parents
 from storage.state.fold import Fold
 from storage.state.history import observe
+from storage.state.master_observations import observe_master_data
 from storage.state.upsert import upsert
 from storage.sync.refresh_queue import request_refresh
 
@@ -74,7 +75,8 @@ def write_state(
         source_notifications=changes.source_notifications,
         skip_confirmed=skip_confirmed,
     )
-    observed = observe(connection, tenant, changes.observations, schema=schema)
+    observed = observe_master_data(connection, tenant, changes.facts, changes.source_notifications, schema=schema)
+    observed |= observe(connection, tenant, changes.observations, schema=schema)
     if schema == CHARGING:
         marks.mark(connection, tenant, marks.marks_of(changes, written, observed))
     return written.conflicting

@@ -11,7 +11,7 @@ import secrets
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import orjson
@@ -28,6 +28,7 @@ from storage.schema.tables import metadata
 from storage.schema_names import CHARGING
 from storage.state import marks
 from storage.state.changes import Entity
+from storage.state.master_observations import digest_sql
 from storage.state.version import Version, digest
 
 #: The most rows in memory at once.
@@ -61,10 +62,10 @@ def find(connection: Connection, tenant: str, person: Person) -> Counter[str]:
     for row in _notices(connection, tenant, person.pattern):
         if _notice_changes(row, person):
             count("notice", _notice_document(row))
-    for table in _REVISIONS:
-        for row in _revisions(connection, tenant, table, person.pattern, []):
-            if _revision_changes(row, person, is_about=False):
-                count(table, orjson.dumps([row["changed_from"], row["changed_to"]]))
+    for table, about in _DOCUMENTS.items():
+        for row in _documents(connection, tenant, table, person.pattern, []):
+            if _document_changes(table, row, person, is_about=False):
+                count(table, orjson.dumps([row[name] for name in about.columns]))
     statement = _REQUESTS.format(what="SELECT count(*)")
     requests = connection.execute(text(statement), {"tenant": tenant, "user_id": person.user_id}).scalar_one()
     if requests:
@@ -91,9 +92,9 @@ def finish(connection: Connection, tenant: str, person: Person, erasure_id: UUID
     changed: Counter[str] = Counter()
     entities = _keys(connection, tenant, person)
     changed[f"{CHARGING}.notice"] = _clear_notices(connection, tenant, person)
-    for table in _REVISIONS:
+    for table in _DOCUMENTS:
         own_sessions = entities["session"] if table == "session_revision" else []
-        changed[f"{CHARGING}.{table}"] = _clear_revisions(connection, tenant, table, person, own_sessions)
+        changed[f"{CHARGING}.{table}"] = _clear_documents(connection, tenant, table, person, own_sessions)
     for kind, mirror in MIRRORS.items():
         changed[f"{CHARGING}.{mirror.name}"] += _clear_state(connection, tenant, person, kind, entities[kind])
     deleted = connection.execute(
@@ -297,38 +298,53 @@ UPDATE charging.notice
 """)
 
 
-#: The tables of revisions, each with the SQL of the kind and of the id of the entity that was revised.
-_REVISIONS = {"session_revision": ("'session'", "session_id"), "master_revision": ("kind", "entity_id")}
+class _Documents(NamedTuple):
+    """A history table with documents: what an entity was, or what a fact said of it.
+
+    Attributes:
+        kind: the SQL of the kind of the entity.
+        entity_id: the SQL of its id.
+        columns: the columns with documents.
+    """
+
+    kind: str
+    entity_id: str
+    columns: tuple[str, ...]
 
 
-def _revisions(
+_DOCUMENTS = {
+    "session_revision": _Documents("'session'", "session_id", ("changed_from", "changed_to")),
+    "master_observation": _Documents("kind", "entity_id", ("tracked",)),
+}
+
+
+def _documents(
     connection: Connection, tenant: str, table: str, pattern: str, session_ids: Sequence[int]
 ) -> Iterator[dict[str, Any]]:
-    """Yield the revisions that name the person or are of the person's sessions; this reads all rows of the table."""
-    kind, entity_id = _REVISIONS[table]
+    """Yield the rows that name the person or are of the person's sessions; this reads all rows of the table."""
+    about = _DOCUMENTS[table]
+    shown = ", ".join(f"CAST({name} AS text) AS {name}" for name in about.columns)
+    is_of_session = f"{about.entity_id} = ANY(CAST(:session_ids AS bigint[])) OR " if session_ids else ""
     rows = _streamed(
         connection,
-        f"SELECT CAST(ctid AS text) AS place, {kind} AS kind, {entity_id} AS entity_id, fact_version,"  # noqa: S608
-        " CAST(changed_from AS text) AS changed_from, CAST(changed_to AS text) AS changed_to"
-        f" FROM {CHARGING}.{table} AS known WHERE tenant = :tenant"
-        f" AND ({entity_id} = ANY(CAST(:session_ids AS bigint[]))"
-        " OR CAST(to_jsonb(known) AS text) ~* :pattern)",
-        {"tenant": tenant, "pattern": pattern, "session_ids": list(session_ids)},
+        f"SELECT CAST(ctid AS text) AS place, {about.kind} AS kind, {about.entity_id} AS entity_id,"  # noqa: S608
+        f" fact_version, {shown} FROM {CHARGING}.{table} AS known WHERE tenant = :tenant"
+        f" AND ({is_of_session}CAST(to_jsonb(known) AS text) ~* :pattern)",
+        {"tenant": tenant, "pattern": pattern} | ({"session_ids": list(session_ids)} if session_ids else {}),
     )
     for row in rows:
-        changed = {name: orjson.loads(row[name]) for name in ("changed_from", "changed_to")}
-        yield dict(row) | changed
+        yield dict(row) | {name: orjson.loads(row[name]) for name in about.columns}
 
 
-def _revision_changes(row: dict[str, Any], person: Person, *, is_about: bool) -> dict[str, Any]:
-    """Return the sides of a revision that change without the person, by column name.
+def _document_changes(table: str, row: dict[str, Any], person: Person, *, is_about: bool) -> dict[str, Any]:
+    """Return the documents that change without the person, by column name.
 
     Parameters:
         is_about: whether the session is the person's. A revision contains only a part of the session, so it may
             contain data about the person without naming the person.
     """
     new = {}
-    for name in ("changed_from", "changed_to"):
+    for name in _DOCUMENTS[table].columns:
         before = orjson.dumps(row[name])
         after = person.taken_out(before, is_about=is_about)
         if after is not before:
@@ -336,29 +352,52 @@ def _revision_changes(row: dict[str, Any], person: Person, *, is_about: bool) ->
     return new
 
 
-def _clear_revisions(
+def _clear_documents(
     connection: Connection, tenant: str, table: str, person: Person, session_ids: Sequence[int]
 ) -> int:
     changed = 0
     own_sessions = set(session_ids)
-    for row in list(_revisions(connection, tenant, table, person.pattern, session_ids)):
-        new = _revision_changes(row, person, is_about=row["entity_id"] in own_sessions)
+    for row in list(_documents(connection, tenant, table, person.pattern, session_ids)):
+        new = _document_changes(table, row, person, is_about=row["entity_id"] in own_sessions)
         if new:
             # The digest is of all values of the fact, which are not stored here. A random one does no harm, because
             # no source reports that fact again.
             version = Version(row["fact_version"]).with_values({"erased": secrets.token_hex(8)})
-            sides = {name: to_json(new.get(name, row[name])) for name in ("changed_from", "changed_to")}
-            parameters = {"tenant": tenant, "place": row["place"], "version": version, **sides}
-            changed += connection.execute(text(_CLEAR_REVISION.format(table=table)), parameters).rowcount
+            parameters = {"tenant": tenant, "place": row["place"], "version": version}
+            parameters |= {name: to_json(document) for name, document in new.items()}
+            if table == "master_observation":
+                connection.execute(_DELETE_TWIN_OBSERVATION, parameters)
+            changed += connection.execute(text(_clear(table, tuple(new))), parameters).rowcount
             marks.mark(connection, tenant, {Entity(row["kind"], row["entity_id"]): None})
     return changed
 
 
-_CLEAR_REVISION = """
+def _clear(table: str, columns: Sequence[str]) -> str:
+    assignments = [f"{name} = CAST(:{name} AS jsonb)" for name in columns]
+    if table == "master_observation":
+        # So a replay of the log without the person adds no second observation.
+        assignments.append(f"digest = CASE WHEN digest IS NOT NULL THEN {_DIGEST} END")
+    return f"""
 UPDATE charging.{table}
-   SET changed_from = CAST(:changed_from AS jsonb),
-       changed_to = CAST(:changed_to AS jsonb),
+   SET {", ".join(assignments)},
        fact_version = :version
  WHERE tenant = :tenant
    AND ctid = CAST(:place AS tid)
-"""
+"""  # noqa: S608 - the names are ours
+
+
+_DIGEST = digest_sql("CAST(:tracked AS jsonb)")
+
+# Of two observations that are the same without the person, only one stays. Index: the unique constraint.
+_DELETE_TWIN_OBSERVATION = text(f"""
+DELETE FROM charging.master_observation AS twin
+ USING charging.master_observation AS known
+ WHERE known.tenant = :tenant
+   AND known.ctid = CAST(:place AS tid)
+   AND twin.tenant = :tenant
+   AND (twin.kind, twin.entity_id, twin.column_group, twin.fact_at, twin.source)
+       = (known.kind, known.entity_id, known.column_group, known.fact_at, known.source)
+   AND twin.digest = {_DIGEST}
+   AND known.digest IS NOT NULL
+   AND twin.ctid <> known.ctid
+""")  # noqa: S608 - the expression is ours

@@ -45,7 +45,7 @@ STATE: tuple[str, ...] = tuple(dict.fromkeys(mirror.name for mirror in MIRRORS.v
 
 #: The tables that the log does not contain: revisions depend on when we learned each fact, only reads tell what an
 #: error code means and what AMPECO knows of the consumption of sessions, and people enter exclusions.
-_NOT_REBUILT = ("session_revision", "master_revision", "error_description", "consumption_point", "operator_exclusion")
+_NOT_REBUILT = ("session_revision", "error_description", "consumption_point", "operator_exclusion")
 
 #: The other history tables, whose unique constraints identify their rows.
 HISTORY: tuple[str, ...] = tuple(

@@ -14,10 +14,8 @@ from sqlalchemy import Connection, text
 from ampeco.resources.charging import FINAL_SESSION_STATES
 from storage.rebuild.compare import HISTORY, REBUILD
 from storage.schema.entities import CHILDREN, MIRRORS, ColumnGroup
-from storage.schema.tracked import TRACKED
 from storage.state.changes import ChangeSet, Entity
 from storage.state.history import observation_columns
-from storage.state.master_revisions import MasterRevision, changed_groups, record_master_revisions, returned_columns
 from storage.state.revisions import revision_statement, source_parameters
 from storage.state.upsert import stored_columns, upsert_statement
 from storage.state.version import is_provisional_sql
@@ -35,9 +33,11 @@ READ_WITH = {child: (kind, MIRRORS[child].parent_key) for kind, child in CHILDRE
 def add_history(connection: Connection, tenant: str) -> int:
     """Add the missing observations, and return how many there were.
 
-    This only adds rows, so the transaction need not be the one that compared the schemas.
+    What an earlier release has read otherwise from the same notification is removed of master data, because an entity's
+    history is its observations. Nothing else is, so the transaction need not be the one that compared the schemas.
     """
     added = 0
+    connection.execute(_READ_OTHERWISE, {"tenant": tenant})
     for table in HISTORY:
         columns = ", ".join(observation_columns(table))
         added += connection.execute(
@@ -53,6 +53,19 @@ def add_history(connection: Connection, tenant: str) -> int:
     return added
 
 
+# Index: the unique constraint.
+_READ_OTHERWISE = text(f"""
+DELETE FROM charging.master_observation AS known
+ USING {REBUILD}.master_observation AS rebuilt
+ WHERE known.tenant = :tenant
+   AND rebuilt.tenant = :tenant
+   AND (known.kind, known.entity_id, known.column_group, known.fact_at, known.source)
+       = (rebuilt.kind, rebuilt.entity_id, rebuilt.column_group, rebuilt.fact_at, rebuilt.source)
+   AND known.notification_id = rebuilt.notification_id
+   AND known.digest <> rebuilt.digest
+""")  # noqa: S608 - the names are ours
+
+
 def swap(connection: Connection, tenant: str) -> int:
     """Replace the live facts that differ by the rebuilt ones, and return how many rows changed.
 
@@ -60,25 +73,16 @@ def swap(connection: Connection, tenant: str) -> int:
     is newer than the one that was compared, and has replaced all of its columns.
     """
     changed = 0
-    revisions: list[MasterRevision] = []
     for kind in MIRRORS:
-        replaced = [dict(row) for row in connection.execute(text(_replace(kind)), {"tenant": tenant}).mappings()]
-        changed += len(replaced)
-        if kind in TRACKED:
-            for row in replaced:
-                revisions += changed_groups(kind, row[MIRRORS[kind].key], row, row, prefix=_FORMER)
+        changed += connection.execute(text(_replace(kind)), {"tenant": tenant}).rowcount
         changed += connection.execute(upsert_statement(kind, source=_missing_rows(kind)), {"tenant": tenant}).rowcount
         if kind == "session":
             connection.execute(
                 revision_statement(_STOPPED),
                 {"tenant": tenant, "final_states": list(FINAL_SESSION_STATES), **source_parameters({})},
             )
-    record_master_revisions(connection, tenant, revisions, {})
     return changed
 
-
-#: Precedes the names of tracked columns with their former values.
-_FORMER = "former_"
 
 #: The stopped sessions that differ, with their former columns.
 _STOPPED = f"""(
@@ -103,10 +107,9 @@ def _replace(kind: str) -> str:
     ]
     is_any_taken = "\n        OR ".join(_is_taken(group) for group in mirror.groups)
     listed = ",\n       ".join(assignments)
-    former = f", {returned_columns(kind, 'known', _FORMER)}" if kind in TRACKED else ""
     return f"""
 WITH compared AS (
-    SELECT known.{mirror.key}, difference.groups, difference.live{former}
+    SELECT known.{mirror.key}, difference.groups, difference.live
       FROM {REBUILD}.difference
       JOIN charging.{mirror.name} AS known
         ON {mirror.matches("known")}
@@ -124,18 +127,7 @@ UPDATE charging.{mirror.name} AS known
  WHERE {mirror.matches("known")}
    AND known.{mirror.key} = compared.{mirror.key}
    AND ({is_any_taken})
-RETURNING {_returned(kind)}
 """  # noqa: S608 - the names are ours
-
-
-def _returned(kind: str) -> str:
-    """Return what the statement returns of each row: its id, and its tracked columns with former and new values."""
-    key = f"known.{MIRRORS[kind].key}"
-    if kind not in TRACKED:
-        return key
-    names = [name for each in TRACKED[kind] for name in (each.group.at, each.group.version, each.values)]
-    former = ", ".join(f"compared.{_FORMER}{name}" for name in names)
-    return f"{key}, {former}, {returned_columns(kind, 'known')}"
 
 
 def _is_taken(group: ColumnGroup) -> str:

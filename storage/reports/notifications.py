@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -13,6 +13,7 @@ from sqlalchemy import Connection, text
 from storage.ids import made_at
 from storage.inbox.batches import Logged
 from storage.schema.entities import MIRRORS
+from storage.schema.tracked import TRACKED
 from storage.state.changes import ChangeSet
 from storage.state.fold import Fact
 
@@ -286,7 +287,7 @@ def _observation_effect(
     return ObservationEffect(table, len(rows), connection.execute(statement, parameters).scalar_one())
 
 
-# Indexes: the primary keys of both tables. The time bounds the history of an entity to the facts of the notification.
+# Indexes: the primary key of the one table, and the unique constraint of what the view reads, by entity.
 _REVISIONS = text("""
 SELECT 'session', session_id, column_group, changed_from, changed_to, learned_at
   FROM charging.session_revision
@@ -294,12 +295,16 @@ SELECT 'session', session_id, column_group, changed_from, changed_to, learned_at
    AND session_id = ANY(CAST(:sessions AS bigint[]))
    AND notification_id = :notification_id
  UNION ALL
-SELECT kind, entity_id, column_group, changed_from, changed_to, recorded_at
-  FROM charging.master_revision
- WHERE tenant = :tenant
-   AND (kind, entity_id) IN (SELECT * FROM unnest(CAST(:kinds AS text[]), CAST(:ids AS bigint[])))
-   AND fact_at BETWEEN :first_at AND :last_at
-   AND notification_id = :notification_id
+SELECT named.kind, named.entity_id, column_group, changed_from, changed_to, recorded_at
+  FROM unnest(CAST(:kinds AS text[]), CAST(:ids AS bigint[])) AS named (kind, entity_id)
+ CROSS JOIN LATERAL (
+       SELECT column_group, changed_from, changed_to, recorded_at
+         FROM charging.master_revision
+        WHERE tenant = :tenant
+          AND kind = named.kind
+          AND entity_id = named.entity_id
+          AND notification_id = :notification_id
+        LIMIT 100) AS revision
  ORDER BY 1, 2, 3
  LIMIT 100
 """)
@@ -308,14 +313,13 @@ SELECT kind, entity_id, column_group, changed_from, changed_to, recorded_at
 def _revisions(connection: Connection, tenant: str, notification_id: UUID, facts: Sequence[Fact]) -> list[Revision]:
     if not facts:
         return []
+    tracked = sorted({(fact.kind, fact.entity_id) for fact in facts if fact.kind in TRACKED})
     parameters = {
         "tenant": tenant,
         "notification_id": notification_id,
         "sessions": list({fact.entity_id for fact in facts if fact.kind == "session"}),
-        "kinds": [fact.kind for fact in facts],
-        "ids": [fact.entity_id for fact in facts],
-        "first_at": min(fact.at for fact in facts) - timedelta(seconds=1),
-        "last_at": max(fact.at for fact in facts) + timedelta(seconds=1),
+        "kinds": [kind for kind, _ in tracked],
+        "ids": [entity_id for _, entity_id in tracked],
     }
     return [Revision(*row) for row in connection.execute(_REVISIONS, parameters)]
 

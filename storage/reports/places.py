@@ -178,7 +178,7 @@ class Boot:
     notification_id: UUID | None
 
 
-# Index: the primary key, backwards.
+# Index: the unique constraint of what the view reads.
 _BOOTS = text("""
 SELECT fact_at, changed_from, changed_to, source, notification_id
   FROM charging.master_revision

@@ -206,7 +206,7 @@ SELECT column_group, fact_at, fact_version, changed_from, changed_to, source, no
  LIMIT :limit
 """
 
-# Index: primary key.
+# Index: the unique constraint of what the view reads.
 _MASTER_REVISIONS = """
 SELECT column_group, fact_at, fact_version, changed_from, changed_to, source, notification_id, recorded_at
   FROM charging.master_revision

@@ -174,30 +174,23 @@ error_description = Table(
     comment="What error codes of status logs mean, by AMPECO; append-only",
 )
 
-
-def _revision_columns() -> list[Column[Any]]:
-    return [
-        instant("fact_at", "Time of the new fact, by its source's clock", nullable=False),
-        Column(
-            "fact_version",
-            Text(collation="C"),
-            nullable=False,
-            comment="Version of the new fact; orders those of one time",
-        ),
-        Column("changed_from", JSONB, nullable=False, comment="The columns that changed, with their former values"),
-        Column("changed_to", JSONB, nullable=False, comment="The same columns, with their new values"),
-        Column("source", Text, nullable=False, comment="Source of the new fact: notification, read or rebuild"),
-        Column("notification_id", Uuid, comment="The notification that contained the new fact, if one did"),
-    ]
-
-
 session_revision = Table(
     "session_revision",
     metadata,
     tenant_column(),
     Column("session_id", BigInteger, nullable=False, comment="Session"),
     Column("column_group", Text, nullable=False, comment="Column group that changed: state, detail, meter or presence"),
-    *_revision_columns(),
+    instant("fact_at", "Time of the new fact, by its source's clock", nullable=False),
+    Column(
+        "fact_version",
+        Text(collation="C"),
+        nullable=False,
+        comment="Version of the new fact; orders those of one time",
+    ),
+    Column("changed_from", JSONB, nullable=False, comment="The columns that changed, with their former values"),
+    Column("changed_to", JSONB, nullable=False, comment="The same columns, with their new values"),
+    Column("source", Text, nullable=False, comment="Source of the new fact: notification, read or rebuild"),
+    Column("notification_id", Uuid, comment="The notification that contained the new fact, if one did"),
     instant("learned_at", "When the change was written", nullable=False, default=func.now()),
     PrimaryKeyConstraint("tenant", "session_id", "column_group", "fact_at", "fact_version"),
     Index(None, "tenant", "learned_at"),
@@ -205,18 +198,31 @@ session_revision = Table(
     comment="Revisions: each change of a session that was stored as stopped; append-only",
 )
 
-master_revision = Table(
-    "master_revision",
+master_observation = Table(
+    "master_observation",
     metadata,
     tenant_column(),
     Column("kind", Text, nullable=False, comment="Kind of entity, such as evse"),
     Column("entity_id", BigInteger, nullable=False, comment="Id at AMPECO"),
-    Column("column_group", Text, nullable=False, comment="Column group that changed: master, boot or presence"),
-    *_revision_columns(),
-    instant("recorded_at", "When the change was written", nullable=False, default=func.now()),
-    # The time comes before the group, so that the key is the index of an entity's history.
-    PrimaryKeyConstraint("tenant", "kind", "entity_id", "fact_at", "column_group", "fact_version"),
-    Index(None, "tenant", "recorded_at"),
+    Column("column_group", Text, nullable=False, comment="Column group: master, boot or presence"),
+    instant("fact_at", "Time of the fact, by its source's clock", nullable=False),
+    Column("source", Text, nullable=False, comment="Source of the fact: notification or read"),
+    Column(
+        "digest",
+        Text(collation="C"),
+        comment="Digest of tracked, for a notification; null for a read, which replaces an earlier one of its time",
+    ),
+    Column(
+        "fact_version", Text(collation="C"), nullable=False, comment="Version of the fact; orders those of one time"
+    ),
+    Column("tracked", JSONB, nullable=False, comment="The tracked columns of the group, with their values"),
+    Column("notification_id", Uuid, comment="The first notification that contained the fact, if one did"),
+    instant("recorded_at", "When it was first recorded here", nullable=False, default=func.now()),
+    UniqueConstraint(
+        *("tenant", "kind", "entity_id", "column_group", "fact_at", "source", "digest"),
+        postgresql_nulls_not_distinct=True,
+        name="master_observation_fact_key",
+    ),
     schema=CHARGING,
-    comment="Revisions of master data: each change of a tracked column, and each boot; append-only",
+    comment="What each fact said of tracked columns of master data; of reads that show the same, the first and last",
 )

@@ -148,11 +148,11 @@ class ChangeSet:
         for entity in (*other.required_reads, *other.reads_if_unknown):
             self.requested_by[entity] = requested_by
         for fact in other.facts:
-            if fact.kind == "session" or _may_be_revision(fact):
+            if fact.kind == "session" or _is_tracked(fact):
                 key = FactKey(fact.kind, fact.entity_id, fact.group, fact.at, fact.version)
                 self.source_notifications.setdefault(key, requested_by)
 
 
-def _may_be_revision(fact: Fact) -> bool:
-    """Return whether a fact may make a revision of master data."""
+def _is_tracked(fact: Fact) -> bool:
+    """Return whether a fact makes an observation of master data."""
     return fact.at > BEGINNING and (fact.kind, fact.group) in TRACKED_GROUPS

@@ -15,7 +15,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 from storage.schema.entities import MIRRORS
-from storage.schema.tracked import EVENT_GROUPS
 from storage.state.version import Version
 
 #: Older than any fact with a correct time: a fact of this time is current only until any other fact arrives.
@@ -110,14 +109,11 @@ class Fold:
 
     def __init__(self, facts: Iterable[Fact] = ()) -> None:
         self._newest: dict[str, dict[int, dict[str, _Standing]]] = {}
-        self._events: dict[tuple[str, int], list[Fact]] = {}
         for fact in facts:
             self.add(fact)
 
     def add(self, fact: Fact) -> None:
         """Add a fact."""
-        if (fact.kind, fact.group) in EVENT_GROUPS:
-            self._events.setdefault((fact.kind, fact.entity_id), []).append(fact)
         groups = self._newest.setdefault(fact.kind, {}).setdefault(fact.entity_id, {})
         newest = groups.get(fact.group)
         if newest is None:
@@ -145,10 +141,6 @@ class Fold:
                     row[group.version] = newest.fact.version
             rows.append(row)
         return rows
-
-    def events(self, kind: str, entity_id: int) -> list[Fact]:
-        """Return all facts about an entity of the column groups in which each fact is a revision."""
-        return self._events.get((kind, entity_id), [])
 
     def entities(self) -> list[str]:
         """Return the kinds that have facts, in the order of writing."""

@@ -15,13 +15,6 @@ from storage.schema.entities import MIRRORS, ColumnGroup, Mirror
 from storage.schema_names import CHARGING
 from storage.state.changes import Entity, FactKey
 from storage.state.fold import Fold
-from storage.state.master_revisions import (
-    MasterRevision,
-    changed_groups,
-    record_master_revisions,
-    returned_columns,
-    tracked_ids,
-)
 from storage.state.revisions import lock_stopped, record_revisions
 from storage.state.version import conflicts_sql, is_read_sql
 
@@ -72,7 +65,7 @@ def upsert(
     Parameters:
         fold: the folded facts.
         schema: the schema of the tables; a rebuild has its own.
-        source_notifications: the notifications that contain the facts, for revisions.
+        source_notifications: the notifications that contain the facts, for revisions of sessions.
         skip_confirmed: for reads: do not write a row if a read has already stored all that this read shows.
 
     Returns:
@@ -82,16 +75,8 @@ def upsert(
     conflicting: list[Entity] = []
     new: list[Entity] = []
     parents: dict[Entity, set[int]] = {}
-    revisions: list[MasterRevision] = []
     for kind in fold.entities():
         rows = fold.rows(kind)
-        if schema == CHARGING and (tracked := tracked_ids(kind, rows)):
-            written = _Tracked(connection, tenant, kind, skip_confirmed)
-            conflicting += written.write(rows, tracked)
-            changed += written.changed
-            new += written.new
-            revisions += written.revisions(fold)
-            continue
         if MIRRORS[kind].parent is not None and schema == CHARGING:
             children = _upsert_children(connection, tenant, kind, rows, skip_confirmed)
             changed += children.changed
@@ -107,7 +92,6 @@ def upsert(
         conflicting += [Entity(kind, entity_id) for entity_id, is_conflicting, *_ in flags if is_conflicting]
         new += [Entity(kind, entity_id) for entity_id, _, is_new, *_ in flags if is_new]
         record_revisions(connection, tenant, stopped, source_notifications or {})
-    record_master_revisions(connection, tenant, revisions, source_notifications or {})
     return Written(changed, conflicting, new, parents)
 
 
@@ -116,8 +100,10 @@ def _upsert_children(
 ) -> Written:
     """Write rows of children, and return the parents that each of them has now and had before.
 
-    The first upsert of a row that would move to another parent only renews its ``updated_at``, for the reason in
-    :class:`_Tracked`. A second upsert writes it. If no child moves, there is no second one. Index: primary key.
+    No older Postgres than 18 returns the former values of a row that ``INSERT ... ON CONFLICT`` updates. To lock the
+    rows first would break the order of locks, because rows to insert cannot be locked. So the first upsert of a row
+    that would move to another parent only renews its ``updated_at``, which locks it in its turn, and returns the
+    parent that it has. A second upsert writes it. If no child moves, there is no second one. Index: primary key.
     """
     key, parent_key = MIRRORS[kind].key, MIRRORS[kind].parent_key
     given = {row[key]: row for row in rows}
@@ -147,51 +133,6 @@ def _upsert_children(
     )
 
 
-class _Tracked:
-    """Rows of a kind of which some have facts of tracked groups: the former values of these are returned.
-
-    No older Postgres than 18 returns the former values of a row that ``INSERT ... ON CONFLICT`` updates. To lock the
-    rows first would break the order of locks, because rows to insert cannot be locked. So the first upsert of a row
-    that would change only renews its ``updated_at``, which locks it in its turn, and returns the values that it has.
-    A second upsert of these rows writes them. If nothing changes, there is no second one.
-    """
-
-    def __init__(self, connection: Connection, tenant: str, kind: str, skip_confirmed: bool) -> None:
-        self._connection, self._tenant, self._kind = connection, tenant, kind
-        self._statement = upsert_statement(kind, skip_confirmed=skip_confirmed, tracks=True)
-        self._former: dict[int, Mapping[str, Any]] = {}
-        self._present: dict[int, Mapping[str, Any]] = {}
-        self.changed: list[Entity] = []
-        self.new: list[Entity] = []
-
-    def write(self, rows: Sequence[Mapping[str, Any]], tracked: Sequence[int]) -> list[Entity]:
-        """Write rows, and return the conflicting entities."""
-        key = MIRRORS[self._kind].key
-        first = self._upsert(rows, deferred=tracked)
-        deferred = first.keys() & set(tracked)
-        second = self._upsert([row for row in rows if row[key] in deferred], deferred=[]) if deferred else {}
-        self.changed = [Entity(self._kind, entity_id) for entity_id in sorted(first.keys() | second.keys())]
-        self.new = [Entity(self._kind, entity_id) for entity_id, row in (first | second).items() if row["is_new"]]
-        self._former = {entity_id: first[entity_id] for entity_id in second}
-        self._present = {entity_id: (second.get(entity_id) or first[entity_id]) for entity_id in sorted(deferred)}
-        return [Entity(self._kind, entity_id) for entity_id, row in (first | second).items() if row["is_conflicting"]]
-
-    def _upsert(self, rows: Sequence[Mapping[str, Any]], *, deferred: Sequence[int]) -> dict[int, Mapping[str, Any]]:
-        parameters = {"tenant": self._tenant, "rows": to_json(rows), "deferred": list(deferred)}
-        written = self._connection.execute(self._statement, parameters).mappings()
-        return {row[MIRRORS[self._kind].key]: dict(row) for row in written}
-
-    def revisions(self, fold: Fold) -> list[MasterRevision]:
-        """Return the revisions of the rows that were written."""
-        return [
-            revision
-            for entity_id, present in self._present.items()
-            for revision in changed_groups(
-                self._kind, entity_id, self._former.get(entity_id), present, fold.events(self._kind, entity_id)
-            )
-        ]
-
-
 @cache
 def upsert_statement(
     kind: str,
@@ -199,7 +140,6 @@ def upsert_statement(
     source: str | None = None,
     *,
     skip_confirmed: bool = False,
-    tracks: bool = False,
     keeps_parent: bool = False,
 ) -> TextClause:
     """Return the upsert of one kind; its parameters are the tenant and ``rows``, a JSON array of rows.
@@ -212,14 +152,12 @@ def upsert_statement(
         source: a SQL source of the rows, instead of the parameter.
         skip_confirmed: whether to leave a row unchanged, too, if its newer facts are of reads and have the values
             that an earlier read has stored (see :func:`_confirmed`).
-        tracks: whether to return the tracked columns, too, and to keep the facts of the existing rows whose ids are in
-            the further parameter ``deferred``: of these rows only ``updated_at`` changes.
         keeps_parent: whether to keep the facts of the existing rows of children that would move to another parent: of
             these rows only ``updated_at`` changes, so that the former parent is returned.
     """
     mirror = MIRRORS[kind]
     columns = [*mirror.keys[1:], *(column for group in mirror.groups for column in stored_columns(group))]
-    is_kept = f"known.{mirror.key} = ANY(CAST(:deferred AS bigint[]))" if tracks else None
+    is_kept = None
     if keeps_parent:
         is_kept = f"coalesce(known.{mirror.parent_key} <> excluded.{mirror.parent_key}, false)"
     assignments = [line for group in mirror.groups for line in _assignments(group, is_kept)]
@@ -247,18 +185,18 @@ def upsert_statement(
         changed="\n            OR ".join(
             _changed(group, _is_news(mirror, group, skip_confirmed)) for group in mirror.groups
         ),
-        returned=_returned(mirror, kind, tracks),
+        returned=_returned(mirror),
     )
     return text(statement)
 
 
-def _returned(mirror: Mirror, kind: str, tracks: bool) -> str:
+def _returned(mirror: Mirror) -> str:
     conflicting = " OR ".join(f"known.{group.conflicting}" for group in mirror.groups)
     is_new = "known.first_seen_at = known.updated_at AS is_new"
     returned = f"known.{mirror.key}, {conflicting} AS is_conflicting, {is_new}"
     if mirror.parent is not None:
         returned += f", known.{mirror.parent_key}"
-    return f"{returned}, {returned_columns(kind, 'known')}" if tracks else returned
+    return returned
 
 
 def stored_columns(group: ColumnGroup) -> tuple[str, ...]:

@@ -13,10 +13,11 @@ from sqlalchemy import Engine, text
 from storage.database import create_database_engine
 from storage.schema.entities import MIRRORS
 from storage.state.changes import ChangeSet
-from storage.state.fold import BEGINNING, fact_from_notification, fact_from_read
+from storage.state.fold import BEGINNING, Fact, fact_from_notification, fact_from_read
 from storage.state.marks import mark_all
 from storage.write import write_changes
-from tests.support.analytics import belongs, changes_of_deriving_everything, derive, write
+from tests.support.analytics import at as minute
+from tests.support.analytics import belongs, changes_of_deriving_everything, derive, fact, session_facts, write
 
 START = datetime(2026, 3, 4, 7, tzinfo=UTC)
 
@@ -169,6 +170,55 @@ EVERYTHING = (
     "SELECT kind, entity_id, nullif(valid_from, '-infinity'), nullif(valid_to, 'infinity'), name, change_number"
     " FROM analytics.master_version ORDER BY 1, 2, valid_from",
 )
+
+
+def told(kind: str, entity_id: int, minutes: float, group: str = "master", **values: Any) -> Fact:
+    """What a notification says, as a provisional fact."""
+    return fact_from_notification(kind, entity_id, group, minute(minutes), values, partial=group == "master")
+
+
+FACTS = [
+    told("location", 1, 0, name="Mill"),
+    fact("location", 1, 10, name="Old mill", status="enabled"),
+    told("location", 1, 60, name="Mill"),
+    fact("location", 1, 60, name="New mill", status="enabled"),
+    fact("location", 1, 90, name="New mill", status="disabled"),
+    *(fact("charge_point", 10, after, name=name, location_id=1) for after, name in ((0, "A"), (50, "B"), (80, "A"))),
+    *(told("charge_point", 10, after, "boot", firmware_version=version) for after, version in ((5, "1"), (70, "2"))),
+    *(fact("evse", 100, after, charge_point_id=10, label=name) for after, name in ((0, "X"), (30, "X"), (65, "Y"))),
+    *(fact("tariff", 7, after, name="DC", price_per_kwh=price) for after, price in ((0, "0.4"), (20, "0.5"), (40, 1))),
+    *session_facts(5, 62, evse_id=100, charge_point_id=10, started_at=minute(61), status="active"),
+]
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_facts_in_any_order_end_in_the_same_versions(engine: Engine, seed: int) -> None:
+    chance = random.Random(seed)
+    order = chance.sample(FACTS, len(FACTS))
+    while order:
+        size = chance.choice((1, 1, 2, 5))
+        write(engine, *order[:size])
+        del order[:size]
+        if chance.random() < 0.3:
+            derive(engine)
+    derive(engine)
+    assert versions(engine, "location", "name, status") == [
+        (None, "Mill", None),
+        (10 / 60, "Old mill", "enabled"),
+        (1, "New mill", "enabled"),
+        (1.5, "New mill", "disabled"),
+    ]
+    assert versions(engine, "charge_point", "name, firmware_version") == [
+        (None, "A", "1"),
+        (50 / 60, "B", "1"),
+        (70 / 60, "B", "2"),
+        (80 / 60, "A", "2"),
+    ]
+    assert versions(engine, "evse", "name") == [(None, "X"), (65 / 60, "Y")]
+    prices = [float(price) for _, price in versions(engine, "tariff", "price_per_kwh")]
+    assert prices == [0.4, 0.5, 1]
+    assert rows(engine, "SELECT location_name, charge_point_name FROM analytics.session") == [("New mill", "B")]
+    assert changes_of_deriving_everything(engine) == 0
 
 
 def test_a_status_does_not_derive_master_data_again(engine: Engine) -> None:

@@ -250,6 +250,7 @@ FURTHER_MOVES = (
         lambda: [*session(1, LATER, authorization_id=None), asked(71, LATER, session_ids=[2])],
         _ATTEMPT,
     ),
+    Move("session.evse_id of its charge point", lambda: session(1, LATER, evse_id=13), _DAYS),
     Move(
         "session.started_at",
         lambda: session(1, LATER, started_at=at(30 * HOUR), stopped_at=at(31 * HOUR)),

@@ -448,15 +448,15 @@ def test_revisions_of_master_data_lose_the_person_and_keep_the_rest(deployment: 
     found = "SELECT * FROM charging.master_revision WHERE kind = 'charge_point' ORDER BY fact_at"
     before = service.query(found)
     assert [row["changed_from"]["name"] for row in before] == [f"Garage of {EMAIL}", "Garage"]
-    assert f"{EMAIL} is in charging.master_revision" in left(service.engine)
+    assert f"{EMAIL} is in charging.master_observation" in left(service.engine)
     # The owner is in no revision, before an erasure or after it
     assert not any("owner" in str(row) or str(USER) in str(row) for row in before)
-    assert look_up(service.engine, "demo", Person(USER))["charging.master_revision"] == 2
+    assert look_up(service.engine, "demo", Person(USER))["charging.master_observation"] == 2
     changed = erase(service.engine)
     # Then nothing is left of the person, and everything else stays
-    assert not any("charging.master_revision" in place for place in left(service.engine))
+    assert not any("charging.master_" in place for place in left(service.engine))
     after = service.query(found)
-    assert changed["charging.master_revision"] == len(after) == len(before)
+    assert changed["charging.master_observation"] == len(after) == len(before)
     assert [(row["changed_from"]["status"], row["changed_to"]["status"], row["fact_at"]) for row in after] == [
         (row["changed_from"]["status"], row["changed_to"]["status"], row["fact_at"]) for row in before
     ]

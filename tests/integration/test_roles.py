@@ -169,6 +169,7 @@ def test_processes_with_the_rights_of_the_service_sync_run_and_settle(
         "DELETE FROM charging.consumption_point",
         "UPDATE charging.consumption_point SET energy_wh = 0",
         "UPDATE charging.session_revision SET source = 'x'",
+        "UPDATE charging.master_observation SET fact_at = now()",
         "UPDATE ingest.notification SET tenant = 'x'",
         "UPDATE ingest.notification SET received_at = now()",
         "UPDATE ingest.alembic_version SET version_num = 'x'",

@@ -1,9 +1,10 @@
-"""Revisions of master data: what an entity was before each change, from when on, and what reported the change."""
+"""Observations of master data, and the revisions that they show: what changed, from when on, and what reported it."""
 
 from __future__ import annotations
 
 import itertools
 import random
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -17,14 +18,13 @@ from sqlalchemy.dialects.postgresql import JSONB, TIMESTAMP
 from storage.schema.entities import MIRRORS
 from storage.schema.tracked import TRACKED
 from storage.state.changes import ChangeSet
-from storage.state.fold import BEGINNING, Fact, Fold, fact_from_notification, fact_from_read
-from storage.state.upsert import upsert
-from storage.write import write_changes
+from storage.state.fold import BEGINNING, Fact, fact_from_notification, fact_from_read
+from storage.write import write_changes, write_state
 from tests.support.deployment import Deployment
 from tests.support.facts import apply, changes, finished_session, recent, sample
 from tests.support.locks import after_waiting
 from tests.support.log import accept, execute, query
-from tests.support.replay import compared, replayed
+from tests.support.replay import compared, differences, replayed
 from workers.apply.apply import apply_open_batches
 from workers.maintenance.rebuild import swap
 
@@ -80,7 +80,8 @@ def counted(connection: Connection) -> Iterator[list[str]]:
     tables: list[str] = []
 
     def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
-        tables.append(next(word for word in statement.split() if "." in word and not word.startswith(("%", "known"))))
+        named = re.search(r"(?:INTO|FROM|UPDATE) ((?:charging|analytics|ingest)\.\w+)", statement)
+        tables.append(named[1] if named else statement)
 
     event.listen(connection, "before_cursor_execute", note)
     yield tables
@@ -220,7 +221,7 @@ def test_neither_the_first_row_nor_what_is_not_tracked_makes_a_revision(connecti
 def test_a_fact_without_a_time_of_its_own_makes_no_revision(connection: Connection) -> None:
     for parent in (1, 2):
         fact = fact_from_notification("evse", 7, "master", BEGINNING, {"charge_point_id": parent}, partial=True)
-        upsert(connection, "t", Fold([fact]))
+        write_state(connection, "t", ChangeSet(facts=[fact]))
     read(connection, shown("evse", 0, charge_point_id=3, status="enabled"))
     assert revisions(connection) == []
 
@@ -242,9 +243,91 @@ def test_repeated_and_older_facts_add_nothing(connection: Connection) -> None:
     at = NOW + 3 * MINUTE
     read(connection, fact_from_read("evse", 7, "master", at, {"status": "disabled"}, began_at=at + MINUTE))
     read(connection, shown("evse", 8, status="disabled"))
-    # A fact arrives late, of a time between two that are known
-    apply(connection, location(1, "late"), boot(7))
     assert revisions(connection) == before
+
+
+def test_a_fact_that_arrives_late_takes_its_place_in_the_order_of_the_clocks(connection: Connection) -> None:
+    for body in (location(0, "A"), location(4, "C"), boot(0), boot(9, "5")):
+        apply(connection, body)
+    late = apply(connection, location(2, "B"), boot(7, "6"), location(-1, "Z"))
+    assert changed(connection) == [
+        ("boot", {"firmware_version": "4.7.1"}, {"firmware_version": "6"}),
+        ("boot", {"firmware_version": "6"}, {"firmware_version": "5"}),
+        ("master", {"name": "Z"}, {"name": "A"}),
+        ("master", {"name": "A"}, {"name": "B"}),
+        ("master", {"name": "B"}, {"name": "C"}),
+    ]
+    by_name = {row["changed_to"].get("name"): row["notification_id"] for row in revisions(connection)}
+    assert by_name["B"] in late.source_notifications.values()
+    # And the state keeps what is newest
+    assert connection.execute(text("SELECT name FROM charging.location")).scalar_one() == "C"
+
+
+FACTS = [
+    *(shown("evse", minute, label=label) for minute, label in enumerate(("A", "B", "B", "A"))),
+    fact_from_read("evse", 7, "master", NOW + 3 * MINUTE, {"label": "C"}, began_at=NOW + 9 * MINUTE),
+    fact_from_notification("evse", 7, "master", NOW + 2 * MINUTE, {"label": "D"}, partial=True),
+]
+
+
+@pytest.mark.parametrize("seed", range(24))
+def test_the_order_and_the_chunks_in_which_facts_arrive_do_not_matter(connection: Connection, seed: int) -> None:
+    order = random.Random(seed).sample(FACTS, len(FACTS))
+    size = seed % 3 + 1
+    for first in range(0, len(order), size):
+        write_changes(connection, "t", ChangeSet(facts=order[first : first + size]))
+    assert changed(connection) == [
+        ("master", {"label": "A"}, {"label": "B"}),
+        # Of two reads that show one time of change, the later one counts
+        ("master", {"label": "B"}, {"label": "D"}),
+        ("master", {"label": "B"}, {"label": "C"}),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("kind", "group", "column"), [("connector", "presence", "evse_id"), ("evse", "master", "phases")]
+)
+def test_of_reads_that_show_the_same_the_first_and_the_last_are_kept(
+    connection: Connection, kind: str, group: str, column: str
+) -> None:
+    def kept() -> list[int]:
+        found = connection.execute(text("SELECT fact_at FROM charging.master_observation ORDER BY fact_at")).scalars()
+        return [round((at - NOW) / MINUTE) for at in found]
+
+    for minute, value in enumerate((1, 1, 1, 1, 2, 2, 1)):
+        read(connection, shown(kind, minute * 2, group, **{column: value}))
+        read(connection, shown(kind, minute * 2, group, **{column: value}))
+    assert kept() == [0, 6, 8, 10, 12]
+    # One that arrives late adds nothing between two that show the same, and else what it shows
+    read(connection, shown(kind, 3, group, **{column: 1}))
+    assert kept() == [0, 6, 8, 10, 12]
+    read(connection, shown(kind, 5, group, **{column: 2}))
+    assert kept() == [0, 5, 6, 8, 10, 12]
+    times = [round((row["fact_at"] - NOW) / MINUTE) for row in revisions(connection)]
+    assert times == [5, 6, 8, 12]
+
+
+def test_reads_of_one_entity_that_are_written_together_are_all_kept(connection: Connection) -> None:
+    for minute in (0, 1, 2):
+        read(connection, shown("evse", minute, label="A"))
+    read(connection, shown("evse", 2, label="B"), shown("evse", 3, label="B"))
+    at = NOW + 2 * MINUTE
+    again = fact_from_read("evse", 7, "master", at, {"label": "C"}, began_at=at + MINUTE)
+    read(connection, again, shown("evse", 4, label="C"))
+    assert changed(connection) == [
+        ("master", {"label": "A"}, {"label": "C"}),
+        ("master", {"label": "C"}, {"label": "B"}),
+        ("master", {"label": "B"}, {"label": "C"}),
+    ]
+
+
+def test_a_connector_that_moves_and_comes_back_has_two_revisions(connection: Connection) -> None:
+    for minute, evse_id in enumerate((1, 2, 1)):
+        read(connection, shown("connector", minute, "presence", evse_id=evse_id))
+    assert changed(connection) == [
+        ("presence", {"evse_id": 1}, {"evse_id": 2}),
+        ("presence", {"evse_id": 2}, {"evse_id": 1}),
+    ]
 
 
 def test_a_read_that_confirms_a_notification_adds_nothing(connection: Connection) -> None:
@@ -285,10 +368,10 @@ def test_boots_that_arrive_in_order_are_kept_however_they_are_chunked(
     ]
 
 
-def test_what_one_chunk_changes_of_master_data_is_one_revision(connection: Connection) -> None:
+def test_what_one_chunk_changes_is_a_revision_for_each_fact(connection: Connection) -> None:
     apply(connection, location(0, "A"))
     apply(connection, location(1, "B"), location(2, "C"))
-    assert changed(connection) == [("master", {"name": "A"}, {"name": "C"})]
+    assert changed(connection) == [("master", {"name": "A"}, {"name": "B"}), ("master", {"name": "B"}, {"name": "C"})]
 
 
 def test_a_conflict_that_a_read_resolves_is_told_once(connection: Connection) -> None:
@@ -296,7 +379,7 @@ def test_a_conflict_that_a_read_resolves_is_told_once(connection: Connection) ->
     apply(connection, location(1, "B"))
     at = NOW + MINUTE
     fact = fact_from_read("location", 66, "master", at, {"name": "C"}, began_at=at + MINUTE)
-    assert upsert(connection, "t", Fold([fact])).conflicting == []
+    assert write_state(connection, "t", ChangeSet(facts=[fact])) == []
     assert [(row["source"], row["changed_to"].get("name")) for row in revisions(connection)] == [
         ("notification", "B"),
         ("read", "C"),
@@ -339,7 +422,8 @@ def test_what_a_provisional_fact_lacks_is_no_change_once_a_read_completes_it(con
 def test_a_read_that_confirms_every_column_of_a_provisional_fact_settles_its_change(connection: Connection) -> None:
     read(connection, shown("tariff", 0, name="A"))
     at = NOW + MINUTE
-    upsert(connection, "t", Fold([fact_from_notification("tariff", 7, "master", at, {"name": "B"}, partial=True)]))
+    told = fact_from_notification("tariff", 7, "master", at, {"name": "B"}, partial=True)
+    write_state(connection, "t", ChangeSet(facts=[told]))
     read(connection, fact_from_read("tariff", 7, "master", at, {"name": "B"}, began_at=at))
     assert settled(connection) == [({"name": "A"}, {"name": "B"})]
     assert len(revisions(connection)) == 2
@@ -360,8 +444,9 @@ def test_a_status_or_a_session_costs_no_statement_more(connection: Connection) -
     def cost(*bodies: dict[str, Any]) -> list[str]:
         found = changes(*bodies)
         with counted(connection) as tables:
-            upsert(connection, "t", Fold(found.facts), source_notifications=found.source_notifications)
-        return tables
+            write_state(connection, "t", found)
+        history = ("charging.master_observation", "charging.session_revision")
+        return [table for table in tables if table in history or ("observation" not in table and "charging" in table)]
 
     later = [body | {"timestamp": (NOW + 60 * MINUTE).isoformat()} for body in bodies[:2]]
     assert cost(*later) == ["charging.charge_point", "charging.evse"]
@@ -369,33 +454,30 @@ def test_a_status_or_a_session_costs_no_statement_more(connection: Connection) -
     # A session that has stopped is locked, written, and gets revisions of its own
     session = finished_session(9, receiptId=5)
     assert cost(session).count("charging.session") == 2
-    assert "charging.master_revision" not in cost(session, *later)
+    assert "charging.master_observation" not in cost(session, *later)
 
 
 def test_what_each_fact_costs_in_statements(connection: Connection) -> None:
-    def cost(fact: Fact) -> list[str]:
+    def cost(*facts: Fact) -> list[str]:
         with counted(connection) as tables:
-            upsert(connection, "t", Fold([fact]), skip_confirmed=True)
+            write_state(connection, "t", ChangeSet(facts=list(facts)), skip_confirmed=True)
         return tables
 
-    mirror, history = "charging.evse", "charging.master_revision"
+    mirror, history, mark = "charging.evse", "charging.master_observation", "analytics.dirty"
     status = fact_from_notification("evse", 7, "hardware", NOW, {"hardware_status": "faulted"})
     placeholder = fact_from_notification("evse", 7, "master", BEGINNING, {"charge_point_id": 1}, partial=True)
-    with counted(connection) as tables:
-        upsert(connection, "t", Fold([status, placeholder]))
-    assert tables == [mirror], "a status is one statement"
-    assert cost(shown("evse", 0, status="enabled")) == [mirror, mirror], "the first read of a known row"
-    assert cost(shown("evse", 1, status="disabled")) == [mirror, mirror, history], "a change"
-    assert cost(shown("evse", 1, status="disabled")) == [mirror], "the same again"
-    assert cost(shown("evse", 0, status="enabled")) == [mirror], "an older fact"
-    assert cost(shown("evse", 2, status="disabled")) == [mirror, mirror], "a newer time and nothing else"
+    assert cost(status, placeholder) == [mirror, mark], "a status"
+    assert cost(shown("evse", 0, status="enabled")) == [mirror, history, mark], "the first read of a known row"
+    assert cost(shown("evse", 1, status="disabled")) == [mirror, history, mark], "a change"
+    assert cost(shown("evse", 1, status="disabled")) == [mirror, history], "the same again"
+    assert cost(shown("evse", 0, status="enabled")) == [mirror, history], "an older fact that is known"
 
 
 def test_several_kinds_are_recorded_by_one_statement(connection: Connection) -> None:
     apply(connection, location(0, "A"), tariff(0, 1), boot(0))
     with counted(connection) as tables:
         apply(connection, location(1, "B"), tariff(1, 2), boot(1))
-    assert tables.count("charging.master_revision") == 1
+    assert tables.count("charging.master_observation") == 1
     assert len(revisions(connection)) == 3
 
 
@@ -421,7 +503,7 @@ def test_of_two_writers_of_one_fact_one_adds_it(engine: Engine) -> None:
     assert [row["changed_to"] for row in query(engine, REVISIONS)] == [{"status": "b"}]
 
 
-def test_the_older_of_two_facts_that_waits_adds_nothing(engine: Engine) -> None:
+def test_the_older_of_two_facts_that_waits_takes_its_place(engine: Engine) -> None:
     with engine.begin() as connection:
         read(connection, shown("evse", 0, status="a"))
     after_waiting(
@@ -429,7 +511,7 @@ def test_the_older_of_two_facts_that_waits_adds_nothing(engine: Engine) -> None:
         lambda connection: read(connection, shown("evse", 2, status="c")),
         lambda connection: read(connection, shown("evse", 1, status="b")),
     )
-    assert [row["changed_to"] for row in query(engine, REVISIONS)] == [{"status": "c"}]
+    assert [row["changed_to"] for row in query(engine, REVISIONS)] == [{"status": "b"}, {"status": "c"}]
 
 
 def test_the_other_groups_of_a_row_that_changes_are_written_in_the_same_transaction(connection: Connection) -> None:
@@ -457,39 +539,22 @@ def test_replaying_the_log_adds_no_revision_of_master_data(engine: Engine) -> No
     assert query(engine, REVISIONS) == before
 
 
-def test_a_rebuild_keeps_the_revisions_and_records_what_it_changes(engine: Engine) -> None:
-    # Given rows that are not what their log makes them, beside others with revisions
+OBSERVATIONS = "SELECT * FROM charging.master_observation ORDER BY kind, entity_id, fact_at, column_group"
+
+
+def test_a_rebuild_adds_the_observations_that_are_missing_and_corrects_those_of_an_earlier_release(
+    engine: Engine,
+) -> None:
     logged(engine)
-    accept(engine, boot(3) | {"chargePointId": 8}, sample("HardwareStatusNotification.evse"))
-    apply_open_batches(engine)
-    before = query(engine, REVISIONS)
-    for _ in range(2):
-        execute(engine, "UPDATE charging.charge_point SET firmware_version = 'spoiled' WHERE charge_point_id = 8")
-        execute(engine, "UPDATE charging.evse SET hardware_status = 'spoiled'")
-        compared(engine)
-        assert swap(engine, "t").rows == 2
-    # Then what was wrong is a revision of the rebuild, once, and the others stay
-    after = query(engine, REVISIONS)
-    (added,) = [row for row in after if row not in before]
-    assert len(after) == len(before) + 1
-    assert (added["kind"], added["entity_id"], added["source"]) == ("charge_point", 8, "rebuild")
-    assert (added["changed_from"], added["changed_to"]) == (
-        {"firmware_version": "spoiled"},
-        {"firmware_version": "4.7.1"},
-    )
-
-
-def test_a_rebuild_records_a_price_by_the_hour_that_it_changes(engine: Engine) -> None:
-    accept(engine, tariff(0, 1))
-    apply_open_batches(engine)
-    execute(engine, """UPDATE charging.tariff SET name = 'spoiled', raw = '{"pricing": {"pricePerKwh": 9}}'""")
-    compared(engine)
+    with engine.begin() as connection:
+        read(connection, shown("tariff", 0, name="of a read"))
+    before = query(engine, OBSERVATIONS)
+    # Given an observation that is missing, and one in which another release read a notification otherwise
+    execute(engine, "DELETE FROM charging.master_observation WHERE kind = 'tariff' AND source = 'notification'")
+    execute(engine, "UPDATE charging.master_observation SET tracked = '{}', digest = 'x' WHERE kind = 'location'")
+    assert differences(compared(engine)) == {"master_observation": (4, 2, 0)}
     swap(engine, "t")
-    (revision,) = query(engine, REVISIONS)
-    assert (revision["kind"], revision["source"], revision["notification_id"]) == ("tariff", "rebuild", None)
-    assert revision["changed_from"] == {"name": "spoiled", "pricing": {"pricePerKwh": 9}}
-    assert revision["changed_to"] == {"name": "DC standard", "pricing": {"pricePerKwh": 1}}
-    # And another rebuild finds nothing to do
-    compared(engine)
-    assert swap(engine, "t").rows == 0
-    assert len(query(engine, REVISIONS)) == 1
+    # Then all are as the log has them, what was read stays, and another rebuild finds nothing to do
+    after = query(engine, OBSERVATIONS)
+    assert [row | {"recorded_at": None} for row in after] == [row | {"recorded_at": None} for row in before]
+    assert differences(compared(engine)) == {}
