@@ -151,6 +151,29 @@ def _note(work: Work, noted: Mapping[NotedScope, Spans]) -> None:
         work.connection.execute(_NOTE, {"tenant": work.tenant, "rows": to_json(rows), "now": work.now})
 
 
+# Index: finding_due_session_idx.
+_NOTE_SESSIONS = text("""
+INSERT INTO analytics.finding_due (tenant, scope, entity_id, noted_at)
+SELECT :tenant, 'session', session_id, :now
+  FROM unnest(CAST(:ids AS bigint[])) AS session (session_id)
+ WHERE NOT EXISTS (
+       SELECT
+         FROM analytics.finding_due AS noted
+        WHERE noted.tenant = :tenant
+          AND noted.scope = 'session'
+          AND noted.entity_id = session.session_id)
+""")
+
+
+def _note_sessions(work: Work, sessions: Iterable[int]) -> None:
+    """Note sessions that a changed state concerns, if they are not noted: they may be the sessions of years.
+
+    They are evaluated in portions as well, and the states of an EVSE change many times while its history is derived.
+    """
+    if ids := sorted(sessions):
+        work.connection.execute(_NOTE_SESSIONS, {"tenant": work.tenant, "ids": ids, "now": work.now})
+
+
 def are_due(now: datetime, noted_at: datetime | None, marked_at: datetime | None) -> bool:
     """Return whether what was noted is evaluated before more changes are derived.
 
@@ -176,8 +199,7 @@ def evaluate(work: Work, marked_at: datetime | None) -> None:
     during = _sessions_during(work, states)
     for running in _running(work, during):
         del during[running.session_id]
-    # A changed state may concern the sessions of years, so they are evaluated in portions as well.
-    _note(work, {"session": _wholes(whole(during.keys() - noted["session"].keys()))})
+    _note_sessions(work, during.keys() - noted["session"].keys())
     scopes: dict[ScopeName, Spans] = {
         "session": noted["session"],
         "use": _use(work, _joined(noted["use"], states)),

@@ -45,6 +45,7 @@ finding_due = Table(
     instant("evaluated_until", "Findings until then are evaluated; null: without an end"),
     instant("noted_at", "When the change that may make or resolve findings was derived", nullable=False),
     PrimaryKeyConstraint("tenant", "due_id"),
+    Index("finding_due_session_idx", "tenant", "entity_id", postgresql_where=text("scope = 'session'")),
     schema=ANALYTICS,
     comment="Entities whose findings are to be evaluated again; a row goes when they are",
 )

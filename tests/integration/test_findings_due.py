@@ -177,3 +177,21 @@ def test_a_portion_has_one_thing_at_least() -> None:
     assert portion([], 5) == 0
     assert portion([9, 1], 5) == 1
     assert portion([1, 2, 2, 1], 5) == 3
+
+
+def test_a_session_is_noted_once_however_many_changes_of_states_concern_it(engine: Engine) -> None:
+    charge(engine)
+    derive(engine)
+    with engine.begin() as connection:
+        connection.execute(
+            text(
+                "INSERT INTO analytics.finding_due (tenant, scope, entity_id, noted_at)"
+                " SELECT 't', 'state', 902, now() FROM generate_series(1, 120)"
+            )
+        )
+    noted = []
+    while notes(engine):
+        derive_round(engine, "t")
+        noted.append(scalar(engine, "SELECT count(*) FROM analytics.finding_due WHERE scope = 'session'"))
+    assert noted == [1, 1, 0]
+    assert scalar(engine, "SELECT count(*) FROM analytics.finding WHERE resolved_at IS NULL") == 0
