@@ -46,8 +46,8 @@ vendor: $(READY) ## Renew the assets of the console and the site from npm, at th
 test: $(READY) ## Run every test, some at a time: they wait more than they work
 	$(BIN)/pytest --numprocesses $(WORKERS) --dist worksteal $(TESTS)
 
-unit: $(READY) ## Run the tests that need no server, in seconds
-	$(BIN)/pytest tests/unit --numprocesses 2 -m "not long and not server" $(TESTS)
+unit: $(READY) ## Run the tests that start no server and no process, in seconds
+	$(BIN)/pytest tests/unit --numprocesses 2 --dist worksteal -m "not long and not server and not process" $(TESTS)
 
 coverage: $(READY) ## Run every test, and check how much of the code they reach
 	mkdir -p .local

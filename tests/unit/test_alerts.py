@@ -34,6 +34,7 @@ def promtool(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run([program, *arguments], capture_output=True, text=True, check=False)
 
 
+@pytest.mark.process
 def test_the_rules_are_valid_and_every_alert_fires_and_is_silent_as_its_tests_say() -> None:
     for command, files in (
         ("check", [PROMETHEUS / "rules.yml"]),

@@ -51,6 +51,7 @@ def test_what_the_database_says_decides(
     assert tells in capsys.readouterr().out
 
 
+@pytest.mark.process
 def test_every_pinned_dependency_has_its_hashes(audit: ModuleType, tmp_path: Path) -> None:
     content = "".join(path.read_text() for path in audit.locked(tmp_path))
     lines = content.replace("\\\n", "").splitlines()

@@ -38,6 +38,7 @@ def test_every_metric_label_and_value_of_a_panel_exists(target: dict[str, str]) 
     assert set(re.findall(r"\{\{(\w+)\}\}", target["legendFormat"])) == grouped - {"le"}
 
 
+@pytest.mark.process
 def test_every_query_is_one_that_prometheus_can_read(tmp_path: Path) -> None:
     queries = [target["expr"].replace("$__rate_interval", "5m") for target in TARGETS.values()]
     rules = [{"record": f"query:{number}", "expr": query} for number, query in enumerate(queries)]

@@ -44,6 +44,7 @@ def instructions() -> list[tuple[str, str]]:
     return [(name, rest.strip()) for name, rest in re.findall(r"^([A-Z]+) +(.*)$", text, re.MULTILINE)]
 
 
+@pytest.mark.process
 def test_hadolint_has_nothing_to_say_about_the_dockerfile() -> None:
     found = lint("hadolint", "--no-color", "--failure-threshold", "style", DEPLOY / "Dockerfile")
     assert found.returncode == 0, found.stdout + found.stderr
@@ -121,11 +122,13 @@ def seconds(duration: str) -> timedelta:
     return timedelta(seconds=int(duration.removesuffix("s")))
 
 
+@pytest.mark.process
 def test_the_compose_file_is_one() -> None:
     found = lint("check-jsonschema", "--builtin-schema", "vendor.compose-spec", DEPLOY / "compose.yaml")
     assert found.returncode == 0, found.stdout + found.stderr
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("path", ["compose.yaml", "prometheus"])
 def test_yamllint_has_nothing_to_say_about_the_files_that_people_start_from(path: str) -> None:
     rules = "{extends: default, rules: {line-length: {max: 120}}}"
@@ -207,6 +210,7 @@ def test_the_labels_of_the_image_are_those_of_the_package() -> None:
     assert given["licenses"] == project["license"]
 
 
+@pytest.mark.process
 def test_the_script_of_the_roles_makes_those_that_the_migration_grants_rights_to() -> None:
     script = (DEPLOY / "postgres" / "roles.sh").read_text()
     for role in (roles.SERVICE, roles.READ):
@@ -277,6 +281,7 @@ def arguments_of(path: Path) -> list[str]:
     return arguments
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("path", UNITS, ids=lambda path: path.name)
 def test_the_linter_of_units_has_nothing_to_say(path: Path) -> None:
     found = lint("systemdlint", "--norootfs", path)
@@ -338,6 +343,7 @@ def test_every_variable_of_the_example_environment_is_a_setting(monkeypatch: pyt
 # The repository's host
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("schema", "pattern"),
     [
@@ -353,6 +359,7 @@ def test_the_files_of_the_host_are_as_it_wants_them(schema: str, pattern: str) -
     assert found.returncode == 0, found.stdout + found.stderr
 
 
+@pytest.mark.process
 def test_yamllint_has_nothing_to_say_about_the_workflow() -> None:
     rules = "{extends: default, rules: {line-length: {max: 120}, document-start: disable, comments: {min-spaces-from-content: 1}}}"
     found = lint("yamllint", "--strict", "--config-data", rules, ROOT / ".github" / "workflows" / "ci.yml")
@@ -376,6 +383,7 @@ def test_every_action_of_the_workflow_is_pinned_by_its_commit() -> None:
         assert re.fullmatch(r" # v[\d.]+", comment), action
 
 
+@pytest.mark.process
 def test_the_hooks_before_a_commit_are_the_tools_of_make_lint() -> None:
     found = lint("pre-commit", "validate-config", ROOT / ".pre-commit-config.yaml")
     assert found.returncode == 0, found.stdout + found.stderr

@@ -24,6 +24,7 @@ def environment() -> ModuleType:
     return module
 
 
+@pytest.mark.process
 def test_a_path_that_can_hold_no_environment_is_named(tmp_path: Path) -> None:
     folder = tmp_path / "a:b"
     folder.mkdir()
@@ -41,6 +42,7 @@ def test_an_old_python_is_named(environment: ModuleType, monkeypatch: pytest.Mon
         environment.check(".venv")
 
 
+@pytest.mark.process
 def test_where_the_index_is_not_trusted_the_certificates_of_the_system_are_tried(environment: ModuleType) -> None:
     needs = ["sh", "-c", 'test -n "$STORE" || { echo "invalid peer certificate: UnknownIssuer" >&2; exit 2; }']
     environment.run(needs, {}, {"STORE": "1"}, "uv")

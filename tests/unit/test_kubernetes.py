@@ -203,6 +203,7 @@ def deployment(objects: Objects, name: str) -> dict[str, Any]:
     return template
 
 
+@pytest.mark.process
 def test_the_base_is_built_without_secrets_and_without_operators() -> None:
     done = lint("kubectl", "kustomize", MANIFESTS / "base")
     assert done.returncode == 0, done.stderr
@@ -210,6 +211,7 @@ def test_the_base_is_built_without_secrets_and_without_operators() -> None:
     assert kinds.isdisjoint({"Secret", *FOREIGN_KINDS})
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("release", RELEASES)
 def test_kubernetes_knows_every_field_of_every_object(built: Path, objects: Objects, release: str) -> None:
     done = lint("kubernetes-validate", "--strict", "--kubernetes-version", release, built)
@@ -233,6 +235,7 @@ def test_the_objects_of_operators_have_the_fields_that_these_know(objects: Objec
         jsonschema.validate(spec, FOREIGN_KINDS[kind])
 
 
+@pytest.mark.process
 def test_yamllint_has_nothing_to_say_about_the_manifests() -> None:
     config = "{extends: default, rules: {line-length: {max: 120}, octal-values: disable}, ignore: [rules.yaml]}"
     done = lint("yamllint", "--strict", "--config-data", config, MANIFESTS)
@@ -546,6 +549,7 @@ def test_no_template_of_a_job_runs_by_itself(objects: Objects) -> None:
     assert named == templates.keys()
 
 
+@pytest.mark.process
 def test_the_variables_of_a_job_can_be_set_as_the_page_says(objects: Objects, tmp_path: Path) -> None:
     template = objects["CronJob", "erase"]["spec"]["jobTemplate"]
     job = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "erase-1"}, "spec": template["spec"]}

@@ -69,6 +69,7 @@ def test_the_changelog_names_the_release_of_each_revision() -> None:
     assert {release: date for release, date, *_ in rows if release != "unreleased"} == released
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("program", "shown"),
     [

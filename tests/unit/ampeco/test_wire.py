@@ -117,6 +117,7 @@ def test_a_tenant_that_is_too_slow_is_unavailable(server: Server) -> None:
     released.set()
 
 
+@pytest.mark.process
 def test_a_tenant_where_nothing_listens_is_unavailable(server: Server) -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))

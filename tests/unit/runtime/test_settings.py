@@ -43,6 +43,7 @@ def test_a_byte_order_mark_is_part_of_no_token_and_of_no_table(directory: Path) 
     assert secret.get_secret_value() == "token-of-operators"
 
 
+@pytest.mark.process
 def test_tenants_are_read_in_any_locale(directory: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from ampeco.tenants import load_tenants;"

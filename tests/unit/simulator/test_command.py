@@ -55,6 +55,7 @@ def begun(given: dict[str, str]) -> subprocess.Popen[str]:
     )
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("stop", "given"),
     [(signal.SIGINT, {}), (signal.SIGTERM, {"AMPECO_SIMULATOR_TOKEN": "a-secret-of-the-environment"})],
@@ -87,6 +88,7 @@ def test_it_answers_where_it_says_tells_no_given_token_and_leaves_in_order(
         assert token not in told + left
 
 
+@pytest.mark.process
 def test_a_taken_port_is_told_in_one_sentence() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

@@ -31,6 +31,8 @@ from tests.unit.simulator.support import (
     until,
 )
 
+pytestmark = pytest.mark.process
+
 NAMES = ["SessionUpdateNotification", "session.start.stop.notification"]
 RESEND = "/public-api/actions/notifications/v1.0/{}/resend"
 

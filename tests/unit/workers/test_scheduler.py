@@ -109,6 +109,7 @@ sys.stdin.read()
 """
 
 
+@pytest.mark.process
 def test_a_wall_clock_that_is_set_back_stops_no_job(tmp_path: Path) -> None:
     clock = WrongClock(tmp_path / "clock")
 

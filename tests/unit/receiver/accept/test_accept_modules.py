@@ -5,6 +5,10 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
+pytestmark = pytest.mark.process
+
 PACKAGES = ("ampeco", "storage", "runtime", "workers", "receiver", "migrations")
 
 #: Modules of ours that the process needs today. A new one is a decision: each costs memory in every process that accepts.

@@ -18,6 +18,7 @@ def test_a_single_process_shows_its_own(monkeypatch: pytest.MonkeyPatch) -> None
     assert counters() is REGISTRY
 
 
+@pytest.mark.process
 def test_gauges_of_a_process_that_is_gone_are_dropped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()

@@ -8,6 +8,8 @@ import pytest
 
 from tests.support.commands import run
 
+pytestmark = pytest.mark.process
+
 TENANT = '[tenants.demo]\nbase_url = "https://tenant.example.com"\ntoken = "token-of-the-api"\n'
 
 #: No server is there, so a check that called one would fail or wait.

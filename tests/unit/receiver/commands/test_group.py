@@ -13,6 +13,8 @@ import pytest
 from receiver.commands.group import COMMANDS, importing
 from tests.support.programs import receiver_program
 
+pytestmark = pytest.mark.process
+
 #: Our modules that any start of the program loads; a new one is paid by each command and each completion.
 ALWAYS = {
     "migrations",

@@ -104,6 +104,7 @@ def test_a_clock_that_cannot_keep_up_lags_and_says_so() -> None:
     assert simulator.runner.lag_seconds == pytest.approx(10)
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(("name", "times"), [("evse.changed", 1), ("BootNotification", 0), ("firmware.changed", 1)])
 def test_a_hand_made_notification_reaches_its_subscribers_past_all_faults(name: str, times: int) -> None:
     """A name that nobody can subscribe to reaches everybody."""

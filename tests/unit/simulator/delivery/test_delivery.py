@@ -18,6 +18,8 @@ from simulator.fleet.fleet import Notification
 from simulator.settings import Faults
 from tests.unit.simulator.support import START, TOKEN, Receiver, delivering, receiving, small, until
 
+pytestmark = pytest.mark.process
+
 NAME = "HardwareStatusNotification"
 
 

@@ -9,6 +9,8 @@ import pytest
 
 from simulator.delivery.http_client import MAX_ANSWER_BYTES, Answer, Poster, UnreachableError
 
+pytestmark = pytest.mark.process
+
 
 def posted(
     *answers: bytes, times: int = 1, timeout_seconds: float = 2, close: bool = False
