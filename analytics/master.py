@@ -336,34 +336,41 @@ SELECT {kind}_id, jsonb_build_object({members})
 """  # noqa: S608 - the names are ours
 
 
-# Index: the unique constraint. Most reads show what the one before showed; they are left out here, because of several
-# thousand observations few are changes. A provisional fact lacks columns, and a read that is complete follows it: only
-# the first of all facts counts even so.
+# Index: the unique constraint. Many reads show what the one before showed, so they are left out here. A provisional
+# fact lacks columns, so its nulls say nothing. If a complete fact follows it, it counts only as the first of all.
 _OBSERVATIONS = text(f"""
 SELECT entity_id, fact_at, tracked
-  FROM (SELECT entity_id, fact_at, fact_version, tracked,
-               lag(tracked) OVER (PARTITION BY entity_id, column_group ORDER BY fact_at, fact_version) AS former
+  FROM (SELECT entity_id, fact_at, fact_version, digest, tracked,
+               lag(tracked) OVER (PARTITION BY entity_id, column_group ORDER BY fact_at, fact_version, digest) AS former
           FROM (SELECT observation.entity_id,
                        observation.column_group,
                        observation.fact_at,
                        observation.fact_version,
+                       observation.digest,
                        shown.tracked,
-                       row_number() OVER (
-                           PARTITION BY observation.entity_id, observation.column_group
-                               ORDER BY observation.fact_at, observation.fact_version) AS place
+                       is_provisional,
+                       row_number() OVER earlier AS place,
+                       bool_or(NOT is_provisional) OVER (earlier ROWS BETWEEN 1 FOLLOWING AND UNBOUNDED FOLLOWING)
+                           AS is_completed
                   FROM charging.master_observation AS observation
+                 CROSS JOIN LATERAL (
+                       SELECT {is_provisional_sql("observation.fact_version")}) AS version (is_provisional)
                  CROSS JOIN LATERAL (
                        SELECT jsonb_object_agg(name, observation.tracked -> name) AS tracked
                          FROM unnest(CAST(:columns AS text[])) AS described (name)
-                        WHERE observation.tracked ? name) AS shown
+                        WHERE observation.tracked ? name
+                          AND NOT (is_provisional AND observation.tracked -> name = 'null')) AS shown
                  WHERE observation.tenant = :tenant
                    AND observation.kind = :kind
                    AND observation.entity_id = ANY(:ids)
-                   AND observation.column_group IN ('master', 'boot')) AS placed
-         WHERE place = 1
-            OR NOT {is_provisional_sql("fact_version")}) AS compared
+                   AND observation.column_group IN ('master', 'boot')
+                WINDOW earlier AS (
+                       PARTITION BY observation.entity_id, observation.column_group
+                           ORDER BY observation.fact_at, observation.fact_version, observation.digest)) AS placed
+         WHERE tracked IS NOT NULL
+           AND (place = 1 OR NOT is_provisional OR is_completed IS NOT TRUE)) AS compared
  WHERE tracked IS DISTINCT FROM former
- ORDER BY entity_id, fact_at, fact_version
+ ORDER BY entity_id, fact_at, fact_version, digest
 """)  # noqa: S608 - the conditions are ours
 
 

@@ -33,6 +33,7 @@ from storage.database_url import conninfo
 from storage.state.changes import ChangeSet
 from storage.state.fold import fact_from_read
 from storage.state.marks import mark_all
+from storage.state.version import Version
 from storage.write import write_changes
 
 #: The whole: the EVSEs, and what each has in a year.
@@ -69,9 +70,11 @@ SELECT %(tenant)s, id, id, id::text, 'enabled', 'dc', 50000, %(begins_at)s
 """,
     "sessions": """
 INSERT INTO charging.session (tenant, session_id, evse_id, charge_point_id, status, started_at, stopped_at, energy_wh,
-                              amount_with_tax, amount_without_tax, currency, user_id, state_at, detail_at)
+                              amount_with_tax, amount_without_tax, currency, user_id, state_at, detail_at,
+                              state_version, detail_version)
 SELECT %(tenant)s, (number - 1) * %(evses)s + evse, evse, evse, 'finished', at, at + interval '50 min',
-       20000 + number %% 1000, 12, 10, 'EUR', 1 + number %% 5000, at + interval '50 min', at + interval '50 min'
+       20000 + number %% 1000, 12, 10, 'EUR', 1 + number %% 5000, at + interval '50 min', at + interval '50 min',
+       %(version)s, %(version)s
   FROM generate_series(1, %(evses)s) AS evse,
        generate_series(1, %(sessions)s) AS number,
        LATERAL (SELECT %(begins_at)s + number * %(every)s AS at) AS starts
@@ -263,6 +266,7 @@ def load_charging(
         "days": days,
         "every": timedelta(days=days) / (sessions + 1),
         "begins_at": begins_at,
+        "version": Version.of_read({}, began_at=now),
         "since": now - timedelta(days=31),
         "now": now,
     }

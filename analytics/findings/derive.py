@@ -126,11 +126,10 @@ def note(work: Work, before: Before) -> None:
 def note_by_time(work: Work) -> None:
     """Note open and provisional sessions, and EVSEs that are charging: time alone breaks some rules."""
     open_ = _rows(work, _OPEN)
-    provisional = _ids(work, _PROVISIONAL)
     charging = {row["evse_id"]: Span(row["began_at"], row["began_at"]) for row in _rows(work, _CHARGING)}
     used = _spans(row for row in open_ if row["evse_id"] is not None)
-    sessions = _wholes(whole(row["session_id"] for row in open_), provisional)
-    _note(work, {"session": sessions, "use": _joined(charging, used)})
+    _note_sessions(work, {row["session_id"] for row in open_}.union(_ids(work, _PROVISIONAL)))
+    _note(work, {"use": _joined(charging, used)})
 
 
 # Index: primary key.
@@ -166,9 +165,10 @@ SELECT :tenant, 'session', session_id, :now
 
 
 def _note_sessions(work: Work, sessions: Iterable[int]) -> None:
-    """Note sessions that a changed state concerns, if they are not noted: they may be the sessions of years.
+    """Note sessions that something else than their own change concerns, if they are not noted.
 
-    They are evaluated in portions as well, and the states of an EVSE change many times while its history is derived.
+    A changed state may concern the sessions of years, which are evaluated in portions as well. Until then the states of
+    the EVSE may change again and again, or minutes pass.
     """
     if ids := sorted(sessions):
         work.connection.execute(_NOTE_SESSIONS, {"tenant": work.tenant, "ids": ids, "now": work.now})

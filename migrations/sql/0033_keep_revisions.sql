@@ -18,4 +18,5 @@ CREATE INDEX master_revision_tenant_recorded_at_idx
 
 INSERT INTO charging.master_revision
 SELECT *
-  FROM charging.master_change;
+  FROM charging.master_change
+    ON CONFLICT DO NOTHING;

@@ -18,10 +18,10 @@ SELECT compared.tenant,
                     ELSE coalesce(lag(tracked) OVER settled, first_value(tracked) OVER earlier) END AS former,
                lag(fact_at) OVER earlier AS former_at
           FROM charging.master_observation AS observation
-        WINDOW earlier AS (PARTITION BY tenant, kind, entity_id, column_group ORDER BY fact_at, fact_version),
+        WINDOW earlier AS (PARTITION BY tenant, kind, entity_id, column_group ORDER BY fact_at, fact_version, digest),
                settled AS (
                    PARTITION BY tenant, kind, entity_id, column_group, fact_version LIKE '0_0:%'
-                       ORDER BY fact_at, fact_version)) AS compared
+                       ORDER BY fact_at, fact_version, digest)) AS compared
  CROSS JOIN LATERAL (
        SELECT coalesce(jsonb_object_agg(name, former -> name), '{}') AS changed_from,
               coalesce(jsonb_object_agg(name, tracked -> name), '{}') AS changed_to

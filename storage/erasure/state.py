@@ -82,8 +82,8 @@ def finish(connection: Connection, tenant: str, person: Person, erasure_id: UUID
     """Remove the person from the history and the state, and finish the erasure.
 
     Do this in one transaction: the state contains the person's identities, which a repeated attempt needs.
-    The history comes first, because no other transaction locks its rows. The rows of the state are then locked in
-    the order that every writer uses.
+    The history comes first, because no other transaction locks its rows, except observations of master data. The rows
+    of the state are then locked in the order that every writer uses, and those observations after them.
 
     Returns:
         How many rows the erasure has changed in all, by table.
@@ -92,11 +92,11 @@ def finish(connection: Connection, tenant: str, person: Person, erasure_id: UUID
     changed: Counter[str] = Counter()
     entities = _keys(connection, tenant, person)
     changed[f"{CHARGING}.notice"] = _clear_notices(connection, tenant, person)
-    for table in _DOCUMENTS:
-        own_sessions = entities["session"] if table == "session_revision" else []
-        changed[f"{CHARGING}.{table}"] = _clear_documents(connection, tenant, table, person, own_sessions)
+    revisions, observations = _DOCUMENTS
+    changed[f"{CHARGING}.{revisions}"] = _clear_documents(connection, tenant, revisions, person, entities["session"])
     for kind, mirror in MIRRORS.items():
         changed[f"{CHARGING}.{mirror.name}"] += _clear_state(connection, tenant, person, kind, entities[kind])
+    changed[f"{CHARGING}.{observations}"] = _clear_documents(connection, tenant, observations, person, [])
     deleted = connection.execute(
         text(_REQUESTS.format(what="DELETE")), {"tenant": tenant, "user_id": person.user_id}
     ).rowcount
@@ -312,6 +312,8 @@ class _Documents(NamedTuple):
     columns: tuple[str, ...]
 
 
+#: In the order in which they are cleared. A read of master data may remove a row, whose place another one may get, so a
+#: row is found by its version, too.
 _DOCUMENTS = {
     "session_revision": _Documents("'session'", "session_id", ("changed_from", "changed_to")),
     "master_observation": _Documents("kind", "entity_id", ("tracked",)),
@@ -363,7 +365,7 @@ def _clear_documents(
             # The digest is of all values of the fact, which are not stored here. A random one does no harm, because
             # no source reports that fact again.
             version = Version(row["fact_version"]).with_values({"erased": secrets.token_hex(8)})
-            parameters = {"tenant": tenant, "place": row["place"], "version": version}
+            parameters = {"tenant": tenant, "place": row["place"], "version": version, "former": row["fact_version"]}
             parameters |= {name: to_json(document) for name, document in new.items()}
             if table == "master_observation":
                 connection.execute(_DELETE_TWIN_OBSERVATION, parameters)
@@ -383,6 +385,7 @@ UPDATE charging.{table}
        fact_version = :version
  WHERE tenant = :tenant
    AND ctid = CAST(:place AS tid)
+   AND fact_version = :former
 """  # noqa: S608 - the names are ours
 
 
@@ -394,6 +397,7 @@ DELETE FROM charging.master_observation AS twin
  USING charging.master_observation AS known
  WHERE known.tenant = :tenant
    AND known.ctid = CAST(:place AS tid)
+   AND known.fact_version = :former
    AND twin.tenant = :tenant
    AND (twin.kind, twin.entity_id, twin.column_group, twin.fact_at, twin.source)
        = (known.kind, known.entity_id, known.column_group, known.fact_at, known.source)

@@ -1,7 +1,7 @@
 """Write a rebuilt state over the live one, where they differ.
 
-Rows are updated in place, so that grants, views, indexes and dependent objects stay as they are. Nothing is deleted:
-a row that comes neither from the log nor from a read stays, and a read of it is requested.
+Rows are updated in place, so that grants, views, indexes and dependent objects stay as they are. No row of the state is
+deleted: one that comes neither from the log nor from a read stays, and a read of it is requested.
 """
 
 from __future__ import annotations
@@ -33,8 +33,9 @@ READ_WITH = {child: (kind, MIRRORS[child].parent_key) for kind, child in CHILDRE
 def add_history(connection: Connection, tenant: str) -> int:
     """Add the missing observations, and return how many there were.
 
-    What an earlier release has read otherwise from the same notification is removed of master data, because an entity's
-    history is its observations. Nothing else is, so the transaction need not be the one that compared the schemas.
+    Of master data, what an earlier release has read otherwise from the same notification, of the same time, is removed,
+    because an entity's history is its observations. Nothing else is, so the transaction need not be the one that
+    compared the schemas.
     """
     added = 0
     connection.execute(_READ_OTHERWISE, {"tenant": tenant})

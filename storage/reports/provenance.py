@@ -176,7 +176,9 @@ def _is_fact(change: Change, at: datetime | None, version: Version, row: Mapping
 
 def _field(mirror: Mirror, group: ColumnGroup, name: str, value: Any, changes: Sequence[Change]) -> Field:
     meaning = mirror.table.columns[name].comment or ""
-    last = next((change for change in changes if name in change.changed_from), None)
+    of_column = [change for change in changes if name in change.changed_from]
+    # One of a fact that arrived late is not the last one.
+    last = max(of_column, key=lambda change: (change.fact_at, change.recorded_at), default=None)
     tracked = [each for each in TRACKED.get(mirror.kind or mirror.name, ()) if each.group.name == group.name]
     is_tracked = any(name in each.columns for each in tracked) and len(changes) < MAX_HISTORY
     return Field(name, meaning, value, name in PERSONAL_COLUMNS, is_tracked, last)

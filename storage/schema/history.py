@@ -1,4 +1,4 @@
-"""Define the history: observations, notices and revisions, whose rows are only ever added."""
+"""Define the history: observations, notices and revisions. Rows are only added, except to that of master data."""
 
 from __future__ import annotations
 

@@ -7,7 +7,8 @@ observations in the order of their facts, whatever the order in which they arriv
 
 Of several reads that show the same time of change, the latest one counts, as in the state. AMPECO may report a new time
 of change for anything about an entity, such as a status. So of successive reads that show the same, only the first and
-the last are kept: with the last one, a fact that arrives late and lies between them ends where it should.
+the last are kept: a read that is written late, and whose time lies between them, ends with the last one. Where a child
+belongs is known by reads alone, whose time is their own, so that of these only the first is kept.
 """
 
 from __future__ import annotations
@@ -48,7 +49,8 @@ def observe_master_data(
         schema: the schema of the table; a rebuild has its own.
 
     Returns:
-        The entities of which something new was recorded, each with the time of the earliest such fact.
+        The entities of which something new was recorded, each with the time of the earliest such fact. What a read
+        shows again at a later time is nothing new.
     """
     rows = [
         _row(_GROUPS[fact.kind, fact.group], fact, source_notifications)
@@ -58,11 +60,8 @@ def observe_master_data(
     if not rows:
         return {}
     parameters = {"tenant": tenant, "rows": to_json(rows)}
-    observed: dict[Entity, datetime] = {}
-    for kind, entity_id, at in connection.execute(_insert(schema), parameters):
-        entity = Entity(kind, entity_id)
-        observed[entity] = min(at, observed.get(entity, at))
-    return observed
+    found = connection.execute(_insert(schema), parameters)
+    return {Entity(kind, entity_id): at for kind, entity_id, at in found}
 
 
 def _row(tracked: TrackedGroup, fact: Fact, source_notifications: Mapping[FactKey, UUID]) -> dict[str, Any]:
@@ -110,9 +109,13 @@ WITH said AS (
            kind text, entity_id bigint, column_group text, fact_at timestamptz, source text, fact_version text,
            notification_id uuid, columns json)
 ), placed AS MATERIALIZED (
-    SELECT said.*, earlier.fact_at AS earlier_at, coalesce(earlier.tracked = said.tracked, false) AS is_repeated,
-           coalesce(earlier.tracked = first.tracked, false) AS is_between,
-           coalesce(later.tracked = said.tracked, false) AS is_repeated_later
+    SELECT said.*,
+           first.fact_at AS first_at,
+           earlier.fact_at AS earlier_at,
+           coalesce(earlier.tracked = said.tracked, false) AS repeats_earlier,
+           coalesce(first.tracked = earlier.tracked, false) AS earlier_repeats_first,
+           coalesce(later.tracked = said.tracked, false) AS repeats_later,
+           coalesce(later.fact_at = said.fact_at, false) AS is_known
       FROM said
       LEFT JOIN LATERAL ({_read(schema, "< said.fact_at", "DESC")}) AS earlier ON may_repeat
       LEFT JOIN LATERAL ({_read(schema, "< earlier.fact_at", "DESC")}) AS first ON may_repeat
@@ -126,24 +129,42 @@ WITH said AS (
        AND known.column_group = placed.column_group
        AND known.fact_at = placed.earlier_at
        AND known.source = 'read'
-       AND placed.is_repeated
-       AND placed.is_between
+       AND placed.repeats_earlier
+       AND placed.earlier_repeats_first
        AND placed.is_alone
+       AND NOT placed.is_known
+       AND NOT EXISTS (
+           SELECT
+             FROM {schema}.master_observation AS between
+            WHERE between.tenant = :tenant
+              AND between.kind = placed.kind
+              AND between.entity_id = placed.entity_id
+              AND between.column_group = placed.column_group
+              AND between.fact_at BETWEEN placed.first_at AND placed.earlier_at
+              AND between.source <> 'read')
+), added AS (
+    INSERT INTO {schema}.master_observation AS known (
+           tenant, kind, entity_id, column_group, fact_at, source, digest, fact_version, tracked, notification_id)
+    SELECT DISTINCT ON (kind, entity_id, column_group, fact_at, source, digest.digest)
+           :tenant, kind, entity_id, column_group, fact_at, source, digest.digest, fact_version, tracked,
+           notification_id
+      FROM placed
+     CROSS JOIN LATERAL (
+           SELECT CASE WHEN source = 'notification' THEN {digest_sql("tracked")} END) AS digest (digest)
+     WHERE NOT (repeats_earlier AND (repeats_later OR column_group = 'presence'))
+     ORDER BY kind, entity_id, column_group, fact_at, source, digest.digest, fact_version COLLATE "C" DESC
+        ON CONFLICT (tenant, kind, entity_id, column_group, fact_at, source, digest) DO UPDATE
+       SET tracked = excluded.tracked, fact_version = excluded.fact_version
+     WHERE excluded.fact_version > known.fact_version
+       AND excluded.tracked IS DISTINCT FROM known.tracked
+    RETURNING known.kind, known.entity_id, known.column_group, known.fact_at, known.source
 )
-INSERT INTO {schema}.master_observation AS known (
-       tenant, kind, entity_id, column_group, fact_at, source, digest, fact_version, tracked, notification_id)
-SELECT DISTINCT ON (kind, entity_id, column_group, fact_at, source, digest.digest)
-       :tenant, kind, entity_id, column_group, fact_at, source, digest.digest, fact_version, tracked, notification_id
-  FROM placed
- CROSS JOIN LATERAL (
-       SELECT CASE WHEN source = 'notification' THEN {digest_sql("tracked")} END) AS digest (digest)
- WHERE NOT (is_repeated AND is_repeated_later)
- ORDER BY kind, entity_id, column_group, fact_at, source, digest.digest, fact_version COLLATE "C" DESC
-    ON CONFLICT (tenant, kind, entity_id, column_group, fact_at, source, digest) DO UPDATE
-   SET tracked = excluded.tracked, fact_version = excluded.fact_version
- WHERE excluded.fact_version > known.fact_version
-   AND excluded.tracked IS DISTINCT FROM known.tracked
-RETURNING kind, entity_id, fact_at
+SELECT added.kind, added.entity_id, min(added.fact_at)
+  FROM added
+  JOIN placed USING (kind, entity_id, column_group, fact_at, source)
+ WHERE placed.is_known
+    OR NOT placed.repeats_earlier
+ GROUP BY added.kind, added.entity_id
 """)  # noqa: S608 - the names are ours
 
 

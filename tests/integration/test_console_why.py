@@ -101,6 +101,14 @@ def test_a_correction_of_a_session_names_what_it_replaced(console: RunningConsol
     assert row.index("13000") < row.index("12000")
 
 
+def test_a_fact_that_arrived_late_is_not_what_made_the_present_value(console: RunningConsole, service: Service) -> None:
+    for minutes, name in ((0, "Alpha"), (240, "Gamma"), (120, "Beta")):
+        write(service.engine, fact("location", 66, minutes, name=name), tenant="demo")
+    row = row_of(why(console, "location", 66)["master"], "name")
+    assert row.index("Gamma") < row.index("Beta")
+    assert "Alpha" not in row
+
+
 def test_what_cannot_be_found_is_said(console: RunningConsole, service: Service) -> None:
     update = sample("SessionUpdateNotification.active")
     service.post(update)

@@ -203,7 +203,7 @@ def test_facts_in_any_order_end_in_the_same_versions(engine: Engine, seed: int) 
             derive(engine)
     derive(engine)
     assert versions(engine, "location", "name, status") == [
-        (None, "Mill", None),
+        (None, "Mill", "enabled"),
         (10 / 60, "Old mill", "enabled"),
         (1, "New mill", "enabled"),
         (1.5, "New mill", "disabled"),
@@ -218,6 +218,23 @@ def test_facts_in_any_order_end_in_the_same_versions(engine: Engine, seed: int) 
     prices = [float(price) for _, price in versions(engine, "tariff", "price_per_kwh")]
     assert prices == [0.4, 0.5, 1]
     assert rows(engine, "SELECT location_name, charge_point_name FROM analytics.session") == [("New mill", "B")]
+    assert changes_of_deriving_everything(engine) == 0
+
+
+def test_versions_follow_notifications_where_no_read_does(engine: Engine) -> None:
+    # Given a location that the token may not read
+    for minutes, name in ((0, "A"), (60, "B")):
+        write(engine, told("location", 1, minutes, name=name))
+        derive(engine)
+    assert versions(engine, "location", "name, status") == [(None, "A", None), (1, "B", None)]
+    # When it is read, then what lay before is known as the first fact alone, and what follows waits for no read
+    write(engine, fact("location", 1, 120, name="C", status="enabled"), told("location", 1, 180, name="D"))
+    derive(engine)
+    assert versions(engine, "location", "name, status") == [
+        (None, "A", "enabled"),
+        (2, "C", "enabled"),
+        (3, "D", "enabled"),
+    ]
     assert changes_of_deriving_everything(engine) == 0
 
 

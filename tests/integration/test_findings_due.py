@@ -12,6 +12,7 @@ from analytics import derive as rounds
 from analytics.derive import derive_round, due_tenants, marks_left
 from analytics.findings import derive as findings
 from analytics.scope import portion
+from analytics.writing import Work
 from tests.support.analytics import derive, fact, session_facts, write
 
 EVSE, CHARGE_POINT = 902, 418
@@ -195,3 +196,12 @@ def test_a_session_is_noted_once_however_many_changes_of_states_concern_it(engin
         noted.append(scalar(engine, "SELECT count(*) FROM analytics.finding_due WHERE scope = 'session'"))
     assert noted == [1, 1, 0]
     assert scalar(engine, "SELECT count(*) FROM analytics.finding WHERE resolved_at IS NULL") == 0
+
+
+def test_what_time_alone_makes_wrong_is_noted_once_until_it_is_evaluated(engine: Engine) -> None:
+    write(engine, *session_facts(1, 0, evse_id=EVSE, status="active", started_at=BEGAN))
+    derive(engine)
+    with engine.begin() as connection:
+        for _ in range(3):
+            findings.note_by_time(Work(connection, "t", NOW, 0))
+    assert scalar(engine, "SELECT count(*) FROM analytics.finding_due WHERE scope = 'session'") == 1

@@ -284,27 +284,51 @@ def test_the_order_and_the_chunks_in_which_facts_arrive_do_not_matter(connection
     ]
 
 
-@pytest.mark.parametrize(
-    ("kind", "group", "column"), [("connector", "presence", "evse_id"), ("evse", "master", "phases")]
-)
-def test_of_reads_that_show_the_same_the_first_and_the_last_are_kept(
-    connection: Connection, kind: str, group: str, column: str
-) -> None:
-    def kept() -> list[int]:
-        found = connection.execute(text("SELECT fact_at FROM charging.master_observation ORDER BY fact_at")).scalars()
-        return [round((at - NOW) / MINUTE) for at in found]
+def kept(connection: Connection) -> list[int]:
+    """The minutes of the observations."""
+    found = connection.execute(text("SELECT fact_at FROM charging.master_observation ORDER BY fact_at")).scalars()
+    return [round((at - NOW) / MINUTE) for at in found]
 
-    for minute, value in enumerate((1, 1, 1, 1, 2, 2, 1)):
-        read(connection, shown(kind, minute * 2, group, **{column: value}))
-        read(connection, shown(kind, minute * 2, group, **{column: value}))
-    assert kept() == [0, 6, 8, 10, 12]
-    # One that arrives late adds nothing between two that show the same, and else what it shows
-    read(connection, shown(kind, 3, group, **{column: 1}))
-    assert kept() == [0, 6, 8, 10, 12]
-    read(connection, shown(kind, 5, group, **{column: 2}))
-    assert kept() == [0, 5, 6, 8, 10, 12]
-    times = [round((row["fact_at"] - NOW) / MINUTE) for row in revisions(connection)]
-    assert times == [5, 6, 8, 12]
+
+def test_of_reads_that_show_the_same_the_first_and_the_last_are_kept(connection: Connection) -> None:
+    for minute, label in enumerate("AAAABBA"):
+        read(connection, shown("evse", minute * 2, label=label))
+        read(connection, shown("evse", minute * 2, label=label))
+    assert kept(connection) == [0, 6, 8, 10, 12]
+    # One that is late adds nothing between two that show the same, and else what it shows
+    read(connection, shown("evse", 3, label="A"))
+    assert kept(connection) == [0, 6, 8, 10, 12]
+    read(connection, shown("evse", 5, label="B"))
+    assert kept(connection) == [0, 5, 6, 8, 10, 12]
+    assert [round((row["fact_at"] - NOW) / MINUTE) for row in revisions(connection)] == [5, 6, 8, 12]
+
+
+def test_reads_that_show_where_a_connector_belongs_add_nothing_until_it_moves(connection: Connection) -> None:
+    for minute, evse_id in enumerate((1, 1, 1, 2, 2, 1)):
+        connection.execute(text("DELETE FROM analytics.dirty"))
+        read(connection, shown("connector", minute, "presence", evse_id=evse_id))
+        marked = connection.execute(text("SELECT count(*) FROM analytics.dirty WHERE kind = 'connector'")).scalar_one()
+        assert (marked > 0) == (minute in (0, 3, 5))
+    assert kept(connection) == [0, 3, 5]
+
+
+def test_a_read_that_is_overtaken_by_another_one_of_its_time_removes_nothing(connection: Connection) -> None:
+    for minute, label in enumerate("AAB"):
+        read(connection, shown("evse", minute, label=label))
+    at = NOW + 2 * MINUTE
+    read(connection, fact_from_read("evse", 7, "master", at, {"label": "A"}, began_at=at - MINUTE))
+    assert kept(connection) == [0, 1, 2]
+
+
+def test_what_a_notification_changed_for_a_moment_stays_beside_reads_that_show_the_same(connection: Connection) -> None:
+    def told(minute: int) -> Fact:
+        at = NOW + minute * MINUTE
+        return fact_from_notification("evse", 7, "master", at, {"label": "B"}, partial=True)
+
+    for each in (shown("evse", 0, label="A"), told(5), shown("evse", 10, label="A"), told(12)):
+        read(connection, each)
+    read(connection, shown("evse", 20, label="A"))
+    assert changed(connection) == [("master", {"label": "A"}, {"label": "B"})] * 2
 
 
 def test_reads_of_one_entity_that_are_written_together_are_all_kept(connection: Connection) -> None:
