@@ -11,7 +11,7 @@ import migrations
 from ampeco.errors import Forbidden, NotFound, RateLimited, Unavailable
 from analytics.derive import derive_round
 from storage.ids import uuid7
-from storage.inbox.partitions import DAYS_AHEAD
+from storage.inbox.partitions import DAYS_AHEAD, make_partitions
 from storage.monitoring import processes
 from storage.monitoring.processes import Process
 from storage.state.marks import mark_all
@@ -94,6 +94,7 @@ def test_the_used_part_of_the_daily_quota_is_shown(deployment: Deployment) -> No
 def test_the_page_names_the_release_and_counts_the_days_that_have_a_partition(deployment: Deployment) -> None:
     labels = f'{{revision="{migrations.head()}",version="{version("ampeco-receiver")}"}}'
     assert shown(deployment, f"ampeco_build_info{labels}") == 1
+    make_partitions(deployment.service.engine)  # a day may have begun since the database was made
     assert shown(deployment, "ampeco_log_days_prepared") == DAYS_AHEAD
     with deployment.service.engine.begin() as connection:
         day = connection.execute(

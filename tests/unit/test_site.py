@@ -53,6 +53,7 @@ def test_mkdocs_could_build_the_site_too() -> None:
     assert CONFIGURATION["theme"]["font"] is False
 
 
+@pytest.mark.process
 def test_the_site_is_built_strictly_and_nothing_is_wrong_with_it(
     builder: ModuleType, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
