@@ -171,20 +171,32 @@ def _place(derived: Derived, alias: str, suffix: str = "") -> str:
 
 
 def _removal(derived: Derived, fresh: str, among: str) -> str:
-    """Return the parts that remove the rows of a scope that are not among the fresh ones. Index: the primary key."""
+    """Return the parts that remove the rows of a scope that are not among the fresh ones. Index: the primary key.
+
+    From when on rows are looked at, and of how many entities, is not known when the statement is planned. So each
+    entity's rows are looked up by themselves, and those to remove by their place: a join would read the whole table.
+    """
     conditions = [f"known.tenant = :tenant AND known.{derived.entity} = scope.entity_id"]
     if derived.since is not None:
-        conditions.append(f"(scope.since IS NULL OR known.{derived.since} >= scope.since)")
+        conditions.append(f"known.{derived.since} >= coalesce(scope.since, '-infinity')")
     conditions += [among] if among else []
     # NOT IN is hashed whatever the planner expects, and keys are never null. NOT EXISTS compares each row with each
     # other one while the tables have no statistics.
     fresh_keys = f"SELECT {_listed(derived.key, 'fresh')} FROM {fresh} AS fresh"  # noqa: S608 - the names are ours
-    conditions.append(f"({_listed(derived.key, 'known')}) NOT IN ({fresh_keys})")
     members = ", ".join(f"'{name}', gone.{name}" for name in derived.key)
-    return f"""gone AS (
+    return f"""stale AS MATERIALIZED (
+    SELECT known.place
+      FROM {{scope}}
+     CROSS JOIN LATERAL (
+           SELECT known.ctid AS place, {_listed(derived.key, "known")}
+             FROM {derived.name} AS known
+            WHERE {" AND ".join(conditions)}
+           OFFSET 0) AS known
+     WHERE ({_listed(derived.key, "known")}) NOT IN ({fresh_keys})
+), gone AS (
     DELETE FROM {derived.name} AS known
-     USING {{scope}}
-     WHERE {" AND ".join(conditions)}
+     WHERE known.tenant = :tenant
+       AND known.ctid = ANY(ARRAY(SELECT place FROM stale))
     RETURNING {_listed(derived.key, "known")}, {_returned(derived, "known")}, {_place(derived, "known")}
 ), noted AS (
     INSERT INTO analytics.removal (tenant, change_number, table_name, key, changed_at)

@@ -301,26 +301,37 @@ def _changes_ms(engine: Engine, parameters: dict[str, Any]) -> float:
     """Return the median of the milliseconds in which a round derives some changed EVSEs and sessions."""
     took = []
     for number in range(ROUNDS):
-        at = parameters["now"] + timedelta(seconds=number)
-        changes = ChangeSet()
-        for evse_id in range(1, CHANGED + 1):
-            session_id = 10**9 + evse_id
-            values = {"status": "active", "evse_id": evse_id, "charge_point_id": evse_id, "stopped_at": None}
-            values |= {"started_at": parameters["now"], "stop_reason": None, "energy_wh": number * 100}
-            changes.facts.append(fact_from_read("session", session_id, "state", at, values, began_at=at))
-            status = ("charging", "suspendedEV")[number % 2]
-            observed = {"evse_id": evse_id, "hardware_status": status, "observed_at": at, "source": "notification"}
-            changes.observe("evse_status_observation", observed)
-            sample = {"session_id": session_id, "measured_at": at, "measurand": "Energy Consumed", "ordinal": 0}
-            changes.observe("meter_value", sample | {"value": number * 100, "unit": "Wh", "evse_id": evse_id})
         with engine.begin() as connection:
-            write_changes(connection, TENANT, changes)
+            write_changes(connection, TENANT, daily_changes(number, parameters))
         began = time.perf_counter()
         derive_everything_marked(engine)
         took.append(time.perf_counter() - began)
     with engine.begin() as connection:
         assert not marks_left(connection, TENANT)
     return statistics.median(took) * 1000
+
+
+def daily_changes(number: int, parameters: dict[str, Any], *, changed: int = CHANGED) -> ChangeSet:
+    """Return what changes in a round of daily work: some EVSEs charge, each with a session and a meter value.
+
+    Parameters:
+        number: the number of the round.
+        parameters: what :func:`load_charging` returned.
+        changed: how many EVSEs.
+    """
+    at = parameters["now"] + timedelta(seconds=number)
+    changes = ChangeSet()
+    for evse_id in range(1, changed + 1):
+        session_id = 10**9 + evse_id
+        values = {"status": "active", "evse_id": evse_id, "charge_point_id": evse_id, "stopped_at": None}
+        values |= {"started_at": parameters["now"], "stop_reason": None, "energy_wh": number * 100}
+        changes.facts.append(fact_from_read("session", session_id, "state", at, values, began_at=at))
+        status = ("charging", "suspendedEV")[number % 2]
+        observed = {"evse_id": evse_id, "hardware_status": status, "observed_at": at, "source": "notification"}
+        changes.observe("evse_status_observation", observed)
+        sample = {"session_id": session_id, "measured_at": at, "measurand": "Energy Consumed", "ordinal": 0}
+        changes.observe("meter_value", sample | {"value": number * 100, "unit": "Wh", "evse_id": evse_id})
+    return changes
 
 
 def _query_ms(connection: psycopg.Connection[Any], query: str, parameters: dict[str, Any]) -> float:

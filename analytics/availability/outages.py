@@ -68,7 +68,8 @@ def _starts(work: Work, scope: Scope) -> Scope:
     return {row.entity_id: row.since for row in rows}
 
 
-#: The outages that begin at or after ``run_since`` of their places. Index: primary key.
+#: The outages that begin at or after ``run_since`` of their places. Index: primary key, once for each EVSE: how much of
+#: its history is read is not known when the statement is planned, and a join would read that of all EVSEs.
 _RUNS = f"""
 down AS (
     SELECT known.evse_id,
@@ -77,10 +78,13 @@ down AS (
            known.state,
            lag(known.ended_at) OVER (PARTITION BY known.evse_id ORDER BY known.began_at) AS before_ended_at
       FROM place
-      JOIN analytics.evse_state_interval AS known
-        ON known.tenant = :tenant
-       AND known.evse_id = place.evse_id
-       AND known.began_at >= coalesce(place.run_since, '-infinity')
+     CROSS JOIN LATERAL (
+           SELECT state.evse_id, state.began_at, state.ended_at, state.state
+             FROM analytics.evse_state_interval AS state
+            WHERE state.tenant = :tenant
+              AND state.evse_id = place.evse_id
+              AND state.began_at >= coalesce(place.run_since, '-infinity')
+           OFFSET 0) AS known
      WHERE known.state IN ({_DOWN})
 ), numbered AS MATERIALIZED (
     SELECT evse_id,

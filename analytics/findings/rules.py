@@ -101,19 +101,24 @@ SELECT session.session_id AS entity_id,
    AND session.started_at < CAST(:now AS timestamptz) - interval '24 hours'
 """
 
-# Indexes: primary key of evse_state_interval from the beginning of the scope on; see sessions_during().
+# Indexes: primary key of evse_state_interval from the beginning of the scope on; see sessions_during(). How much of an
+# EVSE's history is read is not known when a rule is planned: with OFFSET each EVSE is looked up by itself, and a join
+# would read the history of all.
 _CHARGING_WITHOUT_SESSION = f"""
 SELECT stretch.evse_id AS entity_id,
        stretch.began_at,
        stretch.ended_at,
        jsonb_build_object('charge_point_id', stretch.charge_point_id, 'coverage', stretch.coverage) AS evidence
   FROM scope
-  JOIN analytics.evse_state_interval AS stretch
-    ON stretch.tenant = :tenant
-   AND stretch.evse_id = scope.entity_id
-   AND stretch.began_at >= coalesce(scope.since, '-infinity')
-   AND stretch.began_at <= coalesce(scope.until, 'infinity')
-   AND stretch.state = 'charging'
+ CROSS JOIN LATERAL (
+       SELECT known.evse_id, known.began_at, known.ended_at, known.charge_point_id, known.coverage
+         FROM analytics.evse_state_interval AS known
+        WHERE known.tenant = :tenant
+          AND known.evse_id = scope.entity_id
+          AND known.began_at >= coalesce(scope.since, '-infinity')
+          AND known.began_at <= coalesce(scope.until, 'infinity')
+          AND known.state = 'charging'
+       OFFSET 0) AS stretch
  WHERE least(stretch.ended_at, CAST(:now AS timestamptz)) > stretch.began_at + interval '15 minutes'
    AND NOT EXISTS ({sessions_during("stretch.evse_id", "stretch.began_at", "stretch.ended_at")})
 """  # noqa: S608 - the names are ours
@@ -156,12 +161,15 @@ SELECT later.evse_id AS entity_id,
        jsonb_build_object(
            'session_id', later.session_id, 'other_session_id', others.first_id, 'others', others.number) AS evidence
   FROM scope
-  JOIN analytics.session AS later
-    ON later.tenant = :tenant
-   AND later.evse_id = scope.entity_id
-   AND later.started_at >= coalesce(scope.since, '-infinity')
-   AND later.started_at <= coalesce(scope.until, 'infinity')
-   AND later.removed_at IS NULL
+ CROSS JOIN LATERAL (
+       SELECT known.session_id, known.evse_id, known.started_at, known.stopped_at, known.outcome
+         FROM analytics.session AS known
+        WHERE known.tenant = :tenant
+          AND known.evse_id = scope.entity_id
+          AND known.started_at >= coalesce(scope.since, '-infinity')
+          AND known.started_at <= coalesce(scope.until, 'infinity')
+          AND known.removed_at IS NULL
+       OFFSET 0) AS later
  CROSS JOIN LATERAL (
        SELECT count(*) AS number, min(other.session_id) AS first_id, max(least(other.ended_at, {end_of("later")}))
            AS ended_at
@@ -378,12 +386,15 @@ SELECT evse.evse_id AS entity_id,
            'ampeco_began_at', period.began_at, 'ampeco_ended_at', period.ended_at, 'periods', period.downtimes,
            'downtime_period_id', period.first_id) AS evidence
 {_TRACKED}
-  JOIN analytics.outage AS outage
-    ON outage.tenant = :tenant
-   AND outage.evse_id = scope.entity_id
-   AND outage.began_at >= coalesce(scope.since, '-infinity')
-   AND outage.ended_at > tracked.since
-   AND outage.ended_at < 'infinity'
+ CROSS JOIN LATERAL (
+       SELECT known.began_at, known.ended_at
+         FROM analytics.outage AS known
+        WHERE known.tenant = :tenant
+          AND known.evse_id = scope.entity_id
+          AND known.began_at >= coalesce(scope.since, '-infinity')
+          AND known.ended_at > tracked.since
+          AND known.ended_at < 'infinity'
+       OFFSET 0) AS outage
  CROSS JOIN LATERAL (
        SELECT count(*) AS number,
               count(*) FILTER (WHERE period.type = 'downtime') AS downtimes,

@@ -124,9 +124,12 @@ def _shown_with(parameter: str, column: str) -> str:
     return f"""
     SELECT shown.session_id
       FROM json_to_recordset(CAST(:{parameter} AS json)) AS scope (entity_id bigint, since timestamptz)
-      JOIN analytics.session AS shown
-        ON shown.tenant = :tenant
-       AND shown.{column} = scope.entity_id
+     CROSS JOIN LATERAL (
+           SELECT known.session_id, known.started_at
+             FROM analytics.session AS known
+            WHERE known.tenant = :tenant
+              AND known.{column} = scope.entity_id
+           OFFSET 0) AS shown
      WHERE scope.since IS NULL
         OR shown.started_at IS NULL
         OR shown.started_at >= scope.since"""  # noqa: S608 - the names are ours
@@ -137,9 +140,12 @@ def _named_with(parameter: str, column: str) -> str:
     return f"""
     SELECT named.session_id
       FROM json_to_recordset(CAST(:{parameter} AS json)) AS scope (entity_id bigint)
-      JOIN charging.session AS named
-        ON named.tenant = :tenant
-       AND named.{column} = scope.entity_id"""  # noqa: S608 - the names are ours
+     CROSS JOIN LATERAL (
+           SELECT known.session_id
+             FROM charging.session AS known
+            WHERE known.tenant = :tenant
+              AND known.{column} = scope.entity_id
+           OFFSET 0) AS named"""  # noqa: S608 - the names are ours
 
 
 _CANDIDATES = " UNION".join(
