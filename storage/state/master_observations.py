@@ -7,8 +7,9 @@ observations in the order of their facts, whatever the order in which they arriv
 
 Of several reads that show the same time of change, the latest one counts, as in the state. AMPECO may report a new time
 of change for anything about an entity, such as a status. So of successive reads that show the same, only the first and
-the last are kept: a read that is written late, and whose time lies between them, ends with the last one. Where a child
-belongs is known by reads alone, whose time is their own, so that of these only the first is kept.
+the last are kept: a read that is written late, and whose time lies between them, ends with the last one. What has no
+better time than when it was read, such as where a connector belongs, or a boot that a wrong clock dates far ahead, is
+new only if it differs: of these reads only the first is kept.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from storage.schema.tracked import TRACKED, TrackedGroup
 from storage.schema_names import CHARGING
 from storage.state.changes import Entity, FactKey
 from storage.state.fold import BEGINNING, Fact
+from storage.state.version import Version
 
 _GROUPS = {(kind, tracked.group.name): tracked for kind, groups in TRACKED.items() for tracked in groups}
 
@@ -73,6 +75,7 @@ def _row(tracked: TrackedGroup, fact: Fact, source_notifications: Mapping[FactKe
         "fact_at": fact.at,
         "source": "read" if fact.version.is_read else "notification",
         "fact_version": fact.version,
+        "is_undated": fact.version.startswith(Version.first_of_reads_since(fact.at)),
         "columns": tracked.part_of(fact.values),
         "notification_id": source_notifications.get(key),
     }
@@ -101,13 +104,14 @@ def _insert(schema: str) -> TextClause:
 WITH said AS (
     SELECT shown.kind, shown.entity_id, shown.column_group, shown.fact_at, shown.source, shown.fact_version,
            shown.notification_id,
-           shown.source = 'read' AND shown.column_group <> 'boot' AS may_repeat,
+           shown.is_undated,
+           shown.source = 'read' AND (shown.column_group <> 'boot' OR shown.is_undated) AS may_repeat,
            count(*) OVER (PARTITION BY shown.kind, shown.entity_id, shown.column_group) = 1 AS is_alone,
            CASE{cases}
             END AS tracked
       FROM json_to_recordset(CAST(:rows AS json)) AS shown (
            kind text, entity_id bigint, column_group text, fact_at timestamptz, source text, fact_version text,
-           notification_id uuid, columns json)
+           notification_id uuid, is_undated boolean, columns json)
 ), placed AS MATERIALIZED (
     SELECT said.*,
            first.fact_at AS first_at,
@@ -151,7 +155,7 @@ WITH said AS (
       FROM placed
      CROSS JOIN LATERAL (
            SELECT CASE WHEN source = 'notification' THEN {digest_sql("tracked")} END) AS digest (digest)
-     WHERE NOT (repeats_earlier AND (repeats_later OR column_group = 'presence'))
+     WHERE NOT (repeats_earlier AND (repeats_later OR is_undated))
      ORDER BY kind, entity_id, column_group, fact_at, source, digest.digest, fact_version COLLATE "C" DESC
         ON CONFLICT (tenant, kind, entity_id, column_group, fact_at, source, digest) DO UPDATE
        SET tracked = excluded.tracked, fact_version = excluded.fact_version

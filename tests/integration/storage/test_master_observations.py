@@ -45,7 +45,8 @@ def changed(connection: Connection) -> list[tuple[str, dict[str, Any], dict[str,
 def shown(kind: str, minute: int, group: str = "master", **values: Any) -> Fact:
     """What a read shows of entity 7, which changed some minutes after the beginning."""
     at = NOW + minute * MINUTE
-    return fact_from_read(kind, 7, group, at, values, began_at=at)
+    began_at = at if group == "presence" else at + MINUTE / 2
+    return fact_from_read(kind, 7, group, at, values, began_at=began_at)
 
 
 def read(connection: Connection, *facts: Fact) -> None:
@@ -312,11 +313,20 @@ def test_reads_that_show_where_a_connector_belongs_add_nothing_until_it_moves(co
     assert kept(connection) == [0, 3, 5]
 
 
+def test_a_boot_that_a_wrong_clock_dates_is_new_only_if_it_differs(connection: Connection) -> None:
+    for minute, firmware in enumerate(("1", "1", "1", "2", "2")):
+        at = NOW + minute * MINUTE
+        values = {"firmware_version": firmware}
+        read(connection, fact_from_read("charge_point", 7, "boot", at, values, began_at=at))
+    assert kept(connection) == [0, 3]
+    assert changed(connection) == [("boot", {"firmware_version": "1"}, {"firmware_version": "2"})]
+
+
 def test_a_read_that_is_overtaken_by_another_one_of_its_time_removes_nothing(connection: Connection) -> None:
     for minute, label in enumerate("AAB"):
         read(connection, shown("evse", minute, label=label))
     at = NOW + 2 * MINUTE
-    read(connection, fact_from_read("evse", 7, "master", at, {"label": "A"}, began_at=at - MINUTE))
+    read(connection, fact_from_read("evse", 7, "master", at, {"label": "A"}, began_at=at + MINUTE / 4))
     assert kept(connection) == [0, 1, 2]
 
 
