@@ -61,5 +61,5 @@ TRACKED: dict[str, tuple[TrackedGroup, ...]] = {
     "parking_space": (_tracked("parking_space", "master", "occupancyStatus", "status"),),
 }
 
-#: The kinds and column groups that are tracked.
-TRACKED_GROUPS = frozenset((kind, each.group.name) for kind, groups in TRACKED.items() for each in groups)
+#: The tracked groups by kind and name.
+TRACKED_GROUPS = {(kind, each.group.name): each for kind, groups in TRACKED.items() for each in groups}

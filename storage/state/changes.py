@@ -148,11 +148,11 @@ class ChangeSet:
         for entity in (*other.required_reads, *other.reads_if_unknown):
             self.requested_by[entity] = requested_by
         for fact in other.facts:
-            if fact.kind == "session" or _is_tracked(fact):
+            if fact.kind == "session" or is_tracked(fact):
                 key = FactKey(fact.kind, fact.entity_id, fact.group, fact.at, fact.version)
                 self.source_notifications.setdefault(key, requested_by)
 
 
-def _is_tracked(fact: Fact) -> bool:
+def is_tracked(fact: Fact) -> bool:
     """Return whether a fact makes an observation of master data."""
     return fact.at > BEGINNING and (fact.kind, fact.group) in TRACKED_GROUPS

@@ -24,13 +24,11 @@ from sqlalchemy import Connection, TextClause, text
 
 from storage.documents import to_json
 from storage.schema.entities import MIRRORS
-from storage.schema.tracked import TRACKED, TrackedGroup
+from storage.schema.tracked import TRACKED_GROUPS, TrackedGroup
 from storage.schema_names import CHARGING
-from storage.state.changes import Entity, FactKey
-from storage.state.fold import BEGINNING, Fact
+from storage.state.changes import Entity, FactKey, is_tracked
+from storage.state.fold import Fact
 from storage.state.version import Version
-
-_GROUPS = {(kind, tracked.group.name): tracked for kind, groups in TRACKED.items() for tracked in groups}
 
 
 def observe_master_data(
@@ -55,9 +53,7 @@ def observe_master_data(
         shows again at a later time is nothing new.
     """
     rows = [
-        _row(_GROUPS[fact.kind, fact.group], fact, source_notifications)
-        for fact in facts
-        if fact.at > BEGINNING and (fact.kind, fact.group) in _GROUPS
+        _row(TRACKED_GROUPS[fact.kind, fact.group], fact, source_notifications) for fact in facts if is_tracked(fact)
     ]
     if not rows:
         return {}
@@ -99,7 +95,7 @@ def _typed(kind: str, tracked: TrackedGroup) -> str:
 @cache
 def _insert(schema: str) -> TextClause:
     """Return the statement that records observations. Index: the unique constraint."""
-    cases = "".join(_typed(kind, tracked) for kind, groups in TRACKED.items() for tracked in groups)
+    cases = "".join(_typed(kind, tracked) for (kind, _), tracked in TRACKED_GROUPS.items())
     return text(f"""
 WITH said AS (
     SELECT shown.kind, shown.entity_id, shown.column_group, shown.fact_at, shown.source, shown.fact_version,

@@ -172,19 +172,22 @@ EVERYTHING = (
 )
 
 
-def told(kind: str, entity_id: int, minutes: float, group: str = "master", **values: Any) -> Fact:
+def notified(kind: str, entity_id: int, minutes: float, group: str = "master", **values: Any) -> Fact:
     """What a notification says, as a provisional fact."""
     return fact_from_notification(kind, entity_id, group, minute(minutes), values, partial=group == "master")
 
 
 FACTS = [
-    told("location", 1, 0, name="Mill"),
+    notified("location", 1, 0, name="Mill"),
     fact("location", 1, 10, name="Old mill", status="enabled"),
-    told("location", 1, 60, name="Mill"),
+    notified("location", 1, 60, name="Mill"),
     fact("location", 1, 60, name="New mill", status="enabled"),
     fact("location", 1, 90, name="New mill", status="disabled"),
     *(fact("charge_point", 10, after, name=name, location_id=1) for after, name in ((0, "A"), (50, "B"), (80, "A"))),
-    *(told("charge_point", 10, after, "boot", firmware_version=version) for after, version in ((5, "1"), (70, "2"))),
+    *(
+        notified("charge_point", 10, after, "boot", firmware_version=version)
+        for after, version in ((5, "1"), (70, "2"))
+    ),
     *(fact("evse", 100, after, charge_point_id=10, label=name) for after, name in ((0, "X"), (30, "X"), (65, "Y"))),
     *(fact("tariff", 7, after, name="DC", price_per_kwh=price) for after, price in ((0, "0.4"), (20, "0.5"), (40, 1))),
     *session_facts(5, 62, evse_id=100, charge_point_id=10, started_at=minute(61), status="active"),
@@ -224,11 +227,11 @@ def test_facts_in_any_order_end_in_the_same_versions(engine: Engine, seed: int) 
 def test_versions_follow_notifications_where_no_read_does(engine: Engine) -> None:
     # Given a location that the token may not read
     for minutes, name in ((0, "A"), (60, "B")):
-        write(engine, told("location", 1, minutes, name=name))
+        write(engine, notified("location", 1, minutes, name=name))
         derive(engine)
     assert versions(engine, "location", "name, status") == [(None, "A", None), (1, "B", None)]
     # When it is read, then what lay before is known as the first fact alone, and what follows waits for no read
-    write(engine, fact("location", 1, 120, name="C", status="enabled"), told("location", 1, 180, name="D"))
+    write(engine, fact("location", 1, 120, name="C", status="enabled"), notified("location", 1, 180, name="D"))
     derive(engine)
     assert versions(engine, "location", "name, status") == [
         (None, "A", "enabled"),

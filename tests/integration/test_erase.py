@@ -467,6 +467,24 @@ def test_revisions_of_master_data_lose_the_person_and_keep_the_rest(deployment: 
     assert service.query(found) == after
 
 
+def test_two_observations_that_are_the_same_without_the_person_become_one(service: Service) -> None:
+    # Given two notifications of one time, which name a location after the person in two ways
+    for name in (f"Garage of {EMAIL}", f"Garage of {EMAIL.upper()}"):
+        body = told()["LocationChangedNotification"]
+        body["location"]["name"] = [{"locale": "en", "translation": name}]
+        for each in (told()["UserChangedNotification"], body):
+            service.post(each)
+        service.apply()
+    found = "SELECT tracked ->> 'name' AS name FROM charging.master_observation WHERE kind = 'location'"
+    assert [row["name"] for row in service.query(found)].count(f"Garage of {EMAIL}") == 1
+    assert len(service.query(found)) == 2
+    erase(service.engine)
+    assert len(service.query(found)) == 1
+    # And a replay adds none
+    replayed(service.engine)
+    assert len(service.query(found)) == 1
+
+
 def test_corrections_of_a_stopped_session_lose_the_person_and_keep_the_amounts(service: Service) -> None:
     finished = sample("SessionUpdateNotification.finished")
     finished["session"] |= {"userId": USER, "idTag": TAG, "paymentMethodId": CARD}

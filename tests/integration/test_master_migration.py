@@ -61,14 +61,14 @@ def engine(empty_database_url: str) -> Any:
     evse, boot, location = ("evse", 7, "master"), ("charge_point", 8, "boot"), ("location", 9, "master")
     notification_id = "0199a000-0000-7000-8000-000000000001"
     with engine.begin() as connection:
-        present = {"at0": at(0), "at5": at(5), "at9": at(9), "settled": SETTLED, "told": PROVISIONAL}
+        present = {"at0": at(0), "at5": at(5), "at9": at(9), "settled": SETTLED, "provisional": PROVISIONAL}
         for statement in (
             "INSERT INTO charging.evse (tenant, evse_id, label, status, max_power_w, master_at, master_version)"
             " VALUES ('t', 7, 'C', 'enabled', 50.5, :at9, :settled), ('t', 70, 'never changed', 'new', 1, :at0, :settled)",
             "INSERT INTO charging.charge_point (tenant, charge_point_id, firmware_version, boot_at, boot_version)"
             " VALUES ('t', 8, '2', :at5, :settled)",
             "INSERT INTO charging.location (tenant, location_id, name, status, master_at, master_version)"
-            " VALUES ('t', 9, 'provisional', NULL, :at9, :told)",
+            " VALUES ('t', 9, 'provisional', NULL, :at9, :provisional)",
             "INSERT INTO charging.resource (tenant, kind, resource_id, raw, master_at, master_version)"
             """ VALUES ('t', 'parking_space', 6, '{"status": "enabled", "label": "P"}', :at0, :settled)""",
         ):
@@ -79,8 +79,10 @@ def engine(empty_database_url: str) -> Any:
         revise(connection, boot, 2, "{}", "{}", notification_id=notification_id)
         revise(connection, boot, 5, '{"firmware_version": "1"}', '{"firmware_version": "2"}')
         # A notification lacks the status until a read follows, twice; of the second one, the read is missing yet
-        told = {"version": PROVISIONAL, "notification_id": notification_id}
-        revise(connection, location, 3, '{"name": "old", "status": "on"}', '{"name": "new", "status": null}', **told)
+        notified = {"version": PROVISIONAL, "notification_id": notification_id}
+        revise(
+            connection, location, 3, '{"name": "old", "status": "on"}', '{"name": "new", "status": null}', **notified
+        )
         revise(connection, location, 4, '{"name": "old"}', '{"name": "new"}')
         revise(
             connection,
@@ -88,7 +90,7 @@ def engine(empty_database_url: str) -> Any:
             9,
             '{"name": "new", "status": "on"}',
             '{"name": "provisional", "status": null}',
-            **told,
+            **notified,
         )
     yield engine
     engine.dispose()

@@ -331,11 +331,11 @@ def test_a_read_that_is_overtaken_by_another_one_of_its_time_removes_nothing(con
 
 
 def test_what_a_notification_changed_for_a_moment_stays_beside_reads_that_show_the_same(connection: Connection) -> None:
-    def told(minute: int) -> Fact:
+    def notified(minute: int) -> Fact:
         at = NOW + minute * MINUTE
         return fact_from_notification("evse", 7, "master", at, {"label": "B"}, partial=True)
 
-    for each in (shown("evse", 0, label="A"), told(5), shown("evse", 10, label="A"), told(12)):
+    for each in (shown("evse", 0, label="A"), notified(5), shown("evse", 10, label="A"), notified(12)):
         read(connection, each)
     read(connection, shown("evse", 20, label="A"))
     assert changed(connection) == [("master", {"label": "A"}, {"label": "B"})] * 2
@@ -456,8 +456,8 @@ def test_what_a_provisional_fact_lacks_is_no_change_once_a_read_completes_it(con
 def test_a_read_that_confirms_every_column_of_a_provisional_fact_settles_its_change(connection: Connection) -> None:
     read(connection, shown("tariff", 0, name="A"))
     at = NOW + MINUTE
-    told = fact_from_notification("tariff", 7, "master", at, {"name": "B"}, partial=True)
-    write_state(connection, "t", ChangeSet(facts=[told]))
+    notified = fact_from_notification("tariff", 7, "master", at, {"name": "B"}, partial=True)
+    write_state(connection, "t", ChangeSet(facts=[notified]))
     read(connection, fact_from_read("tariff", 7, "master", at, {"name": "B"}, began_at=at))
     assert settled(connection) == [({"name": "A"}, {"name": "B"})]
     assert len(revisions(connection)) == 2
