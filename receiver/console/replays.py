@@ -130,7 +130,9 @@ class Replays:
         started.began_at = clock.now()
         try:
             with stack:
-                self._replay(started, action)
+                left = self._replay(started, action)
+            # After the record has its end, so that a page which shows the result agrees with the list of actions.
+            started.left = left
         except ReplayStoppedError:
             by_user = f"{started.stopped_by} stopped it."
             started.error = "The console was stopped." if started.stopped_by is None else by_user
@@ -147,14 +149,18 @@ class Replays:
             failed=started.total.failed,
         )
 
-    def _replay(self, started: StartedReplay, action: Action) -> None:
+    def _replay(self, started: StartedReplay, action: Action) -> int:
+        """Apply chunk after chunk, and return how many notifications the scope selects afterwards.
+
+        Raises:
+            ReplayStoppedError: it was stopped before the last one.
+        """
         chunks = replay(self._engine, started.scope)
         while started.stopped_by is None and not self._is_stopping.is_set():
             replayed = next(chunks, None)
             if replayed is None:
                 with self._engine.begin() as connection:
-                    started.left = count(connection, started.scope)
-                return
+                    return count(connection, started.scope)
             started.total.add(replayed)
             action.affected = started.total.seen
         raise ReplayStoppedError
