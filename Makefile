@@ -99,7 +99,7 @@ fuzz: $(READY) ## Fuzz every reader of foreign bytes for SECONDS each
 faults: $(READY) ## Kill, stop, pause and fill everything under load, and print what became of it
 	$(BIN)/pytest tests/faults tests/surroundings -m "not soak" $(TESTS)
 
-soak: $(READY) ## Draw random histories for MINUTES, then kill at random for MINUTES
+soak: $(READY) ## Draw random histories and sites, then kill at random, for MINUTES each
 	SOAK_MINUTES=$(or $(MINUTES),10) $(BIN)/pytest tests/properties tests/faults -m soak -s $(TESTS)
 
 overload: $(READY) ## Send ten times what can be sustained for SECONDS, and print the figures

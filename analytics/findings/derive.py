@@ -255,10 +255,17 @@ SELECT session_id, evse_id, started_at AS since, CAST(NULL AS timestamptz) AS un
   FROM analytics.session
  WHERE tenant = :tenant
    AND {OPEN_SESSION}
+   AND removed_at IS NULL
 """)  # noqa: S608 - the names are ours
 
 # Index: session_provisional_idx.
-_PROVISIONAL = text("SELECT session_id FROM analytics.session WHERE tenant = :tenant AND provisional")
+_PROVISIONAL = text("""
+SELECT session_id
+  FROM analytics.session
+ WHERE tenant = :tenant
+   AND provisional
+   AND removed_at IS NULL
+""")
 
 # Index: evse_state_interval_open_idx.
 _CHARGING = text("""
@@ -415,6 +422,7 @@ SELECT session_id, evse_id, started_at, cdr_ids IS NOT NULL AS has_cdrs, provisi
  WHERE tenant = :tenant
    AND session_id = ANY(:ids)
    AND {OPEN_SESSION}
+   AND removed_at IS NULL
 """)  # noqa: S608 - the names are ours
 
 

@@ -151,7 +151,7 @@ WITH said AS (
       FROM placed
      CROSS JOIN LATERAL (
            SELECT CASE WHEN source = 'notification' THEN {digest_sql("tracked")} END) AS digest (digest)
-     WHERE NOT (repeats_earlier AND (repeats_later OR is_undated))
+     WHERE NOT (is_alone AND repeats_earlier AND (repeats_later OR is_undated))
      ORDER BY kind, entity_id, column_group, fact_at, source, digest.digest, fact_version COLLATE "C" DESC
         ON CONFLICT (tenant, kind, entity_id, column_group, fact_at, source, digest) DO UPDATE
        SET tracked = excluded.tracked, fact_version = excluded.fact_version

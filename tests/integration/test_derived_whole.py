@@ -184,16 +184,6 @@ def late() -> list[Part]:
     ]
 
 
-def shuffled(written: list[Part], chance: random.Random) -> list[Part]:
-    """Return parts in another order, but names and places in theirs: older ones that come later are not kept."""
-    in_order = iter([each for each in written if names_places(each)])
-    return [next(in_order) if names_places(each) else each for each in chance.sample(written, len(written))]
-
-
-def names_places(part: Part) -> bool:
-    return any(each.kind in ("location", "charge_point") and each.group == "master" for each in part[0])
-
-
 def enter_vandalism(engine: Engine) -> None:
     """Enter what an operator leaves out: the first half hour of the outage."""
     times = at(on(2, 5)), at(on(2, 6.5))
@@ -395,10 +385,10 @@ def test_a_late_session_derives_the_days_that_it_touches_and_no_later_ones(store
 
 def test_the_facts_may_come_in_any_order(stored: Engine) -> None:
     expected = shown(stored)
-    chance = random.Random(11)
+    chance, written = random.Random(11), [*week(), *late()]
     for _ in range(4):
         empty(stored, [*STORED, *(f"{ANALYTICS}.{table}" for table in (*DERIVED, "dirty"))])
-        for facts, observations in shuffled([*week(), *late()], chance):
+        for facts, observations in chance.sample(written, len(written)):
             write(stored, *facts, observations=observations)
             if chance.random() < 0.4:
                 derive(stored)

@@ -133,7 +133,7 @@ class Derivation:
         changed: Mapping[str, Mapping[int, datetime | None]] = {},
     ) -> int:
         """Let a stage change rows; derive what follows, and return how many findings changed."""
-        work = Work(self.connection, "t", self.now, self.last)
+        work = self.work()
         work.marked = {kind: dict.fromkeys(ids) for kind, ids in marked.items()}
         before = findings.look_before(work)
         change(self.connection)
@@ -142,9 +142,13 @@ class Derivation:
         return self._evaluate(work)
 
     def run_by_time(self) -> int:
-        work = Work(self.connection, "t", self.now, self.last)
+        work = self.work()
         findings.note_by_time(work)
         return self._evaluate(work)
+
+    def work(self) -> Work:
+        """Return what a transaction of a round begins with."""
+        return Work(self.connection, "t", self.now, self.last)
 
     def _evaluate(self, work: Work) -> int:
         while self.connection.execute(text("SELECT EXISTS (SELECT FROM analytics.finding_due)")).scalar_one():
@@ -535,6 +539,19 @@ def test_a_round_looks_at_most_once_a_minute_for_what_time_makes(engine: Engine)
     with engine.connect() as connection:
         last = connection.execute(text("SELECT last_change_number FROM analytics.feed")).scalar_one()
         assert sorted(row["change_number"] for row in found(connection)) == list(range(1, last + 1))
+
+
+def test_a_running_session_that_is_removed_is_resolved_at_once_and_left_alone(derivation: Derivation) -> None:
+    rows = [session(1, 3000, None, provisional=True), ("charging.session", {"session_id": 1, "updated_at": NOW})]
+    derivation.run(lambda connection: insert(connection, rows), marked={"session": [1]})
+    assert [row["entity_id"] for row in derivation.found("session_open")] == [1]
+    remove = text("UPDATE analytics.session SET removed_at = now()")
+    derivation.run(lambda connection: connection.execute(remove), marked={"session": [1]})
+    assert [row["resolved_at"] is None for row in derivation.found("session_open")] == [False]
+    # No minute looks at it again
+    findings.note_by_time(derivation.work())
+    noted = derivation.connection.execute(text("SELECT count(*) FROM analytics.finding_due")).scalar_one()
+    assert noted == 0
 
 
 def test_a_session_that_moves_to_another_evse_leaves_a_finding_where_it_was(derivation: Derivation) -> None:

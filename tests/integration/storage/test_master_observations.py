@@ -355,6 +355,16 @@ def test_reads_of_one_entity_that_are_written_together_are_all_kept(connection: 
     ]
 
 
+def test_what_comes_back_in_reads_that_are_written_together_is_a_version_of_its_own(connection: Connection) -> None:
+    for minute in (0, 9):
+        read(connection, shown("evse", minute, label="A"))
+    read(connection, shown("connector", 0, "presence", evse_id=1))
+    read(connection, *(shown("evse", minute, label=label) for minute, label in ((3, "B"), (5, "A"))))
+    read(connection, *(shown("connector", minute, "presence", evse_id=evse_id) for minute, evse_id in ((3, 2), (5, 1))))
+    times = [round((row["fact_at"] - NOW) / MINUTE) for row in revisions(connection)]
+    assert times == [3, 5] * 2
+
+
 def test_a_connector_that_moves_and_comes_back_has_two_revisions(connection: Connection) -> None:
     for minute, evse_id in enumerate((1, 2, 1)):
         read(connection, shown("connector", minute, "presence", evse_id=evse_id))
