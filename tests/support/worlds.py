@@ -117,8 +117,9 @@ class World:
                 yield self._fact("evse", number, self._minute() if version else 0, **columns)
             for _ in self._some(0, 2, 5):
                 status = {"hardware_status": one_of(STATUSES), "error_code": one_of(("NoError", "GroundFailure"))}
-                source = one_of(("notification", "status_log", "read"))
-                yield self._observed("evse_status_observation", evse_id=number, source=source, **status)
+                # The same status at the same time is kept once, with the source that reports it first
+                second, source = one_of(tuple(enumerate(("notification", "status_log", "read"))))
+                yield self._observed("evse_status_observation", second / 60, evse_id=number, source=source, **status)
         for number in CONNECTORS:
             yield self._fact("connector", number, self._minute(), type=one_of(("type2", "ccs2")))
             for evse in self._chance.sample(EVSES, one_of((1, 2))):
@@ -138,8 +139,8 @@ class World:
             status = self._chance.choice(("available", "faulted", "unavailable"))
             yield self._observed("charge_point_hardware_observation", hardware_status=status, **common)
 
-    def _observed(self, table: str, **columns: Any) -> ChangeSet:
-        return ChangeSet(observations={table: [{"observed_at": at(self._minute()), **columns}]})
+    def _observed(self, table: str, later: float = 0, **columns: Any) -> ChangeSet:
+        return ChangeSet(observations={table: [{"observed_at": at(self._minute() + later), **columns}]})
 
     def _periods(self) -> Iterator[ChangeSet]:
         one_of = self._chance.choice
