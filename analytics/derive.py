@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import NamedTuple
 from uuid import uuid4
 
 from sqlalchemy import Connection, Engine, RowMapping, text
@@ -29,10 +30,12 @@ from analytics.writing import Work
 from storage.monitoring.uptime import MAX_PAUSE, periods_alive
 from storage.state.marks import STATUS, STATUS_KINDS
 
-#: The most marks of one round, so that a backlog is derived in short transactions.
-MAX_MARKS = 2_000
+#: The most entities that are marked in one round, so that a backlog is derived in short transactions, and the most
+#: marks: several of an entity cost one derivation.
+MAX_ENTITIES = 2_000
+MAX_MARKS = 8_000
 
-#: As how many marks one counts that leads to years of an EVSE, and the kinds that do: EVSEs, and those with EVSEs.
+#: As how many entities one counts that leads to years of an EVSE, and the kinds that do: EVSEs, and those with EVSEs.
 WEIGHT_OF_HISTORY = 40
 _WITH_HISTORY = frozenset({f"{kind}{suffix}" for kind in STATUS_KINDS for suffix in ("", STATUS)})
 
@@ -46,12 +49,14 @@ class Round:
         changes: how many rows it changed or removed.
         lag: how long ago the oldest of its marks was written; None if there was none.
         is_last: whether nothing was left, neither a mark nor a finding to evaluate.
+        is_full: whether it took as much as a round may.
     """
 
     marks: int
     changes: int
     lag: timedelta | None
     is_last: bool
+    is_full: bool
 
 
 def derive_round(engine: Engine, tenant: str) -> Round | None:
@@ -67,20 +72,27 @@ def derive_round(engine: Engine, tenant: str) -> Round | None:
         if findings.are_due(now, noted_at, marked_at):
             findings.evaluate(work, marked_at)
             connection.execute(_COUNT_ON, {"tenant": tenant, "last": work.last})
-            marks: Sequence[RowMapping] = ()
+            taken = _Taken((), is_full=False)
         else:
-            marks = _derive(work, feed)
+            taken = _derive(work, feed)
         is_last = _oldest(work) == (None, None)
-    lag = now - min(mark["marked_at"] for mark in marks) if marks else None
-    return Round(len(marks), work.last - feed["last_change_number"], lag, is_last)
+    lag = now - min(mark["marked_at"] for mark in taken.marks) if taken.marks else None
+    return Round(len(taken.marks), work.last - feed["last_change_number"], lag, is_last, taken.is_full)
 
 
-def _derive(work: Work, feed: RowMapping) -> Sequence[RowMapping]:
+class _Taken(NamedTuple):
+    """The marks that a round took, and whether they are as many as a round may take."""
+
+    marks: Sequence[RowMapping]
+    is_full: bool
+
+
+def _derive(work: Work, feed: RowMapping) -> _Taken:
     """Derive what some marks name; return them."""
     connection, now = work.connection, work.now
-    marks = _take(work)
+    taken = _take(work)
     gaps = gaps_between(periods_alive(connection), now, MAX_PAUSE)
-    for mark in marks:
+    for mark in taken.marks:
         widen(work.marked.setdefault(mark["kind"], {}), mark["entity_id"], mark["changed_since"])
     before = findings.look_before(work)
     # What is derived from other derived rows comes after them.
@@ -98,7 +110,7 @@ def _derive(work: Work, feed: RowMapping) -> Sequence[RowMapping]:
         findings.note_by_time(work)
     marked_at, _ = _oldest(work)
     _move_feed(work, marked_at or now, gaps, now if is_time else feed["findings_at"])
-    return marks
+    return taken
 
 
 # Plans for tables that were small a minute ago take time that grows with their square.
@@ -158,25 +170,25 @@ DELETE FROM analytics.dirty
 """)
 
 
-def _take(work: Work) -> Sequence[RowMapping]:
+def _take(work: Work) -> _Taken:
     """Remove marks, the oldest first, as many as are derived in a short transaction; return them."""
-    parameters = {"tenant": work.tenant, "limit": MAX_MARKS}
-    marks = work.connection.execute(_MARKS, parameters).mappings().all()
-    marks = marks[: portion(_weights(marks, work.now), MAX_MARKS)]
+    found = work.connection.execute(_MARKS, {"tenant": work.tenant, "limit": MAX_MARKS}).mappings().all()
+    marks = found[: portion(_weights(found, work.now), MAX_ENTITIES)]
     if marks:
         ids = [mark["dirty_id"] for mark in marks]
         work.connection.execute(_REMOVE, {"tenant": work.tenant, "ids": ids})
-    return marks
+    return _Taken(marks, is_full=len(marks) < len(found) or len(found) == MAX_MARKS)
 
 
 def _weights(marks: Sequence[RowMapping], now: datetime) -> Iterator[int]:
-    """Yield the weight of each mark; several of an entity cost one derivation."""
-    known = set()
+    """Yield the weight of each mark: several of an entity cost one derivation, from the earliest time on."""
+    known: dict[tuple[str, int], int] = {}
     for mark in marks:
         entity = (mark["kind"], mark["entity_id"])
         is_history = mark["kind"] in _WITH_HISTORY and is_long_ago(mark["changed_since"], now)
-        yield 1 if entity in known or not is_history else WEIGHT_OF_HISTORY
-        known.add(entity)
+        weight = WEIGHT_OF_HISTORY if is_history else 1
+        yield max(weight - known.get(entity, 0), 0)
+        known[entity] = max(weight, known.get(entity, 0))
 
 
 # Indexes: primary keys. Whatever is marked later has a higher number and is committed later than the oldest mark.

@@ -25,6 +25,12 @@ APPLY_IS_LATE = timedelta(seconds=3)
 PATIENCE_SECONDS = 2.0
 PATIENCE_STEP_SECONDS = 0.1
 
+#: If more is marked when a round ends, a tenant rests for so many times as long as the round took, and for so many
+#: seconds at most: what changes all the time is derived once for several changes, and accepting and applying have the
+#: processor. A round that took as much as it may is followed by the next one at once.
+REST = 2.0
+MAX_REST_SECONDS = 0.8
+
 #: All processes together send a wake-up for a tenant at most this often.
 WAKE_INTERVAL_MS = 400
 
@@ -50,6 +56,9 @@ def derive_tenant(context: Context, tenant: str) -> int:
             logger.debug("derived", tenant=tenant, marks=done.marks, changes=done.changes)
         if done.is_last:
             break
+        if done.marks and not done.is_full:
+            _rest(context, tenant, min(REST * (time.monotonic() - began), MAX_REST_SECONDS))
+            break
     return changes
 
 
@@ -61,13 +70,22 @@ def _let_apply_go_first(context: Context, tenant: str, until: float) -> None:
         time.sleep(PATIENCE_STEP_SECONDS)
 
 
+def _rest(context: Context, tenant: str, seconds: float) -> None:
+    """Let no process be woken for a tenant for some time."""
+    context.redis.set(_woken(tenant), 1, px=max(int(seconds * 1000), 1))
+
+
+def _woken(tenant: str) -> str:
+    return f"ampeco-receiver:derive-woken:{tenant}"
+
+
 def wake_derivations(context: Context, broker: Broker) -> int:
     """Send a wake-up for each tenant for which something is to be derived; return the number of wake-ups."""
     with context.engine.begin() as connection:
         tenants = due_tenants(connection, list(context.tenants), idle=IDLE)
     woken = 0
     for tenant in tenants:
-        if context.redis.set(f"ampeco-receiver:derive-woken:{tenant}", 1, nx=True, px=WAKE_INTERVAL_MS):
+        if context.redis.set(_woken(tenant), 1, nx=True, px=WAKE_INTERVAL_MS):
             broker.enqueue(derive_message(tenant))
             woken += 1
     return woken

@@ -1,17 +1,24 @@
-"""Deriving leaves the processor to applying: facts that wait go first."""
+"""Deriving leaves the processor to applying: facts that wait go first, and what changes all the time is derived rarely."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import event, text
 
+from analytics import derive as rounds
+from analytics.derive import derive_round
 from storage.state.marks import mark_all
 from tests.support.deployment import Deployment
 from tests.support.facts import sample
+from tests.support.service import eventually
 from workers import derive
-from workers.derive import derive_tenant
+from workers.broker import create_broker
+from workers.derive import derive_tenant, wake_derivations
 
 
 def is_marked(deployment: Deployment) -> bool:
@@ -53,3 +60,54 @@ def test_deriving_does_not_wait_if_nothing_else_does(deployment: Deployment, mon
     mark(deployment)
     derive_tenant(deployment.context, "demo")
     assert not is_marked(deployment)
+
+
+@contextmanager
+def changing(deployment: Deployment) -> Iterator[None]:
+    """Mark everything again whenever a round has taken its marks."""
+    engine = deployment.context.engine
+
+    def mark_again(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        if "DELETE FROM analytics.dirty" in statement:
+            with engine.begin() as connection:
+                mark_all(connection, "demo")
+
+    event.listen(engine, "after_cursor_execute", mark_again)
+    yield
+    event.remove(engine, "after_cursor_execute", mark_again)
+
+
+def test_a_tenant_that_changes_all_the_time_rests_between_rounds(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(derive, "REST", 1e6)
+    monkeypatch.setattr(derive, "MAX_REST_SECONDS", 1)
+    broker = create_broker(deployment.context.redis)
+    derive_tenant(deployment.context, "other")  # so that it is not due
+    mark(deployment)
+    with changing(deployment):
+        derive_tenant(deployment.context, "demo")
+    assert is_marked(deployment)
+    assert wake_derivations(deployment.context, broker) == 0
+    eventually(lambda: wake_derivations(deployment.context, broker) == 1)
+
+
+def test_a_round_that_took_as_much_as_it_may_is_followed_by_the_next_one(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rounds, "MAX_ENTITIES", 1)
+    mark(deployment)
+    with deployment.context.engine.connect() as connection:
+        assert connection.execute(text("SELECT count(DISTINCT kind) FROM analytics.dirty")).scalar_one() > 1
+    derive_tenant(deployment.context, "demo")
+    assert not is_marked(deployment)
+
+
+def test_a_round_takes_all_marks_of_what_it_derives(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rounds, "MAX_ENTITIES", 40)
+    with deployment.context.engine.begin() as connection:
+        marks = "INSERT INTO analytics.dirty (tenant, kind, entity_id) SELECT 'demo', :kind, :id FROM generate_series(1, 50)"
+        for kind, entity_id in (("evse", 1), ("evse", 2)):
+            connection.execute(text(marks), {"kind": kind, "id": entity_id})
+    taken = [derive_round(deployment.context.engine, "demo") for _ in range(2)]
+    assert [(done.marks, done.is_full) for done in taken if done is not None] == [(50, True), (50, False)]

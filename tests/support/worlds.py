@@ -131,7 +131,7 @@ class World:
                     yield ChangeSet(facts=[gone(kind, number, self._minute())])
 
     def _statuses(self, charge_point: int) -> Iterator[ChangeSet]:
-        common = {"charge_point_id": charge_point, "source": "notification"}
+        common: dict[str, Any] = {"charge_point_id": charge_point, "source": "notification"}
         for _ in self._some(0, 1, 3):
             status = self._chance.choice(("available", "temporarily_unavailable"))
             yield self._observed("charge_point_network_observation", network_status=status, **common)
