@@ -50,6 +50,7 @@ class Round:
         lag: how long ago the oldest of its marks was written; None if there was none.
         is_last: whether nothing was left, neither a mark nor a finding to evaluate.
         is_full: whether it took as much as a round may.
+        entities: how many entities its marks name; several marks of one cost one derivation.
     """
 
     marks: int
@@ -57,6 +58,7 @@ class Round:
     lag: timedelta | None
     is_last: bool
     is_full: bool
+    entities: int
 
 
 def derive_round(engine: Engine, tenant: str) -> Round | None:
@@ -77,7 +79,8 @@ def derive_round(engine: Engine, tenant: str) -> Round | None:
             taken = _derive(work, feed)
         is_last = _oldest(work) == (None, None)
     lag = now - min(mark["marked_at"] for mark in taken.marks) if taken.marks else None
-    return Round(len(taken.marks), work.last - feed["last_change_number"], lag, is_last, taken.is_full)
+    entities = sum(map(len, work.marked.values()))
+    return Round(len(taken.marks), work.last - feed["last_change_number"], lag, is_last, taken.is_full, entities)
 
 
 class _Taken(NamedTuple):

@@ -25,9 +25,10 @@ APPLY_IS_LATE = timedelta(seconds=3)
 PATIENCE_SECONDS = 2.0
 PATIENCE_STEP_SECONDS = 0.1
 
-#: If more is marked when a round ends, a tenant rests for so many times as long as the round took, and for so many
-#: seconds at most: what changes all the time is derived once for several changes, and accepting and applying have the
-#: processor. A round that took as much as it may is followed by the next one at once.
+#: If a round took so many marks of each entity, and more is marked when it ends, the tenant rests for so many times as
+#: long as the round took, and for so many seconds at most: what changes all the time is derived once for several
+#: changes, and accepting and applying have the processor. A round that took as much as it may is followed at once.
+REPEATS = 1.5
 REST = 2.0
 MAX_REST_SECONDS = 0.8
 
@@ -56,7 +57,7 @@ def derive_tenant(context: Context, tenant: str) -> int:
             logger.debug("derived", tenant=tenant, marks=done.marks, changes=done.changes)
         if done.is_last:
             break
-        if done.marks and not done.is_full:
+        if done.marks > REPEATS * done.entities and not done.is_full:
             _rest(context, tenant, min(REST * (time.monotonic() - began), MAX_REST_SECONDS))
             break
     return changes
