@@ -11,7 +11,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sysconfig
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -250,9 +249,9 @@ def embedded_redis_executable() -> str:
 
 
 def installed_redis_executable() -> str:
-    """Return the path of Debian's Redis, or skip the test. An activated environment has the embedded one, too."""
-    embedded = sysconfig.get_path("scripts")
-    path = os.pathsep.join(folder for folder in os.get_exec_path() if folder != embedded)
+    """Return the path of Debian's Redis, or skip the test. Environments, such as an activated one, have the embedded one."""
+    folders = [folder for folder in os.get_exec_path() if not Path(folder, "../pyvenv.cfg").exists()]
+    path = os.pathsep.join(folders)
     return needs(shutil.which("redis-server", path=path), "redis-server")
 
 
