@@ -49,7 +49,8 @@ class Round:
         changes: how many rows it changed or removed.
         lag: how long ago the oldest of its marks was written; None if there was none.
         is_last: whether nothing was left, neither a mark nor a finding to evaluate.
-        is_full: whether it took as much as a round may.
+        is_marked: whether marks were left.
+        is_full: whether it took as many marks as a round may.
         entities: how many entities its marks name; several marks of one cost one derivation.
     """
 
@@ -57,6 +58,7 @@ class Round:
     changes: int
     lag: timedelta | None
     is_last: bool
+    is_marked: bool
     is_full: bool
     entities: int
 
@@ -77,10 +79,17 @@ def derive_round(engine: Engine, tenant: str) -> Round | None:
             taken = _Taken((), is_full=False)
         else:
             taken = _derive(work, feed)
-        is_last = _oldest(work) == (None, None)
+        marked_at, noted_at = _oldest(work)
     lag = now - min(mark["marked_at"] for mark in taken.marks) if taken.marks else None
-    entities = sum(map(len, work.marked.values()))
-    return Round(len(taken.marks), work.last - feed["last_change_number"], lag, is_last, taken.is_full, entities)
+    return Round(
+        marks=len(taken.marks),
+        changes=work.last - feed["last_change_number"],
+        lag=lag,
+        is_last=marked_at is None and noted_at is None,
+        is_marked=marked_at is not None,
+        is_full=taken.is_full,
+        entities=sum(map(len, work.marked.values())),
+    )
 
 
 class _Taken(NamedTuple):
@@ -91,7 +100,7 @@ class _Taken(NamedTuple):
 
 
 def _derive(work: Work, feed: RowMapping) -> _Taken:
-    """Derive what some marks name; return them."""
+    """Derive what some marks name; return what was taken."""
     connection, now = work.connection, work.now
     taken = _take(work)
     gaps = gaps_between(periods_alive(connection), now, MAX_PAUSE)

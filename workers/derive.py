@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from datetime import timedelta
 
 from dramatiq import Broker
+from redis.exceptions import RedisError
 
 from analytics.derive import derive_round, due_tenants
 from runtime.logging import get_logger
@@ -25,9 +27,10 @@ APPLY_IS_LATE = timedelta(seconds=3)
 PATIENCE_SECONDS = 2.0
 PATIENCE_STEP_SECONDS = 0.1
 
-#: If a round took so many marks of each entity, and more is marked when it ends, the tenant rests for so many times as
-#: long as the round took, and for so many seconds at most: what changes all the time is derived once for several
-#: changes, and accepting and applying have the processor. A round that took as much as it may is followed at once.
+#: If a round took more than so many marks of each entity, and more is marked when it ends, the tenant rests for so many
+#: times as long as the round took, but no longer than so many seconds, and then until it is woken: what changes all the
+#: time is derived once for several changes, and accepting and applying have the processor. A round that took as many
+#: marks as it may is followed by the next one at once.
 REPEATS = 1.5
 REST = 2.0
 MAX_REST_SECONDS = 0.8
@@ -46,6 +49,8 @@ def derive_tenant(context: Context, tenant: str) -> int:
     changes = 0
     while time.monotonic() < deadline:
         _let_apply_go_first(context, tenant, patient_until)
+        if _rests(context, tenant):
+            break
         began = time.monotonic()
         done = derive_round(context.engine, tenant)
         if done is None:
@@ -57,7 +62,7 @@ def derive_tenant(context: Context, tenant: str) -> int:
             logger.debug("derived", tenant=tenant, marks=done.marks, changes=done.changes)
         if done.is_last:
             break
-        if done.marks > REPEATS * done.entities and not done.is_full:
+        if done.marks > REPEATS * done.entities and done.is_marked and not done.is_full:
             _rest(context, tenant, min(REST * (time.monotonic() - began), MAX_REST_SECONDS))
             break
     return changes
@@ -72,12 +77,15 @@ def _let_apply_go_first(context: Context, tenant: str, until: float) -> None:
 
 
 def _rest(context: Context, tenant: str, seconds: float) -> None:
-    """Let no process be woken for a tenant for some time."""
-    context.redis.set(_woken(tenant), 1, px=max(int(seconds * 1000), 1))
+    """Let no process derive for a tenant for some time; without Redis, it does not rest."""
+    with contextlib.suppress(RedisError):
+        context.redis.set(f"ampeco-receiver:derive-rests:{tenant}", 1, px=max(int(seconds * 1000), 1))
 
 
-def _woken(tenant: str) -> str:
-    return f"ampeco-receiver:derive-woken:{tenant}"
+def _rests(context: Context, tenant: str) -> bool:
+    with contextlib.suppress(RedisError):
+        return bool(context.redis.exists(f"ampeco-receiver:derive-rests:{tenant}"))
+    return False
 
 
 def wake_derivations(context: Context, broker: Broker) -> int:
@@ -86,7 +94,9 @@ def wake_derivations(context: Context, broker: Broker) -> int:
         tenants = due_tenants(connection, list(context.tenants), idle=IDLE)
     woken = 0
     for tenant in tenants:
-        if context.redis.set(_woken(tenant), 1, nx=True, px=WAKE_INTERVAL_MS):
+        if _rests(context, tenant):
+            continue
+        if context.redis.set(f"ampeco-receiver:derive-woken:{tenant}", 1, nx=True, px=WAKE_INTERVAL_MS):
             broker.enqueue(derive_message(tenant))
             woken += 1
     return woken

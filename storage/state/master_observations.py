@@ -9,7 +9,8 @@ Of several reads that show the same time of change, the latest one counts, as in
 of change for anything about an entity, such as a status. So of successive reads that show the same, only the first and
 the last are kept: a read that is written late, and whose time lies between them, ends with the last one. What has no
 better time than when it was read, such as where a connector belongs, or a boot that a wrong clock dates far ahead, is
-new only if it differs: of these reads only the first is kept.
+new only if it differs: of these reads only the first is kept. Reads of one entity that are written together are all
+kept: each is compared with what is stored, and not with the others.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Promise 3: whatever is lost, repeated, late or out of order, the database ends as the tenant's API shows.
+"""Whatever is lost, repeated, late or out of order, the database ends as the tenant's API shows.
 
 A machine draws histories of a living tenant and of everything that goes wrong on the way. At the end
 of each, what was accepted is applied, what is wanted is read, one reconcile runs, and
