@@ -27,9 +27,6 @@ from tests.support.service import eventually
 
 DATABASE = "receiver"
 
-#: The connections of Postgres: few, so that a test can use all of them.
-MAX_CONNECTIONS = 40
-
 
 def descendants(pid: int) -> list[int]:
     """Return a process and all its descendants, the process itself first."""
@@ -116,7 +113,7 @@ class PostgresServer(Server):
         arguments = [
             *self.prefix,
             *(str(self.bin / "postgres"), "-D", str(self.directory / "data"), "-k", str(self.directory)),
-            *("-c", "listen_addresses=", "-c", f"max_connections={MAX_CONNECTIONS}", "-c", "shared_buffers=32MB"),
+            *("-c", "listen_addresses=", "-c", "shared_buffers=32MB"),
             *(f"--{name}={value}" for name, value in self.settings.items()),
         ]
         self.process = self._popen(arguments)
