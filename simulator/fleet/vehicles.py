@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 #: How busy each hour of a day is, from 0 to 1: quiet nights, peaks in the morning and the evening.
-_BUSYNESS = (
+BUSYNESS = (
     *(0.12, 0.08, 0.06, 0.06, 0.10, 0.22),
     *(0.45, 0.75, 0.90, 0.80, 0.70, 0.72),
     *(0.80, 0.75, 0.70, 0.75, 0.88, 1.00),
     *(0.98, 0.85, 0.65, 0.45, 0.30, 0.20),
 )
-_MEAN_BUSYNESS = sum(_BUSYNESS) / len(_BUSYNESS)
+_MEAN_BUSYNESS = sum(BUSYNESS) / len(BUSYNESS)
 
 #: Common vehicles: battery in kWh, maximum AC power in W, maximum DC power in W.
 _KINDS = ((42, 7_400, 85_000), (58, 11_000, 120_000), (77, 11_000, 170_000), (95, 22_000, 220_000))
@@ -38,7 +38,7 @@ def arrival_delay(rng: random.Random, now: datetime, arrivals_a_day: float) -> t
     seconds = 0.0
     while True:
         seconds += rng.expovariate(highest_rate)
-        if rng.random() < _BUSYNESS[(now + timedelta(seconds=seconds)).hour]:
+        if rng.random() < BUSYNESS[(now + timedelta(seconds=seconds)).hour]:
             return timedelta(seconds=seconds)
 
 

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import pytest
 from pydantic import SecretStr
 from sqlalchemy import text
 from starlette.types import Message, Receive, Scope, Send
@@ -110,14 +111,27 @@ class Watch:
 
 
 @contextlib.contextmanager
+def busy_all_day() -> Iterator[None]:
+    """Let simulated vehicles arrive at every hour as often as at the busiest one."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("simulator.fleet.vehicles.BUSYNESS", (1.0,) * 24)
+        yield
+
+
+@contextlib.contextmanager
 def watching(
     database_url: str, redis_url: str, directory: Path, *, speed: float = 60, settings: dict[str, Any] | None = None
 ) -> Iterator[Watch]:
-    """Run a simulator and a service; the test subscribes by itself."""
+    """Run a simulator and a service; the test subscribes by itself.
+
+    The tenant is as busy at night, when a test may run, as in the evening.
+    """
     tenant = TenantSettings(start=datetime.now(UTC), charge_points=4, evses=8, locations=2, sessions_a_day=40)
-    api = Api(Simulator(tenant, token=TOKEN, speed=speed, max_tries=2, first_retry_seconds=0.05))
     with (
-        running(api) as api_url,
+        busy_all_day(),
+        running(
+            api := Api(Simulator(tenant, token=TOKEN, speed=speed, max_tries=2, first_retry_seconds=0.05))
+        ) as api_url,
         serving(database_url, redis_url, directory, api_url=api_url, **(settings or {})) as service,
         create_context(service.settings, process="tests") as context,
         Client(api_url, SecretStr(TOKEN)) as client,
