@@ -81,7 +81,7 @@ def shown(engine: Engine, parts: Iterable[ChangeSet], chance: Random | None = No
 
 
 def compare_orders(engine: Engine, seed: int) -> None:
-    """Compare a world in all orders; again, if an hour ended meanwhile, which may have begun a day somewhere."""
+    """Compare a world in all orders; again, if an hour has ended, because a day may have begun somewhere."""
     while True:
         hour = datetime.now(UTC).hour
         world, chance = World(seed), Random(seed)

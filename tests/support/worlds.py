@@ -191,8 +191,8 @@ class World:
             "amount_with_tax": one_of((Decimal(3), None)),
         }
         groups: dict[str, dict[str, Any]] = {"state": state, "detail": detail}
-        told = [self._fact("session", number, minutes, group, **groups[group]) for group in groups if self._is(0.9)]
-        return together(told)
+        shown = [self._fact("session", number, minutes, group, **groups[group]) for group in groups if self._is(0.9)]
+        return together(shown)
 
     def _samples(self, session: int, began: float) -> Iterator[ChangeSet]:
         total = 0
