@@ -20,6 +20,7 @@ from storage.schema_names import ANALYTICS, CHARGING
 from storage.state.fold import Fact
 from storage.state.marks import mark_all
 from tests.support.analytics import (
+    DERIVED,
     at,
     belongs,
     changes_of_deriving_everything,
@@ -39,11 +40,6 @@ HARBOUR, STATION = 57, 58
 CHARGE_POINT, LEFT, RIGHT, CONNECTOR, SNAPSHOT, TARIFF = 418, 902, 903, 1204, 33, 3
 DRIVER, OTHER_DRIVER = 770_315_902, 12
 
-#: What does not follow from the facts alone: the feed and what it notes, and what waits.
-NOT_DERIVED = {"contract", "feed", "removal", "dirty", "finding_due"}
-DERIVED = sorted(
-    table.name for table in metadata.tables.values() if table.schema == ANALYTICS and table.name not in NOT_DERIVED
-)
 #: What operators enter has a number that a table gives.
 STORED = sorted(
     table.fullname

@@ -22,7 +22,7 @@ from storage.schema.tables import metadata
 from storage.schema_names import ANALYTICS, CHARGING
 from storage.state.changes import ChangeSet
 from storage.write import write_changes
-from tests.support.analytics import at, changes_of_deriving_everything, content, derive, empty
+from tests.support.analytics import DERIVED, at, changes_of_deriving_everything, content, derive, empty
 from tests.support.worlds import World, together
 
 #: Worlds of an ordinary run, chosen because some differ if a move marks one of both parents, and some if rows that move
@@ -30,11 +30,6 @@ from tests.support.worlds import World, together
 SEEDS = (0, 25, 39)
 ORDERS = 2
 
-#: What does not follow from the facts alone: the feed and what it notes, and what waits.
-NOT_DERIVED = {"contract", "feed", "removal", "dirty", "finding_due"}
-DERIVED = sorted(
-    table.name for table in metadata.tables.values() if table.schema == ANALYTICS and table.name not in NOT_DERIVED
-)
 #: The name of what deriving everything again changes, among the tables.
 AGAIN = "derived again"
 

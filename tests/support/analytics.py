@@ -10,6 +10,8 @@ from sqlalchemy import Engine, text
 
 from analytics.derive import derive_round
 from storage.schema.entities import MIRRORS
+from storage.schema.tables import metadata
+from storage.schema_names import ANALYTICS
 from storage.state.changes import ChangeSet
 from storage.state.facts import presence
 from storage.state.fold import Fact, fact_from_read
@@ -17,6 +19,13 @@ from storage.state.marks import mark_all
 from storage.write import write_changes
 
 START = datetime(2026, 3, 4, 7, tzinfo=UTC)
+
+#: What does not follow from the facts alone: the feed and what it notes, and what waits.
+_NOT_DERIVED = {"contract", "feed", "removal", "dirty", "finding_due"}
+#: The names of the tables that are derived from facts.
+DERIVED = sorted(
+    table.name for table in metadata.tables.values() if table.schema == ANALYTICS and table.name not in _NOT_DERIVED
+)
 
 
 def at(minutes: float) -> datetime:
