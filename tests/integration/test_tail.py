@@ -57,13 +57,17 @@ def following(service: Service, directory: Path, *arguments: str, as_program: bo
             else fork(directory, command, environment, writer, log.fileno())
         )
         os.close(writer)
-        try:
-            eventually(
-                lambda: service.query(
-                    "SELECT FROM pg_stat_activity WHERE datname = current_database()"
-                    " AND application_name = 'ampeco-receiver cli' AND query LIKE '%notification_state%'"
-                )
+
+        def is_following() -> bool:
+            assert process.poll() is None, errors.read_text()
+            polls = (
+                "SELECT FROM pg_stat_activity WHERE datname = current_database()"
+                " AND application_name = 'ampeco-receiver cli' AND query LIKE '%notification_state%'"
             )
+            return bool(service.query(polls))
+
+        try:
+            eventually(is_following)
             yield Follower(process, output, errors)
         finally:
             process.kill()
