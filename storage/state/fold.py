@@ -149,6 +149,6 @@ class Fold:
 
 def _conflicting(newest: _Standing, fact: Fact) -> bool:
     """Return whether a column group is conflicting after a second fact of the same time."""
-    if fact.version.is_read and fact.version >= newest.fact.version:
+    if fact.version.settles(newest.fact.version):
         return False
     return newest.conflicting or newest.fact.version.conflicts_with(fact.version)

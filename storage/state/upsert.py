@@ -16,7 +16,7 @@ from storage.schema_names import CHARGING
 from storage.state.changes import Entity, FactKey
 from storage.state.fold import Fold
 from storage.state.revisions import lock_stopped, record_revisions
-from storage.state.version import conflicts_sql, is_read_sql
+from storage.state.version import conflicts_sql, is_read_sql, settles_sql
 
 #: Keys in the column ``raw`` that change without an update of the entity; columns with clocks of their own contain
 #: their values.
@@ -212,14 +212,14 @@ def _newer(group: ColumnGroup) -> str:
     )
 
 
-def _settled(group: ColumnGroup) -> str:
-    """Return the SQL condition that a new fact of the stored time is of a read and not older, so that it decides."""
-    return f"({is_read_sql(f'excluded.{group.version}')} AND excluded.{group.version} >= known.{group.version})"
+def _settles(group: ColumnGroup) -> str:
+    """Return the SQL condition that the new fact, of the stored time, ends what was in doubt."""
+    return settles_sql(f"excluded.{group.version}", f"known.{group.version}")
 
 
-def _conflict(group: ColumnGroup) -> str:
-    """Return the SQL condition that the new and the stored fact, of equal time, contradict each other."""
-    return conflicts_sql(f"excluded.{group.version}", f"known.{group.version}")
+def _conflicts(group: ColumnGroup) -> str:
+    """Return the SQL condition that the new fact, of the stored time, contradicts the stored one."""
+    return conflicts_sql(f"excluded.{group.version}", f"known.{group.version}", f"excluded.{group.conflicting}")
 
 
 def _assignments(group: ColumnGroup, is_kept: str | None) -> list[str]:
@@ -233,20 +233,18 @@ def _assignments(group: ColumnGroup, is_kept: str | None) -> list[str]:
     lines.append(
         f"{group.conflicting} = CASE{kept}"
         f" WHEN excluded.{group.at} IS NULL OR excluded.{group.at} < known.{group.at} THEN known.{group.conflicting}"
-        f" WHEN known.{group.at} IS NULL OR excluded.{group.at} > known.{group.at} THEN excluded.{group.conflicting}"
-        f" WHEN {_settled(group)} THEN false"
-        f" ELSE known.{group.conflicting} OR excluded.{group.conflicting} OR {_conflict(group)} END"
+        f" WHEN known.{group.at} IS NULL OR excluded.{group.at} > known.{group.at} OR {_settles(group)}"
+        f" THEN excluded.{group.conflicting}"
+        f" ELSE known.{group.conflicting} OR {_conflicts(group)} END"
     )
     return lines
 
 
 def _changed(group: ColumnGroup, is_news: str) -> str:
     """Return the SQL condition that the upsert changes a column group: its fact or its conflict flag."""
-    raises_conflict = (
-        f"(excluded.{group.at} = known.{group.at} AND NOT known.{group.conflicting}"
-        f" AND (excluded.{group.conflicting} OR {_conflict(group)}))"
-    )
-    ends_conflict = f"(excluded.{group.at} = known.{group.at} AND known.{group.conflicting} AND {_settled(group)})"
+    is_of_stored_time = f"excluded.{group.at} = known.{group.at}"
+    raises_conflict = f"({is_of_stored_time} AND NOT known.{group.conflicting} AND {_conflicts(group)})"
+    ends_conflict = f"({is_of_stored_time} AND known.{group.conflicting} AND {_settles(group)})"
     return f"{is_news} OR {raises_conflict} OR {ends_conflict}"
 
 

@@ -26,6 +26,9 @@ from storage.documents import encode_value
 
 _DIGEST_LENGTH = 16
 
+#: The characters that say how much a version counts beside others of its time; all reads begin with the same ones.
+_RANK_LENGTH = 3
+
 #: The digits of the time at which a read began, after the first character.
 _BEGAN = slice(1, 21)
 
@@ -115,7 +118,15 @@ class Version(str):
             return False
         if self.is_read or other.is_read:
             return not (self.is_provisional or other.is_provisional)
-        return self[:3] == other[:3]
+        return self[:_RANK_LENGTH] == other[:_RANK_LENGTH]
+
+    def settles(self, other: Version) -> bool:
+        """Return whether a fact ends what its time was in doubt about until now: it outranks all, or is a later read.
+
+        Parameters:
+            other: the greatest version of the facts of the same time that came before.
+        """
+        return self[:_RANK_LENGTH] > other[:_RANK_LENGTH] or (self.is_read and self >= other)
 
 
 def is_read_sql(version: str) -> str:
@@ -128,12 +139,25 @@ def is_provisional_sql(version: str) -> str:
     return f"{version} LIKE '0_0:%'"
 
 
-def conflicts_sql(version: str, other: str) -> str:
-    """Return the SQL condition that is equivalent to :meth:`Version.conflicts_with`, for two expressions."""
-    is_conflict = (
-        f"CASE WHEN {is_read_sql(version)} AND {is_read_sql(other)} THEN false"
-        f" WHEN {is_read_sql(version)} THEN NOT {is_provisional_sql(other)}"
-        f" WHEN {is_read_sql(other)} THEN NOT {is_provisional_sql(version)}"
-        f" ELSE left({version}, 3) = left({other}, 3) END"
+def settles_sql(version: str, other: str) -> str:
+    """Return the SQL condition that is equivalent to :meth:`Version.settles`, for two expressions."""
+    outranks = f"left({version}, {_RANK_LENGTH}) > left({other}, {_RANK_LENGTH})"
+    return f"({outranks} OR ({is_read_sql(version)} AND {version} >= {other}))"
+
+
+def conflicts_sql(version: str, other: str, is_conflicting: str) -> str:
+    """Return the SQL condition that a fact contradicts another one of equal time, which it does not settle.
+
+    It is equivalent to :meth:`Version.conflicts_with`, for the fact and all that were folded into it.
+
+    Parameters:
+        version: the expression of the greatest version among the facts that were folded.
+        other: the expression of the other fact's version.
+        is_conflicting: the expression that says whether the facts that were folded contradict each other.
+    """
+    may_conflict = (
+        f"CASE WHEN {is_read_sql(other)} THEN NOT ({is_read_sql(version)} OR {is_provisional_sql(version)})"
+        f" ELSE left({version}, {_RANK_LENGTH}) = left({other}, {_RANK_LENGTH}) END"
     )
-    return f"(right({version}, {_DIGEST_LENGTH}) <> right({other}, {_DIGEST_LENGTH}) AND {is_conflict})"
+    differs = f"right({version}, {_DIGEST_LENGTH}) <> right({other}, {_DIGEST_LENGTH})"
+    return f"({may_conflict} AND ({is_conflicting} OR {differs}))"

@@ -69,7 +69,7 @@ def shown(engine: Engine, parts: Iterable[ChangeSet], chance: Random | None = No
     tables = content(engine, *DERIVED)
     # Findings remain that were so for a while
     findings = [row | {"first_seen_at": None} for row in tables["finding"] if row["resolved_at"] is None]
-    # Of three facts of one time, it depends on their order whether a read is still wanted
+    # A read settles what came before it and not what comes after, so the order may decide whether one is awaited
     sessions = [row | {"conflicting": None} for row in tables["session"]]
     again = [{"changes": changes_of_deriving_everything(engine)}]
     return tables | {"finding": findings, "session": sessions, AGAIN: again}

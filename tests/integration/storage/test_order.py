@@ -74,10 +74,10 @@ def test_any_order_and_repetition_of_a_fleets_notifications_ends_in_the_same_row
 
 
 @st.composite
-def facts(draw: st.DrawFn) -> Any:
+def facts(draw: st.DrawFn, *, reads: bool = True) -> Any:
     moment = BEGAN + timedelta(seconds=draw(times))
     values = {"name": draw(st.sampled_from(["a", "b"])), "status": None}
-    if draw(st.booleans()):
+    if reads and draw(st.booleans()):
         began_at = BEGAN + timedelta(seconds=draw(times))
         return fact_from_read("location", 1, "master", moment, values, began_at=began_at)
     return fact_from_notification(
@@ -97,14 +97,27 @@ def test_a_fold_stands_on_the_same_facts_in_any_order(told: list[Any], data: st.
     assert standing(one) == standing(other)
 
 
-@settings(max_examples=60)
-@given(told=st.lists(facts(), min_size=1, max_size=6))
-def test_the_guard_in_the_upsert_is_the_rule_of_the_fold(shared_engine: Engine, told: list[Any]) -> None:
-    # Given the same facts, folded at once, and written one by one
-    (folded,) = Fold(told).rows("location")
+@given(told=st.lists(facts(reads=False), min_size=1, max_size=6), data=st.data())
+def test_what_notifications_leave_in_doubt_is_so_in_any_order(told: list[Any], data: st.DataObject) -> None:
+    shuffled = data.draw(st.permutations(told))
+    assert Fold(told).rows("location") == Fold(shuffled).rows("location")
+
+
+@st.composite
+def chunks_of_facts(draw: st.DrawFn) -> list[list[Any]]:
+    """Facts as they are written together: several of notifications, or one of a read."""
+    chunk = st.lists(facts(reads=False), min_size=1, max_size=3) | st.tuples(facts()).map(list)
+    return draw(st.lists(chunk, min_size=1, max_size=5))
+
+
+@settings(max_examples=150)
+@given(told=chunks_of_facts())
+def test_the_guard_in_the_upsert_is_the_rule_of_the_fold(shared_engine: Engine, told: list[list[Any]]) -> None:
+    # Given the same facts, folded at once, and written in chunks
+    (folded,) = Fold(itertools.chain.from_iterable(told)).rows("location")
     with shared_engine.connect() as connection, connection.begin() as transaction:
-        for fact in told:
-            upsert(connection, "t", Fold([fact]))
+        for chunk in told:
+            upsert(connection, "t", Fold(chunk))
         (stored,) = rows(connection, "location")
         transaction.rollback()
     # Then every column agrees, the doubt included
