@@ -120,7 +120,7 @@ class Server(uvicorn.Server):
             server.close()
         for connection in list(self.server_state.connections):
             connection.shutdown()
-        while self.server_state.connections or self.server_state.tasks:
+        while self.server_state.connections or self.server_state.tasks:  # noqa: ASYNC110 - uvicorn says of neither when it ends
             await asyncio.sleep(0.001)
         await self.lifespan.shutdown()
 
