@@ -40,8 +40,9 @@ def look_at_redis(client: redis.Redis) -> Iterator[Diagnosis]:
 
 
 def _look_at_version(info: dict[str, Any]) -> Diagnosis:
-    shown = str(info.get("redis_version", "unknown"))
-    parts = shown.split(".")[:2]
+    version = str(info.get("redis_version", "unknown"))
+    shown = f"Valkey {info['valkey_version']}, as Redis {version}" if "valkey_version" in info else version
+    parts = version.split(".")[:2]
     if not all(part.isdecimal() for part in parts):
         return Diagnosis("redis version", "not checked", f"{shown} is not a version")
     if tuple(map(int, parts)) < MIN_REDIS:

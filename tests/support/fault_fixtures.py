@@ -42,10 +42,18 @@ def ground(prepared: Path, fault_table: list[Line], tmp_path: Path) -> Iterator[
 
 @contextlib.contextmanager
 def ground_of(
-    postgres: PostgresServer, database_url: str, fault_table: list[Line], directory: Path
+    postgres: PostgresServer,
+    database_url: str,
+    fault_table: list[Line],
+    directory: Path,
+    *,
+    redis_executable: str | None = None,
 ) -> Iterator[Ground]:
     """Run the service, which reaches its Postgres by any URL; the test itself connects to the server directly."""
-    with own_redis() as redis_server, processes(database_url, redis_server.url, directory) as service:
+    with (
+        own_redis(executable=redis_executable) as redis_server,
+        processes(database_url, redis_server.url, directory) as service,
+    ):
         engine = create_database_engine(postgres.url, application_name="tests", pool_size=2)
         worker = service.work()  # first, so that both start at the same time
         receiver = service.serve()

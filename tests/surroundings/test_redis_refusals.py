@@ -20,7 +20,13 @@ from runtime.errors import cause
 from runtime.reconnect import RefusedError
 from storage.ids import uuid7
 from tests.support.address import moving_address
-from tests.support.servers import RedisServer, embedded_redis_executable, installed_redis_executable, own_redis
+from tests.support.servers import (
+    RedisServer,
+    embedded_redis_executable,
+    installed_redis_executable,
+    own_redis,
+    valkey_executable,
+)
 from tests.support.service import eventually, free_port
 from workers.api.pause import pause
 from workers.api.rate_limit import RateLimiter, Usage
@@ -83,7 +89,11 @@ REFUSALS = {
 
 
 #: The embedded Redis is a 6.2, which reports what a script ran into otherwise than later ones do.
-EXECUTABLES = {"embedded": embedded_redis_executable, "installed": installed_redis_executable}
+EXECUTABLES = {
+    "embedded": embedded_redis_executable,
+    "installed": installed_redis_executable,
+    "valkey": valkey_executable,
+}
 
 
 @pytest.mark.parametrize("executable", EXECUTABLES.values(), ids=EXECUTABLES)
