@@ -6,6 +6,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Awaitable, Callable, Collection
+from typing import TypeVar
 
 from prometheus_client import Counter
 
@@ -26,6 +27,11 @@ MAX_RESTART_SECONDS = 5.0
 STARTED_WELL_SECONDS = 10.0
 
 CHECK_INTERVAL_SECONDS = 1.0
+
+#: How long a task that is cancelled waits for what it has under way, such as a statement that Postgres does not answer.
+END_SECONDS = 5.0
+
+Result = TypeVar("Result")
 
 
 class _Restarts:
@@ -69,6 +75,19 @@ def supervised_task(name: str, run: Callable[[], Awaitable[None]]) -> asyncio.Ta
             await asyncio.sleep(seconds)
 
     return asyncio.create_task(supervise(), name=name)
+
+
+async def to_the_end(work: Awaitable[Result]) -> Result:
+    """Await work that runs in a thread, so that a task that is cancelled ends after it, or after ``END_SECONDS``.
+
+    A thread cannot be cancelled. Without this it would still use what is closed once its task has ended.
+    """
+    running = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(running)
+    except asyncio.CancelledError:
+        await asyncio.wait({running}, timeout=END_SECONDS)
+        raise
 
 
 def supervised_thread(name: str, run: Callable[[], None]) -> threading.Thread:

@@ -9,7 +9,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.concurrency import run_in_threadpool
 
-from runtime.background import supervised_task
+from runtime.background import supervised_task, to_the_end
 from runtime.clock_watch import ClockWatch
 from runtime.errors import cause
 from runtime.logging import get_logger
@@ -38,7 +38,7 @@ class Heartbeat:
         self._task = supervised_task("heartbeat", self._run)
 
     async def stop(self) -> None:
-        """Stop beating."""
+        """Stop beating, after the beat that is under way."""
         if self._task is not None:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -47,7 +47,7 @@ class Heartbeat:
     async def _run(self) -> None:
         while True:
             try:
-                await run_in_threadpool(self.beat)
+                await to_the_end(run_in_threadpool(self.beat))
             except SQLAlchemyError as error:
                 logger.warning("heartbeat failed", error=cause(error))
             await asyncio.sleep(BEAT_INTERVAL.total_seconds())

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import threading
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import anyio
 import httpx
 import pytest
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, QueuePool, text
 
 from receiver.console.access.sign_in import SignIns
 from receiver.console.access.users import Users
@@ -80,6 +82,30 @@ def run(console: Console, test: Any, *, is_complete: bool = True) -> Counter:
 
     anyio.run(main)
     return counter
+
+
+def test_a_question_that_is_under_way_ends_before_its_connection_is_closed(console: Console) -> None:
+    asked, may_answer = threading.Event(), threading.Event()
+
+    def answer_late(connection: Connection) -> Mapping[str, Any]:
+        connection.execute(text("SELECT 1"))
+        asked.set()
+        assert may_answer.wait(30)
+        return {}
+
+    async def stop_amid_a_question() -> None:
+        poller = Poller(console, {"late": Topic("live/as_of.html", answer_late, followers=1)})
+        poller.start()
+        await asyncio.to_thread(asked.wait, 30)
+        stopping = asyncio.create_task(poller.stop())
+        _, waiting = await asyncio.wait({stopping}, timeout=0.2)
+        may_answer.set()
+        await stopping
+        assert waiting, "it stopped in the middle of a question"
+
+    asyncio.run(stop_amid_a_question())
+    assert isinstance(console.reading.pool, QueuePool)
+    assert console.reading.pool.checkedout() == 0
 
 
 def test_many_pages_cost_no_more_than_one(console: Console) -> None:

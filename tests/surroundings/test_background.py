@@ -15,20 +15,23 @@ import httpx
 import prometheus_client
 import psycopg
 import pytest
-from sqlalchemy import make_url, text
+from sqlalchemy import Engine, QueuePool, make_url, text
 
 import migrations
 import storage.database
 from receiver.accept.committer import GroupCommitter
+from receiver.accept.heartbeat import Heartbeat
 from receiver.admin.app import AdminServer
 from runtime.admin_port import open_admin_listener
 from runtime.background import supervised_task, supervised_thread, wait_while_alive
+from runtime.clock_watch import ClockWatch
 from runtime.settings import Settings
 from storage.database import DatabaseEncodingError, create_database_engine
 from storage.database_url import conninfo
 from storage.inbox.commit import CommitGroup, Entry
 from storage.inbox.partitions import make_partitions
-from tests.support.service import eventually, write_tenants
+from tests.support.service import eventually, url_of, write_tenants
+from workers.broker import create_redis
 
 #: Letters that LATIN1 has no place for.
 FOREIGN = b'{"notification": "\\u041f\\u043b.changed", "x": 1}'
@@ -52,6 +55,28 @@ class Flaky:
 
     async def run(self) -> None:
         self()
+
+
+def test_a_beat_that_is_under_way_ends_before_its_connection_is_closed(engine: Engine, redis_url: str) -> None:
+    async def stop_amid_a_beat() -> None:
+        with engine.begin() as holder, create_redis(redis_url) as client:
+            holder.execute(text("LOCK TABLE ingest.uptime IN ACCESS EXCLUSIVE MODE"))
+            heartbeat = Heartbeat(beating, [], ClockWatch(client))
+            heartbeat.start()
+            while pool.checkedout() == 0:  # noqa: ASYNC110 - the pool says of nothing when it happens
+                await asyncio.sleep(0.01)
+            stopping = asyncio.create_task(heartbeat.stop())
+            _, waiting = await asyncio.wait({stopping}, timeout=0.2)
+            holder.rollback()
+            await stopping
+        assert waiting, "it stopped in the middle of a beat"
+        assert pool.checkedout() == 0
+
+    beating = create_database_engine(url_of(engine), application_name="tests", pool_size=1)
+    pool = beating.pool
+    assert isinstance(pool, QueuePool)
+    asyncio.run(stop_amid_a_beat())
+    beating.dispose()
 
 
 def test_a_thread_that_fails_is_counted_and_started_again() -> None:

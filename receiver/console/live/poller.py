@@ -18,7 +18,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
 from receiver.console.console import Console
-from runtime.background import supervised_task
+from runtime.background import supervised_task, to_the_end
 from runtime.errors import cause
 from runtime.logging import get_logger
 from storage.clock import clock
@@ -144,7 +144,7 @@ class Poller:
         for name, topic in topics.items():
             # Each in a transaction of its own, so that the failure of one loses no changes of another.
             try:
-                shown[name] = await self._console.read(topic.source)
+                shown[name] = await to_the_end(self._console.read(topic.source))
             except SQLAlchemyError as error:
                 failure = cause(error)
                 logger.warning("live data could not be read", topic=name, error=failure)
