@@ -58,6 +58,10 @@ class Flaky:
 
 
 def test_a_beat_that_is_under_way_ends_before_its_connection_is_closed(engine: Engine, redis_url: str) -> None:
+    beating = create_database_engine(url_of(engine), application_name="tests", pool_size=1)
+    assert isinstance(beating.pool, QueuePool)
+    pool = beating.pool
+
     async def stop_amid_a_beat() -> None:
         with engine.begin() as holder, create_redis(redis_url) as client:
             holder.execute(text("LOCK TABLE ingest.uptime IN ACCESS EXCLUSIVE MODE"))
@@ -72,9 +76,6 @@ def test_a_beat_that_is_under_way_ends_before_its_connection_is_closed(engine: E
         assert waiting, "it stopped in the middle of a beat"
         assert pool.checkedout() == 0
 
-    beating = create_database_engine(url_of(engine), application_name="tests", pool_size=1)
-    pool = beating.pool
-    assert isinstance(pool, QueuePool)
     asyncio.run(stop_amid_a_beat())
     beating.dispose()
 
