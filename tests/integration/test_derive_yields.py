@@ -15,14 +15,20 @@ from analytics.derive import derive_round
 from storage.state.marks import mark_all
 from tests.support.deployment import Deployment
 from tests.support.facts import sample
+from tests.support.servers import own_redis
 from workers import derive
-from workers.broker import create_broker
+from workers.broker import create_broker, create_redis
 from workers.derive import derive_tenant, wake_derivations
 
 
 def is_marked(deployment: Deployment) -> bool:
     with deployment.context.engine.connect() as connection:
         return bool(connection.execute(text("SELECT EXISTS (SELECT FROM analytics.dirty)")).scalar_one())
+
+
+def last_mark(deployment: Deployment) -> int:
+    with deployment.context.engine.connect() as connection:
+        return int(connection.execute(text("SELECT max(dirty_id) FROM analytics.dirty")).scalar_one())
 
 
 def mark(deployment: Deployment) -> None:
@@ -105,13 +111,23 @@ def test_a_tenant_rests_if_a_round_took_several_marks_of_its_entities(derived: D
         # No process is woken while it rests, and one that is awake derives nothing
         assert wake_derivations(derived.context, broker) == (times == 1)
         if times > 1:
-            with derived.context.engine.connect() as connection:
-                before = connection.execute(text("SELECT max(dirty_id) FROM analytics.dirty")).scalar_one()
-                derive_tenant(derived.context, "demo")
-                assert connection.execute(text("SELECT max(dirty_id) FROM analytics.dirty")).scalar_one() == before
+            before = last_mark(derived)
+            derive_tenant(derived.context, "demo")
+            assert last_mark(derived) == before
             # Without Redis's memory it does not rest
             derived.context.redis.flushdb()
             assert wake_derivations(derived.context, broker) == 1
+
+
+def test_a_tenant_is_derived_without_a_rest_while_redis_is_away(
+    derived: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with own_redis() as server, create_redis(server.url) as away, changing(derived, 2):
+        server.kill()
+        monkeypatch.setattr(derived.context, "redis", away)
+        before = last_mark(derived)
+        derive_tenant(derived.context, "demo")
+        assert last_mark(derived) > before, "a round took what was marked"
 
 
 def test_a_round_that_took_as_many_marks_as_it_may_is_followed_by_the_next_one(
