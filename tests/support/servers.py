@@ -114,6 +114,7 @@ class PostgresServer(Server):
             *self.prefix,
             *(str(self.bin / "postgres"), "-D", str(self.directory / "data"), "-k", str(self.directory)),
             *("-c", "listen_addresses=", "-c", "shared_buffers=32MB"),
+            *("-c", "dynamic_shared_memory_type=mmap"),  # else one that is killed leaves it in /dev/shm
             *(f"--{name}={value}" for name, value in self.settings.items()),
         ]
         self.process = self._popen(arguments)
