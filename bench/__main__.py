@@ -27,6 +27,9 @@ from bench.growth import render as render_analytics
 from bench.load import Fleet, began_at
 from bench.processes import BenchError, leave_in_order
 from bench.results import Results, Round
+from bench.scale import STORED
+from bench.scale import measure as measure_scale
+from bench.scale import render as render_scale
 from bench.signed import write_requests
 from bench.surroundings import Surroundings, surroundings
 from bench.table import create_console, environment, render
@@ -211,6 +214,18 @@ def costs(
 ) -> None:
     """Measure the processor time of committing and applying a notification; half a minute."""
     print(render_costs(measure_costs(notifications, rounds)))
+
+
+@app.command()
+def scale(
+    stored: Annotated[
+        list[int] | None,
+        typer.Option(min=1_000, help="Notifications that are stored when it measures; may be given several times."),
+    ] = None,
+) -> None:
+    """Measure what a notification costs by the number of those stored, up to 10 million; more than an hour, 20 GB."""
+    console = create_console()
+    console.print(render_scale(measure_scale(stored or STORED), console))
 
 
 @app.command()

@@ -9,21 +9,18 @@ import asyncio
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from itertools import islice
 from pathlib import Path
 
 from sqlalchemy import Engine, text
 
-from bench.disk import TOGETHER, entry_of
 from bench.load import Fleet, began_at
-from bench.signed import TENANT
+from bench.loading import apply, commit
 from bench.surroundings import database_alone
 from runtime.logging import configure_logging
 from storage.database import connection_arguments, create_database_engine
-from storage.inbox.commit import CommitGroup, commit_groups
 from storage.session import open_async_connection
-from workers.apply.apply import apply_open_batches
 
 MICROSECONDS = 1e6
 
@@ -50,20 +47,20 @@ def measure(notifications: int, rounds: int) -> list[Costs]:
     bodies = Fleet(began_at()).bodies(WARM_UP + notifications * rounds)
     with tempfile.TemporaryDirectory(prefix="ampeco-bench-") as made, database_alone(Path(made)) as url:
         engine = create_database_engine(url, application_name="bench costs", pool_size=1)
-        _measure(url, engine, list(islice(bodies, WARM_UP)))
-        costs = [_measure(url, engine, list(islice(bodies, notifications))) for _ in range(rounds)]
+        measure_once(url, engine, list(islice(bodies, WARM_UP)))
+        costs = [measure_once(url, engine, list(islice(bodies, notifications))) for _ in range(rounds)]
         engine.dispose()
     return costs
 
 
-def _measure(url: str, engine: Engine, bodies: Sequence[bytes]) -> Costs:
-    commit, commit_backend = asyncio.run(_commit(url, bodies))
+def measure_once(url: str, engine: Engine, bodies: Sequence[bytes]) -> Costs:
+    """Commit and apply all bodies, over a connection each."""
+    spent_commit = asyncio.run(_commit(url, bodies))
     with engine.connect() as connection:
         pid: int = connection.execute(text("SELECT pg_backend_pid()")).scalar_one()
     began, began_backend = time.process_time(), _seconds_of(pid)
-    while apply_open_batches(engine):
-        pass
-    spent = (commit, commit_backend, time.process_time() - began, _seconds_of(pid) - began_backend)
+    apply(engine)
+    spent = (*spent_commit, time.process_time() - began, _seconds_of(pid) - began_backend)
     return Costs(*(seconds / len(bodies) * MICROSECONDS for seconds in spent))
 
 
@@ -71,10 +68,13 @@ async def _commit(url: str, bodies: Sequence[bytes]) -> tuple[float, float]:
     async with await open_async_connection(connection_arguments(url, "bench costs")) as connection:
         pid = connection.info.backend_pid
         began, began_backend = time.process_time(), _seconds_of(pid)
-        for first in range(0, len(bodies), TOGETHER):
-            entries = [entry_of(body) for body in bodies[first : first + TOGETHER]]
-            await commit_groups(connection, [CommitGroup(TENANT, entries)])
+        await commit(connection, bodies)
         return time.process_time() - began, _seconds_of(pid) - began_backend
+
+
+def least(costs: Sequence[Costs]) -> Costs:
+    """Return the least of each cost, because other work of the machine only adds to it."""
+    return Costs(*(min(getattr(one, field.name) for one in costs) for field in fields(Costs)))
 
 
 def _seconds_of(pid: int) -> float:
@@ -83,12 +83,12 @@ def _seconds_of(pid: int) -> float:
 
 
 def render(costs: Sequence[Costs]) -> str:
-    """Return the lines to print: the least of each cost, because other work of the machine only adds to it."""
-    least = {name: min(getattr(one, name) for one in costs) for name in Costs.__dataclass_fields__}
+    """Return the lines to print."""
+    lowest = least(costs)
     return "\n".join(
         [
             f"Processor time for each notification, the least of {len(costs)} rounds:",
-            f"commit  {least['commit']:6.1f} us in our process, {least['commit_backend']:6.1f} us in Postgres",
-            f"apply   {least['apply']:6.1f} us in our process, {least['apply_backend']:6.1f} us in Postgres",
+            f"commit  {lowest.commit:6.1f} us in our process, {lowest.commit_backend:6.1f} us in Postgres",
+            f"apply   {lowest.apply:6.1f} us in our process, {lowest.apply_backend:6.1f} us in Postgres",
         ]
     )

@@ -8,38 +8,25 @@ with the load, so they have little weight in the result.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import tempfile
-from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import psycopg
 from rich import box
 from rich.console import Console
-from rich.progress import Progress
 from rich.table import Table
 
 from bench.load import Fleet, began_at
-from bench.signed import TENANT
+from bench.loading import load, progress_bar
 from bench.surroundings import database_alone
 from runtime.logging import configure_logging
 from storage.database import connection_arguments, create_database_engine
 from storage.database_url import conninfo
-from storage.inbox.commit import CommitGroup, Entry, commit_groups
 from storage.session import open_async_connection
-from workers.apply.apply import apply_open_batches
 
 MILLION = 1_000_000
-
-#: Notifications of a commit under load. A receiver with little load commits each one by itself, which adds a
-#: row of `ingest.batch` for each.
-TOGETHER = 25
-
-#: Commits before each round of applying.
-COMMITS = 40
 
 _SIZES = """
 SELECT coalesce(parent.oid, relation.oid)::regclass::text,
@@ -106,34 +93,11 @@ def measure(notifications: int) -> Growth:
 async def _load(url: str, notifications: int) -> int:
     bodies = Fleet(began_at()).bodies(notifications)
     engine = create_database_engine(url, application_name="bench disk", pool_size=2)
-    size = 0
-    arguments = connection_arguments(url, "bench disk")
-    with _bar(notifications) as advance:
-        async with await open_async_connection(arguments) as connection:
-            while chunk := list(islice(bodies, TOGETHER * COMMITS)):
-                for first in range(0, len(chunk), TOGETHER):
-                    entries = [entry_of(body) for body in chunk[first : first + TOGETHER]]
-                    await commit_groups(connection, [CommitGroup(TENANT, entries)])
-                size += sum(map(len, chunk))
-                while apply_open_batches(engine):
-                    pass
-                advance(len(chunk))
+    with progress_bar("loading", notifications) as advance:
+        async with await open_async_connection(connection_arguments(url, "bench disk")) as connection:
+            size = await load(connection, engine, bodies, advance)
     engine.dispose()
     return size
-
-
-def entry_of(body: bytes) -> Entry:
-    """Return an entry as the accept path makes it."""
-    headers = {"X-Timestamp": "2026-03-04T07:04:01.215334Z", "X-Tenant": "42", "X-Webhook-Id": "12"}
-    return Entry(TENANT, body, headers, "0123abcd", "hex")
-
-
-@contextlib.contextmanager
-def _bar(total: int) -> Iterator[Any]:
-    console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task("loading", total=total)
-        yield lambda done: progress.advance(task, done)
 
 
 def _sizes(connection: psycopg.Connection[Any]) -> dict[str, Size]:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +92,9 @@ class Fleet:
 
     def bodies(self, count: int) -> Iterator[bytes]:
         """Generate the next ``count`` bodies."""
-        for kind in self._random.choices(list(MIX), list(MIX.values()), k=count):
+        kinds, weights = list(MIX), list(accumulate(MIX.values()))
+        for _ in range(count):
+            kind = self._random.choices(kinds, cum_weights=weights)[0]
             yield orjson.dumps(self._makers[kind]())
 
     def _shape(self, name: str) -> dict[str, Any]:
