@@ -19,7 +19,6 @@ import psycopg
 import pyarrow.fs
 import pyarrow.parquet as pq
 import pytest
-from moto.server import ThreadedMotoServer
 from psycopg import sql
 from sqlalchemy import BigInteger, Boolean, Column, Date, DateTime, Engine, Integer, Numeric, SmallInteger, Table
 from sqlalchemy.dialects.postgresql import JSONB
@@ -599,6 +598,8 @@ DATABASE_SECRET = "database-passphrase-b7e2"
 @pytest.fixture
 def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[pyarrow.fs.S3FileSystem]:
     """A server that speaks S3, with an empty bucket."""
+    from moto.server import ThreadedMotoServer  # it takes half a second to import, in each process of a run
+
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()

@@ -12,7 +12,7 @@ from analytics.dbt import sources
 from analytics.schema.evse_state import STATES
 
 TABLES: dict[str, dict[str, Any]] = {
-    table["name"]: table for table in yaml.safe_load(sources.generate())["sources"][0]["tables"]
+    table["name"]: table for table in yaml.load(sources.generate(), yaml.CSafeLoader)["sources"][0]["tables"]
 }
 
 
