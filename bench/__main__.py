@@ -223,7 +223,7 @@ def scale(
         typer.Option(min=1_000, help="Notifications that are stored when it measures; may be given several times."),
     ] = None,
 ) -> None:
-    """Measure what a notification costs by the number of those stored, up to 10 million; more than an hour, 20 GB."""
+    """Measure what a notification costs by the number of those stored, up to 10 million; half an hour, 25 GB."""
     console = create_console()
     console.print(render_scale(measure_scale(stored or STORED), console))
 

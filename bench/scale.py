@@ -1,7 +1,8 @@
 """What a notification costs by the number of notifications that are stored already.
 
-One process commits and applies the load of the benchmark until each number is reached, through the service's own code,
-and measures the next notifications there. Only ratios between the numbers count: they are measured in one run.
+The load of the benchmark is committed and applied through the service's own code, and what it left is copied, to other
+sessions and to earlier times, until each number is stored. There the next notifications are measured. Only ratios
+between the numbers count: they are measured in one run.
 """
 
 from __future__ import annotations
@@ -10,11 +11,12 @@ import asyncio
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import psycopg
+from psycopg.sql import SQL
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -32,15 +34,42 @@ from storage.session import open_async_connection
 #: The notifications that are stored when the costs are measured.
 STORED = (10_000, 100_000, 1_000_000, 10_000_000)
 
+#: So many are committed and applied; of more, what these left is copied.
+APPLIED = 100_000
+
 #: Measured at each number: rounds, and the notifications of a round.
 ROUNDS = 4
 ROUND = 5_000
 
-#: The fleet's clocks advance by less than this with a million notifications.
-CLOCKS_PER_MILLION = timedelta(hours=6)
+#: More than the ids of the load's sessions.
+IDS = 100_000_000
 
-MILLION = 1_000_000
 MIB = 1024 * 1024
+
+_NEXT_ID = "{} + copy * " + str(IDS)
+#: Other digits than the last, by which the ids of one millisecond differ.
+_NEXT_UUID = "CAST(overlay(CAST({} AS text) PLACING lpad(to_hex(copy), 3, '0') FROM 21) AS uuid)"
+_EARLIER = "{column} - copy * (SELECT max({column}) - min({column}) + interval '10 seconds' FROM {table})"
+
+#: The tables that grow with the notifications, and how the keys of a copied row differ from those of its original.
+_COPIED = {
+    "ingest.notification": {"notification_id": _NEXT_UUID, "batch_id": _NEXT_UUID},
+    "ingest.batch": {"batch_id": _NEXT_UUID},
+    "charging.session": {"session_id": _NEXT_ID, "authorization_id": _NEXT_ID},
+    "charging.session_revision": {"session_id": _NEXT_ID},
+    "charging.meter_value": {"session_id": _NEXT_ID},
+    "charging.charging_period": {"charging_period_id": _NEXT_ID, "session_id": _NEXT_ID},
+    'charging."authorization"': {"authorization_id": _NEXT_ID},
+    "charging.evse_status_observation": {"observed_at": _EARLIER},
+    "charging.charge_point_network_observation": {"observed_at": _EARLIER},
+}
+
+_COLUMNS = """
+SELECT quote_ident(attname)
+  FROM pg_attribute
+ WHERE attrelid = CAST(%s AS regclass) AND attnum > 0 AND NOT attisdropped AND attgenerated = ''
+ ORDER BY attnum
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,24 +86,39 @@ class Scaled:
 
 
 def measure(stored: Sequence[int]) -> list[Scaled]:
-    """Load up to each number in turn, and measure there."""
+    """Fill a new database up to each number in turn, and measure there.
+
+    Parameters:
+        stored: up to :data:`APPLIED` any numbers, above it multiples of it.
+
+    Raises:
+        BenchError, SettingsError: as :func:`bench.surroundings.database_alone`.
+    """
     configure_logging("console", "warning", process="bench scale")
-    largest = max(stored)
-    bodies = Fleet(began_at() - CLOCKS_PER_MILLION * (largest / MILLION)).bodies(largest + ROUNDS * ROUND)
-    console = Console(stderr=True)
+    bodies = Fleet(began_at()).bodies(APPLIED + (len(stored) + 1) * ROUNDS * ROUND)
     with (
         tempfile.TemporaryDirectory(prefix="ampeco-bench-") as made,
         database_alone(Path(made)) as url,
-        progress_bar("loading", largest) as advance,
+        psycopg.connect(conninfo(url), autocommit=True) as connection,
+        progress_bar("storing notifications", max(stored)) as advance,
     ):
         engine = create_database_engine(url, application_name="bench scale", pool_size=1)
-        before, scaled = 0, []
+        applied, copies, scaled = 0, 0, []
         for number in sorted(stored):
-            asyncio.run(_load(url, engine, islice(bodies, number - before), advance))
+            wanted = min(number, APPLIED)
+            if wanted > applied:
+                asyncio.run(_load(url, engine, islice(bodies, wanted - applied), advance))
+                applied = wanted
+            if number > APPLIED:
+                if copies == 0:
+                    _keep_originals(connection)
+                for copy in range(copies + 1, number // APPLIED):
+                    _copy(connection, copy)
+                    advance(APPLIED)
+                copies = number // APPLIED - 1
+            connection.execute("TRUNCATE analytics.dirty")  # as if everything was derived
+            connection.execute("VACUUM (ANALYZE)")
             scaled.append(_measure_at(url, engine, number, bodies))
-            before = number + ROUNDS * ROUND
-            if not console.is_terminal:
-                console.print(f"{number:,} stored: {scaled[-1].costs}", highlight=False)
         engine.dispose()
     return scaled
 
@@ -82,6 +126,32 @@ def measure(stored: Sequence[int]) -> list[Scaled]:
 async def _load(url: str, engine: Engine, bodies: Iterator[bytes], advance: Callable[[int], None]) -> None:
     async with await open_async_connection(connection_arguments(url, "bench scale")) as connection:
         await load(connection, engine, bodies, advance)
+
+
+def _keep_originals(connection: psycopg.Connection[Any]) -> None:
+    """Keep aside what the applied notifications left, because what is measured adds to it."""
+    connection.execute("CREATE SCHEMA original")
+    for table in _COPIED:
+        connection.execute(SQL(f"CREATE UNLOGGED TABLE {_original(table)} AS TABLE {table}"))
+
+
+def _copy(connection: psycopg.Connection[Any], copy: int) -> None:
+    """Add one copy of the originals to each table."""
+    for table, keys in _COPIED.items():
+        columns = [name for (name,) in connection.execute(_COLUMNS, (table,))]
+        values = [
+            keys[name].format(name, column=name, table=_original(table)) if name in keys else name for name in columns
+        ]
+        connection.execute(
+            SQL(
+                f"INSERT INTO {table} ({', '.join(columns)})"
+                f" SELECT {', '.join(values)} FROM {_original(table)}, (VALUES ({copy})) AS number (copy)"
+            )
+        )
+
+
+def _original(table: str) -> str:
+    return f"original.{table.partition('.')[2]}"
 
 
 def _measure_at(url: str, engine: Engine, stored: int, bodies: Iterator[bytes]) -> Scaled:
