@@ -17,7 +17,7 @@ def fail(message: str, *, code: int = 2) -> NoReturn:
     """Print in one sentence why a command ends, and end it."""
     from receiver.terminal import errors  # which loads rich
 
-    errors.print(f"ampeco-receiver: {message}", style="red", markup=False, highlight=False, soft_wrap=True)
+    errors.print(f"ampeco-receiver: {message}", style="red", highlight=False, soft_wrap=True)
     sys.exit(code)
 
 

@@ -7,18 +7,27 @@ import sys
 
 import typer
 from rich.console import Console
+from rich.text import Text
 
 #: The width of tables if the output is a file or another command and has no window.
 PLAIN_WIDTH = 140
 
 
 def _console(*, stderr: bool) -> Console:
-    default = Console(stderr=stderr)
-    return default if default.is_terminal or "COLUMNS" in os.environ else Console(stderr=stderr, width=PLAIN_WIDTH)
+    """Return a console that prints each text as it is: an error of AMPECO may look like Rich's markup."""
+    default = Console(stderr=stderr, markup=False, emoji=False)
+    if not default.is_terminal and "COLUMNS" not in os.environ:
+        default.width = PLAIN_WIDTH
+    return default
 
 
 console = _console(stderr=False)
 errors = _console(stderr=True)
+
+
+def styled(style: str, words: str, rest: str = "") -> Text:
+    """Return words in a style, such as ``red``, and the rest of the line without one."""
+    return Text.assemble((words, style), rest)
 
 
 def print_line(line: str) -> None:

@@ -27,8 +27,8 @@ TOKEN_VARIABLE = "AMPECO_SIMULATOR_TOKEN"  # noqa: S105 - the name of a variable
 #: A day in a second: at a higher speed, a step of the clock would be more than a few hours.
 MAX_SPEED = 86_400
 
-console = Console(soft_wrap=True)
-errors = Console(stderr=True, soft_wrap=True)
+console = Console(soft_wrap=True, markup=False, emoji=False)
+errors = Console(stderr=True, soft_wrap=True, markup=False, emoji=False)
 
 app = typer.Typer(
     name="ampeco-simulator",
@@ -239,7 +239,7 @@ def _first(error: ValidationError) -> str:
 
 
 def _refused(message: str) -> typer.Exit:
-    errors.print(f"ampeco-simulator: {message}", style="red", markup=False, highlight=False)
+    errors.print(f"ampeco-simulator: {message}", style="red", highlight=False)
     return typer.Exit(2)
 
 

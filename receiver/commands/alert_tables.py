@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from receiver.admin.monitoring import seconds_since
-from receiver.terminal import age
+from receiver.terminal import age, styled
 from storage.monitoring.alerts import Incident
 
 
@@ -20,8 +20,8 @@ def incident_table(incidents: Sequence[Incident]) -> Table:
     for incident in incidents:
         table.add_row(
             incident.tenant or "–",
-            " ".join(filter(None, (incident.kind, escape(incident.subject)))),
-            escape(incident.summary),
+            " ".join(filter(None, (incident.kind, incident.subject))),
+            incident.summary,
             f"{incident.opened_at:%Y-%m-%d %H:%M}",
             _state(incident),
             _message(incident),
@@ -29,15 +29,15 @@ def incident_table(incidents: Sequence[Incident]) -> Table:
     return table
 
 
-def _state(incident: Incident) -> str:
+def _state(incident: Incident) -> str | Text:
     if incident.resolved_at is not None:
         return f"resolved {incident.resolved_at:%Y-%m-%d %H:%M}"
-    return f"[red]open[/], seen {age(seconds_since(incident.last_seen_at))} ago"
+    return styled("red", "open", f", seen {age(seconds_since(incident.last_seen_at))} ago")
 
 
-def _message(incident: Incident) -> str:
+def _message(incident: Incident) -> str | Text:
     if incident.to_send is not None:
-        return f"[yellow]not sent[/]: {escape(incident.last_error)}" if incident.last_error else "to be sent"
+        return styled("yellow", "not sent", f": {incident.last_error}") if incident.last_error else "to be sent"
     if incident.notified_open_at is None and incident.notified_resolved_at is None:
         return "none: it was short"
     return "sent"

@@ -59,4 +59,4 @@ def test() -> None:
         answer = Webhook(configured).send(sample_message(configured.console_url), reads_answer=True)
     except WebhookError as error:
         fail(f"the webhook did not accept the message: {error}", code=1)
-    console.print(f"The webhook answered {answer}", markup=False, highlight=False, soft_wrap=True)
+    console.print(f"The webhook answered {answer}", highlight=False, soft_wrap=True)

@@ -10,7 +10,7 @@ from rich.table import Table
 from ampeco.tenants import TenantsError
 from receiver.commands.json_output import JsonOption, print_json
 from receiver.environment import database, running
-from receiver.terminal import console
+from receiver.terminal import console, styled
 from runtime.settings import load_settings
 
 if TYPE_CHECKING:
@@ -72,8 +72,8 @@ def _table(verdict: Verdict) -> Table:
         table.add_column(heading, justify="right")
     table.add_column("For example", overflow="fold")
     for promise, checked, broken in verdict.lines:
-        style = "[red]" if broken else "[green]"
-        table.add_row(promise, f"{checked:,}", f"{style}{len(broken):,}", "\n".join(broken[:EXAMPLES]))
+        count = styled("red" if broken else "green", f"{len(broken):,}")
+        table.add_row(promise, f"{checked:,}", count, "\n".join(broken[:EXAMPLES]))
     table.caption = ", ".join(f"{name} {count:,}" for name, count in verdict.sent.items())
     return table
 

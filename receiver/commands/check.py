@@ -17,7 +17,5 @@ def check() -> None:
     load_alerts(settings)
     load_users(settings.tenants_file)
     for sentence in unknown_settings(os.environ):
-        errors.print(f"warning: {sentence}", markup=False, highlight=False, soft_wrap=True)
-    console.print(
-        f"The settings are valid. Tenants: {', '.join(tenants)}.", markup=False, highlight=False, soft_wrap=True
-    )
+        errors.print(f"warning: {sentence}", highlight=False, soft_wrap=True)
+    console.print(f"The settings are valid. Tenants: {', '.join(tenants)}.", highlight=False, soft_wrap=True)

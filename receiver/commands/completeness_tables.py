@@ -7,27 +7,29 @@ from datetime import timedelta
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
+from rich.text import Text
 
-from receiver.terminal import age
+from receiver.terminal import age, styled
 from storage.sync.api_usage import CallReason, Calls
 from storage.sync.completeness import KindCompleteness
 
 
-def headline(tenant: str, rows: Sequence[KindCompleteness], during: timedelta) -> str:
-    """Return the result of one tenant in a sentence or two, as Rich markup."""
+def headline(tenant: str, rows: Sequence[KindCompleteness], during: timedelta) -> Text:
+    """Return the result of one tenant in a sentence or two."""
     compared = sum(row.compared for row in rows)
     if not compared:
-        return f"[bold]{tenant}[/]: nothing was compared with AMPECO yet; run `ampeco-receiver reconcile` to do it now."
+        line = ": nothing was compared with AMPECO yet; run `ampeco-receiver reconcile` to do it now."
+        return styled("bold", tenant, line)
     missing, stale, healed = (sum(getattr(row, name) for row in rows) for name in ("missing", "stale", "healed"))
     share = 1 - (missing + stale) / compared
     behind = max((row.behind_seconds for row in rows if row.behind_seconds is not None), default=None)
     line = (
-        f"[bold]{tenant}[/]: of {compared:,} entities compared in {age(during.total_seconds())}, {_percent(share)} were"
+        f": of {compared:,} entities compared in {age(during.total_seconds())}, {_percent(share)} were"
         f" as AMPECO shows them; {missing:,} were missing, {stale:,} were stale, and {healed:,} of these were healed."
     )
     if behind is not None:
         line += f" The oldest missed change was {age(behind)} old."
-    return line
+    return styled("bold", tenant, line)
 
 
 def completeness_table(rows: Sequence[KindCompleteness]) -> Table:

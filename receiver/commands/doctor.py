@@ -47,6 +47,6 @@ def _print(diagnosis: Diagnosis) -> None:
     of_tenant = "" if diagnosis.tenant is None else f"{diagnosis.tenant}: "
     console.print(f"{diagnosis.state:<{_WIDTH}}", style=_STYLES[diagnosis.state], end="  ")
     line = f"{of_tenant}{diagnosis.check}: {diagnosis.detail}"
-    console.print(line, markup=False, highlight=False, soft_wrap=True)
+    console.print(line, highlight=False, soft_wrap=True)
     if diagnosis.advice is not None:
-        console.print(f"{'':<{_WIDTH}}  → {diagnosis.advice}", markup=False, highlight=False, soft_wrap=True)
+        console.print(f"{'':<{_WIDTH}}  → {diagnosis.advice}", highlight=False, soft_wrap=True)

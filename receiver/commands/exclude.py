@@ -9,7 +9,6 @@ from typing import Annotated, Any
 
 import typer
 from rich.table import Table
-from rich.text import Text
 from sqlalchemy import Engine, RowMapping
 
 from receiver.commands.json_output import JsonOption, print_json
@@ -130,9 +129,9 @@ def _print(tenant: str, rows: Sequence[RowMapping], *, as_json: bool) -> None:
             str(row["exclusion_id"]),
             f"{subject.replace('_', ' ')} {row[f'{subject}_id']}",
             *(_spelled(row[name]) for name in ("began_at", "ended_at")),
-            Text(row["reason"]),
-            Text(row["evidence"] or "–"),
-            Text(f"{_spelled(row['recorded_at'])} by {row['entered_by']}"),
+            row["reason"],
+            row["evidence"] or "–",
+            f"{_spelled(row['recorded_at'])} by {row['entered_by']}",
             _spelled(row["withdrawn_at"]),
         )
     console.print(table)

@@ -61,7 +61,7 @@ def migrate(
             with _progress(before, target) as on_revision:
                 missing = migrations.upgrade(engine, target, on_revision=on_revision)
             if missing:
-                errors.print(roles.advice(missing), style="yellow", markup=False, soft_wrap=True)
+                errors.print(roles.advice(missing), style="yellow", soft_wrap=True)
         if target == migrations.head():
             make_partitions(engine)
             make_meter_partitions(engine)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from receiver.admin.monitoring import Token, Watched, seconds_since
-from receiver.terminal import age
+from receiver.terminal import age, styled
 from storage.monitoring.resends import Resend
 from storage.monitoring.subscriptions import ManagedSubscription
 from storage.monitoring.traffic import TrafficStatus
@@ -41,15 +41,15 @@ def watch_table(watched: Watched) -> Table:
     return table
 
 
-def _subscription(subscription: ManagedSubscription | None) -> str:
+def _subscription(subscription: ManagedSubscription | None) -> str | Text:
     if subscription is None:
         return "none is managed: run `subscribe`"
     states = {
-        "sound": "sound",
-        "wrong": f"[red]wrong[/]: {escape(subscription.finding or '')}",
-        "unknown": f"[yellow]unknown[/]: {escape(subscription.error or '')}",
+        "sound": Text("sound"),
+        "wrong": styled("red", "wrong", f": {subscription.finding or ''}"),
+        "unknown": styled("yellow", "unknown", f": {subscription.error or ''}"),
     }
-    return f"{subscription.subscription_id} {states[subscription.state]}"
+    return Text(f"{subscription.subscription_id} ").append_text(states[subscription.state])
 
 
 def _repaired(subscription: ManagedSubscription | None) -> str:
@@ -58,13 +58,13 @@ def _repaired(subscription: ManagedSubscription | None) -> str:
     return f"{_ago(subscription.repaired_at)}: {subscription.last_repair} ({subscription.repairs} in all)"
 
 
-def _traffic(traffic: TrafficStatus | None) -> str:
+def _traffic(traffic: TrafficStatus | None) -> str | Text:
     if traffic is None or traffic.last_received_at is None:
         return "no notifications yet"
     if traffic.gap_since_at is not None:
         since = f"since {traffic.gap_since_at:%Y-%m-%d %H:%M}"
         counts = "" if traffic.expected is None else f"{traffic.received} of {traffic.expected:,.0f} expected "
-        return f"[red]traffic gap[/]: {counts}{since}"
+        return styled("red", "traffic gap", f": {counts}{since}")
     if traffic.learned_hours < MIN_LEARNED_HOURS:
         return f"learning: {traffic.learned_hours // 24} of {MIN_LEARNED_HOURS // 24} days"
     if traffic.min_expected is None:

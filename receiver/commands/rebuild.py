@@ -85,7 +85,7 @@ def _print_comparison(comparison: Comparison) -> None:
         table.add_row(compared.table, *(f"{number:,}" for number in numbers), style=style)
     console.print(table)
     for example in comparison.examples:
-        console.print(_example_line(example), markup=False, highlight=False, soft_wrap=True)
+        console.print(_example_line(example), highlight=False, soft_wrap=True)
     if not comparison.differs:
         console.print(f"{tenant}: the live state equals the rebuilt one.", highlight=False)
 

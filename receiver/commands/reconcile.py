@@ -97,7 +97,7 @@ def completeness(
     if rows:
         console.print(completeness_table(rows))
     for line in trouble_lines(rows):
-        console.print(line, style="yellow", markup=False, highlight=False, soft_wrap=True)
+        console.print(line, style="yellow", highlight=False, soft_wrap=True)
     console.print(call_quota_table(calls))
 
 
@@ -175,7 +175,7 @@ def _sync_all(
         errors.print(f"Not offered by AMPECO: {', '.join(not_offered)}.", highlight=False, soft_wrap=True)
     if unread:
         line = f"Done, but not read to the end: {'; '.join(unread)}. Run the command again to read the rest."
-        console.print(line, style="red", markup=False, highlight=False, soft_wrap=True)
+        console.print(line, style="red", highlight=False, soft_wrap=True)
         raise typer.Exit(1)
     console.print("Done. `ampeco-receiver completeness` shows the result.")
 

@@ -142,7 +142,7 @@ def _print(stored: _Stored, cached: _Cached) -> None:
             if part.row_count:
                 console.print(part)
         else:
-            console.print(part, style=style, markup=False, highlight=False, soft_wrap=True)
+            console.print(part, style=style, highlight=False, soft_wrap=True)
 
 
 def _parts(stored: _Stored, cached: _Cached) -> Iterator[tuple[Table | str, str]]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import timedelta
 
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
-from receiver.terminal import age
+from receiver.terminal import age, styled
 from storage.monitoring.processes import ListedProcess
 from storage.reports.overview import TenantOverview, Trouble
 from storage.state.unknown_fields import UnknownName
@@ -37,17 +37,17 @@ def overview_table(
     table.add_column("API")
     for tenant in tenants:
         seconds, reason = pauses.get(tenant.tenant, (0.0, ""))
-        paused = f"[yellow]paused {timedelta(seconds=round(seconds))}[/] {reason}" if seconds else "open"
+        paused = styled("yellow", f"paused {timedelta(seconds=round(seconds))}", f" {reason}") if seconds else "open"
         table.add_row(
             tenant.tenant,
             f"{tenant.applied:,}",
             f"{tenant.pending:,}",
             f"{tenant.ignored:,}",
-            f"[red]{tenant.failed:,}[/]" if tenant.failed else "0",
+            styled("red", f"{tenant.failed:,}") if tenant.failed else "0",
             age(tenant.oldest_pending_seconds),
             f"{tenant.refresh_waiting:,}",
             f"{tenant.refresh_due:,}",
-            f"[yellow]{tenant.refresh_troubled:,}[/]" if tenant.refresh_troubled else "0",
+            styled("yellow", f"{tenant.refresh_troubled:,}") if tenant.refresh_troubled else "0",
             f"{calls_today[tenant.tenant]:,}" if tenant.tenant in calls_today else "",
             paused,
         )
@@ -92,9 +92,9 @@ def process_table(processes: Sequence[ListedProcess]) -> Table:
         if process.state == "stopped":
             continue
         states = {
-            "working": "working",
-            "hindered": f"[yellow]hindered[/]: {escape(process.problem or '')}",
-            "lost": "[red]lost[/]",
+            "working": Text("working"),
+            "hindered": styled("yellow", "hindered", f": {process.problem or ''}"),
+            "lost": styled("red", "lost"),
         }
         table.add_row(
             process.name,

@@ -195,7 +195,7 @@ def _print(answer: httpx.Response, tenant: str) -> None:
             f"{tenant}: the receiver answers {answer.status_code}: notification {result['notification_id']} is stored."
             f" `ampeco-receiver tail --tenant {tenant}` shows what becomes of it."
         )
-    console.print(line, markup=False, highlight=False, soft_wrap=True)
+    console.print(line, highlight=False, soft_wrap=True)
 
 
 def _print_samples(*, as_json: bool) -> None:

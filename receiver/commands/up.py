@@ -24,6 +24,6 @@ def up() -> None:
         supervisor.stop_on_signals()
         address = address_of(settings.host, settings.port)
         shown = address_of(settings.console_host, settings.console_port)
-        console.print(f"Receiving on http://{address}/notifications/TENANT; Ctrl-C stops.", markup=False)
-        console.print(f"Console: http://{shown}", markup=False)
+        console.print(f"Receiving on http://{address}/notifications/TENANT; Ctrl-C stops.")
+        console.print(f"Console: http://{shown}")
         supervisor.run()

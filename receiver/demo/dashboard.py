@@ -85,13 +85,13 @@ class LiveView:
                 while wait(PICTURE_INTERVAL_SECONDS):
                     live.update(self._picture(*self._read()), refresh=True)
             return
-        console.print(self._psql, soft_wrap=True, markup=False, highlight=False)
+        console.print(self._psql, soft_wrap=True, highlight=False)
         while wait(LINE_INTERVAL_SECONDS):
-            console.print(self._line(*self._read()), soft_wrap=True, markup=False, highlight=False)
+            console.print(self._line(*self._read()), soft_wrap=True, highlight=False)
 
     def save(self, path: Path) -> None:
         """Save the present view as an SVG picture."""
-        recorder = Console(record=True, width=SAVED_WIDTH, file=io.StringIO())
+        recorder = Console(record=True, width=SAVED_WIDTH, file=io.StringIO(), markup=False, emoji=False)
         recorder.print(self._picture(*self._read()))
         picture = recorder.export_svg(title="make demo")
         # A picture in a page may not load fonts, so it does not ask for any: `monospace` is next in its font family.

@@ -79,7 +79,7 @@ def run_demo(*, seconds: float | None, speed: float, data_dir: Path | None, pict
     }
     configure_logging("auto", "warning", process="demo")
     console.print(f"Starting the simulator and the service. Their log: {scene.log}")
-    console.print(f"Console: {scene.console_url}", markup=False, highlight=False)
+    console.print(f"Console: {scene.console_url}", highlight=False)
     settings = load_settings().model_copy(update={"data_dir": settings.data_dir})
     with embedded_servers(settings) as ready, scene.log.open("wb") as log:
         bring_up_to_date(ready)
