@@ -47,8 +47,8 @@ IDS = 100_000_000
 MIB = 1024 * 1024
 
 _NEXT_ID = "{} + copy * " + str(IDS)
-#: Other digits than the last, by which the ids of one millisecond differ.
-_NEXT_UUID = "CAST(overlay(CAST({} AS text) PLACING lpad(to_hex(copy), 3, '0') FROM 21) AS uuid)"
+#: The digits of the variant, of which no id that was made has these; the last digits tell ids of one moment apart.
+_NEXT_UUID = "CAST(overlay(CAST({} AS text) PLACING to_hex(49152 + copy) FROM 20) AS uuid)"
 _EARLIER = "{column} - copy * (SELECT max({column}) - min({column}) + interval '10 seconds' FROM {table})"
 
 #: The tables that grow with the notifications, and how the keys of a copied row differ from those of its original.

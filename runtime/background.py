@@ -86,6 +86,8 @@ async def to_the_end(work: Awaitable[Result]) -> Result:
     try:
         return await asyncio.shield(running)
     except asyncio.CancelledError:
+        # A failure that comes now changes nothing any more, and asyncio would log one that is never looked at.
+        running.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
         await asyncio.wait({running}, timeout=END_SECONDS)
         raise
 

@@ -66,11 +66,9 @@ def tail(
             **entity_column,
         )
         with database(settings) as engine, until_told_to_stop() as stop:
-            # Each statement by itself: a poll needs no transaction, and so costs half of the round trips.
-            reading = engine.execution_options(isolation_level="AUTOCOMMIT")
             log = Tail(selection, since or clock.now(), settings.commit_timeout + VISIBLE_AFTER)
             while not stop.wait(0 if log.is_behind else POLL_SECONDS):
-                with reading.connect() as connection:
+                with engine.connect() as connection:
                     page = log.poll(connection)
                 for followed in page:
                     if as_json:

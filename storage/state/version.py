@@ -148,7 +148,8 @@ def settles_sql(version: str, other: str) -> str:
 def conflicts_sql(version: str, other: str, is_conflicting: str) -> str:
     """Return the SQL condition that a fact contradicts another one of equal time, which it does not settle.
 
-    It is equivalent to :meth:`Version.conflicts_with`, for the fact and all that were folded into it.
+    It is equivalent to :meth:`Version.conflicts_with`, for the fact and all that were folded into it; with a read, only
+    the greatest of them is compared.
 
     Parameters:
         version: the expression of the greatest version among the facts that were folded.

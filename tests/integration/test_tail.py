@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO
 
@@ -35,7 +36,7 @@ class Follower:
 
 @contextlib.contextmanager
 def following(service: Service, directory: Path, *arguments: str, as_program: bool = False) -> Iterator[Follower]:
-    """Run ``tail``, and wait until it reads the log.
+    """Run ``tail`` from now on, however long it takes to start.
 
     Parameters:
         as_program: run it in a new interpreter, whose output is buffered as that of an operator's.
@@ -47,7 +48,7 @@ def following(service: Service, directory: Path, *arguments: str, as_program: bo
         "TENANTS_FILE": str(settings.tenants_file),
     }
     environment.pop("PYTHONUNBUFFERED", None)
-    command = ["-m", "receiver", "tail", *arguments]
+    command = ["-m", "receiver", "tail", "--since", datetime.now(UTC).isoformat(), *arguments]
     reader, writer = os.pipe()
     errors = directory / "errors.log"
     with open(reader, encoding="utf-8") as output, errors.open("wb") as log:
@@ -58,16 +59,7 @@ def following(service: Service, directory: Path, *arguments: str, as_program: bo
         )
         os.close(writer)
 
-        def is_following() -> bool:
-            assert process.poll() is None, errors.read_text()
-            polls = (
-                "SELECT FROM pg_stat_activity WHERE datname = current_database()"
-                " AND application_name = 'ampeco-receiver cli' AND query LIKE '%notification_state%'"
-            )
-            return bool(service.query(polls))
-
         try:
-            eventually(is_following)
             yield Follower(process, output, errors)
         finally:
             process.kill()

@@ -31,9 +31,13 @@ def bodies() -> list[dict[str, Any]]:
     return [*samples, update, {"notification": "Żółw.changed", "x": 1}]
 
 
-def accept_and_apply(url: str) -> dict[str, list[str]]:
-    """Accept and apply the notifications of a new tenant, as the receiver and a worker do; return what is stored."""
-    tenant = f"t{next(_numbers)}"
+def accept_and_apply(url: str, tenant: str | None = None) -> dict[str, list[str]]:
+    """Accept and apply the notifications of a tenant, as the receiver and a worker do; return what is stored.
+
+    Parameters:
+        tenant: None for a new one.
+    """
+    tenant = tenant or f"t{next(_numbers)}"
     engine = create_database_engine(url, application_name="tests", pool_size=2)
     entries = [Entry(tenant, json.dumps(body).encode(), {"X-Tenant": "1"}, "token", "hex") for body in bodies()]
     asyncio.run(commit(url, entries))

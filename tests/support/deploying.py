@@ -8,6 +8,8 @@ from datetime import timedelta
 from pathlib import Path
 
 from receiver.console.serve import SHUTDOWN_SECONDS
+from runtime.background import END_SECONDS
+from runtime.heartbeat import STOP_SECONDS
 from runtime.settings import Settings, environment_name
 from tests.support.programs import receiver_program
 from workers.broker import QUEUES
@@ -53,5 +55,6 @@ def needed_to_stop(arguments: list[str]) -> timedelta:
         return timedelta(seconds=SHUTDOWN_SECONDS)
     longest = _default("shutdown_timeout") + SUPERVISOR_MARGIN
     if arguments[0] == "serve":
-        longest = _default("shutdown_timeout") + _default("commit_timeout")
+        beats = timedelta(seconds=END_SECONDS + STOP_SECONDS)  # while Postgres does not answer
+        longest = _default("shutdown_timeout") + _default("commit_timeout") + beats
     return longest * _processes_stopped_in_turn(arguments)

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import os
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -16,10 +21,11 @@ from storage.database import create_database_engine, is_lost_connection, prove_w
 from storage.inbox.partitions import make_partitions
 from storage.monitoring.subscriptions import locked
 from storage.session import SETTINGS
-from tests.support.applied import accept_and_apply, shown
+from tests.support.applied import accept_and_apply, bodies, shown
 from tests.support.fault_fixtures import ground_of
 from tests.support.pgbouncer import PgBouncer, PoolMode, own_pgbouncer
 from tests.support.servers import own_postgres, standby_of
+from tests.support.service import write_tenants
 from tests.support.trial import Ground, Line
 from workers.maintenance.rebuild import RebuildError, alone
 
@@ -87,6 +93,20 @@ def test_our_settings_hold_in_each_transaction_and_are_left_to_nobody(pooler: Pg
     with psycopg.connect(pooler.url) as connection:
         theirs = connection.execute("SELECT current_setting('statement_timeout'), current_setting('search_path')")
         assert theirs.fetchone() == ("77s", "nowhere")
+
+
+def test_tail_shows_the_same_behind_it(pooler: PgBouncer, tmp_path: Path) -> None:
+    assert pooler.postgres is not None
+    accept_and_apply(pooler.postgres.url, tenant="demo")
+    make_odd(pooler)
+    environment = os.environ | {"DATABASE_URL": pooler.url, "TENANTS_FILE": str(write_tenants(tmp_path))}
+    command = [sys.executable, "-m", "receiver", "tail", "--since", "2020-01-01", "--json"]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as following:
+        assert following.stdout is not None
+        shown = [json.loads(following.stdout.readline()) for _ in bodies()]
+        following.terminate()
+    assert {each["received_at"][-6:] for each in shown} == {"+00:00"}
+    assert following.wait(30) == 128 + signal.SIGTERM
 
 
 def test_nothing_is_prepared_beyond_a_transaction(pooled: Engine) -> None:
