@@ -62,7 +62,7 @@ class Model(BaseModel):
         return sent
 
     def was_read(self, name: str) -> bool:
-        """Tell whether everything that was sent for a field could be parsed.
+        """Return whether everything that was sent for a field could be parsed.
 
         Parameters:
             name: of the field, in snake_case.

@@ -193,7 +193,7 @@ def timing(
     calls: Annotated[int, typer.Option(min=1_000, help="Verifications of each kind of wrong signature.")] = 300_000,
 ) -> None:
     """Measure whether the time to reject a wrong signature reveals how much of it was right."""
-    print(measure(calls).told())
+    print(measure(calls).render())
 
 
 @app.command()

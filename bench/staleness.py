@@ -250,7 +250,7 @@ def stand(plan: Plan, folder: Path) -> Iterator[tuple[Tenant, Workers, psycopg.C
 
 
 def _is_known(connection: psycopg.Connection[Any]) -> bool:
-    """Tell whether every listing was read once, and the reads that this requested are done."""
+    """Return whether every listing was read once, and the reads that this requested are done."""
     row = connection.execute(
         "SELECT (SELECT count(*) FROM ingest.sync_cursor),"
         " (SELECT count(*) FROM ingest.refresh_request"

@@ -26,7 +26,7 @@ KEPT_SHARE = 0.9
 BLOCKS = 50
 
 #: Student's t at which a difference counts as real; by chance, about one run in twenty thousand exceeds it.
-TELLING_T = 4.5
+SIGNIFICANT_T = 4.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +44,9 @@ class Difference:
         """Student's t of the difference."""
         return self.difference_ns / self.error_ns
 
-    def told(self) -> str:
+    def render(self) -> str:
         """Return the report."""
-        verdict = "no usable difference" if abs(self.t) < TELLING_T else "A DIFFERENCE THAT CAN BE MEASURED"
+        verdict = "no usable difference" if abs(self.t) < SIGNIFICANT_T else "A DIFFERENCE THAT CAN BE MEASURED"
         return (
             f"wrong, first half right: {self.prefix_right_ns:8.1f} ns\n"
             f"wrong, nothing right:    {self.nothing_right_ns:8.1f} ns\n"

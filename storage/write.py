@@ -44,7 +44,7 @@ def write_changes(
     Parameters:
         changes: the change set, to which tombstones of children are added.
         skip_confirmed: for reads: do not write a row if a read has already stored all that this read shows.
-        is_being_read: tells whether the caller is reading an entity; no read of it is requested if it is conflicting.
+        is_being_read: returns whether the caller is reading an entity; no read of it is requested if it is conflicting.
 
     Returns:
         The number of entities of which a read was requested.

@@ -18,7 +18,7 @@ from workers.metrics import DERIVED_CHANGES, DERIVED_LAG
 
 logger = get_logger(__name__)
 
-#: How long one message derives; the next one goes on, so that tenants with a backlog share the threads.
+#: How long one message derives; the next one continues, so that tenants with a backlog share the threads.
 TIME_BUDGET_SECONDS = 5.0
 
 #: While notifications wait to be applied for longer than this, deriving waits, for up to so many seconds in a message:

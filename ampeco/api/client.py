@@ -339,7 +339,7 @@ class Client:
 
 
 def _worth_repeating(error: BaseException) -> bool:
-    """Tell whether a failure is short, and not one for which the tenant requested a longer delay."""
+    """Return whether a failure is short, and not one for which the tenant requested a longer delay."""
     return isinstance(error, errors.Unavailable) and error.retry_after_seconds is None
 
 

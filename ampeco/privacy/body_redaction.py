@@ -78,7 +78,7 @@ def _names_secret(key: bytes) -> bool:
 
 
 def needs_cleaning(body: bytes) -> bool:
-    """Tell cheaply whether :func:`ampeco.privacy.redaction.clean` may change a body's JSON or refuse it.
+    """Return whether :func:`ampeco.privacy.redaction.clean` may change a body's JSON or refuse it.
 
     It may return True for a body that stays as it is, but never False for another one.
     """
@@ -90,7 +90,7 @@ def needs_cleaning(body: bytes) -> bool:
 
 
 def _may_hold_secret(body: bytes) -> bool:
-    """Tell cheaply whether a body may contain a secret; nearly every body contains none.
+    """Return whether a body may contain a secret; nearly every body contains none.
 
     It may return True for a body without secrets, but never False for one with a secret.
     """

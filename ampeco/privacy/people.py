@@ -21,7 +21,7 @@ from ampeco.json_nodes import Node, parsed, unescaped
 #: The user id that replaces an erased user's, as AMPECO's own authorizations have 0 for an anonymous
 #: user. It is the same for all erased people, so it identifies none, and it is a number, so every
 #: document can still be parsed.
-NOBODY = 0
+ERASED_USER_ID = 0
 
 What = Literal["user", "id_tag", "email"]
 
@@ -89,16 +89,16 @@ def email(address: str) -> Identity | None:
 #: Decides whether an identity is that of the person in question.
 Theirs = Callable[[Identity], bool]
 
-About = Literal["them", "another", "nobody"]
+About = Literal["them", "another", "no one"]
 
-_NOBODY_AS_OBJECT = b'{"id":%d}' % NOBODY
+_ERASED_USER = b'{"id":%d}' % ERASED_USER_ID
 
 #: Replaces a key that is personal data, such as an address.
 _ERASED_KEY = b'"[erased]"'
 
 
 def may_name(document: bytes) -> bool:
-    """Tell cheaply whether a document may name a person; most name none.
+    """Return whether a document may name a person; most name none.
 
     It may return True for a document without people, but never False for one with a person.
     """
@@ -146,13 +146,13 @@ def without(
     cuts: dict[int, tuple[int, bytes]] = {}
     for name, node, about in _judged(document, is_theirs, is_about=is_about):
         if any(map(is_theirs, _own(document, name, node))):
-            cuts[node.start] = node.end, _NOBODY_AS_OBJECT
+            cuts[node.start] = node.end, _ERASED_USER
             continue
         sought = addresses if about == "another" else words
         for key, value in node.members or ():
             for scalar in _scalars(value) if key in _USERS | _REFERENCES else ():
                 if (number := _id(document, scalar)) and is_theirs(user(number)):
-                    cuts[scalar.start] = scalar.end, b"%d" % NOBODY
+                    cuts[scalar.start] = scalar.end, b"%d" % ERASED_USER_ID
             is_personal = about == "them" and key in _TAGS | _EMAILS | _ABOUT
             if is_personal or _identifies(document, key, value, is_theirs, sought):
                 cuts[value.start] = value.end, b"null"
@@ -175,7 +175,7 @@ def _cut(document: bytes, cuts: dict[int, tuple[int, bytes]]) -> bytes:
 
 def _judged(document: bytes, is_theirs: Theirs, *, is_about: bool = False) -> Iterator[tuple[str, Node, About]]:
     """Yield every object and array, with its key, and whether it is about the person, another user or neither."""
-    waiting: list[tuple[str, Node, About]] = [("", parsed(document), "them" if is_about else "nobody")]
+    waiting: list[tuple[str, Node, About]] = [("", parsed(document), "them" if is_about else "no one")]
     while waiting:
         name, node, about = waiting.pop()
         if node.is_object:
@@ -239,7 +239,7 @@ def _scalars(value: Node) -> list[Node]:
 
 
 def _identifies(document: bytes, key: str, value: Node, is_theirs: Theirs, sought: Sequence[str]) -> bool:
-    """Tell whether a scalar identifies the person by itself, whatever its object is about."""
+    """Return whether a scalar identifies the person by itself, whatever its object is about."""
     if value.members is not None:
         return False
     is_address = key in _EMAILS and any(map(is_theirs, _named(document, key, value)))

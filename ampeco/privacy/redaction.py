@@ -60,7 +60,7 @@ class CleanObject(dict[str, Any]):
 
 @lru_cache(maxsize=4096)  # AMPECO uses the same few hundred keys in every body
 def is_secret(key: str) -> bool:
-    """Tell whether the value under ``key`` is a secret, whatever the spelling of the key."""
+    """Return whether the value under ``key`` is a secret, whatever the spelling of the key."""
     plain = folded(key.encode("utf-8", "surrogatepass"))
     return plain in SECRET_KEYS or plain.endswith(SECRET_ENDINGS)
 

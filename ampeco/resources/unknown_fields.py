@@ -67,7 +67,7 @@ def _find_unknown(model: Model, found: list[UnknownField]) -> None:
 
 
 def is_known_field(model: str, name: str) -> bool:
-    """Tell whether this release knows a field, which an earlier release may have recorded as unknown."""
+    """Return whether this release knows a field, which an earlier release may have recorded as unknown."""
     if name in UNREAD.get(model, ()):
         return True
     kind = _models().get(model)
@@ -109,7 +109,7 @@ def _is_time(value: str) -> bool:
 
 
 def _is_local_twin(kind: type[Model], name: str) -> bool:
-    """Tell whether a field repeats a known time in the tenant's own zone, which is an option of AMPECO."""
+    """Return whether a field repeats a known time in the tenant's own zone, which is an option of AMPECO."""
     return name.endswith("Local") and name.removesuffix("Local") in _names(kind)
 
 

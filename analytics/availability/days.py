@@ -170,7 +170,7 @@ def _state_sums() -> str:
     return ",\n              ".join(columns)
 
 
-#: The states that do not tell whether an EVSE works.
+#: The states that do not show whether an EVSE works.
 _NOT_MEASURED = ("offline", "occupied", "unknown")
 
 _UNMEASURED = ", ".join(map(repr, _NOT_MEASURED))

@@ -112,7 +112,7 @@ def _since(reaches: Mapping[int, Reach]) -> Scope:
 
 
 def _is_before(since: datetime | None, span: Span) -> bool:
-    """Tell whether a change is in a month that is over."""
+    """Return whether a change is in a month that is over."""
     return since is None or since < span.month_began_at
 
 

@@ -1,4 +1,4 @@
-"""Derive AMPECO's downtime periods, and tell of which EVSEs and from when on one has changed."""
+"""Derive AMPECO's downtime periods, and return the EVSEs whose periods changed, each with the time of the change."""
 
 from __future__ import annotations
 

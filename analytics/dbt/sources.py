@@ -102,7 +102,7 @@ def _loaded(table: Table) -> dict[str, Any]:
 
 def _tests(table: Table) -> Iterator[dict[str, Any]]:
     keys = [[str(column.name) for column in table.primary_key]]
-    # No two rows of a table have the same number, so that a reader of the feed can go on behind one.
+    # No two rows of a table have the same number, so that a reader of the feed can continue behind one.
     if "change_number" in table.columns and (numbered := ["tenant", "change_number"]) not in keys:
         keys.append(numbered)
     for key in keys:

@@ -100,9 +100,9 @@ def look_before(work: Work) -> Before:
 def note(work: Work, before: Before) -> None:
     """Note what is to be evaluated because of what was marked and what changed."""
     sessions = merged(work.marks("session"), work.changes("session"))
-    # A running session changes all the time; what goes on is looked at once a minute.
-    for going_on in before.running & _running(work, sessions):
-        del sessions[going_on.session_id]
+    # A running session changes all the time, so it is evaluated once a minute.
+    for running in before.running & _running(work, sessions):
+        del sessions[running.session_id]
     left = _spans(row for row in before.sessions if row["session_id"] in sessions)
     periods = merged(_marked_periods(work), work.changes("downtime_period"))
     charge_points = merged(work.marks("charge_point"), work.changes("charge_point"))

@@ -18,7 +18,7 @@ from analytics.sessions.drivers import DRIVERS_JOIN, driver_key_sql, make_secret
 from analytics.sessions.sessions import version_sql
 from analytics.writing import Work
 
-#: The stop reasons that tell of an error of the charge point, its supply or its connection, or that AMPECO had to end
+#: The stop reasons that report an error of the charge point, its supply or its connection, or that AMPECO had to end
 #: the session. ``other`` is not among them, because many charge points report it for any stop.
 ERROR_REASONS = (
     *("emergencystop", "groundfault", "overcurrentfault", "powerloss", "powerquality"),

@@ -77,7 +77,7 @@ SELECT evse.evse_id,
        progress.evse_id IS NOT NULL
            AND progress.charge_point_id IS NOT DISTINCT FROM evse.charge_point_id
            AND progress.covered_from_at IS NOT DISTINCT FROM covered.began_at
-           AND coalesce(progress.covered_until_at <= covered.ended_at, true) AS goes_on,
+           AND coalesce(progress.covered_until_at <= covered.ended_at, true) AS continues,
        before.began_at,
        before.previous_ended_at
   FROM json_to_recordset(CAST(:scope AS json)) AS scope (entity_id bigint, since timestamptz)
@@ -139,8 +139,8 @@ def load_evses(connection: Connection, tenant: str, scope: Mapping[int, datetime
             row.evse_id,
             row.charge_point_id,
             # The words of another charge point, and another covered period, change all stretches.
-            row.began_at if row.goes_on else None,
-            row.previous_ended_at if row.goes_on else None,
+            row.began_at if row.continues else None,
+            row.previous_ended_at if row.continues else None,
             row.deleted_at,
             covered=[Period(row.covered_from_at, row.covered_until_at)] if is_covered else [],
         )

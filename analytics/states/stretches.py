@@ -56,7 +56,7 @@ class Period:
     ended_at: datetime | None
 
     def contains(self, moment: datetime) -> bool:
-        """Tell whether a moment is in it; its end is not."""
+        """Return whether a moment is in it; its end is not."""
         return self.began_at <= moment and (self.ended_at is None or moment < self.ended_at)
 
 

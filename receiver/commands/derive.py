@@ -9,7 +9,7 @@ import typer
 from sqlalchemy import Engine
 
 from analytics.derive import derive_round, marks_left
-from receiver.commands.progress import WorkProgress, until_told_to_stop
+from receiver.commands.progress import WorkProgress, until_asked_to_stop
 from receiver.environment import TenantOption, chosen_tenants, database, require_migrated, running
 from receiver.terminal import console
 from storage.state.marks import mark_all
@@ -44,7 +44,7 @@ def _derive(engine: Engine, tenant: str) -> int:
     changes = 0
     with engine.begin() as connection:
         total = marks_left(connection, tenant)
-    with WorkProgress("marks") as progress, until_told_to_stop() as stop:
+    with WorkProgress("marks") as progress, until_asked_to_stop() as stop:
         piece = progress.begin(total, tenant=tenant)
         while not stop.is_set():
             done = derive_round(engine, tenant)

@@ -12,7 +12,7 @@ from sqlalchemy import Engine
 
 from ampeco.privacy import people
 from receiver.commands.json_output import JsonOption, print_json
-from receiver.commands.progress import WorkProgress, until_told_to_stop
+from receiver.commands.progress import WorkProgress, until_asked_to_stop
 from receiver.commands.replay_line import BEFORE_ANY
 from receiver.environment import chosen_tenants, database, require_migrated, running
 from receiver.terminal import console, errors
@@ -96,7 +96,7 @@ def _log_chunks(engine: Engine, tenant: str, person: Person, under_way: Erasure 
     with engine.begin() as connection:
         total = count(connection, Scope(tenant, since, clock.now()))
     done = 0
-    with WorkProgress("notifications") as progress, until_told_to_stop() as stop:
+    with WorkProgress("notifications") as progress, until_asked_to_stop() as stop:
         piece = progress.begin(total, tenant=tenant)
         for chunk in go_through_log(engine, tenant, person, under_way):
             done += chunk.notifications

@@ -12,7 +12,7 @@ import typer
 from sqlalchemy import Engine
 
 from analytics.export.errors import ExportError
-from receiver.commands.progress import Piece, Stop, WorkProgress, until_told_to_stop
+from receiver.commands.progress import Piece, Stop, WorkProgress, until_asked_to_stop
 from receiver.environment import TenantOption, chosen_tenants, database, require_migrated, running
 from receiver.terminal import console
 
@@ -112,7 +112,7 @@ def _running(
     with (
         alone(engine, tenant, place),
         WorkProgress(unit) as progress,
-        until_told_to_stop() as stop,
+        until_asked_to_stop() as stop,
         contextlib.closing(reports),
     ):
         yield progress.begin(None, tenant=tenant), stop

@@ -32,7 +32,7 @@ class Stop(threading.Event):
 
 
 @contextmanager
-def until_told_to_stop() -> Iterator[Stop]:
+def until_asked_to_stop() -> Iterator[Stop]:
     """Yield an event that Ctrl-C and SIGTERM set, so that the current chunk is finished before the command ends."""
     stop = Stop()
     numbers = (signal.SIGINT, signal.SIGTERM)

@@ -10,7 +10,7 @@ from rich.table import Table
 from sqlalchemy import Engine
 
 from receiver.commands.json_output import JsonOption, print_json
-from receiver.commands.progress import WorkProgress, until_told_to_stop
+from receiver.commands.progress import WorkProgress, until_asked_to_stop
 from receiver.environment import TenantOption, chosen_tenants, database, require_migrated, running
 from receiver.terminal import console, errors
 from storage.rebuild.compare import Difference
@@ -56,7 +56,7 @@ def _compare(engine: Engine, tenant: str) -> Comparison:
     with engine.begin() as connection:
         total = count(connection, scope)
     done = 0
-    with WorkProgress("notifications") as progress, until_told_to_stop() as stop:
+    with WorkProgress("notifications") as progress, until_asked_to_stop() as stop:
         piece = progress.begin(total, tenant=tenant)
         for logged in fold_log(engine, scope):
             done += len(logged)

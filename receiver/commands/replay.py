@@ -12,7 +12,7 @@ import typer
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
-from receiver.commands.progress import WorkProgress, until_told_to_stop
+from receiver.commands.progress import WorkProgress, until_asked_to_stop
 from receiver.commands.replay_line import BEFORE_ANY, unknown_type
 from receiver.commands.times import time_option
 from receiver.environment import TenantOption, chosen_tenants, database, require_migrated, running
@@ -80,7 +80,7 @@ def replay_log(
                 for scope in scopes:
                     console.print(f"{scope.tenant}: {_count(engine, scope):,} notifications would be applied again")
                 return
-            with until_told_to_stop() as stop:
+            with until_asked_to_stop() as stop:
                 for scope in scopes:
                     _replay(engine, scope, stop)
                     if stop.is_set():

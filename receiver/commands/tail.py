@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from receiver.commands.json_output import JsonOption, print_json_line
-from receiver.commands.progress import until_told_to_stop
+from receiver.commands.progress import until_asked_to_stop
 from receiver.commands.times import time_option
 from receiver.environment import TenantOption, chosen_tenants, database, require_migrated, running
 from receiver.terminal import print_line
@@ -65,7 +65,7 @@ def tail(
             states=frozenset(state.value for state in states or []),
             **entity_column,
         )
-        with database(settings) as engine, until_told_to_stop() as stop:
+        with database(settings) as engine, until_asked_to_stop() as stop:
             log = Tail(selection, since or clock.now(), settings.commit_timeout + VISIBLE_AFTER)
             while not stop.wait(0 if log.is_behind else POLL_SECONDS):
                 with engine.connect() as connection:

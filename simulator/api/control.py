@@ -140,5 +140,5 @@ class Control:
     async def _emit(self, request: Request) -> Response:
         emission = parsed(_Emission, await request.body())
         notification = Notification(emission.notification, self._fleet.now, orjson.dumps(emission.body))
-        sent_to = self._delivery.emit(notification, self._subscribers.hearing(notification.name))
+        sent_to = self._delivery.emit(notification, self._subscribers.recipients_of(notification.name))
         return json_response({"subscriptions": sent_to}, 202)

@@ -60,5 +60,5 @@ def flag(request: Request, name: str) -> bool:
 
 
 def includes(request: Request, name: str) -> bool:
-    """Tell whether ``include[]``, with any index, names a part."""
+    """Return whether ``include[]``, with any index, names a part."""
     return any(key.startswith("include[") and part == name for key, part in request.query_params.multi_items())

@@ -52,7 +52,7 @@ class Subscribers:
         """Return the subscriptions to a notification type."""
         return [subscription for subscription in self.by_id.values() if name in subscription.notifications]
 
-    def hearing(self, name: str) -> list[Subscription]:
+    def recipients_of(self, name: str) -> list[Subscription]:
         """Return the subscriptions that get a notification of ``/control/emit``.
 
         A type that no subscription can list goes to all of them, because AMPECO adds types that older
@@ -62,7 +62,7 @@ class Subscribers:
         return self.wanting(name) if known is not None and known.subscribable else list(self.by_id.values())
 
     def holds(self, subscription: Subscription) -> bool:
-        """Tell whether a subscription still exists."""
+        """Return whether a subscription still exists."""
         return self.by_id.get(subscription.id) is subscription
 
     def rotate(self, token: str) -> None:

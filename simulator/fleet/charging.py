@@ -80,8 +80,8 @@ class Charging:
         )
         self._next_authorization += 1
         self._world.tenant.authorizations[authorization.id] = authorization
-        self._world.tell(payloads.authorization_changed(authorization, "created"))
-        self._world.tell(payloads.authorization_decided(authorization))
+        self._world.notify(payloads.authorization_changed(authorization, "created"))
+        self._world.notify(payloads.authorization_decided(authorization))
         return authorization
 
     def interrupt(self, evse: Evse) -> None:
@@ -102,7 +102,7 @@ class Charging:
         """Add a hardware status to an EVSE's log, and notify of it."""
         change = StatusChange(self._world.second, status, error_code, info, vendor_error_code)
         evse.hardware.append(change)
-        self._world.tell(payloads.hardware_status(evse.charge_point_id, change, evse.id))
+        self._world.notify(payloads.hardware_status(evse.charge_point_id, change, evse.id))
 
     def _after(self, delay: timedelta, step: Callable[[_Visit], None], visit: _Visit) -> None:
         self._world.timeline.after(delay, partial(self._take, step, visit))
@@ -136,11 +136,11 @@ class Charging:
         evse.session_id = session.id
         visit.authorization.session_id = session.id
         visit.authorization.changed_at = now
-        self._world.tell(payloads.authorization_changed(visit.authorization, "updated"))
+        self._world.notify(payloads.authorization_changed(visit.authorization, "updated"))
         visit.sampled_at = self._world.now
         self.set_hardware(evse, "charging")
-        self._world.tell(payloads.start_stop(session, stopped=False))
-        self._world.tell(payloads.start_stop(session, stopped=False, deprecated=True))
+        self._world.notify(payloads.start_stop(session, stopped=False))
+        self._world.notify(payloads.start_stop(session, stopped=False, deprecated=True))
         self._update(session)
         self._after(SAMPLE_EVERY, self._sample, visit)
 
@@ -169,8 +169,8 @@ class Charging:
         # Not every change of a session is notified, but each one changes `lastUpdatedAt`.
         visit.session.changed_at = self._world.second
         sample = visit.session.add_sample(visit.session.changed_at)
-        if self._world.is_heard():
-            self._world.tell(payloads.meter_values(visit.session, visit.evse, sample))
+        if self._world.is_sending():
+            self._world.notify(payloads.meter_values(visit.session, visit.evse, sample))
 
     def _measure(self, visit: _Visit) -> None:
         """Update energy, power and state of charge to the present time."""
@@ -208,8 +208,8 @@ class Charging:
         visit.evse.session_id = None
         if reason != "groundfault":
             self.set_hardware(visit.evse, "finishing")
-        self._world.tell(payloads.start_stop(session, stopped=True))
-        self._world.tell(payloads.start_stop(session, stopped=True, deprecated=True))
+        self._world.notify(payloads.start_stop(session, stopped=True))
+        self._world.notify(payloads.start_stop(session, stopped=True, deprecated=True))
         self._update(session)
         self._world.timeline.after(self._world.between(30, 150), partial(self._bill, session))
 
@@ -229,7 +229,7 @@ class Charging:
         )
         self._next_transaction += 1
         self._world.tenant.transactions[transaction.id] = transaction
-        self._tell_transaction(transaction, "created")
+        self._notify_transaction(transaction, "created")
         self._changed(session)
         self._world.timeline.after(self._world.between(20, 600), partial(self._pay, session, transaction))
 
@@ -237,18 +237,18 @@ class Charging:
         now = self._world.second
         transaction.status, transaction.finalized_at, transaction.changed_at = "finalized", now, now
         session.payment_status, session.payment_changed_at = "paid", now
-        self._tell_transaction(transaction, "updated")
+        self._notify_transaction(transaction, "updated")
         self._changed(session)
 
-    def _tell_transaction(self, transaction: Transaction, action: str) -> None:
+    def _notify_transaction(self, transaction: Transaction, action: str) -> None:
         at = instant(transaction.changed_at)
-        self._world.tell(payloads.changed("transaction.changed", "transactionId", transaction.id, action, at))
+        self._world.notify(payloads.changed("transaction.changed", "transactionId", transaction.id, action, at))
 
     def _changed(self, session: Session) -> None:
         session.changed_at = self._world.second
         self._update(session)
 
     def _update(self, session: Session) -> None:
-        if self._world.is_heard():
+        if self._world.is_sending():
             authorization = self._world.tenant.authorizations[session.authorization_id]
-            self._world.tell(payloads.session_update(session, authorization))
+            self._world.notify(payloads.session_update(session, authorization))

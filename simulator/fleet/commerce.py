@@ -86,7 +86,7 @@ class Commerce:
             )
             self._next_reservation += 1
             self._tenant.reservations[reservation.id] = reservation
-            self._world.tell(payloads.reservation_changed(reservation))
+            self._world.notify(payloads.reservation_changed(reservation))
             outcome = self._rng.choice(_OUTCOMES)
             ends_after = RESERVED_FOR * (1 if outcome == "expired" else self._rng.uniform(0.1, 0.9))
             self._world.timeline.after(ends_after, partial(self._end, reservation, outcome))
@@ -97,14 +97,14 @@ class Commerce:
         reservation.changed_at = self._world.second
         if outcome == "canceled":
             reservation.canceled_at = self._world.second
-        self._world.tell(payloads.reservation_changed(reservation))
+        self._world.notify(payloads.reservation_changed(reservation))
 
     def _reprice(self) -> None:
         tariff = self._rng.choice([tariff for tariff in self._tenant.tariffs.values() if not tariff.is_deleted])
         tariff.price_per_kwh = round(tariff.price_per_kwh + self._rng.choice((-0.01, 0.01)), 2)
         tariff.changed_at = self._world.second
         at = instant(tariff.changed_at)
-        self._world.tell(payloads.snapshot("TariffChangedNotification", "tariff", tariff_resource(tariff), at))
+        self._world.notify(payloads.snapshot("TariffChangedNotification", "tariff", tariff_resource(tariff), at))
         self._after(REPRICE_EVERY, self._reprice)
 
     def _edit_user(self) -> None:
@@ -112,5 +112,5 @@ class Commerce:
         user.wants_news = not user.wants_news
         user.changed_at = self._world.second
         at = instant(user.changed_at)
-        self._world.tell(payloads.snapshot("UserChangedNotification", "user", user_resource(user), at))
+        self._world.notify(payloads.snapshot("UserChangedNotification", "user", user_resource(user), at))
         self._after(EDIT_USER_EVERY, self._edit_user)

@@ -57,7 +57,7 @@ class Edits:
         charge_point = self._rng.choice(self._tenant.live_charge_points())
         charge_point.name = f"{charge_point.name.split(' (')[0]} ({self._rng.choice('ABCDEFGH')})"
         charge_point.changed_at = self._world.second
-        self._tell_charge_point(charge_point, "updated")
+        self._notify_charge_point(charge_point, "updated")
 
     def _relabel_evse(self) -> None:
         evses = self._tenant.live_evses()
@@ -65,7 +65,7 @@ class Edits:
             return
         evse = self._rng.choice(evses)
         evse.label = f"EV-{evse.charge_point_id}-{evse.number}{self._rng.choice('abcdefgh')}"
-        self._tell_evse(evse, "updated")
+        self._notify_evse(evse, "updated")
 
     def _edit_location(self) -> None:
         live = [location for location in self._tenant.locations.values() if not location.is_deleted]
@@ -73,7 +73,7 @@ class Edits:
         location.street = f"{self._rng.randrange(1, 200)} {location.street.split(' ', 1)[1]}"
         location.changed_at = self._world.second
         charge_points = [point.id for point in self._tenant.live_charge_points() if point.location_id == location.id]
-        self._world.tell(payloads.location_changed(location, charge_points))
+        self._world.notify(payloads.location_changed(location, charge_points))
 
     def _rebuild(self) -> None:
         """Remove an EVSE, or add one in place of one that was removed."""
@@ -95,13 +95,13 @@ class Edits:
                 self._remove_evse(evse)
             charge_point.is_deleted = True
             charge_point.changed_at = self._world.second
-            self._tell_charge_point(charge_point, "deleted")
+            self._notify_charge_point(charge_point, "deleted")
         else:
             now = self._world.second
             charge_point = add_charge_point(self._rng, self._tenant, self._next_charge_point_id, now, now)
             self._next_charge_point_id += 1
-            self._tell_charge_point(charge_point, "created")
-            self._world.tell(payloads.boot(charge_point))
+            self._notify_charge_point(charge_point, "created")
+            self._world.notify(payloads.boot(charge_point))
             self._build_evse(charge_point)
             self._when_sited(charge_point)
         self._world.expect(RESITE_EVERY, self._resite)
@@ -110,19 +110,19 @@ class Edits:
         now = self._world.second
         evse = add_evse(self._rng, self._tenant, charge_point.id, self._next_evse_id, now, now)
         self._next_evse_id += 1
-        self._tell_evse(evse, "created")
+        self._notify_evse(evse, "created")
         self._when_built(evse)
 
     def _remove_evse(self, evse: Evse) -> None:
         evse.is_deleted = True
-        self._tell_evse(evse, "deleted")
+        self._notify_evse(evse, "deleted")
 
-    def _tell_charge_point(self, charge_point: ChargePoint, action: str) -> None:
+    def _notify_charge_point(self, charge_point: ChargePoint, action: str) -> None:
         at = instant(charge_point.changed_at)
-        self._world.tell(payloads.changed("chargePoint.changed", "chargePointId", charge_point.id, action, at))
+        self._world.notify(payloads.changed("chargePoint.changed", "chargePointId", charge_point.id, action, at))
         evses = self._tenant.evses_of(charge_point.id)
-        self._world.tell(payloads.charge_point_changed(charge_point, evses, action))
+        self._world.notify(payloads.charge_point_changed(charge_point, evses, action))
 
-    def _tell_evse(self, evse: Evse, action: str) -> None:
+    def _notify_evse(self, evse: Evse, action: str) -> None:
         evse.changed_at = self._world.second
-        self._world.tell(payloads.changed("evse.changed", "evseId", evse.id, action, instant(evse.changed_at)))
+        self._world.notify(payloads.changed("evse.changed", "evseId", evse.id, action, instant(evse.changed_at)))

@@ -54,8 +54,8 @@ class Fleet:
         self._timeline = Timeline(settings.start - WARM_UP)
         self.tenant = build(rng, settings, self.now)
         self._notifications: list[Notification] = []
-        self._is_heard = False
-        self._world = World(self.tenant, rng, self._timeline, self._tell, lambda: self._is_heard)
+        self._is_sending = False
+        self._world = World(self.tenant, rng, self._timeline, self._notify, lambda: self._is_sending)
         self._charging = Charging(self._world)
         self._outages = Outages(self._world, self._charging)
         self._edits = Edits(self._world, when_sited=self._outages.expect_any, when_built=self._expect_life)
@@ -75,7 +75,7 @@ class Fleet:
         #: The CDRs that the API shows, by id.
         self.cdrs: dict[int, Cdr] = roaming.cdrs
         self.advance(settings.start)  # the notifications of the warm-up are not sent
-        self._is_heard = True
+        self._is_sending = True
 
     @property
     def now(self) -> datetime:
@@ -88,10 +88,10 @@ class Fleet:
         notifications, self._notifications = self._notifications, []
         return notifications
 
-    def _tell(self, body: dict[str, Any]) -> None:
+    def _notify(self, body: dict[str, Any]) -> None:
         for follow in self._world.followers.get(body["notification"], ()):
             follow(body)
-        if not self._is_heard:  # in the six hours of the warm-up, thousands of EVSEs send half a million
+        if not self._is_sending:  # in the six hours of the warm-up, thousands of EVSEs send half a million
             return
         # Serialised at once, because the entities change later; all subscriptions share the bytes.
         self._notifications.append(Notification(body["notification"], self.now, orjson.dumps(body)))

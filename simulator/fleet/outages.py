@@ -65,14 +65,14 @@ class Outages:
         self._set_network(charge_point, "available")
         if self._world.rng.random() < _RESTARTED:
             charge_point.booted_at = self._world.second
-            self._world.tell(payloads.boot(charge_point))
-            self._world.tell(payloads.security_event(charge_point))
+            self._world.notify(payloads.boot(charge_point))
+            self._world.notify(payloads.security_event(charge_point))
         self._expect_offline(charge_point)
 
     def _set_network(self, charge_point: ChargePoint, status: str) -> None:
         change = StatusChange(self._world.second, status)
         charge_point.network.append(change)
-        self._world.tell(payloads.network_status(charge_point.id, change))
+        self._world.notify(payloads.network_status(charge_point.id, change))
 
     def _fault(self, evse: Evse) -> None:
         if evse.is_deleted:
@@ -117,4 +117,4 @@ class Outages:
     def _set_hardware(self, charge_point: ChargePoint, status: str) -> None:
         change = StatusChange(self._world.second, status)
         charge_point.hardware.append(change)
-        self._world.tell(payloads.hardware_status(charge_point.id, change))
+        self._world.notify(payloads.hardware_status(charge_point.id, change))

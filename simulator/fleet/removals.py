@@ -88,13 +88,13 @@ class Removals:
         )
         if authorization is not None:
             authorization.is_deleted, authorization.changed_at = True, self._world.second
-            self._world.tell(payloads.authorization_changed(authorization, "deleted"))
+            self._world.notify(payloads.authorization_changed(authorization, "deleted"))
 
     def _remove_transaction(self) -> None:
         transaction = self._choose(row for row in self._tenant.transactions.values() if row.status == "finalized")
         if transaction is not None:
             transaction.is_deleted = True
-            self._tell("transaction.changed", "transactionId", transaction.id)
+            self._notify("transaction.changed", "transactionId", transaction.id)
 
     def _remove_reservation(self) -> None:
         reservation = self._choose(row for row in self._tenant.reservations.values() if row.status != "active")
@@ -111,12 +111,12 @@ class Removals:
             if charge_point.location_id == location.id:
                 charge_point.location_id = self._rng.choice(remaining).id
                 charge_point.changed_at = self._world.second
-                self._tell("chargePoint.changed", "chargePointId", charge_point.id, "updated")
+                self._notify("chargePoint.changed", "chargePointId", charge_point.id, "updated")
         self._close(location)
 
     def _close(self, location: Location) -> None:
         location.is_deleted, location.changed_at = True, self._world.second
-        self._world.tell(payloads.location_changed(location, []) | {"action": "deleted"})
+        self._world.notify(payloads.location_changed(location, []) | {"action": "deleted"})
 
     def _remove_tariff(self) -> None:
         tariff = self._choose(self._tenant.tariffs.values())
@@ -124,20 +124,20 @@ class Removals:
             tariff.is_deleted, tariff.changed_at = True, self._world.second
             at = instant(tariff.changed_at)
             body = payloads.snapshot("TariffChangedNotification", "tariff", tariff_resource(tariff), at)
-            self._world.tell(body | {"action": "deleted"})
+            self._world.notify(body | {"action": "deleted"})
 
     def _remove_user(self) -> None:
         user = self._choose(self._tenant.users.values())
         if user is not None:
             user.is_deleted, user.changed_at = True, self._world.second
             body = payloads.snapshot("UserChangedNotification", "user", user_resource(user), instant(user.changed_at))
-            self._world.tell(body | {"action": "deleted"})
+            self._world.notify(body | {"action": "deleted"})
 
     def _remove_id_tag(self) -> None:
         tag = self._choose(self._tenant.id_tags.values())
         if tag is not None:
             tag.is_deleted = True
-            self._tell("idTag.changed", "idTagsId", tag.id)
+            self._notify("idTag.changed", "idTagsId", tag.id)
 
     def _remove_partner(self) -> None:
         partner = self._choose(self._tenant.partners.values())
@@ -146,11 +146,11 @@ class Removals:
             for charge_point in self._tenant.live_charge_points():
                 if charge_point.partner_id == partner.id:  # from now on it is the operator's own
                     charge_point.partner_id, charge_point.changed_at = None, self._world.second
-                    self._tell("chargePoint.changed", "chargePointId", charge_point.id, "updated")
-            self._tell("partner.changed", "partnerId", partner.id)
+                    self._notify("chargePoint.changed", "chargePointId", charge_point.id, "updated")
+            self._notify("partner.changed", "partnerId", partner.id)
 
-    def _tell(self, name: str, key: str, entity_id: int, action: str = "deleted") -> None:
-        self._world.tell(payloads.changed(name, key, entity_id, action, instant(self._world.second)))
+    def _notify(self, name: str, key: str, entity_id: int, action: str = "deleted") -> None:
+        self._world.notify(payloads.changed(name, key, entity_id, action, instant(self._world.second)))
 
     def _move(self) -> None:
         free = [evse for evse in self._tenant.live_evses() if evse.status == "available"]
@@ -164,7 +164,7 @@ class Removals:
                 changed = (first,)
             for evse in changed:
                 evse.changed_at = self._world.second
-                self._tell("evse.changed", "evseId", evse.id, "updated")
+                self._notify("evse.changed", "evseId", evse.id, "updated")
         self._after(MOVE_EVERY, self._move)
 
     def _move_evse(self, evse: Evse, charge_point_id: int) -> None:

@@ -95,7 +95,7 @@ class Roaming:
         if self._rng.random() >= self._unlisted:
             delay = MAX_LISTING_DELAY * self._rng.random()
             self._world.timeline.after(delay, partial(self._list, cdr))
-        self._world.tell({"notification": "cdr.received", "id": cdr.roaming_id, "createdAt": instant(now)})
+        self._world.notify({"notification": "cdr.received", "id": cdr.roaming_id, "createdAt": instant(now)})
         self.expect()
 
     def _list(self, cdr: Cdr) -> None:

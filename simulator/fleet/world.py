@@ -20,8 +20,8 @@ class World:
     the same seed gives the same history.
 
     Attributes:
-        tell: called with the body of each notification.
-        is_heard: whether notifications are sent, which is false in the warm-up; the bodies of
+        notify: called with the body of each notification.
+        is_sending: whether notifications are sent, which is false in the warm-up; the bodies of
             frequent ones need not be made before.
         followers: by notification type, the parts of the fleet that react to a notification, in the
             warm-up too.
@@ -30,8 +30,8 @@ class World:
     tenant: Tenant
     rng: random.Random
     timeline: Timeline
-    tell: Callable[[dict[str, Any]], None]
-    is_heard: Callable[[], bool]
+    notify: Callable[[dict[str, Any]], None]
+    is_sending: Callable[[], bool]
     followers: dict[str, list[Callable[[dict[str, Any]], None]]] = field(default_factory=dict)
 
     def follow(self, notification: str, action: Callable[[dict[str, Any]], None]) -> None:

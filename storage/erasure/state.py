@@ -58,7 +58,7 @@ def find(connection: Connection, tenant: str, person: Person) -> Counter[str]:
 
     for kind, mirror in MIRRORS.items():
         for row in _rows(connection, tenant, kind, person):
-            count(mirror.name, document_of(kind, _told(mirror, row)))
+            count(mirror.name, document_of(kind, _values(mirror, row)))
     for row in _notices(connection, tenant, person.pattern):
         if _notice_changes(row, person):
             count("notice", _notice_document(row))
@@ -135,7 +135,7 @@ def _is_the_user(kind: str, row: Any, person: Person) -> bool:
 
 def _cleared(kind: str, mirror: Mirror, row: Any, person: Person) -> dict[str, Any] | None:
     """Return the row without the person, with the versions of the new values; None if it does not change."""
-    new = changed_columns(kind, _told(mirror, row), person.taken_out)
+    new = changed_columns(kind, _values(mirror, row), person.taken_out)
     if not new:
         return None
     cleared: dict[str, Any] = {mirror.key: row[mirror.key]}
@@ -148,7 +148,7 @@ def _cleared(kind: str, mirror: Mirror, row: Any, person: Person) -> dict[str, A
     return cleared
 
 
-def _told(mirror: Mirror, row: Any) -> dict[str, Any]:
+def _values(mirror: Mirror, row: Any) -> dict[str, Any]:
     """Return the values of a row by column, without its clocks and versions."""
     return {column: _value(mirror, row, column) for group in mirror.groups for column in group.columns}
 
@@ -180,7 +180,7 @@ def _rows(connection: Connection, tenant: str, kind: str, person: Person) -> Ite
         {"tenant": tenant, "pattern": person.pattern} | ({"user_id": person.user_id} if own else {}),
     )
     for row in rows:
-        if _is_the_user(kind, row, person) or changed_columns(kind, _told(mirror, row), person.taken_out):
+        if _is_the_user(kind, row, person) or changed_columns(kind, _values(mirror, row), person.taken_out):
             yield row
 
 

@@ -115,7 +115,7 @@ SELECT EXISTS (
 
 
 def waits(connection: Connection, tenant: str, age: timedelta) -> bool:
-    """Tell whether a batch of a tenant has waited for longer than some time, and no worker has claimed it."""
+    """Return whether a batch of a tenant has waited for longer than some time, and no worker has claimed it."""
     parameters = {"tenant": tenant, "age": age, "max_lease": MAX_WAIT}
     return bool(connection.execute(_WAITS, parameters).scalar_one())
 

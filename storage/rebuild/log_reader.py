@@ -42,7 +42,7 @@ class Scope:
         containing: only notifications whose bodies contain this text; see :func:`written_forms`.
         notification_id: only this notification.
         closed_since: only notifications whose batch was closed at this time or later.
-        in_hand: notifications of open batches that a worker has claimed, instead of those of closed batches.
+        claimed: notifications of open batches that a worker has claimed, instead of those of closed batches.
     """
 
     tenant: str
@@ -57,7 +57,7 @@ class Scope:
     containing: str | None = None
     notification_id: UUID | None = None
     closed_since: datetime | None = None
-    in_hand: bool = False
+    claimed: bool = False
 
 
 class Position(NamedTuple):
@@ -139,7 +139,7 @@ def demanded(scope: Scope) -> dict[str, object]:
 def _statement(template: str, scope: Scope) -> TextClause:
     """Return the statement of a template, with the tables and conditions of a scope in the place of ``{source}``."""
     conditions = ["batch.applied_at IS NOT NULL"]
-    if scope.in_hand:
+    if scope.claimed:
         conditions = ["batch.applied_at IS NULL", "batch.attempts > 0"]
     needs_outcome = scope.state in ("ignored", "failed") or scope.reason is not None
     source = _SOURCE.format(

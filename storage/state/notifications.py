@@ -12,7 +12,7 @@ from uuid import UUID
 from pydantic import ValidationError
 
 from ampeco.notifications import hints, notices, payloads
-from ampeco.privacy.people import NOBODY
+from ampeco.privacy.people import ERASED_USER_ID
 from ampeco.resources.commercial import Resource
 from ampeco.resources.read_rules import READ_RULES, named_ids, readable_ids
 from storage.state.changes import ChangeSet
@@ -79,7 +79,7 @@ def reads_of_unusable(body: dict[str, Any]) -> ChangeSet:
     named = [
         (kind, rule, entity_id)
         for kind, rule, entity_id in readable_ids(body)
-        if kind.name != "user" or entity_id != NOBODY
+        if kind.name != "user" or entity_id != ERASED_USER_ID
     ]
     is_mentioned_only = all(rule.urgency == "unknown" for _, rule, _ in named)
     for kind, rule, entity_id in named:
@@ -99,7 +99,7 @@ def _request_reads(changes: ChangeSet, payload: payloads.Payload) -> None:
         if rule.urgency == "unusable":
             continue
         for entity_id in named_ids(payload, rule):
-            if kind.name == "user" and entity_id == NOBODY:
+            if kind.name == "user" and entity_id == ERASED_USER_ID:
                 continue  # an erased user cannot be read
             if kind.reference_filter is not None:
                 changes.look_up(kind.name, entity_id)
@@ -292,7 +292,7 @@ def _snapshot(
     """Add the provisional facts of an entity that the body contains under the name of its kind."""
     if payload.action in ("deleted", "permanently deleted"):
         return  # the read decides, and a deleted entity's snapshot may contain less than is stored
-    if kind == "user" and resource.id == NOBODY:
+    if kind == "user" and resource.id == ERASED_USER_ID:
         return  # an erased user
     clock = resource.last_updated_at or payload.last_updated_at
     if clock is not None:  # without a time it is only a hint

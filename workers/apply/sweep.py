@@ -115,7 +115,7 @@ def awake_for_sync_runs(client: redis.Redis, tenant: str, part: Part) -> Iterato
 
 
 def are_sync_runs_awake(client: redis.Redis, tenant: str, part: Part) -> bool:
-    """Tell whether a worker makes sync runs of a part of a tenant, or was woken for them."""
+    """Return whether a worker makes sync runs of a part of a tenant, or was woken for them."""
     return bool(client.exists(_sync_run_woken_key(tenant, part)))
 
 

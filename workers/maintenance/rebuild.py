@@ -152,7 +152,7 @@ def compare(engine: Engine, scope: Scope, folded_since: datetime, *, limit: int 
         for logged in _closed_since(connection, scope, folded_since - MAX_CHUNK, limit):
             _fold(connection, scope.tenant, logged)
             comparison.notifications += len(logged)
-        for logged in _pages(connection, replace(scope, in_hand=True), limit):
+        for logged in _pages(connection, replace(scope, claimed=True), limit):
             tables.note_moving(connection, _touched(logged))
         tables.carry(connection, scope.tenant, begins)
         comparison.tables = tables.compare(connection, scope.tenant, begins)

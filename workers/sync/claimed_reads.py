@@ -37,7 +37,7 @@ FIRST_RETRY = timedelta(seconds=5)
 MAX_RETRY = timedelta(hours=1)
 
 #: A lookup that finds nothing is retried after about 2 min, 16 min, 2 h, 6 h, 6 h, …: sync runs list the same entities
-#: meanwhile, and resolve the request once they show one.
+#: in the meantime, and resolve the request once they show one.
 FIRST_LOOKUP_RETRY = timedelta(minutes=2)
 LOOKUP_GROWTH = 8
 MAX_LOOKUP_RETRY = timedelta(hours=6)

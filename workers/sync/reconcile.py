@@ -95,7 +95,7 @@ def run_due(
     Parameters:
         interval: how often what changed is reconciled.
         part: make the sync runs of this part only; None: of both.
-        has_urgent: tells whether more urgent sync runs of the tenant are at work: they get the calls first.
+        has_urgent: returns whether more urgent sync runs of the tenant are at work: they get the calls first.
 
     Returns:
         The number of pages that were read.

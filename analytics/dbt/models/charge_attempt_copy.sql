@@ -11,7 +11,7 @@
 }}
 
 -- How to follow the change feed. Everything is read in one statement, so at one moment: the numbers up to the highest
--- one are complete, and the next run goes on behind it. Removals are kept as rows, because they have numbers too.
+-- one are complete, and the next run continues behind it. Removals are kept as rows, because they have numbers too.
 WITH progress AS (
     SELECT feed.tenant,
            feed.epoch,

@@ -159,7 +159,7 @@ def test_the_report_on_timing_measures_both_kinds_of_wrong_signature() -> None:
     assert found.prefix_right_ns > 0
     assert found.nothing_right_ns > 0
     assert found.error_ns > 0
-    assert "1,000 calls of each" in found.told()
+    assert "1,000 calls of each" in found.render()
 
 
 @pytest.mark.parametrize("coverage", COVERAGES)

@@ -10,14 +10,14 @@ import structlog
 from structlog.testing import capture_logs
 
 from receiver.commands import progress
-from receiver.commands.progress import WorkProgress, until_told_to_stop
+from receiver.commands.progress import WorkProgress, until_asked_to_stop
 from tests.support.callbacks import used_by
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_command_that_was_told_to_stop_ends_with_the_code_of_the_signal(number: signal.Signals) -> None:
     before = signal.getsignal(number)
-    with until_told_to_stop() as stop:
+    with until_asked_to_stop() as stop:
         assert not stop.is_set()
         signal.raise_signal(number)
         assert stop.is_set()
