@@ -1,4 +1,4 @@
-"""A dependency that is known to be vulnerable stops a change, and one not asked about is told."""
+"""A dependency that is known to be vulnerable stops a change, and one that was not checked is reported."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def audit() -> ModuleType:
 
 
 @pytest.mark.parametrize(
-    ("found", "lenient", "ends_with", "tells"),
+    ("found", "lenient", "ends_with", "message"),
     [
         ([SOUND], False, 0, "1 dependencies, none"),
         ([SOUND, VULNERABLE], True, 1, "weak 2: GHSA-1, fixed in 3"),
@@ -40,7 +40,7 @@ def test_what_the_database_says_decides(
     found: list[dict[str, Any]],
     lenient: bool,
     ends_with: int,
-    tells: str,
+    message: str,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -48,7 +48,7 @@ def test_what_the_database_says_decides(
     monkeypatch.setattr(audit, "advised", lambda _requirements: (found, "no route"))
     monkeypatch.setattr("sys.argv", ["audit", *(["--if-reachable"] if lenient else [])])
     assert audit.main() == ends_with
-    assert tells in capsys.readouterr().out
+    assert message in capsys.readouterr().out
 
 
 @pytest.mark.process

@@ -85,7 +85,7 @@ def test_the_image_installs_the_locked_versions_without_the_embedded_servers() -
         assert set(re.findall(r"--extra (\w+)", sync)) == {"export", "kafka", "otel"}
 
 
-def test_the_image_runs_the_receiver_as_nobody_in_particular() -> None:
+def test_the_image_does_not_run_the_receiver_as_root() -> None:
     last = dict(instructions())
     assert last["USER"] not in ("root", "0")
     assert last["ENTRYPOINT"] == '["ampeco-receiver"]'
@@ -147,7 +147,7 @@ def test_every_variable_of_the_compose_file_is_a_setting(compose: dict[str, Any]
 
 
 @pytest.mark.parametrize("service", ["receiver", "apply", "refresh"])
-def test_a_container_may_finish_what_it_has_in_hand(compose: dict[str, Any], service: str) -> None:
+def test_a_container_has_time_to_finish_what_it_has_claimed(compose: dict[str, Any], service: str) -> None:
     described = compose["services"][service]
     assert seconds(described["stop_grace_period"]) > needed_to_stop(described["command"])
 
@@ -232,7 +232,7 @@ def test_no_secret_stands_in_the_compose_file(compose: dict[str, Any]) -> None:
     assert "/tenants.toml" in ignored
 
 
-def test_redis_keeps_what_it_is_told_over_a_restart(compose: dict[str, Any]) -> None:
+def test_redis_keeps_its_data_over_a_restart(compose: dict[str, Any]) -> None:
     redis = compose["services"]["redis"]
     assert "--appendonly yes" in " ".join(redis["command"])
     assert any(volume.endswith(":/data") for volume in redis["volumes"])
@@ -321,7 +321,7 @@ def test_every_unit_is_confined_to_a_user_of_its_own(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", UNITS, ids=lambda path: path.name)
-def test_a_unit_may_finish_what_it_has_in_hand(path: Path) -> None:
+def test_a_unit_has_time_to_finish_what_it_has_claimed(path: Path) -> None:
     settings, arguments = unit(path), arguments_of(path)
     if settings["Type"] == ["oneshot"]:
         assert settings["TimeoutStartSec"] == ["infinity"]

@@ -83,7 +83,7 @@ def targets() -> set[str]:
 
 
 def made(page: str) -> set[str]:
-    """The targets that a page tells people to make."""
+    """The targets that a page asks people to make."""
     code = [*fenced(page, "sh", "console"), *_SPAN.findall(prose(page))]
     return {target for shown in code for target in re.findall(r"(?:^|\s)make ([a-z]+)", shown)}
 
@@ -345,7 +345,7 @@ def test_every_page_that_code_or_configuration_names_exists() -> None:
     assert [(name, path) for name, path in sorted(named) if not (ROOT / name).exists()] == []
 
 
-#: What a page tells people to write themselves.
+#: What a page asks people to write themselves.
 WRITTEN_BY_PEOPLE = {"deploy/tenants.toml"}
 
 

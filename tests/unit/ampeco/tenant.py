@@ -1,4 +1,4 @@
-"""A tenant's API in memory: it answers what a test tells it to, and remembers what it was asked."""
+"""A tenant's API in memory: it gives the answers of a test, and remembers what it was asked."""
 
 from __future__ import annotations
 

@@ -34,12 +34,12 @@ def environment(**changes: str) -> dict[str, str]:
 
 def introduction(output: IO[str]) -> str:
     """What it says of itself once it serves."""
-    told = ""
-    while "Ctrl-C" not in told:
+    text = ""
+    while "Ctrl-C" not in text:
         line = output.readline()
         assert line, "it ended before it said how to stop it"
-        told += line
-    return told
+        text += line
+    return text
 
 
 def refused(*options: str) -> str:
@@ -61,15 +61,15 @@ def begun(given: dict[str, str]) -> subprocess.Popen[str]:
     [(signal.SIGINT, {}), (signal.SIGTERM, {"AMPECO_SIMULATOR_TOKEN": "a-secret-of-the-environment"})],
     ids=["SIGINT, a token of its own", "SIGTERM, a token of the environment"],
 )
-def test_it_answers_where_it_says_tells_no_given_token_and_leaves_in_order(
+def test_it_answers_where_it_says_shows_no_given_token_and_stops_cleanly(
     stop: signal.Signals, given: dict[str, str]
 ) -> None:
     with begun(given) as process:
         assert process.stdout is not None
         assert process.stderr is not None
-        told = introduction(process.stdout)
-        url = re.findall(r'base_url = "(.+)"', told)[0]
-        token = given.get("AMPECO_SIMULATOR_TOKEN") or re.findall(r'token = "(.+)"', told)[0]
+        printed = introduction(process.stdout)
+        url = re.findall(r'base_url = "(.+)"', printed)[0]
+        token = given.get("AMPECO_SIMULATOR_TOKEN") or re.findall(r'token = "(.+)"', printed)[0]
         for _ in range(100):
             try:
                 answer = httpx.get(f"{url}{RESOURCES}/evses/v2.1", headers={"Authorization": f"Bearer {token}"})
@@ -84,18 +84,18 @@ def test_it_answers_where_it_says_tells_no_given_token_and_leaves_in_order(
         assert left.startswith("Stopped.")
         assert process.stderr.read() == ""  # without a terminal it is quiet
     if given:
-        assert 'token_env = "AMPECO_SIMULATOR_TOKEN"' in told
-        assert token not in told + left
+        assert 'token_env = "AMPECO_SIMULATOR_TOKEN"' in printed
+        assert token not in printed + left
 
 
 @pytest.mark.process
-def test_a_taken_port_is_told_in_one_sentence() -> None:
+def test_a_taken_port_is_reported_in_one_sentence() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        told = refused("--port", str(taken.getsockname()[1]))
-    assert len(told.strip().splitlines()) == 1
-    assert "--port" in told
+        error = refused("--port", str(taken.getsockname()[1]))
+    assert len(error.strip().splitlines()) == 1
+    assert "--port" in error
 
 
 @pytest.mark.parametrize(
@@ -117,9 +117,9 @@ def test_an_option_that_makes_no_sense_is_named(options: list[str], named: str) 
 
 
 def test_help_names_every_option_of_every_fault_and_the_page_describes_it() -> None:
-    told = CliRunner().invoke(app, ["run", "--help"], env={"COLUMNS": "200"}).output
+    shown = CliRunner().invoke(app, ["run", "--help"], env={"COLUMNS": "200"}).output
     page = (ROOT / "docs" / "simulator.md").read_text()
-    options = set(re.findall(r"--[a-z0-9][a-z0-9-]+", told)) - {"--help"}
+    options = set(re.findall(r"--[a-z0-9][a-z0-9-]+", shown)) - {"--help"}
     assert {f"--{name.replace('_', '-')}" for name in Faults.model_fields} <= options
     assert [option for option in sorted(options) if f"`{option}`" not in page] == []
     assert [name for name in Faults.model_fields if f"`{name}`" not in page] == []

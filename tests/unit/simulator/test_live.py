@@ -191,7 +191,7 @@ def test_a_subscriber_that_never_answers_holds_up_neither_the_clock_nor_the_api(
             state = (await client.get("/control/state")).json()["deliveries"]
             assert (state["queued"], state["acknowledged"]) == (20, 0)
 
-    with socket.create_server(("127.0.0.1", 0), backlog=64) as silent:  # connects, and nobody reads
+    with socket.create_server(("127.0.0.1", 0), backlog=64) as silent:  # accepts connections and never reads
         asyncio.run(scene(f"http://127.0.0.1:{silent.getsockname()[1]}/"))
 
 
@@ -200,8 +200,8 @@ def test_a_subscriber_that_never_answers_holds_up_neither_the_clock_nor_the_api(
 def test_a_share_of_none_changes_nothing_on_the_wire_and_a_share_of_all_everything(fault: str, share: float) -> None:
     settings = Faults.model_validate({fault: share, "reorder_seconds": 1_800, "delay_min_seconds": 1_800})
     simulator = Simulator(small(), token=TOKEN, faults=settings)
-    told = simulator.fleet.advance(START + timedelta(hours=1))
-    bodies = [one.body for one in told if one.name in NAMES]
+    generated = simulator.fleet.advance(START + timedelta(hours=1))
+    bodies = [one.body for one in generated if one.name in NAMES]
 
     async def scene() -> list[bytes]:
         async with receiving() as receiver:
@@ -211,9 +211,9 @@ def test_a_share_of_none_changes_nothing_on_the_wire_and_a_share_of_all_everythi
             async with httpx.AsyncClient(transport=transport, base_url="http://tenant.test", headers=headers) as client:
                 assert (await client.post(SUBSCRIPTIONS, json=body)).status_code == 201
             delivering = asyncio.create_task(simulator.delivery.run())
-            for quarters in range(1, 10):  # the tenant's clock goes on for two hours, and the last hold ends
+            for quarters in range(1, 10):  # the tenant's clock advances for two hours, and the last hold ends
                 at = START + timedelta(minutes=15 * quarters)
-                simulator.delivery.post([one for one in told if at - timedelta(minutes=15) < one.at <= at], at)
+                simulator.delivery.post([one for one in generated if at - timedelta(minutes=15) < one.at <= at], at)
                 await until(lambda: simulator.delivery.waiting == 0)
             delivering.cancel()
             await asyncio.gather(delivering, return_exceptions=True)

@@ -39,7 +39,7 @@ def test_ids_rise_are_version_7_and_keep_to_the_clock() -> None:
     assert made[-1].int >> 80 <= after + 20_000 // 4096 + 1
 
 
-def test_ids_go_on_rising_where_the_clock_is_a_moment_behind(set_clock: SetClock) -> None:
+def test_ids_keep_rising_when_the_clock_falls_behind_for_a_moment(set_clock: SetClock) -> None:
     made = [uuid7()]
     for step in (-500_000_000, 100, -400_000_000, 300_000_000):
         set_clock.ns += step

@@ -131,7 +131,7 @@ def test_resources_that_cannot_be_read_do_not_hide_those_after_them_and_are_repo
         assert list(listing) == []
 
 
-def test_after_a_rate_limit_a_listing_goes_on_with_the_page_it_could_not_read() -> None:
+def test_after_a_rate_limit_a_listing_continues_with_the_page_it_could_not_read() -> None:
     # Given
     tenant = FakeTenant(
         page(1, next_link="?cursor=b"),

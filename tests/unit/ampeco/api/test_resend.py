@@ -61,8 +61,8 @@ def test_a_resend_that_is_not_accepted_is_never_repeated(
 
 
 @pytest.mark.parametrize(
-    ("told", "is_disabled"),
+    ("sent", "is_disabled"),
     [({}, False), ({"enabled": True}, False), ({"enabled": False}, True), ({"status": "disabled"}, True)],
 )
-def test_a_subscription_is_disabled_where_ampeco_says_so(told: dict[str, object], is_disabled: bool) -> None:
-    assert Subscription.model_validate({"id": 21, **told}).is_disabled is is_disabled
+def test_a_subscription_is_disabled_where_ampeco_says_so(sent: dict[str, object], is_disabled: bool) -> None:
+    assert Subscription.model_validate({"id": 21, **sent}).is_disabled is is_disabled

@@ -36,7 +36,7 @@ def test_the_default_subscription_is_every_current_name() -> None:
     assert set(DEFAULT_SUBSCRIPTION) == {known.name for known in CATALOGUE if known.status == "current"}
 
 
-def test_no_state_is_kept_only_of_what_nobody_documents_or_what_says_nothing() -> None:
+def test_only_undocumented_and_empty_notifications_have_no_handler() -> None:
     assert {known.name for known in CATALOGUE if known.handler is None} == {
         "PartnerInviteChangedNotification",
         "PaymentMethodChangedNotification",

@@ -248,7 +248,7 @@ class TestStatuses:
 
         assert (boot.model, boot.charge_point_serial_number, boot.firmware_version) == ("QC-50", "VM50-000731", "4.7.1")
 
-    def test_a_boot_may_tell_nothing_about_itself(self) -> None:
+    def test_a_boot_may_contain_nothing_about_itself(self) -> None:
         body = sample("BootNotification.json")
 
         assert parse_as(payloads.Boot, body | {"bootNotification": None}).boot_notification.model is None

@@ -1,4 +1,4 @@
-"""A document goes on without a person, and loses not one byte more."""
+"""A person is removed from a document, and not one byte more."""
 
 from __future__ import annotations
 
@@ -48,14 +48,16 @@ JSON = st.recursive(
 
 
 @given(document=JSON, ascii_only=st.booleans(), indent=st.none() | st.integers(0, 3))
-def test_nobody_is_named_afterwards_and_once_is_enough(document: Any, ascii_only: bool, indent: int | None) -> None:
+def test_the_person_is_not_named_afterwards_and_once_is_enough(
+    document: Any, ascii_only: bool, indent: int | None
+) -> None:
     body = json.dumps(document, ensure_ascii=ascii_only, indent=indent).encode()
     cleaned = without(body, theirs)
     orjson.loads(cleaned)
     assert user(7) not in identities(cleaned)
     assert email(EMAIL) not in identities(cleaned)
     assert without(cleaned, theirs) == cleaned
-    # Where nobody of theirs is named, it is the very same.
+    # A document that does not name the person is returned as it is.
     if not identities(body) & KNOWN:
         assert cleaned is body
 
@@ -83,7 +85,7 @@ def test_with_all_that_is_known_no_text_has_the_address_in_it(document: Any) -> 
         ),
         # An object without a user is about whom its tag belongs to.
         (b'{"idTag":"04f7A9c3","idTagLabel":"A"}', b'{"idTag":null,"idTagLabel":null}'),
-        # Somebody else uses the tag now; an address is nobody else's.
+        # Somebody else uses the tag now; an address belongs to one person.
         (b'{"userId":8,"idTag":"04F7A9C3"}', b'{"userId":8,"idTag":"04F7A9C3"}'),
         (b'{"userId":8,"email":"Ana@Example.org"}', b'{"userId":8,"email":null}'),
         # A charge point has an owner, and is not about them.
@@ -97,7 +99,7 @@ def test_with_all_that_is_known_no_text_has_the_address_in_it(document: Any) -> 
         (b'{"userId":7,"email":"an', b'{"userId":0,"email":null'),
     ],
 )
-def test_a_document_goes_on_without_the_person(document: bytes, after: bytes) -> None:
+def test_the_person_is_removed_from_a_document(document: bytes, after: bytes) -> None:
     assert without(document, theirs) == after
 
 
@@ -119,8 +121,8 @@ def test_what_stands_in_the_place_of_a_tag_is_none(uid: str) -> None:
 
 
 @pytest.mark.parametrize("nothing", ["null", '""', '"null"', "true", "[]", "{}", "0", '"0"'])
-def test_nothing_names_nobody(nothing: str) -> None:
-    # Else everything without a tag would be about whoever is erased first.
+def test_an_empty_value_names_no_one(nothing: str) -> None:
+    # Else everything without a tag would be about the first person who is erased.
     document = {
         "userId": 0,
         "user": 0,
@@ -147,7 +149,7 @@ def test_a_sample_about_somebody_else_is_the_very_same(path: Any) -> None:
 
 
 @pytest.mark.parametrize("text", ["ana@example.org", "Zoë/1", "04F7"])
-def test_a_text_is_found_however_it_is_spelt(text: str) -> None:
+def test_a_text_is_found_in_every_spelling(text: str) -> None:
     written = {
         json.dumps(text)[1:-1],
         json.dumps(text, ensure_ascii=False)[1:-1],

@@ -79,7 +79,7 @@ SPELLINGS: list[Callable[[list[str]], str]] = [
 
 
 @given(owners=OWNERS, meaning=MEANINGS, spelling=st.sampled_from(SPELLINGS))
-def test_a_key_is_secret_by_its_meaning_whoever_it_belongs_to(
+def test_a_key_is_secret_by_its_meaning_whatever_it_belongs_to(
     owners: list[str], meaning: list[str], spelling: Callable[[list[str]], str]
 ) -> None:
     key = spelling([*owners, *meaning])

@@ -1,4 +1,4 @@
-"""What AMPECO sends and nobody knows is named by its shape, and never by its value."""
+"""An unknown field that AMPECO sends is named by its shape, and never by its value."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_a_secret_is_gone_before_it_is_looked_at() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "told"),
+    ("value", "expected"),
     [
         (None, "null"),
         (True, "boolean"),
@@ -59,8 +59,8 @@ def test_a_secret_is_gone_before_it_is_looked_at() -> None:
         ({"a": {"b": {"c": "deep"}}}, "object {a: object {b: object}}"),
     ],
 )
-def test_a_shape_tells_types_and_keys_and_no_value(value: Any, told: str) -> None:
-    assert shape(value) == told
+def test_a_shape_shows_types_and_keys_and_no_value(value: Any, expected: str) -> None:
+    assert shape(value) == expected
 
 
 def test_a_shape_is_of_bounded_length() -> None:

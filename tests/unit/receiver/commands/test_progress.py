@@ -15,7 +15,7 @@ from tests.support.callbacks import used_by
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_command_that_was_told_to_stop_ends_with_the_code_of_the_signal(number: signal.Signals) -> None:
+def test_a_command_that_was_asked_to_stop_ends_with_the_code_of_the_signal(number: signal.Signals) -> None:
     before = signal.getsignal(number)
     with until_asked_to_stop() as stop:
         assert not stop.is_set()

@@ -57,7 +57,7 @@ def test_without_the_extra_the_sentence_says_what_to_install(tmp_path: Path, mon
         require_kafka(settings(tmp_path, **LOGIN))
 
 
-def test_connections_use_tls_and_a_login_unless_they_are_told_otherwise(tmp_path: Path) -> None:
+def test_connections_use_tls_and_a_login_by_default(tmp_path: Path) -> None:
     found = connection_properties(settings(tmp_path, **LOGIN))
     assert found["bootstrap.servers"] == "k1:9093,k2:9093"
     assert found["security.protocol"] == "SASL_SSL"

@@ -48,7 +48,7 @@ def test_a_sync_run_meets_every_entity_exactly_once(simulator: Simulator, listin
     assert sorted(int(one) for one in synced) == sorted(expected)
 
 
-def test_a_sync_run_meets_once_what_changes_and_appears_meanwhile(simulator: Simulator) -> None:
+def test_a_sync_run_lists_once_what_changes_and_appears_during_it(simulator: Simulator) -> None:
     before = set(simulator.fleet.tenant.sessions)
     answer = call(simulator, "GET", SESSIONS, params={"cursor": "", "per_page": 5}).json()
     synced = [int(row["id"]) for row in answer["data"]]
@@ -60,7 +60,7 @@ def test_a_sync_run_meets_once_what_changes_and_appears_meanwhile(simulator: Sim
     assert before <= set(synced)
 
 
-def test_a_sync_run_by_number_meets_once_what_appears_meanwhile(simulator: Simulator) -> None:
+def test_a_sync_run_by_page_number_lists_once_what_appears_during_it(simulator: Simulator) -> None:
     before, synced, page, last = set(simulator.fleet.tenant.sessions), [], 1, 1
     while page <= last:
         answer = call(simulator, "GET", SESSIONS, params={"page": page, "per_page": 5}).json()
@@ -220,7 +220,7 @@ def test_a_forbidden_resource_is_403_and_others_are_not(simulator: Simulator) ->
     assert call(simulator, "GET", f"{RESOURCES}/evses/v2.1").status_code == 200
 
 
-def test_a_limit_on_calls_is_kept_and_told(simulator: Simulator) -> None:
+def test_a_limit_on_calls_is_kept_and_shown(simulator: Simulator) -> None:
     simulator.fault_injector.faults = Faults(api_calls_a_minute=3)
     answers = [call(simulator, "GET", SESSIONS) for _ in range(5)]
     assert [answer.status_code for answer in answers] == [200, 200, 200, 429, 429]
@@ -244,7 +244,7 @@ def test_latency_is_added_to_each_answer(simulator: Simulator) -> None:
     assert datetime.now(UTC) - started >= timedelta(milliseconds=120)
 
 
-def test_the_date_header_tells_the_tenants_time(simulator: Simulator) -> None:
+def test_the_date_header_shows_the_tenants_time(simulator: Simulator) -> None:
     answer = call(simulator, "GET", SESSIONS)
     assert parsedate_to_datetime(answer.headers["Date"]) == START + timedelta(hours=1)
 

@@ -67,7 +67,7 @@ def test_subscriptions_sign_with_the_new_token_or_keep_the_old(
     assert made.token == signs_with
 
 
-def test_the_state_tells_the_clock_and_counts_what_was_asked(simulator: Simulator) -> None:
+def test_the_state_shows_the_clock_and_counts_the_calls(simulator: Simulator) -> None:
     call(simulator, "GET", SESSIONS)
     call(simulator, "GET", f"{SESSIONS}/1")
     call(simulator, "GET", f"{SESSIONS}/2")
@@ -107,7 +107,7 @@ def test_a_clock_that_cannot_keep_up_lags_and_says_so() -> None:
 @pytest.mark.process
 @pytest.mark.parametrize(("name", "times"), [("evse.changed", 1), ("BootNotification", 0), ("firmware.changed", 1)])
 def test_a_hand_made_notification_reaches_its_subscribers_past_all_faults(name: str, times: int) -> None:
-    """A name that nobody can subscribe to reaches everybody."""
+    """A name that cannot be subscribed to reaches every subscriber."""
     simulator = Simulator(small(), token=TOKEN, faults=Faults(drop=1))
 
     async def scene() -> list[bytes]:

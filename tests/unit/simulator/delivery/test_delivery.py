@@ -128,7 +128,7 @@ def test_a_resend_is_limited_to_names_and_times() -> None:
 
 def test_an_unreachable_subscriber_fails_its_own_deliveries_alone() -> None:
     async def scene(simulator: Simulator, receiver: Receiver, made: Subscription) -> None:
-        subscribe(simulator, "http://127.0.0.1:9/nobody", number=22)
+        subscribe(simulator, "http://127.0.0.1:9/unreachable", number=22)
         simulator.delivery.post([notification(1)], START)
         await settled(simulator)
 
@@ -150,9 +150,9 @@ def test_a_name_that_cannot_be_looked_up_is_unreachable_and_nothing_worse(host: 
     assert simulator.delivery.state()["failed_by_subscription"] == {"22": 1}
 
 
-def test_a_full_queue_fails_what_finds_no_room_and_holds_nobody_up() -> None:
+def test_a_full_queue_fails_what_finds_no_room_and_blocks_nothing() -> None:
     simulator = Simulator(small(), token=TOKEN, max_waiting=10)
-    subscribe(simulator, "http://127.0.0.1:9/nobody")
+    subscribe(simulator, "http://127.0.0.1:9/unreachable")
     simulator.delivery.post([notification(number) for number in range(25)], START)
     state = simulator.delivery.state()
     assert (state["queued"], state["overflowed"], state["failed"]) == (10, 15, 15)

@@ -90,11 +90,11 @@ def test_an_answer_without_a_length_ends_with_its_connection() -> None:
     [([b"SSH-2.0-OpenSSH\r\n"], False), ([b""], True), ([b"HTTP/1.1 202"], False)],
     ids=["not http", "nothing", "too slow"],
 )
-def test_no_answer_is_told_as_such(answers: Sequence[bytes], close: bool) -> None:
+def test_an_answer_that_is_not_http_counts_as_unreachable(answers: Sequence[bytes], close: bool) -> None:
     with pytest.raises(UnreachableError):
         posted(*answers, close=close, timeout_seconds=0.2)
 
 
-def test_nobody_there_is_told_as_such() -> None:
+def test_a_closed_port_counts_as_unreachable() -> None:
     with pytest.raises(UnreachableError):
         asyncio.run(Poster(1).post("http://127.0.0.1:9/", {}, b""))

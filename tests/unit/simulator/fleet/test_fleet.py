@@ -24,10 +24,10 @@ def bodies(notifications: list[Notification], name: str) -> list[dict[str, Any]]
 
 def lived(settings: TenantSettings, step: timedelta) -> list[Notification]:
     fleet = Fleet(settings)
-    told: list[Notification] = []
+    notifications: list[Notification] = []
     while fleet.now < settings.start + DAY:
-        told += fleet.advance(min(fleet.now + step, settings.start + DAY))
-    return told
+        notifications += fleet.advance(min(fleet.now + step, settings.start + DAY))
+    return notifications
 
 
 @pytest.fixture(scope="module")
@@ -52,21 +52,21 @@ def test_another_seed_gives_another_day() -> None:
 
 def test_asking_the_api_changes_nothing_in_the_tenants_life() -> None:
     asked = Simulator(small(), token=TOKEN)
-    told = []
+    notifications = []
     for hour in range(1, 25):
-        told += asked.fleet.advance(START + timedelta(hours=hour))
+        notifications += asked.fleet.advance(START + timedelta(hours=hour))
         assert call(asked, "GET", f"{RESOURCES}/sessions/v1.0").status_code == 200
         call(asked, "GET", f"{RESOURCES}/evses/v2.1/{hour}")
-    assert told == Fleet(small()).advance(START + DAY)
+    assert notifications == Fleet(small()).advance(START + DAY)
 
 
-def test_the_tenant_begins_with_sessions_that_nobody_was_told_of() -> None:
+def test_the_tenant_begins_with_sessions_that_were_not_notified() -> None:
     fleet = Fleet(TenantSettings(start=START + timedelta(hours=12)))
     assert {session.status for session in fleet.tenant.sessions.values()} == {"active", "finished"}
     assert fleet.advance(fleet.now) == []
 
 
-def test_every_kind_of_notification_is_told_within_ten_days(quiet_month: list[Notification]) -> None:
+def test_every_kind_of_notification_is_sent_within_ten_days(quiet_month: list[Notification]) -> None:
     assert {one.name for one in quiet_month if one.at <= START + 10 * DAY} == {
         *("session.start.stop.notification", "SessionStartStopNotification", "SessionUpdateNotification"),
         *("SessionMeterValuesNotification", "HardwareStatusNotification", "NetworkStatusNotification"),
@@ -83,7 +83,7 @@ def test_master_data_is_created_updated_and_deleted_in_time(quiet_month: list[No
     assert any("evseId" not in body for body in bodies(quiet_month, "HardwareStatusNotification"))
 
 
-def test_notifications_are_told_in_the_order_of_their_times(day: Day) -> None:
+def test_notifications_are_sent_in_the_order_of_their_times(day: Day) -> None:
     assert all(earlier.at <= later.at for earlier, later in pairwise(day.notifications))
 
 
@@ -174,7 +174,7 @@ def test_a_refused_card_starts_no_session(day: Day) -> None:
     assert all(one.session_id is None for one in refused)
 
 
-def test_an_offline_charge_point_tells_of_no_session_until_it_returns(day: Day) -> None:
+def test_an_offline_charge_point_sends_no_session_until_it_returns(day: Day) -> None:
     offline: set[int] = set()
     seen = 0
     for one in day.notifications:

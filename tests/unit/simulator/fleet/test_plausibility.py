@@ -1,4 +1,4 @@
-"""Several days of a tenant hold together: in what it keeps, in what it shows and in what it told."""
+"""Several days of a tenant hold together: in what it keeps, in what it shows and in what it sent."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ DAYS = 4
 @dataclass
 class Life:
     fleet: Fleet
-    told: list[dict[str, Any]] = field(default_factory=list)
+    sent: list[dict[str, Any]] = field(default_factory=list)
     #: Each `lastUpdatedAt` that a resource showed, hour by hour.
     shown: dict[tuple[str, int], list[datetime]] = field(default_factory=lambda: defaultdict(list))
     #: EVSEs that had more than one active session, at any hour.
@@ -32,11 +32,11 @@ class Life:
 
 @pytest.fixture(scope="module")
 def life() -> Life:
-    """Days of a small tenant, looked at every hour, and two hours in which whatever stopped is paid."""
+    """Days of a small tenant, looked at every hour, and two hours in which every stopped session is paid."""
     life = Life(Fleet(small()))
     tenant = life.fleet.tenant
     for hour in range(1, DAYS * 24 + 3):
-        life.told += [orjson.loads(one.body) for one in life.fleet.advance(START + timedelta(hours=hour))]
+        life.sent += [orjson.loads(one.body) for one in life.fleet.advance(START + timedelta(hours=hour))]
         active = [session.evse_id for session in tenant.sessions.values() if session.status == "active"]
         life.shared += [evse for evse in set(active) if active.count(evse) > 1]
         for kind in ("locations", "charge_points", "evses", "sessions", "authorizations", "transactions"):
@@ -46,30 +46,30 @@ def life() -> Life:
 
 
 def named(life: Life, name: str) -> list[dict[str, Any]]:
-    return [body for body in life.told if body["notification"] == name]
+    return [body for body in life.sent if body["notification"] == name]
 
 
 def test_no_last_updated_at_goes_back(life: Life) -> None:
     assert len(life.shown) > 500
     for times in life.shown.values():
         assert times == sorted(times)
-    told: dict[tuple[str, Any], datetime] = {}
-    for body in life.told:
+    latest: dict[tuple[str, Any], datetime] = {}
+    for body in life.sent:
         holder, key = _subject(body)
         if "lastUpdatedAt" in holder:
             at = datetime.fromisoformat(holder["lastUpdatedAt"])
-            assert at >= told.get((body["notification"], key), at)
-            told[body["notification"], key] = at
-    assert len(told) > 500
+            assert at >= latest.get((body["notification"], key), at)
+            latest[body["notification"], key] = at
+    assert len(latest) > 500
 
 
 def test_an_evse_never_has_two_active_sessions(life: Life) -> None:
     assert life.shared == []
 
 
-def test_a_sessions_energy_never_falls_whoever_tells_it(life: Life) -> None:
+def test_a_sessions_energy_never_falls_in_any_notification(life: Life) -> None:
     energies: dict[int, list[int]] = defaultdict(list)
-    for body in life.told:
+    for body in life.sent:
         match body["notification"]:
             case "SessionMeterValuesNotification":
                 consumed = next(one for one in body["meterValues"] if one["measurand"] == "Energy Consumed")
@@ -79,10 +79,10 @@ def test_a_sessions_energy_never_falls_whoever_tells_it(life: Life) -> None:
             case "session.start.stop.notification":
                 energies[body["sessionId"]].append(body["meterStop"] - body["meterStart"])
     assert len(energies) > 100
-    assert all(told == sorted(told) for told in energies.values())
+    assert all(values == sorted(values) for values in energies.values())
 
 
-def test_an_evses_register_goes_on_where_the_session_before_left_it(life: Life) -> None:
+def test_an_evses_register_continues_where_the_session_before_left_it(life: Life) -> None:
     register: dict[int, int] = {}
     stops = 0
     for body in named(life, "session.start.stop.notification"):
@@ -156,10 +156,10 @@ def test_a_charge_point_that_went_offline_returns(life: Life) -> None:
     assert outages > 2
 
 
-def test_what_was_told_last_of_a_settled_session_is_what_the_api_shows(life: Life) -> None:
-    told = {int(body["session"]["id"]): body["session"] for body in named(life, "SessionUpdateNotification")}
+def test_the_last_notification_of_a_paid_session_is_what_the_api_shows(life: Life) -> None:
+    sent = {int(body["session"]["id"]): body["session"] for body in named(life, "SessionUpdateNotification")}
     tenant = life.fleet.tenant
-    settled = [one for one in tenant.sessions.values() if one.payment_status == "paid" and one.id in told]
+    settled = [one for one in tenant.sessions.values() if one.payment_status == "paid" and one.id in sent]
     assert len(settled) > 100
     for session in settled:
         shown = resources.session_resource(
@@ -168,10 +168,10 @@ def test_what_was_told_last_of_a_settled_session_is_what_the_api_shows(life: Lif
             with_authorization=True,
             with_charging_periods=True,
         )
-        assert told[session.id] == shown
+        assert sent[session.id] == shown
 
 
-def test_the_statuses_that_were_told_last_are_those_that_the_api_shows(life: Life) -> None:
+def test_the_statuses_that_were_sent_last_are_those_that_the_api_shows(life: Life) -> None:
     tenant = life.fleet.tenant
     hardware = {body["evseId"]: body for body in named(life, "HardwareStatusNotification") if "evseId" in body}
     network = {body["chargePointId"]: body for body in named(life, "NetworkStatusNotification")}
@@ -189,16 +189,16 @@ def test_faults_and_calls_do_not_change_the_history() -> None:
     faults = Faults(drop=0.3, duplicate=0.3, reorder=0.5, delay=0.2, api_429=0.3, api_500=0.2)
     troubled = Simulator(small(), token=TOKEN, faults=faults)
     # When both live the same hours
-    told: list[Notification] = []
+    sent: list[Notification] = []
     for minutes in range(30, 12 * 60 + 1, 30):
         step = troubled.fleet.advance(START + timedelta(minutes=minutes))
         troubled.delivery.post(step, troubled.fleet.now)
-        told += step
+        sent += step
         call(troubled, "GET", f"{RESOURCES}/sessions/v1.0")
         call(troubled, "PATCH", "/control/faults", json={"drop": minutes / 1_000})
-    # Then both tell the same
+    # Then both send the same
     assert troubled.fault_injector.counts["dropped"] > 100
-    assert told == alone.advance(START + timedelta(hours=12))
+    assert sent == alone.advance(START + timedelta(hours=12))
 
 
 def test_a_start_in_another_zone_is_the_same_moment() -> None:

@@ -1,4 +1,4 @@
-"""What is moved and removed: told where AMPECO tells it, and shown no more."""
+"""What is moved and removed: notified where AMPECO notifies of it, and shown no more."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ import pytest
 from simulator.app import Simulator
 from tests.unit.simulator.support import RESOURCES, START, TOKEN, call, small
 
-#: What AMPECO tells of a removal, by what was removed; of a session and of a reservation it tells nothing.
-TOLD = {
+#: The notification of a removal and the path of the resource, by what was removed; AMPECO sends none for a session
+#: or a reservation.
+REMOVALS = {
     "locations": ("LocationChangedNotification", "locations/v2.0"),
     "authorizations": ("authorization.changed", "authorizations/v2.1"),
     "transactions": ("transaction.changed", "transactions/v1.0"),
@@ -27,7 +28,7 @@ TOLD = {
 
 @pytest.fixture(scope="module")
 def busy() -> tuple[Simulator, list[dict[str, Any]]]:
-    """A tenant after three days of people who move and remove, and what it told; the tests only look at it."""
+    """A tenant after three days of people who move and remove, and what it sent; the tests only look at it."""
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr("simulator.fleet.removals.REMOVE_EVERY", timedelta(hours=1))
         patched.setattr("simulator.fleet.removals.MOVE_EVERY", timedelta(minutes=30))
@@ -35,15 +36,15 @@ def busy() -> tuple[Simulator, list[dict[str, Any]]]:
         return simulator, [orjson.loads(one.body) for one in simulator.fleet.advance(START + timedelta(days=3))]
 
 
-def test_every_kind_is_removed_told_and_shown_no_more(busy: tuple[Simulator, list[dict[str, Any]]]) -> None:
-    simulator, told = busy
-    for kind, (name, path) in TOLD.items():
+def test_every_kind_is_removed_notified_and_shown_no_more(busy: tuple[Simulator, list[dict[str, Any]]]) -> None:
+    simulator, sent = busy
+    for kind, (name, path) in REMOVALS.items():
         entities = getattr(simulator.fleet.tenant, kind)
         gone = {key for key, entity in entities.items() if entity.is_deleted}
         assert gone, kind
         assert len(gone) < len(entities), kind
         if name is not None:
-            assert any(body["notification"] == name and body.get("action") == "deleted" for body in told), kind
+            assert any(body["notification"] == name and body.get("action") == "deleted" for body in sent), kind
         assert call(simulator, "GET", f"{RESOURCES}/{path}/{min(gone)}").status_code == 404
         listed, query = set(), "cursor=" if kind != "reservations" else "page=1"
         while query:

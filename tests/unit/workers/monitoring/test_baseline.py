@@ -28,7 +28,7 @@ def always(_hour: int) -> float:
 
 
 def lived(chance: Random, weeks: int, sessions_an_hour: float, each: int, shape: Callable[[int], float]) -> list[int]:
-    """Counts by the hour: sessions come by chance, last some hours, and tell ``each`` times an hour."""
+    """Counts by the hour: sessions come by chance, last some hours, and notify ``each`` times an hour."""
     hours = weeks * HOURS_OF_WEEK
     counts = [0] * (hours + 200)
     for hour in range(hours):
@@ -56,7 +56,7 @@ def silent_after(baseline: Baseline, counts: list[int], hours: int) -> int | Non
 
 
 def alarms(counts: list[int], begin_week: int) -> list[int]:
-    """The hours in which somebody would have been told of a silence."""
+    """The hours in which a traffic gap would have been reported."""
     found, baseline = [], learn([], MONDAY)
     for hour in range(begin_week * HOURS_OF_WEEK, len(counts)):
         if hour % 24 == 0:
@@ -141,7 +141,7 @@ def test_an_hour_in_which_we_were_down_is_no_silence() -> None:
     judgement = baseline.judge([*counts, None, None, None, None], hour, 0.9)
     assert judgement is not None
     assert not judgement.is_gap
-    # And what we did not hear is not learned.
+    # And what we did not receive is not learned.
     gap: list[int | None] = [*counts[:-100], *[None] * 100]
     assert learn(gap, MONDAY).learned_hours == len(counts) - 100
     assert learn(gap, MONDAY).min_expected == pytest.approx(baseline.min_expected, rel=0.6)
