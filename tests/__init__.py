@@ -4,5 +4,5 @@ from __future__ import annotations
 
 import pytest
 
-# What the support modules find missing is told as fully as what a test itself finds.
+# A failed assertion of a support module is reported as fully as one of a test.
 pytest.register_assert_rewrite("tests.support")

@@ -75,7 +75,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
-    """Tell a process of the run where the directory is."""
+    """Pass the path of the directory to a process of the run."""
     node.workerinput["run_directory"] = str(node.config.stash[_RUN_DIRECTORY])
 
 
@@ -116,7 +116,7 @@ def prepared(pytestconfig: pytest.Config) -> Path:
 
 @pytest.fixture(scope="session")
 def postgres(request: pytest.FixtureRequest) -> Iterator[tuple[str, str]]:
-    """The URL of Postgres, and the name of a migrated database that nobody writes to: the template of the others."""
+    """The URL of Postgres, and the name of a migrated database that no test writes to: the template of the others."""
     if (url := os.environ.get("DATABASE_URL")) is not None:
         name = f"rt_{os.getpid()}_template"
         administrate(url, f"CREATE DATABASE {name}")
@@ -182,7 +182,7 @@ def engine(database_url: str) -> Iterator[Engine]:
 
 @pytest.fixture(scope="session")
 def shared_engine(databases: Databases) -> Iterator[Engine]:
-    """An engine on a database that nobody commits to."""
+    """An engine on a database that no test commits to."""
     with databases.database() as url:
         engine = create_database_engine(url, application_name="tests", pool_size=2)
         yield engine

@@ -23,7 +23,7 @@ _DEFAULT_PATH = _REPOSITORY.parent / "shared" / "ampeco" / "openapi-3.110.0.json
 _SUBSCRIBE = "/public-api/notifications/v2.0"
 
 #: Keywords of OpenAPI 3.0 that say nothing about which values are valid, and one that cannot be
-#: told of binary floats: 117.6 is no multiple of 0.1.
+#: checked for binary floats: 117.6 is no multiple of 0.1.
 _LEFT_OUT = frozenset(
     {"default", "deprecated", "description", "example", "examples", "multipleOf", "nullable", "readOnly", "title"}
     | {"writeOnly", "xml"}

@@ -284,7 +284,7 @@ def test_every_refusal_of_a_read_fits_its_schema(simulator: Simulator, read: str
     assert answer.status_code == status
     if str(status) in documented:
         fits(answer, response_schema(path, "get", status))
-    else:  # some reads do not tell of each; the shape is the same everywhere
+    else:  # some reads document only a few of them; the shape is the same everywhere
         assert set(answer.json()) == {"message"}
 
 

@@ -23,7 +23,7 @@ Bodies = dict[str, list[bytes]]
 
 
 @pytest.fixture(scope="module")
-def told() -> Bodies:
+def sent() -> Bodies:
     """A busy day, and a quiet month for the rare events that it adds."""
     bodies: Bodies = defaultdict(list)
     for one in Fleet(TenantSettings(start=START, evses=24)).advance(START + timedelta(days=1)):
@@ -35,8 +35,8 @@ def told() -> Bodies:
     return bodies
 
 
-def test_every_name_can_be_subscribed_to(told: Bodies) -> None:
-    assert set(told) <= set(SUBSCRIBABLE)
+def test_every_name_can_be_subscribed_to(sent: Bodies) -> None:
+    assert set(sent) <= set(SUBSCRIBABLE)
 
 
 @pytest.mark.parametrize(
@@ -50,11 +50,11 @@ def test_every_name_can_be_subscribed_to(told: Bodies) -> None:
         *("reservation.changed", "TariffChangedNotification", "UserChangedNotification"),
     ],
 )
-def test_every_body_fits_its_schema(told: Bodies, name: str) -> None:
+def test_every_body_fits_its_schema(sent: Bodies, name: str) -> None:
     validator = jsonschema.Draft202012Validator(payload_schema(name))
     known = set(payload_schema(name)["properties"])
-    assert told[name]
-    for body in told[name][:: -(-len(told[name]) // MAX_CHECKED)]:
+    assert sent[name]
+    for body in sent[name][:: -(-len(sent[name]) // MAX_CHECKED)]:
         held = orjson.loads(body)
         validator.validate(held)
         assert held["notification"] == name

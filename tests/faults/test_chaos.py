@@ -52,7 +52,7 @@ def test_a_deployment_whose_processes_are_killed_passes(chaotic: Ground) -> None
     end(receiver)
     chaotic.service.serve()
     assert chaos.wait(300) == 0, chaotic.service.log.read_text()[-5_000:]
-    # And a further run goes on from what the first one left
+    # And a further run continues from what the first one left
     assert start(chaotic, 0.1).wait(300) == 0, chaotic.service.log.read_text()[-5_000:]
 
 
@@ -73,12 +73,12 @@ def test_a_deployment_that_loses_and_changes_what_it_acknowledged_fails(chaotic:
                        FOR EACH ROW EXECUTE FUNCTION forgetful();
             """)
         )
-    # When it is tried, then it is told
+    # When chaos runs, then it fails and names the broken promises
     assert start(chaotic, 0.1).wait(300) == 1
-    told = chaotic.service.log.read_text()
-    assert "the tenant shows" in told
+    output = chaotic.service.log.read_text()
+    assert "the tenant shows" in output
     verdict = {
-        line.split("│")[1].strip(): line.split("│")[3].strip() for line in told.splitlines() if line.count("│") > 3
+        line.split("│")[1].strip(): line.split("│")[3].strip() for line in output.splitlines() if line.count("│") > 3
     }
     for promise in ("Every 2xx is in the log", "… exactly as it was sent", "EVSEs have the tenant's statuses"):
         assert verdict[promise] != "0", promise

@@ -1,4 +1,4 @@
-"""Clients that are slow, silent or endless keep nobody else out, and cost a bounded amount of memory.
+"""Clients that are slow, silent or endless keep no other client out, and cost a bounded amount of memory.
 
 No time is asserted: only what was answered, how many connections stay, and how much memory it took.
 """

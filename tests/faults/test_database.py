@@ -58,7 +58,7 @@ def test_a_migration_while_traffic_runs_loses_nothing(ground: Ground, tmp_path: 
 
 SMALL_DISK_MB = 48
 
-#: A file system of its own that nobody else sees, and in it a user other than root, as whom
+#: A file system that no other process sees, and in it a user other than root, as whom
 #: Postgres would not run. It needs user namespaces, and no rights.
 _NAMESPACE = ("unshare", "--user", "--map-root-user", "--mount", "sh", "-c")
 _AS_USER = 'exec unshare --user --map-user=1000 --map-group=1000 "$@"'

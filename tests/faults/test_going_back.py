@@ -47,7 +47,7 @@ def filled(tmp_path: Path, database_url: str, redis_url: str, engine: Engine) ->
     return {"DATABASE_URL": database_url, "REDIS_URL": redis_url}
 
 
-def rows_told(output: str) -> dict[str, str]:
+def lost_rows(output: str) -> dict[str, str]:
     """The rows that a command says would be lost, by table."""
     return dict(re.findall(r"([a-z_]+\.[a-z_]+) .* ([\d,]+) \S?$", output, re.MULTILINE))
 
@@ -55,8 +55,8 @@ def rows_told(output: str) -> dict[str, str]:
 def test_going_back_says_what_is_lost_and_needs_a_yes(tmp_path: Path, filled: dict[str, str], engine: Engine) -> None:
     asked = run(tmp_path, "migrate", "base", **filled)
     assert "--yes" in refusal(asked)
-    told = rows_told(asked.stdout)
-    assert (told["ingest.notification"], told["charging.evse"], told["ingest.suppression"]) == ("7", "7", "1")
+    lost = lost_rows(asked.stdout)
+    assert (lost["ingest.notification"], lost["charging.evse"], lost["ingest.suppression"]) == ("7", "7", "1")
     # One step back drops less
     before = migrations.revisions()[-2]
     fewer = run(tmp_path, "migrate", before, **filled)
@@ -96,7 +96,7 @@ def test_on_a_terminal_going_back_asks(
 
 
 @pytest.mark.parametrize("process", ["serve", "work apply", "backfill"])
-def test_nobody_goes_back_while_the_service_is_connected(
+def test_a_migration_back_is_refused_while_the_service_is_connected(
     tmp_path: Path, filled: dict[str, str], engine: Engine, process: str
 ) -> None:
     other = create_database_engine(filled["DATABASE_URL"], application_name=f"ampeco-receiver {process}", pool_size=1)

@@ -30,11 +30,11 @@ def test_a_killed_receiver_loses_nothing_that_it_acknowledged(ground: Ground) ->
         ground.service.serve()
 
 
-def test_a_receiver_that_is_told_to_stop_answers_all_that_it_committed(ground: Ground) -> None:
+def test_a_receiver_that_is_stopped_answers_all_that_it_committed(ground: Ground) -> None:
     with ground.load("SIGTERM the receiver") as load:
         assert end(ground.receiver, signal.SIGTERM) == 0
         ground.service.serve()
-    # Nobody whose notification was committed was left without an answer.
+    # Every notification that was committed was answered.
     with ground.engine.connect() as connection:
         logged = set(map(str, connection.execute(text("SELECT notification_id FROM ingest.notification")).scalars()))
     assert logged == set(load.sender.ledger)
@@ -61,7 +61,7 @@ def test_when_all_workers_are_killed_what_waits_is_applied_by_their_successors(g
 
 
 @pytest.mark.long
-def test_a_worker_that_is_told_to_stop_leaves_no_batch_half_done(ground: Ground) -> None:
+def test_a_worker_that_is_stopped_leaves_no_batch_half_done(ground: Ground) -> None:
     with ground.load("SIGTERM a worker") as load:
         assert end(ground.worker, signal.SIGTERM) == 0
         with ground.engine.connect() as connection:
@@ -97,7 +97,7 @@ def test_a_killed_postgres_keeps_what_was_acknowledged(ground: Ground) -> None:
         time.sleep(1)
         ground.postgres.start()
         load.sender.wait_for(50)
-    # And what a worker had in hand waited for no lease to run out
+    # And no batch that a worker had claimed waited for its lease to run out
     assert "batches stay leased" not in ground.service.log.read_text()
 
 
@@ -112,7 +112,7 @@ def test_half_a_minute_without_postgres_turns_senders_away_and_loses_nothing(gro
 
 @pytest.mark.long
 @pytest.mark.parametrize("which", ["the receiver", "a worker", "Redis", "Postgres"])
-def test_whoever_is_paused_goes_on_where_it_was(ground: Ground, which: str) -> None:
+def test_a_process_that_is_paused_continues_where_it_was(ground: Ground, which: str) -> None:
     with ground.load(f"pause {which} for 20 s"):
         if which in ("Redis", "Postgres"):
             server = ground.redis if which == "Redis" else ground.postgres
@@ -157,7 +157,7 @@ def test_a_postgres_without_a_free_connection_turns_senders_away_until_there_is_
 
 
 def kill_at_work(ground: Ground, worker: object) -> None:
-    """Kill a worker while it has batches in hand, where it can be met so."""
+    """Kill a worker while it has claimed batches, if it is seen with any within 10 s."""
     statement = text("SELECT EXISTS (SELECT FROM ingest.batch WHERE applied_at IS NULL AND lease_expires_at > now())")
     deadline = time.monotonic() + 10
     with ground.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:

@@ -114,7 +114,7 @@ def test_ten_times_the_sustainable_rate_is_answered_honestly_and_costs_nothing(
             "accepted afterwards: p99": f"{after['accepted_p99_ms']:,.0f} ms, refused {after['refused']:,.0f}",
         }
     )
-    # Then who was turned away was told to come again, and what was accepted is there and applied
+    # Then every refused sender was asked to retry later, and what was accepted is stored and applied
     assert overload["dishonest"] == 0
     assert overload["refused"] > 0
     # And refusing did not eat up what accepting needs

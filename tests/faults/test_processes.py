@@ -134,7 +134,7 @@ def test_what_a_killed_parent_started_leaves_by_itself(service: Processes, comma
         parent = service.start("-m", "receiver", *command)
     eventually(lambda: len(_children(parent.pid)) > 1, seconds=60)
     ours = _children(parent.pid)
-    # When it is killed, then they end in order, though nobody tells them
+    # When it is killed, then they end in order, though no process signals them
     end(parent, signal.SIGKILL)
     eventually(lambda: not any(map(_is_alive, ours)), seconds=60)
     assert "the process that started this one is gone" in service.log.read_text()

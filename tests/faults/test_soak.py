@@ -14,7 +14,7 @@ from tests.support.trial import Ground
 
 MINUTES = float(os.environ.get("SOAK_MINUTES", "10"))
 
-#: Fixed, so that a run that failed can be run again; what the processes do meanwhile is theirs.
+#: Fixed, so that a run that failed can be run again; what the processes do in between is not fixed.
 SEED = int(os.environ.get("SOAK_SEED", "20260304"))
 
 MIN_PEACE_SECONDS, MAX_PEACE_SECONDS = 0.5, 8.0

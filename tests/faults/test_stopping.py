@@ -110,7 +110,7 @@ def test_a_command_that_is_the_first_process_ends_on_sigterm(
         blocking.execute(text("LOCK ingest.alembic_version IN ACCESS EXCLUSIVE MODE"))
         command = start(*arguments)
         eventually(lambda: query(engine, WAITING), seconds=60)
-        # When it is told to stop, then it says so and leaves
+        # When it is asked to stop, then it says so and ends
         assert command.stop() == (128 + signal.SIGTERM, SAID)
         # And Postgres no longer works for it
         eventually(lambda: not query(engine, WAITING))
@@ -126,7 +126,7 @@ def test_a_backfill_that_is_stopped_leaves_what_it_synced_to_the_next(
         command = start("backfill", "--tenant", "demo", RECEIVER_API_TIMEOUT="60")
         with tenant.accept()[0]:
             assert query(engine, "SELECT 1 FROM ingest.sync_run WHERE lease_expires_at > now()")
-            # When it is told to stop
+            # When it is asked to stop
             assert command.stop() == (128 + signal.SIGTERM, SAID)
-    # Then no lease of it holds up whatever goes on with it
+    # Then no lease of it holds up the run that continues it
     assert not query(engine, "SELECT 1 FROM ingest.sync_run WHERE lease_expires_at > now()")

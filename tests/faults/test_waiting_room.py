@@ -35,12 +35,12 @@ async def hang(postgres: PostgresServer) -> None:
     for task in (hanging, waiting):
         with pytest.raises(NotCommittedError):
             await task
-    # Then the next finds room, and is told only after it has waited too
-    with pytest.raises(NotCommittedError) as told:
+    # Then the next finds room, and is refused only after it has waited too
+    with pytest.raises(NotCommittedError) as refusal:
         await committer.commit(entry())
-    assert not isinstance(told.value, OverloadedError)
+    assert not isinstance(refusal.value, OverloadedError)
     postgres.resume()
-    # The one that hung comes to its end, and all goes on
+    # The one that hung ends, and commits succeed again
     for _ in range(20):
         try:
             await committer.commit(entry())

@@ -45,7 +45,7 @@ with atheris.instrument_imports(include=["ampeco", "storage", "workers"]):
 
 ROOT = Path(__file__).parents[2]
 FINDINGS = ROOT / "fuzz-findings"
-NOBODY = UUID(int=0)
+NIL = UUID(int=0)
 NOW = datetime(2026, 3, 4, tzinfo=UTC)
 TOKEN = SigningToken.from_secret("a token")
 
@@ -67,7 +67,7 @@ def accept(data: bytes) -> None:
 
 def notification(data: bytes) -> None:
     """Whatever a body holds, it is settled: applied, ignored or failed."""
-    settled = parse_all([Logged(NOBODY, NOBODY, NOW, data)])
+    settled = parse_all([Logged(NIL, NIL, NOW, data)])
     assert settled.applied + len(settled.outcomes) == 1
     fold = Fold(settled.changes.facts)
     for entity in fold.entities():
@@ -90,7 +90,7 @@ def resource(data: bytes) -> None:
 
 
 def person(data: bytes) -> None:
-    """Whatever a body holds, it goes on without everybody whom it names, and names them no more."""
+    """Whatever a body holds, everybody whom it names can be removed from it, and it names them no more."""
     named = identities(data)
     cleaned = without(data, named.__contains__)
     assert not identities(cleaned) & named
@@ -162,8 +162,8 @@ def main(seconds: int) -> int:
             ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, env=os.environ)
         figures = dict(re.findall(r"stat::(\w+):\s+(\d+)", ended.stderr))
         tried, rate = figures.get("number_of_executed_units", "?"), figures.get("average_exec_per_sec", "?")
-        told = "nothing found" if ended.returncode == 0 else "FOUND: see fuzz-findings/\n" + ended.stderr[-2_000:]
-        sys.stdout.write(f"{name:14} {tried:>12} inputs {rate:>8}/s  {told}\n")
+        outcome = "nothing found" if ended.returncode == 0 else "FOUND: see fuzz-findings/\n" + ended.stderr[-2_000:]
+        sys.stdout.write(f"{name:14} {tried:>12} inputs {rate:>8}/s  {outcome}\n")
         sys.stdout.flush()
         found += ended.returncode != 0
     return found

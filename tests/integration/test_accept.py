@@ -35,7 +35,7 @@ def test_a_notification_is_committed_before_it_is_acknowledged(service: Service)
 @pytest.mark.parametrize(
     ("tenant", "signature"),
     [
-        ("nobody", sign(BODY, TOKEN)),
+        ("unknown", sign(BODY, TOKEN)),
         ("demo", None),
         ("demo", ""),
         ("demo", "0" * 64),
@@ -245,7 +245,7 @@ def test_a_failure_of_ours_asks_the_sender_to_repeat_and_passes(
             connection.execute(text("LOCK TABLE ingest.notification IN ACCESS EXCLUSIVE MODE"))
             # When a notification comes
             answer = service.post(BODY)
-        # Then it is not acknowledged, and its sender is told when to repeat it
+        # Then it is not acknowledged, and its sender learns when to repeat it
         assert answer.status_code == 503
         assert int(answer.headers["Retry-After"]) > 0
         assert answer.json()["error"] == "unavailable"
@@ -270,7 +270,7 @@ def test_those_who_wait_together_are_committed_together(service: Service) -> Non
     with ThreadPoolExecutor(32) as pool:
         with service.engine.begin() as connection:
             connection.execute(text("LOCK TABLE ingest.notification IN ACCESS EXCLUSIVE MODE"))
-            # When many notifications come meanwhile
+            # When many notifications come in the meantime
             answers = [pool.submit(service.post, BODY) for _ in range(32)]
             eventually(lambda: "ampeco_notifications_waiting 32.0" in service.admin.get("/metrics").text)
         assert {answer.result().status_code for answer in answers} == {202}
@@ -384,7 +384,7 @@ def test_captured_requests_that_are_sent_again_move_no_state_back(service: Servi
     service.apply()
     tables = sorted(metadata.tables[name].fullname for name in metadata.tables if name.startswith("charging."))
     stood = {table: sorted(map(repr, service.query(f"SELECT * FROM {table}"))) for table in tables}
-    # When whoever captured what was sent before sends it again, byte for byte and well signed
+    # When an attacker who captured the older notifications sends them again, byte for byte and with valid signatures
     for body in older:
         assert service.post(body).status_code == 202
     service.apply()

@@ -1,4 +1,4 @@
-"""Operators have a listener of their own: the public one tells a stranger nothing."""
+"""Operators have a listener of their own: the public one shows a stranger nothing."""
 
 from __future__ import annotations
 
@@ -71,10 +71,10 @@ def test_a_workers_figures_ask_for_the_same_token() -> None:
         assert client.get("/metrics", headers={"Authorization": "Bearer x"}).status_code == 401
         assert client.get("/nothing", headers=BEARER).status_code == 404
         assert "ampeco_" in client.get("/metrics", headers=BEARER).text
-        # Whether it is ready may be asked without the token, and why it is not with it alone
-        bare, told = client.get("/readyz"), client.get("/readyz", headers=BEARER)
+        # Whether it is ready is shown without the token; the reason needs the token
+        bare, detailed = client.get("/readyz"), client.get("/readyz", headers=BEARER)
         assert (bare.status_code, bare.content) == (503, b"")
-        assert (told.status_code, told.json()["checks"]["redis"]["detail"]) == (503, "READONLY")
+        assert (detailed.status_code, detailed.json()["checks"]["redis"]["detail"]) == (503, "READONLY")
 
 
 def test_a_guard_without_a_token_lets_everybody_in_and_one_with_a_token_only_its_holder() -> None:
@@ -86,14 +86,14 @@ def test_a_guard_without_a_token_lets_everybody_in_and_one_with_a_token_only_its
     assert not guard.admits("Bearer \udcff")
 
 
-def test_a_port_that_is_taken_is_told_in_one_sentence(service: Service) -> None:
+def test_a_port_that_is_taken_is_reported_in_one_sentence(service: Service) -> None:
     taken = int(service.url.rpartition(":")[2])
     with pytest.raises(SettingsError, match=f"RECEIVER_ADMIN_PORT: 127.0.0.1:{taken} cannot be listened on"):
         open_admin_listener(service.settings, taken, setting="RECEIVER_ADMIN_PORT")
 
 
 @pytest.mark.parametrize(
-    ("environment", "told"),
+    ("environment", "message"),
     [
         ({"RECEIVER_ADMIN_TOKEN": " "}, "RECEIVER_ADMIN_TOKEN is empty"),
         ({"RECEIVER_ADMIN_TOKEN_FILE": "/nowhere"}, "RECEIVER_ADMIN_TOKEN_FILE: /nowhere cannot be read"),
@@ -101,11 +101,11 @@ def test_a_port_that_is_taken_is_told_in_one_sentence(service: Service) -> None:
     ],
 )
 def test_a_token_that_cannot_be_had_stops_the_start(
-    environment: dict[str, str], told: str, monkeypatch: pytest.MonkeyPatch
+    environment: dict[str, str], message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    with pytest.raises(SettingsError, match=told):
+    with pytest.raises(SettingsError, match=message):
         load_settings()
 
 

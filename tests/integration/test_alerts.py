@@ -498,7 +498,7 @@ def test_a_subscription_that_is_wrong_is_an_incident_until_a_check_finds_it_soun
 def test_a_rejected_token_is_an_incident_until_a_call_succeeds(alerting: Alerting) -> None:
     # Given a tenant that rejects the token
     deployment = alerting.deployment
-    deployment.tell(sample("evse.changed"))
+    deployment.deliver(sample("evse.changed"))
     deployment.ampeco.refusal = (401, {})
     deployment.refresh()
     assert opened(alerting, "token_rejected") == [("demo", "")]
@@ -513,7 +513,7 @@ def test_a_rejected_token_is_an_incident_until_a_call_succeeds(alerting: Alertin
 
 def test_without_redis_rejected_tokens_stay_as_they_are_and_the_rest_is_reported(alerting: Alerting) -> None:
     context = alerting.deployment.context
-    alerting.deployment.tell(sample("evse.changed"))
+    alerting.deployment.deliver(sample("evse.changed"))
     alerting.deployment.ampeco.refusal = (401, {})
     alerting.deployment.refresh()
     alerting.run()
@@ -529,7 +529,7 @@ def test_without_redis_rejected_tokens_stay_as_they_are_and_the_rest_is_reported
 
 
 def test_new_failures_are_an_incident_for_an_hour(alerting: Alerting) -> None:
-    alerting.deployment.tell(sample("ChargePointChangedNotification") | {"chargePoint": {"id": "nine"}})
+    alerting.deployment.deliver(sample("ChargePointChangedNotification") | {"chargePoint": {"id": "nine"}})
     assert opened(alerting, "notifications_failed") == [("demo", "")]
     assert alerting.incident()["summary"].startswith("Notifications that failed within the last hour: 1.")
     alerting.execute("UPDATE ingest.outcome SET recorded_at = recorded_at - interval '1 hour'")

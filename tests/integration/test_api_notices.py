@@ -149,7 +149,7 @@ def test_an_entity_is_read_by_the_older_version_where_a_404_does_not_say_what_is
 
     deployment.ampeco.answers |= {"users/v1.1/5511": nothing, "users/v1.1": nothing}
     deployment.ampeco.resources["users/v1.0/5511"] = {"id": 5511, "lastUpdatedAt": "2026-03-04T09:00:00+00:00"}
-    deployment.tell(sample("UserChangedNotification"))
+    deployment.deliver(sample("UserChangedNotification"))
     deployment.refresh()
     (user,) = deployment.service.query("SELECT resource_id, deleted_at FROM charging.resource WHERE kind = 'user'")
     assert (user["resource_id"], user["deleted_at"]) == (5511, None)
@@ -162,14 +162,14 @@ def test_an_older_version_that_a_release_removes_gives_way_to_the_newest_at_once
 
     deployment.ampeco.answers |= {"users/v1.1/5511": unknown, "users/v1.1": unknown}
     deployment.ampeco.resources["users/v1.0/5511"] = {"id": 5511, "lastUpdatedAt": "2026-03-04T09:00:00+00:00"}
-    deployment.tell(sample("UserChangedNotification"))
+    deployment.deliver(sample("UserChangedNotification"))
     deployment.refresh()
     assert deployment.service.count("charging.resource") == 1
     # When its new release has the newest version, and no longer the older one
     deployment.ampeco.answers = {"users/v1.0/5511": unknown, "users/v1.0": unknown}
     newer = {"id": 5511, "firstName": "Ada", "lastUpdatedAt": "2026-03-04T10:00:00+00:00"}
     deployment.ampeco.resources["users/v1.1/5511"] = newer
-    deployment.tell(recent("UserChangedNotification"))
+    deployment.deliver(recent("UserChangedNotification"))
     deployment.refresh()
     # Then the kind stays accessible
     assert deployment.service.count("ingest.inaccessible_kind") == 0
@@ -198,7 +198,7 @@ def test_the_listing_of_an_older_version_proves_nothing_about_a_404_of_the_newes
     body = sample("UserChangedNotification")
     other = json.loads(json.dumps(body).replace("5511", "5512"))
     # When both are read
-    deployment.tell(body, other)
+    deployment.deliver(body, other)
     deployment.refresh()
     # Then neither counts as gone
     users = deployment.service.query("SELECT resource_id, deleted_at FROM charging.resource ORDER BY resource_id")

@@ -50,9 +50,9 @@ def site(**location: Any) -> list[Fact]:
     ]
 
 
-def statuses(changes: ChangeSet, *told: tuple[float, str]) -> None:
+def statuses(changes: ChangeSet, *words: tuple[float, str]) -> None:
     """Add statuses; ``online`` and ``offline`` are of the network."""
-    for minutes, word in told:
+    for minutes, word in words:
         common = {"observed_at": at(minutes), "source": "notification"}
         if word in ("online", "offline"):
             network = "available" if word == "online" else "temporarily_unavailable"
@@ -210,7 +210,7 @@ def test_facts_that_make_no_sense_make_no_error(engine: Engine) -> None:
     # Sessions whose energy together the column of a day cannot hold
     times = {"started_at": at(30), "stopped_at": at(40)}
     most: dict[str, Any] = {"status": "finished", "evse_id": EVSE, "energy_wh": Decimal(99_999_999_998), **times}
-    changes.facts += [told for session_id in (1, 2, 3) for told in session_facts(session_id, **most)]
+    changes.facts += [each for session_id in (1, 2, 3) for each in session_facts(session_id, **most)]
     with engine.begin() as connection:
         write_changes(connection, "t", changes)
     derive(engine)

@@ -140,7 +140,7 @@ def test_a_reader_that_follows_times_would_miss_rows(engine: Engine) -> None:
         for connection, evse_id in ((slow, 1), (fast, 2)):
             connection.execute(text("UPDATE charging.evse SET updated_at = now() WHERE evse_id = :id"), {"id": evse_id})
         fast.commit()
-        # When a reader takes what is new by now, and goes on from there
+        # When a reader takes what is new by now, and continues from there
         with engine.connect() as reader:
             seen = reader.execute(text("SELECT max(updated_at) FROM charging.evse WHERE evse_id = 2")).scalar_one()
         slow.commit()

@@ -189,13 +189,13 @@ def test_a_reconcile_buries_the_children_that_outlived_their_parent(deployment: 
     assert deployment.row(family.child)["deleted_at"] == gone_at
 
 
-def test_a_child_that_a_late_notification_tells_of_is_buried_as_well(deployment: Deployment) -> None:
-    # Given a session that AMPECO has no more, and a notification of it that comes late
+def test_a_child_that_a_late_notification_adds_is_marked_as_deleted_as_well(deployment: Deployment) -> None:
+    # Given a session that AMPECO has deleted, and a notification of it that comes late
     family = FAMILIES[1]
     show(deployment, family)
     read(deployment, "session", 77120)
     assert deployment.row("session")["deleted_at"] is not None
-    deployment.tell(sample("SessionUpdateNotification.active"))
+    deployment.deliver(sample("SessionUpdateNotification.active"))
     assert child(deployment, family) == (77120, True)
     # When sessions are reconciled, then its period is gone
     sync_run(deployment, "session")
@@ -203,11 +203,11 @@ def test_a_child_that_a_late_notification_tells_of_is_buried_as_well(deployment:
 
 
 def test_the_evses_of_a_charge_point_that_is_gone_are_asked_for(deployment: Deployment) -> None:
-    deployment.tell(sample("HardwareStatusNotification.evse"))
+    deployment.deliver(sample("HardwareStatusNotification.evse"))
     deployment.refresh()
-    # When a charge point is gone with its EVSE, and AMPECO tells of the charge point alone
+    # When a charge point is gone with its EVSE, and AMPECO notifies of the charge point alone
     del deployment.ampeco.resources["charge-points/v2.0/418"], deployment.ampeco.resources["evses/v2.1/902"]
-    deployment.tell(sample("chargePoint.changed") | {"action": "deleted"})
+    deployment.deliver(sample("chargePoint.changed") | {"action": "deleted"})
     deployment.refresh()
     deployment.refresh()
     # Then its EVSE and that one's connector are gone, too
@@ -216,11 +216,11 @@ def test_the_evses_of_a_charge_point_that_is_gone_are_asked_for(deployment: Depl
 
 
 def test_an_evse_that_moves_to_another_charge_point_stays_when_its_former_one_goes(deployment: Deployment) -> None:
-    deployment.tell(sample("HardwareStatusNotification.evse"))
+    deployment.deliver(sample("HardwareStatusNotification.evse"))
     deployment.refresh()
     deployment.ampeco.resources["evses/v2.1/902"] |= {"chargePointId": 419, "lastUpdatedAt": LATE}
     del deployment.ampeco.resources["charge-points/v2.0/418"]
-    deployment.tell(sample("chargePoint.changed") | {"action": "deleted"})
+    deployment.deliver(sample("chargePoint.changed") | {"action": "deleted"})
     deployment.refresh()
     deployment.refresh()
     evse = deployment.row("evse")

@@ -40,7 +40,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return ahead
 
 
-def told(watch: ClockWatch, tenants: dict[str, timedelta] | None = None) -> list[str]:
+def logged_by(watch: ClockWatch, tenants: dict[str, timedelta] | None = None) -> list[str]:
     with capture_logs() as logs:
         watch.look(tenants)
     return [line["event"] for line in logs]
@@ -50,25 +50,25 @@ def offset(against: str) -> float | None:
     return REGISTRY.get_sample_value("ampeco_clock_offset_seconds", {"against": against})
 
 
-def test_a_wrong_clock_is_told_once_for_each_change(client: redis.Redis, machine: list[float]) -> None:
+def test_a_wrong_clock_is_logged_once_for_each_change(client: redis.Redis, machine: list[float]) -> None:
     watch = ClockWatch(client)
-    assert told(watch) == []
+    assert logged_by(watch) == []
     assert wrong_clocks(client) == []
-    # When it is two hours behind, then it is told once, in a sentence that says what to do
+    # When it is two hours behind, then this is logged once, in a sentence that says what to do
     machine[0] = -7_200.0
-    (line,) = told(watch)
+    (line,) = logged_by(watch)
     assert "is 2:00:00 behind Postgres's, which the service uses: correct it" in line
-    assert told(watch) == []
+    assert logged_by(watch) == []
     machine[0] = -7_201.5
-    assert told(watch) == []
+    assert logged_by(watch) == []
     assert offset("postgres") == -7_201.5
     # And when it is wrong otherwise, and when it is right again
     machine[0] = 86_400.0
-    (line,) = told(watch)
+    (line,) = logged_by(watch)
     assert "is 1 day, 0:00:00 ahead of Postgres's" in line
     machine[0] = 0.2
-    assert told(watch) == ["clock correct again"]
-    assert told(watch) == []
+    assert logged_by(watch) == ["clock correct again"]
+    assert logged_by(watch) == []
 
 
 def test_what_another_machine_found_is_shown_until_it_finds_it_no_more(
@@ -77,8 +77,8 @@ def test_what_another_machine_found_is_shown_until_it_finds_it_no_more(
     machine[0] = 3_600.0
     with monkeypatch.context() as elsewhere:
         elsewhere.setattr(socket, "gethostname", lambda: "other")
-        told(ClockWatch(client))
-    told(ClockWatch(client))
+        logged_by(ClockWatch(client))
+    logged_by(ClockWatch(client))
     assert sorted(one.host for one in wrong_clocks(client)) == sorted({"other", socket.gethostname()})
     machine[0] = 0.0
     (found,) = wrong_clocks(client)
@@ -93,17 +93,17 @@ def test_what_another_machine_found_is_shown_until_it_finds_it_no_more(
 def test_a_redis_that_is_down_stops_no_look(machine: list[float]) -> None:
     machine[0] = 60.0
     with create_redis("redis://127.0.0.1:1") as nowhere:
-        assert len(told(ClockWatch(nowhere))) == 1
+        assert len(logged_by(ClockWatch(nowhere))) == 1
 
 
 def test_a_tenant_whose_clock_differs_from_postgres_is_named(deployment: Deployment) -> None:
-    # Given a tenant whose answers tell a time of an hour ago
+    # Given a tenant whose answers have a Date of an hour ago
     def answer(_request: Request) -> Response:
         date = format_datetime(datetime.now(UTC) - timedelta(hours=1), usegmt=True)
         return JSONResponse({"data": shown("evse_read")}, headers={"Date": date})
 
     deployment.ampeco.answers["evses/v2.1/902"] = answer
-    deployment.tell(sample("evse.changed"))
+    deployment.deliver(sample("evse.changed"))
     deployment.refresh()
     with capture_logs() as logs:
         look_at_clocks(deployment.context, ClockWatch(deployment.context.redis))

@@ -18,8 +18,8 @@ FAR_AHEAD = "2093-03-04T07:00:00+00:00"
 
 
 def status(timestamp: str | datetime, word: str) -> dict[str, Any]:
-    told = timestamp if isinstance(timestamp, str) else timestamp.isoformat()
-    return sample("HardwareStatusNotification.evse") | {"timestamp": told, "hardwareStatus": word}
+    sent_at = timestamp if isinstance(timestamp, str) else timestamp.isoformat()
+    return sample("HardwareStatusNotification.evse") | {"timestamp": sent_at, "hardwareStatus": word}
 
 
 def row(service: Service) -> dict[str, Any]:
@@ -65,7 +65,7 @@ def test_a_tenant_that_lives_ahead_of_us_is_believed(service: Service) -> None:
 
 
 @pytest.mark.parametrize("sent", ["", "yesterday", "9" * 400, "2026-13-45T00:00:00Z"])
-def test_a_header_that_tells_no_time_harms_nothing(service: Service, sent: str) -> None:
+def test_a_header_without_a_valid_time_harms_nothing(service: Service, sent: str) -> None:
     service.post(status(FAR_AHEAD, "charging"), **{"X-Timestamp": sent})
     service.apply()
     assert row(service)["hardware_at"] <= datetime.now(UTC)
@@ -73,7 +73,9 @@ def test_a_header_that_tells_no_time_harms_nothing(service: Service, sent: str) 
 
 
 @pytest.mark.parametrize("timestamp", ["0001-01-01T00:00:00Z", "1969-12-31T23:59:59Z", "9999-12-31T23:59:59Z"])
-def test_the_ends_of_time_are_told_and_outlive_nothing(service: Service, timestamp: str) -> None:
+def test_the_earliest_and_latest_times_are_stored_and_do_not_outlive_the_next_status(
+    service: Service, timestamp: str
+) -> None:
     service.post(status(timestamp, "faulted"))
     service.post(status(datetime.now(UTC) + timedelta(seconds=1), "available"))
     service.apply()
@@ -101,7 +103,7 @@ def test_a_status_log_that_is_far_ahead_is_believed_and_asked_for_once(deploymen
         "status": "charging",
         "timestamp": FAR_AHEAD,
     }
-    deployment.tell(sample("HardwareStatusNotification.evse"))
+    deployment.deliver(sample("HardwareStatusNotification.evse"))
     deployment.refresh()
     # When it is read, then what AMPECO shows stands from then, and its next status from its own time
     assert row(deployment.service)["hardware_status"] == "charging"
@@ -109,7 +111,7 @@ def test_a_status_log_that_is_far_ahead_is_believed_and_asked_for_once(deploymen
     asked = deployment.ampeco.calls["evses/v2.0/902/latest-hardware-status-log"]
     # And another read of the same takes no look into the log
     reads = deployment.ampeco.calls["evses/v2.1/902"]
-    deployment.tell(recent("evse.changed"))
+    deployment.deliver(recent("evse.changed"))
     deployment.refresh()
     assert deployment.ampeco.calls["evses/v2.1/902"] == reads + 1
     assert deployment.ampeco.calls["evses/v2.0/902/latest-hardware-status-log"] == asked

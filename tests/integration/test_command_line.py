@@ -1,4 +1,4 @@
-"""The command line tells an operator in one sentence what is wrong, and never a secret."""
+"""The command line reports an error in one sentence that says what is wrong, and never shows a secret."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from tests.support.commands import run
 from tests.support.service import TOKEN, write_tenants
 
-NOBODY_LISTENS = "127.0.0.1:1"
+CLOSED_PORT = "127.0.0.1:1"
 
 
 @pytest.mark.parametrize(
@@ -25,26 +25,26 @@ NOBODY_LISTENS = "127.0.0.1:1"
         (["migrate"], {"DATABASE_URL": "postgresql://u:5432/tenant-token-1f0c@h/d"}, "DATABASE_URL"),
         (
             ["migrate"],
-            {"DATABASE_URL": f"postgresql://u:p@{NOBODY_LISTENS}/d?port=1,2,3", "REDIS_URL": "redis://x"},
+            {"DATABASE_URL": f"postgresql://u:p@{CLOSED_PORT}/d?port=1,2,3", "REDIS_URL": "redis://x"},
             "DATABASE_URL",
         ),
         (
             ["migrate"],
-            {"DATABASE_URL": f"postgresql://u:p@{NOBODY_LISTENS}/d?connect_timeout=x", "REDIS_URL": "redis://x"},
+            {"DATABASE_URL": f"postgresql://u:p@{CLOSED_PORT}/d?connect_timeout=x", "REDIS_URL": "redis://x"},
             "DATABASE_URL",
         ),
         (
             ["migrate"],
-            {"DATABASE_URL": f"postgresql://u:p@{NOBODY_LISTENS}/d?sslmode=x", "REDIS_URL": "redis://x"},
+            {"DATABASE_URL": f"postgresql://u:p@{CLOSED_PORT}/d?sslmode=x", "REDIS_URL": "redis://x"},
             "DATABASE_URL",
         ),
         (["status"], {"REDIS_URL": "redis://u:a/tenant-token-1f0c@h/0"}, "REDIS_URL"),
-        (["status"], {"DATABASE_URL": f"postgresql://{NOBODY_LISTENS}/x", "REDIS_URL": "redis://x"}, "DATABASE_URL"),
+        (["status"], {"DATABASE_URL": f"postgresql://{CLOSED_PORT}/x", "REDIS_URL": "redis://x"}, "DATABASE_URL"),
         (["status"], {"REDIS_URL": f"redis://:{TOKEN[:-2]}/{TOKEN[-2:]}@h:1"}, "REDIS_URL"),
         (["serve"], {"RECEIVER_PORT": "eighty"}, "RECEIVER_PORT"),
         (["work"], {"RECEIVER_SWEEP_AFTER": "soon"}, "RECEIVER_SWEEP_AFTER"),
         (["subscribe"], {}, "RECEIVER_PUBLIC_URL"),
-        (["subscribe", "--tenant", "nobody"], {"RECEIVER_PUBLIC_URL": "https://x"}, "--tenant"),
+        (["subscribe", "--tenant", "unknown"], {"RECEIVER_PUBLIC_URL": "https://x"}, "--tenant"),
         (["subscriptions"], {}, "AMPECO"),
     ],
 )
@@ -69,7 +69,7 @@ def test_a_wrong_setting_stops_the_start_with_one_sentence_that_names_it(
 @pytest.mark.parametrize("command", ["migrate", "status"])
 def test_no_url_ends_in_a_traceback_or_shows_a_password(tmp_path: Path, command: str, url: str) -> None:
     write_tenants(tmp_path)
-    ended = run(tmp_path, command, DATABASE_URL=url, REDIS_URL=f"redis://{NOBODY_LISTENS}")
+    ended = run(tmp_path, command, DATABASE_URL=url, REDIS_URL=f"redis://{CLOSED_PORT}")
     assert ended.returncode in (1, 2)
     assert len(ended.stderr.strip().splitlines()) == 1
     assert ended.stderr.startswith("ampeco-receiver: ")
@@ -77,7 +77,7 @@ def test_no_url_ends_in_a_traceback_or_shows_a_password(tmp_path: Path, command:
 
 
 @pytest.mark.parametrize("level", ["info", "debug"])
-def test_an_error_of_ours_is_one_sentence_and_a_traceback_for_whoever_looks_for_it(tmp_path: Path, level: str) -> None:
+def test_an_internal_error_is_one_sentence_with_a_traceback_only_at_level_debug(tmp_path: Path, level: str) -> None:
     broken = "from receiver.commands import main\nmain.app = lambda: int('s3cret')\nmain.main()"
     ended = subprocess.run(
         [sys.executable, "-c", broken],

@@ -63,21 +63,21 @@ def test_a_reconcile_writes_the_rows_that_changed_and_no_other(living: Tenant) -
 
 
 def test_a_status_that_moved_since_is_no_news_of_the_rest(deployment: Deployment) -> None:
-    # Given an EVSE that is read, and whose status is then told
-    deployment.tell(sample("HardwareStatusNotification.evse"))
+    # Given an EVSE that was read, and whose status then changes by a notification
+    deployment.deliver(sample("HardwareStatusNotification.evse"))
     deployment.refresh()
-    told = sample("HardwareStatusNotification.evse")
-    deployment.tell(told | {"hardwareStatus": "finishing", "timestamp": "2026-03-04T07:30:00+00:00"})
+    body = sample("HardwareStatusNotification.evse")
+    deployment.deliver(body | {"hardwareStatus": "finishing", "timestamp": "2026-03-04T07:30:00+00:00"})
     before = written(deployment.service)
     # When it is read again, and its own JSON shows the new status
     deployment.ampeco.resources["evses/v2.1/902"] = shown("evse_read") | {"hardwareStatus": "finishing"}
-    deployment.tell(recent("evse.changed"))
+    deployment.deliver(recent("evse.changed"))
     deployment.refresh()
     # Then nothing is written
     assert written(deployment.service) == before
     # But anything else that is new in there is
     deployment.ampeco.resources["evses/v2.1/902"]["emi3Id"] = "BG*QC1*E1"
-    deployment.tell(recent("evse.changed"))
+    deployment.deliver(recent("evse.changed"))
     deployment.refresh()
     assert deployment.row("evse")["raw"]["emi3Id"] == "BG*QC1*E1"
 
@@ -116,10 +116,10 @@ def test_what_has_no_time_of_its_own_is_as_old_as_the_first_read_that_showed_it_
 
 
 def test_a_read_that_only_confirms_a_notification_still_settles_it(deployment: Deployment) -> None:
-    # Given a tariff that a notification told, provisionally, and that AMPECO shows just so
-    told = sample("TariffChangedNotification")
-    deployment.ampeco.resources["tariffs/v1.0/12"] = told["tariff"] | {"lastUpdatedAt": told["lastUpdatedAt"]}
-    deployment.tell(told)
+    # Given a tariff of a notification, which is provisional, and that AMPECO shows with the same values
+    body = sample("TariffChangedNotification")
+    deployment.ampeco.resources["tariffs/v1.0/12"] = body["tariff"] | {"lastUpdatedAt": body["lastUpdatedAt"]}
+    deployment.deliver(body)
     deployment.refresh()
     assert deployment.row("tariff")["master_version"].startswith("1")
     assert deployment.waiting() == 0
@@ -129,7 +129,7 @@ def test_a_whole_sync_run_looks_for_what_none_of_its_pages_showed(deployment: De
     # Given four users, of which a whole listing, in two pages, shows three
     for user_id in range(1, 5):
         deployment.ampeco.resources[f"users/v1.1/{user_id}"] = {"id": user_id, "lastUpdatedAt": "2026-03-04T07:00:00Z"}
-        deployment.tell(sample("userBalance.changed") | {"userId": user_id, "transactionId": None})
+        deployment.deliver(sample("userBalance.changed") | {"userId": user_id, "transactionId": None})
     deployment.refresh()
     with deployment.service.engine.begin() as connection:
         connection.execute(text("UPDATE charging.resource SET first_seen_at = first_seen_at - interval '1 hour'"))

@@ -335,12 +335,12 @@ def test_a_console_that_stops_ends_its_replay_after_the_chunk_and_records_that(
     stops = threading.Event()
     stop = Replays.stop
 
-    def tell_and_stop(replays: Replays) -> None:
+    def signal_and_stop(replays: Replays) -> None:
         replays._is_stopping.set()
         stops.set()
         stop(replays)
 
-    monkeypatch.setattr(Replays, "stop", tell_and_stop)
+    monkeypatch.setattr(Replays, "stop", signal_and_stop)
     with serving_console(service.settings) as console, service.engine.begin() as blocking:
         blocking.exec_driver_sql("LOCK charging.evse IN EXCLUSIVE MODE")
         _, _, fields = confirmed(console, "state=applied")

@@ -39,10 +39,10 @@ def path(session_id: int) -> str:
     return f"sessions/v1.0/{session_id}/consumption-stats"
 
 
-def tell_session(
+def deliver_session(
     deployment: Deployment, session_id: int = 77120, *, stopped_hours_ago: float | None = 2, **fields: Any
 ) -> None:
-    """Let AMPECO tell a session that lasted half an hour, or that runs."""
+    """Deliver a session that lasted half an hour, or that runs."""
     stopped_at = None if stopped_hours_ago is None else ago(stopped_hours_ago)
     started_at = ago(3) if stopped_at is None else stopped_at - timedelta(minutes=30)
     session = sample("SessionUpdateNotification.finished")["session"] | {
@@ -53,7 +53,7 @@ def tell_session(
         "lastUpdatedAt": (stopped_at or started_at).isoformat(),
     }
     session.pop("chargingPeriods", None)
-    deployment.tell({"notification": "SessionUpdateNotification", "session": session | fields})
+    deployment.deliver({"notification": "SessionUpdateNotification", "session": session | fields})
 
 
 def show(deployment: Deployment, *points: dict[str, Any], session_id: int = 77120) -> None:
@@ -109,7 +109,7 @@ STATS: list[dict[str, Any]] = json.loads((SAMPLES / "rest" / "session_consumptio
 
 
 def test_a_finished_session_without_meter_values_is_read_once(deployment: Deployment) -> None:
-    tell_session(deployment)
+    deliver_session(deployment)
     show(deployment, *STATS)
     before = counted("points")
     # When it is searched for again and again
@@ -131,20 +131,20 @@ def test_a_finished_session_without_meter_values_is_read_once(deployment: Deploy
 
 
 def meter_values(deployment: Deployment) -> None:
-    tell_session(deployment)
-    deployment.tell(sample("SessionMeterValuesNotification"))
+    deliver_session(deployment)
+    deployment.deliver(sample("SessionMeterValuesNotification"))
 
 
 @pytest.mark.parametrize(
     "given",
     [
         pytest.param(meter_values, id="with meter values"),
-        pytest.param(lambda one: tell_session(one, stopped_hours_ago=None), id="running"),
-        pytest.param(lambda one: tell_session(one, status="active"), id="stopped and not in a final state"),
-        pytest.param(lambda one: tell_session(one, stopped_hours_ago=0.5), id="stopped half an hour ago"),
-        pytest.param(lambda one: tell_session(one, stopped_hours_ago=9 * 24), id="of more than a week ago"),
+        pytest.param(lambda one: deliver_session(one, stopped_hours_ago=None), id="running"),
+        pytest.param(lambda one: deliver_session(one, status="active"), id="stopped and not in a final state"),
+        pytest.param(lambda one: deliver_session(one, stopped_hours_ago=0.5), id="stopped half an hour ago"),
+        pytest.param(lambda one: deliver_session(one, stopped_hours_ago=9 * 24), id="of more than a week ago"),
         pytest.param(
-            lambda one: tell_session(one, energy=0, energyConsumption={"total": 0, "grid": 0}), id="without energy"
+            lambda one: deliver_session(one, energy=0, energyConsumption={"total": 0, "grid": 0}), id="without energy"
         ),
     ],
 )
@@ -159,7 +159,7 @@ def test_no_other_session_is_read(deployment: Deployment, given: Callable[[Deplo
 
 def test_a_session_that_is_found_days_late_is_read(deployment: Deployment) -> None:
     assert read(deployment) == 0
-    tell_session(deployment, stopped_hours_ago=6 * 24)
+    deliver_session(deployment, stopped_hours_ago=6 * 24)
     show(deployment, *STATS)
     assert read(deployment) == 1
     assert len(points(deployment)) == 2
@@ -167,7 +167,7 @@ def test_a_session_that_is_found_days_late_is_read(deployment: Deployment) -> No
 
 def test_sessions_are_searched_once_an_hour(deployment: Deployment) -> None:
     assert read(deployment) == 0
-    tell_session(deployment)
+    deliver_session(deployment)
     show(deployment, *STATS)
     assert read_consumption(deployment.context) == 0
     assert read(deployment) == 1
@@ -177,7 +177,7 @@ def test_a_search_continues_where_the_last_one_ended_and_begins_again_without_re
     assert read(deployment) == 0
     # Given sessions that became ready since, and before: by their ends, and by when they changed here
     for number, (stopped_hours_ago, changed_hours_ago) in enumerate([(2, 48), (24, 0), (24, 48)]):
-        tell_session(deployment, 77120 + number, stopped_hours_ago=stopped_hours_ago)
+        deliver_session(deployment, 77120 + number, stopped_hours_ago=stopped_hours_ago)
         show(deployment, *STATS, session_id=77120 + number)
         changed_at = ago(changed_hours_ago).isoformat()
         execute(
@@ -195,14 +195,14 @@ def test_a_search_continues_where_the_last_one_ended_and_begins_again_without_re
 def test_a_tenant_may_do_without(deployment: Deployment) -> None:
     off = deployment.context.tenants["demo"].model_copy(update={"consumption_stats": False})
     deployment.context.tenants["demo"] = off
-    tell_session(deployment)
+    deliver_session(deployment)
     show(deployment, *STATS)
     assert read(deployment) == 0
     assert deployment.service.count("ingest.consumption_read") == 0
 
 
 def test_a_session_of_which_ampeco_shows_nothing_is_not_read_again(deployment: Deployment) -> None:
-    tell_session(deployment)
+    deliver_session(deployment)
     show(deployment)
     assert [read(deployment, again=True) for _ in range(2)] == [1, 0]
     assert deployment.ampeco.calls[path(77120)] == 1
@@ -218,8 +218,8 @@ def test_a_session_of_which_ampeco_shows_nothing_is_not_read_again(deployment: D
 def test_a_session_that_cannot_be_read_is_tried_a_few_times_and_then_given_up(
     deployment: Deployment, status: int, body: dict[str, Any], calls: int
 ) -> None:
-    tell_session(deployment)
-    tell_session(deployment, 77121)
+    deliver_session(deployment)
+    deliver_session(deployment, 77121)
     refuse(deployment, status, body)
     show(deployment, *STATS, session_id=77121)
     before = counted("failed"), counted("given_up")
@@ -251,7 +251,7 @@ def test_a_session_that_cannot_be_read_is_tried_a_few_times_and_then_given_up(
 
 
 def test_a_session_that_failed_once_is_read_later(deployment: Deployment) -> None:
-    tell_session(deployment)
+    deliver_session(deployment)
     refuse(deployment, 500, {"message": "Server Error"})
     read(deployment)
     assert points(deployment) == []
@@ -264,7 +264,7 @@ def test_a_session_that_failed_once_is_read_later(deployment: Deployment) -> Non
 
 def test_a_tenant_that_is_down_is_left_alone(deployment: Deployment) -> None:
     for session_id in (77120, 77121):
-        tell_session(deployment, session_id)
+        deliver_session(deployment, session_id)
         refuse(deployment, 502, {"message": "Bad gateway"}, session_id)
     assert read(deployment) == 0
     assert paused_for(deployment.context.redis, "demo")
@@ -284,7 +284,7 @@ def test_a_tenant_that_offers_no_consumption_is_asked_once_an_hour(
     deployment: Deployment, status: int, message: str, reason: str
 ) -> None:
     for session_id in (77120, 77121):
-        tell_session(deployment, session_id)
+        deliver_session(deployment, session_id)
         refuse(deployment, status, {"message": message}, session_id)
     assert [read(deployment, again=True) for _ in range(3)] == [0, 0, 0]
     assert sum(deployment.ampeco.calls[path(one)] for one in (77120, 77121)) == 1
@@ -299,7 +299,7 @@ def test_a_tenant_that_offers_no_consumption_is_asked_once_an_hour(
 
 
 def test_a_point_that_cannot_be_read_takes_no_other_with_it(deployment: Deployment) -> None:
-    tell_session(deployment)
+    deliver_session(deployment)
     show(
         deployment, {"energy": 1, "power": 1, "timestamp": "never"}, {"energy": None, "power": "x"} | STATS[1], STATS[0]
     )
@@ -311,7 +311,7 @@ def test_a_point_that_cannot_be_read_takes_no_other_with_it(deployment: Deployme
 def test_the_quota_defers_what_it_does_not_allow(deployment: Deployment) -> None:
     # Given a tenant with ten calls in ten seconds, of which a tenth is for this
     for session_id in range(77120, 77124):
-        tell_session(deployment, session_id)
+        deliver_session(deployment, session_id)
         show(deployment, *STATS, session_id=session_id)
     deployment.context.max_wait_seconds = 0
     limited = deployment.context.tenants["demo"].model_copy(update={"calls_per_minute": 60, "calls_per_day": 1_000})
@@ -329,7 +329,7 @@ def test_the_quota_defers_what_it_does_not_allow(deployment: Deployment) -> None
 
 
 def test_the_lease_of_a_killed_worker_ends_and_its_session_is_read_again(deployment: Deployment) -> None:
-    tell_session(deployment)
+    deliver_session(deployment)
     show(deployment, *STATS)
 
     # Given a worker that read a session's points, and was killed before it recorded that
@@ -350,7 +350,7 @@ def test_the_lease_of_a_killed_worker_ends_and_its_session_is_read_again(deploym
 
 
 def test_old_records_go_and_the_points_stay(deployment: Deployment) -> None:
-    tell_session(deployment)
+    deliver_session(deployment)
     show(deployment, *STATS)
     read(deployment)
     with deployment.service.engine.begin() as connection:

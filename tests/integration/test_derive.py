@@ -61,7 +61,7 @@ def fleet(engine: Engine) -> None:
 
 
 def observe(engine: Engine, minutes: float, *, evse: str | None = None, network: str | None = None) -> None:
-    """Write a status that a notification told."""
+    """Write a status of a notification."""
     changes = ChangeSet()
     common = {"observed_at": at(minutes), "source": "notification"}
     if evse is not None:
@@ -118,7 +118,7 @@ def test_a_late_status_changes_only_the_stretches_after_it(engine: Engine) -> No
     derive(engine)
     after = rows(engine)
     assert [(row["state"]) for row in after] == ["available", "charging", "finishing", "available"]
-    # What ends earlier, and the one that goes on as it was, keep their numbers
+    # The state that now ends earlier, and the one that continues as it was, keep their numbers
     changed = [row for row in after if row not in before]
     assert [row["state"] for row in changed] == ["charging", "finishing"]
     everything = states(engine)

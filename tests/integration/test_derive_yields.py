@@ -33,7 +33,7 @@ def last_mark(deployment: Deployment) -> int:
 
 def mark(deployment: Deployment) -> None:
     """Mark everything, of which there is an EVSE."""
-    deployment.tell(sample("HardwareStatusNotification.evse"))
+    deployment.deliver(sample("HardwareStatusNotification.evse"))
     with deployment.context.engine.begin() as connection:
         mark_all(connection, "demo")
 
@@ -95,7 +95,7 @@ def derived(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> Deployme
     monkeypatch.setattr(derive, "TIME_BUDGET_SECONDS", 0.5)
     monkeypatch.setattr(derive, "REST", 1e6)
     monkeypatch.setattr(derive, "MAX_REST_SECONDS", 60)
-    deployment.tell(sample("HardwareStatusNotification.evse"))
+    deployment.deliver(sample("HardwareStatusNotification.evse"))
     for tenant in ("demo", "other"):
         derive_tenant(deployment.context, tenant)
     deployment.context.redis.flushdb()

@@ -30,7 +30,7 @@ CONSUMED, POWER = "Energy Consumed", "Power Active Import"
 SOFIA, KATHMANDU, NOWHERE = (31, "Europe/Sofia"), (32, "Asia/Kathmandu"), (33, None)
 
 #: What a test writes: the function that does, and its arguments.
-Told = tuple[Any, ...]
+Written = tuple[Any, ...]
 
 
 @pytest.fixture
@@ -143,7 +143,7 @@ def test_a_late_sample_changes_only_the_quarters_whose_energy_it_moves(engine: E
 
 
 def test_the_order_of_facts_does_not_matter_and_deriving_again_changes_nothing(engine: Engine) -> None:
-    def facts() -> list[Told]:
+    def facts() -> list[Written]:
         return [
             (write_session, 1, 5, None, 1000, {"known_at": 12}),
             (write_session, 1, 5, 50, "7000.0005", {}),
@@ -157,7 +157,7 @@ def test_the_order_of_facts_does_not_matter_and_deriving_again_changes_nothing(e
             (write_sample, 3, 50, 1500, {}),
         ]
 
-    def outcome(order: Sequence[Told], derives: Sequence[bool]) -> list[tuple[Any, ...]]:
+    def outcome(order: Sequence[Written], derives: Sequence[bool]) -> list[tuple[Any, ...]]:
         empty(engine, ["charging.session", "charging.meter_value", "charging.consumption_point"])
         empty(engine, ["analytics.session", "analytics.energy_interval"])
         for (function, *arguments, options), is_derived in zip(order, derives, strict=True):
@@ -218,7 +218,7 @@ def test_rows_go_with_the_session_or_its_energy_and_follow_its_location(engine: 
     assert energies(engine, 1) == []
 
 
-def test_the_registers_of_a_running_session_may_be_told_after_its_energy(engine: Engine) -> None:
+def test_the_registers_of_a_running_session_may_arrive_after_its_energy(engine: Engine) -> None:
     for minute, value in ((10, 101_000), (20, 104_000)):
         write_sample(engine, 1, minute, value, "Energy Active Import Register")
     write_session(engine, 1, 0, None, 5000, known_at=30)

@@ -103,7 +103,7 @@ def test_an_evse_shows_where_it_is_and_its_charge_point_what_it_holds(engine: En
     ]
 
 
-def test_models_and_vendors_of_the_catalogue_are_shown_until_a_boot_tells_better(engine: Engine) -> None:
+def test_models_and_vendors_of_the_catalogue_are_shown_until_a_boot_reports_better_ones(engine: Engine) -> None:
     def shown() -> list[Any]:
         derive(engine)
         return rows(engine, "SELECT vendor, model, firmware_version FROM analytics.charge_point")
@@ -260,7 +260,7 @@ def test_a_status_does_not_derive_master_data_again(engine: Engine) -> None:
     assert rows(engine, "SELECT kind, changed_since FROM analytics.dirty") == [("evse_status", at(1))]
 
 
-def test_what_only_a_status_told_of_is_there_and_gets_its_names_later(engine: Engine) -> None:
+def test_an_entity_known_only_by_its_status_is_shown_and_gets_its_names_later(engine: Engine) -> None:
     read(engine, "evse", 902, 0, "hardware", hardware_status="faulted")
     read(engine, "charge_point", 418, 0, "network", network_status="available")
     derive(engine)

@@ -81,7 +81,7 @@ def authorization(authorization_id: int = 7, minutes: float = -1, **values: Any)
         "session_ids": [],
         "created_at": at(minutes),
     }
-    return fact("authorization", authorization_id, values.pop("told", minutes), **columns | values)
+    return fact("authorization", authorization_id, values.pop("reported", minutes), **columns | values)
 
 
 def only(engine: Engine, table: str = "session") -> dict[str, Any]:
@@ -355,7 +355,7 @@ def test_an_authorization_and_its_session_are_one_attempt_whichever_names_the_ot
         ("session", 4, 4, None),
     ]
     # When the authorizations change their words
-    write(engine, authorization(8), authorization(7, session_ids=[3], told=60))
+    write(engine, authorization(8), authorization(7, session_ids=[3], reported=60))
     assert attempts(engine, "session_id", "is_success", "energy_wh") == [
         ("authorization", 7, 3, True, 12000),
         ("authorization", 8, 2, True, 12000),
@@ -491,7 +491,7 @@ def test_any_order_of_the_facts_ends_in_the_same_rows(engine: Engine, seed: int)
         *finished(2, began=60, ended=90, user_id=DRIVER, energy_wh=Decimal(0)),
         fact("tariff_snapshot", SNAPSHOT, 0, tariff_id=3, name="Day"),
         authorization(7, session_ids=[1, 2]),
-        authorization(7, session_ids=[2], told=50),
+        authorization(7, session_ids=[2], reported=50),
         authorization(8, 58, status="rejected"),
         gone("session", 2, 100),
         fact("charging_period", 1, 40, started_at=at(0), stopped_at=at(20), charging_state="charging"),

@@ -30,7 +30,7 @@ from storage.sync import sync_runs
 from tests.support.commands import run
 from tests.support.databases import database_user
 from tests.support.deployment import Deployment
-from tests.support.erasing import CARD, EMAIL, NAME, TAG, USER, erase, left, shown, told
+from tests.support.erasing import CARD, EMAIL, NAME, TAG, USER, bodies_with_person, erase, left, shown
 from tests.support.facts import sample
 from tests.support.log import query
 from tests.support.service import Service, eventually, write_tenants
@@ -51,8 +51,8 @@ SUMS = """
 
 @pytest.fixture
 def lived(deployment: Deployment) -> Deployment:
-    """A tenant of which everything was told and read, with one person in all of it."""
-    deployment.tell(*told().values(), b"not JSON, by " + EMAIL.encode())  # type: ignore[arg-type]
+    """A tenant with every notification and every read, with one person in all of them."""
+    deployment.deliver(*bodies_with_person().values(), b"not JSON, by " + EMAIL.encode())  # type: ignore[arg-type]
     for _ in range(4):
         waiting = deployment.service.query("SELECT kind, entity_id FROM ingest.refresh_request WHERE reference = ''")
         shown(deployment.ampeco, [(row["kind"], row["entity_id"]) for row in waiting])
@@ -118,7 +118,9 @@ def test_nothing_is_left_of_a_erased_person_and_the_sums_stay(lived: Deployment)
     assert lived.service.query("SELECT resource_id FROM charging.resource WHERE kind = 'user'") == []
 
 
-def test_replaying_rebuilding_and_applying_again_bring_nobody_back_and_change_nothing(lived: Deployment) -> None:
+def test_replaying_rebuilding_and_applying_again_do_not_bring_the_person_back_and_change_nothing(
+    lived: Deployment,
+) -> None:
     engine = lived.service.engine
     assert compared(engine) == []
     erase(engine)
@@ -172,7 +174,7 @@ def test_what_is_read_afterwards_is_kept_without_the_person_and_counts_as_known(
     assert not [row for row in lived.service.query("SELECT detail_conflicting AS c FROM charging.session") if row["c"]]
 
 
-def test_a_reconcile_misses_nobody_who_was_erased(lived: Deployment) -> None:
+def test_a_reconcile_does_not_count_an_erased_person_as_missing(lived: Deployment) -> None:
     engine = lived.service.engine
     erase(engine)
     after = state(lived, clocks=False)
@@ -201,7 +203,9 @@ def test_what_arrives_afterwards_is_kept_without_the_person_in_the_log_too(lived
     engine = lived.service.engine
     erase(engine)
     after = state(lived)
-    late = {name: body for name, body in told().items() if not name.startswith("chargePoint.dataTransfer")}
+    late = {
+        name: body for name, body in bodies_with_person().items() if not name.startswith("chargePoint.dataTransfer")
+    }
     for body in late.values():
         assert lived.service.post(body).status_code == 202
     assert left(engine) != []
@@ -211,9 +215,11 @@ def test_what_arrives_afterwards_is_kept_without_the_person_in_the_log_too(lived
     assert state(lived) == after
 
 
-def test_a_new_tag_of_a_erased_user_goes_where_it_comes_with_the_user(lived: Deployment) -> None:
+def test_a_new_tag_of_an_erased_user_is_removed_where_it_comes_with_the_user(lived: Deployment) -> None:
     erase(lived.service.engine)
-    lived.tell(sample("session.start.stop.notification.start") | {"sessionId": 5, "userId": USER, "idTag": "04NEWTAG"})
+    lived.deliver(
+        sample("session.start.stop.notification.start") | {"sessionId": 5, "userId": USER, "idTag": "04NEWTAG"}
+    )
     assert lived.service.query("SELECT user_id, id_tag FROM charging.session WHERE session_id = 5") == [
         {"user_id": 0, "id_tag": None}
     ]
@@ -221,7 +227,10 @@ def test_a_new_tag_of_a_erased_user_goes_where_it_comes_with_the_user(lived: Dep
 
 def test_every_byte_beside_the_redacted_values_stays_and_the_digest_is_that_of_what_came(lived: Deployment) -> None:
     erase(lived.service.engine)
-    sent = {hashlib.sha256(json.dumps(body).encode()).digest(): json.dumps(body).encode() for body in told().values()}
+    sent = {
+        hashlib.sha256(json.dumps(body).encode()).digest(): json.dumps(body).encode()
+        for body in bodies_with_person().values()
+    }
     changed = 0
     for row in lived.service.query("SELECT body, body_sha256 FROM ingest.notification"):
         digest = row["body_sha256"] or hashlib.sha256(row["body"]).digest()
@@ -230,7 +239,7 @@ def test_every_byte_beside_the_redacted_values_stays_and_the_digest_is_that_of_w
             assert b"not JSON" in row["body"]
             continue
         changed += row["body"] != before
-        # What differs is a value that is nobody's now, and nothing else.
+        # What differs is a value that is empty now, and nothing else.
         was, now = dict(_leaves(json.loads(before))), dict(_leaves(json.loads(row["body"])))
         assert set(now) <= set(was)
         assert all(value in (was[path], None, 0) for path, value in now.items())
@@ -252,7 +261,7 @@ def test_other_people_stay_as_they_are(lived: Deployment) -> None:
     other["session"] |= {"id": "88", "userId": 4, "idTag": TAG, "paymentMethodId": "pm-other"}
     other["session"]["authorization"] |= {"id": 89, "userId": 4, "rfidTagUid": TAG}
     invited = sample("partnerInvite.changed") | {"partnerInviteId": 4, "userId": 4, "email": EMAIL}
-    lived.tell(other, invited)
+    lived.deliver(other, invited)
     erase(engine)
     assert query(engine, "SELECT user_id, id_tag, payment_method_id FROM charging.session WHERE session_id = 88") == [
         {"user_id": 4, "id_tag": TAG, "payment_method_id": "pm-other"}
@@ -263,7 +272,7 @@ def test_other_people_stay_as_they_are(lived: Deployment) -> None:
     assert json.loads(bodies[1]["body"]) == other
 
 
-def test_forgetting_twice_changes_nothing_the_second_time(lived: Deployment) -> None:
+def test_erasing_twice_changes_nothing_the_second_time(lived: Deployment) -> None:
     engine = lived.service.engine
     assert erase(engine)
     after = state(lived)
@@ -271,9 +280,9 @@ def test_forgetting_twice_changes_nothing_the_second_time(lived: Deployment) -> 
     assert state(lived) == after
 
 
-def test_a_forgetting_that_was_killed_goes_on_where_it_was(lived: Deployment) -> None:
+def test_an_erasure_that_was_killed_continues_where_it_was(lived: Deployment) -> None:
     engine = lived.service.engine
-    # Given a forgetting that ended after two chunks of the log
+    # Given an erasure that ended after two chunks of the log
     person = Person(USER)
     look_up(engine, "demo", person)
     under_way = begin(engine, "demo", person)
@@ -284,7 +293,7 @@ def test_a_forgetting_that_was_killed_goes_on_where_it_was(lived: Deployment) ->
     person = Person(USER)
     look_up(engine, "demo", person)
     again = begin(engine, "demo", person)
-    # Then it goes on after the second chunk, with all that is known of the person, and ends it
+    # Then it continues after the second chunk, with all that is known of the person, and finishes
     assert (again.erasure_id, again.reached) == (under_way.erasure_id, reached)
     assert erase(engine)["ingest.notification"] > 15
     assert left(engine) == []
@@ -303,8 +312,8 @@ def test_more_that_is_known_of_the_person_begins_the_log_again(lived: Deployment
     assert begin(engine, "demo", person).reached is None
 
 
-def test_whoever_writes_without_knowing_ends_before_the_forgetting_goes_on(lived: Deployment) -> None:
-    """A transaction that looked at the list and has not committed holds the forgetting up."""
+def test_an_erasure_waits_for_a_transaction_that_writes_without_knowing_of_it(lived: Deployment) -> None:
+    """A transaction that read the suppression list and has not committed holds the erasure up."""
     from sqlalchemy.exc import OperationalError
 
     from storage.erasure import log as tables
@@ -320,7 +329,9 @@ def test_whoever_writes_without_knowing_ends_before_the_forgetting_goes_on(lived
         assert tables.begin(connection, "demo", Person(USER), "test")
 
 
-def test_a_body_that_a_worker_changes_meanwhile_loses_both_what_it_and_what_we_take_out(lived: Deployment) -> None:
+def test_a_body_that_a_worker_rewrites_during_an_erasure_keeps_its_changes_and_loses_the_person(
+    lived: Deployment,
+) -> None:
     engine = lived.service.engine
     (row,) = lived.service.query(
         "SELECT * FROM ingest.notification WHERE notification_type = 'UserChangedNotification'"
@@ -359,7 +370,7 @@ def test_no_day_is_dropped_in_the_midst_of_a_chunk(lived: Deployment) -> None:
 
 def test_a_worker_that_read_a_body_before_puts_nothing_back(lived: Deployment) -> None:
     engine = lived.service.engine
-    lived.tell({"notification": "fromTheFuture", "userId": USER, "remark": f"write to {EMAIL}"})
+    lived.deliver({"notification": "fromTheFuture", "userId": USER, "remark": f"write to {EMAIL}"})
     logged = query(
         engine,
         "SELECT batch_id, notification_id, received_at, body FROM ingest.notification ORDER BY received_at DESC LIMIT 1",
@@ -384,7 +395,9 @@ def test_a_replay_that_read_bodies_before_puts_nothing_back(lived: Deployment, m
 
 def test_secrets_of_a_body_that_lost_somebody_before_it_was_applied_are_redacted(lived: Deployment) -> None:
     engine = lived.service.engine
-    lived.service.post(told()["UserChangedNotification"] | {"networkPassword": "an-ocpp-secret", "x": EMAIL})
+    lived.service.post(
+        bodies_with_person()["UserChangedNotification"] | {"networkPassword": "an-ocpp-secret", "x": EMAIL}
+    )
     logged = query(
         engine,
         "SELECT batch_id, notification_id, received_at, body FROM ingest.notification ORDER BY received_at DESC LIMIT 1",
@@ -396,11 +409,11 @@ def test_secrets_of_a_body_that_lost_somebody_before_it_was_applied_are_redacted
     assert lived.service.count("ingest.notification WHERE position('an-ocpp-secret'::bytea IN body) > 0") == 0
 
 
-def test_a_notification_that_is_tried_alone_goes_on_without_the_person_too(lived: Deployment) -> None:
+def test_a_notification_that_is_applied_alone_loses_the_person_too(lived: Deployment) -> None:
     engine = lived.service.engine
     erase(engine)
     for name in ("SessionUpdateNotification.finished", "UserChangedNotification", "from.the.future"):
-        lived.service.post(told()[name])
+        lived.service.post(bodies_with_person()[name])
     with engine.begin() as connection:
         connection.execute(text("UPDATE ingest.batch SET attempts = 5 WHERE applied_at IS NULL"))
     lived.service.apply()
@@ -419,7 +432,7 @@ def test_two_notices_that_are_the_same_without_the_person_become_one(service: Se
     assert compared(service.engine) == []
 
 
-def test_the_list_names_nobody_and_the_audit_says_who_asked(lived: Deployment) -> None:
+def test_the_suppression_list_names_no_one_and_the_audit_says_who_asked(lived: Deployment) -> None:
     engine = lived.service.engine
     erase(engine)
     (row,) = lived.service.query("SELECT * FROM ingest.erasure")
@@ -440,10 +453,12 @@ def test_revisions_of_master_data_lose_the_person_and_keep_the_rest(deployment: 
         {"name": "Garage", "user": {"id": USER + 1}, "tags": ["quay"], "status": "disabled", "externalId": "b"},
         {"name": f"{EMAIL.upper()} again", "user": {"id": USER}, "tags": [], "status": "enabled", "externalId": "c"},
     ]
-    deployment.tell(told()["UserChangedNotification"], told()["SessionUpdateNotification.finished"])
+    deployment.deliver(
+        bodies_with_person()["UserChangedNotification"], bodies_with_person()["SessionUpdateNotification.finished"]
+    )
     for minute, side in enumerate(sides):
         deployment.ampeco.resources[path] |= side | {"lastUpdatedAt": f"2026-03-04T08:{minute:02}:00+00:00"}
-        deployment.tell({"notification": "chargePoint.changed", "action": "updated", "chargePointId": 418})
+        deployment.deliver({"notification": "chargePoint.changed", "action": "updated", "chargePointId": 418})
         deployment.refresh()
     found = "SELECT * FROM charging.master_revision WHERE kind = 'charge_point' ORDER BY fact_at"
     before = service.query(found)
@@ -470,9 +485,9 @@ def test_revisions_of_master_data_lose_the_person_and_keep_the_rest(deployment: 
 def test_two_observations_that_are_the_same_without_the_person_become_one(service: Service) -> None:
     # Given two notifications of one time, which name a location after the person in two ways
     for name in (f"Garage of {EMAIL}", f"Garage of {EMAIL.upper()}"):
-        body = told()["LocationChangedNotification"]
+        body = bodies_with_person()["LocationChangedNotification"]
         body["location"]["name"] = [{"locale": "en", "translation": name}]
-        for each in (told()["UserChangedNotification"], body):
+        for each in (bodies_with_person()["UserChangedNotification"], body):
             service.post(each)
         service.apply()
     found = "SELECT tracked ->> 'name' AS name FROM charging.master_observation WHERE kind = 'location'"
@@ -532,7 +547,7 @@ def test_the_command_shows_what_it_would_change_then_changes_it(lived: Deploymen
     assert "nothing was left" in again.stdout
 
 
-def test_somebody_unknown_is_told_in_one_sentence_and_put_on_no_list(service: Service, tmp_path: Path) -> None:
+def test_an_unknown_person_is_reported_in_one_sentence_and_put_on_no_list(service: Service, tmp_path: Path) -> None:
     ended = command(service, tmp_path, "--tenant", "demo", "--user", "12", "--yes")
     assert ended.returncode == 2
     assert "user 12 of demo occurs nowhere" in ended.stderr
@@ -545,7 +560,11 @@ def test_somebody_unknown_is_told_in_one_sentence_and_put_on_no_list(service: Se
 def test_a_forgetting_beside_running_workers_leaves_nothing(lived: Deployment) -> None:
     """Notifications of the person come in and are applied, and applied again, all the while."""
     engine, stop = lived.service.engine, threading.Event()
-    bodies = [body for name, body in told().items() if name.startswith(("session", "Session", "user", "User", "auth"))]
+    bodies = [
+        body
+        for name, body in bodies_with_person().items()
+        if name.startswith(("session", "Session", "user", "User", "auth"))
+    ]
 
     def receive() -> None:
         while not stop.is_set():
@@ -574,7 +593,7 @@ def test_a_forgetting_beside_running_workers_leaves_nothing(lived: Deployment) -
     assert compared(engine) == []
 
 
-def test_only_the_owner_of_the_tables_may_and_others_are_told_so(lived: Deployment, tmp_path: Path) -> None:
+def test_only_the_owner_of_the_tables_may_erase_and_others_get_an_error(lived: Deployment, tmp_path: Path) -> None:
     with database_user(lived.service.engine, "forgetful_service", options=f"IN ROLE {roles.SERVICE}") as url:
         write_tenants(tmp_path)
         servers = {"DATABASE_URL": url, "REDIS_URL": str(lived.service.settings.redis_url)}
@@ -592,7 +611,7 @@ def test_the_service_keeps_to_the_list_with_its_own_rights(lived: Deployment) ->
     erase(engine)
     with database_user(engine, "service_with_list", options=f"IN ROLE {roles.SERVICE}") as url:
         own = create_database_engine(url, application_name="tests", pool_size=2)
-        lived.service.post(told()["SessionUpdateNotification.finished"])
+        lived.service.post(bodies_with_person()["SessionUpdateNotification.finished"])
         assert apply_open_batches(own) == 1
         own.dispose()
     assert left(engine) == []

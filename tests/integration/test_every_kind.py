@@ -1,4 +1,4 @@
-"""Every kind of the registry: what its notification and its read told is replayed, rebuilt and erased."""
+"""Every kind of the registry: what its notification and its read contain is replayed, rebuilt and erased."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from workers.apply.apply import apply_open_batches
 from workers.maintenance.rebuild import swap
 from workers.sync.reads import EntityRead, changes_from_answer
 
-#: What a read shows beside the id and the clock, of kinds that it tells in parts.
+#: What a read shows beside the id and the clock, of kinds that it shows in parts.
 PARTS: dict[str, dict[str, Any]] = {
     "session": {"status": "finished", "chargingPeriods": [{"id": 5, "energy": 1}], "userId": 5511},
     "evse": {"connectors": [{"id": 1305, "type": "ccs2"}]},
@@ -79,7 +79,7 @@ def store_read(engine: Engine, kind: str, entity_id: int, **fields: Any) -> None
         write_state(connection, "t", found)
 
 
-def tell(engine: Engine, *kinds: str) -> None:
+def deliver(engine: Engine, *kinds: str) -> None:
     """Accept and apply a notification of each kind that notifications name."""
     for kind in (kind for kind in kinds if kind in NOTIFIED):
         accept(engine, in_their_place(notification_of(kind)))
@@ -107,7 +107,7 @@ def rows_of(engine: Engine, kind: str) -> list[dict[str, Any]]:
 @pytest.mark.parametrize("kind", NOTIFIED)
 def test_a_replayed_notification_is_still_applied_and_changes_nothing(engine: Engine, kind: str) -> None:
     # Given an entity that a notification named, and that was read, at once and long after
-    tell(engine, kind)
+    deliver(engine, kind)
     read(engine, kind)
     assert len(rows_of(engine, kind)) == 1
     for later in (timedelta(0), timedelta(minutes=10)):
@@ -127,8 +127,8 @@ def test_a_replayed_notification_is_still_applied_and_changes_nothing(engine: En
 
 
 def test_a_rebuild_makes_the_same_rows_of_every_kind(engine: Engine) -> None:
-    # Given what notifications told
-    tell(engine, *KINDS)
+    # Given what notifications contain
+    deliver(engine, *KINDS)
     accept(engine, sample("NetworkStatusNotification.offline"), sample("HardwareStatusNotification.faulted"))
     apply_open_batches(engine)
     by_notifications = state(engine, own_times=False)
@@ -140,7 +140,7 @@ def test_a_rebuild_makes_the_same_rows_of_every_kind(engine: Engine) -> None:
     assert differences(compared(engine)) == lost
     swap(engine, "t")
     assert state(engine, own_times=False) == by_notifications
-    # And what reads told besides is carried over as it stands
+    # And what reads add is carried over as it stands
     read(engine, *KINDS)
     assert all(rows_of(engine, kind) for kind in KINDS)
     before = state(engine)
@@ -149,9 +149,9 @@ def test_a_rebuild_makes_the_same_rows_of_every_kind(engine: Engine) -> None:
     assert state(engine) == before
 
 
-def test_nothing_is_left_of_a_erased_person_in_any_kind(engine: Engine) -> None:
-    # Given entities of every kind that name a person, told and read
-    tell(engine, *KINDS)
+def test_nothing_is_left_of_an_erased_person_in_any_kind(engine: Engine) -> None:
+    # Given entities of every kind that name a person, from notifications and from reads
+    deliver(engine, *KINDS)
     read(engine, *KINDS)
     for kind in KINDS:
         assert any(str(USER) in str(row) or str(PERSON["email"]) in str(row) for row in rows_of(engine, kind)), kind

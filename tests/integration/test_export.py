@@ -378,7 +378,7 @@ def test_increments_after_changes_and_removals_add_up_to_the_tables(
     assert parquet(tmp_path) == before
 
 
-#: Runs an export that is killed, or told to stop, at a place between its renames of files.
+#: Runs an export that is killed, or asked to stop, at a place between its renames of files.
 INTERRUPTED = """
 import os, signal, sys
 from analytics.export import run
@@ -502,7 +502,7 @@ def test_row_groups_are_bounded(
             assert (sum(sizes), max(sizes)) == (4, 3)
 
 
-def test_numbers_that_were_given_anew_stop_the_export(
+def test_numbers_that_were_given_again_stop_the_export(
     engine: Engine, database_url: str, servers: dict[str, str], tmp_path: Path
 ) -> None:
     last = fill(engine, database_url)
@@ -542,7 +542,7 @@ def test_an_export_never_leaves_a_gap(engine: Engine, database_url: str, tmp_pat
         assert replayed(tmp_path, table) == stored(engine, table)
 
 
-def test_an_export_ends_although_the_feed_goes_on(engine: Engine, database_url: str, tmp_path: Path) -> None:
+def test_an_export_ends_although_the_feed_grows(engine: Engine, database_url: str, tmp_path: Path) -> None:
     last = fill(engine, database_url, FEW)
     for done in export(database_url, destination(str(tmp_path), "demo", os.environ), "demo"):
         set_feed(engine, "demo", last + done.files)

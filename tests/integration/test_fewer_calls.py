@@ -57,7 +57,7 @@ def run(living: Tenant, kind: str, since: datetime | None, *, requested_at: date
 
 
 class TestBackfill:
-    """What a backfill is about to list is not read one by one meanwhile."""
+    """What a backfill is about to list is not read one by one."""
 
     def test_authorizations_wait_for_their_listing_even_if_a_first_look_was_finished(self, living: Tenant) -> None:
         # Given a first look at the authorizations, and a backfill that has come to the sessions
@@ -105,7 +105,7 @@ class TestLate:
     """A notification of what a read has shown already costs nothing; a newer one costs what it must."""
 
     def test_late_and_repeated_notifications_of_what_was_read_cost_no_call(self, living: Tenant) -> None:
-        # Given an hour whose notifications are late, and a reconcile meanwhile
+        # Given an hour whose notifications are late, and a reconcile in between
         living.sync_run(full=True)
         living.settle()
         living.live(minutes=60)
@@ -132,7 +132,7 @@ class TestLate:
 
     def test_a_change_after_the_read_is_read(self, deployment: Deployment) -> None:
         # Given an EVSE that is read, and a change of which the notification comes late
-        deployment.tell(sample("HardwareStatusNotification.evse"))
+        deployment.deliver(sample("HardwareStatusNotification.evse"))
         deployment.refresh()
         (read,) = deployment.service.query("SELECT master_at, master_version FROM charging.evse")
         began_at = datetime.fromtimestamp(int(read["master_version"][1:21]) / 1e6, UTC)
@@ -144,17 +144,17 @@ class TestLate:
             (began_at, 2),
             (began_at + timedelta(seconds=1), 3),
         ):
-            deployment.tell(sample("evse.changed") | {"lastUpdatedAt": changed_at.isoformat()})
+            deployment.deliver(sample("evse.changed") | {"lastUpdatedAt": changed_at.isoformat()})
             deployment.refresh()
             assert deployment.ampeco.calls["evses/v2.1/902"] - before == calls, changed_at
 
     @pytest.mark.parametrize("action", ["deleted", "restored"])
     def test_only_a_read_decides_on_a_deletion(self, deployment: Deployment, action: str) -> None:
-        deployment.tell(sample("HardwareStatusNotification.evse"))
+        deployment.deliver(sample("HardwareStatusNotification.evse"))
         deployment.refresh()
         del deployment.ampeco.resources["evses/v2.1/902"]
         (read,) = deployment.service.query("SELECT master_at FROM charging.evse")
-        deployment.tell(sample("evse.changed") | {"action": action, "lastUpdatedAt": read["master_at"].isoformat()})
+        deployment.deliver(sample("evse.changed") | {"action": action, "lastUpdatedAt": read["master_at"].isoformat()})
         deployment.refresh()
         assert deployment.row("evse")["deleted_at"] is not None
 
@@ -296,7 +296,7 @@ class TestCdrs:
         return float(row["seconds"])
 
     def test_it_is_looked_up_ever_less_often(self, deployment: Deployment) -> None:
-        deployment.tell(sample("cdr.received"))
+        deployment.deliver(sample("cdr.received"))
         waits = []
         for _ in range(6):
             deployment.refresh()
@@ -306,7 +306,7 @@ class TestCdrs:
         assert max(waits) < 10 * 3_600
 
     def test_after_a_day_it_is_given_up_and_reported(self, deployment: Deployment) -> None:
-        deployment.tell(sample("cdr.received"))
+        deployment.deliver(sample("cdr.received"))
         deployment.refresh()
         assert deployment.waiting() == 1
         with deployment.service.engine.begin() as connection:
@@ -323,7 +323,7 @@ class TestCdrs:
         assert self.REFERENCE in outcome["error"]
 
     def test_a_sync_run_that_shows_it_ends_the_lookup(self, deployment: Deployment) -> None:
-        deployment.tell(sample("cdr.received"))
+        deployment.deliver(sample("cdr.received"))
         deployment.refresh()
         age_requests(deployment)
         ocpi = {"currency": "EUR", "totalCost": 8.77, "totalEnergy": 23.41}
@@ -375,30 +375,30 @@ class TestGone:
     def test_a_session_that_started_since_has_the_evse_read_again(self, deployment: Deployment) -> None:
         # Given an EVSE that a read did not find, and that is back, without a word
         resource = deployment.ampeco.resources.pop("evses/v2.1/902")
-        deployment.tell(sample("HardwareStatusNotification.evse"))
+        deployment.deliver(sample("HardwareStatusNotification.evse"))
         deployment.refresh()
         assert deployment.row("evse")["deleted_at"] is not None
         deployment.ampeco.resources["evses/v2.1/902"] = resource
         # When a session of an earlier time names it, then it is not read
-        deployment.tell(sample("SessionUpdateNotification.finished"))
+        deployment.deliver(sample("SessionUpdateNotification.finished"))
         deployment.refresh()
         assert deployment.ampeco.calls["evses/v2.1/902"] == 1
         # And when one names it that started since, it is
         update = sample("SessionUpdateNotification.active")
         started_at = (datetime.now(UTC) + timedelta(seconds=5)).isoformat(timespec="seconds")
         update["session"] |= {"id": "77999", "startedAt": started_at, "lastUpdatedAt": started_at}
-        deployment.tell(update)
+        deployment.deliver(update)
         deployment.refresh()
         assert deployment.ampeco.calls["evses/v2.1/902"] == 2
         assert deployment.row("evse")["deleted_at"] is None
 
     def test_a_status_of_a_later_time_has_it_read_again(self, deployment: Deployment) -> None:
         deployment.ampeco.resources.pop("evses/v2.1/902")
-        deployment.tell(sample("HardwareStatusNotification.evse"))
+        deployment.deliver(sample("HardwareStatusNotification.evse"))
         deployment.refresh()
-        deployment.tell(sample("HardwareStatusNotification.faulted"))
+        deployment.deliver(sample("HardwareStatusNotification.faulted"))
         assert deployment.waiting() == 0
         later = {"timestamp": (datetime.now(UTC) + timedelta(seconds=5)).isoformat()}
-        deployment.tell(sample("HardwareStatusNotification.faulted") | later)
+        deployment.deliver(sample("HardwareStatusNotification.faulted") | later)
         waiting = deployment.service.query("SELECT kind, entity_id, reason FROM ingest.refresh_request")
         assert {"kind": "evse", "entity_id": 902, "reason": "gone"} in waiting

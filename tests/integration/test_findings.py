@@ -459,7 +459,7 @@ def test_a_finding_is_resolved_and_found_again(derivation: Derivation, rule: str
     # When it is sound, it is resolved: its row stays, and has an end
     derivation.now = NOW + timedelta(seconds=10)
     derivation.run(replace(case.sound[0]), marked=case.marked, changed=case.changed)
-    derivation.run_by_time()  # what goes on is looked at once a minute
+    derivation.run_by_time()  # what has not ended is evaluated once a minute
     (resolved,) = derivation.found(rule)
     assert resolved["resolved_at"] == derivation.now
     assert resolved["ended_at"] == (case.ended_at or derivation.now)

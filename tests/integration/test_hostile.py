@@ -1,4 +1,4 @@
-"""What nobody should send ends as its own failure: no batch hangs, no neighbour waits."""
+"""A hostile notification fails by itself: no batch hangs, no neighbour waits."""
 
 from __future__ import annotations
 

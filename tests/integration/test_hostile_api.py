@@ -53,7 +53,7 @@ def gzip_bomb() -> Response:
     return Response(content, headers={"content-type": "application/json", "content-encoding": "gzip"})
 
 
-#: Answers about one EVSE that are none, and what is told of each.
+#: Unusable answers about one EVSE, and a part of the error that each one gives.
 HOSTILE: dict[str, tuple[Answers, str]] = {
     "a gzip bomb": (lambda _: gzip_bomb(), "more than 32 MiB"),
     "no end": (lambda _: StreamingResponse(without_end(), media_type="application/json"), "more than 32 MiB"),
@@ -71,11 +71,11 @@ HOSTILE: dict[str, tuple[Answers, str]] = {
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_an_answer_that_is_none_costs_its_own_entity_alone(deployment: Deployment, name: str) -> None:
+def test_an_unusable_answer_affects_only_its_own_entity(deployment: Deployment, name: str) -> None:
     # Given an EVSE of which AMPECO answers something hostile, and its charge point
-    answers, told = HOSTILE[name]
+    answers, error = HOSTILE[name]
     deployment.ampeco.answers[EVSE] = answers
-    deployment.tell(sample("HardwareStatusNotification.evse"))
+    deployment.deliver(sample("HardwareStatusNotification.evse"))
     # When both are read, each when it is due
     tracemalloc.start()
     eventually(lambda: deployment.refresh(due=False) or deployment.service.count("charging.charge_point"))
@@ -84,7 +84,7 @@ def test_an_answer_that_is_none_costs_its_own_entity_alone(deployment: Deploymen
     # Then the charge point is known, and the EVSE waits with what was wrong
     assert deployment.row("charge_point")["name"] == "Quayside 1"
     (waiting,) = deployment.service.query("SELECT * FROM ingest.refresh_request WHERE kind = 'evse'")
-    assert told in waiting["last_error"]
+    assert error in waiting["last_error"]
     assert len(waiting["last_error"]) < 500
     assert waiting["attempts"] >= 1
     assert deployment.service.count("charging.evse WHERE evse_id = 903") == 0
@@ -109,7 +109,7 @@ def test_what_is_no_answer_of_ampecos_pauses_the_tenant_and_deletes_nothing(
     deployment: Deployment, answers: Answers
 ) -> None:
     deployment.ampeco.answers[EVSE] = deployment.ampeco.answers[CHARGE_POINT] = answers
-    deployment.tell(sample("HardwareStatusNotification.evse"))
+    deployment.deliver(sample("HardwareStatusNotification.evse"))
     deployment.refresh()
     assert 0 < paused_for(deployment.context.redis, "demo") <= 300
     assert deployment.row("evse")["deleted_at"] is None
@@ -122,7 +122,7 @@ def test_no_delay_that_is_asked_for_silences_a_tenant_for_good(deployment: Deplo
     headers = {"Retry-After": asked.encode("latin-1", "replace").decode("latin-1"), "X-RateLimit-Reset": "9" * 40}
     deployment.ampeco.answers[EVSE] = lambda _: JSONResponse({"message": "slower"}, 429, headers=headers)
     deployment.ampeco.answers[CHARGE_POINT] = deployment.ampeco.answers[EVSE]
-    deployment.tell(sample("HardwareStatusNotification.evse"))
+    deployment.deliver(sample("HardwareStatusNotification.evse"))
     deployment.refresh()
     assert 0 < paused_for(deployment.context.redis, "demo") <= 3_600
 
@@ -141,7 +141,7 @@ def test_an_answer_that_drips_is_given_up(database_url: str, redis_url: str, tmp
         create_context(service.settings, process="tests") as context,
     ):
         deployment = Deployment(service, context, ampeco)
-        deployment.tell(sample("HardwareStatusNotification.evse"))
+        deployment.deliver(sample("HardwareStatusNotification.evse"))
         began = time.monotonic()
         deployment.refresh()
         assert time.monotonic() - began < 30
@@ -160,7 +160,7 @@ def page(number: int, following: str | None, *users: int) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("pages", "told"),
+    ("pages", "error"),
     [
         ([page(1, "a", 1), page(2, "b", 2), page(3, "a", 3)], "leads back"),
         ([page(1, "a", 1), page(2, "a", 2)], "leads back"),
@@ -169,20 +169,20 @@ def page(number: int, following: str | None, *users: int) -> dict[str, Any]:
     ],
     ids=["a loop", "the page itself", "no list", "a link that is none"],
 )
-def test_a_listing_without_end_ends(deployment: Deployment, pages: list[dict[str, Any]], told: str | None) -> None:
+def test_a_listing_without_end_ends(deployment: Deployment, pages: list[dict[str, Any]], error: str | None) -> None:
     deployment.ampeco.answers["users/v1.1"] = listing(*pages)
     with deployment.service.engine.begin() as connection:
         sync_run = sync_runs.begin(connection, "demo", "user", "backfill", None)
     assert sync_run is not None
-    if told is None:
+    if error is None:
         list(steps(deployment.context, sync_run, reason="backfill"))
         return
-    with pytest.raises(CallDeferredError, match=told):
+    with pytest.raises(CallDeferredError, match=error):
         list(steps(deployment.context, sync_run, reason="backfill"))
     assert deployment.ampeco.calls["users/v1.1"] < 10
     assert paused_for(deployment.context.redis, "demo") == 0
     (left,) = deployment.service.query("SELECT last_error FROM ingest.sync_run")
-    assert told in left["last_error"]
+    assert error in left["last_error"]
 
 
 def test_a_listing_that_fails_holds_up_no_other_kind(deployment: Deployment) -> None:
@@ -196,12 +196,12 @@ def test_a_listing_that_fails_holds_up_no_other_kind(deployment: Deployment) -> 
     assert paused_for(deployment.context.redis, "demo") == 0
 
 
-def test_a_listing_that_shows_nothing_asks_for_a_few_and_deletes_nobody(
+def test_a_listing_that_shows_nothing_asks_for_a_few_and_deletes_no_one(
     deployment: Deployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given four users that are known and there
     for user_id in range(1, 5):
-        deployment.tell(sample("userBalance.changed") | {"userId": user_id, "transactionId": None})
+        deployment.deliver(sample("userBalance.changed") | {"userId": user_id, "transactionId": None})
         deployment.ampeco.resources[f"users/v1.1/{user_id}"] = page(1, None, user_id)["data"][0]
     deployment.refresh()
     # When their whole listing shows none of them
@@ -224,7 +224,7 @@ def test_a_listing_that_shows_nothing_asks_for_a_few_and_deletes_nobody(
 
 def test_a_page_that_lists_one_twice_settles_it_once(deployment: Deployment) -> None:
     for user_id in range(1, 5):
-        deployment.tell(sample("userBalance.changed") | {"userId": user_id, "transactionId": None})
+        deployment.deliver(sample("userBalance.changed") | {"userId": user_id, "transactionId": None})
     users = page(1, None, 1, 2, 2, 3, 4, 4)
     deployment.ampeco.answers["users/v1.1"] = listing(users)
     assert deployment.refresh() == 4

@@ -62,7 +62,7 @@ def test_what_a_notification_names_is_read_and_kept(
     # Given an AMPECO that shows the entity
     answer(deployment, kind, entity_id, **fields)
     # When a notification names it
-    deployment.tell(sample(name))
+    deployment.deliver(sample(name))
     deployment.refresh()
     # Then its row is what the API shows, and nothing waits
     (row,) = shown(deployment, kind)
@@ -81,7 +81,7 @@ def test_every_kind_that_a_notification_names_is_tested_here() -> None:
 def test_the_columns_of_commerce_are_filled(deployment: Deployment) -> None:
     for name, kind, entity_id, fields in READ[:4]:
         answer(deployment, kind, entity_id, **fields)
-        deployment.tell(sample(name))
+        deployment.deliver(sample(name))
     deployment.refresh()
     (authorization,), (transaction,) = shown(deployment, "authorization"), shown(deployment, "transaction")
     (reservation,), (tariff,) = shown(deployment, "reservation"), shown(deployment, "tariff")
@@ -93,10 +93,10 @@ def test_the_columns_of_commerce_are_filled(deployment: Deployment) -> None:
 
 def test_an_entity_without_a_time_of_its_own_counts_from_its_read(deployment: Deployment) -> None:
     answer(deployment, "circuit", 9, lastUpdatedAt=None, name="Garage")
-    deployment.tell(sample("circuit.changed"))
+    deployment.deliver(sample("circuit.changed"))
     deployment.refresh()
     answer(deployment, "circuit", 9, lastUpdatedAt=None, name="Roof")
-    deployment.tell(sample("circuit.changed"))
+    deployment.deliver(sample("circuit.changed"))
     deployment.refresh()
     (row,) = shown(deployment, "circuit")
     assert row["raw"]["name"] in ("Garage", "Roof")  # within one second of the tenant's clock, by the read's begin
@@ -106,7 +106,7 @@ def test_an_entity_without_a_time_of_its_own_counts_from_its_read(deployment: De
 def test_entities_of_different_kinds_with_one_id_are_different_entities(deployment: Deployment) -> None:
     answer(deployment, "partner", 9, name="Harbour Fleet")
     answer(deployment, "circuit", 9, name="Garage")
-    deployment.tell(sample("circuit.changed"), sample("partner.changed.updated") | {"partnerId": 9})
+    deployment.deliver(sample("circuit.changed"), sample("partner.changed.updated") | {"partnerId": 9})
     deployment.refresh()
     assert [row["raw"]["name"] for kind in ("partner", "circuit") for row in shown(deployment, kind)] == [
         "Harbour Fleet",
@@ -117,10 +117,10 @@ def test_entities_of_different_kinds_with_one_id_are_different_entities(deployme
 
 def test_any_kind_that_is_gone_gets_a_tombstone(deployment: Deployment) -> None:
     answer(deployment, "partner", 31, name="Harbour Fleet")
-    deployment.tell(sample("partner.changed.updated"))
+    deployment.deliver(sample("partner.changed.updated"))
     deployment.refresh()
     deployment.ampeco.resources.clear()
-    deployment.tell(sample("partner.changed.deleted"))
+    deployment.deliver(sample("partner.changed.deleted"))
     deployment.refresh()
     (row,) = shown(deployment, "partner")
     assert row["deleted_at"] is not None
@@ -137,7 +137,7 @@ class TestCdrs:
 
     def test_a_cdr_is_looked_up_by_the_id_that_its_sender_gave_it(self, deployment: Deployment) -> None:
         deployment.ampeco.listings["cdrs/v2.0", self.ROAMING_ID] = [self.cdr(3001), self.cdr(3002, credit=True)]
-        deployment.tell(sample("cdr.received"), sample("cdr.received"))
+        deployment.deliver(sample("cdr.received"), sample("cdr.received"))
         deployment.refresh()
         received, credit = shown(deployment, "cdr")
         assert (received["cdr_id"], received["roaming_id"]) == (3001, self.ROAMING_ID)
@@ -149,7 +149,7 @@ class TestCdrs:
     def test_a_cdr_that_is_not_listed_yet_is_looked_up_again_and_makes_no_tombstone(
         self, deployment: Deployment
     ) -> None:
-        deployment.tell(sample("cdr.received"))
+        deployment.deliver(sample("cdr.received"))
         for _ in range(4):
             deployment.refresh()
         assert shown(deployment, "cdr") == []
@@ -164,7 +164,7 @@ class TestCdrs:
         self, deployment: Deployment
     ) -> None:
         deployment.ampeco.answers["cdrs/v2.0"] = lambda _request: JSONResponse({"message": "Not Found"}, 404)
-        deployment.tell(sample("cdr.received"))
+        deployment.deliver(sample("cdr.received"))
         deployment.refresh()
         assert deployment.service.query("SELECT kind, reason FROM ingest.inaccessible_kind") == [
             {"kind": "cdr", "reason": "not_offered"}
@@ -212,20 +212,20 @@ class TestCdrs:
     def test_a_session_names_the_cdrs_that_are_read(self, deployment: Deployment) -> None:
         deployment.ampeco.resources["sessions/v1.0/77120"] |= {"roaming": {"cdrIds": [3001]}}
         deployment.ampeco.resources["cdrs/v2.0/3001"] = self.cdr(3001)
-        deployment.tell(sample("session.start.stop.notification.stop"))
+        deployment.deliver(sample("session.start.stop.notification.stop"))
         deployment.refresh()
         deployment.refresh()
         assert [row["cdr_id"] for row in shown(deployment, "cdr")] == [3001]
 
 
 class TestForbidden:
-    """What the token may not read is told once, waits, and is asked for once an hour."""
+    """What the token may not read is reported once, waits, and is asked for once an hour."""
 
     @pytest.fixture
     def refused(self, deployment: Deployment) -> Deployment:
         deployment.ampeco.forbidden = {"users"}
         for user_id in range(1, 6):
-            deployment.tell(sample("userBalance.changed") | {"userId": user_id, "transactionId": None})
+            deployment.deliver(sample("userBalance.changed") | {"userId": user_id, "transactionId": None})
         deployment.refresh()
         return deployment
 
@@ -243,13 +243,13 @@ class TestForbidden:
         assert (forbidden.tenant, forbidden.kind, forbidden.waiting) == ("demo", "user", 5)
         assert "403" in forbidden.error
 
-    def test_nobody_is_woken_for_what_waits(self, refused: Deployment) -> None:
+    def test_no_worker_is_woken_for_what_waits(self, refused: Deployment) -> None:
         broker = create_broker(refused.context.redis)
         assert wake_refreshes(refused.context.engine, broker, refused.context.redis) == 0
 
-    def test_other_kinds_go_on(self, refused: Deployment) -> None:
+    def test_other_kinds_are_still_read(self, refused: Deployment) -> None:
         answer(refused, "circuit", 9, name="Garage")
-        refused.tell(sample("circuit.changed"))
+        refused.deliver(sample("circuit.changed"))
         refused.refresh()
         assert len(shown(refused, "circuit")) == 1
 
@@ -317,14 +317,14 @@ class TestOneForbidden:
         return deployment
 
     @staticmethod
-    def tell(deployment: Deployment) -> None:
+    def deliver(deployment: Deployment) -> None:
         for user_id in range(1, 6):
-            deployment.tell(sample("userBalance.changed") | {"userId": user_id, "transactionId": None})
+            deployment.deliver(sample("userBalance.changed") | {"userId": user_id, "transactionId": None})
         deployment.refresh()
 
     def test_its_neighbours_are_read_and_it_is_tried_again_later(self, synced: Deployment) -> None:
         synced.ampeco.forbidden = {"users/v1.1/1", "users/v1.1/3"}
-        self.tell(synced)
+        self.deliver(synced)
         assert [row[MIRRORS["user"].key] for row in shown(synced, "user")] == [2, 4, 5]
         assert synced.service.count("ingest.inaccessible_kind") == 0
         left = synced.service.query("SELECT entity_id, attempts, last_error FROM ingest.refresh_request ORDER BY 1")
@@ -334,7 +334,7 @@ class TestOneForbidden:
     def test_several_in_a_row_speak_for_the_kind_all_the_same(self, synced: Deployment) -> None:
         single = {f"users/v1.1/{user_id}" for user_id in range(1, 6)}
         synced.ampeco.forbidden = single
-        self.tell(synced)
+        self.deliver(synced)
         assert sum(synced.ampeco.calls[path] for path in single) == MAX_REFUSED_IN_A_ROW
         assert synced.service.count("ingest.inaccessible_kind") == 1
 
@@ -354,10 +354,10 @@ class TestNotOffered:
             deployment.ampeco.answers["partners/v2.0"] = answer_404
 
     @staticmethod
-    def tell(deployment: Deployment) -> None:
+    def deliver(deployment: Deployment) -> None:
         for partner_id in (1, 2):
             answer(deployment, "partner", partner_id, name="P")
-            deployment.tell(recent("partner.changed.updated") | {"partnerId": partner_id})
+            deployment.deliver(recent("partner.changed.updated") | {"partnerId": partner_id})
         deployment.refresh()
 
     @pytest.mark.parametrize(
@@ -370,9 +370,9 @@ class TestNotOffered:
         ],
     )
     def test_a_missing_record_is_gone(self, deployment: Deployment, message: str, listing_answers: bool) -> None:
-        self.tell(deployment)
+        self.deliver(deployment)
         self.refuse(deployment, message, listing=not listing_answers)
-        self.tell(deployment)
+        self.deliver(deployment)
         assert all(
             row["deleted_at"] is not None
             for row in deployment.service.query("SELECT deleted_at FROM charging.resource")
@@ -391,9 +391,9 @@ class TestNotOffered:
     def test_a_kind_that_is_not_offered_keeps_its_entities(
         self, deployment: Deployment, message: str, listing_answers: bool
     ) -> None:
-        self.tell(deployment)
+        self.deliver(deployment)
         self.refuse(deployment, message, listing=not listing_answers)
-        self.tell(deployment)
+        self.deliver(deployment)
         assert [row["deleted_at"] for row in deployment.service.query("SELECT deleted_at FROM charging.resource")] == [
             None
         ] * 2

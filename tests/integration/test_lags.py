@@ -46,7 +46,7 @@ def test_the_time_from_the_commit_of_a_batch_to_its_applying_is_observed(deploym
 
 def test_what_waits_to_be_derived_shows_its_age_until_it_is_derived_and_then_its_lag(deployment: Deployment) -> None:
     before = value("ampeco_derived_lag_seconds_sum", tenant="demo")
-    deployment.tell(sample("HardwareStatusNotification.evse"))
+    deployment.deliver(sample("HardwareStatusNotification.evse"))
     with deployment.context.engine.begin() as connection:
         mark_all(connection, "demo")
         connection.execute(text("UPDATE analytics.dirty SET marked_at = marked_at - interval '100 s'"))
@@ -59,7 +59,7 @@ def test_what_waits_to_be_derived_shows_its_age_until_it_is_derived_and_then_its
 def test_findings_that_wait_show_for_how_long_until_they_are_evaluated(deployment: Deployment) -> None:
     unevaluated = 'ampeco_oldest_unevaluated_seconds{tenant="demo"}'
     assert shown(deployment, unevaluated) == 0
-    deployment.tell(sample("HardwareStatusNotification.evse"))
+    deployment.deliver(sample("HardwareStatusNotification.evse"))
     derive_round(deployment.context.engine, "demo")
     with deployment.context.engine.begin() as connection:
         connection.execute(text("UPDATE analytics.finding_due SET noted_at = noted_at - interval '100 s'"))

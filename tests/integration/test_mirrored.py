@@ -189,7 +189,7 @@ def test_a_tariff_snapshot_is_read_once_when_a_session_names_it(deployment: Depl
     path = KINDS["tariff_snapshot"].path_of(6120)
     deployment.ampeco.resources[path] = {"id": 6120, "tariffId": 12, "pricing": {"pricePerKwh": 0.49}}
     for _ in range(2):
-        deployment.tell(sample("session.start.stop.notification.start"))
+        deployment.deliver(sample("session.start.stop.notification.start"))
         deployment.refresh()
         deployment.refresh()
         deployment.refresh()
@@ -205,11 +205,11 @@ def test_the_parts_of_a_price_come_from_reads_and_stay_when_a_notification_leave
     session = shown("session_read")
     session["chargingPeriods"] = [{**session["chargingPeriods"][0], "priceBreakdown": parts[:1]}]
     deployment.ampeco.resources["sessions/v1.0/77120"] = {**session, "priceBreakdown": parts}
-    deployment.tell(sample("session.start.stop.notification.start"))
+    deployment.deliver(sample("session.start.stop.notification.start"))
     deployment.refresh()
     later = sample("SessionUpdateNotification.finished")
     later["session"]["lastUpdatedAt"] = "2026-03-04T23:00:00+00:00"
-    deployment.tell(later)
+    deployment.deliver(later)
     assert deployment.row("session")["price_breakdown"] == parts
     (period,) = deployment.service.query(
         "SELECT price_breakdown FROM charging.charging_period WHERE price_breakdown IS NOT NULL"
@@ -230,19 +230,19 @@ def test_a_group_that_is_not_mirrored_is_neither_listed_nor_read(deployment: Dep
     assert {sync_run.kind for sync_run in due} == mirrored
     # And what notifications name of the others is not read, and waits for nothing
     for name in ("transaction.changed", "partner.changed.updated", "UserChangedNotification"):
-        deployment.tell(sample(name))
+        deployment.deliver(sample(name))
         deployment.refresh()
     assert deployment.ampeco.calls == {}
     assert deployment.service.count("ingest.refresh_request") == 0
     # Until the tenant has them mirrored
     choose(deployment, "fleet", "sessions", "partners")
     deployment.ampeco.resources["partners/v2.0/31"] = {"id": 31, "name": "Harbour Fleet"}
-    deployment.tell(sample("partner.changed.updated"))
+    deployment.deliver(sample("partner.changed.updated"))
     deployment.refresh()
     assert [row["raw"]["name"] for row in rows(deployment, "partner")] == ["Harbour Fleet"]
 
 
-def test_kinds_that_nobody_watches_by_the_minute_are_listed_once_an_hour(deployment: Deployment) -> None:
+def test_kinds_that_no_one_watches_by_the_minute_are_listed_once_an_hour(deployment: Deployment) -> None:
     # Given kinds that have been synced in full
     for kind in ("evse_downtime_period", "user", "tax"):
         sync(deployment, kind)
@@ -280,7 +280,7 @@ def test_what_an_error_code_means_is_kept_once(deployment: Deployment) -> None:
         {"data": [entry], "links": {"next": None}}
     )
     for _ in range(2):
-        deployment.tell(sample("evse.changed"))
+        deployment.deliver(sample("evse.changed"))
         deployment.refresh()
     row = deployment.row("error_description")
     assert (row["error_code"], row["vendor_error_code"]) == ("OtherError", "E12")
@@ -310,7 +310,7 @@ def test_other_kinds_wait_while_statuses_are_synced_but_not_for_ever(
         asked.append(deployment.ampeco.calls.total())
         return True
 
-    # Statuses that are always at work let others go on after some time
+    # Statuses that are always at work let others continue after some time
     assert run_due(deployment.context, "demo", INTERVAL, "others", has_urgent=has_urgent) > 0
     # And no call was made before the patience was over
     assert len(asked) == 3

@@ -125,7 +125,7 @@ def test_an_admin_endpoint_is_answered_as_documented(service: Service, label: st
 
 
 @pytest.mark.parametrize("label", operations(PUBLIC))
-def test_another_method_is_told_which_are_there(service: Service, label: str) -> None:
+def test_another_method_is_answered_with_the_allowed_ones(service: Service, label: str) -> None:
     operation = operations(PUBLIC)[label]
     for method in ("PUT", "PATCH", "DELETE", "TRACE"):
         answer = service.client.request(method, operation.path.replace("{tenant}", "demo"))

@@ -75,7 +75,7 @@ def test_a_connection_that_only_reads_fails_no_notification(service: Service) ->
     assert service.count("ingest.outcome") == 0
 
 
-#: What breaks, how it is put right, and what the batch says meanwhile.
+#: What breaks, how it is repaired, and what the batch says until then.
 TROUBLES = {
     "a missing grant": (
         "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS"
@@ -122,9 +122,9 @@ def test_what_is_wrong_with_the_database_is_waited_for(service: Service, trouble
     execute(service, broken)
     # When it is tried more often than a notification that ends its worker would be
     for _ in range(10):
-        told = attempt(service)
-        assert told is not None
-        assert told.startswith(reason)
+        error = attempt(service)
+        assert error is not None
+        assert error.startswith(reason)
     # Then nothing is recorded against a notification, no attempt counts, and the reason can be asked for
     assert service.count("ingest.outcome") == 0
     open_ones = service.query(
@@ -165,7 +165,7 @@ def test_a_retry_waits_longer_each_time_and_never_long(service: Service) -> None
 def test_an_attempt_that_was_interrupted_for_long_is_made_again_within_a_lease(
     service: Service, took_seconds: float
 ) -> None:
-    # Given a batch in the hands of a process that is stopped, and goes on later
+    # Given a batch claimed by a process that is stopped, and continues later
     service.post(EVSE)
     with service.engine.begin() as connection:
         batches = claim(connection, max_batches=1, max_notifications=10, max_bytes=10_000)

@@ -31,7 +31,7 @@ def changed(deployment: Deployment) -> Deployment:
     """A fleet of known EVSEs that have changed."""
     for number in NUMBERS:
         deployment.ampeco.resources[f"evses/v2.1/{number}"] = shown("evse_read") | {"id": number}
-        deployment.tell(sample("evse.changed") | {"evseId": number})
+        deployment.deliver(sample("evse.changed") | {"evseId": number})
     return deployment
 
 
@@ -39,7 +39,7 @@ def changed(deployment: Deployment) -> Deployment:
 def test_a_database_that_fails_costs_no_attempt_and_no_lease(deployment: Deployment, number: int) -> None:
     for one in NUMBERS[:number]:
         deployment.ampeco.resources[f"evses/v2.1/{one}"] = shown("evse_read") | {"id": one}
-        deployment.tell(sample("evse.changed") | {"evseId": one})
+        deployment.deliver(sample("evse.changed") | {"evseId": one})
     execute(deployment, "ALTER TABLE charging.connector RENAME TO elsewhere")
     for _ in range(3):
         with pytest.raises(DBAPIError):

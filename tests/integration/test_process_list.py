@@ -1,4 +1,4 @@
-"""Every process is listed with what it runs; when it stops, or is killed, others take up what it had in hand."""
+"""Every process is listed with what it runs; when it stops, or is killed, others take over what it had claimed."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_receivers_and_workers_register_and_stop(
         assert [(process.is_alive, process.is_lost) for process in listed().values()] == [(False, False)] * 2
 
 
-def test_what_a_killed_reader_had_in_hand_is_read_by_another_once_it_is_not_seen(
+def test_what_a_killed_reader_had_claimed_is_read_by_another_once_it_counts_as_lost(
     database_url: str, redis_url: str, tmp_path: Path, engine: Engine
 ) -> None:
     async def drip() -> AsyncIterator[bytes]:
@@ -65,6 +65,6 @@ def test_what_a_killed_reader_had_in_hand_is_read_by_another_once_it_is_not_seen
         execute(engine, "UPDATE ingest.process SET seen_at = seen_at - :age", age=LOST_AFTER)
         del ampeco.answers[evse]
         service.work("refresh")
-        # Then that one reads what the dead one had in hand, long before its lease would have run out
+        # Then that one reads what the dead one had claimed, long before its lease would have run out
         eventually(lambda: not query(engine, "SELECT FROM ingest.refresh_request WHERE kind = 'evse'"), seconds=60)
     assert query(engine, "SELECT physical_reference FROM charging.evse") == [{"physical_reference": "QC-418-1"}]

@@ -1,4 +1,4 @@
-"""Rebuild: what the log makes again, beside what stands; a swap repairs it and loses nothing that a read told."""
+"""Rebuild: the state made from the log again, compared with the live state; a swap repairs it and keeps all that reads added."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ NOW = datetime(2026, 3, 4, 12, tzinfo=UTC)
 
 
 def store(engine: Engine, *known: Any) -> None:
-    """What reads told."""
+    """Store facts of reads."""
     with engine.begin() as connection:
         upsert(connection, "t", Fold(known))
 
@@ -77,7 +77,7 @@ def test_a_sound_state_is_what_the_log_and_the_reads_make_it(engine: Engine) -> 
 
 @settings(max_examples=15)
 @given(source=st.lists(session_notifications() | fleet_notifications(), min_size=1, max_size=8), data=st.data())
-def test_whatever_was_told_in_whatever_order_rebuilds_to_what_stands(
+def test_any_notifications_in_any_order_rebuild_to_the_live_state(
     shared_database: Engine, source: list[dict[str, Any]], data: st.DataObject
 ) -> None:
     for body in data.draw(st.permutations(source)):
@@ -100,7 +100,7 @@ def shared_database(engine: Engine) -> Engine:
     return engine
 
 
-def test_what_is_wrong_in_the_live_state_is_told_and_repaired(engine: Engine) -> None:
+def test_what_is_wrong_in_the_live_state_is_reported_and_repaired(engine: Engine) -> None:
     whole_fleet(engine)
     sound = lasting(engine)
     # Given a row that is gone, one that was changed behind our back, and an observation that is gone
@@ -119,7 +119,7 @@ def test_what_is_wrong_in_the_live_state_is_told_and_repaired(engine: Engine) ->
     assert lasting(engine) == sound
 
 
-def test_what_only_a_read_told_survives_a_swap(engine: Engine) -> None:
+def test_what_only_a_read_showed_survives_a_swap(engine: Engine) -> None:
     whole_fleet(engine)
     before = state(engine)
     execute(engine, "UPDATE charging.evse SET hardware_status = 'spoiled' WHERE evse_id = 902")
@@ -132,10 +132,10 @@ def test_what_only_a_read_told_survives_a_swap(engine: Engine) -> None:
     ]
     after = state(engine)
     for table in ("charging.location", "charging.charge_point"):
-        assert after[table] == before[table], "a tombstone or a status that a read told"
+        assert after[table] == before[table], "a tombstone or a status that a read showed"
 
 
-def test_a_fact_that_mended_code_reads_otherwise_takes_the_place_of_the_old_one(
+def test_a_fact_that_repaired_code_reads_differently_replaces_the_old_one(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given facts that a former release read wrongly, of the same time as the right ones
@@ -167,16 +167,16 @@ def test_a_swap_that_corrects_a_stopped_session_leaves_one_revision(engine: Engi
     assert revision == {"source": "rebuild", "changed_from": {"energy_wh": 1}, "changed_to": {"energy_wh": 23_410}}
 
 
-def test_what_comes_meanwhile_is_neither_a_difference_nor_lost(engine: Engine) -> None:
+def test_what_arrives_during_a_rebuild_is_neither_a_difference_nor_lost(engine: Engine) -> None:
     whole_fleet(engine)
     execute(engine, "UPDATE charging.evse SET hardware_status = 'spoiled' WHERE evse_id = 902")
     newer = faulted_at(50) | {"timestamp": "2026-03-04T11:00:00Z", "hardwareStatus": "charging"}
 
-    def meanwhile() -> None:
+    def arrive() -> None:
         accept(engine, newer, sample("session.start.stop.notification.stop"))
         apply_open_batches(engine)
 
-    assert differences(compared(engine, meanwhile=meanwhile)) == {}
+    assert differences(compared(engine, in_between=arrive)) == {}
     assert query(engine, "SELECT hardware_status FROM charging.evse WHERE evse_id = 902") == [
         {"hardware_status": "charging"}
     ]
@@ -198,7 +198,7 @@ def test_a_group_that_changed_after_the_comparison_is_not_set_back(engine: Engin
     assert row == {"hardware_status": "faulted", "boot_model": "QC-50"}
 
 
-def test_what_a_worker_has_in_hand_is_not_judged(engine: Engine) -> None:
+def test_what_a_worker_has_claimed_is_not_compared(engine: Engine) -> None:
     whole_fleet(engine)
     # Given a notification that was applied by itself, and whose batch is still open
     accept(engine, faulted_at(50) | {"timestamp": "2026-03-04T11:00:00Z", "hardwareStatus": "charging"})
@@ -238,7 +238,7 @@ def test_what_is_older_than_a_log_that_was_cut_is_kept(engine: Engine) -> None:
     assert state(engine) == before
 
 
-def test_what_nothing_accounts_for_is_told_kept_and_marked_for_a_read(engine: Engine) -> None:
+def test_what_nothing_accounts_for_is_reported_kept_and_read(engine: Engine) -> None:
     whole_fleet(engine)
     execute(engine, "DELETE FROM ingest.refresh_request")
     execute(
@@ -278,7 +278,9 @@ def test_two_rebuilds_do_not_meet_and_neither_leaves_tables_behind(engine: Engin
     assert left == []
 
 
-def test_the_command_tells_asks_and_repairs(tmp_path: Path, database_url: str, redis_url: str, engine: Engine) -> None:
+def test_the_command_reports_differences_and_repairs_them_with_swap(
+    tmp_path: Path, database_url: str, redis_url: str, engine: Engine
+) -> None:
     write_tenants(tmp_path)
     servers = {"DATABASE_URL": database_url, "REDIS_URL": redis_url}
     accept(engine, faulted_at(1), tenant="demo")

@@ -19,9 +19,9 @@ from workers.sync.claimed_reads import MANY_ATTEMPTS
 from workers.sync.refresh import refresh_tenant
 
 
-def test_an_evse_that_nobody_told_of_is_read(deployment: Deployment) -> None:
+def test_an_unknown_evse_is_read(deployment: Deployment) -> None:
     # Given a status of an unknown EVSE of an unknown charge point
-    deployment.tell(sample("HardwareStatusNotification.evse"))
+    deployment.deliver(sample("HardwareStatusNotification.evse"))
     # When what is due is read
     deployment.refresh()
     # Then both are known, the secrets of the charge point are not, and nothing waits but its location
@@ -34,8 +34,8 @@ def test_an_evse_that_nobody_told_of_is_read(deployment: Deployment) -> None:
 
 
 def test_a_status_that_the_resource_contradicts_is_taken_from_the_log_with_its_time(deployment: Deployment) -> None:
-    # Given an EVSE last told to be preparing, and shown as charging since
-    deployment.tell(sample("HardwareStatusNotification.evse"))
+    # Given an EVSE that a notification reported as preparing, and that is shown as charging since
+    deployment.deliver(sample("HardwareStatusNotification.evse"))
     deployment.refresh()
     # Then the log's status and time stand, and the history has both
     evse = deployment.row("evse")
@@ -53,7 +53,7 @@ def test_a_status_that_the_resource_contradicts_is_taken_from_the_log_with_its_t
 def test_a_redis_that_is_away_leaves_no_read_leased(deployment: Deployment) -> None:
     # Given a tenant that asks for a pause, and no Redis that takes it
     deployment.ampeco.refusal = (429, {"Retry-After": "7"})
-    deployment.tell(sample("HardwareStatusNotification.evse"))
+    deployment.deliver(sample("HardwareStatusNotification.evse"))
     with create_redis("redis://127.0.0.1:1") as nowhere:
         deployment.context.redis = nowhere
         deployment.refresh()
@@ -72,30 +72,30 @@ def test_many_notifications_of_one_entity_cost_one_read(deployment: Deployment) 
 
 
 def test_a_session_update_that_follows_a_start_saves_the_read(deployment: Deployment) -> None:
-    deployment.tell(sample("session.start.stop.notification.start"), sample("SessionUpdateNotification.active"))
+    deployment.deliver(sample("session.start.stop.notification.start"), sample("SessionUpdateNotification.active"))
     deployment.refresh()
     assert deployment.ampeco.calls["sessions/v1.0/77120"] == 0
     assert deployment.row("session")["currency"] == "EUR"
 
 
 def test_a_session_known_by_its_stop_alone_is_read(deployment: Deployment) -> None:
-    deployment.tell(sample("session.start.stop.notification.stop"))
+    deployment.deliver(sample("session.start.stop.notification.stop"))
     deployment.refresh()
     session = deployment.row("session")
     assert (session["status"], session["payment_status"], session["meter_stop_wh"]) == ("finished", "paid", 1_222_730)
     assert deployment.row("charging_period")["energy_wh"] == 23_410
 
 
-def test_a_read_that_shows_less_than_was_told_is_repeated_later(deployment: Deployment) -> None:
+def test_a_read_that_shows_an_older_state_than_a_notification_is_repeated_later(deployment: Deployment) -> None:
     # Given an API that lags behind its own notifications
     deployment.ampeco.resources["sessions/v1.0/77120"] |= {
         "lastUpdatedAt": "2026-03-04T07:10:00+00:00",
         "status": "active",
     }
-    deployment.tell(sample("session.start.stop.notification.stop"))
+    deployment.deliver(sample("session.start.stop.notification.stop"))
     # When it is read
     deployment.refresh()
-    # Then what was told stands, and the read is still wanted
+    # Then the notification's values stand, and the read is still requested
     assert deployment.row("session")["status"] == "finished"
     (request,) = deployment.service.query("SELECT * FROM ingest.refresh_request WHERE kind = 'session'")
     assert request["last_error"] == "the API still shows an older state"
@@ -103,10 +103,10 @@ def test_a_read_that_shows_less_than_was_told_is_repeated_later(deployment: Depl
 
 def test_an_entity_that_is_gone_gets_a_tombstone_and_loses_it_when_it_is_back(deployment: Deployment) -> None:
     # Given an EVSE that is read, then deleted
-    deployment.tell(sample("HardwareStatusNotification.evse"))
+    deployment.deliver(sample("HardwareStatusNotification.evse"))
     deployment.refresh()
     resource = deployment.ampeco.resources.pop("evses/v2.1/902")
-    deployment.tell(sample("evse.changed") | {"action": "deleted"})
+    deployment.deliver(sample("evse.changed") | {"action": "deleted"})
     assert deployment.row("evse")["deleted_at"] is None  # a notice is not proof
     # When it is read
     deployment.refresh()
@@ -115,16 +115,16 @@ def test_an_entity_that_is_gone_gets_a_tombstone_and_loses_it_when_it_is_back(de
     assert deployment.row("evse")["physical_reference"] == "QC-418-1"
     # And when it is back, the tombstone goes
     deployment.ampeco.resources["evses/v2.1/902"] = resource
-    deployment.tell(sample("evse.changed") | {"lastUpdatedAt": "2026-03-04T07:30:00+00:00"})
+    deployment.deliver(sample("evse.changed") | {"lastUpdatedAt": "2026-03-04T07:30:00+00:00"})
     deployment.refresh()
     assert deployment.row("evse")["deleted_at"] is None
 
 
 def test_a_connector_that_is_no_longer_listed_gets_a_tombstone(deployment: Deployment) -> None:
-    deployment.tell(sample("HardwareStatusNotification.evse"))
+    deployment.deliver(sample("HardwareStatusNotification.evse"))
     deployment.refresh()
     deployment.ampeco.resources["evses/v2.1/902"] |= {"connectors": [], "lastUpdatedAt": "2026-03-04T07:30:00+00:00"}
-    deployment.tell(recent("evse.changed"))
+    deployment.deliver(recent("evse.changed"))
     deployment.refresh()
     assert deployment.row("connector")["deleted_at"] is not None
 
@@ -137,7 +137,7 @@ def test_a_refusal_pauses_the_tenant_for_every_process_and_loses_nothing(
 ) -> None:
     # Given a tenant that refuses
     deployment.ampeco.refusal = refusal
-    deployment.tell(sample("HardwareStatusNotification.evse"))
+    deployment.deliver(sample("HardwareStatusNotification.evse"))
     before = deployment.waiting()
     # When a process reads
     deployment.refresh()
@@ -160,8 +160,8 @@ def test_a_refusal_pauses_the_tenant_for_every_process_and_loses_nothing(
 
 def test_a_tenant_that_refuses_stops_no_other(deployment: Deployment) -> None:
     # Given two tenants, of which one's token is refused
-    deployment.tell(sample("HardwareStatusNotification.evse"), tenant="other")
-    deployment.tell(sample("HardwareStatusNotification.evse"))
+    deployment.deliver(sample("HardwareStatusNotification.evse"), tenant="other")
+    deployment.deliver(sample("HardwareStatusNotification.evse"))
     deployment.refresh(tenant="other")
     assert paused_for(deployment.context.redis, "other") > 0
     # When the other is read, then it is not held up
@@ -170,7 +170,7 @@ def test_a_tenant_that_refuses_stops_no_other(deployment: Deployment) -> None:
 
 
 def test_an_unreadable_entity_is_left_for_later_and_the_rest_is_read(deployment: Deployment) -> None:
-    deployment.tell(sample("HardwareStatusNotification.evse"))
+    deployment.deliver(sample("HardwareStatusNotification.evse"))
     deployment.ampeco.resources["charge-points/v2.0/418"] = {"id": "not a number"}
     deployment.refresh()
     assert deployment.row("evse")["physical_reference"] == "QC-418-1"
@@ -185,7 +185,7 @@ def test_what_cannot_be_read_is_tried_hourly_and_in_the_end_daily(
 ) -> None:
     # Given an EVSE whose answer cannot be understood, and so many attempts
     deployment.ampeco.resources["evses/v2.1/902"] = {"id": "no number"}
-    deployment.tell(sample("HardwareStatusNotification.evse"))
+    deployment.deliver(sample("HardwareStatusNotification.evse"))
     with deployment.service.engine.begin() as connection:
         connection.execute(text("UPDATE ingest.refresh_request SET attempts = :n WHERE kind = 'evse'"), {"n": attempts})
     deployment.refresh()
@@ -201,7 +201,7 @@ def test_secrets_of_a_resource_are_in_no_row(deployment: Deployment) -> None:
         "sharingCode": "share-me",
         "network": {"id": "VM50-000731", "protocol": "ocpp 1.6", "password": "ocpp-secret"},
     }
-    deployment.tell(sample("NetworkStatusNotification.available"))
+    deployment.deliver(sample("NetworkStatusNotification.available"))
     deployment.refresh()
     kept = repr(deployment.row("charge_point"))
     assert "VM50-000731" in kept
@@ -209,7 +209,7 @@ def test_secrets_of_a_resource_are_in_no_row(deployment: Deployment) -> None:
 
 
 def test_waking_is_done_once_for_all_processes(deployment: Deployment) -> None:
-    deployment.tell(sample("HardwareStatusNotification.evse"))
+    deployment.deliver(sample("HardwareStatusNotification.evse"))
     broker = create_broker(deployment.context.redis)
     woken = [wake_refreshes(deployment.context.engine, broker, deployment.context.redis) for _ in range(3)]
     assert woken == [1, 0, 0]
@@ -222,14 +222,14 @@ def fleet(deployment: Deployment, *evse_ids: int) -> None:
     for evse_id in evse_ids:
         deployment.ampeco.resources[f"evses/v2.1/{evse_id}"] = resource | {"id": evse_id, "connectors": []}
         deployment.ampeco.resources[f"evses/v2.0/{evse_id}/latest-hardware-status-log"] = log
-    deployment.tell(*(sample("HardwareStatusNotification.evse") | {"evseId": evse_id} for evse_id in evse_ids))
+    deployment.deliver(*(sample("HardwareStatusNotification.evse") | {"evseId": evse_id} for evse_id in evse_ids))
     while deployment.refresh():
         pass
-    deployment.tell(*(recent("evse.changed") | {"evseId": evse_id} for evse_id in evse_ids))
+    deployment.deliver(*(recent("evse.changed") | {"evseId": evse_id} for evse_id in evse_ids))
 
 
 def waiting_evses(deployment: Deployment) -> dict[int, tuple[bool, str | None]]:
-    """The EVSEs that are still to be read: whether no process has them in hand, and why they were not read."""
+    """The EVSEs that are still to be read: whether no process has claimed them, and why they were not read."""
     found = deployment.service.query(
         "SELECT entity_id, lease_expires_at IS NULL AS is_free, last_error FROM ingest.refresh_request"
         " WHERE kind = 'evse' ORDER BY entity_id"
@@ -273,7 +273,7 @@ CREATE TRIGGER refuse BEFORE UPDATE ON charging.evse FOR EACH ROW EXECUTE FUNCTI
 
 
 @pytest.mark.parametrize("listed", [True, False], ids=["listed", "one by one"])
-def test_reads_in_hand_when_postgres_fails_are_given_back(deployment: Deployment, listed: bool) -> None:
+def test_claimed_reads_are_released_when_postgres_fails(deployment: Deployment, listed: bool) -> None:
     # Given three EVSEs, of which one meets a Postgres that gives up a statement
     fleet(deployment, 902, 903, 904)
     for evse_id in (902, 903, 904):
@@ -286,7 +286,7 @@ def test_reads_in_hand_when_postgres_fails_are_given_back(deployment: Deployment
     # When they are read
     with pytest.raises(DBAPIError):
         deployment.refresh()
-    # Then what was not stored is in no process's hands, for no trouble of its own
+    # Then what was not stored is claimed by no process, and was not at fault
     left = waiting_evses(deployment)
     assert 903 in left
     assert set(left.values()) == {(True, None)}

@@ -40,7 +40,7 @@ def test_replaying_twice_changes_nothing(engine: Engine) -> None:
     assert replayed(engine).seen == len(MANY) + 2
     replayed(engine)
     after = everything(engine)
-    # Reads that nobody has made yet may be asked for again; everything else is the same to the microsecond.
+    # Reads that were not made yet may be requested again; everything else is the same to the microsecond.
     asked = "ingest.refresh_request"
     assert {name: rows for name, rows in after.items() if name != asked} == {
         name: rows for name, rows in before.items() if name != asked
@@ -135,7 +135,7 @@ def test_a_span_a_type_and_a_tenant_choose_what_is_replayed(engine: Engine) -> N
         (scope(containing="BootNotification"), 1),
         (scope(notification_id=first.notification_id), 1),
         (scope(tenant="other"), 1),
-        (scope(tenant="nobody"), 0),
+        (scope(tenant="unknown"), 0),
     ):
         assert sum(chunk.seen for chunk in replay(engine, chosen, limit=1)) == number, chosen
         with engine.begin() as connection:
@@ -160,10 +160,10 @@ def test_one_that_postgres_refuses_holds_up_no_other(engine: Engine, monkeypatch
     accept(engine, *(faulted_at(second) for second in range(5)))
     apply_open_batches(engine)
     execute(engine, "TRUNCATE charging.evse, charging.evse_status_observation")
-    told = notifications._hardware_status
+    original = notifications._hardware_status
 
     def spoiled(found: Any, payload: HardwareStatus, *rest: Any) -> None:
-        told(found, payload, *rest)
+        original(found, payload, *rest)
         if payload.timestamp.second == 4:
             found.facts[0].values["hardware_status"] = "\0"
 
@@ -200,13 +200,13 @@ def test_a_read_that_was_made_since_is_not_asked_for_again(engine: Engine) -> No
         (["replay", "--from", "2999-01-01"], "is in the future"),
         (["replay", "--from", "2026-03-04", "--to", "2026-03-03"], "not later than --from"),
         (["replay", "--from", "2026-03-04", "--type", "BootNotificatoin"], "Did you mean BootNotification?"),
-        (["replay", "--failed", "--tenant", "nobody"], "nobody is not in"),
+        (["replay", "--failed", "--tenant", "unknown"], "unknown is not in"),
         (["replay", "--failed", "--state", "ignored"], "ignored contradicts --failed"),
         (["replay", "--state", "ignored"], "--from"),
         (["replay", "--id", "ffffffff-ffff-ffff-ffff-ffffffffffff"], "not the id of a notification"),
     ],
 )
-def test_a_wrong_wish_is_told_and_nothing_is_done(
+def test_a_wrong_option_is_reported_and_nothing_is_done(
     tmp_path: Path, database_url: str, redis_url: str, arguments: list[str], named: str
 ) -> None:
     write_tenants(tmp_path)
@@ -231,7 +231,7 @@ def test_a_dry_run_counts_and_changes_nothing(
     assert query(engine, "SELECT count(*) AS n FROM charging.evse") == [{"n": 0}]
 
 
-def test_ctrl_c_ends_after_the_chunk_in_hand_and_says_how_far_it_came(
+def test_ctrl_c_ends_after_the_current_chunk_and_says_how_far_it_came(
     tmp_path: Path, database_url: str, redis_url: str, engine: Engine
 ) -> None:
     # Given a log of several chunks, and a lock that holds the first of them up
@@ -251,7 +251,7 @@ def test_ctrl_c_ends_after_the_chunk_in_hand_and_says_how_far_it_came(
         )
         waiting = "SELECT 1 FROM pg_locks WHERE relation = 'charging.evse'::regclass AND NOT granted"
         eventually(lambda: query(engine, waiting))
-        # When it is told to stop
+        # When it is asked to stop
         process.send_signal(signal.SIGINT)
         time.sleep(0.2)
         assert process.poll() is None

@@ -33,8 +33,8 @@ def watch(database_url: str, redis_url: str, tmp_path: Path) -> Iterator[Watch]:
         yield watch
 
 
-def told(watch: Watch) -> set[bytes]:
-    """Collects what the tenant tells from now on, of what we subscribed to."""
+def collect_sent(watch: Watch) -> set[bytes]:
+    """Collect what the tenant sends from now on, of what we subscribed to."""
     found: set[bytes] = set()
     post, names = watch.simulator.delivery.post, watch.names()
 
@@ -62,12 +62,12 @@ def rest(watch: Watch) -> None:
     eventually(lambda: watch.simulator.delivery.waiting == 0)
 
 
-def test_what_the_tenant_told_while_we_were_down_is_there_in_the_end(watch: Watch) -> None:
+def test_what_the_tenant_sent_while_we_were_down_is_there_in_the_end(watch: Watch) -> None:
     # Given a receiver that is subscribed to a living tenant
     app, port = create_app(watch.service.settings), free_port()
     with running(app, port) as url:
         watch.subscribe(url=callback_url(url, "demo"))
-        heard = told(watch)
+        sent = collect_sent(watch)
         eventually(lambda: len(stored(watch)) > 20)
     # When it is down while the tenant lives on, for longer than the tenant tries
     eventually(lambda: deliveries(watch)["failed"] > 20)
@@ -76,15 +76,15 @@ def test_what_the_tenant_told_while_we_were_down_is_there_in_the_end(watch: Watc
         # And up again
         eventually(lambda: watch.service.count("ingest.resend") == 1)
         rest(watch)
-        missing = heard - stored(watch)
+        missing = sent - stored(watch)
         assert len(missing) > 20
-        # Then AMPECO is asked, once, for what failed meanwhile
+        # Then AMPECO is asked, once, for what failed in that time
         watch.api.calls.clear()
         assert resend_due(watch.context) == 1
         assert resend_due(watch.context) == 0
         assert [call for call in watch.api.calls if call.endswith("/resend")] == watch.api.calls
         # And nothing is missing
-        eventually(lambda: heard <= stored(watch))
+        eventually(lambda: sent <= stored(watch))
         assert deliveries(watch)["failed_by_subscription"] == {}
         (row,) = watch.service.query("SELECT * FROM ingest.resend")
         assert (row["reason"], row["state"], row["error"]) == ("outage", "asked", None)

@@ -28,7 +28,7 @@ from workers.maintenance import replay as replaying
 from workers.maintenance.replay import replay
 
 GOOD = sample("NetworkStatusNotification.available")
-UNKNOWN = {"notification": "nobody.knows.this"}
+UNKNOWN = {"notification": "not.in.the.catalogue"}
 KEEP = timedelta(days=30)
 
 #: What a test may do to the log: send it back in time, as if it had come that many days ago.
@@ -170,7 +170,7 @@ def test_a_reader_of_the_log_is_not_waited_for_and_loses_nothing(service: Servic
     with service.engine.connect() as reader:
         # Given somebody who reads the log for long, as a backup does
         reader.execute(text("SELECT count(*) FROM ingest.notification"))
-        # When the day should go, then it stays until later, and what came is accepted meanwhile
+        # When the day should go, then it stays until later, and what arrives in the meantime is accepted
         with pytest.raises(DBAPIError, match="lock timeout"):
             drop_log(service.engine, KEEP)
         assert service.post(GOOD).status_code == 202
@@ -186,7 +186,7 @@ def test_dropping_a_day_and_applying_wait_for_nothing_of_each_other(service: Ser
     with service.engine.begin() as worker:
         # Given a worker that is about to commit, and so holds its tenant's total
         worker.execute(text("UPDATE ingest.total SET closed = closed WHERE tenant = 'demo'"))
-        # When an old day goes meanwhile, ignored ones and all, then it does not wait for that worker
+        # When an old day is dropped in the meantime, with ignored ones, then it does not wait for that worker
         drop_log(service.engine, KEEP)
     assert service.count("ingest.notification") == 1
     assert counts(service) == (2, 0, 1, 1)
@@ -233,7 +233,7 @@ def test_a_worker_takes_its_tenants_total_last(service: Service) -> None:
     assert counts(service) == (1, 0, 1, 0)
 
 
-def test_when_a_tenant_was_last_heard_outlives_the_log(service: Service, age: Age) -> None:
+def test_the_time_of_a_tenants_last_notification_outlives_the_log(service: Service, age: Age) -> None:
     service.post(GOOD)
     service.apply()
     age(40)
@@ -264,7 +264,7 @@ def test_the_log_says_from_when_on_it_is_whole(service: Service, age: Age, tmp_p
     assert begins is not None
     assert whole is not None
     assert begins < complete < whole
-    # And replay tells whoever asks for more
+    # And a replay from an earlier time says so
     settings = {
         "DATABASE_URL": service.settings.required_database_url(),
         "REDIS_URL": redis_url,
@@ -288,7 +288,7 @@ def test_too_short_a_time_is_refused_with_the_settings_name(keep: str, monkeypat
         load_settings()
 
 
-def test_days_are_kept_unless_told_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_days_are_kept_unless_the_setting_limits_them(monkeypatch: pytest.MonkeyPatch) -> None:
     assert Settings().keep_notifications is None
     monkeypatch.setenv("RECEIVER_KEEP_NOTIFICATIONS", "P90D")
     assert load_settings().keep_notifications == timedelta(days=90) > MIN_KEPT

@@ -213,10 +213,10 @@ def test_every_table_says_what_the_service_may_do_with_it() -> None:
     assert set(metadata.tables) - derived <= set(roles.service_privileges())
 
 
-def test_whoever_may_make_no_roles_migrates_all_the_same_and_is_told(
+def test_a_role_that_may_create_no_roles_can_migrate_and_gets_advice(
     empty_database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Given a database of a user who may make no roles, in a cluster without ours
+    # Given a database of a user who may create no roles, in a cluster without ours
     monkeypatch.setattr(roles, "SERVICE", f"absent_service_{os.getpid()}")
     monkeypatch.setattr(roles, "READ", f"absent_read_{os.getpid()}")
     administrator = create_database_engine(empty_database_url, application_name="tests", pool_size=1)
@@ -225,7 +225,7 @@ def test_whoever_may_make_no_roles_migrates_all_the_same_and_is_told(
         with administrator.begin() as connection:
             connection.execute(text(f"GRANT CREATE ON DATABASE {database} TO {name}"))
         owner = create_database_engine(url, application_name="tests", pool_size=1)
-        # When it migrates, then it has its tables and is told what is missing
+        # When it migrates, then it has its tables and learns which roles are missing
         missing = migrations.upgrade(owner)
         assert missing == [roles.SERVICE, roles.READ]
         assert f"CREATE ROLE {roles.SERVICE} NOLOGIN; CREATE ROLE {roles.READ} NOLOGIN;" in roles.advice(missing)

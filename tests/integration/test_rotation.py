@@ -61,7 +61,7 @@ class Deployment:
             assert lock is not None
             subscribe_and_manage(lock, client, tenant, self.url, replace_existing=replace_existing)
 
-    def hear(self) -> None:
+    def await_notifications(self) -> None:
         """Wait until more notifications have come."""
         before = self.watch.service.count("ingest.notification")
         eventually(lambda: self.watch.service.count("ingest.notification") > before + 5)
@@ -87,14 +87,14 @@ def test_old_and_new_verify_until_the_old_one_is_unused_for_a_day(
         deployment = Deployment(watch, tmp_path / "rotated.toml", free_port())
         with deployment.started(TOKEN) as settings:
             deployment.subscribe(settings, TOKEN)
-            deployment.hear()
+            deployment.await_notifications()
         # 1, 2: the new token is where the API's is found, and the old one beside it.
         with deployment.started(NEW, TOKEN) as settings:
-            # AMPECO knows the new one; the subscription goes on signing with the old one.
+            # AMPECO knows the new one; the subscription still signs with the old one.
             rotated = {"token": NEW, "resign": False}
             api_url = settings.tenants["demo"].url
             assert watch.service.client.post(f"{api_url}/control/rotate-token", json=rotated).is_success
-            deployment.hear()
+            deployment.await_notifications()
             # 3: which one signs?
             found = deployment.tokens(settings)
             assert found["old"].last_used_at is not None
@@ -103,14 +103,14 @@ def test_old_and_new_verify_until_the_old_one_is_unused_for_a_day(
             # 4: the subscription is made again.
             deployment.subscribe(settings, NEW, replace_existing=True)
             assert [one.token for one in watch.simulator.subscribers.by_id.values()] == [NEW]
-            deployment.hear()
+            deployment.await_notifications()
             assert not deployment.tokens(settings)["old"].may_be_removed
             deployment.pass_a_day()
-            deployment.hear()
+            deployment.await_notifications()
             # 5: a day later the old one may go.
             assert deployment.tokens(settings)["old"].may_be_removed
         with deployment.started(NEW) as settings:
-            deployment.hear()
+            deployment.await_notifications()
             assert set(deployment.tokens(settings)) == {"api"}
         # Not one was refused on the way.
         state = watch.simulator.delivery.state()

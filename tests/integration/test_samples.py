@@ -349,15 +349,15 @@ def test_a_sample_ends_in_the_rows_that_it_should_make(service: Service, name: s
         assert {column: row[column] for column in columns} == columns
 
 
-def test_a_session_told_by_all_its_notifications_is_one_row(service: Service) -> None:
-    # Given everything that was told of one session, out of order
-    told = ["SessionUpdateNotification.finished", "session.start.stop.notification.stop"]
-    told += [
+def test_all_notifications_of_a_session_make_one_row(service: Service) -> None:
+    # Given every notification of one session, out of order
+    names = ["SessionUpdateNotification.finished", "session.start.stop.notification.stop"]
+    names += [
         "SessionMeterValuesNotification",
         "SessionUpdateNotification.active",
         "session.start.stop.notification.start",
     ]
-    for name in told:
+    for name in names:
         service.post(sample(name))
     # When it is applied
     service.apply()
@@ -368,7 +368,7 @@ def test_a_session_told_by_all_its_notifications_is_one_row(service: Service) ->
     assert row["state_conflicting"] is False
 
 
-def test_a_notice_that_is_told_twice_is_one_row(service: Service) -> None:
+def test_a_notice_that_arrives_twice_is_one_row(service: Service) -> None:
     for name in ("SecurityEventNotification", "userBalance.changed", "chargePoint.dataTransferReceived"):
         for _ in range(2):
             service.post(sample(name))
@@ -377,7 +377,7 @@ def test_a_notice_that_is_told_twice_is_one_row(service: Service) -> None:
 
 
 def test_secrets_of_a_user_and_of_a_configuration_are_in_no_row(service: Service) -> None:
-    # Given a user with a password and a bank account, and a charge point that tells its key
+    # Given a user with a password and a bank account, and a charge point that sends its key
     user = sample("UserChangedNotification")
     user["user"] |= {"password": "$2y$10$hash", "bankDetails": {"bankIban": "BG80BNBG96611020345678"}}
     configuration = sample("ChargePointSyncConfigurationNotification")

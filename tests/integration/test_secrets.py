@@ -103,7 +103,7 @@ def command_lines() -> str:
         try:
             shown += (path / "cmdline").read_text() + (path / "comm").read_text()
         except OSError:
-            continue  # it ended meanwhile
+            continue  # it has ended since
     return shown
 
 
@@ -256,7 +256,7 @@ def test_a_notification_that_is_tried_alone_is_redacted_as_well(service: Service
 
 
 def test_a_body_that_is_sent_again_much_later_moves_nothing_back(service: Service) -> None:
-    # Given a session that was started, updated and finished, and an EVSE and a charge point that went on
+    # Given a session that was started, updated and finished, and an EVSE and a charge point that changed since
     old = [
         sample("SessionStartStopNotification.start"),
         sample("SessionUpdateNotification.active"),
@@ -279,7 +279,7 @@ def test_a_body_that_is_sent_again_much_later_moves_nothing_back(service: Servic
 
     before = state()
     assert len(before) >= 4
-    # When whoever captured the old bodies sends them again, signatures and all
+    # When an attacker who captured the old bodies sends them again with their signatures
     for body in (*old, *reversed(old)):
         assert service.post(body).status_code == 202
     service.apply()

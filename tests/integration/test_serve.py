@@ -35,7 +35,7 @@ def answers(url: str) -> bool:
 
 
 def probe(*arguments: str, **environment: str) -> int:
-    """What a container's health check says, where a proxy is named that nobody listens as."""
+    """Return the exit code of a container's health check, with a proxy configured that nothing listens on."""
     proxies = dict.fromkeys(("http_proxy", "HTTP_PROXY", "ALL_PROXY"), "http://127.0.0.1:1")
     command = [sys.executable, *PROBE[1:], *arguments]
     return subprocess.run(command, env=os.environ | proxies | environment, check=False, timeout=60).returncode
@@ -62,7 +62,7 @@ needs_ipv6 = pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6
         pytest.param("0.0.0.0", "1", ["127.0.0.1"], ["[::1]"]),
     ],
 )
-def test_a_receiver_answers_where_it_was_told_to_and_a_container_finds_it(
+def test_a_receiver_answers_at_the_configured_address_and_a_health_check_finds_it(
     service: AbstractContextManager[Processes], host: str, count: str, reached: list[str], not_reached: list[str]
 ) -> None:
     port = str(free_port())

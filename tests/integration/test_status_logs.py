@@ -73,9 +73,9 @@ def sync_run(deployment: Deployment, kind: str = "evse") -> None:
     list(steps(deployment.context, begun, reason="reconcile"))
 
 
-def tell_status(deployment: Deployment, at: datetime, status: str, evse_id: int = 902, **fields: Any) -> None:
+def deliver_status(deployment: Deployment, at: datetime, status: str, evse_id: int = 902, **fields: Any) -> None:
     body = sample("HardwareStatusNotification.evse") | {"timestamp": at.isoformat(), "hardwareStatus": status}
-    deployment.tell(body | {"evseId": evse_id} | fields)
+    deployment.deliver(body | {"evseId": evse_id} | fields)
 
 
 def evse(deployment: Deployment, evse_id: int = 902) -> dict[str, Any]:
@@ -130,7 +130,7 @@ class TestFirstListed:
 
         def refresh() -> None:
             for evse_id in (902, 903, 904):
-                deployment.tell(sample("evse.changed") | {"evseId": evse_id})
+                deployment.deliver(sample("evse.changed") | {"evseId": evse_id})
             path = "evses/v2.1"
             deployment.ampeco.answers[path] = lambda _request: JSONResponse(
                 {"data": deployment.ampeco.everything[path]}
@@ -204,15 +204,15 @@ def test_one_look_brings_back_all_that_was_lost_since_the_last(deployment: Deplo
     times = [before + timedelta(seconds=number) for number in range(1, 5)]
     visit = list(zip(times, ("preparing", "charging", "suspendedEV", "finishing"), strict=True))
     asked = keep_log(deployment, *(entry(at, status) for at, status in visit))
-    tell_status(deployment, *visit[0])
-    tell_status(deployment, *visit[3])
+    deliver_status(deployment, *visit[0])
+    deliver_status(deployment, *visit[3])
     assert history(deployment) == ["available", "preparing", "finishing"]
-    # When a listing then shows a status that nobody told
+    # When a listing then shows a status of which there was no notification
     list_evses(deployment, "available")
     latest = entry(times[3] + timedelta(seconds=1), "available")
     asked = keep_log(deployment, *(entry(at, status) for at, status in visit), latest)
     sync_run(deployment)
-    # Then one call tells of it, and of those before what we knew last
+    # Then one call reads it, and those that were missed before
     assert history(deployment) == ["available", "preparing", "charging", "suspendedEV", "finishing", "available"]
     assert len(asked) == log_calls(deployment) == 1
     assert datetime.fromisoformat(asked[0]) < before
@@ -222,12 +222,12 @@ def test_one_look_brings_back_all_that_was_lost_since_the_last(deployment: Deplo
 
 
 def test_what_nothing_shows_to_be_lost_is_looked_for_within_the_hour(deployment: Deployment) -> None:
-    # Given an EVSE that told of the beginning and of the end of a visit
+    # Given an EVSE that sent the beginning and the end of a visit
     list_evses(deployment, "available")
     visit = [(ago(50), "preparing"), (ago(49), "charging"), (ago(10), "finishing"), (ago(5), "available")]
     keep_log(deployment, *(entry(at, status) for at, status in visit))
-    tell_status(deployment, *visit[0])
-    tell_status(deployment, *visit[3])
+    deliver_status(deployment, *visit[0])
+    deliver_status(deployment, *visit[3])
     sync_run(deployment)
     assert log_calls(deployment) == 0
     # When its log is looked into
@@ -235,11 +235,11 @@ def test_what_nothing_shows_to_be_lost_is_looked_for_within_the_hour(deployment:
     # Then what was lost is in the history, and it is not looked into again until an hour later
     assert history(deployment) == [status for _, status in visit]
     assert history(deployment, source="status_log") == ["charging", "finishing"]
-    tell_status(deployment, ago(0), "preparing")
+    deliver_status(deployment, ago(0), "preparing")
     assert read_status_logs(deployment.context) == 0
     execute(deployment, "UPDATE charging.evse SET hardware_log_at = hardware_log_at - interval '61 minutes'")
     assert read_status_logs(deployment.context) == 1
-    # Nor is one that told nothing since
+    # Nor is the log of one that has sent nothing since
     execute(
         deployment,
         "UPDATE charging.evse SET hardware_log_at = hardware_at, hardware_at = hardware_at - interval '1 hour'",
@@ -330,10 +330,10 @@ def test_a_tenant_without_logs_is_asked_once_and_nothing_is_covered(deployment: 
     assert log_calls(deployment) == calls
 
 
-def test_where_ampeco_tells_when_a_status_changed_the_log_is_read_once_for_each_change(deployment: Deployment) -> None:
-    # Given a release of AMPECO that tells the time, a little later than the charge point did
+def test_where_ampeco_shows_when_a_status_changed_the_log_is_read_once_for_each_change(deployment: Deployment) -> None:
+    # Given a release of AMPECO that shows the time, a little later than the charge point's
     fact_at, changed_at = ago(20), ago(10)
-    tell_status(deployment, fact_at, "available")
+    deliver_status(deployment, fact_at, "available")
     list_evses(deployment, "available")
     deployment.ampeco.everything["evses/v2.1"][0]["lastHardwareStatusUpdateAt"] = changed_at.isoformat()
     keep_log(deployment, entry(fact_at, "available"), entry(ago(15), **FAULT), entry(changed_at, "available"))
@@ -347,9 +347,9 @@ def test_where_ampeco_tells_when_a_status_changed_the_log_is_read_once_for_each_
     assert (row["hardware_at"], row["hardware_status"], row["error_code"]) == (changed_at, "available", "NoError")
 
 
-def test_a_fault_that_a_notification_told_keeps_its_error_where_only_its_time_differs(deployment: Deployment) -> None:
-    # Given a fault that was told, and a tenant without logs that tells another time of it
-    tell_status(deployment, ago(20), "faulted", errorCode="GroundFailure", vendorErrorCode="E-217")
+def test_a_fault_of_a_notification_keeps_its_error_where_only_its_time_differs(deployment: Deployment) -> None:
+    # Given a fault of a notification, and a tenant without logs that shows another time of it
+    deliver_status(deployment, ago(20), "faulted", errorCode="GroundFailure", vendorErrorCode="E-217")
     del deployment.ampeco.resources[EVSE_LATEST]
     list_evses(deployment, "faulted")
     deployment.ampeco.everything["evses/v2.1"][0]["lastHardwareStatusUpdateAt"] = ago(19).isoformat()
@@ -365,7 +365,7 @@ def test_a_fault_that_a_notification_told_keeps_its_error_where_only_its_time_di
 def test_a_long_log_covers_what_was_read_of_it(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("workers.sync.statuses.MAX_LOG_ENTRIES", 3)
     times = [ago(30 - number) for number in range(5)]
-    tell_status(deployment, ago(40), "available")
+    deliver_status(deployment, ago(40), "available")
     keep_log(deployment, *(entry(at, "charging" if number % 2 else "preparing") for number, at in enumerate(times)))
     execute(
         deployment,
@@ -400,9 +400,9 @@ def test_every_lost_status_of_a_living_tenant_comes_back(living: Tenant) -> None
         pass
     # Then each status of each EVSE is in the history
     for one in living.simulator.fleet.tenant.live_evses():
-        told = {(change.at, change.status) for change in one.hardware if change.at > began_at}
+        expected = {(change.at, change.status) for change in one.hardware if change.at > began_at}
         rows = living.service.query(
             f"SELECT observed_at, hardware_status FROM charging.evse_status_observation WHERE evse_id = {one.id}"
         )
-        assert told <= {(row["observed_at"], row["hardware_status"]) for row in rows}
+        assert expected <= {(row["observed_at"], row["hardware_status"]) for row in rows}
     assert living.differences()[1] == []

@@ -34,7 +34,7 @@ def urls(watch: Watch) -> list[str]:
     return sorted(one.callback_url for one in watch.simulator.subscribers.by_id.values())
 
 
-def test_nothing_is_asked_or_made_where_nobody_subscribed(watch: Watch) -> None:
+def test_nothing_is_asked_or_made_without_a_managed_subscription(watch: Watch) -> None:
     assert watch.monitor().run() == 0
     assert watch.api.calls == []
     assert urls(watch) == [SOMEBODY_ELSES]
@@ -48,7 +48,7 @@ def test_a_sound_subscription_costs_one_read(watch: Watch) -> None:
     assert (watch.row()["state"], watch.row()["repairs"]) == ("sound", 0)
 
 
-def test_a_subscription_that_is_gone_is_made_again_and_told(watch: Watch) -> None:
+def test_a_subscription_that_is_gone_is_made_again_and_logged(watch: Watch) -> None:
     made = watch.subscribe()
     watch.client.unsubscribe(made.subscription_id)
     with capture_logs() as logs:
@@ -169,14 +169,14 @@ def test_a_tenant_that_refuses_is_asked_again_later_and_holds_up_no_other(watch:
     row = watch.row()
     assert row["state"] == "unknown"
     assert "401" in row["error"]
-    # Paused for every process: nothing more is asked meanwhile.
+    # Paused for every process: nothing more is asked until the pause is over.
     watch.api.calls.clear()
     watch.monitor().run()
     assert watch.api.calls == []
     assert "401" in watch.row()["error"]
 
 
-def test_at_its_start_a_process_looks_at_what_nobody_looked_at_for_a_minute(watch: Watch) -> None:
+def test_at_its_start_a_process_checks_what_no_process_checked_for_a_minute(watch: Watch) -> None:
     watch.subscribe()
     hourly = timedelta(hours=1)
     assert SubscriptionMonitor(watch.context, public_url=PUBLIC_URL, interval=hourly).run() == 0
@@ -216,7 +216,7 @@ def test_what_was_found_is_shown_as_figures(watch: Watch) -> None:
     assert sound() == {"demo": 1.0}
 
 
-def test_a_subscription_made_anew_replaces_the_old_one_without_a_gap(watch: Watch) -> None:
+def test_a_replaced_subscription_leaves_no_gap(watch: Watch) -> None:
     old = watch.subscribe()
     watch.api.calls.clear()
     new = watch.subscribe(replace_existing=True)

@@ -116,7 +116,7 @@ def test_a_sync_run_that_was_put_off_is_not_held(deployment: Deployment) -> None
     assert deployment.service.query("SELECT retry_at, last_error FROM ingest.sync_run") == [
         {"retry_at": None, "last_error": None}
     ]
-    # And what another process has in hand, not even a person gets
+    # And not even a person gets what another process has claimed
     assert take(deployment, at_once=True) is None
 
 
@@ -128,7 +128,7 @@ def test_a_sync_run_that_was_put_off_is_due_when_its_time_comes(deployment: Depl
     assert must_take(deployment).sync_run_id == sync_run.sync_run_id
 
 
-def test_a_sync_run_waits_for_a_short_pause_with_the_sync_run_in_hand(deployment: Deployment) -> None:
+def test_a_worker_keeps_its_sync_run_during_a_short_pause(deployment: Deployment) -> None:
     # Given a listing that is throttled for a second
     deployment.ampeco.answers[USERS] = throttled(2, retry_after=1)
     must_take(deployment)
@@ -180,7 +180,7 @@ def test_a_command_waits_for_any_pause_in_place(deployment: Deployment) -> None:
 
     def wait(seconds: float, _why: str) -> None:
         waits.append(seconds)
-        assert take(deployment, at_once=True) is None  # it stays in hand
+        assert take(deployment, at_once=True) is None  # it stays claimed
         deployment.context.redis.flushdb()  # as if the pause were over
 
     sync_run = must_take(deployment)
@@ -197,7 +197,7 @@ def test_a_tenant_is_woken_again_once_its_worker_is_done_or_dead(deployment: Dep
     # Given two tenants with sync runs of both parts due, which are woken once
     assert wake() == 4
     assert wake() == 0
-    # While a worker is at a part, nobody is woken for it, nor for long after it was killed
+    # While a worker is at a part, no other is woken for it, nor for a while after it was killed
     with awake_for_sync_runs(deployment.context.redis, "demo", "others"):
         assert wake() == 0
         key = "ampeco-receiver:sync-run-woken:others:demo"

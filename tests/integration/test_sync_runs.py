@@ -44,7 +44,7 @@ def due(living: Tenant, interval: timedelta = timedelta(minutes=15)) -> dict[str
     return {one.kind: one.changed_since for one in found if one.tenant == "demo"}
 
 
-def test_what_nobody_told_is_found_healed_and_reported(living: Tenant) -> None:
+def test_what_no_notification_reported_is_found_healed_and_counted(living: Tenant) -> None:
     # Given a tenant that is known whole, and hours of which every notification is lost
     living.sync_run(full=True)
     living.settle()
@@ -71,7 +71,7 @@ def test_what_nobody_told_is_found_healed_and_reported(living: Tenant) -> None:
     assert after.compared > session.compared
 
 
-def test_what_is_told_and_still_under_way_is_not_missed(living: Tenant) -> None:
+def test_what_was_accepted_and_is_not_applied_yet_does_not_count_as_missed(living: Tenant) -> None:
     # Given a tenant that is known whole, and an hour whose notifications were accepted, and not applied yet
     living.sync_run(full=True)
     found = report(living)["session"]
@@ -79,15 +79,15 @@ def test_what_is_told_and_still_under_way_is_not_missed(living: Tenant) -> None:
     living.deliver(1.0, CHANCE, in_order=True)
     with living.service.engine.begin() as connection:  # as if they had come while the tenant's hour passed
         connection.execute(text("UPDATE ingest.batch SET first_received_at = '2026-03-04T08:00:00Z'"))
-    # When what changed is reconciled, then it is healed, and nobody calls it missed
+    # When what changed is reconciled, then it is healed, and does not count as missed
     living.sync_run(full=False)
     again = report(living)["session"]
     assert again.sync_runs > found.sync_runs
     assert (again.missing, again.stale) == (found.missing, found.stale)
 
 
-def test_what_was_deleted_without_a_word_gets_its_tombstone(living: Tenant) -> None:
-    # Given a tenant that is known whole, and EVSEs that were taken down, of which nothing was heard
+def test_what_was_deleted_without_a_notification_gets_its_tombstone(living: Tenant) -> None:
+    # Given a tenant that is known whole, and EVSEs that were taken down, without any notification
     living.sync_run(full=True)
     gone = living.simulator.fleet.tenant.live_evses()[:3]
     for evse in gone:
@@ -103,7 +103,7 @@ def test_what_was_deleted_without_a_word_gets_its_tombstone(living: Tenant) -> N
     assert living.differences()[1] == []
 
 
-def test_a_sync_run_that_was_killed_goes_on_from_its_last_page(living: Tenant) -> None:
+def test_a_sync_run_that_was_killed_continues_from_its_last_page(living: Tenant) -> None:
     # Given a backfill of several pages that ended after the first one
     engine = living.service.engine
     with engine.begin() as connection:
@@ -135,10 +135,10 @@ def test_two_processes_never_sync_run_one_listing(living: Tenant) -> None:
     with engine.begin() as connection:
         one = sync_runs.begin(connection, "demo", "session", "reconcile", None)
     assert one is not None
-    # While one has it in hand, it is nobody else's
+    # While one has claimed it, no other can
     with engine.begin() as connection:
         assert sync_runs.begin(connection, "demo", "session", "reconcile", None) is None
-    # Once its lease is over another goes on, and the first one finds out at its next page
+    # Once its lease is over another continues, and the first one finds out at its next page
     living.hasten()
     with engine.begin() as connection:
         other = sync_runs.begin(connection, "demo", "session", "reconcile", None)
@@ -152,7 +152,7 @@ def test_two_processes_never_sync_run_one_listing(living: Tenant) -> None:
     assert (row["pages"], row["compared"]) == (1, 100)
 
 
-def test_a_throttled_sync_run_is_no_success_and_goes_on_later(living: Tenant) -> None:
+def test_a_throttled_sync_run_is_no_success_and_continues_later(living: Tenant) -> None:
     with living.service.engine.begin() as connection:
         sync_run = sync_runs.begin(connection, "demo", "session", "backfill", None)
     assert sync_run is not None
@@ -186,7 +186,7 @@ def test_a_kind_that_may_not_be_read_holds_up_no_other_sync_run(living: Tenant) 
 
 
 def test_sync_runs_are_due_by_the_clock_and_not_before(living: Tenant) -> None:
-    # Given a tenant that nobody has looked at, everything but what can only be read whole is due
+    # Given a tenant that was never read, everything but what can only be read whole is due
     first = due(living)
     assert {"location", "charge_point", "evse", "session", "transaction"} <= first.keys()
     assert "cdr" in first
@@ -218,7 +218,7 @@ def test_many_changes_cost_one_listing_and_the_calls_are_counted(living: Tenant)
     # When they are read
     before = calls(living)
     living.refresh()
-    # Then one page told of all of them, and thirty marks saved the other calls
+    # Then one page showed all of them, and thirty requests saved the other calls
     assert calls(living) - before <= 2
     assert living.service.count("ingest.refresh_request") == 0
     assert living.differences()[1] == []
@@ -230,7 +230,7 @@ def test_many_changes_cost_one_listing_and_the_calls_are_counted(living: Tenant)
 
 
 def test_statuses_missed_while_we_were_down_are_in_the_history(living: Tenant) -> None:
-    # Given a tenant that is known whole, and hours in which nothing was heard
+    # Given a tenant that is known whole, and hours whose notifications are lost
     living.sync_run(full=True)
     living.live(minutes=300)
     living.lose(1.0, CHANCE)
@@ -249,7 +249,7 @@ def test_statuses_missed_while_we_were_down_are_in_the_history(living: Tenant) -
         if not observed:
             continue  # it is as it was
         repaired += 1
-        told = {(one["observed_at"], one["hardware_status"]) for one in observed}
-        since = min(at for at, _ in told)
-        assert told == {(change.at, change.status) for change in evse.hardware if change.at >= since}
+        stored = {(one["observed_at"], one["hardware_status"]) for one in observed}
+        since = min(at for at, _ in stored)
+        assert stored == {(change.at, change.status) for change in evse.hardware if change.at >= since}
     assert repaired > 0

@@ -92,7 +92,7 @@ def test_several_processes_look_once_in_the_interval(service: Service, context: 
     assert sum(looked) == 2  # the two tenants
 
 
-def test_a_silence_is_noted_and_told_once_and_ends_when_the_tenant_is_heard(service: Service, context: Context) -> None:
+def test_a_traffic_gap_is_logged_once_and_ends_when_notifications_arrive(service: Service, context: Context) -> None:
     now = this_hour()
     lived(service, 4, until=now - 5 * HOUR)
     assert silent(service) is None
@@ -114,13 +114,13 @@ def test_a_silence_is_noted_and_told_once_and_ends_when_the_tenant_is_heard(serv
     assert silent(service) == 0.0
 
 
-def test_a_tenant_that_is_heard_as_usual_is_not_silent(service: Service, context: Context) -> None:
+def test_a_tenant_that_sends_as_usual_has_no_traffic_gap(service: Service, context: Context) -> None:
     lived(service, 4, until=this_hour() + HOUR)
     monitor_traffic(context, AT_ONCE)
     assert silent(service) == 0.0
 
 
-def test_with_two_weeks_of_history_nobody_is_silent(service: Service, context: Context) -> None:
+def test_with_two_weeks_of_history_no_tenant_has_a_traffic_gap(service: Service, context: Context) -> None:
     lived(service, 2, until=this_hour() - 100 * HOUR)
     monitor_traffic(context, AT_ONCE)
     assert silent(service) == 0.0

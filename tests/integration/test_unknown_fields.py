@@ -1,4 +1,4 @@
-"""Types and fields that nobody knows are counted and shown, in a table that cannot grow without end."""
+"""Unknown types and fields are counted and shown, in a table that cannot grow without end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An unreadable value is null, kept as JSON and counted; whatever else was told is in the tables."""
+"""An unreadable value is null, kept as JSON and counted; everything else of the notification is in the tables."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ JUNK = [ZERO_DATE, "", "+02", {}, [[]], 10**30, True]
 
 @pytest.mark.parametrize("junk", JUNK, ids=repr)
 def test_a_session_is_stored_without_the_value_that_cannot_be_read(engine: Engine, junk: Any) -> None:
-    # Given a whole session with one value that nobody can read
+    # Given a whole session with one value that cannot be read
     body = sample("SessionUpdateNotification.finished")
     body["session"]["paymentStatusUpdatedAt"] = junk
     accept(engine, body)
@@ -156,11 +156,11 @@ class TestReads:
         # Given an EVSE with two connectors
         evse = deployment.ampeco.resources["evses/v2.1/902"]
         evse["connectors"] = [{"id": 1, "type": "ccs2"}, {"id": 2, "type": "type2"}]
-        deployment.tell(recent("evse.changed"))
+        deployment.deliver(recent("evse.changed"))
         deployment.refresh()
         # When a part of its list cannot be read any more
         evse["connectors"] = broken
-        deployment.tell(recent("evse.changed"))
+        deployment.deliver(recent("evse.changed"))
         deployment.refresh()
         # Then both are there: the unreadable one may be either
         gone = "SELECT connector_id, deleted_at FROM charging.connector ORDER BY 1"
@@ -170,15 +170,15 @@ class TestReads:
         ]
         # And once it is read, what is not listed is gone
         evse["connectors"] = [{"id": 2, "type": "type2"}]
-        deployment.tell(recent("evse.changed"))
+        deployment.deliver(recent("evse.changed"))
         deployment.refresh()
         assert [one["deleted_at"] is None for one in deployment.service.query(gone)] == [False, True]
 
     def test_an_unreadable_status_is_not_taken_for_none(self, deployment: Deployment) -> None:
-        deployment.tell(sample("HardwareStatusNotification.evse"), sample("NetworkStatusNotification.available"))
+        deployment.deliver(sample("HardwareStatusNotification.evse"), sample("NetworkStatusNotification.available"))
         deployment.ampeco.resources["evses/v2.1/902"]["hardwareStatus"] = {"is": "new"}
         deployment.ampeco.resources["charge-points/v2.0/418"]["networkStatus"] = ["new"]
-        deployment.tell(recent("evse.changed"), sample("chargePoint.changed"))
+        deployment.deliver(recent("evse.changed"), sample("chargePoint.changed"))
         deployment.refresh()
         while deployment.refresh():
             pass
@@ -187,7 +187,7 @@ class TestReads:
 
     def test_an_unreadable_entry_of_a_status_log_fails_no_read(self, deployment: Deployment) -> None:
         # Given a status that is not the one that we know, and a log with an entry that cannot be read
-        deployment.tell(sample("HardwareStatusNotification.evse"))
+        deployment.deliver(sample("HardwareStatusNotification.evse"))
         evse = deployment.ampeco.resources["evses/v2.1/902"]
         evse["hardwareStatus"] = "charging"
         entry = deployment.ampeco.resources["evses/v2.0/902/latest-hardware-status-log"]
@@ -197,7 +197,7 @@ class TestReads:
             entry | {"timestamp": "2026-03-04T09:30:00Z", "status": "charging"},
         ]
         # When the EVSE is read
-        deployment.tell(recent("evse.changed"))
+        deployment.deliver(recent("evse.changed"))
         deployment.refresh()
         # Then the rest of the log counts
         assert deployment.row("evse")["hardware_status"] == "charging"
@@ -206,7 +206,7 @@ class TestReads:
 
     def test_a_charge_point_without_a_time_counts_from_its_read(self, deployment: Deployment) -> None:
         deployment.ampeco.resources["charge-points/v2.0/418"] |= {"lastUpdatedAt": ZERO_DATE, "name": "Quay"}
-        deployment.tell(sample("chargePoint.changed"))
+        deployment.deliver(sample("chargePoint.changed"))
         deployment.refresh()
         assert deployment.row("charge_point")["name"] == "Quay"
         assert deployment.row("charge_point")["master_at"] == deployment.row("charge_point")["presence_at"]
@@ -214,6 +214,6 @@ class TestReads:
     def test_an_unreadable_record_hides_no_other_of_its_reference(self, deployment: Deployment) -> None:
         reference = sample("cdr.received")["id"]
         deployment.ampeco.listings["cdrs/v2.0", reference] = [{"id": {}}, {"id": 3001, "roamingId": reference}]
-        deployment.tell(sample("cdr.received"))
+        deployment.deliver(sample("cdr.received"))
         deployment.refresh()
         assert deployment.row("cdr")["cdr_id"] == 3001

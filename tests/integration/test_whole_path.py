@@ -68,7 +68,7 @@ def test_a_tenants_sessions_and_evses_end_as_its_api_shows_them(
         for row in kept:
             session = shown[row["session_id"]]
             if row["state_at"] != session.last_updated_at:
-                continue  # it changed without a notification, which only reconciling can tell
+                continue  # it changed without a notification, which only reconciling can find
             assert (row["status"], row["energy_wh"]) == (session.status, session.energy_wh)
             assert (row["stopped_at"], row["payment_status"]) == (session.stopped_at, session.payment_status)
             assert row["amount_with_tax"] == session.amount_with_tax
@@ -83,7 +83,7 @@ def test_a_tenants_sessions_and_evses_end_as_its_api_shows_them(
             listed = {answer.resource.id: answer.raw for answer in client.list(KINDS[kind])}
             matches = MIRRORS[kind].matches("kept", tenant="'demo'")
             rows = service.query(f"SELECT * FROM charging.{MIRRORS[kind].name} AS kept WHERE {matches}")
-            assert rows or kind in ("reservation", "tariff", "user"), kind  # of these little is told in a few hours
+            assert rows or kind in ("reservation", "tariff", "user"), kind  # few of these are sent in a few hours
             assert {row[MIRRORS[kind].key]: row["raw"] for row in rows} == {
                 row[MIRRORS[kind].key]: listed[row[MIRRORS[kind].key]] for row in rows
             }

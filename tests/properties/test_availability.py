@@ -462,7 +462,7 @@ class Deriving:
         return changed
 
 
-def tell_site(connection: Connection, tenant: str, zone: str, opening: Any, at: datetime) -> None:
+def write_site(connection: Connection, tenant: str, zone: str, opening: Any, at: datetime) -> None:
     working_hours = {"isAlwaysOpen": opening is None, "hours": opening}
     values: dict[str, tuple[int, dict[str, Any]]] = {
         "location": (LOCATION, {"timezone": zone, "working_hours": working_hours, "raw": {}}),
@@ -476,8 +476,8 @@ def tell_site(connection: Connection, tenant: str, zone: str, opening: Any, at: 
     write_changes(connection, tenant, ChangeSet(facts=facts))
 
 
-def tell_period(connection: Connection, tenant: str, history: History, number: int, *, is_corrected: bool) -> None:
-    """Tell a downtime period as it was shown first, with another beginning and end, or as it is."""
+def write_period(connection: Connection, tenant: str, history: History, number: int, *, is_corrected: bool) -> None:
+    """Write a downtime period as it was shown first, with another beginning and end, or as it is."""
     subject, period_id, began, ended, kind, is_deleted = history.periods[number]
     at = history.at(MINUTES + 1000 * is_corrected)
     values = {
@@ -534,7 +534,7 @@ def steps(history: History, tenant: str, entered: dict[int, int]) -> list[Callab
     for number in range(len(history.periods)):
         for is_corrected in (False, True):
             found.append(
-                lambda connection, number=number, is_corrected=is_corrected: tell_period(  # type: ignore[misc]
+                lambda connection, number=number, is_corrected=is_corrected: write_period(  # type: ignore[misc]
                     connection, tenant, history, number, is_corrected=is_corrected
                 )
             )
@@ -544,7 +544,7 @@ def steps(history: History, tenant: str, entered: dict[int, int]) -> list[Callab
             found.append(write)
     for zone, opening, at in (("Asia/Tokyo", HOURS[2], 0), (history.zone, history.hours, 1)):
         found.append(
-            lambda connection, zone=zone, opening=opening, at=at: tell_site(  # type: ignore[misc]
+            lambda connection, zone=zone, opening=opening, at=at: write_site(  # type: ignore[misc]
                 connection, tenant, zone, opening, history.at(at)
             )
         )
@@ -696,7 +696,7 @@ def test_any_order_of_the_facts_ends_in_the_rows_of_a_plain_recomputation(
     assert deriving.round(history.at(history.now)) == 0
 
 
-def told_of(engine: Engine, tenant: str, history: History, *nows: int) -> Deriving:
+def written_and_derived(engine: Engine, tenant: str, history: History, *nows: int) -> Deriving:
     """Write the whole history, and derive at these minutes."""
     deriving = Deriving(engine, tenant, [])
     with engine.begin() as connection:
@@ -719,7 +719,7 @@ def test_a_start_that_is_corrected_leaves_the_day_to_which_it_belonged(
     start = datetime(2025, 12, 30, 22, tzinfo=UTC)
     history = History("Europe/Sofia", None, start, [(0, "evse", "available", "NoError")], None, None, 6 * 1440)
     history.sessions = [(4 * 1440 + 60, 5_000)]
-    deriving = told_of(engine, tenant, history)
+    deriving = written_and_derived(engine, tenant, history)
     statement = text(f"SELECT {counted} FROM analytics.evse_day WHERE tenant = :tenant ORDER BY day")
     for moved, days in ((-2 * 1440, [0, 0, 1, 0, 0, 0]), (0, [0, 0, 0, 0, 1, 0])):
         deriving.round(history.at(history.now), sessions_of(history, moved, (table,)))
@@ -733,7 +733,7 @@ def test_months_of_an_evse_that_is_gone_end_one_after_the_other_without_any_chan
     tenant = f"t{next(tenants)}"
     start = datetime(2025, 1, 19, 22, tzinfo=UTC)
     history = History("Europe/Sofia", None, start, [(0, "evse", "available", "NoError")], None, 1440, 0)
-    deriving = told_of(engine, tenant, history, 1000)
+    deriving = written_and_derived(engine, tenant, history, 1000)
     for days, months in ((5, 0), (20, 1), (60, 2), (300, 10), (700, 12), (701, 12)):
         deriving.round(history.at(days * 1440))
         assert len(shown(engine, tenant, "evse_uptime_month", "month")) == months

@@ -37,8 +37,8 @@ WORDS = {
 }
 
 
-class Told(NamedTuple):
-    """A status: the minute at which it was, what told it, and the word."""
+class Status(NamedTuple):
+    """A status: the minute at which it began, what it is of, the word, and how we learned of it."""
 
     minute: int
     source: str
@@ -46,9 +46,9 @@ class Told(NamedTuple):
     by: str
 
 
-told = st.sampled_from(sorted(WORDS)).flatmap(
+status = st.sampled_from(sorted(WORDS)).flatmap(
     lambda source: st.builds(
-        Told,
+        Status,
         st.integers(0, 120),
         st.just(source),
         st.sampled_from(WORDS[source]),
@@ -69,7 +69,7 @@ def engine(database_url: str) -> Iterator[Engine]:
     made.dispose()
 
 
-def expected(history: list[Told], gaps: list[tuple[int, int]], gone_at: int | None) -> list[tuple[int, str, str]]:
+def expected(history: list[Status], gaps: list[tuple[int, int]], gone_at: int | None) -> list[tuple[int, str, str]]:
     """The minute, the state and the coverage of each stretch, computed minute by minute."""
     if not history:
         return []
@@ -77,7 +77,7 @@ def expected(history: list[Told], gaps: list[tuple[int, int]], gone_at: int | No
     first = min(each.minute for each in history)
     found: list[tuple[Any, ...]] = []
     for minute in range(first, 400 if gone_at is None else gone_at):
-        words: dict[str, Told] = {}
+        words: dict[str, Status] = {}
         for source in WORDS:
             known = [each for each in history if each.source == source and each.minute <= minute]
             if known:
@@ -116,7 +116,7 @@ def at(minute: int) -> datetime:
     return START + timedelta(minutes=minute)
 
 
-def write(engine: Engine, tenant: str, history: list[Told]) -> None:
+def write(engine: Engine, tenant: str, history: list[Status]) -> None:
     """Write statuses in one transaction."""
     changes = ChangeSet()
     for each in history:
@@ -139,13 +139,13 @@ def derived(engine: Engine, tenant: str) -> list[Any]:
     max_examples=HISTORIES, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
 )
 @given(
-    history=st.lists(told, max_size=14, unique_by=lambda each: (each.minute, each.source, each.word)),
+    history=st.lists(status, max_size=14, unique_by=lambda each: (each.minute, each.source, each.word)),
     gap=st.one_of(st.none(), st.tuples(st.integers(5, 60), st.integers(1, 60))),
     gone_at=st.one_of(st.none(), st.integers(100, 150)),
     seed=st.integers(0, 10_000),
 )
 def test_any_order_of_the_observations_ends_in_the_states_of_a_plain_recomputation(
-    engine: Engine, tenants: Iterator[int], history: list[Told], gap: Any, gone_at: int | None, seed: int
+    engine: Engine, tenants: Iterator[int], history: list[Status], gap: Any, gone_at: int | None, seed: int
 ) -> None:
     tenant, chance = f"t{next(tenants)}", random.Random(seed)
     gaps = [(-10_000, -100), *([(gap[0], gap[0] + gap[1])] if gap else [])]

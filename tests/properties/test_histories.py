@@ -2,7 +2,7 @@
 
 A machine draws histories of a living tenant and of everything that goes wrong on the way. At the end
 of each, what was accepted is applied, what is wanted is read, one reconcile runs, and
-every row is compared with the API. ``make soak`` goes on with new ones for ``SOAK_MINUTES``.
+every row is compared with the API. ``make soak`` continues with new ones for ``SOAK_MINUTES``.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ class Histories(RuleBasedStateMachine):
         self.tenant.refuse_token(refused)
 
     @rule()
-    def mend_api(self) -> None:
+    def repair_api(self) -> None:
         self.tenant.set_faults()
         self.tenant.refuse_token(False)
 
@@ -162,6 +162,6 @@ def test_new_histories_end_so_too_for_as_long_as_is_asked(living: Tenant) -> Non
             print_blob=True,
         )
         run_state_machine_as_test(first_seed(int(time.time()))(Own), settings=own)
-        print(  # noqa: T201 - who lets it go on for an hour wants to see it go on
+        print(  # noqa: T201 - a run of an hour shows its progress
             f"{time.monotonic() - began:5.0f} s: {histories} histories, {compared_in_all} entities compared, 0 differences"
         )

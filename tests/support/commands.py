@@ -149,7 +149,7 @@ def _parent() -> socket.socket:
 
 def _serve(requests: socket.socket) -> str | None:
     """Fork for each request; return, in the process that shall run the command, its code; None for the receiver's."""
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the processes that wait for the commands
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # no process waits for the ones that wait for the commands
     while True:
         request, (*outputs, answer), _, _ = _receive(requests)
         if os.fork() == 0:

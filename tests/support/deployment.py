@@ -21,7 +21,7 @@ class Deployment:
     context: Context
     ampeco: FakeAmpeco
 
-    def tell(self, *bodies: dict[str, Any], tenant: str = "demo") -> None:
+    def deliver(self, *bodies: dict[str, Any], tenant: str = "demo") -> None:
         """Send notifications and apply them."""
         token = {"demo": "tenant-token-1f0c", "other": "another-tenants-token"}[tenant]
         for body in bodies:

@@ -39,7 +39,7 @@ _DATA = {
 }
 
 
-def told() -> dict[str, dict[str, Any]]:
+def bodies_with_person() -> dict[str, dict[str, Any]]:
     """Return every sample notification, with the person in place of the people in it."""
     bodies = {}
     for path in sorted(SAMPLES.glob("*.json")):

@@ -41,7 +41,7 @@ def metrics() -> dict[str, frozenset[str]]:
             name = metric._name + ("_total" if metric._type == "counter" else "")
             found[name] = frozenset(metric._labelnames)
     # What is read from Postgres has a name even when Postgres does not answer.
-    engine = create_engine("postgresql+psycopg://nobody@127.0.0.1:1/none")
+    engine = create_engine("postgresql+psycopg://user@127.0.0.1:1/none")
     for family in MetricsPage(engine, {})._stored().collect():
         assert isinstance(family, GaugeMetricFamily)
         found[family.name] = frozenset(family._labelnames)

@@ -84,7 +84,7 @@ class Processes:
 
 
 def is_ready(url: str) -> bool:
-    """Tell whether a receiver answers that it is ready."""
+    """Return whether a receiver answers that it is ready."""
     try:
         return httpx.get(f"{url}/readyz", timeout=10).is_success
     except httpx.TransportError:

@@ -33,12 +33,12 @@ def faulted_at(second: int) -> dict[str, Any]:
     return sample("HardwareStatusNotification.faulted") | {"timestamp": f"2026-03-04T07:00:{second:02}Z"}
 
 
-def compared(engine: Engine, *, limit: int = 3, meanwhile: Any = lambda: None) -> Comparison:
-    """Rebuild and compare; ``meanwhile`` happens between the folding and the comparison."""
+def compared(engine: Engine, *, limit: int = 3, in_between: Any = lambda: None) -> Comparison:
+    """Rebuild and compare; ``in_between`` is called between the folding and the comparison."""
     scope, since = scope_of(engine, "t"), began_at(engine)
     for _ in fold_log(engine, scope, limit=limit):
         pass
-    meanwhile()
+    in_between()
     return compare(engine, scope, since, limit=limit)
 
 

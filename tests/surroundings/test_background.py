@@ -98,7 +98,7 @@ def test_a_task_that_fails_is_counted_and_started_again() -> None:
     assert (flaky.runs, failures("flaky task") - before) == (3, 2)
 
 
-def test_a_task_that_is_told_to_stop_is_not_started_again() -> None:
+def test_a_task_that_is_cancelled_is_not_started_again() -> None:
     async def run() -> None:
         task = supervised_task("endless task", asyncio.Event().wait)  # type: ignore[arg-type]
         await asyncio.sleep(0)
@@ -109,7 +109,7 @@ def test_a_task_that_is_told_to_stop_is_not_started_again() -> None:
     asyncio.run(run())
 
 
-def test_a_process_is_told_that_a_thread_of_a_library_ended() -> None:
+def test_a_process_notices_that_a_thread_of_a_library_ended() -> None:
     stop, lives, ends = (
         threading.Event(),
         threading.Thread(target=threading.Event().wait, daemon=True),
@@ -219,16 +219,16 @@ def committer(url: str, on_commit: object = None) -> GroupCommitter:
     )
 
 
-def test_the_committer_goes_on_after_a_failure_that_nobody_thought_of(database_url: str) -> None:
-    told: list[int] = []
+def test_the_committer_continues_after_an_unexpected_failure(database_url: str) -> None:
+    notified: list[int] = []
 
-    def tell(groups: Sequence[CommitGroup]) -> None:
-        told.append(len(groups))
-        if len(told) == 1:
+    def notify(groups: Sequence[CommitGroup]) -> None:
+        notified.append(len(groups))
+        if len(notified) == 1:
             raise RuntimeError("a defect")
 
     async def run() -> None:
-        accepting = committer(database_url, tell)
+        accepting = committer(database_url, notify)
         accepting.start()
         for _ in range(3):
             await accepting.commit(Entry("demo", b"{}", {}, "token", "hex"))
@@ -236,7 +236,7 @@ def test_the_committer_goes_on_after_a_failure_that_nobody_thought_of(database_u
 
     before = failures("committer")
     asyncio.run(run())
-    assert len(told) == 3
+    assert len(notified) == 3
     assert failures("committer") - before == 1
 
 

@@ -127,7 +127,7 @@ def test_a_wall_clock_that_is_set_under_load_costs_nothing(clocked: Clocked, wro
         load.sender.wait_for(20)
         time.sleep(seconds)
         load.sender.wait_for(20)
-        # And what Redis loses meanwhile is sent again by the sweep, which goes by no wall clock
+        # And what Redis loses in the meantime is sent again by the sweep, which goes by no wall clock
         with redis.Redis.from_url(ground.redis.url) as client:
             client.flushdb()
         load.over()

@@ -84,7 +84,7 @@ def test_what_is_accepted_is_applied_with_the_right_values(pooler: PgBouncer) ->
     assert accept_and_apply(pooler.url) == expected
 
 
-def test_our_settings_hold_in_each_transaction_and_are_left_to_nobody(pooler: PgBouncer) -> None:
+def test_our_settings_hold_in_each_transaction_and_reach_no_other_client(pooler: PgBouncer) -> None:
     assert pooler.postgres is not None
     asked = "SELECT " + ", ".join(f"current_setting('{name}')" for name in SETTINGS)
     expected = shown(pooler.postgres.url, asked)
@@ -149,7 +149,7 @@ def test_a_standby_behind_it_is_not_used_until_it_is_promoted(mode: PoolMode) ->
         assert is_lost_connection(raised.value)
         primary.kill()
         standby.promote()
-        # What the pooler heard of it at first it repeats to everybody who connects
+        # The pooler repeats what it first learned of the server to every client that connects
         with psycopg.connect(pooler.url) as connection_of_libpq:
             assert connection_of_libpq.info.parameter_status("in_hot_standby") == "on"
         with engine.begin() as connection:
@@ -176,7 +176,7 @@ def test_a_pooler_and_a_postgres_that_are_killed_cost_nothing(
 ) -> None:
     ground, pooler = pooled_ground
     with ground.load(f"PgBouncer in {mode} mode and Postgres behind it, each killed") as load:
-        # Given that nobody is turned away while all is well
+        # Given that no sender is refused while all is well
         load.sender.wait_for(200)
         assert load.sender.answers[503] == 0
         pooler.kill()

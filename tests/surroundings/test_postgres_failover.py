@@ -1,4 +1,4 @@
-"""An address that leads to a standby, and a standby that is promoted: all goes on by itself, and nothing is lost."""
+"""An address that leads to a standby, and a standby that is promoted: the service recovers by itself, and nothing is lost."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_an_address_that_leads_to_a_standby_for_a_while_costs_nothing(pair: Pair
     with pair.ground.load(fault) as load:
         pair.address.move(pair.standby.socket, cut=cut)
         if cut:
-            # Nothing is accepted meanwhile, and each sender is told so
+            # Nothing is accepted in the meantime, and each sender gets a 503
             refused = load.sender.answers[503]
             eventually(lambda: load.sender.answers[503] > refused + REFUSED, seconds=120)
             assert "takes no writes" in pair.ground.service.log.read_text()

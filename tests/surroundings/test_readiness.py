@@ -122,7 +122,7 @@ def test_a_database_that_does_not_answer_keeps_no_one_waiting_and_is_noticed_whe
         assert_shown(service, "postgres", "no answer within")
         looks = [thread for thread in threading.enumerate() if thread.name == "check postgres"]
         assert len(looks) <= 2, "one for each listener"
-        # When it goes on, then so does everything
+        # When it resumes, then so does everything
         postgres.resume()
         eventually(lambda: status_of(service) == 200)
         assert service.post(BODY).status_code == 202
@@ -251,7 +251,7 @@ engine = create_check_engine(sys.argv[1], process="tests")
 print(look_at_postgres(engine)["clock"].detail)
 engine.dispose()
 """
-    for offset, told in ((0, "agrees"), (2, "ahead of"), (-2, "behind")):
+    for offset, expected in ((0, "agrees"), (2, "ahead of"), (-2, "behind")):
         clock.set(timedelta(hours=offset))
         shown = subprocess.run(
             [sys.executable, "-c", code, database_url],
@@ -260,4 +260,4 @@ engine.dispose()
             text=True,
             check=True,
         )
-        assert told in shown.stdout
+        assert expected in shown.stdout

@@ -38,7 +38,7 @@ Refusal = Callable[[RedisServer], contextlib.AbstractContextManager[None]]
 
 
 @contextlib.contextmanager
-def _told(server: RedisServer, refuse: list[tuple[str, ...]], restore: list[tuple[str, ...]]) -> Iterator[None]:
+def _commanded(server: RedisServer, refuse: list[tuple[str, ...]], restore: list[tuple[str, ...]]) -> Iterator[None]:
     with redis.Redis.from_url(server.url, retry=Retry(NoBackoff(), 0)) as operator:
         for words in refuse:
             operator.execute_command(*words)
@@ -48,31 +48,33 @@ def _told(server: RedisServer, refuse: list[tuple[str, ...]], restore: list[tupl
 
 
 def replica(server: RedisServer) -> contextlib.AbstractContextManager[None]:
-    return _told(server, [("REPLICAOF", "127.0.0.1", "1")], [("REPLICAOF", "NO", "ONE")])
+    return _commanded(server, [("REPLICAOF", "127.0.0.1", "1")], [("REPLICAOF", "NO", "ONE")])
 
 
 def replica_without_its_primary(server: RedisServer) -> contextlib.AbstractContextManager[None]:
     refuse = [("CONFIG", "SET", "replica-serve-stale-data", "no"), ("REPLICAOF", "127.0.0.1", "1")]
-    return _told(server, refuse, [("REPLICAOF", "NO", "ONE")])
+    return _commanded(server, refuse, [("REPLICAOF", "NO", "ONE")])
 
 
 def primary_without_replicas(server: RedisServer) -> contextlib.AbstractContextManager[None]:
     name = "min-replicas-to-write"
-    return _told(server, [("CONFIG", "SET", name, "1")], [("CONFIG", "SET", name, "0")])
+    return _commanded(server, [("CONFIG", "SET", name, "1")], [("CONFIG", "SET", name, "0")])
 
 
 def out_of_memory(server: RedisServer) -> contextlib.AbstractContextManager[None]:
-    return _told(server, [("CONFIG", "SET", "maxmemory", "1")], [("CONFIG", "SET", "maxmemory", "0")])
+    return _commanded(server, [("CONFIG", "SET", "maxmemory", "1")], [("CONFIG", "SET", "maxmemory", "0")])
 
 
 def no_permission(server: RedisServer) -> contextlib.AbstractContextManager[None]:
-    return _told(server, [("ACL", "SETUSER", "default", "-set", "-evalsha")], [("ACL", "SETUSER", "default", "+@all")])
+    return _commanded(
+        server, [("ACL", "SETUSER", "default", "-set", "-evalsha")], [("ACL", "SETUSER", "default", "+@all")]
+    )
 
 
 @contextlib.contextmanager
 def unable_to_save(server: RedisServer) -> Iterator[None]:
     (server.directory / "dump.rdb").mkdir()
-    with _told(server, [("CONFIG", "SET", "save", "3600 1"), ("BGSAVE",)], [("CONFIG", "SET", "save", "")]):
+    with _commanded(server, [("CONFIG", "SET", "save", "3600 1"), ("BGSAVE",)], [("CONFIG", "SET", "save", "")]):
         with redis.Redis.from_url(server.url) as operator:
             eventually(lambda: operator.info("persistence")["rdb_last_bgsave_status"] == "err")
         yield

@@ -54,7 +54,7 @@ def test_a_worker_whose_redis_refuses_writes_says_so_until_it_does_not(
         eventually(lambda: (found := readiness_of(url)) and found["status"] == "ready", seconds=60)
         # When Redis has no memory left
         refuse_writes(server, True)
-        # Then the worker says so, whoever is asked
+        # Then the worker says so at its endpoint, in the table and in the log
         eventually(lambda: (found := readiness_of(url)) and found["status"] == "not ready")
         found = readiness_of(url)
         assert found is not None

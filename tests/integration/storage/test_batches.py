@@ -150,7 +150,7 @@ def test_a_batch_given_back_waits_and_says_why(database_url: str, engine: Engine
     assert len(claim(engine)) == 1
 
 
-def test_a_batch_that_was_closed_meanwhile_is_left_alone(database_url: str, engine: Engine) -> None:
+def test_a_batch_that_another_worker_closed_is_left_alone(database_url: str, engine: Engine) -> None:
     # Given a batch in the hands of one worker
     one = group("a", b"1")
     commit(database_url, one)

@@ -30,7 +30,7 @@ def wrong(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
 
 
 class Postgres:
-    """A server that tells a time, some time after it was asked and some time before its answer is there."""
+    """A server that reads its clock some time after the query was sent and some time before the answer arrives."""
 
     def __init__(self, shown: SimpleNamespace) -> None:
         self._shown = shown
@@ -39,12 +39,12 @@ class Postgres:
 
     def exec_driver_sql(self, _statement: str) -> Postgres:
         self.pass_time(self.there_ns)
-        self._told = self.ns // 1_000
+        self._answer = self.ns // 1_000
         self.pass_time(self.back_ns)
         return self
 
     def scalar_one(self) -> int:
-        return self._told
+        return self._answer
 
     def pass_time(self, ns: int) -> None:
         self.ns += ns
@@ -103,8 +103,8 @@ def test_a_real_server_is_understood_whatever_its_settings(connection: Connectio
     clock = Clock()
     clock.measure(connection)
     connection.execute(text("SET LOCAL DateStyle = 'ISO'"))
-    told: datetime = connection.execute(text("SELECT clock_timestamp()")).scalar_one()
-    assert abs(clock.now() - told) < timedelta(seconds=5)
+    server_time: datetime = connection.execute(text("SELECT clock_timestamp()")).scalar_one()
+    assert abs(clock.now() - server_time) < timedelta(seconds=5)
 
 
 def test_every_connection_measures_when_it_is_made(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:

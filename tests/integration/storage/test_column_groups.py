@@ -31,7 +31,7 @@ def test_a_late_start_does_not_reopen_a_stopped_session(connection: Connection) 
     apply(connection, sample("session.start.stop.notification.start"))
     session = row(connection, "session")
     assert (session["status"], session["energy_wh"], session["meter_stop_wh"]) == ("finished", 23_410, 1_222_730)
-    # and yet it tells who charges, which the stop did not
+    # and yet it adds the driver, whom the stop did not name
     assert session["user_id"] == 5511
 
 
@@ -70,9 +70,9 @@ def test_a_null_in_a_newer_snapshot_replaces_a_value(connection: Connection) -> 
 
 
 def test_a_read_outranks_a_notification_of_the_same_time(connection: Connection) -> None:
-    told = fact_from_notification("location", 1, "master", AT, location("told"))
+    notified = fact_from_notification("location", 1, "master", AT, location("notified"))
     shown = fact_from_read("location", 1, "master", AT, location("shown"), began_at=AT)
-    for order in ((told, shown), (shown, told)):
+    for order in ((notified, shown), (shown, notified)):
         for fact in order:
             upsert(connection, "t", Fold([fact]))
         assert row(connection, "location")["name"] == "shown"
@@ -91,13 +91,13 @@ def test_a_notification_that_contradicts_a_read_of_its_second_is_conflicting_unt
     connection: Connection,
 ) -> None:
     shown = fact_from_read("location", 1, "master", AT, location("shown"), began_at=AT)
-    told = fact_from_notification("location", 1, "master", AT, location("told"))
+    notified = fact_from_notification("location", 1, "master", AT, location("notified"))
     assert upsert(connection, "t", Fold([shown])).conflicting == []
-    assert [one.entity_id for one in upsert(connection, "t", Fold([told])).conflicting] == [1]
-    later = fact_from_read("location", 1, "master", AT, location("told"), began_at=AT + timedelta(seconds=2))
+    assert [one.entity_id for one in upsert(connection, "t", Fold([notified])).conflicting] == [1]
+    later = fact_from_read("location", 1, "master", AT, location("notified"), began_at=AT + timedelta(seconds=2))
     assert upsert(connection, "t", Fold([later])).conflicting == []
     assert row(connection, "location")["master_conflicting"] is False
-    assert row(connection, "location")["name"] == "told"
+    assert row(connection, "location")["name"] == "notified"
 
 
 def test_a_notification_that_repeats_what_was_read_is_not_conflicting(connection: Connection) -> None:

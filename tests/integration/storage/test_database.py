@@ -115,9 +115,9 @@ def test_a_refused_statement_leaves_its_connection_in_use(engine: Engine, state:
 
 def test_writes_are_proved_on_a_primary_and_disproved_on_a_standby() -> None:
     with own_postgres() as primary, standby_of(primary) as standby:
-        url = f"postgresql://nobody@/postgres?host={primary.directory}"
+        url = f"postgresql://powerless@/postgres?host={primary.directory}"
         with primary.connect("postgres") as connection:
-            connection.execute("CREATE ROLE nobody LOGIN")  # it needs no right of its own
+            connection.execute("CREATE ROLE powerless LOGIN")  # it needs no right of its own
         engine = create_database_engine(url, application_name="tests", pool_size=1)
         with engine.begin() as connection:
             prove_writable(connection)

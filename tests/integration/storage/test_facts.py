@@ -15,8 +15,8 @@ from tests.support.ampeco import shown
 from tests.support.facts import apply, sample
 
 
-def test_an_evse_told_of_by_its_charge_point_gives_way_to_its_own_read(connection: Connection) -> None:
-    # Given an EVSE that the deprecated whole charge point told of, later than it last changed itself
+def test_the_snapshot_of_a_charge_point_gives_way_to_the_read_of_its_evse(connection: Connection) -> None:
+    # Given an EVSE in the deprecated snapshot of a charge point, which is later than the EVSE's own last change
     snapshot = sample("ChargePointChangedNotification")
     snapshot["chargePoint"]["evses"][0]["id"] = 902
     apply(connection, snapshot)

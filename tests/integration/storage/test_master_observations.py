@@ -157,8 +157,8 @@ def test_only_the_columns_that_changed_are_in_a_revision(connection: Connection)
 
 def test_a_notification_that_changes_master_data_is_named(connection: Connection) -> None:
     apply(connection, location(0, "Quay"), tariff(0, 0.45))
-    told = apply(connection, location(1, "Quayside"), tariff(1, 0.49))
-    by_kind = {key.kind: notification_id for key, notification_id in told.source_notifications.items()}
+    applied = apply(connection, location(1, "Quayside"), tariff(1, 0.49))
+    by_kind = {key.kind: notification_id for key, notification_id in applied.source_notifications.items()}
     found = {row["kind"]: row for row in revisions(connection)}
     assert found["location"]["changed_from"] == {"name": "Quay"}
     assert found["location"]["changed_to"] == {"name": "Quayside"}
@@ -185,7 +185,7 @@ def test_the_occupancy_of_a_parking_space_is_kept_as_it_is_read(deployment: Depl
             "label": f"P{minute}",
             "lastUpdatedAt": (NOW + minute * MINUTE).isoformat(),
         }
-        deployment.tell(recent("parkingSpace.occupancyStatus.changed"))
+        deployment.deliver(recent("parkingSpace.occupancyStatus.changed"))
         deployment.refresh()
     (revision,) = query(deployment.service.engine, REVISIONS)
     assert (revision["kind"], revision["entity_id"], revision["source"]) == ("parking_space", 51, "read")
@@ -385,12 +385,12 @@ def test_a_read_that_confirms_a_notification_adds_nothing(connection: Connection
 
 
 def test_each_boot_is_a_revision_even_if_it_changes_nothing(connection: Connection) -> None:
-    told = [apply(connection, body) for body in (boot(0), boot(5), boot(9, "4.8.0"))]
+    applied = [apply(connection, body) for body in (boot(0), boot(5), boot(9, "4.8.0"))]
     assert changed(connection) == [
         ("boot", {}, {}),
         ("boot", {"firmware_version": "4.7.1"}, {"firmware_version": "4.8.0"}),
     ]
-    sources = [notification_id for each in told[1:] for notification_id in each.source_notifications.values()]
+    sources = [notification_id for each in applied[1:] for notification_id in each.source_notifications.values()]
     assert [row["notification_id"] for row in revisions(connection)] == sources
     assert [row["fact_at"] for row in revisions(connection)] == [NOW + 5 * MINUTE, NOW + 9 * MINUTE]
 
@@ -418,7 +418,7 @@ def test_what_one_chunk_changes_is_a_revision_for_each_fact(connection: Connecti
     assert changed(connection) == [("master", {"name": "A"}, {"name": "B"}), ("master", {"name": "B"}, {"name": "C"})]
 
 
-def test_a_conflict_that_a_read_resolves_is_told_once(connection: Connection) -> None:
+def test_a_conflict_that_a_read_resolves_is_one_revision(connection: Connection) -> None:
     apply(connection, location(0, "A"))
     apply(connection, location(1, "B"))
     at = NOW + MINUTE
@@ -542,8 +542,8 @@ def test_of_two_writers_each_adds_its_change_once(engine: Engine, is_known: bool
 def test_of_two_writers_of_one_fact_one_adds_it(engine: Engine) -> None:
     with engine.begin() as connection:
         read(connection, shown("evse", 0, status="a"))
-    tell = shown("evse", 1, status="b")
-    after_waiting(engine, lambda connection: read(connection, tell), lambda connection: read(connection, tell))
+    newer = shown("evse", 1, status="b")
+    after_waiting(engine, lambda connection: read(connection, newer), lambda connection: read(connection, newer))
     assert [row["changed_to"] for row in query(engine, REVISIONS)] == [{"status": "b"}]
 
 

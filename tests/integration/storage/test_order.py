@@ -46,13 +46,13 @@ def two_arrivals(
     draw: st.DrawFn, notifications: st.SearchStrategy[dict[str, Any]]
 ) -> tuple[list[list[dict[str, Any]]], list[list[dict[str, Any]]]]:
     """The same notifications twice: one by one in one order, and in chunks, repeated, in another."""
-    told = draw(st.lists(notifications, min_size=1, max_size=7))
-    repeated = told + draw(st.lists(st.sampled_from(told), max_size=3))
+    bodies = draw(st.lists(notifications, min_size=1, max_size=7))
+    repeated = bodies + draw(st.lists(st.sampled_from(bodies), max_size=3))
     shuffled = draw(st.permutations(repeated))
     cuts = sorted(draw(st.lists(st.integers(0, len(shuffled)), max_size=3)))
     edges = [0, *cuts, len(shuffled)]
     chunks = [shuffled[low:high] for low, high in itertools.pairwise(edges) if low < high]
-    return [[one] for one in told], chunks
+    return [[one] for one in bodies], chunks
 
 
 @settings(max_examples=60)
@@ -90,17 +90,17 @@ def standing(row: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in row.items() if not name.endswith("_conflicting")}
 
 
-@given(told=st.lists(facts(), min_size=1, max_size=6), data=st.data())
-def test_a_fold_stands_on_the_same_facts_in_any_order(told: list[Any], data: st.DataObject) -> None:
-    shuffled = data.draw(st.permutations(told))
-    (one,), (other,) = Fold(told).rows("location"), Fold(shuffled).rows("location")
+@given(unordered=st.lists(facts(), min_size=1, max_size=6), data=st.data())
+def test_a_fold_keeps_the_same_facts_in_any_order(unordered: list[Any], data: st.DataObject) -> None:
+    shuffled = data.draw(st.permutations(unordered))
+    (one,), (other,) = Fold(unordered).rows("location"), Fold(shuffled).rows("location")
     assert standing(one) == standing(other)
 
 
-@given(told=st.lists(facts(reads=False), min_size=1, max_size=6), data=st.data())
-def test_what_notifications_leave_in_doubt_is_so_in_any_order(told: list[Any], data: st.DataObject) -> None:
-    shuffled = data.draw(st.permutations(told))
-    assert Fold(told).rows("location") == Fold(shuffled).rows("location")
+@given(unordered=st.lists(facts(reads=False), min_size=1, max_size=6), data=st.data())
+def test_notifications_conflict_in_the_same_way_in_any_order(unordered: list[Any], data: st.DataObject) -> None:
+    shuffled = data.draw(st.permutations(unordered))
+    assert Fold(unordered).rows("location") == Fold(shuffled).rows("location")
 
 
 @st.composite
@@ -114,12 +114,12 @@ def chunks_of_facts(draw: st.DrawFn) -> list[list[Any]]:
 
 
 @settings(max_examples=150)
-@given(told=chunks_of_facts())
-def test_the_guard_in_the_upsert_is_the_rule_of_the_fold(shared_engine: Engine, told: list[list[Any]]) -> None:
+@given(chunks=chunks_of_facts())
+def test_the_guard_in_the_upsert_is_the_rule_of_the_fold(shared_engine: Engine, chunks: list[list[Any]]) -> None:
     # Given the same facts, folded at once, and written in chunks
-    (folded,) = Fold(itertools.chain.from_iterable(told)).rows("location")
+    (folded,) = Fold(itertools.chain.from_iterable(chunks)).rows("location")
     with shared_engine.connect() as connection, connection.begin() as transaction:
-        for chunk in told:
+        for chunk in chunks:
             upsert(connection, "t", Fold(chunk))
         (stored,) = rows(connection, "location")
         transaction.rollback()
@@ -132,27 +132,27 @@ def test_the_guard_in_the_upsert_is_the_rule_of_the_fold(shared_engine: Engine, 
 @st.composite
 def reads_and_notifications(draw: st.DrawFn) -> list[Any]:
     """Facts of one location: reads in the order in which they began, and among them notifications in any."""
-    began, told = BEGAN, []
+    began, written = BEGAN, []
     for _ in range(draw(st.integers(1, 7))):
         moment, name = BEGAN + timedelta(seconds=draw(times)), draw(st.sampled_from(["a", "b"]))
         values = {"name": name, "status": None, "raw": {"name": name, "number": draw(st.integers(0, 1))}}
         if draw(st.booleans()):
-            told.append(fact_from_notification("location", 1, "master", moment, values, partial=draw(st.booleans())))
+            written.append(fact_from_notification("location", 1, "master", moment, values, partial=draw(st.booleans())))
             continue
         # No two reads of an entity begin in the same microsecond; the facts of one read are always written together.
         began += timedelta(seconds=draw(st.integers(0, 1)), microseconds=1)
-        told.append(fact_from_read("location", 1, "master", moment, values, began_at=began))
-        told.append(presence("location", 1, began_at=began, gone=draw(st.booleans())))
-    return told
+        written.append(fact_from_read("location", 1, "master", moment, values, began_at=began))
+        written.append(presence("location", 1, began_at=began, gone=draw(st.booleans())))
+    return written
 
 
 @settings(max_examples=100)
-@given(told=reads_and_notifications())
-def test_what_reads_leave_unwritten_as_it_is_stored_decides_nothing(shared_engine: Engine, told: list[Any]) -> None:
+@given(written=reads_and_notifications())
+def test_a_confirmed_fact_that_a_read_does_not_write_decides_nothing(shared_engine: Engine, written: list[Any]) -> None:
     # Given facts that are written one by one, but for what reads merely confirm, and all of them folded
-    (folded,) = Fold(told).rows("location")
+    (folded,) = Fold(written).rows("location")
     with shared_engine.connect() as connection, connection.begin() as transaction:
-        for fact in told:
+        for fact in written:
             upsert(connection, "t", Fold([fact]), skip_confirmed=True)
         (stored,) = rows(connection, "location")
         transaction.rollback()
@@ -164,7 +164,7 @@ def test_what_reads_leave_unwritten_as_it_is_stored_decides_nothing(shared_engin
         name: value for name, value in folded.items() if name not in unwritten
     }
     assert (stored["deleted_at"] is None) == (folded.get("deleted_at") is None)
-    # And no clock is ahead of what was told, nor does a notification stand for a read
+    # And no clock is ahead of the fold's, nor does a notification take the place of a read
     for group in ("master", "presence"):
         at, version = folded.get(f"{group}_at"), folded.get(f"{group}_version")
         if at is not None and version is not None:

@@ -1,4 +1,4 @@
-"""What waits to be applied is told with its reason."""
+"""Batches that wait to be applied are shown with the reason."""
 
 from __future__ import annotations
 

@@ -66,7 +66,7 @@ def test_a_mark_made_during_a_read_survives_its_end(connection: Connection) -> N
     assert wanted(connection) == {}
 
 
-def test_a_claimed_read_is_nobody_elses_until_its_lease_runs_out(connection: Connection) -> None:
+def test_a_claimed_read_cannot_be_claimed_again_until_its_lease_runs_out(connection: Connection) -> None:
     want(connection, "evse", 902)
     claim(connection)
     assert claim(connection) == []
@@ -92,18 +92,18 @@ def not_seen(connection: Connection, process_id: UUID) -> None:
 
 
 @pytest.mark.parametrize("end", [not_seen, processes.leave], ids=["that went away", "that stopped"])
-def test_what_a_process_had_in_hand_is_free_at_once(
+def test_what_a_process_had_claimed_is_free_at_once(
     connection: Connection, end: Callable[[Connection, UUID], None]
 ) -> None:
-    # Given a read in the hands of a process that lives
+    # Given a read that a running process has claimed
     holder = registered(connection)
     want(connection, "evse", 902, "unknown")
     assert len(refresh_queue.claim(connection, "t", limit=10, holder=holder)) == 1
     assert refresh_queue.due_tenants(connection) == []
     assert refresh_queue.claim(connection, "t", limit=10, holder=registered(connection)) == []
-    # When it lives no more
+    # When the process is gone
     end(connection, holder)
-    # Then another is woken for the read, and has it in hand
+    # Then another process is woken for the read, and can claim it
     assert refresh_queue.due_tenants(connection) == ["t"]
     assert len(refresh_queue.claim(connection, "t", limit=10, holder=registered(connection))) == 1
 
@@ -115,7 +115,7 @@ def test_a_process_that_is_not_registered_keeps_its_claim_for_the_lease(connecti
 
 
 def taken_over(connection: Connection) -> tuple[RefreshRequest, RefreshRequest]:
-    """One read in the hands of two: of a process that lost its lease, and of the one that has it now."""
+    """One read that two processes claimed: one that lost its lease, and the one that has it now."""
     want(connection, "evse", 902, "unknown")
     (late,) = refresh_queue.claim(connection, "t", limit=10)
     # All of a test is one transaction, in which time stands still.
@@ -126,7 +126,7 @@ def taken_over(connection: Connection) -> tuple[RefreshRequest, RefreshRequest]:
     return replace(late, leased_until=late.leased_until - timedelta(seconds=1)), now
 
 
-def test_a_read_that_lost_its_lease_leaves_alone_what_another_has_in_hand(connection: Connection) -> None:
+def test_a_read_that_lost_its_lease_leaves_the_claim_of_another_alone(connection: Connection) -> None:
     late, now = taken_over(connection)
     refresh_queue.postpone(connection, "t", [late], delay=timedelta(hours=1), error="down", counts=True)
     refresh_queue.finish(connection, "t", [late])
@@ -197,7 +197,7 @@ def test_what_waits_of_the_most_urgent_kind_comes_along(connection: Connection) 
     want(connection, "location", 66, "unknown")
     # When reads are claimed
     claimed = refresh_queue.claim(connection, "t", limit=10)
-    # Then both EVSEs are in hand, as one listing may read both, and nothing else
+    # Then both EVSEs are claimed, as one listing may read both, and nothing else
     assert [(request.kind, request.entity_id) for request in claimed] == [("evse", 1), ("evse", 2)]
     assert [request.kind for request in refresh_queue.claim(connection, "t", limit=10)] == ["location"]
 
@@ -235,7 +235,7 @@ def test_a_whole_session_wants_no_read_when_it_is_mentioned_again(connection: Co
     assert ("session", 77120) not in wanted(connection)
 
 
-def test_meter_values_of_a_session_nobody_told_of_want_it_read(connection: Connection) -> None:
+def test_meter_values_of_an_unknown_session_request_a_read_of_it(connection: Connection) -> None:
     apply(connection, sample("SessionMeterValuesNotification"))
     assert wanted(connection) == {("session", 77120): "unknown"}
 

@@ -24,9 +24,9 @@ def revisions(connection: Connection) -> list[dict[str, Any]]:
     return [dict(one._mapping) for one in found]
 
 
-def test_a_correction_of_a_stopped_session_is_kept_with_what_it_was_and_who_told(connection: Connection) -> None:
+def test_a_correction_of_a_stopped_session_is_kept_with_the_old_values_and_its_source(connection: Connection) -> None:
     apply(connection, finished_session(0, billingStatus="pending"))
-    told = apply(
+    applied = apply(
         connection, finished_session(5, billingStatus="completed", totalAmount={"withTax": 12.5, "withoutTax": 10})
     )
     (revision,) = revisions(connection)
@@ -34,7 +34,7 @@ def test_a_correction_of_a_stopped_session_is_kept_with_what_it_was_and_who_told
     assert revision["fact_at"] == SESSION_BEGAN + timedelta(minutes=5)
     assert (revision["source"], revision["notification_id"]) == (
         "notification",
-        next(iter(told.source_notifications.values())),
+        next(iter(applied.source_notifications.values())),
     )
     assert revision["changed_from"].keys() == revision["changed_to"].keys()
     assert revision["changed_from"]["billing_status"] == "pending"
@@ -58,14 +58,14 @@ def test_an_older_fact_and_one_that_changes_no_column_make_no_revision(connectio
 
 
 def test_repeating_every_notification_in_any_order_adds_no_revision(connection: Connection) -> None:
-    told = [finished_session(minute, receiptId=minute) for minute in range(4)]
-    for body in told:
+    bodies = [finished_session(minute, receiptId=minute) for minute in range(4)]
+    for body in bodies:
         apply(connection, body)
     before = revisions(connection)
     assert len(before) == 3
-    for body in reversed(told):
+    for body in reversed(bodies):
         apply(connection, body)
-    apply(connection, *told)
+    apply(connection, *bodies)
     assert revisions(connection) == before
 
 
@@ -132,7 +132,7 @@ def test_a_session_is_shown_as_it_was_known_at_every_moment(
         transaction.rollback()
 
 
-def test_findings_remember_the_first_who_told_a_fact() -> None:
+def test_a_change_set_keeps_the_first_notification_of_a_fact() -> None:
     found = changes(finished_session(0), finished_session(0))
-    first = {fact: teller for fact, teller in found.source_notifications.items() if fact.group == "state"}
+    first = {fact: source for fact, source in found.source_notifications.items() if fact.group == "state"}
     assert len(first) == 1

@@ -29,4 +29,4 @@ def test_counted_hours_count_by_their_share_and_the_rest_by_its_batches(engine: 
         assert estimate(connection, "t", hour - timedelta(days=3), hour - timedelta(days=2)) == 0
         count(connection, "t", hour - timedelta(days=1))
         assert estimate(connection, "t", hour - timedelta(minutes=5), until) == 2
-        assert estimate(connection, "nobody", hour, until) == 0
+        assert estimate(connection, "unknown", hour, until) == 0

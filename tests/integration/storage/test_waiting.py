@@ -42,7 +42,7 @@ def request_reads(connection: Connection, *entities: tuple[str, int]) -> None:
 
 
 def claimed(engine: Engine, *entities: tuple[str, int]) -> list[RefreshRequest]:
-    """Reads that were marked, and are in hand."""
+    """Request reads, and claim them."""
     with engine.begin() as connection:
         request_reads(connection, *entities)
     with engine.begin() as connection:
@@ -58,7 +58,7 @@ def requests(engine: Engine) -> list[dict[str, Any]]:
 
 
 def test_a_read_that_is_marked_while_its_end_waits_is_due_at_once(engine: Engine) -> None:
-    # Given two reads in hand
+    # Given two claimed reads
     held = claimed(engine, ("evse", 1), ("evse", 2))
     # When one of them is marked by a transaction that commits while the end of both waits for it
     after_waiting(
@@ -153,7 +153,7 @@ def test_batches_that_two_close_at_once_are_counted_once(engine: Engine) -> None
     assert query(engine, "SELECT closed FROM ingest.total") == [{"closed": 2}]
 
 
-def tell_session(connection: Connection, body: dict[str, Any]) -> None:
+def apply_session(connection: Connection, body: dict[str, Any]) -> None:
     """Write what a notification says of its session, and nothing else that two would wait for first."""
     found = changes(body)
     facts = [fact for fact in found.facts if fact.kind == "session"]
@@ -163,12 +163,12 @@ def tell_session(connection: Connection, body: dict[str, Any]) -> None:
 def test_a_session_that_another_stops_while_a_correction_waits_leaves_a_revision(engine: Engine) -> None:
     # Given a session that runs
     with engine.begin() as connection:
-        tell_session(connection, sample("SessionUpdateNotification.active"))
-    # When its correction waits for whoever stops it
+        apply_session(connection, sample("SessionUpdateNotification.active"))
+    # When its correction waits for the transaction that stops it
     after_waiting(
         engine,
-        lambda connection: tell_session(connection, finished_session(0, billingStatus="pending")),
-        lambda connection: tell_session(connection, finished_session(5, billingStatus="completed")),
+        lambda connection: apply_session(connection, finished_session(0, billingStatus="pending")),
+        lambda connection: apply_session(connection, finished_session(5, billingStatus="completed")),
     )
     # Then what it was in between is kept
     (revision,) = query(engine, "SELECT changed_from, changed_to FROM charging.session_revision")

@@ -62,7 +62,7 @@ def test_a_beat_that_fails_is_noted_and_the_next_one_registers_again(engine: Eng
 def test_no_failure_of_any_kind_ends_the_heartbeat(
     engine: Engine, heartbeat: Heartbeat, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Given a beat, and a log, that raise what nobody expects
+    # Given a beat, and a log, that raise unexpected errors
     beaten: list[int] = []
 
     def beat() -> None:
@@ -81,7 +81,7 @@ def test_no_failure_of_any_kind_ends_the_heartbeat(
 def test_a_process_that_died_on_the_same_machine_is_noticed_at_once_and_no_other(
     engine: Engine, heartbeat: Heartbeat
 ) -> None:
-    # Given one that runs, one that died, one whose pid is ours now, and two of which no pid tells us anything
+    # Given one that runs, one that died, one whose pid is ours now, and two whose pids say nothing
     heartbeat.beat()
     (own_space,) = query(engine, "SELECT pid_space FROM ingest.process")
     dead = subprocess.Popen(["true"])

@@ -94,7 +94,7 @@ def test_without_redis_calls_go_out_at_this_processs_own_pace() -> None:
     assert slept == [1.0]
 
 
-def test_a_tenant_that_goes_on_failing_is_asked_ever_more_rarely(client: redis.Redis) -> None:
+def test_a_tenant_that_keeps_failing_is_asked_ever_more_rarely(client: redis.Redis) -> None:
     assert [fail(client, "t", 10, 60, "down") for _ in range(5)] == [10, 20, 40, 60, 60]
     assert paused_for(client, "t") > 50
     recovered(client, "t")
@@ -133,7 +133,7 @@ def test_what_fails_for_one_path_alone_holds_up_the_others_for_a_moment(client: 
     assert fail(client, "t", 10, 300, "500", only_path="/evses/2") == 10
 
 
-def test_what_a_tenant_asked_for_is_kept_to_whatever_else_fails_or_succeeds_meanwhile(client: redis.Redis) -> None:
+def test_a_pause_that_a_tenant_asked_for_is_kept_whatever_else_fails_or_succeeds(client: redis.Redis) -> None:
     # Given a tenant that asks to be left alone for longer than any pause of our own
     pause(client, "t", 3_000, "GET /x answered 429")
     # When calls that were under way fail, succeed, or are asked to wait less
