@@ -1,4 +1,4 @@
-"""Forgetting: a person is taken out of everything, does not come back, and the reports stay right."""
+"""Erasure: a person is removed from everything, does not come back, and the reports stay right."""
 
 from __future__ import annotations
 
@@ -557,7 +557,7 @@ def test_an_unknown_person_is_reported_in_one_sentence_and_put_on_no_list(servic
     assert "--tenant: nowhere is not in" in ended.stderr
 
 
-def test_a_forgetting_beside_running_workers_leaves_nothing(lived: Deployment) -> None:
+def test_an_erasure_beside_running_workers_leaves_nothing(lived: Deployment) -> None:
     """Notifications of the person come in and are applied, and applied again, all the while."""
     engine, stop = lived.service.engine, threading.Event()
     bodies = [

@@ -1,4 +1,4 @@
-"""What came is counted cheaply, a silence is noted once, and each token's last use is known."""
+"""Notifications are counted cheaply, a traffic gap is recorded once, and each token's last use is known."""
 
 from __future__ import annotations
 
