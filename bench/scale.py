@@ -145,7 +145,8 @@ def _copy(connection: psycopg.Connection[Any], copy: int) -> None:
         connection.execute(
             SQL(
                 f"INSERT INTO {table} ({', '.join(columns)})"
-                f" SELECT {', '.join(values)} FROM {_original(table)}, (VALUES ({copy})) AS number (copy)"
+                f" SELECT {', '.join(values)}"
+                f" FROM {_original(table)}, (VALUES (CAST({copy} AS bigint))) AS number (copy)"
             )
         )
 

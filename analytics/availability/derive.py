@@ -17,6 +17,7 @@ from analytics.availability import days, downtime, outages, uptime
 from analytics.availability.days import Span
 from analytics.availability.places import Place, forget_progress, load_places, note_progress
 from analytics.scope import Reach, Scope, merged, parts, whole, widen
+from analytics.states.derive import evses_of
 from analytics.writing import Work
 from storage.documents import to_json
 from storage.state.marks import OPERATOR_EXCLUSION
@@ -34,7 +35,8 @@ def derive(work: Work) -> None:
     periods = downtime.derive(work)
     everything = whole(evse_id for evse_id, since in work.marks("evse").items() if since is None)
     states = merged(work.changes("evse_state_interval"), everything)
-    of_outages = merged(states, work.marks("evse_status"), periods, _entered(work), _before_sessions(work))
+    errors = merged(work.marks("evse_status"), evses_of(work, work.marks("charge_point_status")))
+    of_outages = merged(states, errors, periods, _entered(work), _before_sessions(work))
     touched = [work.touches(table) for table in _COUNTED]
     of_days = merged(states, *(_since(each) for each in touched))
     due = set(_ids(work, _DUE, now=work.now))

@@ -215,7 +215,7 @@ SELECT run.evse_id,
        place.charge_point_id,
        place.location_id,
        cause.state AS cause,
-       error.error_code,
+       coalesce(own_error.error_code, unit_error.error_code) AS error_code,
        CASE
        WHEN run.ended_at < 'infinity'
        THEN extract(epoch FROM date_trunc('second', run.ended_at) - date_trunc('second', run.began_at))
@@ -236,7 +236,18 @@ SELECT run.evse_id,
           AND observation.observed_at < run.ended_at
           AND observation.error_code <> 'NoError'
         ORDER BY observation.observed_at, observation.hardware_status NULLS FIRST, observation.error_code
-        LIMIT 1) AS error ON true
+        LIMIT 1) AS own_error ON true
+  LEFT JOIN LATERAL (
+       SELECT observation.error_code
+         FROM charging.charge_point_hardware_observation AS observation
+        WHERE own_error.error_code IS NULL
+          AND observation.tenant = :tenant
+          AND observation.charge_point_id = place.charge_point_id
+          AND observation.observed_at >= run.began_at
+          AND observation.observed_at < run.ended_at
+          AND observation.error_code <> 'NoError'
+        ORDER BY observation.observed_at, observation.hardware_status NULLS FIRST, observation.error_code
+        LIMIT 1) AS unit_error ON true
  CROSS JOIN LATERAL (
        SELECT coalesce(sum(extract(epoch FROM upper(each) - lower(each))), 0) AS seconds
          FROM (

@@ -94,7 +94,9 @@ outage = derived(
         id_column("charge_point_id", "Charge point of the EVSE, by its latest master data"),
         id_column("location_id", "Location of the EVSE, by its latest master data"),
         text_column("cause", f"State in which it was longest: {', '.join(DOWN)}", nullable=False),
-        text_column("error_code", "First error code that the EVSE reported in it, other than NoError"),
+        text_column(
+            "error_code", "First error code that the EVSE reported in it, or else its charge point, other than NoError"
+        ),
         seconds_column("outage_s", "Its length, seconds; null while it lasts"),
         seconds_column("excluded_s", "Time of it that exclusions cover, seconds; null while it lasts"),
         id_column("session_before_id", "Last session that started on the EVSE before it"),

@@ -37,8 +37,8 @@ VIEWS = (
             Shown(
                 "found_by_reconcile",
                 "bigint",
-                "Missing and stale entities that sync runs found which ended on the day, so changes that no "
-                "notification told in time",
+                "Missing and stale entities that sync runs found which ended on the day, so changes for which no "
+                "notification arrived in time",
             ),
             Shown("healed_by_reconcile", "bigint", "Those of them that the sync runs brought up to date"),
             Shown(

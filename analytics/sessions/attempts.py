@@ -174,7 +174,7 @@ SELECT 'authorization' AS source,
        session.energy_wh,
        {_or_refused(_IS_SUCCESS)} AS is_success,
        {_or_refused(_IS_CSR_SUCCESS)} AS is_csr_success,
-       request.deleted_at AS removed_at
+       coalesce(request.deleted_at, session.removed_at) AS removed_at
   FROM scope
   JOIN charging.authorization AS request
     ON request.tenant = :tenant
@@ -188,7 +188,7 @@ SELECT 'authorization' AS source,
           AND first.session_id = link.session_id
         WHERE link.tenant = :tenant
           AND link.authorization_id = request.authorization_id
-        ORDER BY coalesce(first.started_at, 'infinity'), first.session_id
+        ORDER BY first.removed_at IS NOT NULL, coalesce(first.started_at, 'infinity'), first.session_id
         LIMIT 1) AS session ON true
   LEFT JOIN LATERAL {version_sql("evse", "request.evse_id", _ATTEMPTED_AT)} AS evse ON true
  CROSS JOIN LATERAL (

@@ -28,17 +28,21 @@ def derive(work: Work, gaps: Sequence[Period], since_new_gap: datetime | None) -
         gaps: the periods without a receiver, oldest first.
         since_new_gap: since when all EVSEs are derived, because a receiver has come or gone; None: it has not.
     """
-    scope = merged(work.marks("evse"), work.marks("evse_status"))
     charge_points = merged(work.marks("charge_point"), work.marks("charge_point_status"))
-    if charge_points:
-        rows = work.connection.execute(_EVSES_OF, {"tenant": work.tenant, "charge_point_ids": sorted(charge_points)})
-        for evse_id, charge_point_id in rows:
-            widen(scope, evse_id, charge_points[charge_point_id])
+    scope = merged(work.marks("evse"), work.marks("evse_status"), evses_of(work, charge_points))
     if since_new_gap is not None:
         for evse_id in work.connection.execute(_ALL_EVSES, {"tenant": work.tenant}).scalars():
             widen(scope, evse_id, since_new_gap)
     if scope:
         _derive(work, scope, gaps)
+
+
+def evses_of(work: Work, charge_points: Scope) -> Scope:
+    """Return the EVSEs of charge points that changed, each with the time of the change."""
+    if not charge_points:
+        return {}
+    rows = work.connection.execute(_EVSES_OF, {"tenant": work.tenant, "charge_point_ids": sorted(charge_points)})
+    return {evse_id: charge_points[charge_point_id] for evse_id, charge_point_id in rows}
 
 
 # Index: evse_tenant_charge_point_id_idx.
@@ -66,18 +70,21 @@ def _derive(work: Work, scope: Scope, gaps: Sequence[Period]) -> None:
             evse.observations.clear()
 
 
-# Indexes: primary keys; that of evse_state_interval backwards from the time of the change. If status logs cover more
-# than before, the stretches from the former end of the covered period on change, too.
+# Indexes: primary keys; that of evse_state_interval backwards from the time of the change; the unique constraint of
+# evse_status_observation. If status logs cover more than before, the stretches from the former end of the covered
+# period on change, too. An EVSE may be younger than what is known of its charge point, and its creation be read late.
 _EVSES = text("""
 SELECT evse.evse_id,
        evse.charge_point_id,
        evse.deleted_at,
+       existence.began_at AS exists_from_at,
        covered.began_at AS covered_from_at,
        covered.ended_at AS covered_until_at,
        progress.evse_id IS NOT NULL
            AND progress.charge_point_id IS NOT DISTINCT FROM evse.charge_point_id
            AND progress.covered_from_at IS NOT DISTINCT FROM covered.began_at
-           AND coalesce(progress.covered_until_at <= covered.ended_at, true) AS continues,
+           AND coalesce(progress.covered_until_at <= covered.ended_at, true)
+           AND coalesce(existence.began_at <= first.began_at, true) AS continues,
        before.began_at,
        before.previous_ended_at
   FROM json_to_recordset(CAST(:scope AS json)) AS scope (entity_id bigint, since timestamptz)
@@ -108,6 +115,18 @@ SELECT evse.evse_id,
               END
         ORDER BY known.began_at DESC
         LIMIT 1) AS before ON true
+  LEFT JOIN LATERAL (
+       SELECT known.began_at
+         FROM analytics.evse_state_interval AS known
+        WHERE known.tenant = :tenant
+          AND known.evse_id = scope.entity_id
+        ORDER BY known.began_at
+        LIMIT 1) AS first ON true
+  LEFT JOIN LATERAL (
+       SELECT least(evse.created_at, min(own.observed_at)) AS began_at
+         FROM charging.evse_status_observation AS own
+        WHERE own.tenant = :tenant
+          AND own.evse_id = scope.entity_id) AS existence ON evse.created_at IS NOT NULL
 """)
 
 _NOTE_PROGRESS = text("""
@@ -142,6 +161,7 @@ def load_evses(connection: Connection, tenant: str, scope: Mapping[int, datetime
             row.began_at if row.continues else None,
             row.previous_ended_at if row.continues else None,
             row.deleted_at,
+            row.exists_from_at,
             covered=[Period(row.covered_from_at, row.covered_until_at)] if is_covered else [],
         )
         columns = ("evse_id", "charge_point_id", "covered_from_at", "covered_until_at")

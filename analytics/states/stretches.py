@@ -70,6 +70,7 @@ class Evse:
         starts_at: the beginning of the first stretch to derive; None: at the first observation.
         previous_ended_at: the end of the stretch before it, if there is one.
         ended_at: when it was found deleted; None while it exists.
+        exists_from_at: when it was created, or first reported a status, whichever is earlier; None: not known.
         observations: those that count from then on, and the last one of each source before.
         covered: periods that status logs cover, for the EVSE and for the network.
     """
@@ -79,6 +80,7 @@ class Evse:
     starts_at: datetime | None
     previous_ended_at: datetime | None
     ended_at: datetime | None
+    exists_from_at: datetime | None = None
     observations: list[Observation] = field(default_factory=list)
     covered: list[Period] = field(default_factory=list)
 
@@ -103,6 +105,8 @@ def stretches(evse: Evse, gaps: Sequence[Period]) -> Iterator[dict[str, Any]]:
     if not observations and evse.starts_at is None:
         return
     starts_at = observations[0].at if evse.starts_at is None else evse.starts_at
+    if evse.starts_at is None and evse.exists_from_at is not None:
+        starts_at = max(starts_at, evse.exists_from_at)  # its charge point may have reported long before
     if evse.ended_at is not None and evse.ended_at <= starts_at:
         return
     times = {each.at for each in observations}

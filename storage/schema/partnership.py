@@ -16,7 +16,7 @@ partner_contract = mirror(
             id_column("partner_id", "Partner"),
             instant("starts_at", "When it takes effect"),
             instant("ends_at", "When it expires; null: it does not"),
-            flag_column("is_renewed_automatically", "Whether it goes on after its end"),
+            flag_column("is_renewed_automatically", "Whether it is renewed at its end"),
             text_column("external_id", "Id that the operator gave it"),
             number_column("partner_share_ac_percent", "Partner's share of the revenue at AC EVSEs, %"),
             number_column("partner_share_dc_percent", "Partner's share of the revenue at DC EVSEs, %"),

@@ -91,6 +91,33 @@ def year(engine: Engine) -> Engine:
     return engine
 
 
+def test_an_outage_has_the_error_of_its_charge_point_if_the_evse_reports_none(engine: Engine) -> None:
+    changes = ChangeSet(facts=site())
+    statuses(changes, (0, "online"), (0, "available"))
+
+    def report(minutes: float, table: str, key: str, entity_id: int, status: str, error: str) -> None:
+        row = {"observed_at": at(minutes), "source": "notification", "hardware_status": status, "error_code": error}
+        later = ChangeSet()
+        later.observe(table, {key: entity_id, **row})
+        with engine.begin() as connection:
+            write_changes(connection, "t", later)
+        derive(engine)
+
+    with engine.begin() as connection:
+        write_changes(connection, "t", changes)
+    charge_point = ("charge_point_hardware_observation", "charge_point_id", CHARGE_POINT)
+    errors = "SELECT error_code FROM analytics.outage ORDER BY began_at"
+    # Given a fault of the charge point, whose error comes with its second status
+    report(10, *charge_point, "faulted", "NoError")
+    assert rows(engine, errors) == [{"error_code": None}]
+    report(12, *charge_point, "faulted", "InternalError")
+    assert rows(engine, errors) == [{"error_code": "InternalError"}]
+    # When the EVSE reports one as well, it counts
+    report(14, "evse_status_observation", "evse_id", EVSE, "faulted", "GroundFailure")
+    assert rows(engine, errors) == [{"error_code": "GroundFailure"}]
+    assert changes_of_deriving_everything(engine) == 0
+
+
 def test_the_worked_example_of_the_documentation_is_what_is_derived(year: Engine) -> None:
     (month,) = rows(year, "SELECT * FROM analytics.evse_uptime_month WHERE month = '2025-12-01'")
     assert month["outage_s"] == 21_024 * 60

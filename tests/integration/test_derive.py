@@ -16,7 +16,7 @@ from storage.state.changes import ChangeSet
 from storage.state.fold import fact_from_read
 from storage.state.marks import mark_all
 from storage.write import write_changes
-from tests.support.analytics import derive, session_facts
+from tests.support.analytics import changes_of_deriving_everything, derive, session_facts, write
 
 #: The numbers of all rows of the contract.
 NUMBERS = " UNION ALL ".join(
@@ -105,6 +105,25 @@ def test_states_follow_the_statuses_of_evse_and_network(engine: Engine) -> None:
         (40, "suspended", "observed"),
     ]
     assert rows(engine)[-1]["ended_at"] is None
+
+
+def test_an_evse_has_no_state_before_it_existed(engine: Engine) -> None:
+    alive(engine, (-60, 0))
+    # Given a charge point that was offline long before
+    observe(engine, 0, network="temporarily_unavailable")
+    observe(engine, 5, network="available")
+    fleet(engine)
+    derive(engine)
+    assert states(engine)[0][0] == 0
+    # When it becomes known when its EVSE was created, and later that it reported a status before
+    columns = {"charge_point_id": 418, "created_at": at(30), "raw": {}}
+    write(engine, fact_from_read("evse", 902, "master", at(40), columns, began_at=at(40)))
+    derive(engine)
+    assert states(engine) == [(30, "unknown", "observed")]
+    observe(engine, 20, evse="available")
+    derive(engine)
+    assert states(engine) == [(20, "available", "observed")]
+    assert changes_of_deriving_everything(engine) == 0
 
 
 def test_a_late_status_changes_only_the_stretches_after_it(engine: Engine) -> None:

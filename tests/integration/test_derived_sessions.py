@@ -373,6 +373,25 @@ def test_an_authorization_and_its_session_are_one_attempt_whichever_names_the_ot
     assert changes_of_deriving_everything(engine) == 0
 
 
+def test_an_attempt_whose_session_was_removed_counts_no_more(engine: Engine) -> None:
+    write(engine, *site(), authorization(7, session_ids=[1, 2]), *finished(1), *finished(2, began=40, ended=50))
+    write(engine, authorization(8, 60, session_ids=[3]), *finished(3, began=61, ended=70), *finished(4, began=90))
+    assert attempts(engine, "session_id", "removed_at") == [
+        ("authorization", 7, 1, None),
+        ("authorization", 8, 3, None),
+        ("session", 4, 4, None),
+    ]
+    # When AMPECO no longer shows some of the sessions, the attempt is that of the one that is left
+    write(engine, gone("session", 1, 100), gone("session", 3, 100), gone("session", 4, 100))
+    assert attempts(engine, "session_id", "removed_at") == [
+        ("authorization", 7, 2, None),
+        ("authorization", 8, 3, at(100)),
+        ("session", 4, 4, at(100)),
+    ]
+    assert [row["began_at"] for row in derived(engine, "visit", "began_at")] == [at(-1)]
+    assert changes_of_deriving_everything(engine) == 0
+
+
 def test_success_by_two_rules(engine: Engine) -> None:
     assert "evdisconnected" not in ERROR_REASONS
     cases: list[tuple[dict[str, Any], bool | None, bool | None]] = [

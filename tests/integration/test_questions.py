@@ -25,7 +25,7 @@ HOURS = 60
 
 #: Questions that nothing in two days of the simulated tenant answers: what is rare, or takes a month.
 RARE = {
-    "What was the uptime last month, and what proves it?",
+    "What was the uptime, and what proves it?",
     "Which models and firmware fail most?",
     "Which roaming sessions have no CDR?",
     "What is down now, and since when?",

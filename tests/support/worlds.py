@@ -112,6 +112,7 @@ class World:
                 columns: dict[str, Any] = {
                     "label": f"E{number}-{version}",
                     "charge_point_id": one_of((1, 1, 2)),
+                    "created_at": one_of((None, at(self._minute()))),
                     **power,
                 }
                 yield self._fact("evse", number, self._minute() if version else 0, **columns)
@@ -137,7 +138,10 @@ class World:
             yield self._observed("charge_point_network_observation", network_status=status, **common)
         for _ in self._some(0, 0, 1, 3):
             status = self._chance.choice(("available", "faulted", "unavailable"))
-            yield self._observed("charge_point_hardware_observation", hardware_status=status, **common)
+            error = self._chance.choice(("NoError", "InternalError"))
+            yield self._observed(
+                "charge_point_hardware_observation", hardware_status=status, error_code=error, **common
+            )
 
     def _observed(self, table: str, later: float = 0, **columns: Any) -> ChangeSet:
         return ChangeSet(observations={table: [{"observed_at": at(self._minute() + later), **columns}]})
