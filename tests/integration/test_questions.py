@@ -26,6 +26,8 @@ HOURS = 60
 #: Questions that nothing in two days of the simulated tenant answers: what is rare, or takes a month.
 RARE = {
     "What was the uptime, and what proves it?",
+    "What did sessions earn that belong to no local day?",
+    "Does the price cover the electricity?",
     "Which models and firmware fail most?",
     "Which roaming sessions have no CDR?",
     "What is down now, and since when?",
@@ -87,6 +89,9 @@ def write_rare_tenant(engine: Engine, now: datetime) -> None:
         fact("evse_downtime_period", 5, 0, evse_id=100, charge_point_id=10, type="downtime",
              started_at=now - timedelta(days=60), ended_at=now - timedelta(days=60, hours=-1)),
         *session_facts(1, (hours - 60) * 60, evse_id=101, charge_point_id=10, status="finished", energy_wh=9_000,
+                       amount_without_tax=5, electricity_cost=2, currency="EUR",
+                       started_at=now - timedelta(hours=61), stopped_at=now - timedelta(hours=60)),
+        *session_facts(2, (hours - 60) * 60, status="finished", amount_without_tax=12, currency="EUR",
                        started_at=now - timedelta(hours=61), stopped_at=now - timedelta(hours=60)),
     )  # fmt: skip
     statuses = ((70, "available"), (50, "faulted"), (49.5, "available"), (1, "faulted"))
