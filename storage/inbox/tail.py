@@ -123,17 +123,19 @@ class Tail:
     def poll(self, connection: Connection) -> list[Followed]:
         """Return the next notifications that were committed, or that came to a selected state since they were seen."""
         began_at = self._pass_began_at or clock.now()
+        # Everything that was received before this had been committed when the pass through the pages began. A pass
+        # reads in one order, so only what was received later is read again, by the next pass.
+        next_since = max(self._since, began_at - self._overlap)
         ended = self._ended(connection)
         page = self._page(connection)
-        arrived = [followed for followed in page if self._is_shown(followed)]
+        arrived = [followed for followed in page if self._is_shown(followed, next_since)]
         if len(page) == PAGE_ROWS:
             self._after = (page[-1].received_at, page[-1].notification_id)
             self._pass_began_at = began_at
         else:
-            # Everything that was received before this had been committed when the pass through the pages began.
-            self._after = (max(self._since, began_at - self._overlap), _FIRST)
+            self._after = (next_since, _FIRST)
             self._pass_began_at = None
-            self._seen = {known: at for known, at in self._seen.items() if at >= self._after[0]}
+            self._seen = {known: at for known, at in self._seen.items() if at >= next_since}
         return ended + arrived
 
     def _page(self, connection: Connection) -> list[Followed]:
@@ -151,11 +153,16 @@ class Tail:
         }
         return [Followed(*row) for row in connection.execute(_PAGE, parameters)]
 
-    def _is_shown(self, followed: Followed) -> bool:
-        """Record that a notification was seen; return whether it is new and in a selected state."""
+    def _is_shown(self, followed: Followed, next_since: datetime) -> bool:
+        """Return whether a notification is new and in a selected state, and remember it if it can be read again.
+
+        Parameters:
+            next_since: the next pass reads what was received at this time or later.
+        """
         if followed.notification_id in self._seen:
             return False
-        self._seen[followed.notification_id] = followed.received_at
+        if followed.received_at >= next_since:
+            self._seen[followed.notification_id] = followed.received_at
         states = self._selection.states
         if states - {"pending"} and followed.state == "pending":
             self._awaited[followed.notification_id] = followed.received_at

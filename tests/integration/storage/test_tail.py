@@ -90,6 +90,23 @@ def test_one_that_is_committed_while_pages_are_read_is_not_missed(
     assert found == [*(entry.notification_id for entry in entries), late.notification_id]
 
 
+def test_a_long_backlog_leaves_few_ids_remembered_and_each_of_its_notifications_is_returned_once(
+    engine: Engine, began_at: datetime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tail, "PAGE_ROWS", 2)
+    backlog = accept(engine, *[sample("evse.changed")] * 9)
+    (newest,) = accept(engine, sample("evse.changed"))
+    # The next pass reads only the newest one again.
+    monkeypatch.setattr(clock, "now", lambda: newest.received_at + OVERLAP)
+    log = Tail(SELECTION, began_at, OVERLAP)
+    found, remembered = ids(engine, log), [len(log._seen)]
+    while log.is_behind:
+        found += ids(engine, log)
+        remembered.append(len(log._seen))
+    assert remembered == [0, 0, 0, 0, 1, 1]
+    assert found + ids(engine, log) == [entry.notification_id for entry in (*backlog, newest)]
+
+
 def test_what_was_received_before_is_left_out_and_what_is_older_than_the_overlap_is_not_read_again(
     engine: Engine, began_at: datetime
 ) -> None:
