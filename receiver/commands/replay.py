@@ -13,14 +13,15 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
 from receiver.commands.progress import WorkProgress, until_told_to_stop
-from receiver.commands.replay_line import BEFORE_ANY, unknown_type
+from receiver.commands.replay_line import unknown_type
 from receiver.commands.times import time_option
 from receiver.environment import TenantOption, chosen_tenants, database, require_migrated, running
 from receiver.terminal import console, errors
 from storage.clock import clock
 from storage.ids import made_at
 from storage.inbox.retention import complete_since
-from storage.rebuild.log_reader import Scope, State, count
+from storage.log.read import count
+from storage.log.scope import BEFORE_ANY, ClosedState, Scope
 from workers.maintenance.replay import Replayed, replay
 
 
@@ -34,7 +35,7 @@ def replay_log(
     only_failed: Annotated[
         bool, typer.Option("--failed", help="Only notifications that failed; --from is then optional.")
     ] = False,
-    state: Annotated[State | None, typer.Option(help="Only notifications in this state.")] = None,
+    state: Annotated[ClosedState | None, typer.Option(help="Only notifications in this state.")] = None,
     reason: Annotated[
         str | None, typer.Option(help="Only notifications that were ignored or failed for this reason.")
     ] = None,

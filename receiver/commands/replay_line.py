@@ -7,10 +7,7 @@ import shlex
 from datetime import UTC, datetime
 
 from ampeco.notifications.catalogue import CATALOGUE, lookup
-from storage.rebuild.log_reader import Scope
-
-#: Earlier than the beginning of any log.
-BEFORE_ANY = datetime(1970, 1, 1, tzinfo=UTC)
+from storage.log.scope import BEFORE_ANY, Scope
 
 #: The options that select notifications, with the attribute of a scope that each gives.
 _OPTIONS = {

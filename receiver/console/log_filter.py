@@ -9,9 +9,8 @@ from typing import Any, get_args
 from urllib.parse import urlencode
 from uuid import UUID
 
-from receiver.commands.replay_line import BEFORE_ANY
 from storage.ids import made_at
-from storage.rebuild.log_reader import Position, Scope
+from storage.log.scope import BEFORE_ANY, Position, Scope
 from storage.rebuild.log_search import State
 
 #: The time that a search covers by default, because the whole log may be weeks.

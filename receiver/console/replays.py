@@ -21,8 +21,9 @@ from runtime.errors import cause
 from runtime.logging import get_logger
 from storage import operator_actions
 from storage.clock import clock
+from storage.log.read import count
+from storage.log.scope import Scope
 from storage.operator_actions import Action
-from storage.rebuild.log_reader import Scope, count
 from workers.maintenance.replay import Replayed, replay
 
 logger = get_logger(__name__)

@@ -15,7 +15,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection, TextClause, text
 
-from storage.rebuild.log_reader import Position, Scope, demanded, demands
+from storage.log.scope import Position, Scope, condition_parameters, conditions, position_before
 
 State = Literal["pending", "applied", "ignored", "failed"]
 
@@ -119,7 +119,7 @@ def search(
         before: only notifications before this position.
         limit: the most notifications to return.
     """
-    before_at, before_id = before or Position(scope.until, UUID(int=0))
+    before_at, before_id = before or position_before(scope.until)
     parameters = {
         "tenant": scope.tenant,
         "since": scope.since,
@@ -128,10 +128,10 @@ def search(
         "before_id": before_id,
         "max_read": MAX_READ,
         "limit": limit + 1,
-        **demanded(scope),
+        **condition_parameters(scope),
     }
     read_to: datetime | None = None
-    if demands(scope) or is_pending:
+    if conditions(scope) or is_pending:
         statement = _FAILURES_READ_TO if scope.state == "failed" else _LOG_READ_TO
         read_to = connection.execute(statement, parameters).scalar()
     statement = _statement(scope, is_pending=is_pending)
@@ -139,12 +139,12 @@ def search(
     found = [FoundNotification(*row) for row in rows]
     if len(found) > limit:
         return FoundPage(found[:limit], found[limit - 1].position, is_full=True)
-    return FoundPage(found, None if read_to is None else Position(read_to, UUID(int=0)), is_full=False)
+    return FoundPage(found, None if read_to is None else position_before(read_to), is_full=False)
 
 
 def _statement(scope: Scope, *, is_pending: bool) -> TextClause:
     states = {"applied": ["batch.applied_at IS NOT NULL"], "failed": ["outcome.received_at >= :since"]}
-    conditions = demands(scope) + states.get(scope.state or "", [])
+    all_conditions = [_IN_TIME.strip(), *conditions(scope), *states.get(scope.state or "", [])]
     if is_pending:
-        conditions += ["batch.applied_at IS NULL", "outcome.state IS NULL"]
-    return text(_SEARCH.format(conditions="\n   AND ".join([_IN_TIME.strip(), *conditions])))
+        all_conditions += ["batch.applied_at IS NULL", "outcome.state IS NULL"]
+    return text(_SEARCH.format(conditions="\n   AND ".join(all_conditions)))

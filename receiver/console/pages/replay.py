@@ -17,8 +17,8 @@ from receiver.console.console import STATEMENT_TIMEOUT, Console, require_actor
 from receiver.console.log_filter import LogFilter, read_filter
 from storage.clock import clock
 from storage.inbox.retention import complete_since
+from storage.log.read import count
 from storage.operator_actions import load_action
-from storage.rebuild.log_reader import count
 
 
 async def confirm(request: Request) -> Response:

@@ -8,10 +8,9 @@ from uuid import UUID
 
 import pytest
 
-from receiver.commands.replay_line import BEFORE_ANY
 from receiver.console.log_filter import read_filter, read_position, written
 from storage.ids import made_at, uuid7
-from storage.rebuild.log_reader import Position, written_forms
+from storage.log.scope import BEFORE_ANY, Position, written_forms
 
 NOW = datetime(2026, 3, 4, 12, tzinfo=UTC)
 
