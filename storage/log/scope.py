@@ -16,6 +16,16 @@ ClosedState = Literal["applied", OutcomeState]
 #: The states of notifications. One of an open batch is pending, unless it has an outcome already.
 NotificationState = Literal["pending", ClosedState]
 
+#: The search columns of the log.
+SearchColumn = Literal["session_id", "evse_id", "charge_point_id"]
+
+#: Kinds of entities with a search column.
+SEARCH_COLUMNS: dict[str, SearchColumn] = {
+    "session": "session_id",
+    "evse": "evse_id",
+    "charge_point": "charge_point_id",
+}
+
 #: Earlier than the beginning of any log.
 BEFORE_ANY = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -63,6 +73,32 @@ class Position(NamedTuple):
 def position_before(moment: datetime) -> Position:
     """Return the position before all notifications that were received at a time or later."""
     return Position(moment, UUID(int=0))
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedNotification:
+    """A notification of the log with its state, and without its body.
+
+    Attributes:
+        session_id, evse_id, charge_point_id: the entities that the body names.
+        reason, error: why it was ignored or failed; None if it was not.
+    """
+
+    tenant: str
+    received_at: datetime
+    notification_id: UUID
+    notification_type: str | None
+    session_id: int | None
+    evse_id: int | None
+    charge_point_id: int | None
+    state: NotificationState
+    reason: str | None
+    error: str | None
+
+    @property
+    def position(self) -> Position:
+        """Its position in the log."""
+        return Position(self.received_at, self.notification_id)
 
 
 #: The condition for each attribute of a scope that is not None.

@@ -17,8 +17,8 @@ from receiver.console.log_filter import STATES, LogFilter, read_filter, read_pos
 from storage.clock import clock
 from storage.log.read import log_begins
 from storage.log.scope import BEFORE_ANY, Scope
+from storage.log.search import MAX_READ, search
 from storage.monitoring.traffic import estimate
-from storage.rebuild.log_search import MAX_READ, search
 from storage.reports.notifications import MAX_FAILURES, causes
 
 #: Notifications on a page.
