@@ -12,8 +12,8 @@ import typer
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
+from ampeco.notifications.catalogue import why_unknown
 from receiver.commands.progress import WorkProgress, until_told_to_stop
-from receiver.commands.replay_line import unknown_type
 from receiver.commands.times import time_option
 from receiver.environment import TenantOption, chosen_tenants, database, require_migrated, running
 from receiver.terminal import console, errors
@@ -54,7 +54,7 @@ def replay_log(
     state = "failed" if only_failed else state
     if since is None and state != "failed" and notification_id is None:
         raise typer.BadParameter("it is required without --failed", param_hint="--from")
-    if notification_type is not None and (problem := unknown_type(notification_type)) is not None:
+    if notification_type is not None and (problem := why_unknown(notification_type)) is not None:
         raise typer.BadParameter(problem, param_hint="--type")
     with running("replay") as settings:
         require_migrated(settings)

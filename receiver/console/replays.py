@@ -16,7 +16,7 @@ from uuid import UUID
 
 from sqlalchemy import Engine
 
-from receiver.commands.replay_line import command_line
+from receiver.console.command_lines import replay_command
 from runtime.errors import cause
 from runtime.logging import get_logger
 from storage import operator_actions
@@ -67,7 +67,7 @@ class StartedReplay:
     @property
     def command(self) -> str:
         """The command that does the same."""
-        return command_line(self.scope)
+        return replay_command(self.scope)
 
 
 class Replays:
