@@ -6,6 +6,7 @@ differ by one (AMPECO API 3.110.0, notifications v2.0). ``docs/ampeco.md`` shows
 
 from __future__ import annotations
 
+import difflib
 from dataclasses import dataclass
 from typing import Literal
 
@@ -118,3 +119,12 @@ DEFAULT_SUBSCRIPTION: tuple[str, ...] = tuple(
 def lookup(name: str) -> NotificationType | None:
     """Return the notification type of that name, or None if the catalogue does not contain it."""
     return _BY_NAME.get(name)
+
+
+def why_unknown(name: str) -> str | None:
+    """Return why notifications of a type cannot be applied, in one sentence; None if the catalogue contains it."""
+    if lookup(name) is not None:
+        return None
+    close = difflib.get_close_matches(name, [known.name for known in CATALOGUE], n=1)
+    suggestion = f" Did you mean {close[0]}?" if close else ""
+    return f"this release does not know {name}, and applying it again would change nothing.{suggestion}"

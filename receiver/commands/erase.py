@@ -13,13 +13,13 @@ from sqlalchemy import Engine
 from ampeco.privacy import people
 from receiver.commands.json_output import JsonOption, print_json
 from receiver.commands.progress import WorkProgress, until_asked_to_stop
-from receiver.commands.replay_line import BEFORE_ANY
 from receiver.environment import chosen_tenants, database, require_migrated, running
 from receiver.terminal import console, errors
 from storage.clock import clock
 from storage.erasure.log import Chunk, Erasure
 from storage.erasure.person import Person
-from storage.rebuild.log_reader import Scope, count
+from storage.log.read import count
+from storage.log.scope import BEFORE_ANY, Scope
 from workers.maintenance.erase import EraseError, begin, finish, go_through_log, is_listed, look_up, require_owner
 from workers.maintenance.rebuild import alone
 

@@ -13,8 +13,8 @@ from receiver.commands.json_output import JsonOption, print_json
 from receiver.commands.progress import WorkProgress, until_asked_to_stop
 from receiver.environment import TenantOption, chosen_tenants, database, require_migrated, running
 from receiver.terminal import console, errors
+from storage.log.read import count
 from storage.rebuild.compare import Difference
-from storage.rebuild.log_reader import count
 from workers.maintenance.rebuild import Comparison, Swapped, alone, began_at, compare, fold_log, scope_of, swap
 
 #: Most values of an example that are shown; a session has fifty columns.

@@ -12,15 +12,16 @@ import typer
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
+from ampeco.notifications.catalogue import why_unknown
 from receiver.commands.progress import WorkProgress, until_asked_to_stop
-from receiver.commands.replay_line import BEFORE_ANY, unknown_type
 from receiver.commands.times import time_option
 from receiver.environment import TenantOption, chosen_tenants, database, require_migrated, running
 from receiver.terminal import console, errors
 from storage.clock import clock
 from storage.ids import made_at
 from storage.inbox.retention import complete_since
-from storage.rebuild.log_reader import Scope, State, count
+from storage.log.read import count
+from storage.log.scope import BEFORE_ANY, ClosedState, Scope
 from workers.maintenance.replay import Replayed, replay
 
 
@@ -34,7 +35,7 @@ def replay_log(
     only_failed: Annotated[
         bool, typer.Option("--failed", help="Only notifications that failed; --from is then optional.")
     ] = False,
-    state: Annotated[State | None, typer.Option(help="Only notifications in this state.")] = None,
+    state: Annotated[ClosedState | None, typer.Option(help="Only notifications in this state.")] = None,
     reason: Annotated[
         str | None, typer.Option(help="Only notifications that were ignored or failed for this reason.")
     ] = None,
@@ -53,7 +54,7 @@ def replay_log(
     state = "failed" if only_failed else state
     if since is None and state != "failed" and notification_id is None:
         raise typer.BadParameter("it is required without --failed", param_hint="--from")
-    if notification_type is not None and (problem := unknown_type(notification_type)) is not None:
+    if notification_type is not None and (problem := why_unknown(notification_type)) is not None:
         raise typer.BadParameter(problem, param_hint="--type")
     with running("replay") as settings:
         require_migrated(settings)

@@ -25,7 +25,7 @@ from runtime.settings import Settings, SettingsError, load_settings
 from storage.monitoring import subscriptions as store
 from storage.monitoring.subscriptions import SubscriptionLock, locked
 from workers.monitoring import subscriptions as logic
-from workers.monitoring.subscriptions import Result, callback_url
+from workers.monitoring.subscriptions import callback_url
 
 #: How long a command waits for the subscription monitor, which may be checking the same subscriptions.
 LOCK_WAIT_SECONDS = 60.0
@@ -50,7 +50,7 @@ def subscribe(
     with _session("subscribe", tenant, public_url) as session:
         for configured, client, url in session.tenants:
             with session.locked(configured) as lock:
-                result = subscribe_and_manage(lock, client, configured, url, replace_existing=replace_existing)
+                result = logic.subscribe_and_manage(lock, client, configured, url, replace_existing=replace_existing)
             disabled = "; it is disabled at AMPECO" if result.is_disabled else ""
             console.print(
                 f"{configured.name}: subscription {result.subscription_id} {result.action}, {url},"
@@ -75,45 +75,12 @@ def _offer_backfill(tenant: str) -> None:
         console.print(f"{tenant}: `ampeco-receiver backfill --tenant {tenant}` reads the existing data from AMPECO.")
 
 
-def subscribe_and_manage(
-    lock: SubscriptionLock, client: Client, tenant: Tenant, url: str, *, replace_existing: bool = False
-) -> Result:
-    """Make the subscription as configured, and record it as managed.
-
-    Parameters:
-        lock: the lock of the tenant's subscriptions.
-        replace_existing: make a new subscription, then remove older ones.
-    """
-
-    def manage(subscription_id: int) -> None:
-        with lock.begin() as connection:
-            store.manage(connection, tenant.name, url, subscription_id)
-
-    if replace_existing:
-        return logic.replace(client, tenant, url, created=manage)
-    current = managed_id(lock, tenant.name, url)
-    result = logic.subscribe(client, tenant, url, current, before_create=lock.prove)
-    manage(result.subscription_id)
-    return result
-
-
-def managed_id(lock: SubscriptionLock, tenant: str, url: str) -> int | None:
-    """Return the id of the managed subscription for a callback URL; None if there is none."""
-    with lock.begin() as connection:
-        managed = [
-            subscription
-            for subscription in store.managed_subscriptions(connection, [tenant])
-            if subscription.callback_url == url
-        ]
-    return managed[0].subscription_id if managed else None
-
-
 def unsubscribe(tenant: TenantOption = None, public_url: UrlOption = None) -> None:
     """Remove every subscription of each tenant for this receiver."""
     with _session("unsubscribe", tenant, public_url) as session:
         for configured, client, url in session.tenants:
             with session.locked(configured) as lock:
-                current = managed_id(lock, configured.name, url)
+                current = logic.find_managed_id(lock, configured.name, url)
                 # Released first, because the monitor must not make it again whatever happens next.
                 with lock.begin() as connection:
                     store.release(connection, configured.name, url)

@@ -7,7 +7,7 @@ import signal
 from dataclasses import asdict
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 
@@ -17,7 +17,8 @@ from receiver.commands.times import time_option
 from receiver.environment import TenantOption, chosen_tenants, database, require_migrated, running
 from receiver.terminal import print_line
 from storage.clock import clock
-from storage.inbox.tail import Followed, Selection, Tail
+from storage.log.follow import Selection, Tail
+from storage.log.scope import SEARCH_COLUMNS, LoggedNotification, NotificationState
 
 #: How often the log is read.
 POLL_SECONDS = 0.5
@@ -25,17 +26,11 @@ POLL_SECONDS = 0.5
 #: How much longer than ``RECEIVER_COMMIT_TIMEOUT`` a commit may take to become visible.
 VISIBLE_AFTER = timedelta(seconds=5)
 
-#: The kinds whose ids are search columns of the log.
-_KINDS = ("session", "evse", "charge_point")
-
-
-class State(StrEnum):
-    """The states of a notification."""
-
-    PENDING = "pending"
-    APPLIED = "applied"
-    IGNORED = "ignored"
-    FAILED = "failed"
+if TYPE_CHECKING:
+    State = NotificationState
+else:
+    # Of an option that can be repeated, Typer takes the choices from an Enum alone.
+    State = StrEnum("State", get_args(NotificationState))
 
 
 def tail(
@@ -62,7 +57,7 @@ def tail(
         selection = Selection(
             tenants=tuple(chosen_tenants(settings, tenant)),
             type_pattern=_pattern(types) if types else None,
-            states=frozenset(state.value for state in states or []),
+            states=frozenset(states or []),
             **entity_column,
         )
         with database(settings) as engine, until_asked_to_stop() as stop:
@@ -70,11 +65,11 @@ def tail(
             while not stop.wait(0 if log.is_behind else POLL_SECONDS):
                 with engine.connect() as connection:
                     page = log.poll(connection)
-                for followed in page:
+                for notification in page:
                     if as_json:
-                        print_json_line(asdict(followed))
+                        print_json_line(asdict(notification))
                     else:
-                        print_line(_line(followed))
+                        print_line(_line(notification))
     if stop.exit_code != 128 + signal.SIGINT:  # Ctrl-C is how it is meant to end
         raise typer.Exit(stop.exit_code)
 
@@ -86,9 +81,10 @@ def _entity(value: str) -> dict[str, int]:
         typer.BadParameter: it is no kind and id, or the log has no search column for the kind.
     """
     kind, _, number = value.partition(":")
-    if kind not in _KINDS or not number.isdecimal():
-        raise typer.BadParameter(f"{value} is not KIND:ID, with a kind of {', '.join(_KINDS)}.", param_hint="--entity")
-    return {f"{kind}_id": int(number)}
+    if kind not in SEARCH_COLUMNS or not number.isdecimal():
+        kinds = ", ".join(SEARCH_COLUMNS)
+        raise typer.BadParameter(f"{value} is not KIND:ID, with a kind of {kinds}.", param_hint="--entity")
+    return {SEARCH_COLUMNS[kind]: int(number)}
 
 
 def _pattern(globs: list[str]) -> str:
@@ -97,16 +93,16 @@ def _pattern(globs: list[str]) -> str:
     return "|".join(f"^{''.join(wild.get(letter) or re.escape(letter) for letter in glob)}$" for glob in globs)
 
 
-def _line(followed: Followed) -> str:
-    names = {kind: getattr(followed, f"{kind}_id") for kind in _KINDS}
+def _line(notification: LoggedNotification) -> str:
+    names = {kind: getattr(notification, column) for kind, column in SEARCH_COLUMNS.items()}
     parts = [
-        f"{followed.received_at:%H:%M:%S.%f}"[:-3],
-        followed.tenant,
-        followed.notification_type or "(no type)",
+        f"{notification.received_at:%H:%M:%S.%f}"[:-3],
+        notification.tenant,
+        notification.notification_type or "(no type)",
         *(f"{kind}:{number}" for kind, number in names.items() if number is not None),
-        followed.state,
-        str(followed.notification_id),
+        notification.state,
+        str(notification.notification_id),
     ]
-    if followed.reason is not None:
-        parts.append(f"({followed.reason})")
+    if notification.reason is not None:
+        parts.append(f"({notification.reason})")
     return "  ".join(parts)

@@ -4,8 +4,41 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
+from datetime import UTC, datetime
 
+from storage.log.scope import BEFORE_ANY, Scope
 from storage.operator_exclusions import SUBJECTS, NewExclusion, Subject
+
+#: The options that select notifications, with the attribute of a scope that each gives.
+_REPLAY_OPTIONS = {
+    "--type": "notification_type",
+    "--state": "state",
+    "--reason": "reason",
+    "--session": "session_id",
+    "--evse": "evse_id",
+    "--charge-point": "charge_point_id",
+    "--containing": "containing",
+    "--id": "notification_id",
+}
+
+
+def replay_command(scope: Scope) -> str:
+    """Return the command that replays a scope, quoted for a shell."""
+    words = ["ampeco-receiver", "replay", "--tenant", scope.tenant]
+    if scope.notification_id is None:
+        if scope.since > BEFORE_ANY or scope.state != "failed":
+            words += ["--from", _iso(scope.since)]
+        words += ["--to", _iso(scope.until)]
+    for option, attribute in _REPLAY_OPTIONS.items():
+        value = getattr(scope, attribute)
+        if value is not None:
+            # Joined by a sign of equality, because a value may begin with a hyphen.
+            words.append(f"{option}={value}")
+    return shlex.join(words)
+
+
+def _iso(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
 def exclude_command(tenant: str, exclusion: NewExclusion) -> str:

@@ -9,15 +9,13 @@ from typing import Any, get_args
 from urllib.parse import urlencode
 from uuid import UUID
 
-from receiver.commands.replay_line import BEFORE_ANY
 from storage.ids import made_at
-from storage.rebuild.log_reader import Position, Scope
-from storage.rebuild.log_search import State
+from storage.log.scope import BEFORE_ANY, NotificationState, Position, Scope
 
 #: The time that a search covers by default, because the whole log may be weeks.
 DEFAULT_SPAN = timedelta(hours=1)
 
-STATES: tuple[str, ...] = get_args(State)
+STATES: tuple[str, ...] = get_args(NotificationState)
 
 #: The longest text of a filter: a name or a part of a body, and no body.
 MAX_TEXT = 500

@@ -16,13 +16,14 @@ from uuid import UUID
 
 from sqlalchemy import Engine
 
-from receiver.commands.replay_line import command_line
+from receiver.console.command_lines import replay_command
 from runtime.errors import cause
 from runtime.logging import get_logger
 from storage import operator_actions
 from storage.clock import clock
+from storage.log.read import count
+from storage.log.scope import Scope
 from storage.operator_actions import Action
-from storage.rebuild.log_reader import Scope, count
 from workers.maintenance.replay import Replayed, replay
 
 logger = get_logger(__name__)
@@ -66,7 +67,7 @@ class StartedReplay:
     @property
     def command(self) -> str:
         """The command that does the same."""
-        return command_line(self.scope)
+        return replay_command(self.scope)
 
 
 class Replays:

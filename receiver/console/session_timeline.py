@@ -13,7 +13,8 @@ from sqlalchemy import Connection
 
 from receiver.console.queries import decode_position, encode_position
 from storage.clock import clock
-from storage.reports.log_of_entity import LogPosition, LogSearch, NamingNotification, notifications_naming
+from storage.log.of_entity import LogSearch, NamingNotification, notifications_naming
+from storage.log.scope import Position, position_before
 from storage.reports.provenance import Change
 from storage.reports.session import PendingRead, Session, pending_read
 from storage.schema.entities import MIRRORS
@@ -101,7 +102,7 @@ def load_timeline(
         tenant,
         "session",
         session.session_id,
-        position or LogPosition(since, UUID(int=0)),
+        position or position_before(since),
         until,
         max_scanned=MAX_SCANNED,
     )
@@ -127,11 +128,11 @@ def _time(session: Session, stored: StoredEntity) -> tuple[datetime, datetime]:
     return since, now if is_running else min(now, (stored.get("updated_at") or now) + MARGIN)
 
 
-def _position(after: str | None) -> LogPosition | None:
+def _position(after: str | None) -> Position | None:
     match decode_position(after):
         case (datetime() as at, identifier):
             try:
-                return LogPosition(at, UUID(identifier))
+                return Position(at, UUID(identifier))
             except ValueError:
                 return None
         case _:
@@ -141,7 +142,7 @@ def _position(after: str | None) -> LogPosition | None:
 def _following(search: LogSearch, until: datetime) -> str | None:
     if search.searched_until is not None:
         return encode_position(*search.searched_until)
-    return encode_position(until, UUID(int=0)) if until < clock.now() - MARGIN else None
+    return encode_position(*position_before(until)) if until < clock.now() - MARGIN else None
 
 
 def _notifications(found: Iterable[NamingNotification]) -> Iterator[Entry]:

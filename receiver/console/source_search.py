@@ -13,7 +13,8 @@ from uuid import UUID
 from sqlalchemy import Connection
 
 from storage.inbox.batches import Logged
-from storage.reports.log_of_entity import SEARCH_COLUMNS, bodies_naming
+from storage.log.of_entity import bodies_naming
+from storage.log.scope import SEARCH_COLUMNS
 from storage.reports.provenance import GroupState, Provenance
 from storage.state.version import Version
 from workers.apply.apply import parse_all

@@ -14,7 +14,6 @@ from pathlib import Path
 import httpx
 
 from ampeco.api.client import Client
-from receiver.commands.subscribe import subscribe_and_manage
 from receiver.demo.dashboard import LiveView
 from receiver.environment import database
 from receiver.processes.embedded import embedded_servers, own_folder
@@ -24,7 +23,7 @@ from receiver.terminal import console
 from runtime.logging import configure_logging
 from runtime.settings import Settings, SettingsError, load_settings
 from storage.monitoring.subscriptions import locked
-from workers.monitoring.subscriptions import callback_url
+from workers.monitoring.subscriptions import callback_url, subscribe_and_manage
 
 START_TIMEOUT_SECONDS = 60.0
 

@@ -22,7 +22,7 @@ from storage.erasure.suppression import identity_digest, key_of
 from storage.ids import uuid7
 from storage.inbox.retention import keep_days
 from storage.inbox.rewrite import rewrite
-from storage.rebuild.log_reader import Position
+from storage.log.scope import Position
 
 #: The longest wait for running writers, in seconds: new writers wait behind us for as long.
 LOCK_SECONDS = 5
@@ -195,11 +195,6 @@ class Chunk:
     last: Position
     notifications: int
     naming: int
-
-
-def before(moment: datetime) -> Position:
-    """Return the position before all notifications that were received at a time or later."""
-    return Position(moment, UUID(int=0))
 
 
 def next_chunk(

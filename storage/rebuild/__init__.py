@@ -1,3 +1,3 @@
-"""The state computed again from the log, compared with the live one, and put in its place."""
+"""The log applied again, and the state computed from it, compared with the live one, and put in its place."""
 
 from __future__ import annotations

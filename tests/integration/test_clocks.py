@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from storage.rebuild.log_reader import Scope
+from storage.log.scope import Scope
 from tests.support.ampeco import shown
 from tests.support.deployment import Deployment
 from tests.support.facts import recent, sample

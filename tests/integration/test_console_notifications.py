@@ -115,7 +115,7 @@ def test_pages_follow_each_other_without_a_gap_or_a_repetition(
 def test_a_search_reads_a_bounded_number_of_notifications_and_continues_where_it_ended(
     console: RunningConsole, service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("storage.rebuild.log_search.MAX_READ", 4)
+    monkeypatch.setattr("storage.log.search.MAX_READ", 4)
     wanted, *_ = commit(service, sample("BootNotification"))
     for second in range(12):
         commit(service, faulted_at(second))

@@ -24,7 +24,7 @@ from storage.erasure.suppression import remove_suppressed
 from storage.inbox.batches import Logged
 from storage.inbox.rewrite import redact_bodies, rewrite
 from storage.locks import Lock, lock
-from storage.rebuild.log_reader import Scope
+from storage.log.scope import Scope
 from storage.schema.entities import MIRRORS
 from storage.sync import sync_runs
 from tests.support.commands import run

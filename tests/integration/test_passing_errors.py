@@ -14,7 +14,7 @@ from sqlalchemy.exc import DBAPIError
 from storage import write
 from storage.database import create_database_engine
 from storage.inbox.batches import LEASE, claim
-from storage.rebuild.log_reader import Scope
+from storage.log.scope import Scope
 from storage.reports.overview import oldest_pending
 from storage.state import history, notifications
 from tests.support.facts import sample

@@ -15,7 +15,7 @@ import pytest
 from sqlalchemy import Engine
 
 from ampeco.notifications.payloads import HardwareStatus
-from storage.rebuild.log_reader import count
+from storage.log.read import count
 from storage.state import notifications
 from tests.support.commands import run
 from tests.support.facts import sample

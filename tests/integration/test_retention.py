@@ -15,8 +15,9 @@ from migrations import roles
 from runtime.settings import Settings, SettingsError, load_settings
 from storage.inbox.batches import Logged
 from storage.inbox.retention import MIN_KEPT, complete_since
+from storage.log.read import log_begins
+from storage.log.scope import Scope
 from storage.monitoring.traffic import first_and_last, note
-from storage.rebuild.log_reader import Scope, log_begins
 from storage.reports.overview import overview
 from tests.support.commands import run
 from tests.support.facts import sample

@@ -19,7 +19,7 @@ from receiver.processes.service import bring_up_to_date
 from runtime.settings import Settings
 from storage.database import create_database_engine
 from storage.inbox.partitions import make_partitions
-from storage.rebuild.log_reader import Scope
+from storage.log.scope import Scope
 from storage.schema_names import ANALYTICS, INGEST
 from tests.support.ampeco import FakeAmpeco
 from tests.support.commands import run

@@ -15,13 +15,12 @@ from sqlalchemy import text
 from ampeco.api.client import Client
 from receiver.accept.app import create_app
 from receiver.admin.monitoring import Token, watched
-from receiver.commands.subscribe import subscribe_and_manage
 from runtime.settings import Settings
 from storage.monitoring.subscriptions import locked
 from tests.support.monitored import Watch, watching
 from tests.support.service import TOKEN, eventually, free_port, running
 from workers.api.context import create_context
-from workers.monitoring.subscriptions import callback_url
+from workers.monitoring.subscriptions import callback_url, subscribe_and_manage
 from workers.monitoring.traffic import monitor_traffic
 
 NEW = "the-new-token-93b1"

@@ -27,7 +27,7 @@ from ampeco.signature import sign
 from receiver.commands.group import COMMANDS
 from receiver.commands.main import app
 from storage.database_url import conninfo
-from storage.rebuild.log_reader import Scope
+from storage.log.scope import Scope
 from tests.support.ampeco import FakeAmpeco
 from tests.support.facts import row, sample
 from tests.support.processes import Processes, processes

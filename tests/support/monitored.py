@@ -15,14 +15,13 @@ from sqlalchemy import text
 from starlette.types import Message, Receive, Scope, Send
 
 from ampeco.api.client import Client
-from receiver.commands.subscribe import subscribe_and_manage
 from simulator.app import Simulator
 from simulator.settings import TenantSettings
 from storage.monitoring.subscriptions import locked
 from tests.support.service import TOKEN, Service, running, serving
 from workers.api.context import Context, create_context
 from workers.monitoring.subscription_monitor import SubscriptionMonitor
-from workers.monitoring.subscriptions import Result, callback_url
+from workers.monitoring.subscriptions import Result, callback_url, subscribe_and_manage
 
 PUBLIC_URL = "https://receiver.example.com"
 URL = callback_url(PUBLIC_URL, "demo")

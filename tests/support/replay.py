@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Engine
 
-from storage.rebuild.log_reader import Scope
+from storage.log.scope import Scope
 from tests.support.facts import sample
 from workers.maintenance.rebuild import Comparison, began_at, compare, fold_log, scope_of
 from workers.maintenance.replay import Replayed, replay

@@ -24,7 +24,8 @@ from storage.clock import clock
 from storage.erasure import log, state
 from storage.erasure.log import Chunk, Erasure
 from storage.erasure.person import Person
-from storage.rebuild.log_reader import Position, log_begins
+from storage.log.read import log_begins
+from storage.log.scope import Position, position_before
 from workers.apply.apply import MAX_BYTES
 from workers.maintenance.replay import patiently
 
@@ -128,7 +129,7 @@ def go_through_log(
     until = clock.now() + CLOCK_DIFFERENCE
     position = under_way.reached if under_way is not None else None
     if position is None and begins is not None:
-        position = log.before(begins)
+        position = position_before(begins)
     while position is not None:
         chunk = patiently(partial(_chunk, engine, tenant, person, position, until, under_way, limit))
         if chunk is None:

@@ -22,11 +22,11 @@ from storage.erasure.suppression import remove_suppressed_again
 from storage.errors import is_passing
 from storage.inbox.batches import Logged
 from storage.locks import Lock, try_lock
+from storage.log.read import first_of_closed, log_begins, page
+from storage.log.scope import Scope
 from storage.rebuild import compare as tables
-from storage.rebuild import log_reader as log
 from storage.rebuild import swap as swapping
 from storage.rebuild.compare import REBUILD, Compared, Difference
-from storage.rebuild.log_reader import Scope
 from storage.state.changes import Entity
 from storage.state.marks import mark_all
 from storage.write import write_state
@@ -97,7 +97,7 @@ def alone(engine: Engine) -> Iterator[None]:
 def scope_of(engine: Engine, tenant: str) -> Scope:
     """Return the scope of a tenant's whole log; its end allows for a receiver's clock that is an hour ahead."""
     with engine.begin() as connection:
-        since = log.log_begins(connection, tenant, complete=True)
+        since = log_begins(connection, tenant, complete=True)
     until = clock.now() + timedelta(hours=1)
     return Scope(tenant, since or until, until)
 
@@ -147,12 +147,12 @@ def compare(engine: Engine, scope: Scope, folded_since: datetime, *, limit: int 
     snapshot = engine.execution_options(isolation_level="REPEATABLE READ")
     with snapshot.begin() as connection:
         tables.take_time(connection)
-        begins = log.log_begins(connection, scope.tenant, complete=True)
+        begins = log_begins(connection, scope.tenant, complete=True)
         comparison = Comparison(scope.tenant, begins)
         for logged in _closed_since(connection, scope, folded_since - MAX_CHUNK, limit):
             _fold(connection, scope.tenant, logged)
             comparison.notifications += len(logged)
-        for logged in _pages(connection, replace(scope, claimed=True), limit):
+        for logged in _pages(connection, replace(scope, is_claimed=True), limit):
             tables.note_moving(connection, _touched(logged))
         tables.carry(connection, scope.tenant, begins)
         comparison.tables = tables.compare(connection, scope.tenant, begins)
@@ -161,13 +161,13 @@ def compare(engine: Engine, scope: Scope, folded_since: datetime, *, limit: int 
 
 
 def _closed_since(connection: Connection, scope: Scope, since: datetime, limit: int) -> Iterator[list[Logged]]:
-    first = log.first_of_closed(connection, scope.tenant, since)
+    first = first_of_closed(connection, scope.tenant, since)
     if first is not None:
         yield from _pages(connection, replace(scope, since=first, closed_since=since), limit)
 
 
 def _pages(connection: Connection, scope: Scope, limit: int) -> Iterator[list[Logged]]:
-    return chunks(scope, lambda position: log.page(connection, scope, position, limit=limit, max_bytes=MAX_BYTES))
+    return chunks(scope, lambda position: page(connection, scope, position, limit=limit, max_bytes=MAX_BYTES))
 
 
 def _touched(logged: Sequence[Logged]) -> list[Entity]:

@@ -23,8 +23,9 @@ from storage.ids import made_at
 from storage.inbox.batches import Logged, record_outcomes
 from storage.inbox.retention import keep_days
 from storage.inbox.rewrite import redact_bodies
-from storage.rebuild import log_reader as log
-from storage.rebuild.log_reader import Scope
+from storage.log.read import last_of, page
+from storage.log.scope import Position, Scope, position_before
+from storage.rebuild.replayed import clear_outcomes, read_since
 from storage.state.changes import ChangeSet
 from storage.sync.refresh_queue import READABLE
 from workers.apply.apply import MAX_BYTES, MAX_NOTIFICATIONS, Parsed, failed, parse_all, write
@@ -74,20 +75,20 @@ class Replayed:
         self.reads += other.reads
 
 
-def chunks(scope: Scope, read: Callable[[log.Position], list[Logged]]) -> Iterator[list[Logged]]:
+def chunks(scope: Scope, read: Callable[[Position], list[Logged]]) -> Iterator[list[Logged]]:
     """Yield the notifications of a scope page by page; each page is read after the last one was handled."""
-    position = log.beginning(scope)
+    position = position_before(scope.since)
     while logged := read(position):
         yield logged
-        position = log.last_of(logged)
+        position = last_of(logged)
 
 
 def committed_chunks(engine: Engine, scope: Scope, *, limit: int = MAX_NOTIFICATIONS) -> Iterator[list[Logged]]:
     """Yield the notifications of a scope in chunks as large as those of apply, each read in its own transaction."""
 
-    def read(position: log.Position) -> list[Logged]:
+    def read(position: Position) -> list[Logged]:
         with engine.begin() as connection:
-            return log.page(connection, scope, position, limit=limit, max_bytes=MAX_BYTES)
+            return page(connection, scope, position, limit=limit, max_bytes=MAX_BYTES)
 
     return chunks(scope, lambda position: patiently(lambda: read(position)))
 
@@ -117,7 +118,7 @@ def _replay_chunk(engine: Engine, tenant: str, logged: Sequence[Logged]) -> Iter
             not_applied = {outcome.notification_id for outcome in parsed.outcomes}
             ids = [notification.notification_id for notification in logged]
             applied = [notification_id for notification_id in ids if notification_id not in not_applied]
-            return parsed, reads, log.clear_outcomes(connection, tenant, applied)
+            return parsed, reads, clear_outcomes(connection, tenant, applied)
 
     began = time.monotonic()
     try:
@@ -160,7 +161,7 @@ def _drop_needless_reads(connection: Connection, tenant: str, changes: ChangeSet
         for entity, notification_id in changes.requested_by.items()
         if entity.kind in READABLE
     }
-    for entity in log.read_since(connection, tenant, requested_at):
+    for entity in read_since(connection, tenant, requested_at):
         changes.required_reads.pop(entity, None)
         changes.reads_if_unknown.pop(entity, None)
 

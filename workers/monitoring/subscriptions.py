@@ -14,6 +14,8 @@ from typing import Any, Literal
 from ampeco.api.client import Client
 from ampeco.resources.charging import Subscription
 from ampeco.tenants import Tenant
+from storage.monitoring import subscriptions as store
+from storage.monitoring.subscriptions import SubscriptionLock
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +178,42 @@ def replace(client: Client, tenant: Tenant, url: str, *, created: Callable[[int]
     for subscription_id in older:
         client.unsubscribe(subscription_id)
     return Result(new.id, "created", older)
+
+
+def subscribe_and_manage(
+    lock: SubscriptionLock, client: Client, tenant: Tenant, url: str, *, replace_existing: bool = False
+) -> Result:
+    """Make the subscription as configured, and record it as managed.
+
+    Parameters:
+        lock: the lock of the tenant's subscriptions.
+        replace_existing: make a new subscription, then remove older ones.
+
+    Raises:
+        ampeco.errors.ApiError: AMPECO rejected a call, or could not be reached.
+    """
+
+    def manage(subscription_id: int) -> None:
+        with lock.begin() as connection:
+            store.manage(connection, tenant.name, url, subscription_id)
+
+    if replace_existing:
+        return replace(client, tenant, url, created=manage)
+    current = find_managed_id(lock, tenant.name, url)
+    result = subscribe(client, tenant, url, current, before_create=lock.prove)
+    manage(result.subscription_id)
+    return result
+
+
+def find_managed_id(lock: SubscriptionLock, tenant: str, url: str) -> int | None:
+    """Return the id of the managed subscription for a callback URL; None if there is none."""
+    with lock.begin() as connection:
+        managed = [
+            subscription
+            for subscription in store.managed_subscriptions(connection, [tenant])
+            if subscription.callback_url == url
+        ]
+    return managed[0].subscription_id if managed else None
 
 
 def unsubscribe(client: Client, url: str, managed_id: int | None = None) -> list[int]:

@@ -8,8 +8,8 @@ from starlette.routing import Route
 
 from receiver.console.console import Console
 from receiver.console.log_filter import read_position, written
+from storage.log.scope import Position
 from storage.operator_actions import list_actions
-from storage.rebuild.log_reader import Position
 
 #: Actions on a page.
 PAGE_SIZE = 50

@@ -12,13 +12,13 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from ampeco.notifications.catalogue import CATALOGUE
-from receiver.commands.replay_line import BEFORE_ANY
 from receiver.console.console import Console
 from receiver.console.log_filter import STATES, LogFilter, read_filter, read_position, written
 from storage.clock import clock
+from storage.log.read import log_begins
+from storage.log.scope import BEFORE_ANY, Scope
+from storage.log.search import MAX_READ, search
 from storage.monitoring.traffic import estimate
-from storage.rebuild.log_reader import Scope, log_begins
-from storage.rebuild.log_search import MAX_READ, search
 from storage.reports.notifications import MAX_FAILURES, causes
 
 #: Notifications on a page.

@@ -12,13 +12,14 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from receiver.commands.replay_line import command_line, unknown_type
+from ampeco.notifications.catalogue import why_unknown
+from receiver.console.command_lines import replay_command
 from receiver.console.console import STATEMENT_TIMEOUT, Console, require_actor
 from receiver.console.log_filter import LogFilter, read_filter
 from storage.clock import clock
 from storage.inbox.retention import complete_since
+from storage.log.read import count
 from storage.operator_actions import load_action
-from storage.rebuild.log_reader import count
 
 
 async def confirm(request: Request) -> Response:
@@ -37,7 +38,7 @@ async def confirm(request: Request) -> Response:
         "replay.html",
         tenant=selection.scope.tenant,
         selection=selection,
-        command=command_line(selection.scope),
+        command=replay_command(selection.scope),
         **await console.read(query),
     )
 
@@ -98,7 +99,7 @@ def _replayable(selection: LogFilter) -> LogFilter:
     if selection.is_pending:
         problems.append("Notifications that wait are applied by the workers: replay those that were handled.")
     name = selection.scope.notification_type
-    if name is not None and (problem := unknown_type(name)) is not None:
+    if name is not None and (problem := why_unknown(name)) is not None:
         problems.append(f"Type: {problem}")
     if problems:
         raise HTTPException(400, " ".join(problems))

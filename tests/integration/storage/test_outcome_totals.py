@@ -11,7 +11,7 @@ from sqlalchemy import Engine
 from storage.ids import uuid7
 from storage.inbox.batches import Outcome, record_outcomes
 from storage.inbox.commit import Entry
-from storage.rebuild.log_reader import clear_outcomes
+from storage.rebuild.replayed import clear_outcomes
 from tests.support.log import accept, query
 
 WRITERS = 4

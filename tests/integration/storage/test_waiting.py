@@ -16,8 +16,7 @@ from sqlalchemy import Connection, Engine, text
 from storage.inbox import batches
 from storage.monitoring import resends, traffic, uptime
 from storage.monitoring.subscriptions import ManagedSubscription
-from storage.rebuild import log_reader as replay
-from storage.rebuild import swap
+from storage.rebuild import replayed, swap
 from storage.state.changes import ChangeSet, Entity
 from storage.state.fold import Fold
 from storage.state.unknown_fields import UnknownFields, record_unknown_fields
@@ -222,7 +221,7 @@ def test_an_outcome_that_changes_while_it_is_erased_is_gone_and_counted(engine: 
 
     # When one replay ignores it, and another that applies it waits for that
     erased = after_waiting(
-        engine, ignore, lambda connection: replay.clear_outcomes(connection, "t", [entry.notification_id])
+        engine, ignore, lambda connection: replayed.clear_outcomes(connection, "t", [entry.notification_id])
     )
     # Then it is neither, and counted as neither
     assert erased == 1

@@ -4,7 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from ampeco.notifications.catalogue import CATALOGUE, DEFAULT_SUBSCRIPTION, SUBSCRIBABLE, NotificationType, lookup
+from ampeco.notifications.catalogue import (
+    CATALOGUE,
+    DEFAULT_SUBSCRIPTION,
+    SUBSCRIBABLE,
+    NotificationType,
+    lookup,
+    why_unknown,
+)
 
 DOCUMENT = Path(__file__).parents[4] / "docs" / "ampeco.md"
 
@@ -18,6 +25,12 @@ def test_every_name_is_there_once_and_found_by_it() -> None:
 
 def test_a_name_that_is_not_there_is_not_found() -> None:
     assert lookup("later.added") is None
+
+
+def test_a_name_that_is_not_there_is_told_with_the_one_that_may_be_meant() -> None:
+    assert why_unknown("BootNotification") is None
+    assert str(why_unknown("BootNotificatoin")).endswith("Did you mean BootNotification?")
+    assert str(why_unknown("xyzzy")).endswith("would change nothing.")
 
 
 def test_a_successor_is_itself_in_the_catalogue_and_current() -> None:

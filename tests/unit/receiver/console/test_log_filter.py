@@ -8,10 +8,9 @@ from uuid import UUID
 
 import pytest
 
-from receiver.commands.replay_line import BEFORE_ANY
 from receiver.console.log_filter import read_filter, read_position, written
 from storage.ids import made_at, uuid7
-from storage.rebuild.log_reader import Position, written_forms
+from storage.log.scope import BEFORE_ANY, Position
 
 NOW = datetime(2026, 3, 4, 12, tzinfo=UTC)
 
@@ -47,8 +46,3 @@ def test_a_position_is_read_as_it_is_written() -> None:
     assert read_position(written(position)) == position
     for wrong in (None, "", "x", "2026-03-04", f"{NOW.isoformat()},x", f"9999-12-31T23:59-23:00,{UUID(int=7)}"):
         assert read_position(wrong) is None, wrong
-
-
-def test_a_text_is_looked_for_in_each_form_in_which_json_may_write_it() -> None:
-    assert written_forms("plain") == [b"plain"]
-    assert set(written_forms("é/")) == {"é/".encode(), b"\\u00e9/", b"\\u00e9\\/"}

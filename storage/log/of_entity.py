@@ -10,29 +10,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import Connection, text
 
 from storage.inbox.batches import Logged
-
-#: The search columns of the log.
-SearchColumn = Literal["session_id", "evse_id", "charge_point_id"]
-
-#: Kinds of entities with a search column.
-SEARCH_COLUMNS: dict[str, SearchColumn] = {
-    "session": "session_id",
-    "evse": "evse_id",
-    "charge_point": "charge_point_id",
-}
-
-
-class LogPosition(NamedTuple):
-    """A position in the log: that of a notification."""
-
-    received_at: datetime
-    notification_id: UUID
+from storage.log.scope import SEARCH_COLUMNS, Position
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +42,7 @@ class LogSearch:
     """
 
     notifications: Sequence[NamingNotification]
-    searched_until: LogPosition | None
+    searched_until: Position | None
 
 
 # Indexes: primary keys of the log and of the outcomes. The rows are read in the order of the log's key, so that the
@@ -90,7 +73,7 @@ def notifications_naming(
     tenant: str,
     kind: str,
     entity_id: int,
-    after: LogPosition,
+    after: Position,
     until: datetime,
     *,
     max_scanned: int,
@@ -114,7 +97,7 @@ def notifications_naming(
     ).all()
     found = [NamingNotification(*row[:4]) for row in rows if row.is_named]
     is_cut = bool(rows) and rows[-1].position == max_scanned
-    return LogSearch(found, LogPosition(*rows[-1][:2]) if is_cut else None)
+    return LogSearch(found, Position(*rows[-1][:2]) if is_cut else None)
 
 
 # Index: primary key of the log.

@@ -4,22 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Literal
 from uuid import UUID
 
 from sqlalchemy import Connection, text
 
 from storage.clock import clock
-
-State = Literal["pending", "applied", "ignored", "failed"]
+from storage.log.scope import LoggedNotification, NotificationState, position_before
 
 #: Most rows of one statement.
 PAGE_ROWS = 1_000
 
 #: Most pending notifications whose end is awaited. Beyond it, the oldest are dropped.
 MAX_AWAITED = 10_000
-
-_FIRST = UUID(int=0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,23 +34,7 @@ class Selection:
     session_id: int | None = None
     evse_id: int | None = None
     charge_point_id: int | None = None
-    states: frozenset[State] = frozenset()
-
-
-@dataclass(frozen=True, slots=True)
-class Followed:
-    """A notification of the log with its state; ``reason`` and ``error`` are those of an ignored or failed one."""
-
-    tenant: str
-    received_at: datetime
-    notification_id: UUID
-    notification_type: str | None
-    session_id: int | None
-    evse_id: int | None
-    charge_point_id: int | None
-    state: State
-    reason: str | None
-    error: str | None
+    states: frozenset[NotificationState] = frozenset()
 
 
 _COLUMNS = """
@@ -110,7 +90,7 @@ class Tail:
         self._selection = selection
         self._since = since
         self._overlap = overlap
-        self._after = (since, _FIRST)
+        self._after = position_before(since)
         self._pass_began_at: datetime | None = None
         self._seen: dict[UUID, datetime] = {}
         self._awaited: dict[UUID, datetime] = {}
@@ -120,23 +100,25 @@ class Tail:
         """Whether the last poll read a full page, so that there is more to read at once."""
         return self._pass_began_at is not None
 
-    def poll(self, connection: Connection) -> list[Followed]:
+    def poll(self, connection: Connection) -> list[LoggedNotification]:
         """Return the next notifications that were committed, or that came to a selected state since they were seen."""
         began_at = self._pass_began_at or clock.now()
+        # Everything that was received before this had been committed when the pass through the pages began. A pass
+        # reads in one order, so only what was received later is read again, by the next pass.
+        next_since = max(self._since, began_at - self._overlap)
         ended = self._ended(connection)
         page = self._page(connection)
-        arrived = [followed for followed in page if self._is_shown(followed)]
+        arrived = [notification for notification in page if self._is_shown(notification, next_since)]
         if len(page) == PAGE_ROWS:
-            self._after = (page[-1].received_at, page[-1].notification_id)
+            self._after = page[-1].position
             self._pass_began_at = began_at
         else:
-            # Everything that was received before this had been committed when the pass through the pages began.
-            self._after = (max(self._since, began_at - self._overlap), _FIRST)
+            self._after = position_before(next_since)
             self._pass_began_at = None
-            self._seen = {known: at for known, at in self._seen.items() if at >= self._after[0]}
+            self._seen = {known: at for known, at in self._seen.items() if at >= next_since}
         return ended + arrived
 
-    def _page(self, connection: Connection) -> list[Followed]:
+    def _page(self, connection: Connection) -> list[LoggedNotification]:
         selection = self._selection
         received_at, notification_id = self._after
         parameters = {
@@ -149,21 +131,26 @@ class Tail:
             "charge_point_id": selection.charge_point_id,
             "limit": PAGE_ROWS,
         }
-        return [Followed(*row) for row in connection.execute(_PAGE, parameters)]
+        return [LoggedNotification(*row) for row in connection.execute(_PAGE, parameters)]
 
-    def _is_shown(self, followed: Followed) -> bool:
-        """Record that a notification was seen; return whether it is new and in a selected state."""
-        if followed.notification_id in self._seen:
+    def _is_shown(self, notification: LoggedNotification, next_since: datetime) -> bool:
+        """Return whether a notification is new and in a selected state, and remember it if it can be read again.
+
+        Parameters:
+            next_since: the next pass reads what was received at this time or later.
+        """
+        if notification.notification_id in self._seen:
             return False
-        self._seen[followed.notification_id] = followed.received_at
+        if notification.received_at >= next_since:
+            self._seen[notification.notification_id] = notification.received_at
         states = self._selection.states
-        if states - {"pending"} and followed.state == "pending":
-            self._awaited[followed.notification_id] = followed.received_at
+        if states - {"pending"} and notification.state == "pending":
+            self._awaited[notification.notification_id] = notification.received_at
             if len(self._awaited) > MAX_AWAITED:
                 del self._awaited[next(iter(self._awaited))]
-        return not states or followed.state in states
+        return not states or notification.state in states
 
-    def _ended(self, connection: Connection) -> list[Followed]:
+    def _ended(self, connection: Connection) -> list[LoggedNotification]:
         """Return the notifications that were pending and are in a selected state now."""
         if not self._awaited:
             return []
@@ -173,7 +160,7 @@ class Tail:
             "last_at": max(self._awaited.values()),
             "notification_ids": list(self._awaited),
         }
-        ended = [Followed(*row) for row in connection.execute(_AWAITED, parameters)]
-        for followed in ended:
-            del self._awaited[followed.notification_id]
-        return [followed for followed in ended if followed.state in self._selection.states]
+        ended = [LoggedNotification(*row) for row in connection.execute(_AWAITED, parameters)]
+        for notification in ended:
+            del self._awaited[notification.notification_id]
+        return [notification for notification in ended if notification.state in self._selection.states]

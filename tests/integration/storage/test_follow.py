@@ -13,9 +13,9 @@ import pytest
 from sqlalchemy import Engine
 
 from storage.clock import clock
-from storage.inbox import tail
 from storage.inbox.commit import CommitGroup, Entry, commit_groups
-from storage.inbox.tail import Selection, Tail
+from storage.log import follow
+from storage.log.follow import Selection, Tail
 from tests.support.facts import sample
 from tests.support.log import accept, execute
 from tests.support.service import url_of
@@ -41,7 +41,7 @@ def commit(engine: Engine, entry: Entry) -> None:
 
 def ids(engine: Engine, log: Tail) -> list[UUID]:
     with engine.connect() as connection:
-        return [followed.notification_id for followed in log.poll(connection)]
+        return [notification.notification_id for notification in log.poll(connection)]
 
 
 @pytest.fixture
@@ -75,7 +75,7 @@ def test_one_that_is_committed_after_a_later_one_is_not_missed(engine: Engine, b
 def test_one_that_is_committed_while_pages_are_read_is_not_missed(
     engine: Engine, began_at: datetime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tail, "PAGE_ROWS", 2)
+    monkeypatch.setattr(follow, "PAGE_ROWS", 2)
     log = Tail(SELECTION, began_at, OVERLAP)
     late = received(sample("evse.changed"))
     entries = accept(engine, *[sample("circuit.changed")] * 5)
@@ -88,6 +88,23 @@ def test_one_that_is_committed_while_pages_are_read_is_not_missed(
     for _ in range(4):  # each a page of the second pass
         found += ids(engine, log)
     assert found == [*(entry.notification_id for entry in entries), late.notification_id]
+
+
+def test_a_long_backlog_leaves_few_ids_remembered_and_each_of_its_notifications_is_returned_once(
+    engine: Engine, began_at: datetime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(follow, "PAGE_ROWS", 2)
+    backlog = accept(engine, *[sample("evse.changed")] * 9)
+    (newest,) = accept(engine, sample("evse.changed"))
+    # The next pass reads only the newest one again.
+    monkeypatch.setattr(clock, "now", lambda: newest.received_at + OVERLAP)
+    log = Tail(SELECTION, began_at, OVERLAP)
+    found, remembered = ids(engine, log), [len(log._seen)]
+    while log.is_behind:
+        found += ids(engine, log)
+        remembered.append(len(log._seen))
+    assert remembered == [0, 0, 0, 0, 1, 1]
+    assert found + ids(engine, log) == [entry.notification_id for entry in (*backlog, newest)]
 
 
 def test_what_was_received_before_is_left_out_and_what_is_older_than_the_overlap_is_not_read_again(
@@ -132,7 +149,7 @@ def test_a_state_is_shown_when_a_notification_comes_to_it(engine: Engine, began_
 def test_the_number_of_pending_notifications_that_are_awaited_is_bounded(
     engine: Engine, began_at: datetime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tail, "MAX_AWAITED", 1)
+    monkeypatch.setattr(follow, "MAX_AWAITED", 1)
     log = Tail(Selection(("t",), states=frozenset({"applied"})), began_at, OVERLAP)
     _, newest = accept(engine, sample("evse.changed"), sample("circuit.changed"))
     assert ids(engine, log) == []

@@ -10,41 +10,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
-from uuid import UUID
 
 from sqlalchemy import Connection, TextClause, text
 
-from storage.rebuild.log_reader import Position, Scope, demanded, demands
-
-State = Literal["pending", "applied", "ignored", "failed"]
+from storage.log.scope import LoggedNotification, Position, Scope, condition_parameters, conditions, position_before
 
 #: The most notifications that one page of a search reads. Their bodies are about 100 MB, in which Postgres finds a
 #: text within a second.
 MAX_READ = 50_000
-
-
-@dataclass(frozen=True, slots=True)
-class FoundNotification:
-    """A notification that a search found.
-
-    Attributes:
-        reason: why it was ignored or failed; None if it was not.
-    """
-
-    received_at: datetime
-    notification_id: UUID
-    notification_type: str | None
-    session_id: int | None
-    evse_id: int | None
-    charge_point_id: int | None
-    state: State
-    reason: str | None
-
-    @property
-    def position(self) -> Position:
-        """Its position in the log."""
-        return Position(self.received_at, self.notification_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,44 +30,45 @@ class FoundPage:
         is_full: whether the page ended because it was full, and not because enough was read.
     """
 
-    notifications: Sequence[FoundNotification]
+    notifications: Sequence[LoggedNotification]
     next_before: Position | None
     is_full: bool
 
 
-_IN_TIME = """
-       notification.tenant = :tenant
+_IN_TIME = """notification.tenant = :tenant
    AND notification.received_at >= :since
    AND notification.received_at < :until
-   AND (notification.received_at, notification.notification_id) < (:before_at, :before_id)
-"""
+   AND (notification.received_at, notification.notification_id) < (:before_at, :before_id)"""
 
 _READ_TO = f"""
 SELECT received_at
   FROM ingest.{{table}} AS notification
- WHERE {_IN_TIME}
+ WHERE {_IN_TIME}{{further}}
  ORDER BY received_at DESC, notification_id DESC
 OFFSET :max_read
  LIMIT 1
 """  # noqa: S608 - the conditions are ours
 
 # Index: the primary key of the log, from the end of the time.
-_LOG_READ_TO = text(_READ_TO.format(table="notification"))
+_LOG_READ_TO = text(_READ_TO.format(table="notification", further=""))
 
 # Index: outcome_failed_idx, from the end of the time.
-_FAILURES_READ_TO = text(_READ_TO.format(table="outcome").replace(" WHERE ", " WHERE state = 'failed' AND"))
+_FAILURES_READ_TO = text(_READ_TO.format(table="outcome", further="\n   AND state = 'failed'"))
 
 # Indexes: the primary key of the log, from the end of the time, and those of the batches and the outcomes; of failures
-# outcome_failed_idx.
+# outcome_failed_idx, which serves only a join on outcome.received_at. The view ingest.notification_state, from which
+# `follow` reads the same columns, lacks that, so this statement has its own joins.
 _SEARCH = """
-SELECT notification.received_at,
+SELECT notification.tenant,
+       notification.received_at,
        notification.notification_id,
        notification.notification_type,
        notification.session_id,
        notification.evse_id,
        notification.charge_point_id,
        coalesce(outcome.state, CASE WHEN batch.applied_at IS NULL THEN 'pending' ELSE 'applied' END),
-       outcome.reason
+       outcome.reason,
+       outcome.error
   FROM ingest.notification
   JOIN ingest.batch
     ON batch.tenant = notification.tenant
@@ -119,7 +93,7 @@ def search(
         before: only notifications before this position.
         limit: the most notifications to return.
     """
-    before_at, before_id = before or Position(scope.until, UUID(int=0))
+    before_at, before_id = before or position_before(scope.until)
     parameters = {
         "tenant": scope.tenant,
         "since": scope.since,
@@ -128,23 +102,23 @@ def search(
         "before_id": before_id,
         "max_read": MAX_READ,
         "limit": limit + 1,
-        **demanded(scope),
+        **condition_parameters(scope),
     }
     read_to: datetime | None = None
-    if demands(scope) or is_pending:
+    if conditions(scope) or is_pending:
         statement = _FAILURES_READ_TO if scope.state == "failed" else _LOG_READ_TO
         read_to = connection.execute(statement, parameters).scalar()
     statement = _statement(scope, is_pending=is_pending)
     rows = connection.execute(statement, parameters | {"since": read_to or scope.since})
-    found = [FoundNotification(*row) for row in rows]
+    found = [LoggedNotification(*row) for row in rows]
     if len(found) > limit:
         return FoundPage(found[:limit], found[limit - 1].position, is_full=True)
-    return FoundPage(found, None if read_to is None else Position(read_to, UUID(int=0)), is_full=False)
+    return FoundPage(found, None if read_to is None else position_before(read_to), is_full=False)
 
 
 def _statement(scope: Scope, *, is_pending: bool) -> TextClause:
     states = {"applied": ["batch.applied_at IS NOT NULL"], "failed": ["outcome.received_at >= :since"]}
-    conditions = demands(scope) + states.get(scope.state or "", [])
+    all_conditions = [_IN_TIME, *conditions(scope), *states.get(scope.state or "", [])]
     if is_pending:
-        conditions += ["batch.applied_at IS NULL", "outcome.state IS NULL"]
-    return text(_SEARCH.format(conditions="\n   AND ".join([_IN_TIME.strip(), *conditions])))
+        all_conditions += ["batch.applied_at IS NULL", "outcome.state IS NULL"]
+    return text(_SEARCH.format(conditions="\n   AND ".join(all_conditions)))
