@@ -49,12 +49,13 @@ async def show_location(request: Request) -> Response:
     def query(connection: Connection, tenant: str, location_id: int) -> dict[str, Any]:
         details = _known(location_details(connection, tenant, location_id), "location")
         evses = list_evses(connection, tenant, EvseFilter(location_id=location_id), after=None, limit=MAX_EVSES + 1)
-        shown = items(connection, tenant, evses[:MAX_EVSES])
+        shown = evses[:MAX_EVSES]
+        places = grouped(items(connection, tenant, shown))
         return {
             "details": details,
-            "charge_points": [group for place in grouped(shown) for group in place.charge_points],
+            "charge_points": [group for place in places for group in place.charge_points],
             "has_more": len(evses) > MAX_EVSES,
-            "outages": outages(connection, tenant, [evse.evse_id for evse in evses], limit=MAX_ROWS),
+            "outages": outages(connection, tenant, [evse.evse_id for evse in shown], limit=MAX_ROWS),
             "sessions": recent_sessions(connection, tenant, "location_id", location_id, limit=MAX_ROWS),
         }
 
