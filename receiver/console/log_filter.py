@@ -9,6 +9,7 @@ from typing import Any, get_args
 from urllib.parse import urlencode
 from uuid import UUID
 
+from ampeco.values import MAX_BIGINT
 from receiver.commands.replay_line import BEFORE_ANY
 from storage.ids import made_at
 from storage.rebuild.log_reader import Position, Scope
@@ -21,8 +22,6 @@ STATES: tuple[str, ...] = get_args(State)
 
 #: The longest text of a filter: a name or a part of a body, and no body.
 MAX_TEXT = 500
-
-_MAX_BIGINT = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +150,7 @@ def _moment(written: str) -> datetime:
 
 
 def _number(written: str) -> int:
-    if not written.isascii() or not written.isdecimal() or len(written) > 19 or int(written) > _MAX_BIGINT:
+    if not written.isascii() or not written.isdecimal() or len(written) > 19 or int(written) > MAX_BIGINT:
         raise ValueError("an id is a number")
     return int(written)
 

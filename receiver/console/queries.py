@@ -10,8 +10,7 @@ from decimal import Decimal, InvalidOperation
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-#: The largest id that Postgres can hold.
-MAX_ID = 2**63 - 1
+from ampeco.values import MAX_BIGINT
 
 #: A longer text is no filter that a person types.
 _MAX_TEXT = 200
@@ -95,7 +94,7 @@ def id_of_path(request: Request) -> int:
 
 def _identifier(value: str) -> int | None:
     is_number = value.isascii() and value.isdigit() and len(value) < 20
-    return int(value) if is_number and int(value) <= MAX_ID else None
+    return int(value) if is_number and int(value) <= MAX_BIGINT else None
 
 
 def encode_position(at: datetime | None, identifier: object) -> str:

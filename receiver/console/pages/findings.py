@@ -12,11 +12,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from ampeco.values import MAX_BIGINT
 from analytics.findings.rules import RULES, Rule
 from analytics.schema.findings import SEVERITIES
 from receiver.console.console import Console
 from receiver.console.rendering import when
-from storage.operator_exclusions import MAX_ID
 from storage.reports.findings import Finding, findings, rule_counts
 
 PER_PART = 50
@@ -59,7 +59,7 @@ class Filters:
             one_of("rule", RULES),
             one_of("severity", SEVERITIES),
             one_of("kind", _PAGES),
-            int(before) if before.isdecimal() and len(before) < 19 else MAX_ID,
+            int(before) if before.isdecimal() and len(before) < 19 else MAX_BIGINT,
         )
 
     def rules(self) -> list[Rule]:
@@ -115,7 +115,7 @@ async def show(request: Request) -> Response:
         link=filters.link(),
         evidence_of=evidence_of,
         page_of=lambda finding: page_of(tenant, finding),
-        is_first=filters.before == MAX_ID,
+        is_first=filters.before == MAX_BIGINT,
     )
 
 

@@ -14,6 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from ampeco.values import MAX_BIGINT
 from analytics.availability.uptime import YEAR_S
 from analytics.schema.availability import DOWN
 from receiver.console.command_lines import exclude_command, exclude_draft
@@ -22,7 +23,7 @@ from receiver.console.months import Month
 from receiver.console.pages.uptime import last_month
 from receiver.console.strips import Strip, strip
 from receiver.times import TimeError, parse_time
-from storage.operator_exclusions import MAX_ID, Entry, Subject, entries_covering
+from storage.operator_exclusions import Entry, Subject, entries_covering
 from storage.reports.uptime_evidence import (
     MAX_OUTAGES,
     Exclusion,
@@ -235,7 +236,7 @@ def id_of(request: Request, name: str) -> int:
         HTTPException: 404, no id is so large.
     """
     number = int(request.path_params[name])
-    if number > MAX_ID:
+    if number > MAX_BIGINT:
         raise HTTPException(404, "No id is so large.")
     return number
 

@@ -12,8 +12,9 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
+from ampeco.values import MAX_BIGINT
 from receiver.console.console import Console
-from receiver.console.queries import MAX_ID, Query
+from receiver.console.queries import Query
 from receiver.console.source_search import find_sources
 from storage.documents import encode_value
 from storage.reports.provenance import provenance
@@ -45,7 +46,7 @@ async def show(request: Request) -> Response:
     kind, entity_id = request.path_params["kind"], request.path_params["entity_id"]
     if kind not in MIRRORS:
         raise HTTPException(404, "No such kind of entity is mirrored.")
-    if entity_id > MAX_ID:
+    if entity_id > MAX_BIGINT:
         raise HTTPException(404, f"No {kind.replace('_', ' ')} has such an id.")
 
     def read(connection: Connection) -> dict[str, Any]:

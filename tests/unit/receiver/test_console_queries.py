@@ -7,13 +7,14 @@ from decimal import Decimal
 
 import pytest
 
-from receiver.console.queries import MAX_ID, Query, decode_position, encode_position
+from ampeco.values import MAX_BIGINT
+from receiver.console.queries import Query, decode_position, encode_position
 
 
 def test_filters_are_read() -> None:
-    query = Query({"outcome": "failed", "evse": f" {MAX_ID} ", "min_kwh": "1.5", "from": "2026-03-04", "to": ""})
+    query = Query({"outcome": "failed", "evse": f" {MAX_BIGINT} ", "min_kwh": "1.5", "from": "2026-03-04", "to": ""})
     assert query.choice("outcome", ("charged", "failed")) == "failed"
-    assert query.identifier("evse") == MAX_ID
+    assert query.identifier("evse") == MAX_BIGINT
     assert query.number("min_kwh", 100) == Decimal("1.5")
     assert query.day("from") == datetime(2026, 3, 4, tzinfo=UTC)
     assert query.day("from", after=1) == datetime(2026, 3, 5, tzinfo=UTC)
