@@ -12,7 +12,7 @@ from uuid import UUID
 from ampeco.values import MAX_BIGINT
 from receiver.commands.replay_line import BEFORE_ANY
 from storage.ids import made_at
-from storage.rebuild.log_reader import Position, Scope
+from storage.rebuild.log_reader import Scope
 from storage.rebuild.log_search import State
 
 #: The time that a search covers by default, because the whole log may be weeks.
@@ -87,20 +87,6 @@ def read_filter(values: Mapping[str, Any], tenant: str, now: datetime) -> LogFil
     )
     given = {"tenant": tenant, **reading.given}
     return LogFilter(scope, state == "pending", given, tuple(reading.problems))
-
-
-def read_position(value: str | None) -> Position | None:
-    """Read the position of a page, as :func:`written` writes it; None if it is none."""
-    moment, _, identifier = (value or "").partition(",")
-    try:
-        return Position(_moment(moment), UUID(identifier))
-    except ValueError:
-        return None
-
-
-def written(position: Position) -> str:
-    """Return a position as a part of a URL."""
-    return f"{position.received_at.isoformat()},{position.notification_id}"
 
 
 def _span(

@@ -6,11 +6,13 @@ import contextlib
 from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal, InvalidOperation
+from uuid import UUID
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from ampeco.values import MAX_BIGINT
+from receiver.times import TimeError, parse_time
 
 #: A longer text is no filter that a person types.
 _MAX_TEXT = 200
@@ -45,7 +47,7 @@ class Query:
         value = self._value(name)
         if value is None:
             return None
-        if (identifier := _identifier(value)) is not None:
+        if (identifier := parse_id(value)) is not None:
             return identifier
         self._refuse(name, "an id, which is a whole number")
         return None
@@ -80,21 +82,22 @@ class Query:
         self.problems.append(f"The filter “{name}” is left out, because its value is not {expected}.")
 
 
-def id_of_path(request: Request) -> int:
-    """Return the id of the thing that a page is about.
+def parse_id(value: str) -> int | None:
+    """Return the id that a text is; None if it is none, or larger than any that is stored."""
+    is_number = value.isascii() and value.isdigit() and len(value) < 20
+    return int(value) if is_number and int(value) <= MAX_BIGINT else None
+
+
+def id_of_path(request: Request, name: str = "id") -> int:
+    """Return an id in the path of a page.
 
     Raises:
         HTTPException: 404, this is no id.
     """
-    identifier = _identifier(str(request.path_params["id"]))
+    identifier = parse_id(str(request.path_params[name]))
     if identifier is None:
-        raise HTTPException(404, "An id is a number.")
+        raise HTTPException(404, f"An id is a number, and at most {MAX_BIGINT}.")
     return identifier
-
-
-def _identifier(value: str) -> int | None:
-    is_number = value.isascii() and value.isdigit() and len(value) < 20
-    return int(value) if is_number and int(value) <= MAX_BIGINT else None
 
 
 def encode_position(at: datetime | None, identifier: object) -> str:
@@ -107,8 +110,15 @@ def decode_position(value: str | None) -> tuple[datetime | None, str] | None:
     at, _, identifier = (value or "").partition("~")
     if not identifier:
         return None
-    with contextlib.suppress(ValueError):
-        moment = datetime.fromisoformat(at) if at else None
-        if moment is None or moment.tzinfo is not None:
-            return moment, identifier
+    with contextlib.suppress(TimeError):
+        return parse_time(at) if at else None, identifier
+    return None
+
+
+def decode_log_position(value: str | None) -> tuple[datetime, UUID] | None:
+    """Return the position of a notification or an action; None if there is none, or it cannot be read."""
+    match decode_position(value):
+        case (datetime() as at, identifier):
+            with contextlib.suppress(ValueError):
+                return at, UUID(identifier)
     return None

@@ -7,9 +7,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from receiver.console.console import Console
-from receiver.console.log_filter import read_position, written
+from receiver.console.queries import decode_log_position, encode_position
 from storage.operator_actions import list_actions
-from storage.rebuild.log_reader import Position
 
 #: Actions on a page.
 PAGE_SIZE = 50
@@ -21,13 +20,13 @@ async def show(request: Request) -> Response:
     query = request.query_params
     tenant = console.tenant_of(request) if query.get("tenant") else None
     actor = query.get("actor", "").replace("\0", "").strip() or None
-    before = read_position(query.get("before"))
+    before = decode_log_position(query.get("before"))
     names = [tenant] if tenant else sorted(console.settings.tenants)
     actions = await console.read(
         lambda connection: list_actions(connection, names, actor=actor, before=before, limit=PAGE_SIZE + 1)
     )
     shown = actions[:PAGE_SIZE]
-    following = written(Position(shown[-1].began_at, shown[-1].action_id)) if len(actions) > PAGE_SIZE else None
+    following = encode_position(shown[-1].began_at, shown[-1].action_id) if len(actions) > PAGE_SIZE else None
     return console.page(
         request, "actions.html", tenant=tenant, actor=actor, actions=shown, following=following, is_first=before is None
     )

@@ -15,6 +15,7 @@ from starlette.routing import Route
 from receiver.commands.replay_line import command_line, unknown_type
 from receiver.console.console import STATEMENT_TIMEOUT, Console, require_actor
 from receiver.console.log_filter import LogFilter, read_filter
+from receiver.console.queries import parse_id
 from storage.clock import clock
 from storage.inbox.retention import complete_since
 from storage.operator_actions import load_action
@@ -48,10 +49,10 @@ async def start(request: Request) -> Response:
     console = Console.of(request)
     form = await request.form()
     selection = _replayable(read_filter(form, console.tenant_of(request), clock.now()))
-    expected = str(form.get("expected", ""))
-    if not expected.isascii() or not expected.isdecimal() or len(expected) > 15:
+    expected = parse_id(str(form.get("expected", "")))
+    if expected is None:
         raise HTTPException(400, "The form does not say how many notifications were shown.")
-    started = await run_in_threadpool(console.replays.start, selection.scope, actor.name, int(expected))
+    started = await run_in_threadpool(console.replays.start, selection.scope, actor.name, expected)
     return RedirectResponse(f"/tenants/{selection.scope.tenant}/replays/{started.action_id}", 303)
 
 

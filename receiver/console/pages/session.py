@@ -14,9 +14,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from ampeco.values import MAX_BIGINT
 from receiver.console.charts import Chart, Series
 from receiver.console.console import Console
+from receiver.console.queries import id_of_path
 from receiver.console.session_curves import Curves, load_curves
 from receiver.console.session_timeline import Timeline, load_timeline
 from storage.reports import session as reports
@@ -86,11 +86,9 @@ async def show(request: Request) -> Response:
     """Show the page."""
     console = Console.of(request)
     tenant = console.tenant_of(request)
-    session_id: int = request.path_params["session_id"]
+    session_id = id_of_path(request, "session_id")
     drawn = request.query_params.get("draw")
     after = request.query_params.get("after")
-    if session_id > MAX_BIGINT:
-        raise HTTPException(404, "No session has such an id.")
     shown = await console.read(lambda connection: _load(connection, tenant, session_id, drawn, after))
     return console.page(
         request,

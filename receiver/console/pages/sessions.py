@@ -13,10 +13,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from ampeco.values import MAX_BIGINT
 from analytics.schema.sessions import OUTCOMES
 from receiver.console.console import Console
-from receiver.console.queries import Query, decode_position, encode_position
+from receiver.console.queries import Query, decode_position, encode_position, parse_id
 from storage.reports.sessions import (
     ListedSession,
     Position,
@@ -133,8 +132,8 @@ def _after(request: Request, chosen: SessionFilter) -> Position | None:
     if position is None or (position[0] is None) != (chosen.state == "undated"):
         return None
     at, identifier = position
-    is_id = identifier.isascii() and identifier.isdigit() and len(identifier) < 20 and int(identifier) <= MAX_BIGINT
-    return Position(at, int(identifier)) if is_id else None
+    session_id = parse_id(identifier)
+    return None if session_id is None else Position(at, session_id)
 
 
 def _link(request: Request, tenant: str, position: Position | None) -> str:

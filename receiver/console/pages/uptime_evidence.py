@@ -14,13 +14,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from ampeco.values import MAX_BIGINT
 from analytics.availability.uptime import YEAR_S
 from analytics.schema.availability import DOWN
 from receiver.console.command_lines import exclude_command, exclude_draft
 from receiver.console.console import Console
 from receiver.console.months import Month
 from receiver.console.pages.uptime import last_month
+from receiver.console.queries import id_of_path
 from receiver.console.strips import Strip, strip
 from receiver.times import TimeError, parse_time
 from storage.operator_exclusions import Entry, Subject, entries_covering
@@ -201,7 +201,7 @@ async def show_with_form(
         problem: the field of the form that is wrong, and why; None: none is.
     """
     console = Console.of(request)
-    tenant, evse_id = console.tenant_of(request), id_of(request, "evse_id")
+    tenant, evse_id = console.tenant_of(request), id_of_path(request, "evse_id")
     query = request.query_params
     month, since = Month.parse(query.get("month")), _time_or_none(query.get("outages"))
     evidence = await console.read(lambda connection: load(connection, tenant, evse_id, month, since))
@@ -227,18 +227,6 @@ async def show_with_form(
 def subject_ids(place: Place) -> Mapping[Subject, int | None]:
     """Return what an exclusion of an EVSE may be for, each with its id; None: it is not known."""
     return {"evse": place.evse_id, "charge_point": place.charge_point_id, "location": place.location_id}
-
-
-def id_of(request: Request, name: str) -> int:
-    """Return an id of the path.
-
-    Raises:
-        HTTPException: 404, no id is so large.
-    """
-    number = int(request.path_params[name])
-    if number > MAX_BIGINT:
-        raise HTTPException(404, "No id is so large.")
-    return number
 
 
 def address_of(tenant: str, evse_id: int, month: Month | None, **more: Any) -> str:

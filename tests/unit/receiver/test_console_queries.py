@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from decimal import Decimal
+from uuid import UUID
 
 import pytest
 
 from ampeco.values import MAX_BIGINT
-from receiver.console.queries import Query, decode_position, encode_position
+from receiver.console.queries import Query, decode_log_position, decode_position, encode_position
 
 
 def test_filters_are_read() -> None:
@@ -47,5 +48,20 @@ def test_a_value_that_is_no_day_is_left_out_and_said(value: str) -> None:
 def test_a_position_returns_as_it_was() -> None:
     for at in (None, datetime(2026, 3, 4, 7, 1, 2, 345678, tzinfo=UTC)):
         assert decode_position(encode_position(at, 5)) == (at, "5")
-    for wrong in (None, "", "~", "x~1", "2026-03-04T07:00:00~1"):
+    for wrong in (None, "", "~", "x~1", "9999-12-31T23:59-23:00~1"):
         assert decode_position(wrong) is None
+
+
+def test_a_position_in_the_log_returns_as_it_was() -> None:
+    at, identifier = datetime(2026, 3, 4, 12, tzinfo=UTC), UUID(int=7)
+    assert decode_log_position(encode_position(at, identifier)) == (at, identifier)
+    for wrong in (
+        None,
+        "",
+        "x",
+        "2026-03-04",
+        f"{at.isoformat()}~x",
+        f"~{identifier}",
+        f"{at.isoformat()},{identifier}",
+    ):
+        assert decode_log_position(wrong) is None, wrong
