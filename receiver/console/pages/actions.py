@@ -7,7 +7,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from receiver.console.console import Console
-from receiver.console.queries import decode_log_position, encode_position
+from receiver.console.queries import Query, decode_log_position, encode_position
 from storage.operator_actions import list_actions
 
 #: Actions on a page.
@@ -17,10 +17,9 @@ PAGE_SIZE = 50
 async def show(request: Request) -> Response:
     """Show the page."""
     console = Console.of(request)
-    query = request.query_params
-    tenant = console.tenant_of(request) if query.get("tenant") else None
-    actor = query.get("actor", "").replace("\0", "").strip() or None
-    before = decode_log_position(query.get("before"))
+    tenant = console.tenant_of(request) if request.query_params.get("tenant") else None
+    actor = Query(request.query_params).text("actor")
+    before = decode_log_position(request.query_params.get("before"))
     names = [tenant] if tenant else sorted(console.settings.tenants)
     actions = await console.read(
         lambda connection: list_actions(connection, names, actor=actor, before=before, limit=PAGE_SIZE + 1)

@@ -85,7 +85,7 @@ async def show_charge_point(request: Request) -> Response:
 
 async def show_evse(request: Request) -> Response:
     """Show an EVSE, with its states before a time in the address."""
-    before = _moment(Query(request.query_params).text("before"))
+    before = Query(request.query_params).moment("before")
 
     def query(connection: Connection, tenant: str, evse_id: int) -> dict[str, Any]:
         details = _known(evse_details(connection, tenant, evse_id), "EVSE")
@@ -118,15 +118,6 @@ def _known(details: _Details | None, what: str) -> _Details:
             404, f"No {what} with this id is known. If it is new, the next sync with the API brings it."
         )
     return details
-
-
-def _moment(value: str | None) -> datetime | None:
-    """Return the time of a text; None if it is none."""
-    try:
-        moment = datetime.fromisoformat(value or "")
-    except ValueError:
-        return None
-    return moment if moment.tzinfo is not None else None
 
 
 routes = [

@@ -14,7 +14,7 @@ from starlette.routing import Route
 
 from receiver.commands.replay_line import command_line, unknown_type
 from receiver.console.console import STATEMENT_TIMEOUT, Console, require_actor
-from receiver.console.log_filter import LogFilter, read_filter
+from receiver.console.log_filter import LABELS, LogFilter, read_filter
 from receiver.console.queries import parse_id
 from storage.clock import clock
 from storage.inbox.retention import complete_since
@@ -38,6 +38,7 @@ async def confirm(request: Request) -> Response:
         "replay.html",
         tenant=selection.scope.tenant,
         selection=selection,
+        labels=LABELS,
         command=command_line(selection.scope),
         **await console.read(query),
     )

@@ -114,9 +114,8 @@ def live(connection: Connection, tenant: str) -> Mapping[str, Any]:
 
 def _chosen(query: Query) -> SessionFilter:
     energy_kwh = query.number("min_kwh", MAX_ENERGY_KWH)
-    state: Any = query.choice("state", STATES) or "all"
     return SessionFilter(
-        state=state,
+        state=query.choice("state", STATES) or "all",
         outcome=query.choice("outcome", OUTCOMES),
         location_id=query.identifier("location"),
         charge_point_id=query.identifier("charge_point"),

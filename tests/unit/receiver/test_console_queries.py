@@ -45,6 +45,43 @@ def test_a_value_that_is_no_day_is_left_out_and_said(value: str) -> None:
     assert len(query.problems) == 1
 
 
+@pytest.mark.parametrize("value", ["yesterday", "2026-02-30T00:00", "9999-12-31T23:59-23:00", "\0"])
+def test_a_value_that_is_no_time_is_left_out_and_said(value: str) -> None:
+    query = Query({"from": value})
+    assert query.moment("from") is None
+    assert len(query.problems) == 1
+
+
+@pytest.mark.parametrize("value", ["7", "x", "ffffffff-ffff-ffff-ffff-ffffffffffff"])
+def test_a_value_that_is_no_id_of_ours_is_left_out_and_said(value: str) -> None:
+    query = Query({"id": value})
+    assert query.uuid("id") is None
+    assert len(query.problems) == 1
+
+
+def test_a_text_is_cut_unless_something_is_done_to_what_it_selects() -> None:
+    query = Query({"q": "\0 Łódź ", "long": "x" * 6}, {"long": "Text"})
+    assert query.text("q") == "Łódź"
+    assert query.text("long", longest=5) == "xxxxx"
+    assert query.problems == []
+    assert query.text("q", is_cut=False) is None
+    assert query.text("long", longest=5, is_cut=False) is None
+    assert query.text("long", longest=6, is_cut=False) == "xxxxxx"
+    assert [problem.partition(" is left out")[0] for problem in query.problems] == [
+        "The filter “q”",
+        "The filter “Text”",
+    ]
+
+
+def test_what_was_understood_is_given() -> None:
+    query = Query({"from": " 2026-03-04T12:00 ", "evse": "x", "id": "019c0000-0000-7000-8000-000000000000", "to": ""})
+    assert query.moment("from") == datetime(2026, 3, 4, 12, tzinfo=UTC)
+    assert query.uuid("id") == UUID("019c0000-0000-7000-8000-000000000000")
+    assert query.moment("to") is None
+    assert query.identifier("evse") is None
+    assert query.given == {"from": "2026-03-04T12:00", "id": "019c0000-0000-7000-8000-000000000000"}
+
+
 def test_a_position_returns_as_it_was() -> None:
     for at in (None, datetime(2026, 3, 4, 7, 1, 2, 345678, tzinfo=UTC)):
         assert decode_position(encode_position(at, 5)) == (at, "5")
