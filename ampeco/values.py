@@ -18,6 +18,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, ValidationError
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
+#: The smallest and the largest integer, and so id, that Postgres holds in a column of the type bigint.
 MIN_BIGINT = -(2**63)
 MAX_BIGINT = 2**63 - 1
 

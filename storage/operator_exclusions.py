@@ -12,14 +12,12 @@ from typing import Literal
 
 from sqlalchemy import Connection, RowMapping, text
 
+from ampeco.values import MAX_BIGINT
 from storage.state.changes import Entity
 from storage.state.marks import OPERATOR_EXCLUSION, mark
 
 Subject = Literal["evse", "charge_point", "location"]
 SUBJECTS: tuple[Subject, ...] = ("evse", "charge_point", "location")
-
-#: The largest id that the database holds.
-MAX_ID = 2**63 - 1
 
 #: What a person gives of an entry.
 ExclusionField = Literal["subject", "began_at", "ended_at", "reason", "evidence"]
@@ -80,8 +78,8 @@ def new_exclusion(
     if len(subjects) != 1:
         raise ExclusionError("subject", "an entry is for one EVSE, one charge point or one location.")
     ((subject, subject_id),) = subjects.items()
-    if not 0 < subject_id <= MAX_ID:
-        raise ExclusionError("subject", f"an id is between 1 and {MAX_ID}.")
+    if not 0 < subject_id <= MAX_BIGINT:
+        raise ExclusionError("subject", f"an id is between 1 and {MAX_BIGINT}.")
     if began_at is None:
         raise ExclusionError("began_at", "an entry needs its beginning.")
     if ended_at is not None and ended_at <= began_at:

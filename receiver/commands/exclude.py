@@ -11,13 +11,13 @@ import typer
 from rich.table import Table
 from sqlalchemy import Engine, RowMapping
 
+from ampeco.values import MAX_BIGINT
 from receiver.commands.json_output import JsonOption, print_json
 from receiver.commands.times import time_option
 from receiver.environment import chosen_tenants, database, require_migrated, running
 from receiver.terminal import console
 from storage.clock import clock
 from storage.operator_exclusions import (
-    MAX_ID,
     SUBJECTS,
     ExclusionError,
     ExclusionField,
@@ -40,7 +40,7 @@ _OPTIONS: dict[ExclusionField, str | None] = {
 
 
 def _id_option(name: str, meaning: str) -> Any:
-    return typer.Option(name, min=1, max=MAX_ID, help=meaning)
+    return typer.Option(name, min=1, max=MAX_BIGINT, help=meaning)
 
 
 def exclude(

@@ -38,8 +38,7 @@ from storage.reports.overview import TenantOverview, Trouble, overview, troubles
 from storage.state.unknown_fields import UnknownName, unknown
 from storage.sync.api_notices import DeprecatedEndpoint, Release, deprecated_endpoints, releases
 from storage.sync.inaccessible_kinds import InaccessibleKind, inaccessible_kinds
-from workers.api.daily_quota import calls_today
-from workers.api.pause import pause_reason, paused_for
+from workers.api.state import ApiState, read_api_state
 from workers.broker import QUEUES, create_broker, create_redis
 
 
@@ -89,11 +88,10 @@ def _read_stored(connection: Connection, settings: Settings) -> _Stored:
 
 @dataclass(frozen=True, slots=True)
 class _Cached:
-    """The part of the status that is read from Redis: queue lengths, paused tenants, wrong clocks, or why it fails."""
+    """The part of the status that is read from Redis: queue lengths, the API, wrong clocks, or why it fails."""
 
     queues: dict[str, int]
-    pauses: dict[str, tuple[float, str]]
-    calls_today: dict[str, int]
+    api: ApiState
     wrong_clocks: list[ClockOffset]
     failure: str | None = None
 
@@ -103,16 +101,9 @@ def _read_redis(settings: Settings, tenants: Sequence[str]) -> _Cached:
     try:
         broker = create_broker(client)
         lengths = {queue: int(broker.do_qsize(queue)) for queue in QUEUES}
-        pauses = {
-            tenant: (left, pause_reason(client, tenant) or "")
-            for tenant in tenants
-            if (left := paused_for(client, tenant))
-        }
-        return _Cached(
-            lengths, pauses, {tenant: calls_today(client, tenant) for tenant in tenants}, wrong_clocks(client)
-        )
+        return _Cached(lengths, read_api_state(client, tenants), wrong_clocks(client))
     except RedisError as error:
-        return _Cached({}, {}, {}, wrong_clocks(None), cause(error))
+        return _Cached({}, ApiState(), wrong_clocks(None), cause(error))
     finally:
         client.close()
 
@@ -124,8 +115,8 @@ def _document(stored: _Stored, cached: _Cached) -> dict[str, Any]:
         "redis": {"ok": cached.failure is None, "detail": cached.failure or "answers"},
         "queues": cached.queues,
         "wrong_clocks": [asdict(wrong) for wrong in cached.wrong_clocks],
-        "calls_today": cached.calls_today,
-        "paused": {name: {"seconds": left, "reason": why} for name, (left, why) in cached.pauses.items()},
+        "calls_today": cached.api.calls_today,
+        "paused": {name: {"seconds": left, "reason": why} for name, (left, why) in cached.api.pauses.items()},
         "incidents": [asdict(incident) for incident in stored.incidents],
         "troubles": [asdict(trouble) for trouble in stored.troubles],
         "inaccessible_kinds": [asdict(forbidden) for forbidden in stored.inaccessible_kinds],
@@ -148,7 +139,7 @@ def _print(stored: _Stored, cached: _Cached) -> None:
 def _parts(stored: _Stored, cached: _Cached) -> Iterator[tuple[Table | str, str]]:
     """Yield the tables and lines in their order, each with its style; tables without rows are not printed."""
     warning = "yellow"
-    yield overview_table(stored.tenants, cached.pauses, cached.calls_today), ""
+    yield overview_table(stored.tenants, cached.api), ""
     yield from ((line, warning) for line in pending_lines(stored.tenants))
     yield process_table(stored.processes), ""
     yield from ((f"Clock: {wrong}.", warning) for wrong in cached.wrong_clocks)

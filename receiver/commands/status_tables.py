@@ -14,11 +14,10 @@ from storage.reports.overview import TenantOverview, Trouble
 from storage.state.unknown_fields import UnknownName
 from storage.sync.api_notices import DeprecatedEndpoint, Release
 from storage.sync.inaccessible_kinds import InaccessibleKind
+from workers.api.state import ApiState
 
 
-def overview_table(
-    tenants: Sequence[TenantOverview], pauses: dict[str, tuple[float, str]], calls_today: dict[str, int]
-) -> Table:
+def overview_table(tenants: Sequence[TenantOverview], api: ApiState) -> Table:
     """Return the table of notifications by state and requested reads, with a row for each tenant."""
     table = Table(title="Notifications and reads", title_justify="left")
     table.add_column("Tenant", overflow="fold")
@@ -36,7 +35,7 @@ def overview_table(
         table.add_column(heading, justify="right")
     table.add_column("API")
     for tenant in tenants:
-        seconds, reason = pauses.get(tenant.tenant, (0.0, ""))
+        seconds, reason = api.pauses.get(tenant.tenant, (0.0, ""))
         paused = styled("yellow", f"paused {timedelta(seconds=round(seconds))}", f" {reason}") if seconds else "open"
         table.add_row(
             tenant.tenant,
@@ -48,7 +47,7 @@ def overview_table(
             f"{tenant.refresh_waiting:,}",
             f"{tenant.refresh_due:,}",
             styled("yellow", f"{tenant.refresh_troubled:,}") if tenant.refresh_troubled else "0",
-            f"{calls_today[tenant.tenant]:,}" if tenant.tenant in calls_today else "",
+            f"{api.calls_today[tenant.tenant]:,}" if tenant.tenant in api.calls_today else "",
             paused,
         )
     return table

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection
 
-from receiver.console.queries import decode_position, encode_position
+from receiver.console.queries import decode_log_position, encode_position
 from storage.clock import clock
 from storage.log.of_entity import LogSearch, NamingNotification, notifications_naming
 from storage.log.scope import Position, position_before
@@ -94,15 +94,15 @@ def load_timeline(
         after: where an earlier search ended, as a value of a URL.
     """
     since, until = _time(session, stored)
-    position = _position(after)
+    position = decode_log_position(after)
     if position is not None:
-        since, until = position.received_at, clock.now()
+        since, until = position[0], clock.now()
     search = notifications_naming(
         connection,
         tenant,
         "session",
         session.session_id,
-        position or position_before(since),
+        Position(*position) if position else position_before(since),
         until,
         max_scanned=MAX_SCANNED,
     )
@@ -126,17 +126,6 @@ def _time(session: Session, stored: StoredEntity) -> tuple[datetime, datetime]:
     since = min(first_seen_at, max(started_at, first_seen_at - MAX_BACKLOG)) - MARGIN
     is_running = session.stopped_at is None
     return since, now if is_running else min(now, (stored.get("updated_at") or now) + MARGIN)
-
-
-def _position(after: str | None) -> Position | None:
-    match decode_position(after):
-        case (datetime() as at, identifier):
-            try:
-                return Position(at, UUID(identifier))
-            except ValueError:
-                return None
-        case _:
-            return None
 
 
 def _following(search: LogSearch, until: datetime) -> str | None:

@@ -12,12 +12,11 @@ import orjson
 from psycopg import AsyncConnection
 from sqlalchemy import Connection
 
+from ampeco.values import MAX_BIGINT
 from storage.clock import clock
 from storage.documents import to_json
 from storage.ids import made_at, uuid7
 from storage.session import one_transaction
-
-_MAX_BIGINT = 2**63 - 1
 
 #: The longest notification type in the search columns, in characters; AMPECO's longest has 38.
 _MAX_TYPE = 200
@@ -97,7 +96,7 @@ class Entry:
 def _id(value: object) -> int | None:
     if isinstance(value, str) and len(value) <= 20 and value.isascii() and value.isdecimal():
         value = int(value)
-    if isinstance(value, int) and not isinstance(value, bool) and -_MAX_BIGINT <= value <= _MAX_BIGINT:
+    if isinstance(value, int) and not isinstance(value, bool) and -MAX_BIGINT <= value <= MAX_BIGINT:
         return value
     return None
 

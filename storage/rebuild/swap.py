@@ -12,6 +12,7 @@ from functools import cache
 from sqlalchemy import Connection, text
 
 from ampeco.resources.charging import FINAL_SESSION_STATES
+from ampeco.values import MAX_BIGINT
 from storage.rebuild.compare import HISTORY, REBUILD
 from storage.schema.entities import CHILDREN, MIRRORS, ColumnGroup
 from storage.state.changes import ChangeSet, Entity
@@ -20,8 +21,6 @@ from storage.state.revisions import revision_statement, source_parameters
 from storage.state.upsert import stored_columns, upsert_statement
 from storage.state.version import is_provisional_sql
 from storage.sync.refresh_queue import READABLE, request_refresh
-
-MAX_BIGINT = 2**63 - 1
 
 #: The most refresh requests that one statement makes.
 MAX_REQUESTED = 2_000

@@ -116,7 +116,7 @@ _COLUMNS = ", ".join(f"session.{each.name}" for each in fields(ListedSession))
 # or (tenant, evse_id, started_at), and session_open_idx for those that run. The rows are read in the order of the
 # index, so that the limit ends the scan; what has no index is compared outside of it.
 _LIST = """
-SELECT {names}, session.position
+SELECT {names}, session.position, ({matching}) AS fits
   FROM (SELECT {columns},
                row_number() OVER (ORDER BY {order}) AS position
           FROM analytics.session AS session
@@ -150,15 +150,11 @@ def list_sessions(
     rows = connection.execute(
         text(statement), _parameters(tenant, chosen, after) | {"limit": limit + 1, "max_scanned": MAX_SCANNED}
     ).all()
-    is_cut = bool(rows) and rows[-1][-1] == MAX_SCANNED and len(rows) <= limit
-    sessions = [ListedSession(*row[:-1]) for row in rows]
-    if is_cut:
-        last = sessions[-1]
-        shown = [each for each in sessions if each is not last or _fits(last, chosen)]
-        return SessionPage(shown, Position(last.started_at, last.session_id), True)
-    shown = sessions[:limit]
-    has_more = len(sessions) > limit
-    return SessionPage(shown, Position(shown[-1].started_at, shown[-1].session_id) if has_more else None, False)
+    is_cut = bool(rows) and rows[-1].position == MAX_SCANNED and len(rows) <= limit
+    read = rows[:limit]
+    shown = [ListedSession(*row[:-2]) for row in read if row.fits]
+    following = Position(read[-1].started_at, read[-1].session_id) if is_cut or len(rows) > limit else None
+    return SessionPage(shown, following, is_cut)
 
 
 def _within(chosen: SessionFilter, after: Position | None) -> Iterator[str]:
@@ -191,15 +187,6 @@ def _matching(chosen: SessionFilter) -> Iterator[str]:
         yield "session.outcome = :outcome"
     if chosen.min_energy_wh is not None:
         yield "session.energy_wh >= :min_energy_wh"
-
-
-def _fits(session: ListedSession, chosen: SessionFilter) -> bool:
-    """Return whether the session at which the scan ended matches, as :func:`_matching` has it."""
-    return (
-        not (chosen.state == "ended" and session.is_running)
-        and chosen.outcome in (None, session.outcome)
-        and (chosen.min_energy_wh is None or (session.energy_wh or -1) >= chosen.min_energy_wh)
-    )
 
 
 def _parameters(tenant: str, chosen: SessionFilter, after: Position | None) -> dict[str, Any]:

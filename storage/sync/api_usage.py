@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from sqlalchemy import Connection, text
 
+from storage.clock import clock
 from storage.documents import to_json
 from storage.pruning import prune_table
 
@@ -62,6 +63,14 @@ def spent(connection: Connection, tenants: list[str], during: timedelta) -> dict
     for tenant, reason, made, saved in connection.execute(_SPENT, {"tenants": tenants, "during": during}):
         calls[tenant][reason] = Calls(made, saved)
     return calls
+
+
+def spent_today(connection: Connection, tenants: list[str]) -> dict[str, dict[CallReason, Calls]]:
+    """Return the calls of the present day in UTC, with those that failed, by tenant and reason."""
+    now = clock.now()
+    # A second more, so that the hour that begins at midnight counts.
+    today = now - now.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(seconds=1)
+    return spent(connection, tenants, today)
 
 
 def prune(connection: Connection, age: timedelta) -> None:

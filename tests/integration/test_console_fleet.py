@@ -191,6 +191,21 @@ def test_a_page_of_a_place_shows_its_evses_and_the_notifications_behind_their_st
     assert f'href="/tenants/demo/notifications/{disconnected}"' in evse
 
 
+def test_a_location_with_more_evses_than_are_shown_says_whose_outages_it_lists(
+    console: RunningConsole, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    observe(engine, 20, evse=(712, "faulted"))
+    for shown, heading, expected in (
+        (1, "Recent outages of the EVSEs shown Began", {"711"}),
+        (2, "Recent outages Began", {"711", "712"}),
+    ):
+        monkeypatch.setattr("receiver.console.pages.places.MAX_EVSES", shown)
+        page = console.looker.get("/tenants/demo/locations/7")
+        table = page.text.partition('id="outages-title"')[2].partition("</table>")[0]
+        assert heading in words(page)
+        assert set(re.findall(r"/evses/([0-9]+)", table)) == expected
+
+
 def test_earlier_states_of_an_evse_are_on_further_pages(
     console: RunningConsole, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:

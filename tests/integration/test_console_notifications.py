@@ -146,14 +146,15 @@ def test_failures_are_grouped_by_their_cause_however_old_they_are(console: Runni
 @pytest.mark.parametrize(
     ("query", "problem"),
     [
-        ("from=yesterday", "From is left out"),
-        ("from=0001-01-01T00:00%2B23:00", "From is left out"),
+        ("from=yesterday", "The filter “From” is left out"),
+        ("from=0001-01-01T00:00%2B23:00", "The filter “From” is left out"),
         ("from=2026-03-04&to=2026-03-03", "From is not before To"),
-        ("state=lost", "State is left out"),
-        ("session=12x", "Session is left out"),
-        ("evse=99999999999999999999", "EVSE is left out"),
-        ("type=%00", "Type is left out"),
-        ("id=ffffffff-ffff-ffff-ffff-ffffffffffff", "Id is left out"),
+        ("state=lost", "The filter “State” is left out"),
+        ("session=12x", "The filter “Session” is left out"),
+        ("evse=99999999999999999999", "The filter “EVSE” is left out"),
+        ("type=%00", "The filter “Type” is left out"),
+        ("containing=" + "x" * 501, "The filter “Text in the body” is left out"),
+        ("id=ffffffff-ffff-ffff-ffff-ffffffffffff", "The filter “Id” is left out"),
     ],
 )
 def test_a_wrong_filter_is_named_and_cannot_be_replayed(console: RunningConsole, query: str, problem: str) -> None:

@@ -125,6 +125,7 @@ def test_a_search_that_looks_at_few_sessions_a_page_finds_all_of_them(
         monkeypatch.setattr(reports, "MAX_SCANNED", limit)
         assert all_pages(console, "outcome=empty") == [8, 4], limit
         assert all_pages(console, "min_kwh=5") == [7, 6, 5], limit
+        assert all_pages(console, "min_kwh=0") == [8, 7, 6, 5, 4, 3, 2, 1], limit  # 8 and 4 have 0 Wh
     assert "Looked through the sessions back to" in console.looker.get("/sessions?outcome=empty").text
 
 

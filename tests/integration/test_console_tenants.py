@@ -71,4 +71,4 @@ def test_without_redis_the_page_says_so_and_shows_the_rest(service: Service) -> 
         html = console.looker.get("/tenants?tenant=demo").text
     assert "Redis does not answer" in html
     assert "pauses are unknown" in html
-    assert "0 of the 10,000,000 calls" in html
+    assert "How many of the 10,000,000 calls of the daily quota are used is unknown" in html

@@ -14,7 +14,8 @@ from starlette.routing import Route
 from receiver.console.access.users import User
 from receiver.console.console import Console, require_actor
 from receiver.console.months import Month
-from receiver.console.pages.uptime_evidence import FIELDS, address_of, id_of, show_with_form, subject_ids
+from receiver.console.pages.uptime_evidence import FIELDS, address_of, show_with_form, subject_ids
+from receiver.console.queries import id_of_path
 from receiver.times import TimeError, parse_time
 from storage.clock import clock
 from storage.operator_actions import recorded
@@ -42,7 +43,7 @@ _FIELD_OF: dict[ExclusionField, str] = {
 async def exclude(request: Request) -> Response:
     """Enter an exclusion, as the command ``exclude`` does, and lead back to the page."""
     user, console = require_actor(request), Console.of(request)
-    tenant, evse_id = console.tenant_of(request), id_of(request, "evse_id")
+    tenant, evse_id = console.tenant_of(request), id_of_path(request, "evse_id")
     form = await request.form()
     place = await console.read(lambda connection: place_of(connection, tenant, evse_id))
     if place is None:
@@ -75,7 +76,7 @@ def _add(console: Console, tenant: str, user: User, exclusion: NewExclusion) -> 
 async def withdraw(request: Request) -> Response:
     """Withdraw an exclusion, as the command ``exclude --withdraw`` does, and lead back to the page."""
     user, console = require_actor(request), Console.of(request)
-    tenant, evse_id, number = console.tenant_of(request), id_of(request, "evse_id"), id_of(request, "number")
+    tenant, evse_id, number = console.tenant_of(request), id_of_path(request, "evse_id"), id_of_path(request, "number")
     if not await run_in_threadpool(_withdraw, console, tenant, user, number):
         raise HTTPException(404, f"{tenant} has no entry {number} that holds.")
     return _back(request, tenant, evse_id, number)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from urllib.parse import urlencode
@@ -12,14 +12,17 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from ampeco.values import MAX_BIGINT
 from analytics.findings.rules import RULES, Rule
 from analytics.schema.findings import SEVERITIES
 from receiver.console.console import Console
+from receiver.console.queries import Query
 from receiver.console.rendering import when
-from storage.operator_exclusions import MAX_ID
 from storage.reports.findings import Finding, findings, rule_counts
 
 PER_PART = 50
+
+STATES = ("open", "resolved")
 
 #: Longest text of a value that is shown; a rule keeps no long ones.
 MAX_VALUE = 120
@@ -30,7 +33,7 @@ _PAGES = {"session": "sessions", "evse": "evses", "location": "locations"}
 
 @dataclass(frozen=True, slots=True)
 class Filters:
-    """What a person chose; an empty text is everything.
+    """What a person chose; None is everything.
 
     Attributes:
         before: only findings whose last change has a lower number.
@@ -38,28 +41,22 @@ class Filters:
 
     tenant: str
     is_open: bool
-    rule: str
-    severity: str
-    kind: str
-    before: int
+    rule: str | None
+    severity: str | None
+    kind: str | None
+    before: int | None
 
     @classmethod
     def of(cls, request: Request, tenant: str) -> Filters:
         """Return the filters of a request; a value that makes no sense is ignored."""
-        query = request.query_params
-
-        def one_of(name: str, allowed: Collection[str]) -> str:
-            value = query.get(name, "")
-            return value if value in allowed else ""
-
-        before = query.get("before", "")
+        query = Query(request.query_params)
         return cls(
             tenant,
-            query.get("state") != "resolved",
-            one_of("rule", RULES),
-            one_of("severity", SEVERITIES),
-            one_of("kind", _PAGES),
-            int(before) if before.isdecimal() and len(before) < 19 else MAX_ID,
+            query.choice("state", STATES) != "resolved",
+            query.choice("rule", RULES),
+            query.choice("severity", SEVERITIES),
+            query.choice("kind", _PAGES),
+            query.identifier("before"),
         )
 
     def rules(self) -> list[Rule]:
@@ -67,7 +64,9 @@ class Filters:
         chosen = [
             rule
             for rule in RULES.values()
-            if self.rule in ("", rule.name) and self.severity in ("", rule.severity) and self.kind in ("", rule.kind)
+            if self.rule in (None, rule.name)
+            and self.severity in (None, rule.severity)
+            and self.kind in (None, rule.kind)
         ]
         return sorted(chosen, key=lambda rule: (SEVERITIES.index(rule.severity), rule.name))
 
@@ -94,10 +93,11 @@ async def show(request: Request) -> Response:
     filters = Filters.of(request, tenant)
     rules = filters.rules()
     names = [rule.name for rule in rules]
+    before = MAX_BIGINT if filters.before is None else filters.before
     counts, found = await console.read(
         lambda connection: (
             rule_counts(connection, tenant, is_open=filters.is_open),
-            findings(connection, tenant, names, is_open=filters.is_open, before=filters.before, limit=PER_PART + 1),
+            findings(connection, tenant, names, is_open=filters.is_open, before=before, limit=PER_PART + 1),
         )
     )
     return console.page(
@@ -115,7 +115,7 @@ async def show(request: Request) -> Response:
         link=filters.link(),
         evidence_of=evidence_of,
         page_of=lambda finding: page_of(tenant, finding),
-        is_first=filters.before == MAX_ID,
+        is_first=filters.before is None,
     )
 
 

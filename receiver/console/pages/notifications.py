@@ -13,10 +13,11 @@ from starlette.routing import Route
 
 from ampeco.notifications.catalogue import CATALOGUE
 from receiver.console.console import Console
-from receiver.console.log_filter import STATES, LogFilter, read_filter, read_position, written
+from receiver.console.log_filter import STATES, LogFilter, read_filter
+from receiver.console.queries import decode_log_position, encode_position
 from storage.clock import clock
 from storage.log.read import log_begins
-from storage.log.scope import BEFORE_ANY, Scope
+from storage.log.scope import BEFORE_ANY, Position, Scope
 from storage.log.search import MAX_READ, search
 from storage.monitoring.traffic import estimate
 from storage.reports.notifications import MAX_FAILURES, causes
@@ -48,7 +49,8 @@ async def show(request: Request) -> Response:
     """Show the page."""
     console = Console.of(request)
     selection = read_filter(request.query_params, console.tenant_of(request), clock.now())
-    before = read_position(request.query_params.get("before"))
+    position = decode_log_position(request.query_params.get("before"))
+    before = None if position is None else Position(*position)
     scope = selection.scope
     # A text is looked for in each body, so the page first says how many bodies that are.
     is_asked = scope.containing is None or request.query_params.get("read") == "1"
@@ -70,7 +72,7 @@ async def show(request: Request) -> Response:
         selection=selection,
         replays=console.replays.under_way(scope.tenant),
         is_first=before is None,
-        written=written,
+        encode_position=encode_position,
         states=STATES,
         types=TYPES,
         max_read=MAX_READ,

@@ -15,10 +15,9 @@ from ampeco.tenants import Tenant
 from receiver.console.attention import attention
 from receiver.console.charts import Chart, Series
 from receiver.console.console import Console
-from storage.clock import clock
 from storage.monitoring.minutes import Minute, minutes
 from storage.reports.activity import activity
-from storage.sync import api_usage
+from storage.sync.api_usage import spent_today
 
 #: The spans that charts offer, by their name in the URL.
 SPANS = {"hour": timedelta(hours=1), "day": timedelta(days=1), "week": timedelta(days=7)}
@@ -43,14 +42,11 @@ async def show(request: Request) -> Response:
 
 def live(connection: Connection, tenants: Mapping[str, Tenant]) -> dict[str, Any]:
     """Return what the page shows live."""
-    now = clock.now()
-    today = now - now.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(seconds=1)
-    spent = api_usage.spent(connection, sorted(tenants), today)
+    spent = spent_today(connection, sorted(tenants))
     return {
         "activities": activity(connection, tenants),
         "attention": attention(connection, tenants),
-        "calls_today": {tenant: sum(calls.made for calls in by_reason.values()) for tenant, by_reason in spent.items()},
-        "calls_per_day": {name: tenant.calls_per_day for name, tenant in tenants.items()},
+        "calls_made": {tenant: sum(calls.made for calls in by_reason.values()) for tenant, by_reason in spent.items()},
     }
 
 

@@ -49,12 +49,13 @@ async def show_location(request: Request) -> Response:
     def query(connection: Connection, tenant: str, location_id: int) -> dict[str, Any]:
         details = _known(location_details(connection, tenant, location_id), "location")
         evses = list_evses(connection, tenant, EvseFilter(location_id=location_id), after=None, limit=MAX_EVSES + 1)
-        shown = items(connection, tenant, evses[:MAX_EVSES])
+        shown = evses[:MAX_EVSES]
+        places = grouped(items(connection, tenant, shown))
         return {
             "details": details,
-            "charge_points": [group for place in grouped(shown) for group in place.charge_points],
+            "charge_points": [group for place in places for group in place.charge_points],
             "has_more": len(evses) > MAX_EVSES,
-            "outages": outages(connection, tenant, [evse.evse_id for evse in evses], limit=MAX_ROWS),
+            "outages": outages(connection, tenant, [evse.evse_id for evse in shown], limit=MAX_ROWS),
             "sessions": recent_sessions(connection, tenant, "location_id", location_id, limit=MAX_ROWS),
         }
 
@@ -84,7 +85,7 @@ async def show_charge_point(request: Request) -> Response:
 
 async def show_evse(request: Request) -> Response:
     """Show an EVSE, with its states before a time in the address."""
-    before = _moment(Query(request.query_params).text("before"))
+    before = Query(request.query_params).moment("before")
 
     def query(connection: Connection, tenant: str, evse_id: int) -> dict[str, Any]:
         details = _known(evse_details(connection, tenant, evse_id), "EVSE")
@@ -117,15 +118,6 @@ def _known(details: _Details | None, what: str) -> _Details:
             404, f"No {what} with this id is known. If it is new, the next sync with the API brings it."
         )
     return details
-
-
-def _moment(value: str | None) -> datetime | None:
-    """Return the time of a text; None if it is none."""
-    try:
-        moment = datetime.fromisoformat(value or "")
-    except ValueError:
-        return None
-    return moment if moment.tzinfo is not None else None
 
 
 routes = [

@@ -15,7 +15,8 @@ from starlette.routing import Route
 from ampeco.notifications.catalogue import why_unknown
 from receiver.console.command_lines import replay_command
 from receiver.console.console import STATEMENT_TIMEOUT, Console, require_actor
-from receiver.console.log_filter import LogFilter, read_filter
+from receiver.console.log_filter import LABELS, LogFilter, read_filter
+from receiver.console.queries import parse_id
 from storage.clock import clock
 from storage.inbox.retention import complete_since
 from storage.log.read import count
@@ -38,6 +39,7 @@ async def confirm(request: Request) -> Response:
         "replay.html",
         tenant=selection.scope.tenant,
         selection=selection,
+        labels=LABELS,
         command=replay_command(selection.scope),
         **await console.read(query),
     )
@@ -49,10 +51,10 @@ async def start(request: Request) -> Response:
     console = Console.of(request)
     form = await request.form()
     selection = _replayable(read_filter(form, console.tenant_of(request), clock.now()))
-    expected = str(form.get("expected", ""))
-    if not expected.isascii() or not expected.isdecimal() or len(expected) > 15:
+    expected = parse_id(str(form.get("expected", "")))
+    if expected is None:
         raise HTTPException(400, "The form does not say how many notifications were shown.")
-    started = await run_in_threadpool(console.replays.start, selection.scope, actor.name, int(expected))
+    started = await run_in_threadpool(console.replays.start, selection.scope, actor.name, expected)
     return RedirectResponse(f"/tenants/{selection.scope.tenant}/replays/{started.action_id}", 303)
 
 

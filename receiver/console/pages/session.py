@@ -16,7 +16,7 @@ from starlette.routing import Route
 
 from receiver.console.charts import Chart, Series
 from receiver.console.console import Console
-from receiver.console.queries import MAX_ID
+from receiver.console.queries import id_of_path
 from receiver.console.session_curves import Curves, load_curves
 from receiver.console.session_timeline import Timeline, load_timeline
 from storage.reports import session as reports
@@ -86,11 +86,9 @@ async def show(request: Request) -> Response:
     """Show the page."""
     console = Console.of(request)
     tenant = console.tenant_of(request)
-    session_id: int = request.path_params["session_id"]
+    session_id = id_of_path(request, "session_id")
     drawn = request.query_params.get("draw")
     after = request.query_params.get("after")
-    if session_id > MAX_ID:
-        raise HTTPException(404, "No session has such an id.")
     shown = await console.read(lambda connection: _load(connection, tenant, session_id, drawn, after))
     return console.page(
         request,

@@ -15,7 +15,7 @@ from starlette.routing import Route
 
 from analytics.schema.sessions import OUTCOMES
 from receiver.console.console import Console
-from receiver.console.queries import MAX_ID, Query, decode_position, encode_position
+from receiver.console.queries import Query, decode_position, encode_position, parse_id
 from storage.reports.sessions import (
     ListedSession,
     Position,
@@ -114,9 +114,8 @@ def live(connection: Connection, tenant: str) -> Mapping[str, Any]:
 
 def _chosen(query: Query) -> SessionFilter:
     energy_kwh = query.number("min_kwh", MAX_ENERGY_KWH)
-    state: Any = query.choice("state", STATES) or "all"
     return SessionFilter(
-        state=state,
+        state=query.choice("state", STATES) or "all",
         outcome=query.choice("outcome", OUTCOMES),
         location_id=query.identifier("location"),
         charge_point_id=query.identifier("charge_point"),
@@ -132,8 +131,8 @@ def _after(request: Request, chosen: SessionFilter) -> Position | None:
     if position is None or (position[0] is None) != (chosen.state == "undated"):
         return None
     at, identifier = position
-    is_id = identifier.isascii() and identifier.isdigit() and len(identifier) < 20 and int(identifier) <= MAX_ID
-    return Position(at, int(identifier)) if is_id else None
+    session_id = parse_id(identifier)
+    return None if session_id is None else Position(at, session_id)
 
 
 def _link(request: Request, tenant: str, position: Position | None) -> str:

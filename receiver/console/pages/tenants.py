@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
 from typing import Any
 
 from redis.exceptions import RedisError
@@ -18,14 +17,12 @@ from receiver.admin.monitoring import watched
 from receiver.console.console import Console
 from runtime.errors import cause
 from runtime.settings import Settings, SettingsError
-from storage.clock import clock
 from storage.reports.overview import overview
 from storage.state.unknown_fields import unknown
 from storage.sync.api_notices import deprecated_endpoints, releases
-from storage.sync.api_usage import spent
+from storage.sync.api_usage import spent_today
 from storage.sync.inaccessible_kinds import inaccessible_kinds
-from workers.api.daily_quota import calls_today
-from workers.api.pause import pause_reason, paused_for
+from workers.api.state import ApiState, read_api_state
 from workers.broker import create_redis
 from workers.monitoring.baseline import MIN_LEARNED_HOURS
 
@@ -35,13 +32,10 @@ class Shared:
     """What the processes share in Redis about the tenants.
 
     Attributes:
-        calls_today: the calls of today that succeeded, by tenant.
-        pauses: the seconds that are left of a pause, and its reason, by tenant.
-        failure: why Redis does not answer; the others are then empty.
+        failure: why Redis does not answer; the state is then empty.
     """
 
-    calls_today: dict[str, int] = field(default_factory=dict)
-    pauses: dict[str, tuple[float, str]] = field(default_factory=dict)
+    api: ApiState = field(default_factory=ApiState)
     failure: str | None = None
 
 
@@ -53,13 +47,10 @@ async def show(request: Request) -> Response:
     names = sorted(tenants)
 
     def query(connection: Connection) -> dict[str, Any]:
-        now = clock.now()
-        # A second more, so that the hour that begins at midnight counts.
-        today = now - now.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(seconds=1)
         return {
             "overviews": {each.tenant: each for each in overview(connection, names)},
             "watch": watched(connection, tenants),
-            "usage": spent(connection, names, today),
+            "usage": spent_today(connection, names),
             "inaccessible": inaccessible_kinds(connection),
             "unknown": unknown(connection),
             "releases": {each.tenant: each for each in releases(connection)},
@@ -85,14 +76,7 @@ def read_shared(settings: Settings, tenants: Sequence[str]) -> Shared:
     except SettingsError as error:
         return Shared(failure=str(error))
     try:
-        return Shared(
-            {tenant: calls_today(client, tenant) for tenant in tenants},
-            {
-                tenant: (left, pause_reason(client, tenant) or "")
-                for tenant in tenants
-                if (left := paused_for(client, tenant))
-            },
-        )
+        return Shared(read_api_state(client, tenants))
     except RedisError as error:
         return Shared(failure=cause(error))
     finally:

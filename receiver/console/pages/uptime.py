@@ -14,6 +14,7 @@ from starlette.routing import Route
 from receiver.console.console import Console
 from receiver.console.months import Month
 from receiver.console.parts import show_part
+from receiver.console.queries import Query
 from receiver.console.strips import Strip, strip
 from storage.clock import clock
 from storage.reports.uptime_months import (
@@ -49,14 +50,14 @@ class Filters:
 
     Attributes:
         month: the month; None: the last one that has figures.
-        location: an id or a part of the name of locations; empty: all.
+        location: an id or a part of the name of locations; None: all.
         by_location: whether locations are shown instead of EVSEs.
         part: the number of the part of the list, from 1 on.
     """
 
     tenant: str
     month: Month | None
-    location: str
+    location: str | None
     by_location: bool
     order: Order
     part: int
@@ -64,15 +65,14 @@ class Filters:
     @classmethod
     def of(cls, request: Request, tenant: str) -> Filters:
         """Return the filters of a request; a value that makes no sense is ignored."""
-        query = request.query_params
-        part = query.get("part", "")
+        query = Query(request.query_params)
         return cls(
             tenant,
-            Month.parse(query.get("month")),
-            query.get("location", "").replace("\0", "").strip()[:200],
-            query.get("by") == "location",
-            next((order for order in ORDERS if order == query.get("sort")), "nevi"),
-            min(max(int(part), 1), MAX_PARTS) if part.isdecimal() and len(part) < 6 else 1,
+            Month.parse(query.text("month")),
+            query.text("location"),
+            query.choice("by", ("location",)) is not None,
+            query.choice("sort", ORDERS) or "nevi",
+            min(max(query.identifier("part") or 1, 1), MAX_PARTS),
         )
 
     def link_to(self, month: Month) -> Callable[..., str]:

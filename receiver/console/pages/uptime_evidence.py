@@ -20,9 +20,9 @@ from receiver.console.command_lines import exclude_command, exclude_draft
 from receiver.console.console import Console
 from receiver.console.months import Month
 from receiver.console.pages.uptime import last_month
+from receiver.console.queries import Query, id_of_path
 from receiver.console.strips import Strip, strip
-from receiver.times import TimeError, parse_time
-from storage.operator_exclusions import MAX_ID, Entry, Subject, entries_covering
+from storage.operator_exclusions import Entry, Subject, entries_covering
 from storage.reports.uptime_evidence import (
     MAX_OUTAGES,
     Exclusion,
@@ -185,8 +185,8 @@ def _with_evidence(outage: Outage, exclusions: list[Exclusion], states: list[Sta
 
 async def show(request: Request) -> Response:
     """Show the page; a form that is asked for by a link has the time of an outage."""
-    query = request.query_params
-    values = {name: query.get(name, "").replace("\0", "")[:100] for name in FIELDS}
+    query = Query(request.query_params)
+    values = {name: query.text(name, longest=100) or "" for name in FIELDS}
     return await show_with_form(request, values)
 
 
@@ -200,13 +200,12 @@ async def show_with_form(
         problem: the field of the form that is wrong, and why; None: none is.
     """
     console = Console.of(request)
-    tenant, evse_id = console.tenant_of(request), id_of(request, "evse_id")
-    query = request.query_params
-    month, since = Month.parse(query.get("month")), _time_or_none(query.get("outages"))
+    tenant, evse_id = console.tenant_of(request), id_of_path(request, "evse_id")
+    query = Query(request.query_params)
+    month, since, entered = Month.parse(query.text("month")), query.moment("outages"), query.identifier("entry")
     evidence = await console.read(lambda connection: load(connection, tenant, evse_id, month, since))
     if evidence is None:
         raise HTTPException(404, f"No EVSE {evse_id} is known of {tenant}.")
-    entered = query.get("entry", "")
     return console.page(
         request,
         "uptime_evidence.html",
@@ -216,7 +215,7 @@ async def show_with_form(
         year_s=YEAR_S,
         values=values,
         problem=problem,
-        entered=next((each for each in evidence.entries if str(each.exclusion_id) == entered), None),
+        entered=next((each for each in evidence.entries if each.exclusion_id == entered), None),
         command=lambda exclusion: exclude_command(tenant, exclusion),
         draft=exclude_draft(tenant, subject_ids(evidence.place), values),
         here=address_of(tenant, evse_id, evidence.month),
@@ -228,29 +227,10 @@ def subject_ids(place: Place) -> Mapping[Subject, int | None]:
     return {"evse": place.evse_id, "charge_point": place.charge_point_id, "location": place.location_id}
 
 
-def id_of(request: Request, name: str) -> int:
-    """Return an id of the path.
-
-    Raises:
-        HTTPException: 404, no id is so large.
-    """
-    number = int(request.path_params[name])
-    if number > MAX_ID:
-        raise HTTPException(404, "No id is so large.")
-    return number
-
-
 def address_of(tenant: str, evse_id: int, month: Month | None, **more: Any) -> str:
     """Return the address of the page."""
     query = {"month": month, **more} if month else more
     return f"/tenants/{tenant}/uptime/{evse_id}" + (f"?{urlencode(query)}" if query else "")
-
-
-def _time_or_none(value: str | None) -> datetime | None:
-    try:
-        return parse_time(value) if value else None
-    except TimeError:
-        return None
 
 
 routes = [Route("/tenants/{tenant}/uptime/{evse_id:int}", show)]

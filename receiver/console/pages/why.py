@@ -13,7 +13,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from receiver.console.console import Console
-from receiver.console.queries import MAX_ID, Query
+from receiver.console.queries import Query, id_of_path
 from receiver.console.source_search import find_sources
 from storage.documents import encode_value
 from storage.reports.provenance import provenance
@@ -42,11 +42,9 @@ async def show(request: Request) -> Response:
     """Show the page of an entity."""
     console = Console.of(request)
     tenant = console.tenant_of(request)
-    kind, entity_id = request.path_params["kind"], request.path_params["entity_id"]
+    kind, entity_id = request.path_params["kind"], id_of_path(request, "entity_id")
     if kind not in MIRRORS:
         raise HTTPException(404, "No such kind of entity is mirrored.")
-    if entity_id > MAX_ID:
-        raise HTTPException(404, f"No {kind.replace('_', ' ')} has such an id.")
 
     def read(connection: Connection) -> dict[str, Any]:
         entity = provenance(connection, tenant, kind, entity_id)

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from urllib.parse import parse_qs, urlsplit
-from uuid import UUID
 
 import pytest
 
-from receiver.console.log_filter import read_filter, read_position, written
+from receiver.console.log_filter import read_filter
 from storage.ids import made_at, uuid7
-from storage.log.scope import BEFORE_ANY, Position
+from storage.log.scope import BEFORE_ANY
 
 NOW = datetime(2026, 3, 4, 12, tzinfo=UTC)
 
@@ -39,10 +38,3 @@ def test_a_fixed_filter_selects_the_same_later(values: dict[str, str]) -> None:
     query = urlsplit("?" + first.fixed().query()).query
     later = read_filter({name: value for name, (value,) in parse_qs(query).items()}, "t", NOW + timedelta(days=1))
     assert (later.scope, later.is_pending, later.problems) == (first.scope, first.is_pending, ())
-
-
-def test_a_position_is_read_as_it_is_written() -> None:
-    position = Position(NOW, UUID(int=7))
-    assert read_position(written(position)) == position
-    for wrong in (None, "", "x", "2026-03-04", f"{NOW.isoformat()},x", f"9999-12-31T23:59-23:00,{UUID(int=7)}"):
-        assert read_position(wrong) is None, wrong
