@@ -21,7 +21,8 @@ from sqlalchemy import Connection, Engine, RowMapping, text
 from analytics import master
 from analytics.availability import derive as availability
 from analytics.energy import derive as energy
-from analytics.findings import derive as findings
+from analytics.findings import due
+from analytics.findings.evaluate import are_due, evaluate
 from analytics.scope import is_long_ago, portion, widen
 from analytics.sessions import attempts, sessions
 from analytics.states import derive as states
@@ -73,8 +74,8 @@ def derive_round(engine: Engine, tenant: str) -> Round | None:
         connection.execute(_REFRESH_STATISTICS)
         work = Work(connection, tenant, now, feed["last_change_number"])
         marked_at, noted_at = _oldest(work)
-        if findings.are_due(now, noted_at, marked_at):
-            findings.evaluate(work, marked_at)
+        if are_due(now, noted_at, marked_at):
+            evaluate(work, marked_at)
             connection.execute(_COUNT_ON, {"tenant": tenant, "last": work.last})
             taken = _Taken((), is_full=False)
         else:
@@ -106,7 +107,7 @@ def _derive(work: Work, feed: RowMapping) -> _Taken:
     gaps = gaps_between(periods_alive(connection), now, MAX_PAUSE)
     for mark in taken.marks:
         widen(work.marked.setdefault(mark["kind"], {}), mark["entity_id"], mark["changed_since"])
-    before = findings.look_before(work)
+    before = due.look_before(work)
     # What is derived from other derived rows comes after them.
     master.derive(work)
     states.derive(work, gaps, _since_new_gap(feed, gaps))
@@ -116,10 +117,10 @@ def _derive(work: Work, feed: RowMapping) -> _Taken:
     # Days read all of what the steps before may have written for the first time.
     connection.execute(_REFRESH_STATISTICS)
     availability.derive(work)
-    findings.note(work, before)
-    is_time = feed["findings_at"] is None or now - feed["findings_at"] >= findings.INTERVAL
+    due.note_changes(work, before)
+    is_time = feed["findings_at"] is None or now - feed["findings_at"] >= due.INTERVAL
     if is_time:
-        findings.note_by_time(work)
+        due.note_by_time(work)
     marked_at, _ = _oldest(work)
     _move_feed(work, marked_at or now, gaps, now if is_time else feed["findings_at"])
     return taken

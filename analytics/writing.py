@@ -15,11 +15,11 @@ from datetime import datetime
 from functools import cache, lru_cache
 from typing import Any
 
-from sqlalchemy import Column, Connection, TextClause, text
+from sqlalchemy import Column, Connection, RowMapping, TextClause, text
 from sqlalchemy.dialects import postgresql
 
 from analytics.schema.derived import Derived, limit_of
-from analytics.scope import Reach, Scope, merged, widen
+from analytics.scope import Reach, Scope, merged, whole, widen
 from storage.documents import to_json
 
 
@@ -57,6 +57,14 @@ class Work:
     def touches(self, table: str) -> Mapping[int, Reach]:
         """Return the EVSEs to which changed rows of a derived table belong or belonged before."""
         return self.touched.get(table, {})
+
+    def read(self, statement: TextClause, **parameters: Any) -> list[RowMapping]:
+        """Return the rows of a query; it may refer to ``:tenant``."""
+        return list(self.connection.execute(statement, {"tenant": self.tenant, **parameters}).mappings())
+
+    def read_ids(self, statement: TextClause, **parameters: Any) -> Scope:
+        """Return the entities whose ids are the first column of a query, as a whole; it may refer to ``:tenant``."""
+        return whole(self.connection.execute(statement, {"tenant": self.tenant, **parameters}).scalars())
 
     def write_rows(self, derived: Derived, scope: Scope, rows: Sequence[Mapping[str, Any]], among: str = "") -> Scope:
         """Make a derived table hold exactly these rows within a scope.
