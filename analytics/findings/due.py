@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple
 
 from sqlalchemy import RowMapping, text
 
-from analytics.findings.rules import end_of
+from analytics.findings.rules.parts import end_of
 from analytics.findings.spans import Span, Spans, joined, spans_from, spans_of_rows, whole_spans
 from analytics.schema.sessions import OPEN_SESSION
 from analytics.scope import Scope, merged

@@ -8,7 +8,8 @@ from typing import get_args
 from sqlalchemy import RowMapping, text
 
 from analytics.findings.due import DueScope, note_sessions, open_sessions
-from analytics.findings.rules import LOOKBACK, RULES, ScopeName, sessions_during
+from analytics.findings.rules import RULES, ScopeName
+from analytics.findings.rules.parts import LOOKBACK, sessions_during, stretch_at
 from analytics.findings.spans import SPANS, Span, Spans, joined, spans_json, spans_of_rows
 from analytics.findings.write import write_rule
 from analytics.scope import Scope, is_long_ago, portion
@@ -101,18 +102,11 @@ def _weight(work: Work, row: RowMapping) -> int:
     return _WEIGHT_OF_HISTORY if is_long_ago(row["evaluated_since"], work.now) else 1
 
 
-# Index: primary key of evse_state_interval backwards from the beginning of a span.
+# Index: see stretch_at().
 _FROM_STRETCH_START = text(f"""
 SELECT span.evse_id, coalesce(stretch.began_at, span.since) AS since, span.until
   FROM {SPANS}
-  LEFT JOIN LATERAL (
-       SELECT known.began_at
-         FROM analytics.evse_state_interval AS known
-        WHERE known.tenant = :tenant
-          AND known.evse_id = span.evse_id
-          AND known.began_at <= span.since
-        ORDER BY known.began_at DESC
-        LIMIT 1) AS stretch ON true
+  LEFT JOIN LATERAL {stretch_at("span.evse_id", "span.since")} AS stretch ON true
 """)  # noqa: S608 - the names are ours
 
 

@@ -41,7 +41,8 @@ OUTCOMES = ("pending", "running", "charged", "empty", "failed", "expired", "unkn
 #: Conditions of partial indexes: a session that runs or is pending, and one that lasted so long that who looks for the
 #: sessions of a time would have to look far back.
 OPEN_SESSION = "stopped_at IS NULL AND outcome IN ('pending', 'running')"
-LONG_SESSION = "stopped_at - started_at > interval '168 hours'"
+LONG_DURATION = "interval '168 hours'"
+LONG_SESSION = f"stopped_at - started_at > {LONG_DURATION}"
 
 session = derived(
     "session",
