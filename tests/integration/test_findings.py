@@ -15,8 +15,7 @@ from sqlalchemy import Connection, Engine, text
 
 from analytics.findings import due
 from analytics.findings.evaluate import evaluate
-from analytics.findings.rules import RULES, describe
-from analytics.schema.findings import SEVERITIES
+from analytics.findings.rules import RULES, SEVERITIES, describe
 from analytics.writing import Work
 from storage.documents import to_json
 from storage.schema.entities import MIRRORS

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from analytics.findings.rules import locations, outages, sessions, use
-from analytics.findings.rules.rule import Rule, ScopeName, Severity
+from analytics.findings.rules.rule import SEVERITIES, Rule, ScopeName
 
-__all__ = ["RULES", "Rule", "ScopeName", "Severity", "describe"]
+__all__ = ["RULES", "SEVERITIES", "Rule", "ScopeName", "describe"]
 
 #: The rules in the order of the documentation.
 _IN_ORDER = (

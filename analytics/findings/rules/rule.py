@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 Severity = Literal["high", "medium", "low"]
+
+#: The severities, the worst first.
+SEVERITIES: tuple[Severity, ...] = get_args(Severity)
 
 #: What is evaluated together: sessions, the use of EVSEs over a time, their outages over a time, locations.
 ScopeName = Literal["session", "use", "outage", "location"]

@@ -12,8 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from analytics.findings.rules import RULES, Rule
-from analytics.schema.findings import SEVERITIES
+from analytics.findings.rules import RULES, SEVERITIES, Rule
 from receiver.console.console import Console
 from receiver.console.rendering import when
 from storage.operator_exclusions import MAX_ID
