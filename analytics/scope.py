@@ -20,6 +20,9 @@ class Reach(NamedTuple):
 #: What happened longer ago is not of daily work: deriving an EVSE from then on takes more than its last days.
 LONG_AGO = timedelta(days=7)
 
+#: As how many entities an EVSE counts that is derived from longer ago: that may take years of its states.
+HISTORY_WEIGHT = 40
+
 
 def widen(scope: Scope, entity_id: int, since: datetime | None) -> None:
     """Add an entity to a scope; of several times the earliest counts, and None is before all of them."""
@@ -49,9 +52,9 @@ def parts(entity_ids: Sequence[int], size: int) -> Iterator[list[int]]:
         yield list(entity_ids[first : first + size])
 
 
-def is_long_ago(since: datetime | None, now: datetime) -> bool:
-    """Return whether a time is not of daily work; None is before all times."""
-    return since is None or now - since > LONG_AGO
+def history_weight(since: datetime | None, now: datetime) -> int:
+    """Return as how many entities an EVSE counts that is derived from a time on; None is before all times."""
+    return HISTORY_WEIGHT if since is None or now - since > LONG_AGO else 1
 
 
 def portion(weights: Iterable[int], limit: int) -> int:

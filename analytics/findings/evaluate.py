@@ -12,7 +12,7 @@ from analytics.findings.rules import RULES, ScopeName
 from analytics.findings.rules.parts import LOOKBACK, sessions_during, stretch_at
 from analytics.findings.spans import SPANS, Span, Spans, joined, spans_json, spans_of_rows
 from analytics.findings.write import write_rule
-from analytics.scope import Scope, is_long_ago, portion
+from analytics.scope import Scope, history_weight, portion
 from analytics.writing import Work
 
 #: How long what was noted may wait while more changes are derived.
@@ -20,9 +20,6 @@ MAX_DELAY = timedelta(seconds=5)
 
 #: What is taken of that in one transaction: the most rows, and what they weigh together.
 MAX_NOTES = 2_000
-
-#: The weight of a row of years of an EVSE.
-_WEIGHT_OF_HISTORY = 40
 
 _SCOPES_OF_EVSES = frozenset({"use", "state", "outage"})
 
@@ -99,7 +96,7 @@ def _take(work: Work, marked_at: datetime | None) -> dict[DueScope, Spans]:
 def _weight(work: Work, row: RowMapping) -> int:
     if row["scope"] not in _SCOPES_OF_EVSES:
         return 1
-    return _WEIGHT_OF_HISTORY if is_long_ago(row["evaluated_since"], work.now) else 1
+    return history_weight(row["evaluated_since"], work.now)
 
 
 # Index: see stretch_at().

@@ -72,14 +72,14 @@ def test_a_round_derives_and_the_next_one_evaluates(engine: Engine) -> None:
     write(engine, fact("evse", EVSE, 0, charge_point_id=CHARGE_POINT), observations=status(0, "charging"))
     done = derive_round(engine, "t")
     assert done is not None
-    assert (done.marks > 0, done.is_last) == (True, False)
+    assert (done.marks > 0, done.is_done) == (True, False)
     assert (findings_ever(engine), notes(engine) > 0) == (0, True)
     oldest = scalar(engine, "SELECT min(noted_at) FROM analytics.finding_due")
     assert scalar(engine, "SELECT findings_until FROM analytics.freshness") == oldest
     before = scalar(engine, "SELECT last_change_number FROM analytics.feed")
     done = derive_round(engine, "t")
     assert done is not None
-    assert (done.marks, done.changes, done.is_last) == (0, 1, True)
+    assert (done.marks, done.changes, done.is_done) == (0, 1, True)
     assert (findings_ever(engine), notes(engine)) == (1, 0)
     assert scalar(engine, "SELECT last_change_number FROM analytics.feed") == before + 1
     assert scalar(engine, "SELECT change_number FROM analytics.finding") == before + 1
