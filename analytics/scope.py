@@ -6,6 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
+from storage.documents import to_json
+
 #: Entities by id, each with the time from which on it is derived again; None: as a whole.
 Scope = dict[int, datetime | None]
 
@@ -44,6 +46,16 @@ def merged(*scopes: Mapping[int, datetime | None]) -> Scope:
 def whole(entity_ids: Iterable[int]) -> Scope:
     """Return the scope of entities that are derived as a whole."""
     return dict.fromkeys(entity_ids)
+
+
+def scope_json(scope: Mapping[int, datetime | None]) -> str:
+    """Return a scope as the parameter of :func:`scope_sql`."""
+    return to_json([{"entity_id": entity_id, "since": since} for entity_id, since in scope.items()])
+
+
+def scope_sql(parameter: str = "scope") -> str:
+    """Return the table in SQL, named ``scope``, of a scope that :func:`scope_json` made a parameter."""
+    return f"json_to_recordset(CAST(:{parameter} AS json)) AS scope (entity_id bigint, since timestamptz)"
 
 
 def parts(entity_ids: Sequence[int], size: int) -> Iterator[list[int]]:

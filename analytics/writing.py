@@ -19,7 +19,7 @@ from sqlalchemy import Column, Connection, RowMapping, TextClause, text
 from sqlalchemy.dialects import postgresql
 
 from analytics.schema.derived import Derived, limit_of
-from analytics.scope import Reach, Scope, merged, whole, widen
+from analytics.scope import Reach, Scope, merged, scope_json, scope_sql, whole, widen
 from storage.documents import to_json
 
 
@@ -80,10 +80,10 @@ class Work:
         """
         if not scope:
             return {}
-        parameters = {"rows": to_json(rows)}
+        name, parameters = derived.table.name, {"rows": to_json(rows)}
         # Rows that went are removed first: a row may take over a unique value of one of them.
-        gone = self._execute(derived, _removal_of_rows(derived, among), {"scope": _limits(scope), **parameters})
-        written = self._execute(derived, _upsert_of_rows(derived), parameters)
+        gone = self.write(name, _removal_of_rows(derived, among), {"scope": scope_json(scope), **parameters})
+        written = self.write(name, _upsert_of_rows(derived), parameters)
         return merged(gone, written)
 
     def write_query(
@@ -108,9 +108,8 @@ class Work:
         """
         if not scope:
             return {}
-        return self._execute(
-            derived, _write_of_query(derived, query, among), {"scope": _limits(scope), **(parameters or {})}
-        )
+        statement = _write_of_query(derived, query, among)
+        return self.write(derived.table.name, statement, {"scope": scope_json(scope), **(parameters or {})})
 
     def write(self, name: str, statement: str, parameters: Mapping[str, Any]) -> Scope:
         """Run a statement that writes rows of a table and numbers them itself.
@@ -140,21 +139,11 @@ class Work:
         self.changed[name] = merged(self.changes(name), changed)
         return changed
 
-    def _execute(self, derived: Derived, statement: str, parameters: Mapping[str, Any]) -> Scope:
-        return self.write(derived.table.name, statement, parameters)
-
 
 @lru_cache(maxsize=256)
 def _parsed(statement: str) -> TextClause:
     """Return a statement whose parameters were found; in one of several thousand characters, that takes a while."""
     return text(statement)
-
-
-def _limits(scope: Scope) -> str:
-    return to_json([{"entity_id": entity_id, "since": since} for entity_id, since in scope.items()])
-
-
-_SCOPE = "json_to_recordset(CAST(:scope AS json)) AS scope (entity_id bigint, since timestamptz)"
 
 
 def _rows(derived: Derived) -> str:
@@ -288,7 +277,7 @@ def _counted(part: str) -> str:
 
 @cache
 def _removal_of_rows(derived: Derived, among: str) -> str:
-    return f"WITH {_removal(derived, _rows(derived), among).format(scope=_SCOPE)}\n{_summed(_counted('gone'))}"
+    return f"WITH {_removal(derived, _rows(derived), among).format(scope=scope_sql())}\n{_summed(_counted('gone'))}"
 
 
 @cache
@@ -303,7 +292,7 @@ def _write_of_query(derived: Derived, query: str, among: str) -> str:
     cast = ",\n           ".join(_cast(columns[name]) for name in (*derived.key, *derived.columns))
     return f"""
 WITH scope AS MATERIALIZED (
-    SELECT entity_id, since FROM {_SCOPE}
+    SELECT entity_id, since FROM {scope_sql()}
 ), fresh AS MATERIALIZED (
     SELECT {cast}
       FROM ({query}) AS derived

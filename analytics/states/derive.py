@@ -8,7 +8,7 @@ from datetime import datetime
 from sqlalchemy import Connection, text
 
 from analytics.schema.evse_state import evse_state_interval
-from analytics.scope import Scope, merged, parts, widen
+from analytics.scope import Scope, merged, parts, scope_json, scope_sql, widen
 from analytics.states.stretches import Evse, Observation, Period, stretches
 from analytics.writing import Work
 from storage.documents import to_json
@@ -75,7 +75,7 @@ def _derive(work: Work, scope: Scope, gaps: Sequence[Period]) -> None:
 # Indexes: primary keys; that of evse_state_interval backwards from the time of the change; the unique constraint of
 # evse_status_observation. If status logs cover more than before, the stretches from the former end of the covered
 # period on change, too. An EVSE may be younger than what is known of its charge point, and its creation be read late.
-_EVSES = text("""
+_EVSES = text(f"""
 SELECT evse.evse_id,
        evse.charge_point_id,
        evse.deleted_at,
@@ -89,7 +89,7 @@ SELECT evse.evse_id,
            AND coalesce(existence.began_at <= first.began_at, true) AS continues,
        before.began_at,
        before.previous_ended_at
-  FROM json_to_recordset(CAST(:scope AS json)) AS scope (entity_id bigint, since timestamptz)
+  FROM {scope_sql()}
   JOIN charging.evse AS evse
     ON evse.tenant = :tenant
    AND evse.evse_id = scope.entity_id
@@ -129,7 +129,7 @@ SELECT evse.evse_id,
          FROM charging.evse_status_observation AS own
         WHERE own.tenant = :tenant
           AND own.evse_id = scope.entity_id) AS existence ON evse.created_at IS NOT NULL
-""")
+""")  # noqa: S608 - the names are ours
 
 
 def _load_evses(connection: Connection, tenant: str, scope: Mapping[int, datetime | None]) -> dict[int, Evse]:
@@ -138,9 +138,8 @@ def _load_evses(connection: Connection, tenant: str, scope: Mapping[int, datetim
     Parameters:
         scope: the ids, each with the time of the change; None: derive everything.
     """
-    limits = [{"entity_id": evse_id, "since": since} for evse_id, since in scope.items()]
     evses: dict[int, Evse] = {}
-    for row in connection.execute(_EVSES, {"tenant": tenant, "scope": to_json(limits)}):
+    for row in connection.execute(_EVSES, {"tenant": tenant, "scope": scope_json(scope)}):
         is_covered = row.covered_from_at is not None
         evses[row.evse_id] = Evse(
             row.evse_id,
