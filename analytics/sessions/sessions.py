@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import text
 
-from analytics.retention import is_sampled_before
+from analytics.retention import may_lack_samples
 from analytics.schema.derived import limit_of
 from analytics.schema.sessions import session
 from analytics.scope import merged, parts, scope_json, scope_sql, whole
@@ -261,7 +261,7 @@ SELECT {", ".join(f"{value} AS {name}" for name, value in _COLUMNS.items())}
   LEFT JOIN analytics.session AS former
     ON former.tenant = :tenant
    AND former.session_id = scope.entity_id
-   AND {is_sampled_before("session")}
+   AND {may_lack_samples("session")}
  CROSS JOIN LATERAL (
        SELECT count(*) AS number,
               sum(period.stopped_at - period.started_at) FILTER (WHERE period.charging_state = 'charging') AS charging,

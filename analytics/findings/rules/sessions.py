@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from analytics.findings.rules.parts import ENERGY_LIMIT_WH, SESSIONS, end_of, stretch_at
 from analytics.findings.rules.rule import Rule
-from analytics.retention import is_sampled_before
+from analytics.retention import may_lack_samples
 from analytics.schema.sessions import OPEN_SESSION
 
 _MAX_OPEN = "24 hours"
@@ -95,12 +95,12 @@ SELECT session.session_id AS entity_id,
                           AND lower(coalesce(sample.unit, 'wh')) IN ('wh', 'kwh')
                           AND abs(sample.value) < {ENERGY_LIMIT_WH}) AS register) AS sampled
         WHERE wh < before_wh - 1) AS falls
- WHERE ({is_sampled_before("session")}) IS NOT TRUE
+ WHERE NOT {may_lack_samples("session")}
    AND falls.number > 0
  UNION ALL
 SELECT finding.entity_id, finding.began_at, finding.ended_at, finding.evidence
 {SESSIONS}
-   AND {is_sampled_before("session")}
+   AND {may_lack_samples("session")}
   JOIN analytics.finding AS finding
     ON finding.tenant = :tenant
    AND finding.rule = 'register_falls'
