@@ -31,12 +31,13 @@ from analytics.writing import Work
 from storage.monitoring.uptime import MAX_PAUSE, periods_alive
 from storage.state.marks import STATUS, STATUS_KINDS
 
-#: The most entities that are marked in one round, so that a backlog is derived in short transactions, and the most
-#: marks: several of an entity cost one derivation.
+#: What a round takes at most, so that a backlog is derived in short transactions: entities that the marks name, some of
+#: which count as several, and marks. Several marks of one entity cost one derivation.
 MAX_ENTITIES = 2_000
 MAX_MARKS = 8_000
 
-#: The kinds whose marks lead to the history of EVSEs: EVSEs, and those with EVSEs.
+#: The kinds of marks that change the states of EVSEs: marks of EVSEs, and of the charge points that have them. One from
+#: long ago may take years of an EVSE's states to derive; see history_weight().
 _WITH_HISTORY = frozenset({f"{kind}{suffix}" for kind in STATUS_KINDS for suffix in ("", STATUS)})
 
 

@@ -19,7 +19,8 @@ class Reach(NamedTuple):
     until: datetime
 
 
-#: What happened longer ago is not of daily work: deriving an EVSE from then on takes more than its last days.
+#: Most changes concern the last days. One that happened longer ago is rare, and costs more: weeks or years of an EVSE's
+#: states are derived again.
 LONG_AGO = timedelta(days=7)
 
 #: As how many entities an EVSE counts that is derived from longer ago: that may take years of its states.
@@ -70,11 +71,13 @@ def history_weight(since: datetime | None, now: datetime) -> int:
 
 
 def portion(weights: Iterable[int], limit: int) -> int:
-    """Return how many things, of the first ones on, have together at most a weight; the first one always counts.
+    """Return how many things can be taken, in their order, before their total weight exceeds a limit.
+
+    The first thing is always taken, even if it alone is too heavy: otherwise it would never be.
 
     Parameters:
         weights: the weight of each thing.
-        limit: the weight of all.
+        limit: the greatest total weight.
     """
     count = total = 0
     for weight in weights:

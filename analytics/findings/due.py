@@ -21,7 +21,7 @@ from analytics.scope import Scope, merged
 from analytics.writing import Work
 from storage.documents import to_json
 
-#: How often findings that time alone makes are looked for.
+#: How often open and provisional sessions, and EVSEs that are charging, are noted: time alone may break their rules.
 INTERVAL = timedelta(minutes=1)
 
 #: What a round notes: the scopes of rules, and EVSEs whose states have changed, which concern several of them.
@@ -161,10 +161,10 @@ SELECT :tenant, 'session', session_id, :now
 
 
 def note_sessions(work: Work, sessions: Iterable[int]) -> None:
-    """Note sessions that something else than their own change concerns, if they are not noted.
+    """Note sessions that are to be evaluated although they have not changed, except those that are noted already.
 
-    A changed state may concern the sessions of years, which are evaluated in portions as well. Until then the states of
-    the EVSE may change again and again, or minutes pass.
+    A changed state of an EVSE may concern its sessions of years, and time alone concerns all open ones. They are
+    evaluated in portions; before their turn comes, the states may change again and again, and more minutes pass.
     """
     if ids := sorted(sessions):
         work.connection.execute(_NOTE_SESSIONS, {"tenant": work.tenant, "ids": ids, "now": work.now})

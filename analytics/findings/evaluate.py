@@ -15,10 +15,10 @@ from analytics.findings.write import write_rule
 from analytics.scope import Scope, history_weight, portion
 from analytics.writing import Work
 
-#: How long what was noted may wait while more changes are derived.
+#: How long a note may wait while more changes are derived.
 MAX_DELAY = timedelta(seconds=5)
 
-#: What is taken of that in one transaction: the most rows, and what they weigh together.
+#: The most notes that one transaction evaluates, and their greatest total weight; see history_weight().
 MAX_NOTES = 2_000
 
 _SCOPES_OF_EVSES = frozenset({"use", "state", "outage"})
