@@ -21,8 +21,9 @@ from sqlalchemy import Connection, Engine, RowMapping, text
 from analytics import master
 from analytics.availability import derive as availability
 from analytics.energy import derive as energy
-from analytics.findings import derive as findings
-from analytics.scope import is_long_ago, portion, widen
+from analytics.findings import due
+from analytics.findings.evaluate import are_due, evaluate
+from analytics.scope import history_weight, portion, widen
 from analytics.sessions import attempts, sessions
 from analytics.states import derive as states
 from analytics.states.stretches import Period, gaps_between
@@ -30,13 +31,13 @@ from analytics.writing import Work
 from storage.monitoring.uptime import MAX_PAUSE, periods_alive
 from storage.state.marks import STATUS, STATUS_KINDS
 
-#: The most entities that are marked in one round, so that a backlog is derived in short transactions, and the most
-#: marks: several of an entity cost one derivation.
+#: What a round takes at most, so that a backlog is derived in short transactions: entities that the marks name, some of
+#: which count as several, and marks. Several marks of one entity cost one derivation.
 MAX_ENTITIES = 2_000
 MAX_MARKS = 8_000
 
-#: As how many entities one counts that leads to years of an EVSE, and the kinds that do: EVSEs, and those with EVSEs.
-WEIGHT_OF_HISTORY = 40
+#: The kinds of marks that change the states of EVSEs: marks of EVSEs, and of the charge points that have them. One from
+#: long ago may take years of an EVSE's states to derive; see history_weight().
 _WITH_HISTORY = frozenset({f"{kind}{suffix}" for kind in STATUS_KINDS for suffix in ("", STATUS)})
 
 
@@ -48,18 +49,18 @@ class Round:
         marks: how many marks it took.
         changes: how many rows it changed or removed.
         lag: how long ago the oldest of its marks was written; None if there was none.
-        is_last: whether nothing was left, neither a mark nor a finding to evaluate.
-        is_marked: whether marks were left.
-        is_full: whether it took as many marks as a round may.
+        is_done: whether nothing was left, neither a mark nor a finding to evaluate.
+        has_more_marks: whether marks were left.
+        hit_limit: whether it took as many marks as a round may.
         entities: how many entities its marks name; several marks of one cost one derivation.
     """
 
     marks: int
     changes: int
     lag: timedelta | None
-    is_last: bool
-    is_marked: bool
-    is_full: bool
+    is_done: bool
+    has_more_marks: bool
+    hit_limit: bool
     entities: int
 
 
@@ -73,10 +74,10 @@ def derive_round(engine: Engine, tenant: str) -> Round | None:
         connection.execute(_REFRESH_STATISTICS)
         work = Work(connection, tenant, now, feed["last_change_number"])
         marked_at, noted_at = _oldest(work)
-        if findings.are_due(now, noted_at, marked_at):
-            findings.evaluate(work, marked_at)
+        if are_due(now, noted_at, marked_at):
+            evaluate(work, marked_at)
             connection.execute(_COUNT_ON, {"tenant": tenant, "last": work.last})
-            taken = _Taken((), is_full=False)
+            taken = _Taken((), hit_limit=False)
         else:
             taken = _derive(work, feed)
         marked_at, noted_at = _oldest(work)
@@ -85,9 +86,9 @@ def derive_round(engine: Engine, tenant: str) -> Round | None:
         marks=len(taken.marks),
         changes=work.last - feed["last_change_number"],
         lag=lag,
-        is_last=marked_at is None and noted_at is None,
-        is_marked=marked_at is not None,
-        is_full=taken.is_full,
+        is_done=marked_at is None and noted_at is None,
+        has_more_marks=marked_at is not None,
+        hit_limit=taken.hit_limit,
         entities=sum(map(len, work.marked.values())),
     )
 
@@ -96,7 +97,7 @@ class _Taken(NamedTuple):
     """The marks that a round took, and whether they are as many as a round may take."""
 
     marks: Sequence[RowMapping]
-    is_full: bool
+    hit_limit: bool
 
 
 def _derive(work: Work, feed: RowMapping) -> _Taken:
@@ -106,7 +107,7 @@ def _derive(work: Work, feed: RowMapping) -> _Taken:
     gaps = gaps_between(periods_alive(connection), now, MAX_PAUSE)
     for mark in taken.marks:
         widen(work.marked.setdefault(mark["kind"], {}), mark["entity_id"], mark["changed_since"])
-    before = findings.look_before(work)
+    before = due.look_before(work)
     # What is derived from other derived rows comes after them.
     master.derive(work)
     states.derive(work, gaps, _since_new_gap(feed, gaps))
@@ -116,10 +117,10 @@ def _derive(work: Work, feed: RowMapping) -> _Taken:
     # Days read all of what the steps before may have written for the first time.
     connection.execute(_REFRESH_STATISTICS)
     availability.derive(work)
-    findings.note(work, before)
-    is_time = feed["findings_at"] is None or now - feed["findings_at"] >= findings.INTERVAL
+    due.note_changes(work, before)
+    is_time = feed["findings_at"] is None or now - feed["findings_at"] >= due.INTERVAL
     if is_time:
-        findings.note_by_time(work)
+        due.note_by_time(work)
     marked_at, _ = _oldest(work)
     _move_feed(work, marked_at or now, gaps, now if is_time else feed["findings_at"])
     return taken
@@ -189,7 +190,7 @@ def _take(work: Work) -> _Taken:
     if marks:
         ids = [mark["dirty_id"] for mark in marks]
         work.connection.execute(_REMOVE, {"tenant": work.tenant, "ids": ids})
-    return _Taken(marks, is_full=len(marks) < len(found) or len(found) == MAX_MARKS)
+    return _Taken(marks, hit_limit=len(marks) < len(found) or len(found) == MAX_MARKS)
 
 
 def _weights(marks: Sequence[RowMapping], now: datetime) -> Iterator[int]:
@@ -197,8 +198,7 @@ def _weights(marks: Sequence[RowMapping], now: datetime) -> Iterator[int]:
     known: dict[tuple[str, int], int] = {}
     for mark in marks:
         entity = (mark["kind"], mark["entity_id"])
-        is_history = mark["kind"] in _WITH_HISTORY and is_long_ago(mark["changed_since"], now)
-        weight = WEIGHT_OF_HISTORY if is_history else 1
+        weight = history_weight(mark["changed_since"], now) if mark["kind"] in _WITH_HISTORY else 1
         yield max(weight - known.get(entity, 0), 0)
         known[entity] = max(weight, known.get(entity, 0))
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 
-def is_sampled_before(session: str) -> str:
-    """Return the SQL condition that samples of a session may have been dropped; null if none ever were.
+def may_lack_samples(session: str) -> str:
+    """Return the SQL condition that samples of a session may have been dropped; it is never null.
 
     Parameters:
         session: an alias of a table with the column ``started_at``.
     """
-    return f"{session}.started_at < (SELECT max(dropped.ended_at) FROM ingest.dropped_month AS dropped)"  # noqa: S608 - ours
+    dropped_until = "(SELECT max(dropped.ended_at) FROM ingest.dropped_month AS dropped)"
+    return f"coalesce({session}.started_at < {dropped_until}, false)"

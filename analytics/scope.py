@@ -6,6 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
+from storage.documents import to_json
+
 #: Entities by id, each with the time from which on it is derived again; None: as a whole.
 Scope = dict[int, datetime | None]
 
@@ -17,8 +19,12 @@ class Reach(NamedTuple):
     until: datetime
 
 
-#: What happened longer ago is not of daily work: deriving an EVSE from then on takes more than its last days.
+#: Most changes concern the last days. One that happened longer ago is rare, and costs more: weeks or years of an EVSE's
+#: states are derived again.
 LONG_AGO = timedelta(days=7)
+
+#: As how many entities an EVSE counts that is derived from longer ago: that may take years of its states.
+HISTORY_WEIGHT = 40
 
 
 def widen(scope: Scope, entity_id: int, since: datetime | None) -> None:
@@ -43,23 +49,35 @@ def whole(entity_ids: Iterable[int]) -> Scope:
     return dict.fromkeys(entity_ids)
 
 
+def scope_json(scope: Mapping[int, datetime | None]) -> str:
+    """Return a scope as the parameter of :func:`scope_sql`."""
+    return to_json([{"entity_id": entity_id, "since": since} for entity_id, since in scope.items()])
+
+
+def scope_sql(parameter: str = "scope") -> str:
+    """Return the table in SQL, named ``scope``, of a scope that :func:`scope_json` made a parameter."""
+    return f"json_to_recordset(CAST(:{parameter} AS json)) AS scope (entity_id bigint, since timestamptz)"
+
+
 def parts(entity_ids: Sequence[int], size: int) -> Iterator[list[int]]:
     """Yield the ids in parts of at most a size."""
     for first in range(0, len(entity_ids), size):
         yield list(entity_ids[first : first + size])
 
 
-def is_long_ago(since: datetime | None, now: datetime) -> bool:
-    """Return whether a time is not of daily work; None is before all times."""
-    return since is None or now - since > LONG_AGO
+def history_weight(since: datetime | None, now: datetime) -> int:
+    """Return as how many entities an EVSE counts that is derived from a time on; None is before all times."""
+    return HISTORY_WEIGHT if since is None or now - since > LONG_AGO else 1
 
 
 def portion(weights: Iterable[int], limit: int) -> int:
-    """Return how many things, of the first ones on, have together at most a weight; the first one always counts.
+    """Return how many things can be taken, in their order, before their total weight exceeds a limit.
+
+    The first thing is always taken, even if it alone is too heavy: otherwise it would never be.
 
     Parameters:
         weights: the weight of each thing.
-        limit: the weight of all.
+        limit: the greatest total weight.
     """
     count = total = 0
     for weight in weights:

@@ -15,11 +15,11 @@ from datetime import datetime
 from functools import cache, lru_cache
 from typing import Any
 
-from sqlalchemy import Column, Connection, TextClause, text
+from sqlalchemy import Column, Connection, RowMapping, TextClause, text
 from sqlalchemy.dialects import postgresql
 
 from analytics.schema.derived import Derived, limit_of
-from analytics.scope import Reach, Scope, merged, widen
+from analytics.scope import Reach, Scope, merged, scope_json, scope_sql, whole, widen
 from storage.documents import to_json
 
 
@@ -58,6 +58,14 @@ class Work:
         """Return the EVSEs to which changed rows of a derived table belong or belonged before."""
         return self.touched.get(table, {})
 
+    def read(self, statement: TextClause, **parameters: Any) -> list[RowMapping]:
+        """Return the rows of a query; it may refer to ``:tenant``."""
+        return list(self.connection.execute(statement, {"tenant": self.tenant, **parameters}).mappings())
+
+    def read_ids(self, statement: TextClause, **parameters: Any) -> Scope:
+        """Return the entities whose ids are the first column of a query, as a whole; it may refer to ``:tenant``."""
+        return whole(self.connection.execute(statement, {"tenant": self.tenant, **parameters}).scalars())
+
     def write_rows(self, derived: Derived, scope: Scope, rows: Sequence[Mapping[str, Any]], among: str = "") -> Scope:
         """Make a derived table hold exactly these rows within a scope.
 
@@ -72,10 +80,10 @@ class Work:
         """
         if not scope:
             return {}
-        parameters = {"rows": to_json(rows)}
+        name, parameters = derived.table.name, {"rows": to_json(rows)}
         # Rows that went are removed first: a row may take over a unique value of one of them.
-        gone = self._execute(derived, _removal_of_rows(derived, among), {"scope": _limits(scope), **parameters})
-        written = self._execute(derived, _upsert_of_rows(derived), parameters)
+        gone = self.write(name, _removal_of_rows(derived, among), {"scope": scope_json(scope), **parameters})
+        written = self.write(name, _upsert_of_rows(derived), parameters)
         return merged(gone, written)
 
     def write_query(
@@ -100,9 +108,8 @@ class Work:
         """
         if not scope:
             return {}
-        return self._execute(
-            derived, _write_of_query(derived, query, among), {"scope": _limits(scope), **(parameters or {})}
-        )
+        statement = _write_of_query(derived, query, among)
+        return self.write(derived.table.name, statement, {"scope": scope_json(scope), **(parameters or {})})
 
     def write(self, name: str, statement: str, parameters: Mapping[str, Any]) -> Scope:
         """Run a statement that writes rows of a table and numbers them itself.
@@ -132,21 +139,11 @@ class Work:
         self.changed[name] = merged(self.changes(name), changed)
         return changed
 
-    def _execute(self, derived: Derived, statement: str, parameters: Mapping[str, Any]) -> Scope:
-        return self.write(derived.table.name, statement, parameters)
-
 
 @lru_cache(maxsize=256)
 def _parsed(statement: str) -> TextClause:
     """Return a statement whose parameters were found; in one of several thousand characters, that takes a while."""
     return text(statement)
-
-
-def _limits(scope: Scope) -> str:
-    return to_json([{"entity_id": entity_id, "since": since} for entity_id, since in scope.items()])
-
-
-_SCOPE = "json_to_recordset(CAST(:scope AS json)) AS scope (entity_id bigint, since timestamptz)"
 
 
 def _rows(derived: Derived) -> str:
@@ -280,7 +277,7 @@ def _counted(part: str) -> str:
 
 @cache
 def _removal_of_rows(derived: Derived, among: str) -> str:
-    return f"WITH {_removal(derived, _rows(derived), among).format(scope=_SCOPE)}\n{_summed(_counted('gone'))}"
+    return f"WITH {_removal(derived, _rows(derived), among).format(scope=scope_sql())}\n{_summed(_counted('gone'))}"
 
 
 @cache
@@ -295,7 +292,7 @@ def _write_of_query(derived: Derived, query: str, among: str) -> str:
     cast = ",\n           ".join(_cast(columns[name]) for name in (*derived.key, *derived.columns))
     return f"""
 WITH scope AS MATERIALIZED (
-    SELECT entity_id, since FROM {_SCOPE}
+    SELECT entity_id, since FROM {scope_sql()}
 ), fresh AS MATERIALIZED (
     SELECT {cast}
       FROM ({query}) AS derived

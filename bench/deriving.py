@@ -17,7 +17,7 @@ def main() -> None:
     while True:
         with engine.begin() as connection:
             mark_all(connection, TENANT)
-        while (done := derive_round(engine, TENANT)) is None or not done.is_last:
+        while (done := derive_round(engine, TENANT)) is None or not done.is_done:
             pass
 
 

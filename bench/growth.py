@@ -293,7 +293,7 @@ def make_months(connection: psycopg.Connection[Any], begins_at: datetime) -> Non
 
 def derive_everything_marked(engine: Engine) -> None:
     """Derive what is marked, until nothing is."""
-    while (done := derive_round(engine, TENANT)) is None or not done.is_last:
+    while (done := derive_round(engine, TENANT)) is None or not done.is_done:
         pass
 
 

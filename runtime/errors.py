@@ -56,7 +56,8 @@ MAX_ERROR = 500
 #: How many of the innermost frames of an error are kept.
 FRAMES_KEPT = 5
 
-_PACKAGES = frozenset({"ampeco", "storage", "workers", "receiver"})
+#: The packages of the service, whose frames :func:`place` looks for.
+_PACKAGES = frozenset({"ampeco", "storage", "runtime", "analytics", "workers", "receiver"})
 
 
 def describe(error: BaseException) -> str:

@@ -21,18 +21,18 @@ logger = get_logger(__name__)
 #: How long one message derives; the next one continues, so that tenants with a backlog share the threads.
 TIME_BUDGET_SECONDS = 5.0
 
-#: While notifications wait to be applied for longer than this, deriving waits, for up to so many seconds in a message:
-#: what is derived before is derived again, and both need the same processor.
-APPLY_IS_LATE = timedelta(seconds=3)
+#: If notifications have waited for longer than this to be applied, deriving waits for them, for up to PATIENCE_SECONDS
+#: in a message: what is derived before them is derived again, and both need the same processor.
+MAX_APPLY_DELAY = timedelta(seconds=3)
 PATIENCE_SECONDS = 2.0
 PATIENCE_STEP_SECONDS = 0.1
 
-#: If a round took more than so many marks of each entity, and more is marked when it ends, the tenant rests for so many
-#: times as long as the round took, but no longer than so many seconds, and then until it is woken: what changes all the
-#: time is derived once for several changes, and accepting and applying have the processor. A round that took as many
-#: marks as it may is followed by the next one at once.
-REPEATS = 1.5
-REST = 2.0
+#: Some entities change all the time, so it is cheaper to derive several changes of them at once. If a round took more
+#: than MARKS_PER_ENTITY marks for each entity and new marks are waiting, the tenant rests for REST_FACTOR times the
+#: length of the round, at most MAX_REST_SECONDS, and then until a wake-up. A round that hit its limit has a backlog, so
+#: the next one follows at once.
+MARKS_PER_ENTITY = 1.5
+REST_FACTOR = 2.0
 MAX_REST_SECONDS = 0.8
 
 #: All processes together send a wake-up for a tenant at most this often.
@@ -60,10 +60,10 @@ def derive_tenant(context: Context, tenant: str) -> int:
         if done.lag is not None:
             DERIVED_LAG.labels(tenant).observe(done.lag.total_seconds() + time.monotonic() - began)
             logger.debug("derived", tenant=tenant, marks=done.marks, changes=done.changes)
-        if done.is_last:
+        if done.is_done:
             break
-        if done.marks > REPEATS * done.entities and done.is_marked and not done.is_full:
-            _rest(context, tenant, min(REST * (time.monotonic() - began), MAX_REST_SECONDS))
+        if done.marks > MARKS_PER_ENTITY * done.entities and done.has_more_marks and not done.hit_limit:
+            _rest(context, tenant, min(REST_FACTOR * (time.monotonic() - began), MAX_REST_SECONDS))
             break
     return changes
 
@@ -71,20 +71,25 @@ def derive_tenant(context: Context, tenant: str) -> int:
 def _let_apply_go_first(context: Context, tenant: str, until: float) -> None:
     while time.monotonic() < until:
         with context.engine.begin() as connection:
-            if not batches.waits(connection, tenant, APPLY_IS_LATE):
+            if not batches.waits(connection, tenant, MAX_APPLY_DELAY):
                 return
         time.sleep(PATIENCE_STEP_SECONDS)
+
+
+def _rest_key(tenant: str) -> str:
+    """Return the key of Redis that exists while a tenant rests."""
+    return f"ampeco-receiver:derive-rests:{tenant}"
 
 
 def _rest(context: Context, tenant: str, seconds: float) -> None:
     """Let no process derive for a tenant for some time; without Redis, it does not rest."""
     with contextlib.suppress(RedisError):
-        context.redis.set(f"ampeco-receiver:derive-rests:{tenant}", 1, px=max(int(seconds * 1000), 1))
+        context.redis.set(_rest_key(tenant), 1, px=max(int(seconds * 1000), 1))
 
 
 def _rests(context: Context, tenant: str) -> bool:
     with contextlib.suppress(RedisError):
-        return bool(context.redis.exists(f"ampeco-receiver:derive-rests:{tenant}"))
+        return bool(context.redis.exists(_rest_key(tenant)))
     return False
 
 

@@ -50,7 +50,8 @@ RESEND_INTERVAL = timedelta(seconds=5)
 TRAFFIC_INTERVAL = timedelta(minutes=1)
 ALERT_INTERVAL = timedelta(seconds=15)
 
-#: How often it is looked whether a minute is over: its sample of what waits is that much older at most.
+#: How often a job records the minutes that have ended. It counts what waits at that moment, so at most this long after
+#: the end of the minute.
 MINUTE_INTERVAL = timedelta(seconds=10)
 STATUS_LOG_INTERVAL = timedelta(seconds=10)
 DERIVE_INTERVAL = timedelta(seconds=0.25)

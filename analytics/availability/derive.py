@@ -16,10 +16,9 @@ from sqlalchemy import TextClause, text
 from analytics.availability import days, downtime, outages, uptime
 from analytics.availability.days import Span
 from analytics.availability.places import Place, forget_progress, load_places, note_progress
-from analytics.scope import Reach, Scope, merged, parts, whole, widen
+from analytics.scope import Reach, Scope, merged, parts, scope_json, scope_sql, whole, widen
 from analytics.states.derive import evses_of
 from analytics.writing import Work
-from storage.documents import to_json
 from storage.state.marks import OPERATOR_EXCLUSION
 
 #: The most EVSEs that are derived together, from the time of a change on or as a whole.
@@ -182,18 +181,17 @@ def _before_sessions(work: Work) -> Scope:
     touched = work.touches("session")
     if not touched:
         return {}
-    limits = [{"evse_id": evse_id, "since": reach.since} for evse_id, reach in touched.items()]
-    rows = work.connection.execute(_SESSIONS_BEFORE, {"tenant": work.tenant, "scope": to_json(limits)})
+    rows = work.connection.execute(_SESSIONS_BEFORE, {"tenant": work.tenant, "scope": scope_json(_since(touched))})
     return {row.evse_id: row.since for row in rows}
 
 
 # Index: session_tenant_evse_id_started_at_idx.
-_SESSIONS_BEFORE = text("""
-SELECT scope.evse_id,
+_SESSIONS_BEFORE = text(f"""
+SELECT scope.entity_id AS evse_id,
        (SELECT max(session.started_at)
           FROM analytics.session AS session
          WHERE session.tenant = :tenant
-           AND session.evse_id = scope.evse_id
+           AND session.evse_id = scope.entity_id
            AND session.started_at < scope.since) AS since
-  FROM json_to_recordset(CAST(:scope AS json)) AS scope (evse_id bigint, since timestamptz)
-""")
+  FROM {scope_sql()}
+""")  # noqa: S608 - the names are ours

@@ -14,9 +14,8 @@ from sqlalchemy import text
 from analytics.availability.opening_hours import LOCAL_DAYS
 from analytics.availability.places import PLACES, Place, openings_of, places_parameter
 from analytics.schema.availability import DOWN, exclusion, outage
-from analytics.scope import Scope, merged
+from analytics.scope import Scope, merged, scope_json, scope_sql
 from analytics.writing import Work
-from storage.documents import to_json
 
 _DOWN = ", ".join(map(repr, DOWN))
 
@@ -46,7 +45,7 @@ def derive(work: Work, places: Mapping[int, Place], scope: Scope, ended_days: Sc
 # last state that is not down ends; if there is none, everything is derived.
 _STARTS = text(f"""
 SELECT scope.entity_id, CASE WHEN up.ended_at IS NOT NULL THEN least(scope.since, up.ended_at) END AS since
-  FROM json_to_recordset(CAST(:scope AS json)) AS scope (entity_id bigint, since timestamptz)
+  FROM {scope_sql()}
   LEFT JOIN LATERAL (
        SELECT known.ended_at
          FROM analytics.evse_state_interval AS known
@@ -63,8 +62,7 @@ def _starts(work: Work, scope: Scope) -> Scope:
     """Widen a scope to the beginning of the outages in it."""
     if not scope:
         return {}
-    limits = [{"entity_id": evse_id, "since": since} for evse_id, since in scope.items()]
-    rows = work.connection.execute(_STARTS, {"tenant": work.tenant, "scope": to_json(limits)})
+    rows = work.connection.execute(_STARTS, {"tenant": work.tenant, "scope": scope_json(scope)})
     return {row.entity_id: row.since for row in rows}
 
 

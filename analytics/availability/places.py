@@ -83,7 +83,7 @@ def load_places(work: Work, evse_ids: Sequence[int]) -> dict[int, Place]:
 
 
 def openings_of(places: Iterable[Place]) -> dict[str, Any]:
-    """Return the parameters of :data:`analytics.opening_hours.LOCAL_DAYS` for some places."""
+    """Return the parameters of :data:`analytics.availability.opening_hours.LOCAL_DAYS` for some places."""
     known = {place.location_id: place.openings for place in places if place.openings is not None}
     openings = [
         {"location_id": location_id, **opening._asdict()}

@@ -19,7 +19,7 @@ from analytics.energy.intervals import (
     Session,
     intervals,
 )
-from analytics.retention import is_sampled_before
+from analytics.retention import may_lack_samples
 from analytics.schema.sessions import energy_interval
 from analytics.scope import merged, parts, whole
 from analytics.writing import Work
@@ -90,7 +90,7 @@ SELECT session.session_id,
            SELECT FROM analytics.energy_interval AS known
             WHERE known.tenant = :tenant
               AND known.session_id = session.session_id) AS has_rows,
-       coalesce({is_sampled_before("session")} AND (
+       coalesce({may_lack_samples("session")} AND (
            SELECT sum(known.energy_wh)
              FROM analytics.energy_interval AS known
             WHERE known.tenant = :tenant

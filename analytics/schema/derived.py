@@ -43,8 +43,9 @@ class Derived:
         columns: its other columns that are compared and written.
         entity: the column with the id of the entity from which a row is derived.
         since: the column by whose time only the rows from a change on are derived again; None if always all are.
-        placed: what days of EVSEs take from a row, if they are made of such rows: the columns of the EVSE and of the
-            time to which it belongs, and those that are summed up.
+        placed: only for tables whose rows are counted or summed by EVSE and day: the column of the EVSE, the column of
+            the time that decides on the day, and the columns that are summed. If one of them changes, the day in which
+            the row was counted and the one in which it is now are derived again.
     """
 
     table: Table
@@ -89,10 +90,9 @@ def derived(
         key: the columns of the primary key after the tenant.
         columns: the other columns, without computed ones.
         constraints: further constraints, indexes and computed columns.
-        entity: the column with the id of the entity from which a row is derived.
-        since: the column by whose time only the rows from a change on are derived again; None if always all are.
-        placed: what days of EVSEs take from a row, if they are made of such rows: the columns of the EVSE and of the
-            time to which it belongs, and those that are summed up.
+        entity: see :class:`Derived`.
+        since: see :class:`Derived`.
+        placed: see :class:`Derived`.
     """
     table = Table(
         name,

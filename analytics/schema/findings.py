@@ -8,9 +8,6 @@ from sqlalchemy.dialects.postgresql import JSONB
 from storage.schema.tables import instant, metadata, tenant_column
 from storage.schema_names import ANALYTICS
 
-#: The severities of findings, the worst first.
-SEVERITIES = ("high", "medium", "low")
-
 finding = Table(
     "finding",
     metadata,

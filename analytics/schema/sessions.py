@@ -38,10 +38,11 @@ from storage.schema_names import ANALYTICS
 #: How a session came out: it runs or is pending; energy was delivered; it ended without energy; it failed or expired.
 OUTCOMES = ("pending", "running", "charged", "empty", "failed", "expired", "unknown")
 
-#: Conditions of partial indexes: a session that runs or is pending, and one that lasted so long that who looks for the
-#: sessions of a time would have to look far back.
+#: Most sessions that overlap a time began at most LONG_DURATION before it. An open session and one that lasted longer
+#: may have begun at any time, so each of these two conditions has a partial index, by which such sessions are found.
 OPEN_SESSION = "stopped_at IS NULL AND outcome IN ('pending', 'running')"
-LONG_SESSION = "stopped_at - started_at > interval '168 hours'"
+LONG_DURATION = "interval '168 hours'"
+LONG_SESSION = f"stopped_at - started_at > {LONG_DURATION}"
 
 session = derived(
     "session",

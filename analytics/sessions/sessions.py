@@ -10,13 +10,12 @@ from typing import Any
 
 from sqlalchemy import text
 
-from analytics.retention import is_sampled_before
+from analytics.retention import may_lack_samples
 from analytics.schema.derived import limit_of
 from analytics.schema.sessions import session
-from analytics.scope import Scope, merged, parts, whole
+from analytics.scope import merged, parts, scope_json, scope_sql, whole
 from analytics.sessions.drivers import DRIVERS_JOIN, driver_key_sql, make_secret
 from analytics.writing import Work
-from storage.documents import to_json
 from storage.schema.entities import MIRRORS
 from storage.state.version import is_provisional_sql
 
@@ -111,19 +110,15 @@ def _sessions_of_master_data(work: Work) -> list[int]:
     }
     if not any(changed.values()):
         return []
-    parameters = {name: _limits(scope) for name, scope in changed.items()}
+    parameters = {name: scope_json(scope) for name, scope in changed.items()}
     return list(work.connection.execute(_OUTDATED, {"tenant": work.tenant, **parameters}).scalars())
-
-
-def _limits(scope: Scope) -> str:
-    return to_json([{"entity_id": entity_id, "since": since} for entity_id, since in scope.items()])
 
 
 def _shown_with(parameter: str, column: str) -> str:
     """Return the query of the sessions that show an entity, and started since it changed."""
     return f"""
     SELECT shown.session_id
-      FROM json_to_recordset(CAST(:{parameter} AS json)) AS scope (entity_id bigint, since timestamptz)
+      FROM {scope_sql(parameter)}
      CROSS JOIN LATERAL (
            SELECT known.session_id, known.started_at
              FROM analytics.session AS known
@@ -139,7 +134,7 @@ def _named_with(parameter: str, column: str) -> str:
     """Return the query of the sessions that name an entity."""
     return f"""
     SELECT named.session_id
-      FROM json_to_recordset(CAST(:{parameter} AS json)) AS scope (entity_id bigint)
+      FROM {scope_sql(parameter)}
      CROSS JOIN LATERAL (
            SELECT known.session_id
              FROM charging.session AS known
@@ -266,7 +261,7 @@ SELECT {", ".join(f"{value} AS {name}" for name, value in _COLUMNS.items())}
   LEFT JOIN analytics.session AS former
     ON former.tenant = :tenant
    AND former.session_id = scope.entity_id
-   AND {is_sampled_before("session")}
+   AND {may_lack_samples("session")}
  CROSS JOIN LATERAL (
        SELECT count(*) AS number,
               sum(period.stopped_at - period.started_at) FILTER (WHERE period.charging_state = 'charging') AS charging,

@@ -8,7 +8,7 @@ from datetime import datetime
 from sqlalchemy import Connection, text
 
 from analytics.schema.evse_state import evse_state_interval
-from analytics.scope import Scope, merged, parts, widen
+from analytics.scope import Scope, merged, parts, scope_json, scope_sql, widen
 from analytics.states.stretches import Evse, Observation, Period, stretches
 from analytics.writing import Work
 from storage.documents import to_json
@@ -57,23 +57,25 @@ _ALL_EVSES = text("SELECT evse_id FROM charging.evse WHERE tenant = :tenant")
 
 
 def _derive(work: Work, scope: Scope, gaps: Sequence[Period]) -> None:
-    evses = load_evses(work.connection, work.tenant, scope)
+    evses = _load_evses(work.connection, work.tenant, scope)
     unknown = [evse_id for evse_id in sorted(scope) if evse_id not in evses or evses[evse_id].starts_at is None]
     recent = sorted(scope.keys() - set(unknown))
     for part in (*parts(unknown, MAX_WHOLE), *parts(recent, MAX_RECENT)):
         known = {evse_id: evses[evse_id] for evse_id in part if evse_id in evses}
-        add_observations(work.connection, work.tenant, known)
+        _add_observations(work.connection, work.tenant, known)
         rows = [row for evse in known.values() for row in stretches(evse, gaps)]
         limits = {evse_id: known[evse_id].starts_at if evse_id in known else None for evse_id in part}
         work.write_rows(evse_state_interval, limits, rows)
         for evse in known.values():
             evse.observations.clear()
+    # After the stretches are written: the next round compares what it loads with what they were derived from.
+    _note_progress(work, evses)
 
 
 # Indexes: primary keys; that of evse_state_interval backwards from the time of the change; the unique constraint of
 # evse_status_observation. If status logs cover more than before, the stretches from the former end of the covered
 # period on change, too. An EVSE may be younger than what is known of its charge point, and its creation be read late.
-_EVSES = text("""
+_EVSES = text(f"""
 SELECT evse.evse_id,
        evse.charge_point_id,
        evse.deleted_at,
@@ -87,7 +89,7 @@ SELECT evse.evse_id,
            AND coalesce(existence.began_at <= first.began_at, true) AS continues,
        before.began_at,
        before.previous_ended_at
-  FROM json_to_recordset(CAST(:scope AS json)) AS scope (entity_id bigint, since timestamptz)
+  FROM {scope_sql()}
   JOIN charging.evse AS evse
     ON evse.tenant = :tenant
    AND evse.evse_id = scope.entity_id
@@ -127,8 +129,32 @@ SELECT evse.evse_id,
          FROM charging.evse_status_observation AS own
         WHERE own.tenant = :tenant
           AND own.evse_id = scope.entity_id) AS existence ON evse.created_at IS NOT NULL
-""")
+""")  # noqa: S608 - the names are ours
 
+
+def _load_evses(connection: Connection, tenant: str, scope: Mapping[int, datetime | None]) -> dict[int, Evse]:
+    """Load what is known of EVSEs, by id, without their observations.
+
+    Parameters:
+        scope: the ids, each with the time of the change; None: derive everything.
+    """
+    evses: dict[int, Evse] = {}
+    for row in connection.execute(_EVSES, {"tenant": tenant, "scope": scope_json(scope)}):
+        is_covered = row.covered_from_at is not None
+        evses[row.evse_id] = Evse(
+            row.evse_id,
+            row.charge_point_id,
+            # The words of another charge point, and another covered period, change all stretches.
+            row.began_at if row.continues else None,
+            row.previous_ended_at if row.continues else None,
+            row.deleted_at,
+            row.exists_from_at,
+            covered=[Period(row.covered_from_at, row.covered_until_at)] if is_covered else [],
+        )
+    return evses
+
+
+# Index: primary key.
 _NOTE_PROGRESS = text("""
 INSERT INTO analytics.evse_progress AS known (tenant, evse_id, charge_point_id, covered_from_at, covered_until_at)
 SELECT :tenant, evse_id, charge_point_id, covered_from_at, covered_until_at
@@ -143,31 +169,20 @@ SELECT :tenant, evse_id, charge_point_id, covered_from_at, covered_until_at
 """)
 
 
-def load_evses(connection: Connection, tenant: str, scope: Mapping[int, datetime | None]) -> dict[int, Evse]:
-    """Load what is known of EVSEs, by id, without their observations.
-
-    Parameters:
-        scope: the ids, each with the time of the change; None: derive everything.
-    """
-    limits = [{"entity_id": evse_id, "since": since} for evse_id, since in scope.items()]
-    evses: dict[int, Evse] = {}
-    progress = []
-    for row in connection.execute(_EVSES, {"tenant": tenant, "scope": to_json(limits)}):
-        is_covered = row.covered_from_at is not None
-        evses[row.evse_id] = Evse(
-            row.evse_id,
-            row.charge_point_id,
-            # The words of another charge point, and another covered period, change all stretches.
-            row.began_at if row.continues else None,
-            row.previous_ended_at if row.continues else None,
-            row.deleted_at,
-            row.exists_from_at,
-            covered=[Period(row.covered_from_at, row.covered_until_at)] if is_covered else [],
+def _note_progress(work: Work, evses: Mapping[int, Evse]) -> None:
+    """Note the charge point and the covered period from which the stretches of EVSEs were derived."""
+    rows = []
+    for evse in evses.values():
+        covered = evse.covered[0] if evse.covered else None
+        rows.append(
+            {
+                "evse_id": evse.evse_id,
+                "charge_point_id": evse.charge_point_id,
+                "covered_from_at": None if covered is None else covered.began_at,
+                "covered_until_at": None if covered is None else covered.ended_at,
+            }
         )
-        columns = ("evse_id", "charge_point_id", "covered_from_at", "covered_until_at")
-        progress.append({name: getattr(row, name) for name in columns})
-    connection.execute(_NOTE_PROGRESS, {"tenant": tenant, "rows": to_json(progress)})
-    return evses
+    work.connection.execute(_NOTE_PROGRESS, {"tenant": work.tenant, "rows": to_json(rows)})
 
 
 def _observations(source: str, table: str, key: str, status: str) -> str:
@@ -208,7 +223,7 @@ _ALL_OBSERVATIONS = text(
 )
 
 
-def add_observations(connection: Connection, tenant: str, evses: Mapping[int, Evse]) -> None:
+def _add_observations(connection: Connection, tenant: str, evses: Mapping[int, Evse]) -> None:
     """Load the observations of EVSEs from the beginning of their first stretch on, and those that hold then."""
     scope = [
         {"evse_id": evse.evse_id, "charge_point_id": evse.charge_point_id, "since": evse.starts_at}

@@ -52,7 +52,7 @@ def _derive(engine: Engine, tenant: str) -> int:
                 time.sleep(HELD_SECONDS)
             else:
                 changes += done.changes
-                if done.is_last:
+                if done.is_done:
                     piece.advance(total)
                     return changes
             with engine.begin() as connection:

@@ -76,7 +76,7 @@ def live(living: Tenant) -> None:
 
 def derive(engine: Engine) -> None:
     """Derive what is marked."""
-    while (done := derive_round(engine, "demo")) is None or not done.is_last:
+    while (done := derive_round(engine, "demo")) is None or not done.is_done:
         pass
 
 

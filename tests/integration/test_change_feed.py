@@ -81,10 +81,10 @@ def test_a_reader_that_follows_the_numbers_misses_and_repeats_nothing(engine: En
     copy: dict[tuple[int, datetime], str] = {}
 
     def keep_deriving() -> None:
-        is_last = False
-        while not (is_written.is_set() and is_last):
+        is_done = False
+        while not (is_written.is_set() and is_done):
             done = derive_round(engine, "t")
-            is_last = done is not None and done.is_last
+            is_done = done is not None and done.is_done
 
     def follow() -> None:
         """Copy the table by its numbers, while others write."""

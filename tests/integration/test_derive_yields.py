@@ -93,7 +93,7 @@ def changing(deployment: Deployment, times: int) -> Iterator[None]:
 def derived(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> Deployment:
     """A deployment of which nothing is marked, whose rounds are followed by a long rest if by any."""
     monkeypatch.setattr(derive, "TIME_BUDGET_SECONDS", 0.5)
-    monkeypatch.setattr(derive, "REST", 1e6)
+    monkeypatch.setattr(derive, "REST_FACTOR", 1e6)
     monkeypatch.setattr(derive, "MAX_REST_SECONDS", 60)
     deployment.deliver(sample("HardwareStatusNotification.evse"))
     for tenant in ("demo", "other"):
@@ -135,7 +135,7 @@ def test_a_round_that_took_as_many_marks_as_it_may_is_followed_by_the_next_one(
 ) -> None:
     monkeypatch.setattr(derive, "TIME_BUDGET_SECONDS", 60)
     monkeypatch.setattr(rounds, "MAX_ENTITIES", 1)
-    monkeypatch.setattr(derive, "REPEATS", 0.5)
+    monkeypatch.setattr(derive, "MARKS_PER_ENTITY", 0.5)
     with derived.context.engine.begin() as connection:
         marks = "INSERT INTO analytics.dirty (tenant, kind, entity_id) SELECT 'demo', 'evse', id FROM generate_series(1, 3) id"
         connection.execute(text(marks))
@@ -150,4 +150,4 @@ def test_several_marks_of_an_entity_count_once(deployment: Deployment, monkeypat
         for kind, entity_id in (("evse", 1), ("evse", 2)):
             connection.execute(text(marks), {"kind": kind, "id": entity_id})
     taken = [derive_round(deployment.context.engine, "demo") for _ in range(2)]
-    assert [(done.marks, done.is_full) for done in taken if done is not None] == [(50, True), (50, False)]
+    assert [(done.marks, done.hit_limit) for done in taken if done is not None] == [(50, True), (50, False)]

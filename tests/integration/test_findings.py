@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, Engine, text
 
-from analytics.findings import derive as findings
-from analytics.findings.rules import RULES, describe
-from analytics.schema.findings import SEVERITIES
+from analytics.findings import due
+from analytics.findings.evaluate import evaluate
+from analytics.findings.rules import RULES, SEVERITIES, describe
 from analytics.writing import Work
 from storage.documents import to_json
 from storage.schema.entities import MIRRORS
@@ -135,15 +135,15 @@ class Derivation:
         """Let a stage change rows; derive what follows, and return how many findings changed."""
         work = self.work()
         work.marked = {kind: dict.fromkeys(ids) for kind, ids in marked.items()}
-        before = findings.look_before(work)
+        before = due.look_before(work)
         change(self.connection)
         work.changed = {table: dict(scope) for table, scope in changed.items()}
-        findings.note(work, before)
+        due.note_changes(work, before)
         return self._evaluate(work)
 
     def run_by_time(self) -> int:
         work = self.work()
-        findings.note_by_time(work)
+        due.note_by_time(work)
         return self._evaluate(work)
 
     def work(self) -> Work:
@@ -152,7 +152,7 @@ class Derivation:
 
     def _evaluate(self, work: Work) -> int:
         while self.connection.execute(text("SELECT EXISTS (SELECT FROM analytics.finding_due)")).scalar_one():
-            findings.evaluate(work, None)
+            evaluate(work, None)
         written, self.last = work.last - self.last, work.last
         return written
 
@@ -549,7 +549,7 @@ def test_a_running_session_that_is_removed_is_resolved_at_once_and_left_alone(de
     derivation.run(lambda connection: connection.execute(remove), marked={"session": [1]})
     assert [row["resolved_at"] is None for row in derivation.found("session_open")] == [False]
     # No minute looks at it again
-    findings.note_by_time(derivation.work())
+    due.note_by_time(derivation.work())
     noted = derivation.connection.execute(text("SELECT count(*) FROM analytics.finding_due")).scalar_one()
     assert noted == 0
 

@@ -10,7 +10,7 @@ from sqlalchemy import Engine, text
 
 from analytics import derive as rounds
 from analytics.derive import derive_round, due_tenants, marks_left
-from analytics.findings import derive as findings
+from analytics.findings import due, evaluate
 from analytics.scope import portion
 from analytics.writing import Work
 from tests.support.analytics import derive, fact, session_facts, write
@@ -64,7 +64,7 @@ def age_notes(engine: Engine) -> None:
     """Let what was noted have waited for longer than it may."""
     with engine.begin() as connection:
         connection.execute(
-            text("UPDATE analytics.finding_due SET noted_at = noted_at - :wait"), {"wait": 2 * findings.MAX_DELAY}
+            text("UPDATE analytics.finding_due SET noted_at = noted_at - :wait"), {"wait": 2 * evaluate.MAX_DELAY}
         )
 
 
@@ -72,14 +72,14 @@ def test_a_round_derives_and_the_next_one_evaluates(engine: Engine) -> None:
     write(engine, fact("evse", EVSE, 0, charge_point_id=CHARGE_POINT), observations=status(0, "charging"))
     done = derive_round(engine, "t")
     assert done is not None
-    assert (done.marks > 0, done.is_last) == (True, False)
+    assert (done.marks > 0, done.is_done) == (True, False)
     assert (findings_ever(engine), notes(engine) > 0) == (0, True)
     oldest = scalar(engine, "SELECT min(noted_at) FROM analytics.finding_due")
     assert scalar(engine, "SELECT findings_until FROM analytics.freshness") == oldest
     before = scalar(engine, "SELECT last_change_number FROM analytics.feed")
     done = derive_round(engine, "t")
     assert done is not None
-    assert (done.marks, done.changes, done.is_last) == (0, 1, True)
+    assert (done.marks, done.changes, done.is_done) == (0, 1, True)
     assert (findings_ever(engine), notes(engine)) == (1, 0)
     assert scalar(engine, "SELECT last_change_number FROM analytics.feed") == before + 1
     assert scalar(engine, "SELECT change_number FROM analytics.finding") == before + 1
@@ -90,7 +90,7 @@ def test_an_evse_is_never_compared_with_sessions_that_are_still_to_be_derived(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(rounds, "MAX_MARKS", 1)
-    monkeypatch.setattr(findings, "MAX_DELAY", timedelta(0))
+    monkeypatch.setattr(evaluate, "MAX_DELAY", timedelta(0))
     charge(engine)
     # As if everything had been marked in one statement
     with engine.begin() as connection:
@@ -117,7 +117,7 @@ def test_findings_do_not_wait_for_changes_that_come_all_the_time(engine: Engine)
 def test_what_is_noted_after_an_older_mark_waits_for_it() -> None:
     def are_due(noted: float | None, marked: float | None) -> bool:
         at = [None if minutes is None else NOW - timedelta(minutes=minutes) for minutes in (noted, marked)]
-        return findings.are_due(NOW, *at)
+        return evaluate.are_due(NOW, *at)
 
     assert not are_due(1, 60)
     assert are_due(1, 0)
@@ -203,5 +203,5 @@ def test_what_time_alone_makes_wrong_is_noted_once_until_it_is_evaluated(engine:
     derive(engine)
     with engine.begin() as connection:
         for _ in range(3):
-            findings.note_by_time(Work(connection, "t", NOW, 0))
+            due.note_by_time(Work(connection, "t", NOW, 0))
     assert scalar(engine, "SELECT count(*) FROM analytics.finding_due WHERE scope = 'session'") == 1

@@ -109,7 +109,7 @@ def write_rare_tenant(engine: Engine, now: datetime) -> None:
 
 
 def derive(engine: Engine, name: str) -> None:
-    while (done := derive_round(engine, name)) is None or not done.is_last:
+    while (done := derive_round(engine, name)) is None or not done.is_done:
         pass
 
 

@@ -51,7 +51,7 @@ def engine(database_url: str) -> Iterator[Engine]:
 
 @pytest.fixture(autouse=True)
 def _every_round_looks_for_what_time_makes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("analytics.findings.derive.INTERVAL", timedelta(0))
+    monkeypatch.setattr("analytics.findings.due.INTERVAL", timedelta(0))
 
 
 def shown(engine: Engine, parts: Iterable[ChangeSet], chance: Random | None = None) -> dict[str, list[dict[str, Any]]]:

@@ -75,7 +75,7 @@ def write(
 
 def derive(engine: Engine, tenant: str = "t") -> None:
     """Derive until no mark is left."""
-    while (done := derive_round(engine, tenant)) is None or not done.is_last:
+    while (done := derive_round(engine, tenant)) is None or not done.is_done:
         pass
 
 

@@ -184,7 +184,8 @@ def create_context(settings: Settings, *, process: str, max_wait_seconds: float 
         engine=create_database_engine(
             settings.required_database_url(),
             application_name=f"ampeco-receiver {process}",
-            # One connection for each thread, and one for the scheduled jobs.
+            # A worker has at most as many threads as these two, whichever queues it serves. Its scheduled jobs share
+            # one connection more.
             pool_size=settings.apply_threads + settings.refresh_threads + 1,
         ),
         heartbeat=Heartbeat(settings.required_database_url(), process),

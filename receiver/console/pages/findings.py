@@ -13,8 +13,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from ampeco.values import MAX_BIGINT
-from analytics.findings.rules import RULES, Rule
-from analytics.schema.findings import SEVERITIES
+from analytics.findings.rules import RULES, SEVERITIES, Rule
 from receiver.console.console import Console
 from receiver.console.queries import Query
 from receiver.console.rendering import when
