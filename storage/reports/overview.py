@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
 from sqlalchemy import Connection, TextClause, text
 
-from storage.state.unknown_fields import unknown
+from storage.state.unknown_fields import count_unknown_names
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +79,7 @@ SELECT tenant,
 
 def overview(connection: Connection, tenants: list[str]) -> list[TenantOverview]:
     """Return the counts of all configured tenants, and of other tenants that have data in the inbox."""
-    names = Counter(name.tenant for name in unknown(connection))
+    names = count_unknown_names(connection)
     without_data = {tenant: TenantOverview(tenant, unknown_names=names[tenant]) for tenant in tenants}
     with_data = {
         row.tenant: TenantOverview(

@@ -20,7 +20,7 @@ from runtime.errors import cause
 from runtime.settings import Settings, SettingsError
 from storage.clock import clock
 from storage.reports.overview import overview
-from storage.state.unknown_fields import unknown
+from storage.state.unknown_fields import list_unknown_names
 from storage.sync.api_notices import deprecated_endpoints, releases
 from storage.sync.api_usage import spent
 from storage.sync.inaccessible_kinds import inaccessible_kinds
@@ -61,7 +61,7 @@ async def show(request: Request) -> Response:
             "watch": watched(connection, tenants),
             "usage": spent(connection, names, today),
             "inaccessible": inaccessible_kinds(connection),
-            "unknown": unknown(connection),
+            "unknown": list_unknown_names(connection),
             "releases": {each.tenant: each for each in releases(connection)},
             "deprecated": deprecated_endpoints(connection),
         }
