@@ -19,7 +19,7 @@ from sqlalchemy import Connection, Engine, text
 from storage.clock import clock
 from storage.database import wait_in_transaction
 from storage.erasure.suppression import remove_suppressed_again
-from storage.errors import is_passing
+from storage.errors import is_unrelated_to_values
 from storage.inbox.batches import Logged
 from storage.locks import Lock, try_lock
 from storage.rebuild import compare as tables
@@ -123,7 +123,7 @@ def _fold(connection: Connection, tenant: str, logged: Sequence[Logged]) -> None
         with connection.begin_nested():
             write_state(connection, tenant, changes, schema=REBUILD)
     except Exception as error:
-        if is_passing(error):
+        if is_unrelated_to_values(error):
             raise
         if len(logged) > 1:
             middle = len(logged) // 2
