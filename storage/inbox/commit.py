@@ -13,9 +13,9 @@ from psycopg import AsyncConnection
 from sqlalchemy import Connection
 
 from storage.clock import clock
+from storage.connection import one_transaction
 from storage.documents import to_json
 from storage.ids import made_at, uuid7
-from storage.session import one_transaction
 
 _MAX_BIGINT = 2**63 - 1
 
@@ -171,7 +171,7 @@ async def commit_groups(
     Parameters:
         connection: a connection in autocommit.
         groups: at most one group for each tenant.
-        settings: of the transaction; see :func:`storage.session.one_transaction`.
+        settings: of the transaction; see :func:`storage.connection.one_transaction`.
 
     Raises:
         psycopg.Error: nothing was committed, unless the connection was lost before the answer arrived; the same
