@@ -9,7 +9,7 @@ from ampeco.errors import ApiError, Conflict, RateLimited, Unauthorized, Unavail
 from runtime.logging import get_logger
 from storage.clock import clock
 from storage.monitoring import resends, subscriptions
-from storage.monitoring.resends import Resend, State
+from storage.monitoring.resends import Resend, ResendState
 from storage.monitoring.subscriptions import ManagedSubscription
 from workers.api.backoff import pause_tenant
 from workers.api.context import Context
@@ -78,7 +78,7 @@ def _record_failure(context: Context, resend: Resend, error: ApiError) -> Resend
     return updated
 
 
-def _set_state(context: Context, resend: Resend, state: State, error: str | None) -> Resend:
+def _set_state(context: Context, resend: Resend, state: ResendState, error: str | None) -> Resend:
     with context.engine.begin() as connection:
         resends.settle(connection, resend, state, error)
     RESENDS.labels(resend.tenant, state).inc()
