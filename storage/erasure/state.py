@@ -20,7 +20,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 from ampeco.privacy.people import Identity, belongings
 from storage.documents import to_json
-from storage.erasure.log import note
+from storage.erasure.log import record_progress
 from storage.erasure.person import Person
 from storage.erasure.suppression import changed_columns, document_of
 from storage.schema.entities import MIRRORS, Mirror
@@ -58,7 +58,7 @@ def find(connection: Connection, tenant: str, person: Person) -> Counter[str]:
 
     for kind, mirror in MIRRORS.items():
         for row in _rows(connection, tenant, kind, person):
-            count(mirror.name, document_of(kind, _told(mirror, row)))
+            count(mirror.name, document_of(kind, _values(mirror, row)))
     for row in _notices(connection, tenant, person.pattern):
         if _notice_changes(row, person):
             count("notice", _notice_document(row))
@@ -101,7 +101,7 @@ def finish(connection: Connection, tenant: str, person: Person, erasure_id: UUID
         text(_REQUESTS.format(what="DELETE")), {"tenant": tenant, "user_id": person.user_id}
     ).rowcount
     changed["ingest.refresh_request"] = deleted
-    return note(connection, tenant, erasure_id, changed, is_finished=True)
+    return record_progress(connection, tenant, erasure_id, changed, is_finished=True)
 
 
 def _keys(connection: Connection, tenant: str, person: Person) -> dict[str, list[int]]:
@@ -135,7 +135,7 @@ def _is_the_user(kind: str, row: Any, person: Person) -> bool:
 
 def _cleared(kind: str, mirror: Mirror, row: Any, person: Person) -> dict[str, Any] | None:
     """Return the row without the person, with the versions of the new values; None if it does not change."""
-    new = changed_columns(kind, _told(mirror, row), person.taken_out)
+    new = changed_columns(kind, _values(mirror, row), person.without_person)
     if not new:
         return None
     cleared: dict[str, Any] = {mirror.key: row[mirror.key]}
@@ -148,7 +148,7 @@ def _cleared(kind: str, mirror: Mirror, row: Any, person: Person) -> dict[str, A
     return cleared
 
 
-def _told(mirror: Mirror, row: Any) -> dict[str, Any]:
+def _values(mirror: Mirror, row: Any) -> dict[str, Any]:
     """Return the values of a row by column, without its clocks and versions."""
     return {column: _value(mirror, row, column) for group in mirror.groups for column in group.columns}
 
@@ -180,7 +180,7 @@ def _rows(connection: Connection, tenant: str, kind: str, person: Person) -> Ite
         {"tenant": tenant, "pattern": person.pattern} | ({"user_id": person.user_id} if own else {}),
     )
     for row in rows:
-        if _is_the_user(kind, row, person) or changed_columns(kind, _told(mirror, row), person.taken_out):
+        if _is_the_user(kind, row, person) or changed_columns(kind, _values(mirror, row), person.without_person):
             yield row
 
 
@@ -251,7 +251,7 @@ def _notice_document(row: Any) -> bytes:
 
 def _notice_changes(row: Any, person: Person) -> dict[str, Any] | None:
     before = _notice_document(row)
-    after = person.taken_out(before)
+    after = person.without_person(before)
     return None if after is before else orjson.loads(after)
 
 
@@ -348,7 +348,7 @@ def _document_changes(table: str, row: dict[str, Any], person: Person, *, is_abo
     new = {}
     for name in _DOCUMENTS[table].columns:
         before = orjson.dumps(row[name])
-        after = person.taken_out(before, is_about=is_about)
+        after = person.without_person(before, is_about=is_about)
         if after is not before:
             new[name] = orjson.loads(after)
     return new
