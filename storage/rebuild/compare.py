@@ -38,7 +38,7 @@ STATEMENT_TIMEOUT_MS = 3_600_000
 
 #: The kinds for which reads give provisional facts: a read of a session contains its authorization in an older
 #: vocabulary, which is a partial fact.
-TOLD_PROVISIONALLY_BY_READS = frozenset({"authorization"})
+PROVISIONAL_FROM_READS = frozenset({"authorization"})
 
 #: The tables of the mirrored kinds; some kinds share a table.
 STATE: tuple[str, ...] = tuple(dict.fromkeys(mirror.name for mirror in MIRRORS.values()))
@@ -181,7 +181,7 @@ def _is_beyond_the_log(kind: str, group: ColumnGroup) -> str:
         "(first_seen_at < coalesce(CAST(:log_begins_at AS timestamptz), 'infinity')"
         f" AND {group.at} < coalesce(CAST(:log_begins_at AS timestamptz), 'infinity'))",
     ]
-    if kind in TOLD_PROVISIONALLY_BY_READS:
+    if kind in PROVISIONAL_FROM_READS:
         cases.append(f"({is_provisional_sql(group.version)})")
     return f"coalesce({' OR '.join(cases)}, false)"
 
