@@ -161,7 +161,7 @@ def put_back(connection: Connection, resend: Resend, delay: timedelta) -> None:
     connection.execute(_PUT_BACK, parameters)
 
 
-_SETTLE = text("""
+_RECORD_RESULT = text("""
 UPDATE ingest.resend
    SET state = :state, error = :error
  WHERE tenant = :tenant
@@ -169,10 +169,10 @@ UPDATE ingest.resend
 """)
 
 
-def settle(connection: Connection, resend: Resend, state: ResendState, error: str | None = None) -> None:
+def record_result(connection: Connection, resend: Resend, state: ResendState, error: str | None = None) -> None:
     """Record the result of an attempt; a request that stays ``waiting`` is tried again when it is due."""
     parameters = {"tenant": resend.tenant, "resend_id": resend.resend_id, "state": state, "error": error}
-    connection.execute(_SETTLE, parameters)
+    connection.execute(_RECORD_RESULT, parameters)
 
 
 # Index: resend_waiting_idx.

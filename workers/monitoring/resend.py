@@ -47,7 +47,7 @@ def ask(context: Context, tenant: str, url: str, subscription: ManagedSubscripti
     with context.engine.begin() as connection:
         resend = resends.take(connection, tenant, url)
         if resend is not None and subscription is None:
-            resends.settle(connection, resend, "failed", "the subscription is no longer managed")
+            resends.record_result(connection, resend, "failed", "the subscription is no longer managed")
             return None
     if resend is None or subscription is None:
         return None
@@ -80,7 +80,7 @@ def _record_failure(context: Context, resend: Resend, error: ApiError) -> Resend
 
 def _set_state(context: Context, resend: Resend, state: ResendState, error: str | None) -> Resend:
     with context.engine.begin() as connection:
-        resends.settle(connection, resend, state, error)
+        resends.record_result(connection, resend, state, error)
     RESENDS.labels(resend.tenant, state).inc()
     return replace(resend, state=state, error=error)
 

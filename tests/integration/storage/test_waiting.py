@@ -194,7 +194,7 @@ def test_a_resend_that_is_wanted_while_ampeco_is_being_asked_waits_its_quarter_o
     def ask(connection: Connection) -> None:
         taken = resends.take(connection, "t", CLAIM.callback_url)
         assert taken is not None
-        resends.settle(connection, taken, "asked")
+        resends.record_result(connection, taken, "asked")
 
     wanted = after_waiting(engine, ask, lambda connection: resends.request_resend(connection, CLAIM, "outage", NOW))
     assert wanted.state == "waiting"
