@@ -216,6 +216,15 @@ def create_reading_engine(
     return engine
 
 
+#: How long a statement may take that reads whole tables.
+WHOLE_TABLES = timedelta(hours=1)
+
+
+def set_statement_timeout(connection: Connection, timeout: timedelta) -> None:
+    """Let each further statement of this transaction take up to ``timeout``."""
+    connection.execute(text(f"SET LOCAL statement_timeout = {timeout // timedelta(milliseconds=1)}"))
+
+
 def _apply_settings(connection: Connection) -> None:
     """Apply our settings to a transaction that a pooler may have assigned to any of its connections."""
     opened = connection.connection.driver_connection

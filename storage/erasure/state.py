@@ -19,6 +19,7 @@ from sqlalchemy import Connection, text
 from sqlalchemy.dialects.postgresql import JSONB
 
 from ampeco.privacy.people import Identity, belongings
+from storage.database import WHOLE_TABLES, set_statement_timeout
 from storage.documents import to_json
 from storage.erasure.log import record_progress
 from storage.erasure.person import Person
@@ -33,14 +34,6 @@ from storage.state.version import Version, digest
 
 #: The most rows in memory at once.
 ROWS_AT_ONCE = 500
-
-#: Statements may read whole tables, so they get this long, in milliseconds.
-STATEMENT_TIMEOUT_MS = 3_600_000
-
-
-def take_time(connection: Connection) -> None:
-    """Raise the statement timeout of this transaction, because its statements read whole tables."""
-    connection.execute(text(f"SET LOCAL statement_timeout = {STATEMENT_TIMEOUT_MS}"))
 
 
 def find(connection: Connection, tenant: str, person: Person) -> Counter[str]:
@@ -88,7 +81,7 @@ def finish(connection: Connection, tenant: str, person: Person, erasure_id: UUID
     Returns:
         How many rows the erasure has changed in all, by table.
     """
-    take_time(connection)
+    set_statement_timeout(connection, WHOLE_TABLES)
     changed: Counter[str] = Counter()
     entities = _keys(connection, tenant, person)
     changed[f"{CHARGING}.notice"] = _clear_notices(connection, tenant, person)

@@ -33,9 +33,6 @@ from storage.state.version import is_provisional_sql, is_read_sql
 #: The schema of the rebuilt tables.
 REBUILD = "charging_rebuild"
 
-#: Statements of a rebuild read whole tables, so they get this long, in milliseconds.
-STATEMENT_TIMEOUT_MS = 3_600_000
-
 #: The kinds for which reads give provisional facts: a read of a session contains its authorization in an older
 #: vocabulary, which is a partial fact.
 PROVISIONAL_FROM_READS = frozenset({"authorization"})
@@ -125,11 +122,6 @@ def make(connection: Connection) -> None:
 def drop(connection: Connection) -> None:
     """Drop the schema with its tables."""
     connection.execute(text(f"DROP SCHEMA IF EXISTS {REBUILD} CASCADE"))
-
-
-def take_time(connection: Connection) -> None:
-    """Raise the statement timeout of this transaction, because its statements read whole tables."""
-    connection.execute(text(f"SET LOCAL statement_timeout = {STATEMENT_TIMEOUT_MS}"))
 
 
 @cache

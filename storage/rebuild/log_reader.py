@@ -11,6 +11,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection, TextClause, text
 
+from storage.database import set_statement_timeout
 from storage.inbox.batches import Logged
 from storage.inbox.retention import complete_since
 from storage.schema.entities import MIRRORS
@@ -241,7 +242,7 @@ def count(connection: Connection, scope: Scope, *, timeout: timedelta = COUNT_TI
     Parameters:
         timeout: how long each statement may take.
     """
-    connection.execute(text(f"SET LOCAL statement_timeout = {timeout // timedelta(milliseconds=1)}"))
+    set_statement_timeout(connection, timeout)
     begins = log_begins(connection, scope.tenant)
     if begins is None:
         return 0
