@@ -19,8 +19,8 @@ from bench.load import Fleet, began_at
 from bench.loading import apply, commit
 from bench.surroundings import database_alone
 from runtime.logging import configure_logging
+from storage.connection import open_async_connection
 from storage.database import connection_arguments, create_database_engine
-from storage.session import open_async_connection
 
 MICROSECONDS = 1e6
 

@@ -27,9 +27,9 @@ from bench.load import Fleet, began_at
 from bench.loading import load, progress_bar
 from bench.surroundings import database_alone
 from runtime.logging import configure_logging
+from storage.connection import open_async_connection
 from storage.database import connection_arguments, create_database_engine
 from storage.database_url import conninfo
-from storage.session import open_async_connection
 
 #: The notifications that are stored when the costs are measured.
 STORED = (10_000, 100_000, 1_000_000, 10_000_000)

@@ -11,8 +11,8 @@ from sqlalchemy.engine import Dialect, ExceptionContext
 from sqlalchemy.exc import DBAPIError
 
 from storage.clock import clock
+from storage.connection import behind_pooler, open_connection, settings_of_transaction
 from storage.database_url import parse_database_url
-from storage.session import behind_pooler, open_connection, settings_of_transaction
 
 #: A server that does not answer a connection attempt within this time counts as unreachable.
 CONNECT_TIMEOUT = timedelta(seconds=5)
@@ -185,7 +185,7 @@ def create_database_engine(
 
     event.listen(engine, "do_connect", connect)
     event.listen(engine, "connect", clock.measure_new)
-    event.listen(engine, "begin", _settle_transaction)
+    event.listen(engine, "begin", _apply_settings)
     event.listen(engine, "handle_error", _drop_lost_connection)
     return engine
 
@@ -216,7 +216,16 @@ def create_reading_engine(
     return engine
 
 
-def _settle_transaction(connection: Connection) -> None:
+#: How long a statement may take that reads whole tables.
+WHOLE_TABLES = timedelta(hours=1)
+
+
+def set_statement_timeout(connection: Connection, timeout: timedelta) -> None:
+    """Let each further statement of this transaction take up to ``timeout``."""
+    connection.execute(text(f"SET LOCAL statement_timeout = {timeout // timedelta(milliseconds=1)}"))
+
+
+def _apply_settings(connection: Connection) -> None:
     """Apply our settings to a transaction that a pooler may have assigned to any of its connections."""
     opened = connection.connection.driver_connection
     assert opened is not None

@@ -40,7 +40,7 @@ _CONSTRAINT_CLASS = "23"
 _OUT_OF_TRANSACTION_IDS = frozenset({"varsup.c", "multixact.c"})
 
 
-def is_passing(error: Exception) -> bool:
+def is_unrelated_to_values(error: Exception) -> bool:
     """Return whether a failed write is not due to its values, so that writing them later may succeed.
 
     Parameters:

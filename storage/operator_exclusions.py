@@ -5,7 +5,7 @@ No row is ever deleted: one that was wrong is withdrawn, so that a report can be
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
@@ -57,6 +57,11 @@ class NewExclusion:
     evidence: str | None
     entered_by: str
 
+    @property
+    def ids(self) -> dict[str, int | None]:
+        """The id of what it covers, by the column of each subject; None in the columns of the others."""
+        return {f"{subject}_id": self.subject_id if subject == self.subject else None for subject in SUBJECTS}
+
 
 def new_exclusion(
     subjects: Mapping[Subject, int],
@@ -104,8 +109,7 @@ def add_exclusion(connection: Connection, tenant: str, exclusion: NewExclusion) 
     """Enter an exclusion, mark it to be derived, and return its number."""
     parameters: dict[str, object] = {
         "tenant": tenant,
-        **dict.fromkeys(("evse_id", "charge_point_id", "location_id")),
-        f"{exclusion.subject}_id": exclusion.subject_id,
+        **exclusion.ids,
         "began_at": exclusion.began_at,
         "ended_at": exclusion.ended_at,
         "reason": exclusion.reason,
@@ -138,21 +142,6 @@ def withdraw_exclusion(connection: Connection, tenant: str, exclusion_id: int, n
     return True
 
 
-# People enter these rows, so they are few: those of a tenant are read as a whole.
-_LIST = text("""
-SELECT exclusion_id, evse_id, charge_point_id, location_id, began_at, ended_at, reason, evidence, entered_by,
-       recorded_at, withdrawn_at
-  FROM charging.operator_exclusion
- WHERE tenant = :tenant
- ORDER BY exclusion_id
-""")
-
-
-def list_exclusions(connection: Connection, tenant: str) -> Sequence[RowMapping]:
-    """Return the exclusions of a tenant, also those that were withdrawn, in the order of their numbers."""
-    return connection.execute(_LIST, {"tenant": tenant}).mappings().all()
-
-
 @dataclass(frozen=True, slots=True)
 class Entry:
     """An entry as it is stored.
@@ -167,10 +156,27 @@ class Entry:
     withdrawn_at: datetime | None
 
 
+_ENTRY_COLUMNS = """
+       exclusion_id, evse_id, charge_point_id, location_id, began_at, ended_at, reason, evidence, entered_by,
+       recorded_at, withdrawn_at"""
+
+# People enter these rows, so they are few: those of a tenant are read as a whole.
+_LIST = text(f"""
+SELECT {_ENTRY_COLUMNS}
+  FROM charging.operator_exclusion
+ WHERE tenant = :tenant
+ ORDER BY exclusion_id
+""")  # noqa: S608 - the names are ours
+
+
+def list_exclusions(connection: Connection, tenant: str) -> list[Entry]:
+    """Return the entries of a tenant, also those that were withdrawn, in the order of their numbers."""
+    return [_entry(row) for row in connection.execute(_LIST, {"tenant": tenant}).mappings()]
+
+
 # Indexes: those by EVSE, charge point and location.
-_COVERING = text("""
-SELECT exclusion_id, evse_id, charge_point_id, location_id, began_at, ended_at, reason, evidence, entered_by,
-       recorded_at, withdrawn_at
+_COVERING = text(f"""
+SELECT {_ENTRY_COLUMNS}
   FROM charging.operator_exclusion
  WHERE tenant = :tenant
    AND (evse_id = :evse_id OR charge_point_id = :charge_point_id OR location_id = :location_id)
@@ -178,7 +184,7 @@ SELECT exclusion_id, evse_id, charge_point_id, location_id, began_at, ended_at, 
    AND coalesce(ended_at, 'infinity') > :began_at
  ORDER BY exclusion_id DESC
  LIMIT :limit
-""")
+""")  # noqa: S608 - the names are ours
 
 #: The most entries of an EVSE that are shown.
 MAX_ENTRIES = 200
@@ -205,12 +211,12 @@ def entries_covering(
 def _entry(row: RowMapping) -> Entry:
     subject = next(subject for subject in SUBJECTS if row[f"{subject}_id"] is not None)
     exclusion = NewExclusion(
-        subject,
-        row[f"{subject}_id"],
-        row["began_at"],
-        row["ended_at"],
-        row["reason"],
-        row["evidence"],
-        row["entered_by"],
+        subject=subject,
+        subject_id=row[f"{subject}_id"],
+        began_at=row["began_at"],
+        ended_at=row["ended_at"],
+        reason=row["reason"],
+        evidence=row["evidence"],
+        entered_by=row["entered_by"],
     )
     return Entry(row["exclusion_id"], exclusion, row["recorded_at"], row["withdrawn_at"])

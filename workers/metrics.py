@@ -9,7 +9,7 @@ from prometheus_client import Counter, Gauge, Histogram
 
 from ampeco import errors
 from storage.inbox.batches import OutcomeState
-from storage.monitoring.resends import State as ResendState
+from storage.monitoring.resends import ResendState
 from storage.sync.api_usage import CallReason
 
 #: How calls of the API end: ``refused`` says that AMPECO answered with another 4xx than 429, ``failed`` that it gave no

@@ -16,8 +16,8 @@ from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
 from analytics.export.errors import ExportError
+from storage.connection import settings_of_transaction
 from storage.database import connection_arguments
-from storage.session import settings_of_transaction
 
 #: Longer than any statement of a range takes; a destination that does not take data holds the snapshot no longer.
 STATEMENT_TIMEOUT = timedelta(minutes=15)

@@ -18,7 +18,7 @@ from receiver.accept.acceptor import Acceptor
 from receiver.accept.bodies import Bodies
 from receiver.accept.committer import GroupCommitter
 from receiver.accept.endpoint import Notifications
-from receiver.accept.heartbeat import Heartbeat
+from receiver.accept.heartbeat import UptimeHeartbeat
 from receiver.accept.metrics import create_series
 from receiver.accept.notifier import Notifier
 from receiver.accept.paths import ignore_trailing_slash
@@ -26,7 +26,7 @@ from receiver.admin.health import Health
 from receiver.admin.readiness import Draining, receiver_readiness
 from runtime.checks import create_check_engine
 from runtime.clock_watch import ClockWatch
-from runtime.heartbeat import Heartbeat as ProcessHeartbeat
+from runtime.heartbeat import Heartbeat
 from runtime.logging import get_logger
 from runtime.settings import Settings
 from storage.database import create_database_engine
@@ -55,8 +55,8 @@ def create_app(settings: Settings) -> ASGIApp:
     draining = Draining(settings.drain)
     readiness = receiver_readiness(check_engine, redis_client, committer, draining.probe())
     health = Health(readiness)
-    heartbeat = Heartbeat(engine, list(settings.tenants), ClockWatch(redis_client))
-    process_heartbeat = ProcessHeartbeat(database_url, "serve")
+    heartbeat = UptimeHeartbeat(engine, list(settings.tenants), ClockWatch(redis_client))
+    process_heartbeat = Heartbeat(database_url, "serve")
     process_heartbeat.find_problem = readiness.problem
 
     @contextlib.asynccontextmanager

@@ -23,10 +23,10 @@ from runtime.background import supervised_task
 from runtime.errors import cause
 from runtime.logging import get_logger
 from storage.clock import clock
+from storage.connection import one_transaction, open_async_connection
 from storage.database import connection_arguments, is_lost_connection
 from storage.inbox.commit import CommitGroup, Entry, commit_groups
 from storage.inbox.partitions import make_partitions_async
-from storage.session import one_transaction, open_async_connection
 
 logger = get_logger(__name__)
 

@@ -20,7 +20,7 @@ from storage.monitoring.uptime import BEAT_INTERVAL, Outage, beat
 logger = get_logger(__name__)
 
 
-class Heartbeat:
+class UptimeHeartbeat:
     """Beats while the process accepts notifications, and measures Postgres's clock, by which they are dated.
 
     A beat that fails is not repeated: while Postgres takes no beat it takes no notification either, so that time counts

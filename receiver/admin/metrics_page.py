@@ -20,7 +20,7 @@ from starlette.responses import Response
 from ampeco.tenants import Tenant
 from receiver.admin.monitoring import watch_gauges, watched
 from storage.inbox.partitions import days_prepared
-from storage.monitoring.processes import ListedProcess, State, list_processes
+from storage.monitoring.processes import ListedProcess, ProcessState, list_processes
 from storage.reports.overview import TenantOverview, overview, seconds_underived, seconds_unevaluated
 
 
@@ -120,7 +120,7 @@ def _processes(processes: Sequence[ListedProcess]) -> GaugeMetricFamily:
     gauge = GaugeMetricFamily("ampeco_processes", "Processes of the last day, by state", labels=["name", "state"])
     states = Counter((process.name, process.state) for process in processes)
     for name in sorted({process.name for process in processes}):
-        for state in get_args(State):
+        for state in get_args(ProcessState):
             if state != "stopped":
                 gauge.add_metric([name, state], states[name, state])
     return gauge

@@ -8,13 +8,13 @@ from dataclasses import asdict
 import typer
 
 from receiver.commands.json_output import JsonOption, print_json
-from receiver.doctor.diagnosis import Diagnosis, State
+from receiver.doctor.diagnosis import Diagnosis, DiagnosisState
 from receiver.doctor.examination import examine
 from receiver.terminal import console
 from runtime.logging import configure_logging
 from runtime.settings import SettingsError, load_settings
 
-_STYLES: dict[State, str] = {"ok": "green", "warning": "yellow", "failed": "red", "not checked": "dim"}
+_STYLES: dict[DiagnosisState, str] = {"ok": "green", "warning": "yellow", "failed": "red", "not checked": "dim"}
 
 _WIDTH = max(map(len, _STYLES))
 

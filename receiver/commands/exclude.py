@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.table import Table
-from sqlalchemy import Engine, RowMapping
+from sqlalchemy import Engine
 
 from ampeco.values import MAX_BIGINT
 from receiver.commands.json_output import JsonOption, print_json
@@ -19,6 +19,7 @@ from receiver.terminal import console
 from storage.clock import clock
 from storage.operator_exclusions import (
     SUBJECTS,
+    Entry,
     ExclusionError,
     ExclusionField,
     NewExclusion,
@@ -115,26 +116,42 @@ def _withdraw(engine: Engine, tenant: str, number: int) -> None:
     console.print(f"{tenant}: entry {number} is withdrawn.", highlight=False)
 
 
-def _print(tenant: str, rows: Sequence[RowMapping], *, as_json: bool) -> None:
+def _print(tenant: str, entries: Sequence[Entry], *, as_json: bool) -> None:
     if as_json:
-        print_json({"tenant": tenant, "entries": [dict(row) for row in rows]})
+        print_json({"tenant": tenant, "entries": [_document(entry) for entry in entries]})
         return
-    if not rows:
+    if not entries:
         console.print(f"{tenant}: there are no entries.", highlight=False)
         return
     table = Table("Entry", "Covers", "From", "To", "Reason", "Evidence", "Entered", "Withdrawn")
-    for row in rows:
-        subject = next(subject for subject in SUBJECTS if row[f"{subject}_id"] is not None)
+    for entry in entries:
+        exclusion = entry.exclusion
         table.add_row(
-            str(row["exclusion_id"]),
-            f"{subject.replace('_', ' ')} {row[f'{subject}_id']}",
-            *(_spelled(row[name]) for name in ("began_at", "ended_at")),
-            row["reason"],
-            row["evidence"] or "–",
-            f"{_spelled(row['recorded_at'])} by {row['entered_by']}",
-            _spelled(row["withdrawn_at"]),
+            str(entry.exclusion_id),
+            f"{exclusion.subject.replace('_', ' ')} {exclusion.subject_id}",
+            _spelled(exclusion.began_at),
+            _spelled(exclusion.ended_at),
+            exclusion.reason,
+            exclusion.evidence or "–",
+            f"{_spelled(entry.recorded_at)} by {exclusion.entered_by}",
+            _spelled(entry.withdrawn_at),
         )
     console.print(table)
+
+
+def _document(entry: Entry) -> dict[str, Any]:
+    exclusion = entry.exclusion
+    return {
+        "exclusion_id": entry.exclusion_id,
+        **exclusion.ids,
+        "began_at": exclusion.began_at,
+        "ended_at": exclusion.ended_at,
+        "reason": exclusion.reason,
+        "evidence": exclusion.evidence,
+        "entered_by": exclusion.entered_by,
+        "recorded_at": entry.recorded_at,
+        "withdrawn_at": entry.withdrawn_at,
+    }
 
 
 def _spelled(moment: datetime | None) -> str:

@@ -35,7 +35,7 @@ from storage.inbox.retention import complete_since
 from storage.monitoring.alerts import Incident, recent_incidents
 from storage.monitoring.processes import ListedProcess, list_processes
 from storage.reports.overview import TenantOverview, Trouble, overview, troubles
-from storage.state.unknown_fields import UnknownName, unknown
+from storage.state.unknown_fields import UnknownName, list_unknown_names
 from storage.sync.api_notices import DeprecatedEndpoint, Release, deprecated_endpoints, releases
 from storage.sync.inaccessible_kinds import InaccessibleKind, inaccessible_kinds
 from workers.api.state import ApiState, read_api_state
@@ -79,7 +79,7 @@ def _read_stored(connection: Connection, settings: Settings) -> _Stored:
         incidents=recent_incidents(connection, timedelta(0)),
         troubles=troubles(connection),
         inaccessible_kinds=inaccessible_kinds(connection),
-        unknown=unknown(connection),
+        unknown=list_unknown_names(connection),
         releases=releases(connection),
         deprecated=deprecated_endpoints(connection),
         log_complete_since=complete_since(connection),

@@ -11,7 +11,7 @@ from starlette.concurrency import run_in_threadpool
 from ampeco.tenants import kafka_topics
 from receiver.accept.acceptor import Acceptor
 from receiver.accept.committer import GroupCommitter
-from receiver.accept.heartbeat import Heartbeat
+from receiver.accept.heartbeat import UptimeHeartbeat
 from receiver.accept.notifier import Notifier
 from receiver.admin.readiness import receiver_readiness
 from receiver.consume.configuration import consumer_properties
@@ -83,7 +83,9 @@ async def _consume(settings: Settings) -> None:
     probe = kafka_probe(KafkaWatch(settings, topics), lambda: consumer.assigned)
     readiness = receiver_readiness(check_engine, redis_client, committer, probe)
     # No resend is requested after an outage, because Kafka keeps what came in it.
-    heartbeat = Heartbeat(engine, [], ClockWatch(redis_client)) if tenants.keys() == settings.tenants.keys() else None
+    heartbeat = (
+        UptimeHeartbeat(engine, [], ClockWatch(redis_client)) if tenants.keys() == settings.tenants.keys() else None
+    )
     with registered(database_url, "consume") as process_heartbeat:
         process_heartbeat.find_problem = readiness.problem
         if settings.consume_metrics_port is not None:

@@ -21,7 +21,7 @@ from rich.text import Text
 from receiver.terminal import console
 from storage.database import create_database_engine
 from storage.database_url import shown_url
-from storage.reports.fleet import Fleet, fleet
+from storage.reports.demo_view import Fleet, fleet
 from storage.reports.overview import TenantOverview, overview
 
 #: How often the view is updated on a terminal, and how often a line is printed elsewhere.

@@ -13,7 +13,7 @@ from runtime.readiness import Check
 logger = get_logger(__name__)
 
 #: ``warning``: the service works, but not as it should. ``not checked``: another failure, or a setting, prevents it.
-State = Literal["ok", "warning", "failed", "not checked"]
+DiagnosisState = Literal["ok", "warning", "failed", "not checked"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class Diagnosis:
     """
 
     check: str
-    state: State
+    state: DiagnosisState
     detail: str
     advice: str | None = None
     tenant: str | None = None
@@ -37,7 +37,7 @@ class Diagnosis:
 
 def from_check(name: str, check: Check) -> Diagnosis:
     """Return the diagnosis of a check of readiness: what is not required for readiness is a warning."""
-    state: State = "ok" if check.ok else "failed" if check.required else "warning"
+    state: DiagnosisState = "ok" if check.ok else "failed" if check.required else "warning"
     return Diagnosis(name, state, check.detail, check.advice)
 
 

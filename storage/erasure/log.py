@@ -238,7 +238,7 @@ def next_chunk(
         },
     )
     cleared = [
-        (received_at, notification_id, body, person.taken_out(body)) for received_at, notification_id, body in rows
+        (received_at, notification_id, body, person.without_person(body)) for received_at, notification_id, body in rows
     ]
     # No code reads the secrets in a body, so they are redacted at the same time. A worker that redacts a body which it
     # has read before leaves the body that this statement writes (see `rewrite`).
@@ -258,11 +258,11 @@ def next_chunk(
                 "pattern": person.pattern,
             },
         ).rowcount
-        note(connection, tenant, erasure_id, counts, reached=last)
+        record_progress(connection, tenant, erasure_id, counts, reached=last)
     return Chunk(last, end.notifications, len(changed))
 
 
-def note(
+def record_progress(
     connection: Connection,
     tenant: str,
     erasure_id: UUID,

@@ -40,7 +40,7 @@ class Person:
         """Return whether an identity is the person's."""
         return identity == people.user(self.user_id) or identity in self.known_by
 
-    def taken_out(self, document: bytes, *, is_about: bool = False) -> bytes:
+    def without_person(self, document: bytes, *, is_about: bool = False) -> bytes:
         """Return a JSON document without the person; see :func:`ampeco.privacy.people.without`.
 
         Parameters:

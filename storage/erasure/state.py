@@ -19,8 +19,9 @@ from sqlalchemy import Connection, text
 from sqlalchemy.dialects.postgresql import JSONB
 
 from ampeco.privacy.people import Identity, belongings
+from storage.database import WHOLE_TABLES, set_statement_timeout
 from storage.documents import to_json
-from storage.erasure.log import note
+from storage.erasure.log import record_progress
 from storage.erasure.person import Person
 from storage.erasure.suppression import changed_columns, document_of
 from storage.schema.entities import MIRRORS, Mirror
@@ -33,14 +34,6 @@ from storage.state.version import Version, digest
 
 #: The most rows in memory at once.
 ROWS_AT_ONCE = 500
-
-#: Statements may read whole tables, so they get this long, in milliseconds.
-STATEMENT_TIMEOUT_MS = 3_600_000
-
-
-def take_time(connection: Connection) -> None:
-    """Raise the statement timeout of this transaction, because its statements read whole tables."""
-    connection.execute(text(f"SET LOCAL statement_timeout = {STATEMENT_TIMEOUT_MS}"))
 
 
 def find(connection: Connection, tenant: str, person: Person) -> Counter[str]:
@@ -88,7 +81,7 @@ def finish(connection: Connection, tenant: str, person: Person, erasure_id: UUID
     Returns:
         How many rows the erasure has changed in all, by table.
     """
-    take_time(connection)
+    set_statement_timeout(connection, WHOLE_TABLES)
     changed: Counter[str] = Counter()
     entities = _keys(connection, tenant, person)
     changed[f"{CHARGING}.notice"] = _clear_notices(connection, tenant, person)
@@ -101,7 +94,7 @@ def finish(connection: Connection, tenant: str, person: Person, erasure_id: UUID
         text(_REQUESTS.format(what="DELETE")), {"tenant": tenant, "user_id": person.user_id}
     ).rowcount
     changed["ingest.refresh_request"] = deleted
-    return note(connection, tenant, erasure_id, changed, is_finished=True)
+    return record_progress(connection, tenant, erasure_id, changed, is_finished=True)
 
 
 def _keys(connection: Connection, tenant: str, person: Person) -> dict[str, list[int]]:
@@ -135,7 +128,7 @@ def _is_the_user(kind: str, row: Any, person: Person) -> bool:
 
 def _cleared(kind: str, mirror: Mirror, row: Any, person: Person) -> dict[str, Any] | None:
     """Return the row without the person, with the versions of the new values; None if it does not change."""
-    new = changed_columns(kind, _values(mirror, row), person.taken_out)
+    new = changed_columns(kind, _values(mirror, row), person.without_person)
     if not new:
         return None
     cleared: dict[str, Any] = {mirror.key: row[mirror.key]}
@@ -180,7 +173,7 @@ def _rows(connection: Connection, tenant: str, kind: str, person: Person) -> Ite
         {"tenant": tenant, "pattern": person.pattern} | ({"user_id": person.user_id} if own else {}),
     )
     for row in rows:
-        if _is_the_user(kind, row, person) or changed_columns(kind, _values(mirror, row), person.taken_out):
+        if _is_the_user(kind, row, person) or changed_columns(kind, _values(mirror, row), person.without_person):
             yield row
 
 
@@ -251,7 +244,7 @@ def _notice_document(row: Any) -> bytes:
 
 def _notice_changes(row: Any, person: Person) -> dict[str, Any] | None:
     before = _notice_document(row)
-    after = person.taken_out(before)
+    after = person.without_person(before)
     return None if after is before else orjson.loads(after)
 
 
@@ -348,7 +341,7 @@ def _document_changes(table: str, row: dict[str, Any], person: Person, *, is_abo
     new = {}
     for name in _DOCUMENTS[table].columns:
         before = orjson.dumps(row[name])
-        after = person.taken_out(before, is_about=is_about)
+        after = person.without_person(before, is_about=is_about)
         if after is not before:
             new[name] = orjson.loads(after)
     return new

@@ -121,6 +121,21 @@ def waits(connection: Connection, tenant: str, age: timedelta) -> bool:
 
 
 # Index: batch_open_idx.
+_OLDEST_RECEIVED = text("""
+SELECT min(first_received_at)
+  FROM ingest.batch
+ WHERE applied_at IS NULL
+   AND tenant = :tenant
+""")
+
+
+def oldest_pending_received_at(connection: Connection, tenant: str) -> datetime | None:
+    """Return when the oldest notification of the open batches was received; None if no batch is open."""
+    received_at: datetime | None = connection.execute(_OLDEST_RECEIVED, {"tenant": tenant}).scalar_one()
+    return received_at
+
+
+# Index: batch_open_idx.
 _CLAIM = text(f"""
 WITH open AS (
     SELECT batch_id, notifications, body_bytes

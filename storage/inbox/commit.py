@@ -14,9 +14,9 @@ from sqlalchemy import Connection
 
 from ampeco.values import MAX_BIGINT
 from storage.clock import clock
+from storage.connection import one_transaction
 from storage.documents import to_json
 from storage.ids import made_at, uuid7
-from storage.session import one_transaction
 
 #: The longest notification type in the search columns, in characters; AMPECO's longest has 38.
 _MAX_TYPE = 200
@@ -170,7 +170,7 @@ async def commit_groups(
     Parameters:
         connection: a connection in autocommit.
         groups: at most one group for each tenant.
-        settings: of the transaction; see :func:`storage.session.one_transaction`.
+        settings: of the transaction; see :func:`storage.connection.one_transaction`.
 
     Raises:
         psycopg.Error: nothing was committed, unless the connection was lost before the answer arrived; the same

@@ -12,13 +12,14 @@ from typing import Literal
 
 from sqlalchemy import Connection, text
 
+from storage.database import set_statement_timeout
 from storage.locks import Lock, lock_shared
 
 #: The function in the database refuses to drop days that are younger.
 MIN_KEPT = timedelta(days=7)
 
 #: Dropping a day of millions of notifications takes long, but blocks no other process.
-STATEMENT_TIMEOUT = timedelta(minutes=10)
+DROP_TIMEOUT = timedelta(minutes=10)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,7 @@ def drop_log_day(connection: Connection, keep: timedelta) -> Dropped | None:
     Returns:
         None if there is no such day, or another process is dropping one.
     """
-    connection.execute(text(f"SET LOCAL statement_timeout = {STATEMENT_TIMEOUT // timedelta(milliseconds=1)}"))
+    set_statement_timeout(connection, DROP_TIMEOUT)
     day, became, kept = connection.execute(_DROP, {"keep": keep}).one()
     return None if day is None else Dropped(day, became, kept)
 

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import Connection, TextClause, text
 
+from storage.database import set_statement_timeout
 from storage.inbox.batches import Logged
 from storage.inbox.retention import complete_since
 from storage.log.scope import Position, Scope, condition_parameters, conditions
@@ -147,7 +148,7 @@ def count(connection: Connection, scope: Scope, *, timeout: timedelta = COUNT_TI
     Parameters:
         timeout: how long each statement may take.
     """
-    connection.execute(text(f"SET LOCAL statement_timeout = {timeout // timedelta(milliseconds=1)}"))
+    set_statement_timeout(connection, timeout)
     begins = log_begins(connection, scope.tenant)
     if begins is None:
         return 0

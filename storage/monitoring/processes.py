@@ -24,7 +24,7 @@ LOST_AFTER = timedelta(seconds=20)
 
 
 #: The state of a process: ``hindered`` is alive with a problem, ``stopped`` stopped in order, ``lost`` did not.
-State = Literal["working", "hindered", "stopped", "lost"]
+ProcessState = Literal["working", "hindered", "stopped", "lost"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ class ListedProcess:
         return not self.is_alive and self.stopped_at is None
 
     @property
-    def state(self) -> State:
+    def state(self) -> ProcessState:
         """The state of the process."""
         if self.is_alive:
             return "hindered" if self.problem else "working"

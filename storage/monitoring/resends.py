@@ -19,8 +19,8 @@ from storage.monitoring.subscriptions import ManagedSubscription, managed_subscr
 from storage.monitoring.uptime import Outage
 from storage.pruning import prune_table
 
-Reason = Literal["outage", "manual"]
-State = Literal["waiting", "asked", "failed"]
+ResendReason = Literal["outage", "manual"]
+ResendState = Literal["waiting", "asked", "failed"]
 
 #: The time between requests for one subscription (AMPECO API, resend). It is half a minute longer than AMPECO's
 #: 15 minutes, which begin only when the request reaches AMPECO.
@@ -54,9 +54,9 @@ class Resend:
     tenant: str
     resend_id: UUID
     callback_url: str
-    reason: Reason
+    reason: ResendReason
     since_at: datetime | None
-    state: State
+    state: ResendState
     wanted_at: datetime
     due_at: datetime
     tried_at: datetime | None
@@ -92,7 +92,7 @@ RETURNING {_COLUMNS}
 
 
 def request_resend(
-    connection: Connection, subscription: ManagedSubscription, reason: Reason, since_at: datetime | None
+    connection: Connection, subscription: ManagedSubscription, reason: ResendReason, since_at: datetime | None
 ) -> Resend:
     """Request a resend; extend a request that is already waiting, so that it goes back as far as this one.
 
@@ -161,7 +161,7 @@ def put_back(connection: Connection, resend: Resend, delay: timedelta) -> None:
     connection.execute(_PUT_BACK, parameters)
 
 
-_SETTLE = text("""
+_RECORD_RESULT = text("""
 UPDATE ingest.resend
    SET state = :state, error = :error
  WHERE tenant = :tenant
@@ -169,10 +169,10 @@ UPDATE ingest.resend
 """)
 
 
-def settle(connection: Connection, resend: Resend, state: State, error: str | None = None) -> None:
+def record_result(connection: Connection, resend: Resend, state: ResendState, error: str | None = None) -> None:
     """Record the result of an attempt; a request that stays ``waiting`` is tried again when it is due."""
     parameters = {"tenant": resend.tenant, "resend_id": resend.resend_id, "state": state, "error": error}
-    connection.execute(_SETTLE, parameters)
+    connection.execute(_RECORD_RESULT, parameters)
 
 
 # Index: resend_waiting_idx.

@@ -18,7 +18,7 @@ from sqlalchemy import Connection, Engine, text
 from storage.database import wait_in_transaction
 from storage.locks import try_lock_subscriptions
 
-State = Literal["sound", "wrong", "unknown"]
+SubscriptionState = Literal["sound", "wrong", "unknown"]
 
 #: A failed check is repeated after this time, or after the normal interval if that is shorter.
 TRY_AGAIN_AFTER = timedelta(minutes=2)
@@ -50,7 +50,7 @@ class ManagedSubscription:
     subscription_id: int
     managed_since_at: datetime
     checked_at: datetime
-    state: State
+    state: SubscriptionState
     finding: str | None
     error: str | None
     repairs: int
@@ -184,7 +184,7 @@ _REPAIRED = text(
 def note(
     connection: Connection,
     subscription: ManagedSubscription,
-    state: State,
+    state: SubscriptionState,
     *,
     subscription_id: int | None = None,
     finding: str | None = None,

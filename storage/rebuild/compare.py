@@ -33,12 +33,9 @@ from storage.state.version import is_provisional_sql, is_read_sql
 #: The schema of the rebuilt tables.
 REBUILD = "charging_rebuild"
 
-#: Statements of a rebuild read whole tables, so they get this long, in milliseconds.
-STATEMENT_TIMEOUT_MS = 3_600_000
-
 #: The kinds for which reads give provisional facts: a read of a session contains its authorization in an older
 #: vocabulary, which is a partial fact.
-PROVISIONAL_IN_READS = frozenset({"authorization"})
+PROVISIONAL_FROM_READS = frozenset({"authorization"})
 
 #: The tables of the mirrored kinds; some kinds share a table.
 STATE: tuple[str, ...] = tuple(dict.fromkeys(mirror.name for mirror in MIRRORS.values()))
@@ -127,11 +124,6 @@ def drop(connection: Connection) -> None:
     connection.execute(text(f"DROP SCHEMA IF EXISTS {REBUILD} CASCADE"))
 
 
-def take_time(connection: Connection) -> None:
-    """Raise the statement timeout of this transaction, because its statements read whole tables."""
-    connection.execute(text(f"SET LOCAL statement_timeout = {STATEMENT_TIMEOUT_MS}"))
-
-
 @cache
 def unique_columns(table: str) -> tuple[str, ...]:
     """Return the columns that identify the rows of a history table: those of its unique constraint."""
@@ -181,7 +173,7 @@ def _is_beyond_the_log(kind: str, group: ColumnGroup) -> str:
         "(first_seen_at < coalesce(CAST(:log_begins_at AS timestamptz), 'infinity')"
         f" AND {group.at} < coalesce(CAST(:log_begins_at AS timestamptz), 'infinity'))",
     ]
-    if kind in PROVISIONAL_IN_READS:
+    if kind in PROVISIONAL_FROM_READS:
         cases.append(f"({is_provisional_sql(group.version)})")
     return f"coalesce({' OR '.join(cases)}, false)"
 

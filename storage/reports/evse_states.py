@@ -6,12 +6,16 @@ from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, Row, text
 
 #: The most stretches of one EVSE that are read: a faulty one may change its status all day.
 MAX_STRETCHES = 1_500
+
+#: The most intervals of a time that are read with their evidence: a loose contact makes thousands in a month.
+MAX_INTERVALS = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,18 +124,32 @@ def changed_evses(connection: Connection, tenant: str, last: int, limit: int) ->
 
 
 @dataclass(frozen=True, slots=True)
-class Proof:
-    """What a word of a state was made of; ``notification_id`` is None if a read or a status log showed it."""
+class StatusEvidence:
+    """Where a status came from that a state was made of.
 
-    what: str
-    observed_at: datetime
-    source: str
+    Attributes:
+        subject: whose status it is: evse, charge_point or network.
+        status: the status; None if it was never reported.
+        observed_at: its time, as AMPECO shows it; None if it is not known.
+        source: notification, status_log or read; None if it is not known.
+        notification_id: the notification that reported it; None if a read or a status log showed it.
+    """
+
+    subject: str
+    status: str | None
+    observed_at: datetime | None
+    source: str | None
     notification_id: UUID | None
 
 
 @dataclass(frozen=True, slots=True)
-class ProvenStretch:
-    """A stretch with the words that it was made of; ``evidence`` is as the table has it, by word."""
+class StateInterval:
+    """A row of ``analytics.evse_state_interval``: a time in which an EVSE was in one state, and what it was made of.
+
+    Attributes:
+        ended_at: when it ended; None while it lasts.
+        evidence: where each status came from, in the order of the row.
+    """
 
     began_at: datetime
     ended_at: datetime | None
@@ -140,38 +158,93 @@ class ProvenStretch:
     hardware_status: str | None
     charge_point_status: str | None
     network_status: str | None
-    evidence: Mapping[str, Mapping[str, str]] | None
+    evidence: list[StatusEvidence]
 
-    @property
-    def proofs(self) -> list[Proof]:
-        """What each word came from."""
-        return [
-            Proof(
-                what,
-                datetime.fromisoformat(proof["observed_at"]),
-                proof["source"],
-                UUID(proof["notification_id"]) if "notification_id" in proof else None,
-            )
-            for what, proof in (self.evidence or {}).items()
-        ]
 
+_INTERVAL_COLUMNS = """
+       began_at, nullif(ended_at, 'infinity') AS ended_at, state, coverage, hardware_status, charge_point_status,
+       network_status, evidence"""
 
 # Index: the primary key.
-_PROVEN = text("""
-SELECT began_at, nullif(ended_at, 'infinity'), state, coverage, hardware_status, charge_point_status, network_status,
-       evidence
+_BEFORE = text(f"""
+SELECT {_INTERVAL_COLUMNS}
   FROM analytics.evse_state_interval
  WHERE tenant = :tenant
    AND evse_id = :evse_id
    AND began_at < :before
  ORDER BY began_at DESC
  LIMIT :limit
-""")
+""")  # noqa: S608 - the names are ours
 
 
-def proven_stretches(
+def intervals_before(
     connection: Connection, tenant: str, evse_id: int, before: datetime, limit: int
-) -> list[ProvenStretch]:
-    """Return the states of an EVSE that began before a time, the latest first, with what proves them."""
+) -> list[StateInterval]:
+    """Return the states of an EVSE that began before a time, the latest first, with their evidence."""
     parameters = {"tenant": tenant, "evse_id": evse_id, "before": before, "limit": limit}
-    return [ProvenStretch(*row) for row in connection.execute(_PROVEN, parameters)]
+    return [_interval(row) for row in connection.execute(_BEFORE, parameters)]
+
+
+# Index: the primary key, from the interval in which the time begins.
+_IN = text(f"""
+SELECT {_INTERVAL_COLUMNS}
+  FROM analytics.evse_state_interval
+ WHERE tenant = :tenant
+   AND evse_id = :evse_id
+   AND began_at >= coalesce((
+       SELECT max(earlier.began_at)
+         FROM analytics.evse_state_interval AS earlier
+        WHERE earlier.tenant = :tenant
+          AND earlier.evse_id = :evse_id
+          AND earlier.began_at <= :began_at), :began_at)
+   AND began_at < :ended_at
+   AND state = ANY(:states)
+ ORDER BY began_at
+ LIMIT :limit
+""")  # noqa: S608 - the names are ours
+
+
+def intervals_in(
+    connection: Connection,
+    tenant: str,
+    evse_id: int,
+    began_at: datetime,
+    ended_at: datetime,
+    states: Collection[str],
+) -> list[StateInterval]:
+    """Return the intervals of a time in which an EVSE was in one of some states, in order, with their evidence."""
+    parameters = {
+        "tenant": tenant,
+        "evse_id": evse_id,
+        "began_at": began_at,
+        "ended_at": ended_at,
+        "states": list(states),
+        "limit": MAX_INTERVALS,
+    }
+    return [_interval(row) for row in connection.execute(_IN, parameters)]
+
+
+def _interval(row: Row[Any]) -> StateInterval:
+    statuses = {"evse": row.hardware_status, "charge_point": row.charge_point_status, "network": row.network_status}
+    evidence = row.evidence if isinstance(row.evidence, dict) else {}
+    return StateInterval(
+        began_at=row.began_at,
+        ended_at=row.ended_at,
+        state=row.state,
+        coverage=row.coverage,
+        hardware_status=row.hardware_status,
+        charge_point_status=row.charge_point_status,
+        network_status=row.network_status,
+        evidence=[_evidence(subject, statuses.get(subject), each) for subject, each in evidence.items()],
+    )
+
+
+def _evidence(subject: str, status: str | None, observation: Mapping[str, str | None]) -> StatusEvidence:
+    observed_at, notification_id = observation.get("observed_at"), observation.get("notification_id")
+    return StatusEvidence(
+        subject=subject,
+        status=status,
+        observed_at=None if observed_at is None else datetime.fromisoformat(observed_at),
+        source=observation.get("source"),
+        notification_id=None if notification_id is None else UUID(notification_id),
+    )

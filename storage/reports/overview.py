@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
 from sqlalchemy import Connection, TextClause, text
 
-from storage.state.unknown_fields import unknown
+from storage.state.unknown_fields import count_unknown_names
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,15 +62,15 @@ WITH batches AS (
      GROUP BY tenant
 )
 SELECT tenant,
-       coalesce(closed, 0) - coalesce(ignored, 0) - coalesce(failed, 0),
-       coalesce(pending, 0),
-       coalesce(ignored, 0),
-       coalesce(failed, 0),
+       coalesce(closed, 0) - coalesce(ignored, 0) - coalesce(failed, 0) AS applied,
+       coalesce(pending, 0) AS pending,
+       coalesce(ignored, 0) AS ignored,
+       coalesce(failed, 0) AS failed,
        oldest,
        pending_reason,
-       coalesce(waiting, 0),
-       coalesce(due, 0),
-       coalesce(troubled, 0)
+       coalesce(waiting, 0) AS waiting,
+       coalesce(due, 0) AS due,
+       coalesce(troubled, 0) AS troubled
   FROM batches
   FULL JOIN ingest.total USING (tenant)
   FULL JOIN refreshes USING (tenant)
@@ -80,25 +79,23 @@ SELECT tenant,
 
 def overview(connection: Connection, tenants: list[str]) -> list[TenantOverview]:
     """Return the counts of all configured tenants, and of other tenants that have data in the inbox."""
-    names = Counter(name.tenant for name in unknown(connection))
+    names = count_unknown_names(connection)
     without_data = {tenant: TenantOverview(tenant, unknown_names=names[tenant]) for tenant in tenants}
     with_data = {
-        tenant: TenantOverview(
-            tenant,
-            max(int(applied), 0),
-            int(pending),
-            int(ignored),
-            int(failed),
-            None if oldest is None else float(oldest),
-            reason,
-            int(waiting),
-            int(due),
-            int(troubled),
-            names[tenant],
+        row.tenant: TenantOverview(
+            tenant=row.tenant,
+            applied=max(int(row.applied), 0),
+            pending=int(row.pending),
+            ignored=int(row.ignored),
+            failed=int(row.failed),
+            oldest_pending_seconds=None if row.oldest is None else float(row.oldest),
+            pending_reason=row.pending_reason,
+            refresh_waiting=int(row.waiting),
+            refresh_due=int(row.due),
+            refresh_troubled=int(row.troubled),
+            unknown_names=names[row.tenant],
         )
-        for tenant, applied, pending, ignored, failed, oldest, reason, waiting, due, troubled in connection.execute(
-            _OVERVIEW
-        )
+        for row in connection.execute(_OVERVIEW)
     }
     return [overview for _, overview in sorted((without_data | with_data).items())]
 

@@ -228,7 +228,7 @@ def downtimes(connection: Connection, tenant: str, charge_point_id: int, *, limi
 
 
 @dataclass(frozen=True, slots=True)
-class Outage:
+class RecentOutage:
     """A time in which an EVSE was down; ``ended_at`` is None while it lasts."""
 
     evse_id: int
@@ -259,14 +259,14 @@ SELECT name.evse_id, outage.began_at, outage.ended_at, outage.cause, outage.erro
 """)
 
 
-def outages(connection: Connection, tenant: str, evse_ids: Collection[int], *, limit: int) -> list[Outage]:
+def outages(connection: Connection, tenant: str, evse_ids: Collection[int], *, limit: int) -> list[RecentOutage]:
     """Return the latest outages of EVSEs, the latest first."""
     parameters = {"tenant": tenant, "evse_ids": list(evse_ids), "limit": limit}
-    return [Outage(*row) for row in connection.execute(_OUTAGES, parameters)]
+    return [RecentOutage(*row) for row in connection.execute(_OUTAGES, parameters)]
 
 
 @dataclass(frozen=True, slots=True)
-class Exclusion:
+class RecentExclusion:
     """A time of an outage that does not count as down; ``ended_at`` is None while both last."""
 
     evse_id: int
@@ -294,10 +294,10 @@ SELECT name.evse_id, exclusion.began_at, nullif(exclusion.ended_at, 'infinity'),
 """)
 
 
-def exclusions(connection: Connection, tenant: str, evse_ids: Collection[int], *, limit: int) -> list[Exclusion]:
+def exclusions(connection: Connection, tenant: str, evse_ids: Collection[int], *, limit: int) -> list[RecentExclusion]:
     """Return the latest exclusions of EVSEs, the latest first."""
     parameters = {"tenant": tenant, "evse_ids": list(evse_ids), "limit": limit}
-    return [Exclusion(*row) for row in connection.execute(_EXCLUSIONS, parameters)]
+    return [RecentExclusion(*row) for row in connection.execute(_EXCLUSIONS, parameters)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from uuid import UUID
 from sqlalchemy import Connection, text
 
 from storage.schema.column_groups import ColumnGroup
-from storage.schema.entities import MIRRORS, Mirror
+from storage.schema.entities import MIRRORS, PERSONAL_COLUMNS, Mirror
 from storage.schema.tracked import TRACKED
 from storage.state.clocks import CHARGE_POINT_GROUPS
 from storage.state.fold import BEGINNING
@@ -20,9 +20,6 @@ from storage.state.version import Version
 
 #: The most revisions and observations of an entity that are looked at, the latest ones.
 MAX_HISTORY = 200
-
-#: Columns that name a person.
-PERSONAL_COLUMNS = frozenset({"user_id", "owner_user_id", "id_tag", "payment_method_id"})
 
 
 @dataclass(frozen=True, slots=True)

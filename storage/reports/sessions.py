@@ -18,7 +18,7 @@ MAX_SCANNED = 10_000
 _IS_RUNNING = "session.stopped_at IS NULL AND session.outcome IN ('pending', 'running')"
 _RUNNING_OUTCOMES = ("pending", "running")
 
-State = Literal["all", "running", "ended", "undated"]
+SessionListState = Literal["all", "running", "ended", "undated"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,7 @@ class SessionFilter:
         since, until: from when on, and before when they started.
     """
 
-    state: State = "all"
+    state: SessionListState = "all"
     outcome: str | None = None
     location_id: int | None = None
     charge_point_id: int | None = None

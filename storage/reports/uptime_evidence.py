@@ -1,22 +1,20 @@
-"""What makes the uptime of one EVSE: outages, what is let out of them, downtime periods, states and their evidence."""
+"""What makes the uptime of one EVSE: outages, what is let out of them, and downtime periods."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
-from uuid import UUID
 
 from sqlalchemy import Connection, text
 
 from storage.reports.uptime_figures import Place, Span
 
-#: The most outages, exclusions, periods and states of a month that are shown: a loose contact makes thousands.
+#: The most outages, exclusions and periods of a month that are shown: a loose contact makes thousands.
 MAX_OUTAGES = 100
 MAX_EXCLUSIONS = 500
 MAX_PERIODS = 100
-MAX_STATES = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,90 +168,6 @@ def periods_of(
     parameters = _time_of(tenant, place.evse_id, began_at, ended_at)
     more = {"charge_point_id": place.charge_point_id, "limit": MAX_PERIODS}
     return [Period(*row) for row in connection.execute(_PERIODS, parameters | more)]
-
-
-@dataclass(frozen=True, slots=True)
-class Word:
-    """A status of which a state is made.
-
-    Attributes:
-        said_by: evse, charge_point or network.
-        status: the word; None: it was never reported.
-        observed_at: its time, as AMPECO shows it; None: not known.
-        source: notification, status_log or read.
-        notification_id: the notification that reported it; None: none did.
-    """
-
-    said_by: str
-    status: str | None
-    observed_at: datetime | None
-    source: str | None
-    notification_id: UUID | None
-
-
-@dataclass(frozen=True, slots=True)
-class State:
-    """A stretch of time in one state, with the words that make it; ``ended_at`` is None while it lasts."""
-
-    began_at: datetime
-    ended_at: datetime | None
-    state: str
-    coverage: str
-    words: list[Word]
-
-
-# Index: the primary key, from the stretch in which the time begins.
-_STATES = text("""
-SELECT began_at, nullif(ended_at, 'infinity') AS ended_at, state, coverage, hardware_status, charge_point_status,
-       network_status, evidence
-  FROM analytics.evse_state_interval
- WHERE tenant = :tenant
-   AND evse_id = :evse_id
-   AND began_at >= coalesce((
-       SELECT max(earlier.began_at)
-         FROM analytics.evse_state_interval AS earlier
-        WHERE earlier.tenant = :tenant
-          AND earlier.evse_id = :evse_id
-          AND earlier.began_at <= :began_at), :began_at)
-   AND began_at < :ended_at
-   AND state = ANY(:states)
- ORDER BY began_at
- LIMIT :limit
-""")
-
-
-def states_of(
-    connection: Connection,
-    tenant: str,
-    evse_id: int,
-    began_at: datetime,
-    ended_at: datetime,
-    states: Collection[str],
-) -> list[State]:
-    """Return the stretches of a time in which an EVSE was in one of some states, in order."""
-    parameters = _time_of(tenant, evse_id, began_at, ended_at) | {"states": list(states), "limit": MAX_STATES}
-    return [
-        State(row.began_at, row.ended_at, row.state, row.coverage, _words(row))
-        for row in connection.execute(_STATES, parameters)
-    ]
-
-
-def _words(row: Any) -> list[Word]:
-    evidence = row.evidence if isinstance(row.evidence, dict) else {}
-    statuses = {"evse": row.hardware_status, "charge_point": row.charge_point_status, "network": row.network_status}
-    return [
-        Word(said_by, statuses.get(said_by), _moment(each.get("observed_at")), each.get("source"), _id(each))
-        for said_by, each in sorted(evidence.items())
-    ]
-
-
-def _moment(value: str | None) -> datetime | None:
-    return None if value is None else datetime.fromisoformat(value)
-
-
-def _id(word: Mapping[str, Any]) -> UUID | None:
-    value = word.get("notification_id")
-    return None if value is None else UUID(value)
 
 
 def _time_of(tenant: str, evse_id: int, began_at: datetime, ended_at: datetime) -> dict[str, Any]:

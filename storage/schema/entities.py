@@ -265,6 +265,9 @@ MIRRORS |= {kind: replace(resource, kind=kind) for kind in KINDS if kind not in 
 #: The kind of an entity's children, by the kind of the entity. Children have no read of their own.
 CHILDREN: dict[str, str] = {child.parent: name for name, child in MIRRORS.items() if child.parent is not None}
 
+#: Columns that name a person. Master data is tracked without them, and the console hides or labels them.
+PERSONAL_COLUMNS = frozenset({"user_id", "owner_user_id", "id_tag", "payment_method_id"})
+
 #: Column groups that describe reads, and not the entity itself.
 ABOUT_READS = frozenset({"presence", "hardware_log", "network_log"})
 

@@ -12,10 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from storage.schema.column_groups import ColumnGroup
-from storage.schema.entities import MIRRORS
-
-#: Tracked columns must not name a person.
-_PERSONAL = frozenset({"owner_user_id"})
+from storage.schema.entities import MIRRORS, PERSONAL_COLUMNS
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +40,7 @@ class TrackedGroup:
 
 def _tracked(kind: str, name: str, *raw_keys: str) -> TrackedGroup:
     group = MIRRORS[kind].group(name)
-    columns = tuple(column for column in group.columns if column != "raw" and column not in _PERSONAL)
+    columns = tuple(column for column in group.columns if column != "raw" and column not in PERSONAL_COLUMNS)
     return TrackedGroup(group, columns, raw_keys)
 
 

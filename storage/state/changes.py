@@ -19,7 +19,7 @@ from storage.state.version import Version
 #: Why a read is requested. If an entity is requested twice, the reason that comes first in the alphabet is kept,
 #: which is the stronger: a request for ``provisional`` or ``unknown`` is superseded when a notification brings the
 #: snapshot, any other request is not. ``gone``: a notification names an entity that has a tombstone.
-Reason = Literal["changed", "conflicting", "gone", "provisional", "unknown"]
+ReadReason = Literal["changed", "conflicting", "gone", "provisional", "unknown"]
 
 
 class Entity(NamedTuple):
@@ -79,7 +79,7 @@ class ChangeSet:
 
     facts: list[Fact] = field(default_factory=list)
     observations: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
-    required_reads: dict[Entity, Reason] = field(default_factory=dict)
+    required_reads: dict[Entity, ReadReason] = field(default_factory=dict)
     changed_at: dict[Entity, datetime] = field(default_factory=dict)
     reads_if_unknown: dict[Entity, datetime | None] = field(default_factory=dict)
     lookups: dict[tuple[str, str], UUID | None] = field(default_factory=dict)
@@ -92,7 +92,9 @@ class ChangeSet:
         """Add a row to a history table."""
         self.observations.setdefault(table, []).append(row)
 
-    def require_read(self, kind: str, entity_id: int, reason: Reason, *, changed_at: datetime | None = None) -> None:
+    def require_read(
+        self, kind: str, entity_id: int, reason: ReadReason, *, changed_at: datetime | None = None
+    ) -> None:
         """Request a read of an entity, whatever is stored of it.
 
         Parameters:

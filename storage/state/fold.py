@@ -142,7 +142,7 @@ class Fold:
             rows.append(row)
         return rows
 
-    def entities(self) -> list[str]:
+    def kinds(self) -> list[str]:
         """Return the kinds that have facts, in the order of writing."""
         return [kind for kind in MIRRORS if kind in self._newest]
 

@@ -6,6 +6,7 @@ and model. Names beyond the limits are counted under ``*``.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
@@ -195,13 +196,26 @@ SELECT tenant, what, model, name, times, first_seen_at, last_seen_at, shape, not
 """)
 
 
-def unknown(connection: Connection) -> Sequence[UnknownName]:
-    """Return the stored names, latest first, without those that only earlier releases did not know."""
+def list_unknown_names(connection: Connection) -> Sequence[UnknownName]:
+    """Return the stored names, latest first, without those that only earlier releases did not know.
+
+    Of all tenants together, these are of the latest ``MAX_SHOWN`` rows; :func:`count_unknown_names` counts all.
+    """
     names = (UnknownName(*row) for row in connection.execute(_UNKNOWN, {"limit": MAX_SHOWN}))
-    return [name for name in names if not _is_known(name)]
+    return [name for name in names if not _is_known(name.what, name.model, name.name)]
 
 
-def _is_known(name: UnknownName) -> bool:
-    if name.what == "value":
+# This reads all rows; ``MAX_NAMES_STORED`` limits them for each tenant and model.
+_NAMES = text("SELECT tenant, what, model, name FROM ingest.unknown_field")
+
+
+def count_unknown_names(connection: Connection) -> Counter[str]:
+    """Return how many names each tenant has, without those that only earlier releases did not know."""
+    rows = connection.execute(_NAMES)
+    return Counter(tenant for tenant, what, model, name in rows if not _is_known(what, model, name))
+
+
+def _is_known(what: What, model: str, name: str) -> bool:
+    if what == "value":
         return False
-    return lookup(name.name) is not None if name.what == "type" else is_known_field(name.model, name.name)
+    return lookup(name) is not None if what == "type" else is_known_field(model, name)

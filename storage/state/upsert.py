@@ -75,7 +75,7 @@ def upsert(
     conflicting: list[Entity] = []
     new: list[Entity] = []
     parents: dict[Entity, set[int]] = {}
-    for kind in fold.entities():
+    for kind in fold.kinds():
         rows = fold.rows(kind)
         if MIRRORS[kind].parent is not None and schema == CHARGING:
             children = _upsert_children(connection, tenant, kind, rows, skip_confirmed)

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, text
 
 #: Why a kind cannot be read. ``forbidden``: the token may not read it (403). ``not_offered``: the tenant lacks the
 #: feature, or its release of AMPECO has no such path (404).
-Reason = Literal["forbidden", "not_offered"]
+InaccessibleReason = Literal["forbidden", "not_offered"]
 
 #: Whether a kind may be read now; ``open``: yes; ``trial``: once, to find out whether it is still inaccessible;
 #: ``refused``: not before the next trial.
@@ -37,7 +37,7 @@ RETURNING xmax = 0
 """)
 
 
-def record_inaccessible(connection: Connection, tenant: str, kind: str, reason: Reason, error: str) -> bool:
+def record_inaccessible(connection: Connection, tenant: str, kind: str, reason: InaccessibleReason, error: str) -> bool:
     """Record that a kind cannot be read, so that it is not read until the next trial.
 
     Returns:
@@ -95,7 +95,7 @@ class InaccessibleKind:
 
     tenant: str
     kind: str
-    reason: Reason
+    reason: InaccessibleReason
     first_refused_at: datetime
     last_refused_at: datetime
     ask_again_at: datetime

@@ -15,7 +15,7 @@ from ampeco.resources.kinds import KINDS
 from storage.documents import to_json
 from storage.monitoring.processes import lease_ended
 from storage.schema.entities import MIRRORS
-from storage.state.changes import ChangeSet, Entity, Reason
+from storage.state.changes import ChangeSet, Entity, ReadReason
 from storage.state.stored import snapshot_group
 from storage.state.version import Version, is_provisional_sql
 
@@ -83,7 +83,7 @@ class RefreshRequest:
     tenant: str
     kind: str
     entity_id: int
-    reason: Reason
+    reason: ReadReason
     generation: int
     attempts: int
     requested_at: datetime
@@ -99,7 +99,7 @@ class RefreshRequest:
 
 # Index: primary key, here and of the mirrored tables. A request that is made during a read of the entity raises
 # the generation, so that the end of that read does not remove it. The stronger reason
-# is kept; see changes.Reason.
+# is kept; see changes.ReadReason.
 _REQUEST = text("""
 INSERT INTO ingest.refresh_request AS known (
        tenant, kind, entity_id, reference, reason, requested_by, priority, due_at)
@@ -173,7 +173,7 @@ def request_refresh(connection: Connection, tenant: str, changes: ChangeSet, con
     return len(requests)
 
 
-def _row(kind: str, entity_id: int, reference: str, reason: Reason, requested_by: UUID | None) -> dict[str, Any]:
+def _row(kind: str, entity_id: int, reference: str, reason: ReadReason, requested_by: UUID | None) -> dict[str, Any]:
     return {
         "kind": kind,
         "entity_id": entity_id,
@@ -184,7 +184,9 @@ def _row(kind: str, entity_id: int, reference: str, reason: Reason, requested_by
     }
 
 
-def _unknown(connection: Connection, tenant: str, mentioned: Mapping[Entity, datetime | None]) -> dict[Entity, Reason]:
+def _unknown(
+    connection: Connection, tenant: str, mentioned: Mapping[Entity, datetime | None]
+) -> dict[Entity, ReadReason]:
     """Return the mentioned entities that have no stored snapshot, or an outdated tombstone, with the reason.
 
     A tombstone is outdated if the entity was seen after the read that did not find it, or at an unknown time.

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, Literal
+from typing import Literal
 from uuid import UUID
 
 from sqlalchemy import Connection, text
@@ -18,18 +18,12 @@ from storage.documents import to_json
 from storage.ids import uuid7
 from storage.pruning import prune_table
 from storage.schema.entities import MIRRORS
-from storage.state.stored import snapshot_group
-from storage.sync.sync_run_pages import LISTED_IDS, prune_listed
 
 Purpose = Literal["backfill", "reconcile"]
 
 #: A living process renews its lease every few seconds, however long a page takes. So the sync run of a killed process
 #: is free after this time.
 LEASE = timedelta(seconds=15)
-
-#: The most reads of absent entities that one sync run requests, as each costs a call. If a failure at AMPECO makes a
-#: listing empty, the service must not read the whole fleet one by one.
-MAX_ABSENT = 1_000
 
 
 @dataclass(slots=True)
@@ -340,123 +334,6 @@ UPDATE ingest.sync_run
 def start_over(connection: Connection, run: SyncRun) -> None:
     """Let an unfinished sync run continue at the first page of its listing."""
     connection.execute(_START_OVER, {"tenant": run.tenant, "sync_run_id": run.sync_run_id, "pages": run.pages})
-
-
-def request_absent(connection: Connection, run: SyncRun, *, is_local: bool = False) -> int:
-    """Request a read of each stored entity that a finished sync run through a complete listing did not show.
-
-    A 404 then makes the tombstone. Index: the mirrored table's primary key; this reads all rows of the kind.
-
-    Parameters:
-        is_local: whether the listing left out what belongs to roaming partners.
-
-    Returns:
-        How many reads were requested. Beyond ``MAX_ABSENT``, the next sync run requests the others.
-    """
-    result = connection.execute(
-        text(f"""
-            WITH absent AS (
-                INSERT INTO ingest.refresh_request AS known (tenant, kind, entity_id, reason)
-                SELECT :tenant, :kind, entity_id, 'changed'
-                  FROM ({_absent(run.kind, is_local=is_local)}) AS listed_no_more
-                 ORDER BY entity_id
-                    ON CONFLICT DO NOTHING
-                RETURNING 1
-            )
-            UPDATE ingest.sync_run
-               SET absent = (SELECT count(*) FROM absent)
-             WHERE tenant = :tenant
-               AND sync_run_id = :sync_run_id
-            RETURNING absent
-        """),  # noqa: S608 - the names are ours
-        _absent_parameters(connection, run) | {"kind": run.kind},
-    )
-    absent = int(result.scalar_one())
-    prune_listed(connection, run.tenant, run.sync_run_id)
-    return absent
-
-
-def take_absent(connection: Connection, run: SyncRun) -> list[int]:
-    """Return the stored entities that a finished sync run through a complete listing did not show.
-
-    Index: the mirrored table's primary key; this reads all rows of the kind.
-
-    Returns:
-        Their ids; none if an entity was listed that cannot be parsed, because it may be any of them. Beyond
-        ``MAX_ABSENT``, the next sync run finds the others.
-    """
-    parameters = {"tenant": run.tenant, "sync_run_id": run.sync_run_id}
-    if connection.execute(_UNREADABLE, parameters).scalar_one():
-        prune_listed(connection, run.tenant, run.sync_run_id)
-        return []
-    ids = connection.execute(text(_absent(run.kind)), _absent_parameters(connection, run)).scalars().all()
-    connection.execute(_NOTE_ABSENT, parameters | {"absent": len(ids)})
-    prune_listed(connection, run.tenant, run.sync_run_id)
-    return list(ids)
-
-
-_UNREADABLE = text("""
-SELECT unreadable
-  FROM ingest.sync_run
- WHERE tenant = :tenant
-   AND sync_run_id = :sync_run_id
-""")
-
-_NOTE_ABSENT = text("""
-UPDATE ingest.sync_run
-   SET absent = :absent
- WHERE tenant = :tenant
-   AND sync_run_id = :sync_run_id
-""")
-
-
-def _absent(kind: str, *, is_local: bool = False) -> str:
-    """Return the query of the ids of a kind that were stored before a sync run and that it did not list."""
-    mirror = MIRRORS[kind]
-    return f"""
-                SELECT {mirror.key} AS entity_id
-                  FROM charging.{mirror.name} AS known
-                 WHERE {mirror.matches("known")}
-                   AND deleted_at IS NULL{" AND roaming_operator_id IS NULL" if is_local else ""}
-                   AND coalesce(presence_at, '-infinity') < :began_at
-                   AND coalesce({snapshot_group(kind)}_at, '-infinity') < :began_at
-                   AND first_seen_at < :run_started_at
-                   AND NOT EXISTS (SELECT FROM {LISTED_IDS} AS listed WHERE listed.entity_id = known.{mirror.key})
-                 ORDER BY {mirror.key}
-                 LIMIT :limit"""  # noqa: S608 - the names are ours
-
-
-def _absent_parameters(connection: Connection, run: SyncRun) -> dict[str, Any]:
-    return {
-        "tenant": run.tenant,
-        "sync_run_id": run.sync_run_id,
-        "began_at": run.began_at,
-        "run_started_at": _started_at(connection, run),
-        "limit": MAX_ABSENT,
-    }
-
-
-def _started_at(connection: Connection, run: SyncRun) -> datetime:
-    statement = text("SELECT started_at FROM ingest.sync_run WHERE tenant = :tenant AND sync_run_id = :sync_run_id")
-    started_at: datetime = connection.execute(
-        statement, {"tenant": run.tenant, "sync_run_id": run.sync_run_id}
-    ).scalar_one()
-    return started_at
-
-
-# Index: batch_open_idx.
-_UNDER_WAY = text("""
-SELECT min(first_received_at)
-  FROM ingest.batch
- WHERE applied_at IS NULL
-   AND tenant = :tenant
-""")
-
-
-def oldest_under_way(connection: Connection, tenant: str) -> datetime | None:
-    """Return when the oldest notification of the open batches was received; None if no batch is open."""
-    received_at: datetime | None = connection.execute(_UNDER_WAY, {"tenant": tenant}).scalar_one()
-    return received_at
 
 
 def prune(connection: Connection, age: timedelta) -> None:

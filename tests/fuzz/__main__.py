@@ -70,8 +70,8 @@ def notification(data: bytes) -> None:
     settled = parse_all([Logged(NIL, NIL, NOW, data)])
     assert settled.applied + len(settled.outcomes) == 1
     fold = Fold(settled.changes.facts)
-    for entity in fold.entities():
-        to_json(fold.rows(entity))
+    for kind in fold.kinds():
+        to_json(fold.rows(kind))
 
 
 def resource(data: bytes) -> None:

@@ -12,8 +12,8 @@ from sqlalchemy import Connection, text
 import migrations
 from receiver.accept.committer import GroupCommitter
 from receiver.environment import database
+from storage.connection import LOCK_TIMEOUT, STATEMENT_TIMEOUT
 from storage.database import CONNECT_TIMEOUT
-from storage.session import LOCK_TIMEOUT, STATEMENT_TIMEOUT
 from tests.support.service import Service
 from workers.api.context import create_context
 

@@ -16,7 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 import receiver.accept.metrics
 import workers.metrics
 from ampeco.tenants import load_tenants
-from storage.monitoring.resends import State as ResendState
+from storage.monitoring.resends import ResendState
 from storage.sync.api_usage import CallReason
 from tests.support.processes import processes
 from tests.support.service import eventually, free_port

@@ -13,7 +13,7 @@ from sqlalchemy import text
 
 from ampeco.errors import Conflict
 from receiver.accept.app import create_app
-from receiver.accept.heartbeat import Heartbeat
+from receiver.accept.heartbeat import UptimeHeartbeat
 from runtime.clock_watch import ClockWatch
 from simulator.fleet.fleet import Notification
 from storage.monitoring import resends, subscriptions
@@ -178,7 +178,7 @@ def test_a_paused_tenant_is_not_asked_and_the_try_does_not_count(watch: Watch) -
 def test_an_outage_is_found_once_however_many_receivers_rise(watch: Watch) -> None:
     watch.subscribe()
     engine = watch.service.engine
-    heartbeats = [Heartbeat(engine, ["demo"], ClockWatch(watch.context.redis)) for _ in range(4)]
+    heartbeats = [UptimeHeartbeat(engine, ["demo"], ClockWatch(watch.context.redis)) for _ in range(4)]
     # The fixture's receiver beats, too: its beats do not count as an outage's end.
     eventually(lambda: watch.service.count("ingest.uptime"))
     assert [heartbeat.beat() for heartbeat in heartbeats] == [None] * 4
@@ -212,7 +212,7 @@ def test_a_restart_is_no_outage_and_the_first_start_is_none(database_url: str, e
 
 
 def test_a_tenant_that_was_not_ours_during_the_outage_is_not_asked(watch: Watch) -> None:
-    heartbeat = Heartbeat(watch.service.engine, ["demo"], ClockWatch(watch.context.redis))
+    heartbeat = UptimeHeartbeat(watch.service.engine, ["demo"], ClockWatch(watch.context.redis))
     eventually(lambda: watch.service.count("ingest.uptime"))
     watch.pass_time(LONG, "uptime.began_at", "uptime.last_beat_at")
     assert heartbeat.beat() is not None

@@ -10,7 +10,7 @@ import pytest
 from receiver.demo.dashboard import LiveView
 
 
-# storage.reports.fleet calls Result.tuples(), which SQLAlchemy 2.1 deprecates.
+# storage.reports.demo_view calls Result.tuples(), which SQLAlchemy 2.1 deprecates.
 @pytest.mark.filterwarnings("ignore:The Result.tuples")
 def test_the_saved_view_is_a_picture_that_shows_the_tenant_and_loads_nothing(database_url: str, tmp_path: Path) -> None:
     with LiveView("harbour", database_url) as view:

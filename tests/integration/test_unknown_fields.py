@@ -10,7 +10,13 @@ from typing import Any
 from sqlalchemy import Engine, text
 
 from storage.ids import uuid7
-from storage.state.unknown_fields import MAX_NAMES_HELD, MAX_NAMES_STORED, UnknownFields, record_unknown_fields, unknown
+from storage.state.unknown_fields import (
+    MAX_NAMES_HELD,
+    MAX_NAMES_STORED,
+    UnknownFields,
+    list_unknown_names,
+    record_unknown_fields,
+)
 from tests.support.commands import run
 from tests.support.facts import sample
 from tests.support.log import accept, query
@@ -119,7 +125,7 @@ def test_what_a_release_has_learned_is_no_longer_shown(engine: Engine) -> None:
                    ('t', 'field', 'Session', 'operatorId', 1, now(), now())
             """)
         )
-        assert [one.name for one in unknown(connection)] == ["operatorId"]
+        assert [one.name for one in list_unknown_names(connection)] == ["operatorId"]
 
 
 def test_status_and_metrics_show_what_is_unknown(service: Service, tmp_path: Path) -> None:

@@ -11,12 +11,12 @@ from typing import Any
 from sqlalchemy import Engine, text
 
 from receiver.accept.committer import GroupCommitter
+from storage.connection import one_transaction
 from storage.database import create_database_engine
 from storage.inbox.commit import Entry
 from storage.reports.overview import overview
 from storage.schema.tables import metadata
 from storage.schema_names import CHARGING
-from storage.session import one_transaction
 from tests.support.facts import OWN_TIMES, SAMPLES, sample
 from workers.apply.apply import apply_open_batches
 

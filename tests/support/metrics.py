@@ -16,7 +16,7 @@ import receiver.consume.metrics
 import runtime.clock_watch
 import workers.metrics
 from receiver.admin.metrics_page import MetricsPage
-from storage.monitoring.processes import State
+from storage.monitoring.processes import ProcessState
 
 #: The modules that register the others of their process.
 MODULES = (
@@ -71,7 +71,7 @@ def _values() -> dict[tuple[str, str], set[str]]:
     receiver.accept.metrics.create_series(["demo"])
     workers.metrics.create_series({"demo": ["evse"]})
     found: dict[tuple[str, str], set[str]] = {
-        ("ampeco_processes", "state"): set(get_args(State)) - {"stopped"},
+        ("ampeco_processes", "state"): set(get_args(ProcessState)) - {"stopped"},
     }
     for family in prometheus_client.REGISTRY.collect():
         for sample in family.samples:

@@ -20,7 +20,7 @@ from sqlalchemy import Engine, QueuePool, make_url, text
 import migrations
 import storage.database
 from receiver.accept.committer import GroupCommitter
-from receiver.accept.heartbeat import Heartbeat
+from receiver.accept.heartbeat import UptimeHeartbeat
 from receiver.admin.app import AdminServer
 from runtime.admin_port import open_admin_listener
 from runtime.background import supervised_task, supervised_thread, wait_while_alive
@@ -65,7 +65,7 @@ def test_a_beat_that_is_under_way_ends_before_its_connection_is_closed(engine: E
     async def stop_amid_a_beat() -> None:
         with engine.begin() as holder, create_redis(redis_url) as client:
             holder.execute(text("LOCK TABLE ingest.uptime IN ACCESS EXCLUSIVE MODE"))
-            heartbeat = Heartbeat(beating, [], ClockWatch(client))
+            heartbeat = UptimeHeartbeat(beating, [], ClockWatch(client))
             heartbeat.start()
             while pool.checkedout() == 0:  # noqa: ASYNC110 - the pool says of nothing when it happens
                 await asyncio.sleep(0.01)

@@ -17,10 +17,10 @@ from sqlalchemy import Engine, text
 from sqlalchemy.exc import DBAPIError
 
 import migrations
+from storage.connection import SETTINGS
 from storage.database import create_database_engine, is_lost_connection, prove_writable
 from storage.inbox.partitions import make_partitions
 from storage.monitoring.subscriptions import locked
-from storage.session import SETTINGS
 from tests.support.applied import accept_and_apply, bodies, shown
 from tests.support.fault_fixtures import ground_of
 from tests.support.pgbouncer import PgBouncer, PoolMode, own_pgbouncer

@@ -7,7 +7,7 @@ from http import HTTPStatus
 from ampeco.errors import ApiError, Forbidden, NotFound, NotOffered, RateLimited, Unauthorized, Unavailable
 from runtime.logging import get_logger
 from storage.sync import inaccessible_kinds
-from storage.sync.inaccessible_kinds import Reason
+from storage.sync.inaccessible_kinds import InaccessibleReason
 from workers.api.context import Context
 from workers.api.pause import fail, note_rejected_token, pause
 from workers.metrics import API_READS, read_result
@@ -29,7 +29,7 @@ def is_of_one(error: ApiError) -> bool:
 
 def note_inaccessible(context: Context, tenant: str, kind: str, error: Forbidden | NotFound | NotOffered) -> None:
     """Record that a kind cannot be read, so that it is not read until the next trial; log it the first time."""
-    reason: Reason = "forbidden" if isinstance(error, Forbidden) else "not_offered"
+    reason: InaccessibleReason = "forbidden" if isinstance(error, Forbidden) else "not_offered"
     API_READS.labels(tenant, reason).inc()
     with context.engine.begin() as connection:
         is_new = inaccessible_kinds.record_inaccessible(connection, tenant, kind, reason, str(error))

@@ -33,7 +33,7 @@ from runtime.errors import describe, frames
 from runtime.logging import get_logger
 from storage.clock import clock
 from storage.erasure.suppression import remove_suppressed, remove_suppressed_again
-from storage.errors import is_passing
+from storage.errors import is_unrelated_to_values
 from storage.inbox import attempts
 from storage.inbox import batches as inbox
 from storage.inbox.batches import Batch, Logged, Outcome
@@ -141,7 +141,7 @@ def _apply(engine: Engine, batches: Sequence[Batch]) -> int:
         with _trials.together():
             return _apply_chunk(engine, batches)
     except Exception as error:
-        if batch is None or (is_passing(error) and batch.failures < FAILURES_AS_A_WHOLE):
+        if batch is None or (is_unrelated_to_values(error) and batch.failures < FAILURES_AS_A_WHOLE):
             raise
         logger.debug("trying each notification alone", tenant=batch.tenant, error=describe(error))
         with _trials.alone():
@@ -328,7 +328,7 @@ def _apply_alone(engine: Engine, batch: Batch, notification: Logged, *, is_poiso
             redact_bodies(connection, batch.tenant, cleaned)
             return parsed, requested
     except Exception as error:
-        if is_passing(error):
+        if is_unrelated_to_values(error):
             raise
         parsed = Parsed(outcomes=[failed(notification, error)])
         for logged in cleaned:

@@ -14,7 +14,7 @@ from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random
 
 from runtime.errors import describe, place
 from runtime.logging import Throttle, get_logger
-from storage.errors import is_passing
+from storage.errors import is_unrelated_to_values
 from storage.inbox import attempts
 from storage.inbox.batches import LEASE, Batch
 from workers.metrics import BATCHES_POSTPONED
@@ -92,7 +92,7 @@ def _patiently(engine: Engine, tenant: str, write: Callable[[Connection], None])
 
     # This thread has nothing else to do: without Postgres nothing can be applied.
     patient = Retrying(
-        retry=retry_if_exception(lambda failure: isinstance(failure, DBAPIError) and is_passing(failure)),
+        retry=retry_if_exception(lambda failure: isinstance(failure, DBAPIError) and is_unrelated_to_values(failure)),
         wait=wait_random_exponential(multiplier=0.1, max=1),
         stop=stop_after_delay(LEASE),
         reraise=True,

@@ -14,7 +14,7 @@ from uuid import UUID
 
 from sqlalchemy import Engine
 
-from storage.errors import is_passing
+from storage.errors import is_unrelated_to_values
 from storage.inbox.batches import Batch
 from workers.apply.postponing import postpone, release, retry_later
 
@@ -80,7 +80,7 @@ class Share:
         try:
             self.resolved += self._try_chunk(chunk)
         except Exception as error:  # noqa: BLE001 - it is recorded with the batches
-            if is_passing(error):
+            if is_unrelated_to_values(error):
                 self.failure = self.failure or error
                 self._failures_in_a_row += 1
                 self._failed |= dict.fromkeys((batch.batch_id for batch in chunk), error)

@@ -21,6 +21,7 @@ from sqlalchemy.exc import OperationalError
 
 from runtime.logging import get_logger
 from storage.clock import clock
+from storage.database import WHOLE_TABLES, set_statement_timeout
 from storage.erasure import log, state
 from storage.erasure.log import Chunk, Erasure
 from storage.erasure.person import Person
@@ -68,7 +69,7 @@ def look_up(engine: Engine, tenant: str, person: Person) -> Counter[str]:
     """
     rows: Counter[str] = Counter()
     with engine.begin() as connection:
-        state.take_time(connection)
+        set_statement_timeout(connection, WHOLE_TABLES)
         for _ in range(MAX_ROUNDS):
             identities = person.identities
             rows = state.find(connection, tenant, person)

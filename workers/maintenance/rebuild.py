@@ -17,9 +17,9 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection, Engine, text
 
 from storage.clock import clock
-from storage.database import wait_in_transaction
+from storage.database import WHOLE_TABLES, set_statement_timeout, wait_in_transaction
 from storage.erasure.suppression import remove_suppressed_again
-from storage.errors import is_passing
+from storage.errors import is_unrelated_to_values
 from storage.inbox.batches import Logged
 from storage.locks import Lock, try_lock
 from storage.log.read import first_of_closed, log_begins, page
@@ -123,7 +123,7 @@ def _fold(connection: Connection, tenant: str, logged: Sequence[Logged]) -> None
         with connection.begin_nested():
             write_state(connection, tenant, changes, schema=REBUILD)
     except Exception as error:
-        if is_passing(error):
+        if is_unrelated_to_values(error):
             raise
         if len(logged) > 1:
             middle = len(logged) // 2
@@ -146,7 +146,7 @@ def compare(engine: Engine, scope: Scope, folded_since: datetime, *, limit: int 
     """
     snapshot = engine.execution_options(isolation_level="REPEATABLE READ")
     with snapshot.begin() as connection:
-        tables.take_time(connection)
+        set_statement_timeout(connection, WHOLE_TABLES)
         begins = log_begins(connection, scope.tenant, complete=True)
         comparison = Comparison(scope.tenant, begins)
         for logged in _closed_since(connection, scope, folded_since - MAX_CHUNK, limit):
@@ -180,12 +180,12 @@ def swap(engine: Engine, tenant: str) -> Swapped:
 
     def add_history() -> int:
         with engine.begin() as connection:
-            tables.take_time(connection)
+            set_statement_timeout(connection, WHOLE_TABLES)
             return swapping.add_history(connection, tenant)
 
     def swap_rows() -> tuple[int, int]:
         with engine.begin() as connection:
-            tables.take_time(connection)
+            set_statement_timeout(connection, WHOLE_TABLES)
             rows = swapping.swap(connection, tenant)
             mark_all(connection, tenant)  # a rebuild repairs what may be wrong anywhere
             return rows, swapping.request_doubtful(connection, tenant)

@@ -18,7 +18,7 @@ from sqlalchemy.exc import DBAPIError
 from runtime.errors import cause
 from runtime.logging import get_logger
 from storage.erasure.suppression import remove_suppressed_again
-from storage.errors import is_passing
+from storage.errors import is_unrelated_to_values
 from storage.ids import made_at
 from storage.inbox.batches import Logged, record_outcomes
 from storage.inbox.retention import keep_days
@@ -124,7 +124,7 @@ def _replay_chunk(engine: Engine, tenant: str, logged: Sequence[Logged]) -> Iter
     try:
         parsed, reads, repaired = patiently(attempt)
     except Exception as error:
-        if is_passing(error):
+        if is_unrelated_to_values(error):
             raise
         # A notification in the chunk passes our models, but cannot be written: halve the chunk until it is found.
         if len(logged) == 1:
@@ -176,7 +176,7 @@ def patiently(attempt: Callable[[], Result]) -> Result:
         try:
             return attempt()
         except DBAPIError as error:
-            if not is_passing(error):
+            if not is_unrelated_to_values(error):
                 raise
             seconds = FIRST_RETRY_SECONDS * 2 ** (attempts - 1)
             logger.warning("Postgres failed, retrying", error=cause(error), seconds=seconds)

@@ -9,7 +9,7 @@ from ampeco.errors import ApiError, Conflict, RateLimited, Unauthorized, Unavail
 from runtime.logging import get_logger
 from storage.clock import clock
 from storage.monitoring import resends, subscriptions
-from storage.monitoring.resends import Resend, State
+from storage.monitoring.resends import Resend, ResendState
 from storage.monitoring.subscriptions import ManagedSubscription
 from workers.api.backoff import pause_tenant
 from workers.api.context import Context
@@ -47,7 +47,7 @@ def ask(context: Context, tenant: str, url: str, subscription: ManagedSubscripti
     with context.engine.begin() as connection:
         resend = resends.take(connection, tenant, url)
         if resend is not None and subscription is None:
-            resends.settle(connection, resend, "failed", "the subscription is no longer managed")
+            resends.record_result(connection, resend, "failed", "the subscription is no longer managed")
             return None
     if resend is None or subscription is None:
         return None
@@ -78,9 +78,9 @@ def _record_failure(context: Context, resend: Resend, error: ApiError) -> Resend
     return updated
 
 
-def _set_state(context: Context, resend: Resend, state: State, error: str | None) -> Resend:
+def _set_state(context: Context, resend: Resend, state: ResendState, error: str | None) -> Resend:
     with context.engine.begin() as connection:
-        resends.settle(connection, resend, state, error)
+        resends.record_result(connection, resend, state, error)
     RESENDS.labels(resend.tenant, state).inc()
     return replace(resend, state=state, error=error)
 

@@ -13,7 +13,7 @@ from typing import Any
 from ampeco.errors import ApiError, RateLimited, Unauthorized, Unavailable
 from runtime.logging import get_logger
 from storage.monitoring import subscriptions
-from storage.monitoring.subscriptions import ManagedSubscription, State, SubscriptionLock
+from storage.monitoring.subscriptions import ManagedSubscription, SubscriptionLock, SubscriptionState
 from workers.api.backoff import pause_tenant
 from workers.api.context import Context
 from workers.api.pause import recovered
@@ -120,7 +120,9 @@ class SubscriptionMonitor:
         )
 
 
-def _record_check(lock: SubscriptionLock, subscription: ManagedSubscription, state: State, **details: Any) -> None:
+def _record_check(
+    lock: SubscriptionLock, subscription: ManagedSubscription, state: SubscriptionState, **details: Any
+) -> None:
     with lock.begin() as connection:
         subscriptions.note(connection, subscription, state, **details)
 

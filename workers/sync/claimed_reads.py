@@ -14,7 +14,7 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_r
 from runtime.errors import describe
 from runtime.logging import get_logger
 from storage.clock import clock
-from storage.errors import is_passing
+from storage.errors import is_unrelated_to_values
 from storage.inbox.batches import record_failure
 from storage.state.changes import Entity
 from storage.sync import refresh_queue
@@ -144,7 +144,7 @@ def release_claimed(context: Context, tenant: str, requests: Sequence[RefreshReq
 
     Requests that the round resolved or postponed are no longer claimed, and stay as they are.
     """
-    passing = isinstance(error, RedisError | SQLAlchemyError | OSError) and is_passing(error)
+    passing = isinstance(error, RedisError | SQLAlchemyError | OSError) and is_unrelated_to_values(error)
 
     def attempt() -> None:
         with context.engine.begin() as connection:

@@ -24,6 +24,7 @@ from ampeco.resources.kinds import KINDS
 from runtime.leases import renewed
 from runtime.logging import get_logger
 from storage.erasure.suppression import remove_suppressed_from_changes
+from storage.inbox.batches import oldest_pending_received_at
 from storage.schema.entities import READ_ONLY
 from storage.state.changes import ChangeSet
 from storage.state.children import orphans
@@ -32,8 +33,8 @@ from storage.state.fold import Fact
 from storage.state.stored import StoredEntity, load_stored, snapshot_group
 from storage.state.unknown_fields import record_unknown_fields
 from storage.sync import inaccessible_kinds, refresh_queue, sync_runs
+from storage.sync.absent_entities import find_absent, note_listed, request_absent
 from storage.sync.api_usage import CallReason
-from storage.sync.sync_run_pages import note_listed
 from storage.sync.sync_runs import SyncRun, SyncRunStats
 from storage.write import write_changes
 from workers.api.backoff import is_of_one, note_inaccessible, pause_tenant
@@ -188,7 +189,8 @@ class _PageChanges:
         ids: the ids of the entities that it lists.
         stored: the stored entities by id.
         under_way: the ids of the entities whose read is requested already.
-        oldest_under_way: when the oldest notification was received that is not applied yet; None if there is none.
+        oldest_pending_received_at: when the oldest notification was received that is not applied yet; None if there is
+            none.
         answers: the id and the change set of each entity that could be interpreted.
         changes: all of these changes, and the reads that are requested.
         stats: the counts of this page.
@@ -199,7 +201,7 @@ class _PageChanges:
     ids: list[int]
     stored: dict[int, StoredEntity]
     under_way: set[int]
-    oldest_under_way: datetime | None
+    oldest_pending_received_at: datetime | None
     answers: list[tuple[int, ChangeSet]] = field(default_factory=list)
     changes: ChangeSet = field(default_factory=ChangeSet)
     stats: SyncRunStats = field(default_factory=SyncRunStats)
@@ -400,7 +402,7 @@ class _SyncRunner:
                 ids,
                 stored=load_stored(connection, tenant, kind, ids),
                 under_way=refresh_queue.waiting(connection, tenant, kind, ids),
-                oldest_under_way=sync_runs.oldest_under_way(connection, tenant),
+                oldest_pending_received_at=oldest_pending_received_at(connection, tenant),
             )
         stats = page_changes.stats
         stats.compared, stats.unreadable = len(ids), len(page.unreadable)
@@ -419,7 +421,7 @@ class _SyncRunner:
 
     def _compare(self, page: Page[Any], page_changes: _PageChanges) -> list[int]:
         """Count missing and stale entities, without changes that may still arrive; return the ids that differ."""
-        judged_until = min(page.tenant_time, page_changes.oldest_under_way or page.tenant_time) - GRACE
+        judged_until = min(page.tenant_time, page_changes.oldest_pending_received_at or page.tenant_time) - GRACE
         stats, differing = page_changes.stats, []
         for entity_id, changes in page_changes.answers:
             page_changes.changes.add(changes)
@@ -447,7 +449,7 @@ class _SyncRunner:
         if not sync_runs.move(connection, run, stats, began_at=page.tenant_time, following=page.following):
             return False
         if run.changed_since is None:
-            note_listed(connection, tenant, run.sync_run_id, run.pages, page_changes.ids)
+            note_listed(connection, run, page_changes.ids)
         if run.finished and run.changed_since is None:
             self._note_absent(connection)
         record_unknown_fields(connection, tenant, changes.unknown_fields)
@@ -459,10 +461,11 @@ class _SyncRunner:
         Entities of a kind without a read of its own get their tombstones at once.
         """
         run = self._run
-        if self._kind.has_read:
-            self.absent = sync_runs.request_absent(connection, run, is_local=bool(self._listing_filters()))
+        has_read, is_local = self._kind.has_read, bool(self._listing_filters())
+        ids = find_absent(connection, run, is_local=is_local, must_be_readable=not has_read)
+        if has_read:
+            self.absent = request_absent(connection, run, ids)
             return
-        ids = sync_runs.take_absent(connection, run)
         assert run.began_at is not None, "it has read its pages"
         facts = [presence(run.kind, entity_id, began_at=run.began_at, gone=True) for entity_id in ids]
         write_changes(connection, run.tenant, ChangeSet(facts=facts))

@@ -18,7 +18,7 @@ from ampeco.resources.kinds import KINDS
 from runtime.errors import describe
 from runtime.logging import get_logger
 from storage.erasure.suppression import remove_suppressed_from_changes
-from storage.errors import is_passing
+from storage.errors import is_unrelated_to_values
 from storage.state.changes import ChangeSet
 from storage.state.stored import StoredEntity, load_stored
 from storage.state.unknown_fields import record_unknown_fields
@@ -231,7 +231,7 @@ class RefreshReader:
         try:
             self._store(changes, [request], gone=gone)
         except DBAPIError as error:
-            if is_passing(error):
+            if is_unrelated_to_values(error):
                 raise
             # Our models accepted a value that Postgres rejects: the other requests must not wait for this one.
             self._claimed.fail(request, error)
@@ -269,7 +269,7 @@ class RefreshReader:
             try:
                 self._store(page_changes, requests)
             except DBAPIError as error:
-                if is_passing(error):
+                if is_unrelated_to_values(error):
                     raise
                 # Postgres rejects a value of one of the entities: their requests stay open, and are read one by one.
                 logger.warning(

@@ -17,7 +17,7 @@ from receiver.console.console import Console
 from receiver.console.evse_items import SPANS, grouped, items
 from receiver.console.queries import Query, id_of_path
 from receiver.console.ribbons import DAY, WEEK
-from storage.reports.evse_states import proven_stretches
+from storage.reports.evse_states import intervals_before
 from storage.reports.fleet_list import EvseFilter, list_evses, some_evses
 from storage.reports.places import (
     boots,
@@ -90,7 +90,7 @@ async def show_evse(request: Request) -> Response:
     def query(connection: Connection, tenant: str, evse_id: int) -> dict[str, Any]:
         details = _known(evse_details(connection, tenant, evse_id), "EVSE")
         (item,) = items(connection, tenant, some_evses(connection, tenant, [evse_id]), (DAY, WEEK))
-        states = proven_stretches(connection, tenant, evse_id, before or datetime.max.replace(tzinfo=UTC), MAX_STATES)
+        states = intervals_before(connection, tenant, evse_id, before or datetime.max.replace(tzinfo=UTC), MAX_STATES)
         return {
             "details": details,
             "item": item,

@@ -20,8 +20,9 @@ from receiver.console.queries import id_of_path
 from receiver.console.session_curves import Curves, load_curves
 from receiver.console.session_timeline import Timeline, load_timeline
 from storage.reports import session as reports
-from storage.reports.provenance import PERSONAL_COLUMNS, Change, history
+from storage.reports.provenance import Change, history
 from storage.reports.session import Quarter, Session
+from storage.schema.entities import PERSONAL_COLUMNS
 from storage.state.stored import StoredEntity, load_stored
 
 _QUARTER = timedelta(minutes=15)

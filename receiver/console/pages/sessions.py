@@ -20,8 +20,8 @@ from storage.reports.sessions import (
     ListedSession,
     Position,
     SessionFilter,
+    SessionListState,
     SessionPage,
-    State,
     has_undated,
     list_sessions,
     running_sessions,
@@ -35,7 +35,7 @@ MAX_RUNNING = 100
 #: The most energy of a filter, kWh; more than any session has.
 MAX_ENERGY_KWH = 1_000_000
 
-STATES: Sequence[State] = get_args(State)
+STATES: Sequence[SessionListState] = get_args(SessionListState)
 
 
 @dataclass(slots=True)

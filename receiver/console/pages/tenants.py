@@ -18,7 +18,7 @@ from receiver.console.console import Console
 from runtime.errors import cause
 from runtime.settings import Settings, SettingsError
 from storage.reports.overview import overview
-from storage.state.unknown_fields import unknown
+from storage.state.unknown_fields import list_unknown_names
 from storage.sync.api_notices import deprecated_endpoints, releases
 from storage.sync.api_usage import spent_today
 from storage.sync.inaccessible_kinds import inaccessible_kinds
@@ -52,7 +52,7 @@ async def show(request: Request) -> Response:
             "watch": watched(connection, tenants),
             "usage": spent_today(connection, names),
             "inaccessible": inaccessible_kinds(connection),
-            "unknown": unknown(connection),
+            "unknown": list_unknown_names(connection),
             "releases": {each.tenant: each for each in releases(connection)},
             "deprecated": deprecated_endpoints(connection),
         }

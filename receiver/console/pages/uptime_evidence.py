@@ -23,16 +23,15 @@ from receiver.console.pages.uptime import last_month
 from receiver.console.queries import Query, id_of_path
 from receiver.console.strips import Strip, strip
 from storage.operator_exclusions import Entry, Subject, entries_covering
+from storage.reports.evse_states import StateInterval, intervals_in
 from storage.reports.uptime_evidence import (
     MAX_OUTAGES,
     Exclusion,
     Outage,
     Period,
-    State,
     exclusions_of,
     outages_of,
     periods_of,
-    states_of,
 )
 from storage.reports.uptime_figures import (
     Day,
@@ -97,7 +96,7 @@ class ShownOutage:
 
     outage: Outage
     exclusions: list[Exclusion]
-    states: list[State]
+    states: list[StateInterval]
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +109,7 @@ class Evidence:
         months: the sums of the twelve months.
         outages: the outages of the month, or a part of them.
         next_outages_at: where the next part of them begins; None: there is none.
-        unknown: the stretches of the month in which the state was not known.
+        unknown: the intervals of the month in which the state was not known.
         entries: what operators entered that covers the EVSE in the month.
     """
 
@@ -124,7 +123,7 @@ class Evidence:
     reliability: Reliability
     outages: list[ShownOutage]
     next_outages_at: datetime | None
-    unknown: list[State]
+    unknown: list[StateInterval]
     periods: list[Period]
     entries: list[Entry]
 
@@ -151,28 +150,28 @@ def load(
     time = span.began_at, span.ended_at
     part = since, until or span.ended_at
     exclusions = exclusions_of(connection, tenant, evse_id, *part)
-    states = states_of(connection, tenant, evse_id, *part, DOWN)
+    states = intervals_in(connection, tenant, evse_id, *part, DOWN)
     of_month = days_of(connection, tenant, evse_id, *days)
     shares = [DayShare(each.day, each.day_s, each.outage_s, each.excluded_s, each.unknown_s) for each in of_month]
     return Evidence(
-        place,
-        month,
-        span,
-        uptime_of(connection, tenant, evse_id, month.first_day),
-        month_sums(connection, tenant, evse_id, month.first_of_twelve, days[1]),
-        of_month,
-        strip(month.days, shares, span.until_day),
-        Reliability.of(of_month),
-        [_with_evidence(each, exclusions, states) for each in listed],
-        until,
-        states_of(connection, tenant, evse_id, *time, ["unknown"]),
-        periods_of(connection, tenant, place, *time),
-        entries_covering(connection, tenant, subject_ids(place), *time),
+        place=place,
+        month=month,
+        span=span,
+        uptime=uptime_of(connection, tenant, evse_id, month.first_day),
+        months=month_sums(connection, tenant, evse_id, month.first_of_twelve, days[1]),
+        days=of_month,
+        strip=strip(month.days, shares, span.until_day),
+        reliability=Reliability.of(of_month),
+        outages=[_with_evidence(each, exclusions, states) for each in listed],
+        next_outages_at=until,
+        unknown=intervals_in(connection, tenant, evse_id, *time, ["unknown"]),
+        periods=periods_of(connection, tenant, place, *time),
+        entries=entries_covering(connection, tenant, subject_ids(place), *time),
     )
 
 
-def _with_evidence(outage: Outage, exclusions: list[Exclusion], states: list[State]) -> ShownOutage:
-    def is_in(state: State) -> bool:
+def _with_evidence(outage: Outage, exclusions: list[Exclusion], states: list[StateInterval]) -> ShownOutage:
+    def is_in(state: StateInterval) -> bool:
         ends = outage.ended_at
         return outage.began_at <= state.began_at and (ends is None or state.began_at < ends)
 

@@ -9,8 +9,8 @@ import pytest
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import DBAPIError
 
+from storage.connection import KEEPALIVES
 from storage.database import create_database_engine, is_lost_connection, prove_writable
-from storage.session import KEEPALIVES
 from tests.support.servers import own_postgres, standby_of
 from tests.support.service import eventually
 

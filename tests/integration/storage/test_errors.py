@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
-from storage.errors import is_passing
+from storage.errors import is_unrelated_to_values
 
 EVSE = "INSERT INTO charging.evse (tenant, evse_id"
 
@@ -56,16 +56,16 @@ def failure(connection: Connection, statement: str) -> DBAPIError:
 def test_what_postgres_refuses_for_its_values_is_theirs(connection: Connection, case: str) -> None:
     error = failure(connection, OF_THE_VALUES[case])
     assert getattr(error.orig, "sqlstate", None) == case
-    assert not is_passing(error)
+    assert not is_unrelated_to_values(error)
 
 
 @pytest.mark.parametrize("case", PASSING)
 def test_whatever_else_postgres_refuses_passes(connection: Connection, case: str) -> None:
     error = failure(connection, PASSING[case])
     assert getattr(error.orig, "sqlstate", None) == case[:5]
-    assert is_passing(error)
+    assert is_unrelated_to_values(error)
 
 
 @pytest.mark.parametrize("error", [TypeError(), ValueError(), MemoryError(), OSError()])
 def test_what_our_own_code_fails_at_while_it_writes_passes(error: Exception) -> None:
-    assert is_passing(error)
+    assert is_unrelated_to_values(error)

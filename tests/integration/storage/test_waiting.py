@@ -22,6 +22,7 @@ from storage.state.fold import Fold
 from storage.state.unknown_fields import UnknownFields, record_unknown_fields
 from storage.state.upsert import upsert
 from storage.sync import inaccessible_kinds, refresh_queue, sync_runs
+from storage.sync.absent_entities import find_absent, request_absent
 from storage.sync.refresh_queue import RefreshRequest
 from storage.sync.sync_runs import SyncRun, SyncRunStats
 from tests.support.facts import apply, changes, finished_session, sample
@@ -192,7 +193,7 @@ def test_a_resend_that_is_wanted_while_ampeco_is_being_asked_waits_its_quarter_o
     def ask(connection: Connection) -> None:
         taken = resends.take(connection, "t", CLAIM.callback_url)
         assert taken is not None
-        resends.settle(connection, taken, "asked")
+        resends.record_result(connection, taken, "asked")
 
     wanted = after_waiting(engine, ask, lambda connection: resends.request_resend(connection, CLAIM, "outage", NOW))
     assert wanted.state == "waiting"
@@ -296,7 +297,7 @@ def test_an_absent_entity_that_is_being_marked_is_marked_once(engine: Engine) ->
     absent = after_waiting(
         engine,
         lambda connection: request_reads(connection, ("evse", 902)),
-        lambda connection: sync_runs.request_absent(connection, sync_run),
+        lambda connection: request_absent(connection, sync_run, find_absent(connection, sync_run)),
     )
     # Then that one stands
     assert absent == 0

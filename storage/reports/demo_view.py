@@ -1,4 +1,4 @@
-"""Summarize a tenant's fleet for the dashboard."""
+"""Summarize a tenant's fleet for the dashboard of the demo."""
 
 from __future__ import annotations
 
@@ -44,6 +44,9 @@ class Fleet:
     running: Sequence[RunningSession]
 
 
+#: The SQL condition of a running session. One whose status is not known is neither running nor stopped.
+_IS_RUNNING = "session.status IN ('active', 'pending')"
+
 _EVSES = text("""
 SELECT coalesce(hardware_status, 'never reported'), count(*)
   FROM charging.evse
@@ -60,15 +63,15 @@ SELECT coalesce(network_status, 'never reported'), count(*)
  ORDER BY 2 DESC
 """)
 
-_COUNTS = text("""
+_COUNTS = text(f"""
 SELECT (SELECT count(*) FROM charging.location WHERE tenant = :tenant AND deleted_at IS NULL),
-       count(*) FILTER (WHERE status IN ('active', 'pending')),
-       count(*) FILTER (WHERE status NOT IN ('active', 'pending'))
+       count(*) FILTER (WHERE {_IS_RUNNING}),
+       count(*) FILTER (WHERE NOT {_IS_RUNNING})
   FROM charging.session
  WHERE tenant = :tenant AND deleted_at IS NULL
-""")
+""")  # noqa: S608 - the condition is ours
 
-_RUNNING = text("""
+_RUNNING = text(f"""
 SELECT session.session_id,
        coalesce(evse.physical_reference, 'EVSE ' || session.evse_id, '–'),
        location.name,
@@ -86,10 +89,10 @@ SELECT session.session_id,
         AND location.location_id = charge_point.location_id
  WHERE session.tenant = :tenant
    AND session.deleted_at IS NULL
-   AND session.status IN ('active', 'pending')
+   AND {_IS_RUNNING}
  ORDER BY session.started_at DESC NULLS LAST, session.session_id DESC
  LIMIT :limit
-""")
+""")  # noqa: S608 - the condition is ours
 
 
 def fleet(connection: Connection, tenant: str, *, max_sessions: int = 12) -> Fleet:

@@ -122,7 +122,7 @@ def open_connection(
             failure = error
             continue
         try:
-            _settle(connection, connection.execute(_opening(connection, settings)).fetchone())
+            _check_server(connection, connection.execute(_opening(connection, settings)).fetchone())
         except psycopg.Error as error:
             connection.close()
             failure = error
@@ -144,7 +144,7 @@ async def open_async_connection(
             failure = error
             continue
         try:
-            _settle(connection, await (await connection.execute(_opening(connection, settings))).fetchone())
+            _check_server(connection, await (await connection.execute(_opening(connection, settings))).fetchone())
         except psycopg.Error as error:
             await connection.close()
             failure = error
@@ -162,7 +162,8 @@ def _opening(connection: Connection[Any] | AsyncConnection[Any], settings: Mappi
     return f"SELECT pg_is_in_recovery(), {local}, {assignments}".encode()
 
 
-def _settle(connection: Connection[Any] | AsyncConnection[Any], row: tuple[Any, ...] | None) -> None:
+def _check_server(connection: Connection[Any] | AsyncConnection[Any], row: tuple[Any, ...] | None) -> None:
+    """Refuse a standby, and prepare no statements behind a pooler, by the answer to the opening statement."""
     assert row is not None
     is_standby, is_pooled, *_ = row
     if is_standby:
