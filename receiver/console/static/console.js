@@ -13,6 +13,7 @@ const TIME_LABELS = [
   [1, "{HH}:{mm}:{ss}", "\n{D} {MMM} {YYYY}", null, "\n{D} {MMM}", null, null, null, 1],
 ];
 const OPEN_AGAIN_AFTER_MS = 2000;
+const PLOT_HEIGHT = 170;
 
 const zone = {
   get local() { return localStorage.getItem("zone") === "local"; },
@@ -55,7 +56,7 @@ function drawChart(element) {
   const axis = { stroke: soft, grid: { stroke: line, width: 1 }, ticks: { stroke: line, width: 1 } };
   const options = {
     width: element.clientWidth,
-    height: element.clientHeight - 30,
+    height: PLOT_HEIGHT,  // the legend below takes what it needs
     tzDate: (seconds) => zone.local ? new Date(seconds * 1000) : uPlot.tzDate(new Date(seconds * 1000), "Etc/UTC"),
     scales: {
       // uPlot asks for a range of all values, and for what a pointer chose.
