@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
+
+#: What an axis shows before and after the only time of a chart.
+_MARGIN = timedelta(minutes=30)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +38,15 @@ class Chart:
         unit: the unit of its values.
         times: the times of its values, in order.
         series: its lines.
+        since, until: the time that its axis shows; None: that of its values.
     """
 
     title: str
     unit: str
     times: Sequence[datetime]
     series: Sequence[Series]
+    since: datetime | None = None
+    until: datetime | None = None
 
     @property
     def is_empty(self) -> bool:
@@ -52,6 +58,7 @@ class Chart:
         return json.dumps(
             {
                 "unit": self.unit,
+                "span": [moment.timestamp() for moment in self._span()],
                 "times": [moment.timestamp() for moment in self.times],
                 "series": [
                     {
@@ -64,6 +71,11 @@ class Chart:
                 ],
             }
         )
+
+    def _span(self) -> tuple[datetime, datetime]:
+        """Return the ends of the axis, which are never one moment."""
+        since, until = self.since or self.times[0], self.until or self.times[-1]
+        return (since, until) if since < until else (since - _MARGIN, until + _MARGIN)
 
     def summary(self) -> str:
         """Return what the chart shows in words, for those who do not see it."""

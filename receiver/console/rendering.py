@@ -8,6 +8,7 @@ from decimal import Decimal
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
 
+from analytics.availability.opening_hours import DAYS
 from storage.clock import clock
 
 #: What stands for a value that is not known, or that does not exist.
@@ -34,6 +35,7 @@ def create_environment() -> Environment:
         "words": words,
         "percent": percent,
     }
+    environment.globals["DAYS"] = DAYS
     return environment
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 
@@ -84,7 +84,9 @@ def load_curves(connection: Connection, tenant: str, session: Session, drawn: st
     measurands = {key.measurand for keys in chosen.values() for key in keys}
     by_source = curves(connection, tenant, session.session_id, measurands, since, until, step)
     charts = [
-        _chart(title, keys, by_source, session) for title, keys in chosen.items() if keys or title in _QUANTITY_TITLES
+        replace(_chart(title, keys, by_source, session), since=since, until=until)
+        for title, keys in chosen.items()
+        if keys or title in _QUANTITY_TITLES
     ]
     titles = {key: title for title, keys in chosen.items() for key in keys}
     return Curves(charts, [MeterSource(each, titles.get(each.key)) for each in found], (), step, since, until)

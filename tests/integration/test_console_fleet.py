@@ -224,6 +224,15 @@ def test_earlier_states_of_an_evse_are_on_further_pages(
         assert seen == list(states.scalars())
 
 
+def test_opening_hours_are_in_the_order_of_the_week(console: RunningConsole, service: Service) -> None:
+    opened = [{"start": "07:00", "end": "22:00"}]
+    hours = dict.fromkeys(("sunday", "friday", "monday", "wednesday"), opened) | {"tuesday": []}
+    write_site(service.engine, working_hours={"isAlwaysOpen": False, "hours": hours})
+    page = words(console.looker.get(f"/tenants/demo/locations/{LOCATION}"))
+    assert " ".join(f"{day} 07:00–22:00" for day in ("monday", "wednesday", "friday", "sunday")) in page
+    assert "tuesday" not in page
+
+
 @pytest.mark.parametrize("path", ["locations", "charge-points", "evses"])
 @pytest.mark.parametrize("entity_id", ["999", "0", "x", "-1", "99999999999999999999", "9223372036854775808"])
 def test_a_place_that_is_not_known_is_said_to_be_unknown(filled: RunningConsole, path: str, entity_id: str) -> None:

@@ -13,6 +13,7 @@ from starlette.routing import Route
 from receiver.console.charts import Chart, Series
 from receiver.console.console import Console
 from receiver.console.parts import show_part
+from storage.clock import clock
 from storage.reports.completeness_days import CompletenessDay, completeness_days, freshness
 from storage.sync.api_usage import spent
 from storage.sync.completeness import completeness
@@ -45,19 +46,29 @@ async def show(request: Request) -> Response:
         days=SPANS[span],
         fresh=fresh,
         shown=days,
-        charts=charts(days[::-1]),
+        charts=charts(days[::-1], SPANS[span]),
     )
 
 
-def charts(days: Sequence[CompletenessDay]) -> list[Chart]:
-    """Return the charts of days, in order: what was received, and what was missed if anything was."""
+def charts(days: Sequence[CompletenessDay], during: int) -> list[Chart]:
+    """Return the charts of days, in order: what was received, and what was missed if anything was.
+
+    Parameters:
+        during: how many days their axis shows, of which today is the last.
+    """
+    until = datetime.combine(clock.now().astimezone(UTC), time(), UTC) + timedelta(days=1)
+    since = until - timedelta(days=during)
     times = [datetime.combine(day.day, time(), UTC) for day in days]
-    received = Chart("Notifications received", "", times, [Series("received", [day.received for day in days], True)])
+    if days:  # a step needs an end
+        days = [*days, days[-1]]
+        times.append(times[-1] + timedelta(days=1))
+    line = [Series("received", [day.received for day in days], True)]
+    received = Chart("Notifications received", "", times, line, since, until)
     if not any(day.found_by_reconcile for day in days):
         return [received]
     found = Series("found", [day.found_by_reconcile for day in days], True)
     healed = Series("healed", [day.healed_by_reconcile for day in days], True)
-    return [received, Chart("Changes that only sync runs found", "", times, [found, healed])]
+    return [received, Chart("Changes that only sync runs found", "", times, [found, healed], since, until)]
 
 
 async def show_kinds(request: Request) -> Response:

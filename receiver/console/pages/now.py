@@ -34,7 +34,10 @@ async def show(request: Request) -> Response:
     during = SPANS.get(span, SPANS["hour"])
 
     def query(connection: Connection) -> dict[str, Any]:
-        return {**live(connection, console.settings.tenants), "charts": charts(minutes(connection, tenant, during))}
+        return {
+            **live(connection, console.settings.tenants),
+            "charts": charts(minutes(connection, tenant, during), during),
+        }
 
     values = await console.read(query)
     return console.page(request, "now.html", tenant=tenant, span=span, spans=list(SPANS), failure=None, **values)
@@ -50,8 +53,10 @@ def live(connection: Connection, tenants: Mapping[str, Tenant]) -> dict[str, Any
     }
 
 
-def charts(shown: Sequence[Minute]) -> list[Chart]:
-    """Return the charts of the minutes: what was received, how long it took, and what waited."""
+def charts(shown: Sequence[Minute], during: timedelta) -> list[Chart]:
+    """Return the charts of the minutes in the last ``during``: what was received, how long it took, and what waited."""
+    until = clock.now()
+    since = until - during
     step = max(1, -(-len(shown) // MAX_POINTS))
     groups = [shown[start : start + step] for start in range(0, len(shown), step)]
     times = [group[0].minute_at for group in groups]
@@ -62,12 +67,14 @@ def charts(shown: Sequence[Minute]) -> list[Chart]:
 
     received = [sum(each.received for each in group) / (60 * len(group)) for group in groups]
     return [
-        Chart("Notifications per second", "1/s", times, [Series("received", received)]),
+        Chart("Notifications per second", "1/s", times, [Series("received", received)], since, until),
         Chart(
             "Time from receiving to commit",
             "ms",
             times,
             [Series("median", highest("commit_ms_p50")), Series("99th percentile", highest("commit_ms_p99"))],
+            since,
+            until,
         ),
         Chart(
             "Time from commit to applied, and lag of deriving",
@@ -77,12 +84,16 @@ def charts(shown: Sequence[Minute]) -> list[Chart]:
                 Series("applied, 99th percentile", highest("apply_ms_p99", 0.001)),
                 Series("derived, lag", highest("derive_ms", 0.001)),
             ],
+            since,
+            until,
         ),
         Chart(
             "What waits",
             "",
             times,
             [Series("notifications", highest("pending")), Series("reads", highest("refresh_due"))],
+            since,
+            until,
         ),
     ]
 

@@ -13,6 +13,7 @@ const TIME_LABELS = [
   [1, "{HH}:{mm}:{ss}", "\n{D} {MMM} {YYYY}", null, "\n{D} {MMM}", null, null, null, 1],
 ];
 const OPEN_AGAIN_AFTER_MS = 2000;
+const PLOT_HEIGHT = 170;
 
 const zone = {
   get local() { return localStorage.getItem("zone") === "local"; },
@@ -51,12 +52,17 @@ function drawChart(element) {
   const [soft, line] = [resolved("--soft"), resolved("--line")];
   const strokes = ["--charging", "--busy", "--available", "--broken"].map(resolved);
   probe.remove();
+  const [first, last] = [chart.times[0], chart.times.at(-1)];
   const axis = { stroke: soft, grid: { stroke: line, width: 1 }, ticks: { stroke: line, width: 1 } };
   const options = {
     width: element.clientWidth,
-    height: element.clientHeight - 30,
+    height: PLOT_HEIGHT,  // the legend below takes what it needs
     tzDate: (seconds) => zone.local ? new Date(seconds * 1000) : uPlot.tzDate(new Date(seconds * 1000), "Etc/UTC"),
-    scales: { y: { range: (_plot, low, high) => [Math.min(low ?? 0, 0), Math.max(high ?? 1, 1e-3) * 1.05] } },
+    scales: {
+      // uPlot asks for a range of all values, and for what a pointer chose.
+      x: { range: (_plot, low, high) => (low === first && high >= last ? chart.span : [low, high]) },
+      y: { range: (_plot, low, high) => [Math.min(low ?? 0, 0), Math.max(high ?? 1, 1e-3) * 1.05] },
+    },
     axes: [{ ...axis, values: TIME_LABELS }, { ...axis, size: 60 }],
     series: [
       { value: "{YYYY}-{MM}-{DD} {HH}:{mm}:{ss}" },

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
@@ -55,3 +56,12 @@ def test_a_chart_says_in_words_what_it_shows() -> None:
     assert chart.summary() == "received: 2.5 to 2.5, last 2.5 1/s"
     assert not chart.is_empty
     assert Chart("Rate", "1/s", [NOON], [Series("refused", [None])]).is_empty
+
+
+def test_the_axis_of_a_chart_is_the_time_that_was_chosen_and_never_one_moment() -> None:
+    hour = timedelta(hours=1)
+    line = [Series("received", [1])]
+    since, until = json.loads(Chart("Rate", "1/s", [NOON], line, NOON - hour, NOON + hour).data())["span"]
+    assert (since, until) == ((NOON - hour).timestamp(), (NOON + hour).timestamp())
+    since, until = json.loads(Chart("Rate", "1/s", [NOON], line).data())["span"]
+    assert since < NOON.timestamp() < until < since + 7_200
