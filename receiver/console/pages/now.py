@@ -15,6 +15,7 @@ from ampeco.tenants import Tenant
 from receiver.console.attention import attention
 from receiver.console.charts import Chart, Series
 from receiver.console.console import Console
+from storage.clock import clock
 from storage.monitoring.minutes import Minute, minutes
 from storage.reports.activity import activity
 from storage.sync.api_usage import spent_today
