@@ -12,6 +12,8 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
+from runtime.supervised import PARENT
+
 
 def fail(message: str, *, code: int = 2) -> NoReturn:
     """Print in one sentence why a command ends, and end it."""
@@ -41,10 +43,13 @@ def fail_unexpectedly(error: Exception) -> NoReturn:
 def ending_on_sigterm() -> Iterator[None]:
     """End the command on SIGTERM as on Ctrl-C, so that it releases its resources, with exit code 143.
 
+    A process that another one of ours stops while it starts says nothing: that one was asked to stop, and knows it.
+
     Without a handler Linux does not deliver SIGTERM to the first process of a container. Commands that finish some work
     first install handlers of their own.
     """
     was_received = False
+    is_supervised = PARENT in os.environ
 
     def end(number: int, _frame: FrameType | None) -> NoReturn:
         nonlocal was_received
@@ -57,6 +62,8 @@ def ending_on_sigterm() -> Iterator[None]:
     try:
         yield
     except BaseException:
+        if was_received and is_supervised:
+            sys.exit(128 + signal.SIGTERM)
         if was_received:
             fail("stopped by SIGTERM before it was done.", code=128 + signal.SIGTERM)
         raise
