@@ -14,10 +14,10 @@ import migrations
 from ampeco.tenants import TenantsError
 from migrations import MigrationError
 from receiver.processes.embedded import embedded_servers
-from receiver.processes.parent_watchdog import PARENT
 from runtime.heartbeat import registered
 from runtime.logging import configure_logging, get_logger
 from runtime.settings import Settings, load_settings, unknown_settings
+from runtime.supervised import PARENT
 from storage.database import create_database_engine, require_utf8, weak_durability
 from storage.inbox.commit import prove_acceptable
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import sys
 
-import typer
 from rich.console import Console
 from rich.text import Text
 
@@ -31,17 +29,8 @@ def styled(style: str, words: str, rest: str = "") -> Text:
 
 
 def print_line(line: str) -> None:
-    """Print a line at once, for a program that reads it from a pipe; end the command if that program has ended.
-
-    Raises:
-        typer.Exit: the pipe is closed.
-    """
-    try:
-        print(line, flush=True)  # noqa: T201 - a console would wrap it
-    except BrokenPipeError:
-        # The interpreter writes what is left at its end, and would report the closed pipe then.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise typer.Exit from None
+    """Print a line at once, for a program that reads it from a pipe."""
+    print(line, flush=True)  # noqa: T201 - a console would wrap it
 
 
 def age(seconds: float | None) -> str:

@@ -6,6 +6,7 @@ import ipaddress
 import socket
 
 from runtime.settings import SettingsError
+from runtime.supervised import notify_when_listening
 
 
 def bind(host: str, port: int, *, setting: str) -> list[socket.socket]:
@@ -14,7 +15,7 @@ def bind(host: str, port: int, *, setting: str) -> list[socket.socket]:
     Parameters:
         host: a name or an address; ``::`` means every address of IPv6 and of IPv4.
         port: the port; 0 means any free port.
-        setting: the setting that an error names.
+        setting: the setting of the port, which an error names; a supervisor may wait until the sockets listen.
 
     Raises:
         SettingsError: the address or the port is not available.
@@ -36,6 +37,7 @@ def bind(host: str, port: int, *, setting: str) -> list[socket.socket]:
             f"{setting}: {address_of(host, port)} cannot be listened on: {error.strerror}; choose another port,"
             " or another host."
         ) from None
+    notify_when_listening(bound, setting=setting)
     return bound
 
 

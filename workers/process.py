@@ -14,6 +14,7 @@ from runtime.background import wait_while_alive
 from runtime.checks import create_check_engine
 from runtime.logging import get_logger
 from runtime.settings import Settings
+from runtime.supervised import notify_ready
 from workers.actors import declare_actors
 from workers.api.context import create_context
 from workers.broker import APPLY_QUEUE, DERIVE_QUEUE, RECONCILE_QUEUE, REFRESH_QUEUE, create_broker, worker_middleware
@@ -72,13 +73,15 @@ def work(settings: Settings, queues: set[str], stop: threading.Event | None = No
         broker.emit_after("process_boot")
         # Determined before the first message is handled, because the threads of messages, requests and checks may end.
         of_middleware = set(threading.enumerate()) - before
+        if settings.work_metrics_port is not None:
+            # Before the work begins, because this process ends here if another program has the port.
+            serve_worker_metrics(settings, settings.work_metrics_port, readiness)
         worker.start()
         needed = {*of_middleware, *worker.workers, *worker.consumers.values()}
         scheduler.start()
-        if settings.work_metrics_port is not None:
-            serve_worker_metrics(settings, settings.work_metrics_port, readiness)
         context.heartbeat.find_problem = readiness.problem
         logger.info("working", queues=sorted(queues), threads=threads)
+        notify_ready()
         all_live = wait_while_alive(stop, {*needed, *scheduler.threads})
         logger.info("stopping: finishing the running work")
         context.heartbeat.find_problem = None

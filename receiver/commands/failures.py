@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import NoReturn
 
 from redis.exceptions import RedisError
@@ -12,6 +13,7 @@ from ampeco.tenants import TenantsError
 from analytics.export.errors import ExportError
 from migrations import MigrationError
 from receiver.exits import fail, fail_unexpectedly
+from receiver.processes.supervisor import CORRECTABLE, ChildStartError
 from runtime.errors import cause
 from runtime.settings import SettingsError
 from storage.database import DatabaseEncodingError
@@ -35,6 +37,8 @@ def report(error: Exception) -> NoReturn:
     match error:
         case _ if isinstance(error, _CORRECTABLE):
             fail(str(error))
+        case ChildStartError():
+            sys.exit(CORRECTABLE)  # the process has said why
         case ApiError():
             fail(f"AMPECO: {error}")
         case SQLAlchemyError():

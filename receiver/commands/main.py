@@ -9,7 +9,7 @@ import typer
 
 from migrations import head
 from receiver.commands.group import CommandGroup
-from receiver.exits import ending_on_sigterm
+from receiver.exits import ending_on_sigterm, guarded_output
 
 app = typer.Typer(
     name="ampeco-receiver",
@@ -22,7 +22,7 @@ app = typer.Typer(
 
 def main() -> None:
     """Run the command line; print an error that an operator can correct as one sentence, with exit code 2."""
-    with ending_on_sigterm():
+    with ending_on_sigterm(), guarded_output():
         try:
             app()
         except Exception as error:  # noqa: BLE001 - the last resort: a traceback does not help an operator

@@ -24,6 +24,7 @@ from runtime.clock_watch import ClockWatch
 from runtime.heartbeat import registered
 from runtime.logging import get_logger
 from runtime.settings import Settings, SettingsError
+from runtime.supervised import notify_ready
 from storage.database import create_database_engine
 from workers.broker import create_broker, create_redis
 
@@ -97,6 +98,7 @@ async def _consume(settings: Settings) -> None:
         if heartbeat is not None:
             heartbeat.start()
         logger.info("consuming", topics=sorted(topics), group=settings.kafka_group, unsigned=sorted(unsigned))
+        notify_ready()
         try:
             await consumer.run(stop)
         finally:

@@ -18,7 +18,7 @@ from receiver.demo.dashboard import LiveView
 from receiver.environment import database
 from receiver.processes.embedded import embedded_servers, own_folder
 from receiver.processes.service import bring_up_to_date, service_children
-from receiver.processes.supervisor import Child, Supervisor, module_command
+from receiver.processes.supervisor import Child, ChildStartError, Supervisor, module_command
 from receiver.terminal import console
 from runtime.logging import configure_logging
 from runtime.settings import Settings, SettingsError, load_settings
@@ -92,7 +92,10 @@ def run_demo(*, seconds: float | None, speed: float, data_dir: Path | None, pict
             output=log,
         )
         supervisor.stop_on_signals()
-        supervisor.run(lambda stop: _show(stop, ready, scene, seconds, picture))
+        try:
+            supervisor.run(lambda stop: _show(stop, ready, scene, seconds, picture))
+        except ChildStartError as error:
+            raise SettingsError(f"The demo's process {error.name} did not start; {scene.log} says why.") from None
     console.print("Stopped; nothing is left running.")
 
 

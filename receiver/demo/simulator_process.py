@@ -87,6 +87,7 @@ class SimulatorProcess:
         return self._child.process
 
     def _stop(self) -> None:
+        self._child.close()
         self._process.terminate()
         try:
             self._process.wait(STOP_TIMEOUT_SECONDS)

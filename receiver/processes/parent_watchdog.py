@@ -13,11 +13,9 @@ import time
 
 from runtime.background import supervised_thread
 from runtime.logging import get_logger
+from runtime.supervised import PARENT
 
 logger = get_logger(__name__)
-
-#: The environment variable with the pid of the process that started this one.
-PARENT = "AMPECO_RECEIVER_STARTED_BY"
 
 CHECK_INTERVAL_SECONDS = 1.0
 

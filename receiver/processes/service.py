@@ -29,10 +29,14 @@ def worker_children(settings: Settings) -> list[Child]:
 
 def service_children(settings: Settings) -> list[Child]:
     """Return the processes of a whole service, first those that bring the work in."""
-    receivers = [receiver_child("serve", "serve")]
+    receivers = [receiver_child("serve", "serve", port_setting="RECEIVER_PORT")]
     if settings.kafka_brokers is not None:
         receivers.append(receiver_child("consume", "consume"))
-    return [*receivers, *worker_children(settings), receiver_child("console", "console")]
+    return [
+        *receivers,
+        *worker_children(settings),
+        receiver_child("console", "console", port_setting="RECEIVER_CONSOLE_PORT"),
+    ]
 
 
 def bring_up_to_date(settings: Settings) -> None:

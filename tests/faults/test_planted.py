@@ -69,6 +69,6 @@ def test_neither_does_the_service_with_all_its_processes(
         service.started.append(process)
         eventually(lambda: is_ready(f"http://127.0.0.1:{port}"), seconds=100)
         if arguments == ["up"]:
-            eventually(lambda: service.log.read_text().count('"working"') == 3, seconds=60)
+            eventually(lambda: service.log.read_text().count('"working"') == 4, seconds=60)
         end(process)
     assert what_ran(folder) == ""

@@ -33,7 +33,7 @@ SIGNALS = {130: signal.SIGINT, 143: signal.SIGTERM}
 
 
 def test_every_documented_code_is_tried() -> None:
-    assert {*ENDING.values(), *SIGNALS} == CODES
+    assert {*ENDING.values(), *SIGNALS, 128 + signal.SIGPIPE} == CODES
 
 
 @pytest.mark.parametrize("arguments", ENDING)
@@ -42,6 +42,45 @@ def test_a_command_ends_with_its_documented_code(tmp_path: Path, arguments: tupl
     servers = {"DATABASE_URL": "postgresql://127.0.0.1:1/x", "REDIS_URL": "redis://127.0.0.1:1"}
     done = run(tmp_path, *arguments, **servers)
     assert done.returncode == ENDING[arguments], done.stderr
+
+
+#: Commands that print by each of the ways in which commands print.
+PRINTING = [
+    ("--version",),
+    ("--help",),
+    ("check",),
+    ("trigger", "--list"),
+    ("trigger", "--list", "--json"),
+    ("doctor",),
+]
+
+
+def printing_to(output: int, directory: Path, arguments: tuple[str, ...]) -> tuple[int, str]:
+    """Run a command with this standard output; return its exit code and what it says."""
+    write_tenants(directory)
+    environment = os.environ | {"DATABASE_URL": "postgresql://127.0.0.1:1/x", "REDIS_URL": "redis://127.0.0.1:1"}
+    with (directory / "errors").open("wb") as errors:
+        process = fork(directory, ["-m", "receiver", *arguments], environment, output, errors.fileno())
+        code = process.wait(60)
+    return code, (directory / "errors").read_text()
+
+
+@pytest.mark.parametrize("arguments", PRINTING, ids=" ".join)
+def test_a_full_disk_behind_the_output_is_one_sentence(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    with open("/dev/full", "wb") as full:
+        code, said = printing_to(full.fileno(), tmp_path, arguments)
+    assert (code, said.splitlines()[-1]) == (2, "ampeco-receiver: standard output: No space left on device")
+
+
+@pytest.mark.parametrize("arguments", PRINTING, ids=" ".join)
+def test_a_closed_pipe_ends_a_command_quietly(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        code, said = printing_to(writer, tmp_path, arguments)
+    finally:
+        os.close(writer)
+    assert (code, said) == (128 + signal.SIGPIPE, "")
 
 
 @pytest.mark.parametrize("code", SIGNALS)

@@ -25,6 +25,7 @@ from ampeco.resources.kinds import KINDS
 from ampeco.tenants import Tenant
 from analytics import contract
 from migrations import roles
+from receiver.processes.service import service_children, worker_children
 from runtime.alerts import AlertTable
 from runtime.settings import Settings, environment_name
 from storage.monitoring.alerts import KINDS as KINDS_OF_INCIDENTS
@@ -405,3 +406,24 @@ def test_every_page_can_be_reached_from_the_readme() -> None:
                     to_read.append(found)
     # Those of .github are shown by the host itself.
     assert reached == {page for page in PAGES if not page.startswith(".github/")}
+
+
+def test_the_page_counts_the_processes_of_up_and_work_and_their_connections() -> None:
+    page = PAGES["docs/operations/running.md"]
+    connections = {
+        name: int(number) for name, number in re.findall(r"^\| (`\w+`[^|]*) \| [^|]+ \| (\d+) \|$", page, re.MULTILINE)
+    }
+    settings = Settings()
+    assert settings.kafka_brokers is None
+    workers, everything = worker_children(settings), service_children(settings)
+    others = {child.name for child in everything} - {child.name for child in workers}
+    assert others == {"serve", "console"}
+    opened = connections["`serve`, for each process"] + connections["`serve`, once"] + connections["`console`"]
+    assert connections["`up`"] == opened + len(workers) * connections["`work`, for each process"]
+    numbers = {4: "four", 5: "five", 6: "six", 7: "seven"}
+    for_work, for_up = numbers[len(workers)], numbers[len(everything)]
+    text = " ".join(page.split())
+    assert f"allow {for_work} times that for `work`, and {for_up} times for `up`" in text
+    assert f"`work` without `--queue` is {for_work} processes" in text
+    assert f"one `serve`, {for_work} `work` processes and one `console`" in text
+    assert f"to more than {for_work} times the sum" in " ".join(PAGES["deploy/README.md"].split())

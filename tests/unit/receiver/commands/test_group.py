@@ -23,6 +23,8 @@ ALWAYS = {
     "receiver.commands.group",
     "receiver.commands.main",
     "receiver.exits",
+    "runtime",
+    "runtime.supervised",
 }
 
 OURS = ("ampeco", "analytics", "migrations", "receiver", "runtime", "simulator", "storage", "workers")
