@@ -138,7 +138,7 @@ def test_failures_are_grouped_by_their_cause_however_old_they_are(console: Runni
     service.apply()
     execute(service.engine, "UPDATE ingest.outcome SET received_at = received_at - interval '3 days'")
     html = console.looker.get("/notifications?tenant=demo&type=none").text
-    causes = re.findall(r'<th scope="row">([^<]+)</th>\s*<td class="n big">(\d+)</td>', html)
+    causes = re.findall(r'<th scope="row" class="any">([^<]+)</th>\s*<td class="n big">(\d+)</td>', html)
     assert sum(int(count) for _, count in causes) == 3
     assert ("not JSON", "2") in causes
 
@@ -194,8 +194,8 @@ def test_a_correction_shows_what_it_replaced_and_a_hint_the_read_that_waits(
     service.apply()
     html = " ".join(console.looker.get(PAGE + correction).text.split())
     session = update["session"]["id"]
-    assert f'<a href="/tenants/demo/why/session/{session}">receipt id</a></td> <td>' in html
-    assert "<td>4321</td>" in html
+    assert f'<a href="/tenants/demo/why/session/{session}">receipt id</a></td> <td class="any">' in html
+    assert '<td class="any">4321</td>' in html
     read = " ".join(console.looker.get(PAGE + hint).text.split())
     assert f"EVSE {sample('evse.changed')['evseId']}</a> (changed): due <time" in read
 
