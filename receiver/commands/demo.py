@@ -13,7 +13,9 @@ from receiver.demo.demo import run_demo
 def demo(
     seconds: Annotated[float | None, typer.Option(help="Stop after so many seconds; by default, at Ctrl-C.")] = None,
     speed: Annotated[float, typer.Option(min=1, help="How much faster than real time the simulator runs.")] = 60,
-    data_dir: Annotated[Path | None, typer.Option(help="Folder for the data of the embedded servers.")] = None,
+    data_dir: Annotated[
+        Path | None, typer.Option(help="Folder for the data of the embedded servers while it runs.")
+    ] = None,
     picture: Annotated[Path | None, typer.Option(help="Save the last view to this file, as SVG.")] = None,
 ) -> None:
     """Run the simulator and the whole service, and show a live view of the database."""

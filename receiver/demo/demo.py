@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import secrets
+import shlex
+import shutil
 import socket
+import sys
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,6 +33,8 @@ from workers.monitoring.subscriptions import callback_url, subscribe_and_manage
 
 START_TIMEOUT_SECONDS = 60.0
 
+LOG = "demo.log"
+
 
 @dataclass(frozen=True, slots=True)
 class Scene:
@@ -42,29 +50,60 @@ class Scene:
 def run_demo(*, seconds: float | None, speed: float, data_dir: Path | None, picture: Path | None) -> None:
     """Run until Ctrl-C, or for ``seconds``, save the last view, and stop every process that was started.
 
-    Each run has a tenant with a new name, so that its view starts empty in spite of the data of older runs.
+    Each run has a tenant with a new name, and a folder with the data of its servers, its tenants file and its log. So
+    its view starts empty, runs do not meet, and nothing of them is in the data of ``up``.
     """
     settings = load_settings()
     if data_dir is not None:
         settings = settings.model_copy(update={"data_dir": data_dir})
-    folder = own_folder(settings.data_dir / "demo")
+    # The id of the process tells apart runs that begin in one second.
+    tenant = f"demo-{datetime.now(UTC):%Y%m%d-%H%M%S}-{os.getpid()}"
+    with _folder(settings.data_dir / "demo", tenant) as folder:
+        _run(tenant, folder, seconds=seconds, speed=speed, picture=picture)
+    console.print("Stopped; nothing is left running.")
+
+
+@contextlib.contextmanager
+def _folder(parent: Path, name: str) -> Iterator[Path]:
+    """Make a folder for a run, and remove it after the run; after an error its log stays."""
+    folder = own_folder(own_folder(parent) / name)
+    try:
+        yield folder
+    except Exception:
+        for entry in folder.iterdir():
+            if entry.is_dir():
+                shutil.rmtree(entry, ignore_errors=True)
+            elif entry.name != LOG:
+                entry.unlink()
+        raise
+    except BaseException:  # Ctrl-C or SIGTERM, before the processes were started
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _run(tenant: str, folder: Path, *, seconds: float | None, speed: float, picture: Path | None) -> None:
     scene = Scene(
-        tenant=f"demo-{datetime.now(UTC):%Y%m%d-%H%M%S}",
+        tenant=tenant,
         api_url=f"http://127.0.0.1:{_free_port()}",
         receiver_url=f"http://127.0.0.1:{_free_port()}",
         console_url=f"http://127.0.0.1:{_free_port()}",
-        log=folder / "demo.log",
+        log=folder / LOG,
     )
     token = secrets.token_urlsafe(24)
-    tenants_file = folder / "tenants.toml"
+    token_file, tenants_file = folder / "token", folder / "tenants.toml"
+    token_file.touch(mode=0o600)
+    token_file.write_text(token)
     tenants_file.write_text(
-        f'[tenants.{scene.tenant}]\nbase_url = "{scene.api_url}"\ntoken_env = "DEMO_AMPECO_TOKEN"\n'
+        f"[tenants.{scene.tenant}]\n"
+        f"base_url = {json.dumps(scene.api_url)}\n"
+        f"token_file = {json.dumps(str(token_file))}\n"
         f"calls_per_minute = {min(60 * max(round(speed), 1), 6_000)}\n"  # its minutes are that much shorter
-        "calls_per_day = 10000000\n"
+        "calls_per_day = 10000000\n",
+        encoding="utf-8",
     )
     os.environ |= {
         "TENANTS_FILE": str(tenants_file),
-        "DEMO_AMPECO_TOKEN": token,
         "AMPECO_SIMULATOR_TOKEN": token,
         "RECEIVER_HOST": "127.0.0.1",
         "RECEIVER_PUBLIC_URL": scene.receiver_url,
@@ -77,9 +116,13 @@ def run_demo(*, seconds: float | None, speed: float, data_dir: Path | None, pict
         "no_proxy": "127.0.0.1",
     }
     configure_logging("auto", "warning", process="demo")
-    console.print(f"Starting the simulator and the service. Their log: {scene.log}")
-    console.print(f"Console: {scene.console_url}", highlight=False)
-    settings = load_settings().model_copy(update={"data_dir": settings.data_dir})
+    for line in (
+        f"Starting the simulator and the service. Their log: {scene.log}",
+        f"Console: {scene.console_url}",
+        f"Look at it from another terminal: {_command_beside(folder, tenants_file)} status",
+    ):
+        console.print(line, highlight=False, soft_wrap=True)
+    settings = load_settings().model_copy(update={"data_dir": folder})
     with embedded_servers(settings) as ready, scene.log.open("wb") as log:
         bring_up_to_date(ready)
         simulator = Child(
@@ -96,7 +139,14 @@ def run_demo(*, seconds: float | None, speed: float, data_dir: Path | None, pict
             supervisor.run(lambda stop: _show(stop, ready, scene, seconds, picture))
         except ChildStartError as error:
             raise SettingsError(f"The demo's process {error.name} did not start; {scene.log} says why.") from None
-    console.print("Stopped; nothing is left running.")
+
+
+def _command_beside(folder: Path, tenants_file: Path) -> str:
+    """Return the start of each command that uses the servers and the tenant of a running demo."""
+    program = Path(sys.executable).with_name("ampeco-receiver")
+    variables = {"TENANTS_FILE": tenants_file, "RECEIVER_DATA_DIR": folder}
+    words = [*(f"{name}={shlex.quote(str(value))}" for name, value in variables.items()), shlex.quote(str(program))]
+    return " ".join(words)
 
 
 def _show(stop: threading.Event, settings: Settings, scene: Scene, seconds: float | None, picture: Path | None) -> None:
