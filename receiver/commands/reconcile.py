@@ -19,6 +19,7 @@ from receiver.commands.times import time_option
 from receiver.environment import TenantOption, chosen_tenants, database, require_migrated, running
 from receiver.terminal import age, console, errors
 from runtime.settings import Settings
+from storage.clock import clock
 from storage.sync import backfills, sync_runs
 from storage.sync.api_usage import spent
 from storage.sync.completeness import completeness as completeness_of
@@ -42,6 +43,8 @@ def backfill(
     tenant: TenantOption = None,
 ) -> None:
     """Read everything from AMPECO, or what changed since a time. Run it again to continue where it stopped."""
+    if changed_since is not None and changed_since > clock.now():
+        raise typer.BadParameter(f"{changed_since:%Y-%m-%d %H:%M:%S} UTC is in the future", param_hint="--since")
 
     def request(engine: Engine, name: str) -> datetime:
         with engine.begin() as connection:

@@ -232,12 +232,16 @@ _CONTINUE = text(_MOVE.format(progress="following = CAST(:following AS jsonb), l
 
 _FINISH = text(_MOVE.format(progress="following = NULL, lease_expires_at = NULL, finished_at = now()"))
 
-# Index: primary key. A sync run through a part of the listing moves `changed_until`, but not `full_at`.
+# Index: primary key. A sync run through a part of the listing moves `changed_until`, but not `full_at`. If its part
+# begins later than `changed_until`, it moves neither, because what changed in between was not read.
 _CURSOR = text("""
 INSERT INTO ingest.sync_cursor AS known (tenant, kind, changed_until, full_at)
 VALUES (:tenant, :kind, :began_at, CASE WHEN CAST(:changed_since AS timestamptz) IS NULL THEN now() END)
     ON CONFLICT (tenant, kind) DO UPDATE SET
-       changed_until = greatest(known.changed_until, excluded.changed_until),
+       changed_until = CASE
+           WHEN coalesce(CAST(:changed_since AS timestamptz) > known.changed_until, false) THEN known.changed_until
+           ELSE greatest(known.changed_until, excluded.changed_until)
+       END,
        full_at = greatest(known.full_at, excluded.full_at),
        checked_at = excluded.checked_at
 """)

@@ -130,6 +130,22 @@ def test_a_sync_run_that_was_killed_continues_from_its_last_page(living: Tenant)
     assert calls(living) - before == row["pages"] - 1 + 1  # this test listed them, too
 
 
+def test_a_backfill_of_late_changes_leaves_no_gap_behind(living: Tenant) -> None:
+    living.reconcile()
+    known = "SELECT changed_until FROM ingest.sync_cursor WHERE kind = 'location'"
+    before = living.service.query(known)
+    for hours, is_moved in ((1, False), (-1, True)):
+        living.live(10)
+        # When only what changed later, or earlier, than what is known until now is read
+        since = before[0]["changed_until"] + timedelta(hours=hours)
+        with living.service.engine.begin() as connection:
+            sync_run = sync_runs.begin(connection, "demo", "location", "backfill", since)
+        assert sync_run is not None
+        assert [each.finished for each in steps(living.context, sync_run, reason="backfill")] == [True]
+        # Then what changed in between is still to be read, if there is such a time
+        assert (living.service.query(known) != before) == is_moved
+
+
 def test_two_processes_never_sync_run_one_listing(living: Tenant) -> None:
     engine = living.service.engine
     with engine.begin() as connection:
