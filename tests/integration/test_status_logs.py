@@ -279,13 +279,20 @@ def test_statuses_beyond_the_calls_of_a_page_are_taken_as_shown_and_looked_for_l
         assert "preparing" in history(deployment, 902 + number, "status_log")
 
 
-def test_a_refusal_in_the_midst_of_a_page_loses_no_page_and_pauses_the_tenant(deployment: Deployment) -> None:
+@pytest.mark.parametrize("status", [401, 429, 503])
+def test_a_refusal_in_the_midst_of_a_page_loses_no_page_and_pauses_the_tenant(
+    deployment: Deployment, status: int
+) -> None:
     list_evses(deployment, "available", "available")
     sync_run(deployment)
     list_evses(deployment, "charging", "charging")
-    deployment.ampeco.answers[EVSE_LOG] = lambda _: JSONResponse({"message": "no"}, 429, headers={"Retry-After": "7"})
-    with pytest.raises(CallDeferredError):
-        sync_run(deployment)
+    answer = JSONResponse({"message": "no"}, status, headers={"Retry-After": "7"})
+    deployment.ampeco.answers[EVSE_LOG] = lambda _: answer
+    sync_run(deployment)
+    # The page that is stored counts once, and the sync run ends with it
+    (last,) = deployment.service.query("SELECT * FROM ingest.sync_run ORDER BY sync_run_id DESC LIMIT 1")
+    assert (last["pages"], last["compared"], last["last_error"]) == (1, 2, None)
+    assert last["finished_at"] is not None
     assert {evse(deployment, one)["hardware_status"] for one in (902, 903)} == {"charging"}
     assert paused_for(deployment.context.redis, "demo") > 5
     assert read_status_logs(deployment.context) == 0

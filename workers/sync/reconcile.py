@@ -262,7 +262,7 @@ class _SyncRunner:
                 page = self._client.page(self._kind, query)
                 page = replace(page, following=page.following or self._query_of_next_filter(query))
                 self._require_progress(query, page.following)
-                moved = self._write(page, calls)
+                moved, stopped_by = self._write(page, calls)
             except CallDeferredError as deferred:
                 self._release(timedelta(seconds=deferred.seconds), deferred.why)
                 raise
@@ -281,7 +281,10 @@ class _SyncRunner:
             except (ApiError, ValueError) as error:
                 self._stop(error, REFUSED_DELAY)
             else:
-                recovered(self._context.redis, run.tenant)
+                if stopped_by is None:
+                    recovered(self._context.redis, run.tenant)
+                elif moved:
+                    self._pause(stopped_by)  # the page is stored, so it is not read again
                 return moved
 
     def _failed_delay(self) -> timedelta:
@@ -304,12 +307,14 @@ class _SyncRunner:
         self._stop(error, FAILED_DELAY)
 
     def _pause(self, error: RateLimited | Unauthorized | Unavailable) -> None:
-        """Pause the tenant for all processes, and return when the pause is over.
+        """Pause the tenant for all processes; return when the pause is over, or at once if the sync run is finished.
 
         Raises:
             CallDeferredError: the caller does not wait that long, or waiting does not help; the sync run is postponed.
         """
         seconds = pause_tenant(self._context, self._run.tenant, error)
+        if self._run.finished:
+            return
         try:
             if isinstance(error, Unauthorized):
                 raise TokenRefusedError(seconds, str(error), is_final=True)
@@ -378,8 +383,15 @@ class _SyncRunner:
         with self._context.engine.begin() as connection:
             sync_runs.leave(connection, self._run, delay=delay, error=error)
 
-    def _write(self, page: Page[Any], calls_before: int) -> bool:
-        """Write the changes of a page; return False if another process has continued the sync run."""
+    def _write(
+        self, page: Page[Any], calls_before: int
+    ) -> tuple[bool, RateLimited | Unauthorized | Unavailable | None]:
+        """Write the changes of a page.
+
+        Returns:
+            False if another process has continued the sync run; and the error that stopped the reads of status logs, if
+            it concerns the whole tenant.
+        """
         page_changes = self._interpret(page)
         page_changes.stats.calls = self._counted.calls - calls_before
         change_sets = [changes for _, changes in page_changes.answers]
@@ -390,8 +402,7 @@ class _SyncRunner:
         if moved:
             self._count(page_changes.stats)
             self._context.usage.saved(self._run.tenant, "refresh", page_changes.saved)
-            page_changes.logs.end()
-        return moved
+        return moved, page_changes.logs.stopped_by
 
     def _interpret(self, page: Page[Any]) -> _PageChanges:
         """Load the stored entities of a page, and make a change set of each answer."""

@@ -164,7 +164,7 @@ class LogReads:
 
     def __init__(self, *, are_optional: bool = False) -> None:
         self.are_optional = are_optional
-        self.stopped_by: ApiError | None = None
+        self.stopped_by: RateLimited | Unauthorized | Unavailable | None = None
         self._is_stopped = False
 
     def look(self, log: StatusLog, client: Client, entity_id: int, stored: StoredStatus) -> Looked | None:
