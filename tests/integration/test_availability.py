@@ -29,7 +29,9 @@ EVSE, CHARGE_POINT, LOCATION = 902, 418, 7
 def engine(database_url: str) -> Iterator[Engine]:
     made = create_database_engine(database_url, application_name="tests", pool_size=2)
     with made.begin() as connection:
-        connection.execute(text("INSERT INTO ingest.uptime VALUES (:at, now())"), {"at": START - timedelta(days=9)})
+        connection.execute(
+            text("INSERT INTO ingest.uptime VALUES (:at, now() + interval '1 hour')"), {"at": START - timedelta(days=9)}
+        )
     yield made
     made.dispose()
 

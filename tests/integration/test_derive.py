@@ -45,7 +45,7 @@ def alive(engine: Engine, *periods: tuple[float, float]) -> None:
         connection.execute(text("INSERT INTO ingest.uptime VALUES (:began, :beat)"), rows)
         connection.execute(
             text(
-                "UPDATE ingest.uptime SET last_beat_at = now()"
+                "UPDATE ingest.uptime SET last_beat_at = now() + interval '1 hour'"
                 " WHERE began_at = (SELECT max(began_at) FROM ingest.uptime)"
             )
         )

@@ -276,7 +276,7 @@ def template(databases: Databases) -> Iterator[str]:
     with databases.database() as url:
         engine = create_database_engine(url, application_name="tests", pool_size=1)
         with engine.begin() as connection:
-            connection.execute(text("INSERT INTO ingest.uptime VALUES (:at, now())"), {"at": at(0)})
+            connection.execute(text("INSERT INTO ingest.uptime VALUES (:at, now() + interval '1 hour')"), {"at": at(0)})
         write(
             engine,
             *world(),

@@ -192,7 +192,9 @@ def derived_week(databases: Databases) -> Iterator[str]:
     """The URL of a database with the week, of which each part was derived as it came; others are copied from it."""
     with databases.database() as url, connected(url) as engine:
         with engine.begin() as connection:
-            connection.execute(text("INSERT INTO ingest.uptime VALUES (:at, now())"), {"at": at(on(0, 0))})
+            connection.execute(
+                text("INSERT INTO ingest.uptime VALUES (:at, now() + interval '1 hour')"), {"at": at(on(0, 0))}
+            )
         write_each(engine, week())
         enter_vandalism(engine)
         derive(engine)
