@@ -18,7 +18,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response, StreamingResponse
 
 from ampeco.api.transport import MAX_ANSWER_BYTES
-from storage.sync import sync_runs
+from storage.sync import absent_entities, sync_runs
 from tests.support.ampeco import FakeAmpeco, shown
 from tests.support.deployment import Deployment
 from tests.support.facts import sample
@@ -205,7 +205,7 @@ def test_a_listing_that_shows_nothing_asks_for_a_few_and_deletes_no_one(
         deployment.ampeco.resources[f"users/v1.1/{user_id}"] = page(1, None, user_id)["data"][0]
     deployment.refresh()
     # When their whole listing shows none of them
-    monkeypatch.setattr(sync_runs, "MAX_ABSENT", 2)
+    monkeypatch.setattr(absent_entities, "MAX_ABSENT", 2)
     deployment.ampeco.answers["users/v1.1"] = listing(page(1, None))
     with deployment.service.engine.begin() as connection:
         sync_run = sync_runs.begin(connection, "demo", "user", "reconcile", None)
