@@ -65,7 +65,7 @@ class Output:
         except OSError as error:
             # The interpreter writes what is left at its end, and would report the failure again.
             os.dup2(os.open(os.devnull, os.O_WRONLY), self._file.fileno())
-            if isinstance(error, BrokenPipeError):  # who reads has read enough
+            if isinstance(error, BrokenPipeError):  # the reader has ended, and needs no more
                 sys.exit(128 + signal.SIGPIPE)
             fail(f"standard output: {error.strerror}")
 

@@ -1,4 +1,4 @@
-"""What a process that another one of ours started knows of that, and tells it.
+"""What a process knows of the one of ours that started it, and reports to it.
 
 The names of two environment variables, and the pipe over which a process reports that it has started.
 """

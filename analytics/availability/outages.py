@@ -190,7 +190,22 @@ SELECT source.evse_id,
    AND (scope.since IS NULL OR greatest(source.began_at, source.outage_began_at) >= scope.since)
 """  # noqa: S608 - the parts are ours
 
-# Indexes: primary keys of exclusion and of the states; the unique constraint of evse_status_observation;
+
+def _first_error(table: str, key: str, known: str) -> str:
+    """Return the subquery of the first error code that was reported within an outage."""
+    return f"""(
+       SELECT observation.error_code
+         FROM charging.{table} AS observation
+        WHERE observation.tenant = :tenant
+          AND observation.{key} = {known}.{key}
+          AND observation.observed_at >= run.began_at
+          AND observation.observed_at < run.ended_at
+          AND observation.error_code <> 'NoError'
+        ORDER BY observation.observed_at, observation.hardware_status NULLS FIRST, observation.error_code
+        LIMIT 1)"""  # noqa: S608 - the names are ours
+
+
+# Indexes: primary keys of exclusion and of the states; the unique constraints of the observations;
 # session_tenant_evse_id_started_at_idx. Seconds are whole: a part of one counts to where it begins. Only stretches that
 # are over decide the cause, so that time alone changes none.
 _OUTAGES = f"""
@@ -225,27 +240,9 @@ SELECT run.evse_id,
   JOIN scope ON scope.entity_id = run.evse_id AND (scope.since IS NULL OR run.began_at >= scope.since)
   JOIN place ON place.evse_id = run.evse_id
   JOIN cause ON cause.evse_id = run.evse_id AND cause.run = run.run
-  LEFT JOIN LATERAL (
-       SELECT observation.error_code
-         FROM charging.evse_status_observation AS observation
-        WHERE observation.tenant = :tenant
-          AND observation.evse_id = run.evse_id
-          AND observation.observed_at >= run.began_at
-          AND observation.observed_at < run.ended_at
-          AND observation.error_code <> 'NoError'
-        ORDER BY observation.observed_at, observation.hardware_status NULLS FIRST, observation.error_code
-        LIMIT 1) AS own_error ON true
-  LEFT JOIN LATERAL (
-       SELECT observation.error_code
-         FROM charging.charge_point_hardware_observation AS observation
-        WHERE own_error.error_code IS NULL
-          AND observation.tenant = :tenant
-          AND observation.charge_point_id = place.charge_point_id
-          AND observation.observed_at >= run.began_at
-          AND observation.observed_at < run.ended_at
-          AND observation.error_code <> 'NoError'
-        ORDER BY observation.observed_at, observation.hardware_status NULLS FIRST, observation.error_code
-        LIMIT 1) AS unit_error ON true
+  LEFT JOIN LATERAL {_first_error("evse_status_observation", "evse_id", "run")} AS own_error ON true
+  LEFT JOIN LATERAL {_first_error("charge_point_hardware_observation", "charge_point_id", "place")} AS unit_error
+         ON own_error.error_code IS NULL
  CROSS JOIN LATERAL (
        SELECT coalesce(sum(extract(epoch FROM upper(each) - lower(each))), 0) AS seconds
          FROM (

@@ -41,7 +41,7 @@ def work(
                 os.nice(DERIVE_NICENESS)
             run(settings, {queue})
             return
-        load_alerts(settings)  # as above
+        load_alerts(settings)  # so that a mistake in them ends this command, and not each new process
         supervisor = Supervisor(
             worker_children(settings),
             shutdown_seconds=settings.shutdown_timeout.total_seconds() + 5,

@@ -56,7 +56,7 @@ def run_demo(*, seconds: float | None, speed: float, data_dir: Path | None, pict
     settings = load_settings()
     if data_dir is not None:
         settings = settings.model_copy(update={"data_dir": data_dir})
-    # The id of the process tells apart runs that begin in one second.
+    # With the id of the process, two runs that begin in one second have two names.
     tenant = f"demo-{datetime.now(UTC):%Y%m%d-%H%M%S}-{os.getpid()}"
     with _folder(settings.data_dir / "demo", tenant) as folder:
         _run(tenant, folder, seconds=seconds, speed=speed, picture=picture)
