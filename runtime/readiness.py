@@ -23,6 +23,9 @@ ANSWER_SECONDS = 1.5
 #: How long a result is reused: servers are checked no more often than this, however many requests there are.
 FRESH_SECONDS = 1.0
 
+#: How long a stop waits for the checks that are under way: longer than a connection of theirs waits for its server.
+STOP_SECONDS = 3.0
+
 
 @dataclass(frozen=True, slots=True)
 class Check:
@@ -75,6 +78,14 @@ class Readiness:
             runs.begin()
         return {name: check for runs in self._runs for name, check in runs.checks().items()}
 
+    def stop(self) -> None:
+        """Make no further checks, and wait for those that are under way, because they use the caller's connections."""
+        deadline = time.monotonic() + STOP_SECONDS
+        for runs in self._runs:
+            runs.refuse()
+        for runs in self._runs:
+            runs.wait(max(deadline - time.monotonic(), 0.0))
+
     def problem(self) -> str | None:
         """Return what keeps the process from its work, in one sentence; None if nothing does.
 
@@ -117,19 +128,29 @@ class _Runs:
         self._lock = threading.Lock()
         self._ended = threading.Event()
         self._ended.set()
+        self._is_refused = False
         self._began_at = -FRESH_SECONDS
         self._checks: Mapping[str, Check] = {}
 
     def begin(self) -> None:
-        """Start a run, unless the last one is recent or has not ended."""
+        """Start a run, unless the last one is recent or has not ended, or runs are refused."""
         with self._lock:
             now = time.monotonic()
-            if not self._ended.is_set() or now < self._began_at + FRESH_SECONDS:
+            if self._is_refused or not self._ended.is_set() or now < self._began_at + FRESH_SECONDS:
                 return
             self._began_at = now
             self._ended.clear()
         # A daemon thread, because a check that hangs must not delay the end of the process.
         threading.Thread(target=self._run, name=f"check {self._probe.name}", daemon=True).start()
+
+    def refuse(self) -> None:
+        """Start no further run."""
+        with self._lock:
+            self._is_refused = True
+
+    def wait(self, seconds: float) -> None:
+        """Wait for the run that is under way, if there is one."""
+        self._ended.wait(seconds)
 
     def checks(self) -> Mapping[str, Check]:
         """Return the result of the last run, after it has ended or its time is up."""

@@ -91,6 +91,7 @@ def work(settings: Settings, queues: set[str], stop: threading.Event | None = No
         worker.stop(timeout=int(settings.shutdown_timeout.total_seconds() * 1000))
         scheduler.join(timeout_seconds=max(deadline - time.monotonic(), 0.0))
         broker.close()
+        readiness.stop()
         check_engine.dispose()
     logger.info("stopped")
     if not all_live:

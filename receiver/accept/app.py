@@ -72,6 +72,7 @@ def create_app(settings: Settings) -> ASGIApp:
         await heartbeat.stop()
         await run_in_threadpool(process_heartbeat.stop)
         notifier.stop()
+        await run_in_threadpool(readiness.stop)
         redis_client.close()
         check_engine.dispose()
         engine.dispose()

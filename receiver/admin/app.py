@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 
 import uvicorn
 from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -38,12 +39,14 @@ def create_admin_app(settings: Settings) -> ASGIApp:
     engine = create_database_engine(database_url, application_name="ampeco-receiver admin", pool_size=1)
     check_engine = create_check_engine(database_url, process="admin readiness")
     redis_client = create_redis(settings.required_redis_url())
-    health = Health(admin_readiness(check_engine, redis_client, counters, settings.waiting_room))
+    readiness = admin_readiness(check_engine, redis_client, counters, settings.waiting_room)
+    health = Health(readiness)
     metrics = MetricsPage(engine, settings.tenants)
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
         yield
+        await run_in_threadpool(readiness.stop)
         redis_client.close()
         check_engine.dispose()
         engine.dispose()

@@ -107,6 +107,7 @@ async def _consume(settings: Settings) -> None:
             if heartbeat is not None:
                 await heartbeat.stop()
             await run_in_threadpool(notifier.stop)
+            await run_in_threadpool(readiness.stop)
             redis_client.close()
             check_engine.dispose()
             engine.dispose()

@@ -197,7 +197,7 @@ def test_what_cannot_be_read_is_tried_hourly_and_in_the_end_daily(
 
 def test_secrets_of_a_resource_are_in_no_row(deployment: Deployment) -> None:
     deployment.ampeco.resources["charge-points/v2.0/418"] |= {
-        "pin": "4711",
+        "pin": "secret-pin",
         "sharingCode": "share-me",
         "network": {"id": "VM50-000731", "protocol": "ocpp 1.6", "password": "ocpp-secret"},
     }
@@ -205,7 +205,7 @@ def test_secrets_of_a_resource_are_in_no_row(deployment: Deployment) -> None:
     deployment.refresh()
     kept = repr(deployment.row("charge_point"))
     assert "VM50-000731" in kept
-    assert not any(secret in kept for secret in ("4711", "share-me", "ocpp-secret"))
+    assert not any(secret in kept for secret in ("secret-pin", "share-me", "ocpp-secret"))
 
 
 def test_waking_is_done_once_for_all_processes(deployment: Deployment) -> None:
