@@ -23,6 +23,38 @@ class View(NamedTuple):
 
 VIEWS = (
     View(
+        "cdr",
+        "A CDR of roaming, sent or received, with the session that names it",
+        (
+            Shown("tenant", "text", "Tenant, as named in tenants.toml"),
+            Shown("cdr_id", "bigint", "CDR"),
+            Shown(
+                "session_id",
+                "bigint",
+                "Session that names it, of several the one with the lowest id; null: none that is known",
+            ),
+            Shown("roaming_operator_id", "bigint", "Roaming operator or provider with which it was exchanged"),
+            Shown("roaming_operator_name", "text", "Name of the roaming operator or provider; null: not known"),
+            Shown("protocol_type", "text", "OCPI or Hubject"),
+            Shown("roaming_id", "text", "Id that the charge point operator gave it"),
+            Shown("session_reference", "text", "Session, by the reference that the roaming partners use"),
+            Shown(
+                "is_local", "boolean", "Whether the tenant issued it, as charge point operator; otherwise a partner did"
+            ),
+            Shown("is_credit", "boolean", "Whether it cancels another CDR"),
+            Shown("started_at", "timestamp with time zone", "When the session, or its reservation, started"),
+            Shown("ended_at", "timestamp with time zone", "When the session ended"),
+            Shown("energy_wh", "numeric", "Energy, Wh"),
+            Shown("energy_kwh", "numeric", "Energy, kWh"),
+            Shown("amount_without_tax", "numeric", "Cost without tax, in currency; not available in OICP"),
+            Shown("currency", "text", "Currency, ISO 4217; not available in OICP"),
+            Shown("sent_at", "timestamp with time zone", "When it was sent"),
+            Shown("received_at", "timestamp with time zone", "When it was received"),
+            Shown("delivery_response", "text", "success or fail, if it was sent"),
+            Shown("removed_at", "timestamp with time zone", "When it was found gone at AMPECO; null while it exists"),
+        ),
+    ),
+    View(
         "completeness_day",
         "What was received of a tenant on a UTC day of the last 400, what became of it, and what was missed; a "
         "notification counts on the day on which its batch began",
