@@ -16,10 +16,10 @@ from storage.sync import inaccessible_kinds, sync_runs
 from tests.support.deployment import Deployment
 from tests.support.facts import recent, sample
 from workers.api.rate_limit import CallDeferredError
-from workers.apply.sweep import wake_refreshes
 from workers.broker import create_broker
 from workers.sync.reconcile import steps
 from workers.sync.refresh_reader import MAX_REFUSED_IN_A_ROW
+from workers.wake_ups import wake_refreshes
 
 LATER = {"lastUpdatedAt": "2026-03-04T09:00:00+00:00"}
 
@@ -245,7 +245,7 @@ class TestForbidden:
 
     def test_no_worker_is_woken_for_what_waits(self, refused: Deployment) -> None:
         broker = create_broker(refused.context.redis)
-        assert wake_refreshes(refused.context.engine, broker, refused.context.redis) == 0
+        assert wake_refreshes(refused.context, broker) == 0
 
     def test_other_kinds_are_still_read(self, refused: Deployment) -> None:
         answer(refused, "circuit", 9, name="Garage")

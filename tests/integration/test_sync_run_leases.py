@@ -21,11 +21,11 @@ from tests.support.deployment import Deployment
 from tests.support.service import eventually
 from workers import actors
 from workers.actors import declare_actors
-from workers.apply.sweep import SYNC_RUN_AWAKE_MS, are_sync_runs_awake, awake_for_sync_runs, wake_sync_runs
 from workers.broker import create_broker, worker_middleware
 from workers.sync import reconcile
 from workers.sync.reconcile import run_due, steps
 from workers.sync.schedule import due_sync_runs
+from workers.wake_ups import SYNC_RUN_AWAKE_MS, are_sync_runs_awake, awake_for_sync_runs, wake_sync_runs
 
 INTERVAL = timedelta(minutes=15)
 USERS = "users/v1.1"
