@@ -24,7 +24,7 @@ from workers.broker import (
     REFRESH_TIME_LIMIT_MS,
 )
 from workers.derive import derive_tenant
-from workers.sync.reconcile import run_due
+from workers.sync.due_runs import run_due
 from workers.sync.refresh import refresh_tenant
 from workers.sync.schedule import Part
 from workers.wake_ups import are_sync_runs_awake, awake_for_sync_runs
