@@ -13,7 +13,6 @@ from runtime.settings import Settings
 from workers.api.context import Context
 from workers.apply.apply import apply_open_batches
 from workers.apply.postponing import PostponedError
-from workers.apply.sweep import are_sync_runs_awake, awake_for_sync_runs
 from workers.broker import (
     APPLY_QUEUE,
     APPLY_TIME_LIMIT_MS,
@@ -25,9 +24,10 @@ from workers.broker import (
     REFRESH_TIME_LIMIT_MS,
 )
 from workers.derive import derive_tenant
-from workers.sync.reconcile import run_due
+from workers.sync.due_runs import run_due
 from workers.sync.refresh import refresh_tenant
 from workers.sync.schedule import Part
+from workers.wake_ups import are_sync_runs_awake, awake_for_sync_runs
 
 logger = get_logger(__name__)
 

@@ -6,14 +6,12 @@ import contextlib
 import time
 from datetime import timedelta
 
-from dramatiq import Broker
 from redis.exceptions import RedisError
 
-from analytics.derive import derive_round, due_tenants
+from analytics.derive import derive_round
 from runtime.logging import get_logger
 from storage.inbox import batches
 from workers.api.context import Context
-from workers.broker import derive_message
 from workers.metrics import DERIVED_CHANGES, DERIVED_LAG
 
 logger = get_logger(__name__)
@@ -35,12 +33,6 @@ MARKS_PER_ENTITY = 1.5
 REST_FACTOR = 2.0
 MAX_REST_SECONDS = 0.8
 
-#: All processes together send a wake-up for a tenant at most this often.
-WAKE_INTERVAL_MS = 400
-
-#: Without any mark, a tenant is derived this often: periods without a receiver begin and end without one.
-IDLE = timedelta(seconds=20)
-
 
 def derive_tenant(context: Context, tenant: str) -> int:
     """Derive what is marked for a tenant until the time budget is spent; return how many rows changed."""
@@ -49,7 +41,7 @@ def derive_tenant(context: Context, tenant: str) -> int:
     changes = 0
     while time.monotonic() < deadline:
         _let_apply_go_first(context, tenant, patient_until)
-        if _rests(context, tenant):
+        if is_resting(context, tenant):
             break
         began = time.monotonic()
         done = derive_round(context.engine, tenant)
@@ -87,21 +79,8 @@ def _rest(context: Context, tenant: str, seconds: float) -> None:
         context.redis.set(_rest_key(tenant), 1, px=max(int(seconds * 1000), 1))
 
 
-def _rests(context: Context, tenant: str) -> bool:
+def is_resting(context: Context, tenant: str) -> bool:
+    """Return whether no process derives for a tenant for now, so that more changes gather."""
     with contextlib.suppress(RedisError):
         return bool(context.redis.exists(_rest_key(tenant)))
     return False
-
-
-def wake_derivations(context: Context, broker: Broker) -> int:
-    """Send a wake-up for each tenant for which something is to be derived; return the number of wake-ups."""
-    with context.engine.begin() as connection:
-        tenants = due_tenants(connection, list(context.tenants), idle=IDLE)
-    woken = 0
-    for tenant in tenants:
-        if _rests(context, tenant):
-            continue
-        if context.redis.set(f"ampeco-receiver:derive-woken:{tenant}", 1, nx=True, px=WAKE_INTERVAL_MS):
-            broker.enqueue(derive_message(tenant))
-            woken += 1
-    return woken

@@ -21,9 +21,7 @@ from storage.sync import api_usage as usage
 from storage.sync import consumption_reads, sync_runs
 from workers.api import daily_quota
 from workers.api.context import Context
-from workers.apply.sweep import sweep_batches, wake_apply, wake_refreshes, wake_sync_runs
 from workers.broker import DERIVE_QUEUE, RECONCILE_QUEUE, REFRESH_QUEUE
-from workers.derive import wake_derivations
 from workers.metrics import API_QUOTA_USED
 from workers.monitoring.alerts import AlertJob
 from workers.monitoring.resend import resend_due
@@ -32,6 +30,7 @@ from workers.monitoring.traffic import monitor_traffic
 from workers.scheduler import Scheduler
 from workers.sync.consumption import read_consumption
 from workers.sync.status_logs import read_status_logs
+from workers.wake_ups import sweep_batches, wake_apply, wake_derivations, wake_refreshes, wake_sync_runs
 
 logger = get_logger(__name__)
 
@@ -148,7 +147,7 @@ def create_scheduler(context: Context, broker: Broker, settings: Settings, queue
     every(PARTITION_INTERVAL, "partitions", lambda: make_all_partitions(context.engine))
     every(SWEEP_INTERVAL, "sweep", lambda: sweep_batches(context.engine, broker, age=settings.sweep_after))
     every(WAKE_INTERVAL, "wake apply", lambda: wake_apply(context, broker))
-    every(WAKE_INTERVAL, "wake", lambda: wake_refreshes(context.engine, broker, context.redis))
+    every(WAKE_INTERVAL, "wake", lambda: wake_refreshes(context, broker))
     every(SYNC_RUN_INTERVAL, "sync runs", lambda: wake_sync_runs(context, broker, settings.reconcile_interval))
     every(LOOK_INTERVAL, "clock", lambda: look_at_clocks(context, clocks))
     every(USAGE_INTERVAL, "usage", context.write_usage)

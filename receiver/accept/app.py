@@ -1,4 +1,4 @@
-"""The ASGI app of the receiver: its routes, and the objects that it creates, starts and stops."""
+"""The ASGI app of the receiver: its routes, and its start and stop."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from starlette.applications import Starlette
-from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -16,21 +15,14 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from receiver.accept.acceptor import Acceptor
 from receiver.accept.bodies import Bodies
-from receiver.accept.committer import GroupCommitter
 from receiver.accept.endpoint import Notifications
-from receiver.accept.heartbeat import UptimeHeartbeat
 from receiver.accept.metrics import create_series
-from receiver.accept.notifier import Notifier
 from receiver.accept.paths import ignore_trailing_slash
+from receiver.accept.process import AcceptingProcess
 from receiver.admin.health import Health
-from receiver.admin.readiness import Draining, receiver_readiness
-from runtime.checks import create_check_engine
-from runtime.clock_watch import ClockWatch
-from runtime.heartbeat import Heartbeat
+from receiver.admin.readiness import Draining
 from runtime.logging import get_logger
 from runtime.settings import Settings
-from storage.database import create_database_engine
-from workers.broker import create_broker, create_redis
 
 logger = get_logger(__name__)
 
@@ -40,46 +32,20 @@ NOTIFICATIONS_PATH = "/notifications/"
 def create_app(settings: Settings) -> ASGIApp:
     """Create the app of one process; call it after any fork, because engines and clients must not be shared."""
     create_series(settings.tenants)
-    database_url = settings.required_database_url()
-    redis_client = create_redis(settings.required_redis_url())
-    engine = create_database_engine(database_url, application_name="ampeco-receiver serve", pool_size=1)
-    check_engine = create_check_engine(database_url, process="serve readiness")
-    notifier = Notifier(create_broker(redis_client))
-    committer = GroupCommitter(
-        database_url,
-        notifier.notify,
-        commit_timeout=settings.commit_timeout,
-        waiting_room=settings.waiting_room,
-        waiting_bytes=settings.waiting_bytes,
-    )
     draining = Draining(settings.drain)
-    readiness = receiver_readiness(check_engine, redis_client, committer, draining.probe())
-    health = Health(readiness)
-    heartbeat = UptimeHeartbeat(engine, list(settings.tenants), ClockWatch(redis_client))
-    process_heartbeat = Heartbeat(database_url, "serve")
-    process_heartbeat.find_problem = readiness.problem
+    process = AcceptingProcess(settings, "serve", draining.probe(), resend_tenants=settings.tenants)
+    health = Health(process.readiness)
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
         draining.delay_signals()
-        notifier.start()
-        committer.start()
-        heartbeat.start()
-        process_heartbeat.start()
-        logger.info("accepting", host=settings.host, port=settings.port, tenants=sorted(settings.tenants))
-        yield
-        await committer.stop()
-        await heartbeat.stop()
-        await run_in_threadpool(process_heartbeat.stop)
-        notifier.stop()
-        await run_in_threadpool(readiness.stop)
-        redis_client.close()
-        check_engine.dispose()
-        engine.dispose()
+        async with process.running():
+            logger.info("accepting", host=settings.host, port=settings.port, tenants=sorted(settings.tenants))
+            yield
         logger.info("stopped")
 
     bodies = Bodies(settings.body_limit_bytes, settings.waiting_bytes)
-    acceptor = Acceptor(settings.tenants, committer)
+    acceptor = Acceptor(settings.tenants, process.committer)
     notifications = Notifications(acceptor, bodies)
     route = Route(f"{NOTIFICATIONS_PATH}{{tenant}}", notifications, methods=["POST"])
     rest = Starlette(

@@ -26,7 +26,7 @@ from storage.sync.completeness import completeness as completeness_of
 from storage.sync.sync_runs import Purpose, SyncRun
 from workers.api.context import Context, create_context
 from workers.api.rate_limit import CallDeferredError
-from workers.sync.reconcile import KindNotOfferedError, TokenRefusedError, steps
+from workers.sync.reconcile import KindNotOfferedError, TokenRefusedError, sync_pages
 from workers.sync.schedule import listed, since
 
 #: How often a sync run of another process is checked.
@@ -221,7 +221,7 @@ def _run_to_end(context: Context, task: _Task, piece: Piece) -> None:
             wait(HELD_INTERVAL_SECONDS, "another process reads it, or was killed a moment ago")
         else:
             # A forbidden kind is tried, because the operator may have just granted the permission.
-            for _ in steps(context, run, reason=task.purpose, wait=wait, heeds_inaccessible=False):
+            for _ in sync_pages(context, run, reason=task.purpose, wait=wait, heeds_inaccessible=False):
                 stats = run.stats
                 piece.advance(stats.compared, pages=run.pages, missing=stats.missing, stale=stats.stale)
             if task.is_done_by(run):

@@ -15,7 +15,7 @@ from tests.support.comparison import SHOWN
 from tests.support.processes import Processes, end, processes
 from tests.support.service import eventually
 from tests.support.tenant import Tenant, tenant
-from workers.sync.reconcile import run_due
+from workers.sync.due_runs import run_due
 
 pytestmark = pytest.mark.timeout(300)
 

@@ -18,7 +18,7 @@ from storage.sync import sync_runs
 from tests.support.ampeco import shown
 from tests.support.deployment import Deployment
 from tests.support.facts import sample
-from workers.sync.reconcile import steps
+from workers.sync.reconcile import sync_pages
 
 #: A later change than that of any other parent here.
 LATE, EARLY = "2026-03-04T09:00:00+00:00", "2026-03-04T08:00:00+00:00"
@@ -77,7 +77,7 @@ def sync_run(deployment: Deployment, kind: str) -> None:
         begun = sync_runs.begin(connection, "demo", kind, "reconcile", None)
         connection.execute(text(f"UPDATE charging.{kind} SET first_seen_at = first_seen_at - interval '1 hour'"))
     assert begun is not None
-    list(steps(deployment.context, begun, reason="reconcile"))
+    list(sync_pages(deployment.context, begun, reason="reconcile"))
     deployment.refresh()
 
 

@@ -17,7 +17,7 @@ from tests.support.ampeco import shown
 from tests.support.deployment import Deployment
 from tests.support.facts import recent, sample
 from tests.support.tenant import Tenant, tenant
-from workers.sync.reconcile import steps
+from workers.sync.reconcile import sync_pages
 
 
 @pytest.fixture
@@ -139,7 +139,7 @@ def test_a_whole_sync_run_looks_for_what_none_of_its_pages_showed(deployment: De
         with deployment.service.engine.begin() as connection:
             sync_run = sync_runs.begin(connection, "demo", "user", "reconcile", None)
         assert sync_run is not None
-        list(steps(deployment.context, sync_run, reason="reconcile"))
+        list(sync_pages(deployment.context, sync_run, reason="reconcile"))
         # Then that one is asked for, and no other
         assert deployment.service.query("SELECT entity_id FROM ingest.refresh_request") == [{"entity_id": 3}]
         assert deployment.service.count("ingest.sync_run_page") == 0

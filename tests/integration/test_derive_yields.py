@@ -18,7 +18,8 @@ from tests.support.facts import sample
 from tests.support.servers import own_redis
 from workers import derive
 from workers.broker import create_broker, create_redis
-from workers.derive import derive_tenant, wake_derivations
+from workers.derive import derive_tenant
+from workers.wake_ups import wake_derivations
 
 
 def is_marked(deployment: Deployment) -> bool:

@@ -39,7 +39,7 @@ from workers.apply.postponing import PostponedError
 from workers.maintenance.erase import begin, go_through_log, look_up
 from workers.maintenance.rebuild import alone, began_at, compare, fold_log, scope_of
 from workers.maintenance.replay import committed_chunks, replay
-from workers.sync.reconcile import steps
+from workers.sync.reconcile import sync_pages
 
 SUMS = """
     SELECT session_id, status, started_at, stopped_at, energy_wh, amount_with_tax, currency, payment_type,
@@ -191,7 +191,7 @@ def test_a_reconcile_does_not_count_an_erased_person_as_missing(lived: Deploymen
         with engine.begin() as connection:
             sync_run = sync_runs.begin(connection, "demo", kind, "reconcile", None)
         assert sync_run is not None
-        for _ in steps(lived.context, sync_run, reason="reconcile"):
+        for _ in sync_pages(lived.context, sync_run, reason="reconcile"):
             pass
         # Then nothing of it counts as news, and nothing of the person is kept
         assert (sync_run.stats.compared > 0, sync_run.stats.missing, sync_run.stats.stale) == (True, 0, 0), kind

@@ -18,7 +18,7 @@ from storage.sync import backfills, refresh_queue, sync_runs
 from tests.support.deployment import Deployment
 from tests.support.facts import sample
 from tests.support.tenant import Tenant, tenant
-from workers.sync.reconcile import steps
+from workers.sync.reconcile import sync_pages
 from workers.sync.schedule import listed
 
 CHANCE = Random(1)
@@ -52,7 +52,7 @@ def run(living: Tenant, kind: str, since: datetime | None, *, requested_at: date
     with living.service.engine.begin() as connection:
         made = sync_runs.begin(connection, "demo", kind, "backfill", since, requested_at=requested_at)
     assert made is not None
-    for _ in steps(living.context, made, reason="backfill"):
+    for _ in sync_pages(living.context, made, reason="backfill"):
         pass
 
 
@@ -248,7 +248,7 @@ class TestSyncRunEndsRequests:
             return client
 
         living.context.make_client = changing
-        next(iter(steps(living.context, made, reason="backfill")))
+        next(iter(sync_pages(living.context, made, reason="backfill")))
         living.context.make_client = make_client
         # Then the page ends no request, and the reads show the changes
         assert living.service.count("ingest.refresh_request WHERE kind = 'evse'") == len(ids)
@@ -332,7 +332,7 @@ class TestCdrs:
         with deployment.service.engine.begin() as connection:
             made = sync_runs.begin(connection, "demo", "cdr", "reconcile", None)
         assert made is not None
-        list(steps(deployment.context, made, reason="reconcile"))
+        list(sync_pages(deployment.context, made, reason="reconcile"))
         assert deployment.waiting() == 0
         assert deployment.row("cdr")["roaming_id"] == self.REFERENCE
 

@@ -26,7 +26,7 @@ from tests.support.service import eventually, running, serving
 from workers.api.context import create_context
 from workers.api.pause import paused_for
 from workers.api.rate_limit import CallDeferredError
-from workers.sync.reconcile import steps
+from workers.sync.reconcile import sync_pages
 
 EVSE = "evses/v2.1/902"
 CHARGE_POINT = "charge-points/v2.0/418"
@@ -175,10 +175,10 @@ def test_a_listing_without_end_ends(deployment: Deployment, pages: list[dict[str
         sync_run = sync_runs.begin(connection, "demo", "user", "backfill", None)
     assert sync_run is not None
     if error is None:
-        list(steps(deployment.context, sync_run, reason="backfill"))
+        list(sync_pages(deployment.context, sync_run, reason="backfill"))
         return
     with pytest.raises(CallDeferredError, match=error):
-        list(steps(deployment.context, sync_run, reason="backfill"))
+        list(sync_pages(deployment.context, sync_run, reason="backfill"))
     assert deployment.ampeco.calls["users/v1.1"] < 10
     assert paused_for(deployment.context.redis, "demo") == 0
     (left,) = deployment.service.query("SELECT last_error FROM ingest.sync_run")
@@ -191,7 +191,7 @@ def test_a_listing_that_fails_holds_up_no_other_kind(deployment: Deployment) -> 
         sync_run = sync_runs.begin(connection, "demo", "user", "backfill", None)
     assert sync_run is not None
     with pytest.raises(CallDeferredError) as held:
-        list(steps(deployment.context, sync_run, reason="backfill"))
+        list(sync_pages(deployment.context, sync_run, reason="backfill"))
     assert held.value.is_final
     assert paused_for(deployment.context.redis, "demo") == 0
 
@@ -213,7 +213,7 @@ def test_a_listing_that_shows_nothing_asks_for_a_few_and_deletes_no_one(
         for group in ("presence", "master"):
             connection.execute(text(f"UPDATE charging.resource SET {group}_at = {group}_at - interval '1 hour'"))
     assert sync_run is not None
-    list(steps(deployment.context, sync_run, reason="reconcile"))
+    list(sync_pages(deployment.context, sync_run, reason="reconcile"))
     # Then a few are asked for by themselves, and as they are there, they stay
     assert deployment.waiting() == 2
     del deployment.ampeco.answers["users/v1.1"]

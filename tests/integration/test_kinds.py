@@ -16,10 +16,10 @@ from storage.sync import inaccessible_kinds, sync_runs
 from tests.support.deployment import Deployment
 from tests.support.facts import recent, sample
 from workers.api.rate_limit import CallDeferredError
-from workers.apply.sweep import wake_refreshes
 from workers.broker import create_broker
-from workers.sync.reconcile import steps
+from workers.sync.reconcile import sync_pages
 from workers.sync.refresh_reader import MAX_REFUSED_IN_A_ROW
+from workers.wake_ups import wake_refreshes
 
 LATER = {"lastUpdatedAt": "2026-03-04T09:00:00+00:00"}
 
@@ -193,7 +193,7 @@ class TestCdrs:
         # When a process is stopped after each page, and another one continues
         for _ in range(4):
             assert not sync_run.finished
-            next(steps(deployment.context, sync_run, reason="reconcile"))
+            next(sync_pages(deployment.context, sync_run, reason="reconcile"))
             if not sync_run.finished:
                 with deployment.service.engine.begin() as connection:
                     connection.execute(text("UPDATE ingest.sync_run SET lease_expires_at = NULL"))
@@ -245,7 +245,7 @@ class TestForbidden:
 
     def test_no_worker_is_woken_for_what_waits(self, refused: Deployment) -> None:
         broker = create_broker(refused.context.redis)
-        assert wake_refreshes(refused.context.engine, broker, refused.context.redis) == 0
+        assert wake_refreshes(refused.context, broker) == 0
 
     def test_other_kinds_are_still_read(self, refused: Deployment) -> None:
         answer(refused, "circuit", 9, name="Garage")
@@ -280,12 +280,12 @@ class TestForbidden:
         assert sync_run is not None
         # When a sync run comes to it within the hour, then it asks nothing
         with pytest.raises(CallDeferredError):
-            list(steps(refused.context, sync_run, reason="reconcile"))
+            list(sync_pages(refused.context, sync_run, reason="reconcile"))
         assert self.asked(refused) == 1
         # And when it comes after the hour and may read it, then the refusal is gone
         refused.ampeco.forbidden = set()
         self.an_hour_later(refused)
-        list(steps(refused.context, sync_run, reason="reconcile"))
+        list(sync_pages(refused.context, sync_run, reason="reconcile"))
         assert refused.service.count("ingest.inaccessible_kind") == 0
 
     def test_status_shows_it(self, refused: Deployment) -> None:
@@ -311,7 +311,7 @@ class TestOneForbidden:
         with deployment.service.engine.begin() as connection:
             sync_run = sync_runs.begin(connection, "demo", "user", "backfill", None)
         assert sync_run is not None
-        list(steps(deployment.context, sync_run, reason="backfill"))
+        list(sync_pages(deployment.context, sync_run, reason="backfill"))
         for user_id in range(1, 6):
             answer(deployment, "user", user_id, status="enabled")
         return deployment
@@ -407,7 +407,7 @@ class TestNotOffered:
             sync_run = sync_runs.begin(connection, "demo", "partner", "backfill", None)
         assert sync_run is not None
         with pytest.raises(CallDeferredError):
-            list(steps(deployment.context, sync_run, reason="backfill"))
+            list(sync_pages(deployment.context, sync_run, reason="backfill"))
         assert deployment.service.query("SELECT reason FROM ingest.inaccessible_kind") == [{"reason": "not_offered"}]
 
     @pytest.mark.parametrize("status", [404, 422])
@@ -428,13 +428,13 @@ class TestNotOffered:
             sync_run = sync_runs.begin(connection, "demo", "partner", "backfill", None)
         assert sync_run is not None
         with pytest.raises(CallDeferredError):
-            list(steps(deployment.context, sync_run, reason="backfill"))
+            list(sync_pages(deployment.context, sync_run, reason="backfill"))
         assert deployment.service.count("ingest.inaccessible_kind") == 0
         with deployment.service.engine.begin() as connection:
             again = sync_runs.begin(connection, "demo", "partner", "backfill", None, at_once=True)
         assert again is not None
         assert (again.sync_run_id, again.following) == (sync_run.sync_run_id, None)
-        list(steps(deployment.context, again, reason="backfill"))
+        list(sync_pages(deployment.context, again, reason="backfill"))
         assert again.finished
         assert deployment.service.count("charging.resource") == 1
 

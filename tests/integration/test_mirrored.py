@@ -16,8 +16,9 @@ from storage.sync import sync_runs
 from tests.support.ampeco import shown
 from tests.support.deployment import Deployment
 from tests.support.facts import sample
-from workers.sync import reconcile
-from workers.sync.reconcile import run_due, steps
+from workers.sync import due_runs
+from workers.sync.due_runs import run_due
+from workers.sync.reconcile import sync_pages
 from workers.sync.schedule import Part, due_sync_runs, listed
 
 INTERVAL = timedelta(minutes=15)
@@ -95,7 +96,7 @@ def sync(deployment: Deployment, kind: str) -> None:
         connection.execute(text(f"UPDATE charging.{mirror.name} SET first_seen_at = first_seen_at - interval '1 hour'"))
         run = sync_runs.begin(connection, "demo", kind, "reconcile", None)
     assert run is not None
-    list(steps(deployment.context, run, reason="reconcile"))
+    list(sync_pages(deployment.context, run, reason="reconcile"))
 
 
 def rows(deployment: Deployment, kind: str) -> list[dict[str, Any]]:
@@ -303,7 +304,7 @@ def test_charge_points_and_evses_do_not_wait_for_all_other_kinds(deployment: Dep
 def test_other_kinds_wait_while_statuses_are_synced_but_not_for_ever(
     deployment: Deployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reconcile, "PATIENCE_SECONDS", 0.6)
+    monkeypatch.setattr(due_runs, "PATIENCE_SECONDS", 0.6)
     asked: list[int] = []
 
     def has_urgent() -> bool:

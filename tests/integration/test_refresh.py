@@ -13,10 +13,10 @@ from tests.support.deployment import Deployment
 from tests.support.facts import recent, sample
 from workers.api.context import create_context
 from workers.api.pause import paused_for
-from workers.apply.sweep import wake_refreshes
 from workers.broker import create_broker, create_redis
 from workers.sync.claimed_reads import MANY_ATTEMPTS
 from workers.sync.refresh import refresh_tenant
+from workers.wake_ups import wake_refreshes
 
 
 def test_an_unknown_evse_is_read(deployment: Deployment) -> None:
@@ -146,7 +146,7 @@ def test_a_refusal_pauses_the_tenant_for_every_process_and_loses_nothing(
     assert paused_for(deployment.context.redis, "demo") > least_pause
     with create_context(deployment.service.settings, process="another") as another:
         refresh_tenant(another, "demo")
-        assert wake_refreshes(another.engine, create_broker(another.redis), another.redis) == 0
+        assert wake_refreshes(another, create_broker(another.redis)) == 0
     assert deployment.ampeco.calls.total() == calls
     # And nothing is lost: once it answers again, everything is read
     assert deployment.waiting() == before
@@ -211,7 +211,7 @@ def test_secrets_of_a_resource_are_in_no_row(deployment: Deployment) -> None:
 def test_waking_is_done_once_for_all_processes(deployment: Deployment) -> None:
     deployment.deliver(sample("HardwareStatusNotification.evse"))
     broker = create_broker(deployment.context.redis)
-    woken = [wake_refreshes(deployment.context.engine, broker, deployment.context.redis) for _ in range(3)]
+    woken = [wake_refreshes(deployment.context, broker) for _ in range(3)]
     assert woken == [1, 0, 0]
 
 

@@ -30,9 +30,9 @@ from tests.support.processes import processes
 from tests.support.servers import DATABASE, own_postgres
 from tests.support.service import eventually, running, serving, write_tenants
 from workers.api.context import create_context
-from workers.apply.sweep import sweep_batches, wake_refreshes
 from workers.broker import QUEUES, create_broker
 from workers.maintenance.replay import replay
+from workers.wake_ups import sweep_batches, wake_refreshes
 
 ROLES_SCRIPT = Path(__file__).parents[2] / "deploy" / "postgres" / "roles.sh"
 
@@ -114,7 +114,7 @@ def test_the_whole_service_works_with_the_rights_of_the_service(
             pass
         broker = create_broker(context.redis)
         sweep_batches(service.engine, broker, age=timedelta(0))
-        wake_refreshes(service.engine, broker, context.redis)
+        wake_refreshes(context, broker)
         make_partitions(service.engine)
         scope = Scope("demo", datetime.now(UTC) - timedelta(days=1), datetime.now(UTC) + timedelta(minutes=1))
         assert sum(chunk.seen for chunk in replay(service.engine, scope)) > 40

@@ -21,7 +21,7 @@ from tests.support.facts import sample
 from tests.support.tenant import Tenant, tenant
 from workers.api.pause import paused_for
 from workers.api.rate_limit import CallDeferredError
-from workers.sync.reconcile import steps
+from workers.sync.reconcile import sync_pages
 from workers.sync.status_logs import read_status_logs
 
 EVSE, EVSE_LOG, EVSE_LATEST = (
@@ -70,7 +70,7 @@ def sync_run(deployment: Deployment, kind: str = "evse") -> None:
     with deployment.service.engine.begin() as connection:
         begun = sync_runs.begin(connection, "demo", kind, "reconcile", None)
     assert begun is not None
-    list(steps(deployment.context, begun, reason="reconcile"))
+    list(sync_pages(deployment.context, begun, reason="reconcile"))
 
 
 def deliver_status(deployment: Deployment, at: datetime, status: str, evse_id: int = 902, **fields: Any) -> None:

@@ -21,11 +21,12 @@ from tests.support.deployment import Deployment
 from tests.support.service import eventually
 from workers import actors
 from workers.actors import declare_actors
-from workers.apply.sweep import SYNC_RUN_AWAKE_MS, are_sync_runs_awake, awake_for_sync_runs, wake_sync_runs
 from workers.broker import create_broker, worker_middleware
-from workers.sync import reconcile
-from workers.sync.reconcile import run_due, steps
+from workers.sync import due_runs
+from workers.sync.due_runs import run_due
+from workers.sync.reconcile import sync_pages
 from workers.sync.schedule import due_sync_runs
+from workers.wake_ups import SYNC_RUN_AWAKE_MS, are_sync_runs_awake, awake_for_sync_runs, wake_sync_runs
 
 INTERVAL = timedelta(minutes=15)
 USERS = "users/v1.1"
@@ -84,7 +85,7 @@ def test_a_lease_is_short_and_renewed_while_a_page_takes_long(
     )
     assert first["left"] <= timedelta(seconds=15)
     with ThreadPoolExecutor(1) as pool:
-        syncing = pool.submit(lambda: list(steps(deployment.context, sync_run, reason="backfill")))
+        syncing = pool.submit(lambda: list(sync_pages(deployment.context, sync_run, reason="backfill")))
         assert asked.wait(30)
         # While it is read, the lease is renewed
         renewed = "ingest.sync_run WHERE lease_expires_at > :first"
@@ -184,7 +185,7 @@ def test_a_command_waits_for_any_pause_in_place(deployment: Deployment) -> None:
         deployment.context.redis.flushdb()  # as if the pause were over
 
     sync_run = must_take(deployment)
-    assert [one.pages for one in steps(deployment.context, sync_run, reason="backfill", wait=wait)] == [1]
+    assert [one.pages for one in sync_pages(deployment.context, sync_run, reason="backfill", wait=wait)] == [1]
     assert waits == [100.0]
 
 
@@ -264,7 +265,7 @@ class TestRequests:
         sync_run = must_take(deployment, requested_at=first)
         assert self.request(deployment) == first
         assert not self.is_finished(deployment, first)
-        list(steps(deployment.context, sync_run, reason="backfill"))
+        list(sync_pages(deployment.context, sync_run, reason="backfill"))
         assert self.request(deployment) == first
         assert self.is_finished(deployment, first)
         # And another one where another extent, or everything again, is asked for
@@ -320,7 +321,7 @@ def test_sync_runs_of_an_older_release_that_were_put_off_stay_put_off(empty_data
 def test_a_worker_of_other_kinds_waits_while_another_one_syncs_statuses(
     deployment: Deployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reconcile, "PATIENCE_SECONDS", 0.6)
+    monkeypatch.setattr(due_runs, "PATIENCE_SECONDS", 0.6)
     broker = create_broker(deployment.context.redis, worker_middleware())
     declare_actors(broker, deployment.context, deployment.service.settings)
     calls_when_asked: list[int] = []

@@ -16,7 +16,8 @@ from storage.sync.completeness import KindCompleteness, completeness
 from storage.sync.sync_runs import SyncRunStats
 from tests.support.tenant import Tenant, tenant
 from workers.api.rate_limit import CallDeferredError
-from workers.sync.reconcile import run_due, steps
+from workers.sync.due_runs import run_due
+from workers.sync.reconcile import sync_pages
 from workers.sync.schedule import due_sync_runs
 
 CHANCE = Random(1)
@@ -109,7 +110,7 @@ def test_a_sync_run_that_was_killed_continues_from_its_last_page(living: Tenant)
     with engine.begin() as connection:
         sync_run = sync_runs.begin(connection, "demo", "session", "backfill", None)
     assert sync_run is not None
-    next(iter(steps(living.context, sync_run, reason="backfill")))
+    next(iter(sync_pages(living.context, sync_run, reason="backfill")))
     (row,) = living.service.query("SELECT * FROM ingest.sync_run")
     assert (row["pages"], row["finished_at"], row["compared"]) == (1, None, 10)
     # When another process takes it up
@@ -119,7 +120,7 @@ def test_a_sync_run_that_was_killed_continues_from_its_last_page(living: Tenant)
     assert again is not None
     assert again.sync_run_id == sync_run.sync_run_id
     before = calls(living)
-    for _ in steps(living.context, again, reason="backfill"):
+    for _ in sync_pages(living.context, again, reason="backfill"):
         pass
     # Then it reads the other pages alone, and knows every session
     (row,) = living.service.query("SELECT * FROM ingest.sync_run")
@@ -141,7 +142,7 @@ def test_a_backfill_of_late_changes_leaves_no_gap_behind(living: Tenant) -> None
         with living.service.engine.begin() as connection:
             sync_run = sync_runs.begin(connection, "demo", "location", "backfill", since)
         assert sync_run is not None
-        assert [each.finished for each in steps(living.context, sync_run, reason="backfill")] == [True]
+        assert [each.finished for each in sync_pages(living.context, sync_run, reason="backfill")] == [True]
         # Then what changed in between is still to be read, if there is such a time
         assert (living.service.query(known) != before) == is_moved
 
@@ -172,7 +173,7 @@ def test_a_throttled_sync_run_is_no_success_and_continues_later(living: Tenant) 
     with living.service.engine.begin() as connection:
         sync_run = sync_runs.begin(connection, "demo", "session", "backfill", None)
     assert sync_run is not None
-    syncing = steps(living.context, sync_run, reason="backfill")
+    syncing = sync_pages(living.context, sync_run, reason="backfill")
     next(syncing)
     living.set_faults(api_429=1.0)
     with pytest.raises(CallDeferredError):

@@ -16,7 +16,7 @@ from tests.support.facts import apply, recent, row, rows, sample, wanted
 from tests.support.log import accept, query
 from tests.support.service import write_tenants
 from workers.apply.apply import apply_open_batches
-from workers.sync.reconcile import steps
+from workers.sync.reconcile import sync_pages
 from workers.sync.statuses import FIRST_LOOK
 
 ZERO_DATE = "-0001-11-30T00:00:00Z"
@@ -139,7 +139,7 @@ class TestReads:
             sync_run = sync_runs.begin(connection, "demo", "session", "backfill", None)
         assert sync_run is not None
         # When it is synced
-        list(steps(deployment.context, sync_run, reason="backfill"))
+        list(sync_pages(deployment.context, sync_run, reason="backfill"))
         # Then all are stored but the one that nothing orders, which is counted
         stored = deployment.service.query("SELECT session_id, status, stopped_at FROM charging.session ORDER BY 1")
         assert [(one["session_id"], one["status"]) for one in stored] == [

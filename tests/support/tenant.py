@@ -25,7 +25,7 @@ from tests.support.service import TOKEN, Service, running, serving
 from workers.api.context import Context, create_context
 from workers.api.pause import recovered
 from workers.api.rate_limit import CallDeferredError
-from workers.sync.reconcile import steps
+from workers.sync.reconcile import sync_pages
 from workers.sync.refresh import refresh_tenant
 from workers.sync.schedule import since
 
@@ -158,7 +158,7 @@ class Tenant:
                 sync_run = sync_runs.begin(connection, "demo", kind, "reconcile", changed_since)
             assert sync_run is not None
             with contextlib.suppress(CallDeferredError):  # an API that is down, or refuses the token
-                for done, _ in enumerate(steps(self.context, sync_run, reason="reconcile"), start=1):
+                for done, _ in enumerate(sync_pages(self.context, sync_run, reason="reconcile"), start=1):
                     if pages is not None and done >= pages:
                         return
 

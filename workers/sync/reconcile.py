@@ -7,7 +7,6 @@ traffic, because older facts never replace newer ones.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -25,12 +24,10 @@ from runtime.leases import renewed
 from runtime.logging import get_logger
 from storage.erasure.suppression import remove_suppressed_from_changes
 from storage.inbox.batches import oldest_pending_received_at
-from storage.schema.entities import READ_ONLY
 from storage.state.changes import ChangeSet
 from storage.state.children import orphans
 from storage.state.facts import presence
-from storage.state.fold import Fact
-from storage.state.stored import StoredEntity, load_stored, snapshot_group
+from storage.state.stored import StoredEntity, load_stored
 from storage.state.unknown_fields import record_unknown_fields
 from storage.sync import inaccessible_kinds, refresh_queue, sync_runs
 from storage.sync.absent_entities import find_absent, note_listed, request_absent
@@ -42,26 +39,14 @@ from workers.api.context import Context
 from workers.api.pause import recovered
 from workers.api.rate_limit import CallDeferredError
 from workers.metrics import RECONCILED
+from workers.sync.differences import find_difference
 from workers.sync.reads import EntityRead, changes_from_answer, listing_filters
-from workers.sync.schedule import Part, due_sync_runs
 from workers.sync.statuses import LogReads
 
 logger = get_logger(__name__)
 
 #: Changes younger than this may still arrive as notifications: they are healed, but do not count as missing or stale.
 GRACE = timedelta(minutes=2)
-
-#: How long one message works on sync runs; the next message continues.
-TIME_BUDGET_SECONDS = 45.0
-
-#: Sync runs wait for more urgent ones up to this time in one message, so that they advance even if some always are due.
-PATIENCE_SECONDS = TIME_BUDGET_SECONDS / 2
-
-#: How often it is asked whether more urgent sync runs are over.
-PATIENCE_STEP_SECONDS = 0.2
-
-#: A sync run waits for a pause that is this short, because it is over sooner than the next process is woken.
-SHORT_PAUSE_SECONDS = 5.0
 
 #: Delay before a listing is retried that the token may not read, or that cannot be read.
 REFUSED_DELAY = timedelta(hours=1)
@@ -83,71 +68,11 @@ class KindNotOfferedError(CallDeferredError):
     """The tenant does not offer the kind, so that there is nothing to read."""
 
 
-def run_due(
-    context: Context,
-    tenant: str,
-    interval: timedelta,
-    part: Part | None = None,
-    *,
-    has_urgent: Callable[[], bool] = lambda: False,
-) -> int:
-    """Make the sync runs of one tenant that are due, until the time budget is spent.
-
-    Parameters:
-        interval: how often what changed is reconciled.
-        part: make the sync runs of this part only; None: of both.
-        has_urgent: returns whether more urgent sync runs of the tenant are at work: they get the calls first.
-
-    Returns:
-        The number of pages that were read.
-    """
-    deadline = time.monotonic() + TIME_BUDGET_SECONDS
-    pages = 0
-
-    def wait(seconds: float, why: str) -> None:
-        if seconds > SHORT_PAUSE_SECONDS or time.monotonic() + seconds >= deadline:
-            raise CallDeferredError(seconds, why)
-        time.sleep(seconds)
-
-    patience = PATIENCE_SECONDS
-
-    def let_urgent_go_first() -> None:
-        nonlocal patience
-        while patience > 0 and has_urgent():
-            time.sleep(PATIENCE_STEP_SECONDS)
-            patience -= PATIENCE_STEP_SECONDS
-
-    let_urgent_go_first()
-    tried: set[str] = set()
-    while time.monotonic() < deadline:
-        # Determined before each sync run, because another process may have made one that was due when this one began.
-        all_due = due_sync_runs(context, interval, [tenant])
-        candidates = (each for each in all_due if part in (None, each.part) and each.kind not in tried)
-        due = next(candidates, None)
-        if due is None:
-            break
-        tried.add(due.kind)
-        with context.engine.begin() as connection:
-            run = sync_runs.begin(connection, tenant, due.kind, due.purpose, due.changed_since)
-        if run is None:
-            continue
-        try:
-            for _ in steps(context, run, reason=run.purpose, wait=wait):
-                pages += 1
-                let_urgent_go_first()
-                if time.monotonic() >= deadline:
-                    break
-        except CallDeferredError as deferred:
-            if not deferred.is_final:
-                break
-    return pages
-
-
 def _refuse_to_wait(seconds: float, why: str) -> None:
     raise CallDeferredError(seconds, why)
 
 
-def steps(
+def sync_pages(
     context: Context,
     run: SyncRun,
     *,
@@ -436,7 +361,7 @@ class _SyncRunner:
         stats, differing = page_changes.stats, []
         for entity_id, changes in page_changes.answers:
             page_changes.changes.add(changes)
-            difference = _difference(page_changes.stored[entity_id], self._run.kind, entity_id, changes.facts)
+            difference = find_difference(page_changes.stored[entity_id], self._run.kind, entity_id, changes.facts)
             if difference is None or entity_id in page_changes.under_way or difference.at > judged_until:
                 continue
             differing.append(entity_id)
@@ -510,38 +435,6 @@ class _SyncRunner:
             RECONCILED.labels(run.tenant, run.kind, "absent").inc(self.absent)
         if stats.missing or stats.stale:
             logger.warning("differences healed", **_labels(run), missing=stats.missing, stale=stats.stale)
-
-
-@dataclass(frozen=True, slots=True)
-class _Difference:
-    """How a listed entity differs from the stored one.
-
-    Attributes:
-        is_missing: whether it was not stored, or only partly.
-        at: the time of the newest change that was missed.
-    """
-
-    is_missing: bool
-    at: datetime
-
-
-def _difference(stored: StoredEntity, kind: str, entity_id: int, facts: list[Fact]) -> _Difference | None:
-    """Return how facts of a listing differ from an entity that is missing, incomplete or stale; None if they do not."""
-    missed: list[datetime] = []
-    is_missing = False
-    for fact in facts:
-        if fact.kind != kind or fact.entity_id != entity_id or fact.group in READ_ONLY:
-            continue
-        at, version = stored.get(f"{fact.group}_at"), stored.version(fact.group)
-        if not version or version.is_provisional:
-            if any(value is not None for value in fact.values.values()):
-                missed.append(fact.at)
-                is_missing = is_missing or fact.group == snapshot_group(kind)
-        elif at is not None and (fact.at, fact.version) > (at, version) and not fact.version.has_values_of(version):
-            missed.append(fact.at)
-    if stored.get("deleted_at") is not None:
-        missed += [fact.at for fact in facts if fact.kind == kind and fact.group not in READ_ONLY]
-    return _Difference(is_missing, max(missed)) if missed else None
 
 
 def _labels(run: SyncRun) -> dict[str, object]:

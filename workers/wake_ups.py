@@ -1,26 +1,29 @@
-"""Sweep: send wake-ups again that Redis lost or a killed worker dropped.
+"""Sweep: wake workers for what Postgres says is to be done, also if Redis lost a wake-up or a killed worker dropped it.
 
-Postgres contains the open batches and the due reads; the sweep only wakes workers for them. Several sweeps at the same
-time send each batch once.
+Postgres contains the open batches, the due reads and sync runs, and the marks; a wake-up only names them. Several
+sweeps at the same time send each batch once, and one wake-up for all other work of a kind of a tenant.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import timedelta
+from typing import Any
 
 import redis
-from dramatiq import Broker
+from dramatiq import Broker, Message
 from sqlalchemy import Engine
 
+from analytics.derive import due_tenants
 from runtime.leases import renewed
 from runtime.logging import get_logger
 from storage.inbox import batches as inbox
 from storage.sync import refresh_queue
 from workers.api.context import Context
 from workers.api.pause import paused_for
-from workers.broker import apply_message, reconcile_message, refresh_message
+from workers.broker import apply_message, derive_message, reconcile_message, refresh_message
+from workers.derive import is_resting
 from workers.metrics import SWEPT
 from workers.sync.schedule import Part, due_sync_runs
 
@@ -31,7 +34,7 @@ MAX_BATCHES = 50
 
 #: All processes together send a wake-up for the due reads of a tenant at most this often, so that wake-ups do not pile
 #: up behind a slow API.
-WAKE_INTERVAL_MS = 1_500
+REFRESH_WAKE_INTERVAL_MS = 1_500
 
 #: All processes together send a wake-up for the due sync runs of a tenant at most this often while the last one waits
 #: for a thread: each thread may work for another tenant for about this long.
@@ -40,6 +43,12 @@ SYNC_RUN_WAKE_INTERVAL_MS = 45_000
 #: While a process works on the sync runs of a tenant, it suppresses further wake-ups for so long at a time: if it is
 #: killed, another process is woken this soon.
 SYNC_RUN_AWAKE_MS = 15_000
+
+#: All processes together send a wake-up for what is to be derived for a tenant at most this often.
+DERIVE_WAKE_INTERVAL_MS = 400
+
+#: Without any mark, a tenant is derived this often: periods without a receiver begin and end without one.
+DERIVE_IDLE = timedelta(seconds=20)
 
 
 def sweep_batches(engine: Engine, broker: Broker, *, age: timedelta) -> int:
@@ -67,18 +76,16 @@ def wake_apply(context: Context, broker: Broker) -> bool:
     return True
 
 
-def wake_refreshes(engine: Engine, broker: Broker, client: redis.Redis) -> int:
+def wake_refreshes(context: Context, broker: Broker) -> int:
     """Send a wake-up for each tenant that has reads due and is not paused; return the number of wake-ups."""
-    with engine.begin() as connection:
+    with context.engine.begin() as connection:
         tenants = refresh_queue.due_tenants(connection)
-    woken = 0
-    for tenant in tenants:
-        if paused_for(client, tenant):
-            continue
-        if client.set(f"ampeco-receiver:woken:{tenant}", 1, nx=True, px=WAKE_INTERVAL_MS):
-            broker.enqueue(refresh_message(tenant))
-            woken += 1
-    return woken
+    messages = {
+        f"ampeco-receiver:woken:{tenant}": refresh_message(tenant)
+        for tenant in tenants
+        if not paused_for(context.redis, tenant)
+    }
+    return _send(messages, context, broker, REFRESH_WAKE_INTERVAL_MS)
 
 
 def wake_sync_runs(context: Context, broker: Broker, interval: timedelta) -> int:
@@ -88,14 +95,38 @@ def wake_sync_runs(context: Context, broker: Broker, interval: timedelta) -> int
         interval: how often what changed is reconciled.
     """
     parts = sorted({(due.tenant, due.part) for due in due_sync_runs(context, interval)})
-    woken = 0
-    for tenant, part in parts:
-        if paused_for(context.redis, tenant):
-            continue
-        if context.redis.set(_sync_run_woken_key(tenant, part), 1, nx=True, px=SYNC_RUN_WAKE_INTERVAL_MS):
-            broker.enqueue(reconcile_message(tenant, part))
-            woken += 1
-    return woken
+    messages = {
+        _sync_run_woken_key(tenant, part): reconcile_message(tenant, part)
+        for tenant, part in parts
+        if not paused_for(context.redis, tenant)
+    }
+    return _send(messages, context, broker, SYNC_RUN_WAKE_INTERVAL_MS)
+
+
+def wake_derivations(context: Context, broker: Broker) -> int:
+    """Send a wake-up for each tenant for which something is to be derived; return the number of wake-ups."""
+    with context.engine.begin() as connection:
+        tenants = due_tenants(connection, list(context.tenants), idle=DERIVE_IDLE)
+    messages = {
+        f"ampeco-receiver:derive-woken:{tenant}": derive_message(tenant)
+        for tenant in tenants
+        if not is_resting(context, tenant)
+    }
+    return _send(messages, context, broker, DERIVE_WAKE_INTERVAL_MS)
+
+
+def _send(messages: Mapping[str, Message[Any]], context: Context, broker: Broker, interval_ms: int) -> int:
+    """Send each message unless a process has sent it within the interval; return the number of messages sent.
+
+    Parameters:
+        messages: the messages, each by the key of Redis that exists during the interval.
+    """
+    sent = 0
+    for key, message in messages.items():
+        if context.redis.set(key, 1, nx=True, px=interval_ms):
+            broker.enqueue(message)
+            sent += 1
+    return sent
 
 
 @contextlib.contextmanager
