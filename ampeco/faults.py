@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Collection
 from typing import NamedTuple
 
 from pydantic import ValidationError
@@ -27,6 +29,22 @@ def faults(error: ValidationError) -> list[Fault]:
         Fault(".".join(str(part) for part in detail["loc"]), detail["msg"].removeprefix("Value error, "))
         for detail in details
     ]
+
+
+def first_fault(error: ValidationError, table: str, settings: Collection[str]) -> str:
+    """Return the first fault of a table of a file as a sentence, without the value.
+
+    Parameters:
+        table: the name of the table.
+        settings: the names of its settings, of which the most similar one is suggested for an unknown one.
+    """
+    details = error.errors(include_input=False, include_url=False, include_context=False)
+    # An unknown name comes first, because a setting that is missing may be the one that was misspelled.
+    for name in (str(detail["loc"][-1]) for detail in details if detail["type"] == "extra_forbidden"):
+        similar = difflib.get_close_matches(name, settings, n=1)
+        return f"{table}.{name} is no setting of this release" + (f", but {similar[0]} is." if similar else ".")
+    fault = faults(error)[0]
+    return f"{'.'.join(filter(None, (table, fault.field)))}: {fault.message}."
 
 
 def describe_faults(error: ValidationError) -> str:

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, HttpUrl, SecretStr, ValidationError, model_validator
 
-from ampeco.faults import faults
+from ampeco.faults import first_fault
 from ampeco.groups import GROUPS, REQUIRED_GROUPS, Group
 from ampeco.notifications.catalogue import DEFAULT_SUBSCRIPTION, lookup
 from ampeco.signature import Encoding, SigningToken
@@ -232,8 +232,6 @@ def _tenant(name: str, table: object) -> Tenant:
         tenant = Tenant(name=name, **{key: value for key, value in table.items() if key != "name"})
     except ValidationError as error:
         # Only the first fault, and without the value, which may be a token.
-        first = faults(error)[0]
-        where = ".".join(filter(None, ("tenants", name, first.field)))
-        raise TenantsError(f"{where}: {first.message}.") from None
+        raise TenantsError(first_fault(error, f"tenants.{name}", Tenant.model_fields.keys() - {"name"})) from None
     tenant.signing_keys()
     return tenant

@@ -3,17 +3,88 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from typing import Any
 
 from rich.console import Console
+from rich.measure import Measurement
+from rich.table import Table
 from rich.text import Text
 
 #: The width of tables if the output is a file or another command and has no window.
 PLAIN_WIDTH = 140
 
 
+#: A value of at most so many characters, such as a number or a time, stays in one line of a table.
+SHORT_VALUE = 20
+
+
+class TableConsole(Console):
+    """A console that cuts no value: a table that does not fit becomes a block of lines for each row."""
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        """Print texts, or one table."""
+        if len(objects) == 1 and isinstance(objects[0], Table) and not _fit(self, objects[0]):
+            for line in _blocks(objects[0]):
+                super().print(line, soft_wrap=True, highlight=False)
+        else:
+            super().print(*objects, **options)
+
+
+def _fit(console: Console, table: Table) -> bool:
+    """Set the widths of the columns so that no word and no short value is broken; return False if that is too wide.
+
+    Rich alone shrinks the widest columns first and breaks the words in them.
+    """
+    columns = _texts(table)
+    widest = [max(map(_longest_line, column)) for column in columns]
+    widths = [max(map(_least_width, column)) for column in columns]
+    borders = Measurement.get(console, console.options.update(width=10_000), table).maximum - sum(widest)
+    spare = console.width - borders - sum(widths)
+    if spare < 0:
+        return False
+    # Those that lack little get it first, so that as few columns as possible are wrapped.
+    for index in sorted(range(len(widths)), key=lambda index: widest[index] - widths[index]):
+        more = min(widest[index] - widths[index], spare)
+        widths[index] += more
+        spare -= more
+    for column, width in zip(table.columns, widths, strict=True):
+        column.width = width
+        column.overflow = "fold"
+    return True
+
+
+def _texts(table: Table) -> list[list[Text]]:
+    """Return the heading and the cells of each column."""
+    return [
+        [cell if isinstance(cell, Text) else Text(str(cell)) for cell in (column.header, *column.cells)]
+        for column in table.columns
+    ]
+
+
+def _longest_line(text: Text) -> int:
+    return max((line.cell_len for line in text.split()), default=0)
+
+
+def _least_width(text: Text) -> int:
+    longest = _longest_line(text)
+    return longest if longest <= SHORT_VALUE else max((Text(word).cell_len for word in text.plain.split()), default=0)
+
+
+def _blocks(table: Table) -> Iterator[Text]:
+    """Yield a table as lines ``name: value``, with an empty line before each row."""
+    if table.title:
+        yield Text(str(table.title), style="italic")
+    headings, *rows = zip(*_texts(table), strict=True)
+    for row in rows:
+        yield Text()
+        for heading, value in zip(headings, row, strict=True):
+            yield Text.assemble(heading, ": ", value)
+
+
 def _console(*, stderr: bool) -> Console:
     """Return a console that prints each text as it is: an error of AMPECO may look like Rich's markup."""
-    default = Console(stderr=stderr, markup=False, emoji=False)
+    default = TableConsole(stderr=stderr, markup=False, emoji=False)
     if not default.is_terminal and "COLUMNS" not in os.environ:
         default.width = PLAIN_WIDTH
     return default

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 import httpx
 from pydantic import AnyHttpUrl, BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 
-from ampeco.faults import faults
+from ampeco.faults import first_fault
 from ampeco.tenants import TenantsError, read_tenants_file, require_one_place, secret_of
 from runtime.settings import Settings
 from storage.monitoring.alerts import KINDS, Kind
@@ -107,6 +107,4 @@ def _validated(table: Any) -> AlertTable:
         return AlertTable(**table)
     except ValidationError as error:
         # Only the first fault, and without the value, which may be the URL.
-        first = faults(error)[0]
-        where = ".".join(filter(None, ("alerts", first.field)))
-        raise TenantsError(f"{where}: {first.message}.") from None
+        raise TenantsError(first_fault(error, "alerts", AlertTable.model_fields.keys())) from None

@@ -91,7 +91,7 @@ class _Cached:
     """The part of the status that is read from Redis: queue lengths, the API, wrong clocks, or why it fails."""
 
     queues: dict[str, int]
-    api: ApiState
+    api: ApiState | None
     wrong_clocks: list[ClockOffset]
     failure: str | None = None
 
@@ -103,20 +103,21 @@ def _read_redis(settings: Settings, tenants: Sequence[str]) -> _Cached:
         lengths = {queue: int(broker.do_qsize(queue)) for queue in QUEUES}
         return _Cached(lengths, read_api_state(client, tenants), wrong_clocks(client))
     except RedisError as error:
-        return _Cached({}, ApiState(), wrong_clocks(None), cause(error))
+        return _Cached({}, None, wrong_clocks(None), cause(error))
     finally:
         client.close()
 
 
 def _document(stored: _Stored, cached: _Cached) -> dict[str, Any]:
+    api = cached.api or ApiState()  # "redis" says whether it is known
     return {
         "tenants": [asdict(tenant) for tenant in stored.tenants],
         "processes": [asdict(process) | {"state": process.state} for process in stored.processes],
         "redis": {"ok": cached.failure is None, "detail": cached.failure or "answers"},
         "queues": cached.queues,
         "wrong_clocks": [asdict(wrong) for wrong in cached.wrong_clocks],
-        "calls_today": cached.api.calls_today,
-        "paused": {name: {"seconds": left, "reason": why} for name, (left, why) in cached.api.pauses.items()},
+        "calls_today": api.calls_today,
+        "paused": {name: {"seconds": left, "reason": why} for name, (left, why) in api.pauses.items()},
         "incidents": [asdict(incident) for incident in stored.incidents],
         "troubles": [asdict(trouble) for trouble in stored.troubles],
         "inaccessible_kinds": [asdict(forbidden) for forbidden in stored.inaccessible_kinds],
@@ -146,7 +147,7 @@ def _parts(stored: _Stored, cached: _Cached) -> Iterator[tuple[Table | str, str]
     if cached.failure is None:
         yield queue_table(cached.queues), ""
     else:
-        yield f"Queues and pauses are unknown, because Redis fails: {cached.failure} (REDIS_URL)", warning
+        yield f"Queues, calls and pauses are unknown, because Redis fails: {cached.failure} (REDIS_URL)", warning
     yield watch_table(stored.watch), ""
     yield token_table(stored.watch.tokens), ""
     yield from ((line, "") for line in resend_lines(stored.watch.resends))

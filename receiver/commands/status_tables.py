@@ -17,8 +17,12 @@ from storage.sync.inaccessible_kinds import InaccessibleKind
 from workers.api.state import ApiState
 
 
-def overview_table(tenants: Sequence[TenantOverview], api: ApiState) -> Table:
-    """Return the table of notifications by state and requested reads, with a row for each tenant."""
+def overview_table(tenants: Sequence[TenantOverview], api: ApiState | None) -> Table:
+    """Return the table of notifications by state and requested reads, with a row for each tenant.
+
+    Parameters:
+        api: None if it is not known, because Redis fails.
+    """
     table = Table(title="Notifications and reads", title_justify="left")
     table.add_column("Tenant", overflow="fold")
     for heading in (
@@ -35,8 +39,6 @@ def overview_table(tenants: Sequence[TenantOverview], api: ApiState) -> Table:
         table.add_column(heading, justify="right")
     table.add_column("API")
     for tenant in tenants:
-        seconds, reason = api.pauses.get(tenant.tenant, (0.0, ""))
-        paused = styled("yellow", f"paused {timedelta(seconds=round(seconds))}", f" {reason}") if seconds else "open"
         table.add_row(
             tenant.tenant,
             f"{tenant.applied:,}",
@@ -47,10 +49,18 @@ def overview_table(tenants: Sequence[TenantOverview], api: ApiState) -> Table:
             f"{tenant.refresh_waiting:,}",
             f"{tenant.refresh_due:,}",
             styled("yellow", f"{tenant.refresh_troubled:,}") if tenant.refresh_troubled else "0",
-            f"{api.calls_today[tenant.tenant]:,}" if tenant.tenant in api.calls_today else "",
-            paused,
+            *_api_cells(tenant.tenant, api),
         )
     return table
+
+
+def _api_cells(tenant: str, api: ApiState | None) -> tuple[str, str | Text]:
+    """Return the calls of today and whether the API is paused."""
+    if api is None:
+        return "unknown", styled("yellow", "unknown", ": Redis fails")
+    seconds, reason = api.pauses.get(tenant, (0.0, ""))
+    paused = styled("yellow", f"paused {timedelta(seconds=round(seconds))}", f" {reason}") if seconds else "open"
+    return (f"{api.calls_today[tenant]:,}" if tenant in api.calls_today else ""), paused
 
 
 def deprecated_lines(endpoints: Sequence[DeprecatedEndpoint]) -> list[str]:

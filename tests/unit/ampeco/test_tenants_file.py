@@ -25,6 +25,11 @@ FAULTS = {
     f'[tenants.t]\n{URL}\ntoken = "s3cret"\nnotifications = ["two words"]': "tenants.t.notifications.0",
     f'[tenants.t]\n{URL}\ntoken = "s3cret"\ncalls_per_day = 10': "tenants.t.calls_per_day",
     f'[tenants.t]\n{URL}\ntoken = "s3cret"\ncall_per_day = 9000': "tenants.t.call_per_day",
+    f'[tenants.t]\n{URL}\ntokn = "s3cret"': "tenants.t.tokn is no setting of this release, but token is.",
+    '[tenants.t]\nbase_ulr = "https://t.example.com"\ntoken = "s3cret"': (
+        "tenants.t.base_ulr is no setting of this release, but base_url is."
+    ),
+    f'[tenants.t]\n{URL}\ntoken = "s3cret"\nxyzzy = 1': "tenants.t.xyzzy is no setting of this release.",
     f'[tenants.t]\n{URL}\ntoken = "s3cret"\nkafka_topic = "two words"': "tenants.t.kafka_topic",
     f'[tenants.t]\n{URL}\ntoken = "s3cret"\nkafka_topic = "x"\n[tenants.u]\n{URL}\ntoken = "s3cret"\nkafka_topic = "x"': (
         "tenants.u.kafka_topic: it is the topic of t, too"

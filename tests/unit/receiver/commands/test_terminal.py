@@ -11,7 +11,7 @@ from rich.console import Console, RenderableType
 
 from receiver.commands import status_tables
 from receiver.terminal import console, errors, styled
-from storage.reports.overview import Trouble
+from storage.reports.overview import TenantOverview, Trouble
 from storage.sync.inaccessible_kinds import InaccessibleKind
 
 ROOT = Path(__file__).parents[4]
@@ -51,3 +51,11 @@ def test_every_console_prints_texts_as_they_are(package: str) -> None:
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Console":
                 given = {each.arg: ast.unparse(each.value) for each in node.keywords}
                 assert (given.get("markup"), given.get("emoji")) == ("False", "False"), f"{file}:{node.lineno}"
+
+
+def test_an_api_of_which_redis_does_not_answer_is_not_called_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(console, "width", 200)
+    with console.capture() as captured:
+        console.print(status_tables.overview_table([TenantOverview("demo")], None))
+    assert "unknown: Redis fails" in captured.get()
+    assert " open " not in captured.get()
