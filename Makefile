@@ -8,6 +8,8 @@ READY := $(VENV)/.ready
 WORKERS ?= 4
 # Python 3.11 may fail to trace a thread that starts while another one does, and pytest would report that it ended.
 UNTRACED := -W ignore::pytest.PytestUnraisableExceptionWarning
+# Without bytecode each process of a run compiles again what it imports, for some seconds.
+unexport PYTHONDONTWRITEBYTECODE
 PACKAGES := ampeco storage runtime analytics workers receiver simulator migrations
 
 .DEFAULT_GOAL := help
