@@ -36,7 +36,7 @@ FAULTS = {
     f'[alerts]\nurl = "{URL}"\ntenants = []': "alerts.tenants: ",
     f'[alerts]\nurl = "{URL}"\ntenants = ["t", "other"]': "alerts.tenants: other is no tenant of ",
     f'[alerts]\nurl = "{URL}"\nconsole_url = "console"': "alerts.console_url: ",
-    f'[alerts]\nurl = "{URL}"\nchannel = "x"': "alerts.channel: ",
+    f'[alerts]\nurl = "{URL}"\nchannel = "x"': "alerts.channel is no setting of this release",
 }
 
 
