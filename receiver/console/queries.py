@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from ampeco.values import MAX_BIGINT
+from receiver.console.months import Month
 from receiver.times import TimeError, parse_time
 from storage.ids import made_at
 
@@ -91,6 +92,10 @@ class Query:
     def moment(self, name: str) -> datetime | None:
         """Return a time in UTC; None without one."""
         return self._read(name, "a time such as 2026-03-01T12:30", parse_time)
+
+    def month(self, name: str) -> Month | None:
+        """Return a calendar month; None without one."""
+        return self._read(name, "a month such as 2026-03", Month.parse)
 
     def day(self, name: str, *, after: int = 0) -> datetime | None:
         """Return when a day begins in UTC, or one that is some days after it; None without one."""

@@ -191,19 +191,26 @@ def test_a_page_of_a_place_shows_its_evses_and_the_notifications_behind_their_st
     assert f'href="/tenants/demo/notifications/{disconnected}"' in evse
 
 
-def test_a_location_with_more_evses_than_are_shown_says_whose_outages_it_lists(
-    console: RunningConsole, engine: Engine, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("page", "site_evses", "rest"),
+    [("locations/7", {"711", "712"}, "location=7"), ("charge-points/71", {"711", "712"}, "charge_point=71")],
+)
+def test_a_place_with_more_evses_than_are_shown_says_so_and_leads_to_all(
+    console: RunningConsole, engine: Engine, monkeypatch: pytest.MonkeyPatch, page: str, site_evses: set[str], rest: str
 ) -> None:
     observe(engine, 20, evse=(712, "faulted"))
     for shown, heading, expected in (
         (1, "Recent outages of the EVSEs shown Began", {"711"}),
-        (2, "Recent outages Began", {"711", "712"}),
+        (2, "Recent outages Began", site_evses),
     ):
         monkeypatch.setattr("receiver.console.pages.places.MAX_EVSES", shown)
-        page = console.looker.get("/tenants/demo/locations/7")
-        table = page.text.partition('id="outages-title"')[2].partition("</table>")[0]
-        assert heading in words(page)
+        answer = console.looker.get(f"/tenants/demo/{page}")
+        table = answer.text.partition('id="outages-title"')[2].partition("</table>")[0]
+        assert heading in words(answer)
         assert set(re.findall(r"/evses/([0-9]+)", table)) == expected
+        assert ("All EVSEs of this" in words(answer)) is (shown == 1)
+        assert shown == 2 or f"/fleet?tenant=demo&amp;{rest}" in answer.text
+    assert {str(number) for number in listed(console, f"&{rest}")} == site_evses
 
 
 def test_earlier_states_of_an_evse_are_on_further_pages(

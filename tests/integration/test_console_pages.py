@@ -40,6 +40,36 @@ def test_a_page_of_another_tenant_or_with_a_foreign_filter_is_an_answer(console:
         assert console.actor.get(f"{path.partition('?')[0]}?{change}").status_code in {200, 400, 404}, change
 
 
+#: What is no id: no number, one below zero, one larger than any that is stored, and one with more digits than are read.
+NO_IDS = ("x", "-1", "9" * 20, "9" * 5_000)
+
+
+@pytest.mark.parametrize("path", [path for path in PAGES if path.endswith("id}")])
+@pytest.mark.parametrize("wrong", NO_IDS, ids=("text", "negative", "large", "very long"))
+def test_an_address_with_what_is_no_id_is_not_found(console: RunningConsole, path: str, wrong: str) -> None:
+    place = path.replace("{tenant}", "demo").replace("{kind}", "session").rpartition("/")[0]
+    assert console.looker.get(f"{place}/{wrong}").status_code == 404
+
+
+#: Values that cannot be meant, by page.
+LEFT_OUT = {
+    "/fleet": ("state", "location", "charge_point"),
+    "/sessions": ("outcome", "evse", "from", "min_kwh"),
+    "/notifications": ("state", "session", "from"),
+    "/findings": ("state", "rule", "severity", "kind", "before"),
+    "/uptime": ("month", "by", "sort", "part"),
+    PAGES["/tenants/{tenant}/uptime/{evse_id}"].partition("?")[0]: ("month", "outages", "entry"),
+    "/why": ("kind", "id"),
+}
+
+
+@pytest.mark.parametrize(("page", "name"), [(page, name) for page, names in LEFT_OUT.items() for name in names])
+def test_a_page_says_what_of_its_filter_is_left_out(console: RunningConsole, page: str, name: str) -> None:
+    answer = console.looker.get(f"{page}?tenant=demo&{name}=wrong!")
+    assert answer.status_code == 200
+    assert answer.text.count(" is left out, because its value is not ") == 1
+
+
 def routes_of(app: object) -> list[Route]:
     """The routes of the console's app, which is wrapped by the function that ignores trailing slashes."""
     (inner,) = [cell.cell_contents for cell in app.__closure__]  # type: ignore[attr-defined]

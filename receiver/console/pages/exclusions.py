@@ -121,9 +121,9 @@ def _text(form: FormData, name: str) -> str:
     return str(form.get(name, "")).strip()
 
 
-_PATH = "/tenants/{tenant}/uptime/{evse_id:int}/exclusions"
+_PATH = "/tenants/{tenant}/uptime/{evse_id}/exclusions"
 
 routes = [
     Route(_PATH, exclude, methods=["POST"]),
-    Route(f"{_PATH}/{{number:int}}/withdraw", withdraw, methods=["POST"]),
+    Route(f"{_PATH}/{{number}}/withdraw", withdraw, methods=["POST"]),
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from urllib.parse import urlencode
@@ -36,6 +36,7 @@ class Filters:
 
     Attributes:
         before: only findings whose last change has a lower number.
+        problems: a sentence for each value that was left out.
     """
 
     tenant: str
@@ -44,10 +45,11 @@ class Filters:
     severity: str | None
     kind: str | None
     before: int | None
+    problems: Sequence[str]
 
     @classmethod
     def of(cls, request: Request, tenant: str) -> Filters:
-        """Return the filters of a request; a value that makes no sense is ignored."""
+        """Return the filters of a request; a value that cannot be read is left out."""
         query = Query(request.query_params)
         return cls(
             tenant,
@@ -56,6 +58,7 @@ class Filters:
             query.choice("severity", SEVERITIES),
             query.choice("kind", _PAGES),
             query.identifier("before"),
+            query.problems,
         )
 
     def rules(self) -> list[Rule]:

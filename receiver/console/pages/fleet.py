@@ -78,6 +78,7 @@ def _addresses(tenant: str, chosen: EvseFilter) -> Callable[..., str]:
         "state": chosen.state,
         "network": chosen.network_status,
         "location": chosen.location_id,
+        "charge_point": chosen.charge_point_id,
         "q": chosen.text,
     }
 
@@ -94,6 +95,7 @@ def read_filter(request: Request) -> tuple[EvseFilter, list[str]]:
     chosen = EvseFilter(
         state=query.choice("state", STATES),
         location_id=query.identifier("location"),
+        charge_point_id=query.identifier("charge_point"),
         # The empty text is a status: none was reported.
         network_status=(query.text("network") or "") if "network" in request.query_params else None,
         text=query.text("q"),

@@ -67,11 +67,15 @@ async def show_charge_point(request: Request) -> Response:
 
     def query(connection: Connection, tenant: str, charge_point_id: int) -> dict[str, Any]:
         details = _known(charge_point_details(connection, tenant, charge_point_id), "charge point")
-        evses = list_evses(connection, tenant, EvseFilter(charge_point_id=charge_point_id), after=None, limit=MAX_EVSES)
-        ids = [evse.evse_id for evse in evses]
+        evses = list_evses(
+            connection, tenant, EvseFilter(charge_point_id=charge_point_id), after=None, limit=MAX_EVSES + 1
+        )
+        shown = evses[:MAX_EVSES]
+        ids = [evse.evse_id for evse in shown]
         return {
             "details": details,
-            "items": items(connection, tenant, evses, (DAY, WEEK)),
+            "items": items(connection, tenant, shown, (DAY, WEEK)),
+            "has_more": len(evses) > MAX_EVSES,
             "network": network_changes(connection, tenant, charge_point_id, limit=MAX_ROWS),
             "boots": boots(connection, tenant, charge_point_id, limit=MAX_ROWS),
             "downtimes": downtimes(connection, tenant, charge_point_id, limit=MAX_ROWS),

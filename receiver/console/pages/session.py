@@ -177,4 +177,4 @@ def quarter_chart(quarters: Sequence[Quarter]) -> Chart:
     )
 
 
-routes = [Route("/tenants/{tenant}/sessions/{session_id:int}", show)]
+routes = [Route("/tenants/{tenant}/sessions/{session_id}", show)]

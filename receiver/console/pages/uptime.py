@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlencode
 
@@ -53,6 +53,7 @@ class Filters:
         location: an id or a part of the name of locations; None: all.
         by_location: whether locations are shown instead of EVSEs.
         part: the number of the part of the list, from 1 on.
+        problems: a sentence for each value that was left out.
     """
 
     tenant: str
@@ -61,18 +62,20 @@ class Filters:
     by_location: bool
     order: Order
     part: int
+    problems: Sequence[str]
 
     @classmethod
     def of(cls, request: Request, tenant: str) -> Filters:
-        """Return the filters of a request; a value that makes no sense is ignored."""
+        """Return the filters of a request; a value that cannot be read is left out."""
         query = Query(request.query_params)
         return cls(
             tenant,
-            Month.parse(query.text("month")),
+            query.month("month"),
             query.text("location"),
             query.choice("by", ("location",)) is not None,
             query.choice("sort", ORDERS) or "nevi",
             min(max(query.identifier("part") or 1, 1), MAX_PARTS),
+            query.problems,
         )
 
     def link_to(self, month: Month) -> Callable[..., str]:

@@ -201,7 +201,7 @@ async def show_with_form(
     console = Console.of(request)
     tenant, evse_id = console.tenant_of(request), id_of_path(request, "evse_id")
     query = Query(request.query_params)
-    month, since, entered = Month.parse(query.text("month")), query.moment("outages"), query.identifier("entry")
+    month, since, entered = query.month("month"), query.moment("outages"), query.identifier("entry")
     evidence = await console.read(lambda connection: load(connection, tenant, evse_id, month, since))
     if evidence is None:
         raise HTTPException(404, f"No EVSE {evse_id} is known of {tenant}.")
@@ -214,6 +214,7 @@ async def show_with_form(
         year_s=YEAR_S,
         values=values,
         problem=problem,
+        problems=query.problems,
         entered=next((each for each in evidence.entries if each.exclusion_id == entered), None),
         command=lambda exclusion: exclude_command(tenant, exclusion),
         draft=exclude_draft(tenant, subject_ids(evidence.place), values),
@@ -232,4 +233,4 @@ def address_of(tenant: str, evse_id: int, month: Month | None, **more: Any) -> s
     return f"/tenants/{tenant}/uptime/{evse_id}" + (f"?{urlencode(query)}" if query else "")
 
 
-routes = [Route("/tenants/{tenant}/uptime/{evse_id:int}", show)]
+routes = [Route("/tenants/{tenant}/uptime/{evse_id}", show)]

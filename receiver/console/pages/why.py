@@ -78,5 +78,5 @@ def as_text(value: Any) -> str:
 
 routes = [
     Route("/why", choose),
-    Route("/tenants/{tenant}/why/{kind}/{entity_id:int}", show),
+    Route("/tenants/{tenant}/why/{kind}/{entity_id}", show),
 ]
