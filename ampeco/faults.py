@@ -12,6 +12,11 @@ from pydantic import ValidationError
 MAX_NAMED = 5
 
 
+#: What pydantic says of a URL that has no scheme or another one, by its type of fault or the pattern of the value.
+_URL_FAULTS = ("url_parsing", "url_scheme", "^https?://")
+_URL_EXPECTED = "must be a URL that begins with https:// or http://"
+
+
 class Fault(NamedTuple):
     """One fault: the dotted path of the field, empty for the value as a whole, and the message."""
 
@@ -24,10 +29,14 @@ class Fault(NamedTuple):
 
 def faults(error: ValidationError) -> list[Fault]:
     """Return the faults that a validation error reports, field by field."""
-    details = error.errors(include_input=False, include_url=False, include_context=False)
     return [
-        Fault(".".join(str(part) for part in detail["loc"]), detail["msg"].removeprefix("Value error, "))
-        for detail in details
+        Fault(
+            ".".join(str(part) for part in detail["loc"]),
+            _URL_EXPECTED
+            if detail.get("ctx", {}).get("pattern", detail["type"]) in _URL_FAULTS
+            else detail["msg"].removeprefix("Value error, "),
+        )
+        for detail in error.errors(include_input=False, include_url=False)
     ]
 
 

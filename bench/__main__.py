@@ -25,6 +25,9 @@ from bench.growth import EVSES
 from bench.growth import measure as measure_analytics
 from bench.growth import render as render_analytics
 from bench.load import Fleet, began_at
+from bench.memory import COLUMNS
+from bench.memory import measure as measure_memory
+from bench.memory import render as render_memory
 from bench.processes import BenchError, leave_in_order
 from bench.results import Results, Round
 from bench.scale import STORED
@@ -226,6 +229,16 @@ def scale(
     """Measure what a notification costs by the number of those stored, up to 10 million; half an hour, 25 GB."""
     console = create_console()
     console.print(render_scale(measure_scale(stored or STORED), console))
+
+
+@app.command()
+def memory(
+    minutes: Annotated[int, typer.Option(min=COLUMNS, help="Minutes under load.")] = 60,
+    rate: Annotated[int, typer.Option(min=1, help="Notifications a second.")] = 200,
+) -> None:
+    """Measure the memory of every process under a steady load; an hour."""
+    console = create_console()
+    console.print(render_memory(measure_memory(minutes, rate), rate, console))
 
 
 @app.command()

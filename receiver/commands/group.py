@@ -163,7 +163,11 @@ class LazyCommand(TyperCommand):
 
     def make_context(self, *arguments: Any, **options: Any) -> Any:
         """Parse the arguments with the command itself, which the context then leads to."""
-        return self.load().make_context(*arguments, **options)
+        try:
+            return self.load().make_context(*arguments, **options)
+        except typer.BadParameter as error:
+            error.message = error.message.removeprefix("Value error, ")  # as pydantic begins it, which typer asks
+            raise
 
 
 class CommandGroup(TyperGroup):

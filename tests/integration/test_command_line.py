@@ -43,6 +43,11 @@ CLOSED_PORT = "127.0.0.1:1"
         (["status"], {"REDIS_URL": f"redis://:{TOKEN[:-2]}/{TOKEN[-2:]}@h:1"}, "REDIS_URL"),
         (["serve"], {"RECEIVER_PORT": "eighty"}, "RECEIVER_PORT"),
         (["work"], {"RECEIVER_SWEEP_AFTER": "soon"}, "RECEIVER_SWEEP_AFTER"),
+        (
+            ["check"],
+            {"RECEIVER_PUBLIC_URL": "receiver"},
+            "RECEIVER_PUBLIC_URL: must be a URL that begins with https://",
+        ),
         (["subscribe"], {}, "RECEIVER_PUBLIC_URL"),
         (["subscribe", "--tenant", "unknown"], {"RECEIVER_PUBLIC_URL": "https://x"}, "--tenant"),
         (["subscriptions"], {}, "AMPECO"),
@@ -60,6 +65,14 @@ def test_a_wrong_setting_stops_the_start_with_one_sentence_that_names_it(
     assert TOKEN not in ended.stdout + ended.stderr
     assert TOKEN[:-2] not in ended.stdout + ended.stderr
     assert not (tmp_path / ".local").exists(), "nothing is started for a start that fails"
+
+
+def test_a_wrong_choice_of_an_option_is_explained_in_words(tmp_path: Path) -> None:
+    write_tenants(tmp_path)
+    ended = run(tmp_path, "export", "--format", "csv")
+    assert ended.returncode == 2
+    assert "'csv' is not one of 'parquet'" in ended.stderr
+    assert "Value error" not in ended.stderr
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,12 @@ FAULTS = {
     '[tenants.t]\nbase_ulr = "https://t.example.com"\ntoken = "s3cret"': (
         "tenants.t.base_ulr is no setting of this release, but base_url is."
     ),
+    '[tenants.t]\nbase_url = "t.example.com"\ntoken = "s3cret"': (
+        "tenants.t.base_url: must be a URL that begins with https:// or http://."
+    ),
+    '[tenants.t]\nbase_url = "ftp://t.example.com"\ntoken = "s3cret"': (
+        "tenants.t.base_url: must be a URL that begins with https:// or http://."
+    ),
     f'[tenants.t]\n{URL}\ntoken = "s3cret"\nxyzzy = 1': "tenants.t.xyzzy is no setting of this release.",
     f'[tenants.t]\n{URL}\ntoken = "s3cret"\nkafka_topic = "two words"': "tenants.t.kafka_topic",
     f'[tenants.t]\n{URL}\ntoken = "s3cret"\nkafka_topic = "x"\n[tenants.u]\n{URL}\ntoken = "s3cret"\nkafka_topic = "x"': (
