@@ -16,6 +16,10 @@ MEASURED = {
     "accepted": ("benchmark.md", r"\(b\) ours: accepted +\| +([\d,]+) "),
     "applied": ("benchmark.md", r"\(d\) ours: accepted and applied \| +([\d,]+) "),
     "cores": ("benchmark.md", r"^    CPUs (\d+) "),
+    "chunk_ms": ("benchmark.md", r"^\| 1 \| ([\d.]+) "),
+    "chunk_db_ms": ("benchmark.md", r"^\| 1 \| [\d.]+ \+ ([\d.]+) "),
+    "round_ms": ("benchmark.md", r"^\| 1 \| [^|]+\| ([\d.]+) "),
+    "round_db_ms": ("benchmark.md", r"^\| 1 \| [^|]+\| [\d.]+ \+ ([\d.]+) "),
     "bytes": ("benchmark.md", r"^    \| together .* ([\d,]+) \|$"),
     "log_bytes": ("benchmark.md", r"^    \| ingest\.notification .* ([\d,]+) \|$"),
     "fleet_evses": ("benchmark.md", r"^\| ([\d,]+) EVSEs, calm \| 315 "),
@@ -67,7 +71,7 @@ def test_every_reckoned_value_is_what_its_formula_gives(column: int) -> None:
         if formula == "–":
             values[name] = number(cells[column])
             continue
-        values[name] = eval(formula, {"__builtins__": {}, "ceil": math.ceil, "max": max}, values)
+        values[name] = eval(formula, {"__builtins__": {}, "ceil": math.ceil, "max": max, "min": min}, values)
         assert cells[column] == shown(values[name]), f"{name} is {shown(values[name])}"
         reckoned += 1
     assert reckoned > 10
