@@ -36,6 +36,10 @@ QUEUES = (APPLY_QUEUE, REFRESH_QUEUE, RECONCILE_QUEUE, DERIVE_QUEUE)
 #: long time in a quiet installation.
 MAINTENANCE_CHANCE = 10_000
 
+#: While so many messages of a queue wait for a worker, no further wake-up is sent to it: each leads to all work of its
+#: kind, or of its tenant. Without a limit the queue would grow for as long as the workers are down, or too slow.
+MAX_QUEUED = 1_000
+
 #: The option of a wake-up with the W3C trace contexts of the requests whose notifications it announces.
 TRACEPARENTS = "traceparents"
 
@@ -151,6 +155,16 @@ def create_broker(client: redis.Redis, middleware: list[Middleware] | None = Non
     for queue in QUEUES:
         broker.declare_queue(queue)
     return broker
+
+
+def has_enough(broker: RedisBroker, queue: str) -> bool:
+    """Return whether so many messages wait in a queue that a further one would wake no worker any sooner.
+
+    Raises:
+        RedisError: Redis does not answer.
+    """
+    length: int = broker.client.llen(f"{broker.namespace}:{queue}")
+    return length >= MAX_QUEUED
 
 
 def worker_middleware() -> list[Middleware]:

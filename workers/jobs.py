@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from datetime import timedelta
 
-from dramatiq import Broker
+from dramatiq.brokers.redis import RedisBroker
 from sqlalchemy import Engine
 
 from runtime.alerts import load_alerts
@@ -133,7 +133,7 @@ def look_at_quotas(context: Context) -> None:
         API_QUOTA_USED.labels(name).set(daily_quota.calls_today(context.redis, name) / tenant.calls_per_day)
 
 
-def create_scheduler(context: Context, broker: Broker, settings: Settings, queues: Collection[str]) -> Scheduler:
+def create_scheduler(context: Context, broker: RedisBroker, settings: Settings, queues: Collection[str]) -> Scheduler:
     """Return the jobs beside the queues; each job may run in several processes at once.
 
     A process that only applies may be on a network without access to AMPECO, so it never calls the API: its failures

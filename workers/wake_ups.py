@@ -7,12 +7,14 @@ sweeps at the same time send each batch once, and one wake-up for all other work
 from __future__ import annotations
 
 import contextlib
+import random
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from typing import Any
 
 import redis
-from dramatiq import Broker, Message
+from dramatiq import Message
+from dramatiq.brokers.redis import RedisBroker
 from sqlalchemy import Engine
 
 from analytics.derive import due_tenants
@@ -22,7 +24,7 @@ from storage.inbox import batches as inbox
 from storage.sync import refresh_queue
 from workers.api.context import Context
 from workers.api.pause import paused_for
-from workers.broker import apply_message, derive_message, reconcile_message, refresh_message
+from workers.broker import apply_message, derive_message, has_enough, reconcile_message, refresh_message
 from workers.derive import is_resting
 from workers.metrics import SWEPT
 from workers.sync.schedule import Part, due_sync_runs
@@ -51,7 +53,7 @@ DERIVE_WAKE_INTERVAL_MS = 400
 DERIVE_IDLE = timedelta(seconds=20)
 
 
-def sweep_batches(engine: Engine, broker: Broker, *, age: timedelta) -> int:
+def sweep_batches(engine: Engine, broker: RedisBroker, *, age: timedelta) -> int:
     """Send the wake-ups of open batches older than ``age`` again; return their number."""
     with engine.begin() as connection:
         overdue = inbox.overdue(connection, age=age, limit=MAX_BATCHES)
@@ -63,7 +65,7 @@ def sweep_batches(engine: Engine, broker: Broker, *, age: timedelta) -> int:
     return len(overdue)
 
 
-def wake_apply(context: Context, broker: Broker) -> bool:
+def wake_apply(context: Context, broker: RedisBroker) -> bool:
     """Send a wake-up if this process could not apply everything since the last call; return whether one was sent.
 
     The sweep would find the open batches, too, but later.
@@ -76,7 +78,7 @@ def wake_apply(context: Context, broker: Broker) -> bool:
     return True
 
 
-def wake_refreshes(context: Context, broker: Broker) -> int:
+def wake_refreshes(context: Context, broker: RedisBroker) -> int:
     """Send a wake-up for each tenant that has reads due and is not paused; return the number of wake-ups."""
     with context.engine.begin() as connection:
         tenants = refresh_queue.due_tenants(connection)
@@ -88,7 +90,7 @@ def wake_refreshes(context: Context, broker: Broker) -> int:
     return _send(messages, context, broker, REFRESH_WAKE_INTERVAL_MS)
 
 
-def wake_sync_runs(context: Context, broker: Broker, interval: timedelta) -> int:
+def wake_sync_runs(context: Context, broker: RedisBroker, interval: timedelta) -> int:
     """Send a wake-up for each part of a tenant that has sync runs due and is not paused; return their number.
 
     Parameters:
@@ -103,7 +105,7 @@ def wake_sync_runs(context: Context, broker: Broker, interval: timedelta) -> int
     return _send(messages, context, broker, SYNC_RUN_WAKE_INTERVAL_MS)
 
 
-def wake_derivations(context: Context, broker: Broker) -> int:
+def wake_derivations(context: Context, broker: RedisBroker) -> int:
     """Send a wake-up for each tenant for which something is to be derived; return the number of wake-ups."""
     with context.engine.begin() as connection:
         tenants = due_tenants(connection, list(context.tenants), idle=DERIVE_IDLE)
@@ -115,14 +117,17 @@ def wake_derivations(context: Context, broker: Broker) -> int:
     return _send(messages, context, broker, DERIVE_WAKE_INTERVAL_MS)
 
 
-def _send(messages: Mapping[str, Message[Any]], context: Context, broker: Broker, interval_ms: int) -> int:
+def _send(messages: Mapping[str, Message[Any]], context: Context, broker: RedisBroker, interval_ms: int) -> int:
     """Send each message unless a process has sent it within the interval; return the number of messages sent.
 
     Parameters:
         messages: the messages, each by the key of Redis that exists during the interval.
     """
     sent = 0
-    for key, message in messages.items():
+    # In a random order, so that no tenant is always among those for which the queue has no room.
+    for key, message in random.sample(list(messages.items()), len(messages)):
+        if has_enough(broker, message.queue_name):
+            break
         if context.redis.set(key, 1, nx=True, px=interval_ms):
             broker.enqueue(message)
             sent += 1

@@ -11,14 +11,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from dramatiq import Broker
+from dramatiq.brokers.redis import RedisBroker
 
 from receiver.accept.metrics import WAKEUPS_DROPPED
 from runtime.background import supervised_thread
 from runtime.errors import cause
 from runtime.logging import get_logger
 from storage.inbox.commit import CommitGroup
-from workers.broker import apply_message
+from workers.broker import APPLY_QUEUE, apply_message, has_enough
 
 logger = get_logger(__name__)
 
@@ -46,7 +46,7 @@ class _WakeUp:
 class Notifier:
     """Wakes a worker after commits, from a thread of its own."""
 
-    def __init__(self, broker: Broker) -> None:
+    def __init__(self, broker: RedisBroker) -> None:
         self._broker = broker
         self._waiting: queue.Queue[_WakeUp | None] = queue.Queue(MAX_WAITING)
         self._thread = supervised_thread("notifier", self._run)
@@ -84,9 +84,10 @@ class Notifier:
             time.sleep(MIN_INTERVAL_SECONDS)
 
     def _send(self, wake_up: _WakeUp) -> str | None:
-        """Send a wake-up; return why it could not be sent, or None if it was."""
+        """Send a wake-up, unless enough of them are queued; return why it could not be sent, or None."""
         try:
-            self._broker.enqueue(apply_message(wake_up.batch_id, wake_up.traceparents[:MAX_TRACEPARENTS]))
+            if not has_enough(self._broker, APPLY_QUEUE):
+                self._broker.enqueue(apply_message(wake_up.batch_id, wake_up.traceparents[:MAX_TRACEPARENTS]))
         except Exception as error:  # noqa: BLE001 - the thread must not end: the next wake-up may be sent
             WAKEUPS_DROPPED.inc()
             return cause(error)
