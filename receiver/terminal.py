@@ -40,14 +40,14 @@ def _fit(console: Console, table: Table) -> bool:
     widest = [max(map(_longest_line, column)) for column in columns]
     widths = [max(map(_least_width, column)) for column in columns]
     borders = Measurement.get(console, console.options.update(width=10_000), table).maximum - sum(widest)
-    spare = console.width - borders - sum(widths)
-    if spare < 0:
+    room = console.width - borders - sum(widths)
+    if room < 0:
         return False
     # Those that lack little get it first, so that as few columns as possible are wrapped.
     for index in sorted(range(len(widths)), key=lambda index: widest[index] - widths[index]):
-        more = min(widest[index] - widths[index], spare)
+        more = min(widest[index] - widths[index], room)
         widths[index] += more
-        spare -= more
+        room -= more
     for column, width in zip(table.columns, widths, strict=True):
         column.width = width
         column.overflow = "fold"

@@ -24,7 +24,7 @@ from storage.inbox import batches as inbox
 from storage.sync import refresh_queue
 from workers.api.context import Context
 from workers.api.pause import paused_for
-from workers.broker import apply_message, derive_message, has_enough, reconcile_message, refresh_message
+from workers.broker import APPLY_QUEUE, apply_message, derive_message, has_enough, reconcile_message, refresh_message
 from workers.derive import is_resting
 from workers.metrics import SWEPT
 from workers.sync.schedule import Part, due_sync_runs
@@ -54,7 +54,9 @@ DERIVE_IDLE = timedelta(seconds=20)
 
 
 def sweep_batches(engine: Engine, broker: RedisBroker, *, age: timedelta) -> int:
-    """Send the wake-ups of open batches older than ``age`` again; return their number."""
+    """Send the wake-ups of open batches older than ``age`` again, if the queue has room; return their number."""
+    if has_enough(broker, APPLY_QUEUE):
+        return 0
     with engine.begin() as connection:
         overdue = inbox.overdue(connection, age=age, limit=MAX_BATCHES)
         for batch_id in overdue:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 from sqlalchemy import text
 
@@ -11,7 +13,7 @@ from storage.state.marks import mark_all
 from tests.support.deployment import Deployment
 from tests.support.facts import sample
 from workers.broker import APPLY_QUEUE, DERIVE_QUEUE, REFRESH_QUEUE, create_broker, create_redis
-from workers.wake_ups import wake_derivations, wake_refreshes
+from workers.wake_ups import sweep_batches, wake_derivations, wake_refreshes
 
 
 def test_commits_send_no_wake_up_while_enough_are_queued(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -61,3 +63,17 @@ def test_tenants_are_woken_when_the_queue_has_room_again(
         # When a worker has taken it
         context.redis.delete(f"dramatiq:{queue}")
         assert wake(context, broker) == 1
+
+
+def test_open_batches_are_not_sent_again_while_enough_wake_ups_are_queued(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workers.broker.MAX_QUEUED", 1)
+    assert deployment.service.post(sample("HardwareStatusNotification.evse")).status_code == 202
+    engine, client = deployment.context.engine, deployment.context.redis
+    broker = create_broker(client)
+    client.flushdb()
+    assert sweep_batches(engine, broker, age=timedelta(0)) == 1
+    assert sweep_batches(engine, broker, age=timedelta(0)) == 0
+    client.flushdb()
+    assert sweep_batches(engine, broker, age=timedelta(0)) == 1
