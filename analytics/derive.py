@@ -4,8 +4,9 @@ One transaction is one round. It locks the tenant's row of ``analytics.feed`` fi
 derives for a tenant. The marks are deleted before the state is read: a change that commits in between is read as well,
 and its mark stays for the next round.
 
-Findings are evaluated in rounds of their own: when nothing is marked any more, or when they have waited for some
-seconds, and never before what else was marked when they were noted is derived.
+Findings are evaluated when nothing is marked any more, or when they have waited for some seconds, and never before
+what else was marked when they were noted is derived: in a round of their own, or in the round that noted them if they
+are few. Most rounds are small, and nearly all of their cost is fixed.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from analytics.findings import due
 from analytics.findings.evaluate import are_due, evaluate
 from analytics.scope import history_weight, portion, widen
 from analytics.sessions import attempts, sessions
+from analytics.sessions.drivers import make_secret
 from analytics.states import derive as states
 from analytics.states.stretches import Period, gaps_between
 from analytics.writing import Work
@@ -35,6 +37,9 @@ from storage.state.marks import STATUS, STATUS_KINDS
 #: which count as several, and marks. Several marks of one entity cost one derivation.
 MAX_ENTITIES = 2_000
 MAX_MARKS = 8_000
+
+#: With fewer marks or notes than this a round is small: it takes little time, and changes the size of no table much.
+FEW = 100
 
 #: The kinds of marks that change the states of EVSEs: marks of EVSEs, and of the charge points that have them. One from
 #: long ago may take years of an EVSE's states to derive; see history_weight().
@@ -67,44 +72,47 @@ class Round:
 def derive_round(engine: Engine, tenant: str) -> Round | None:
     """Derive some of what is marked for a tenant, or evaluate findings of it; return None if another process does."""
     with engine.begin() as connection:
-        feed = _lock_feed(connection, tenant)
+        now, origin = connection.execute(_SERVER).one()
+        feed = _lock_feed(connection, tenant, origin)
         if feed is None:
             return None
-        now: datetime = connection.execute(text("SELECT now()")).scalar_one()
-        connection.execute(_REFRESH_STATISTICS)
         work = Work(connection, tenant, now, feed["last_change_number"])
-        marked_at, noted_at = _oldest(work)
-        if are_due(now, noted_at, marked_at):
-            evaluate(work, marked_at)
-            connection.execute(_COUNT_ON, {"tenant": tenant, "last": work.last})
-            taken = _Taken((), hit_limit=False)
+        if not feed["has_driver_secret"]:
+            make_secret(connection, tenant)
+        waiting, taken = _waiting(work), _Taken()
+        if are_due(work.now, waiting.noted_at, waiting.marked_at):
+            _evaluate(work, waiting)
         else:
             taken = _derive(work, feed)
-        marked_at, noted_at = _oldest(work)
+        left = _waiting(work)
+        if 0 < taken.weight < FEW and left.marked_at is None and 0 < left.notes < FEW:
+            _evaluate(work, left)
+            left = _waiting(work)
     lag = now - min(mark["marked_at"] for mark in taken.marks) if taken.marks else None
     return Round(
         marks=len(taken.marks),
         changes=work.last - feed["last_change_number"],
         lag=lag,
-        is_done=marked_at is None and noted_at is None,
-        has_more_marks=marked_at is not None,
+        is_done=left.marked_at is None and left.noted_at is None,
+        has_more_marks=left.marked_at is not None,
         hit_limit=taken.hit_limit,
         entities=sum(map(len, work.marked.values())),
     )
 
 
 class _Taken(NamedTuple):
-    """The marks that a round took, and whether they are as many as a round may take."""
+    """The marks that a round took, their weight, and whether they are as many as a round may take."""
 
-    marks: Sequence[RowMapping]
-    hit_limit: bool
+    marks: Sequence[RowMapping] = ()
+    weight: int = 0
+    hit_limit: bool = False
 
 
 def _derive(work: Work, feed: RowMapping) -> _Taken:
     """Derive what some marks name; return what was taken."""
-    connection, now = work.connection, work.now
-    taken = _take(work)
-    gaps = gaps_between(periods_alive(connection), now, MAX_PAUSE)
+    now, taken = work.now, _take(work)
+    _refresh_statistics(work, len(taken.marks))
+    gaps = gaps_between(periods_alive(work.connection), now, MAX_PAUSE)
     for mark in taken.marks:
         widen(work.marked.setdefault(mark["kind"], {}), mark["entity_id"], mark["changed_since"])
     before = due.look_before(work)
@@ -115,19 +123,37 @@ def _derive(work: Work, feed: RowMapping) -> _Taken:
     energy.derive(work)
     attempts.derive(work)
     # Days read all of what the steps before may have written for the first time.
-    connection.execute(_REFRESH_STATISTICS)
+    _refresh_statistics(work, len(taken.marks))
     availability.derive(work)
     due.note_changes(work, before)
     is_time = feed["findings_at"] is None or now - feed["findings_at"] >= due.INTERVAL
     if is_time:
         due.note_by_time(work)
-    marked_at, _ = _oldest(work)
-    _move_feed(work, marked_at or now, gaps, now if is_time else feed["findings_at"])
+    _move_feed(work, gaps, now if is_time else feed["findings_at"])
     return taken
 
 
-# Plans for tables that were small a minute ago take time that grows with their square.
-_REFRESH_STATISTICS = text("SELECT analytics.refresh_statistics()")
+def _evaluate(work: Work, waiting: _Waiting) -> None:
+    """Evaluate some of what was noted."""
+    _refresh_statistics(work, waiting.notes)
+    last = work.last
+    evaluate(work, waiting.marked_at)
+    if work.last > last:
+        work.connection.execute(_COUNT_ON, {"tenant": work.tenant, "last": work.last})
+
+
+def _refresh_statistics(work: Work, taken: int) -> None:
+    """Let plans know which tables have grown, before a round that is not small.
+
+    Plans for tables that were small a minute ago take time that grows with their square. Those of a small round cost
+    little until autovacuum has looked at what many small rounds wrote.
+
+    Parameters:
+        taken: how many marks or notes the round takes.
+    """
+    if taken >= FEW:
+        work.connection.execute(text("SELECT analytics.refresh_statistics()"))
+
 
 # Index: primary key. An origin that differs means that the numbers were restored, so some may be given twice.
 _MAKE_FEED = text("""
@@ -137,24 +163,26 @@ VALUES (:tenant, :epoch, :origin, '-infinity')
  WHERE known.origin <> excluded.origin
 """)
 
-_LOCK_FEED = text("""
-SELECT last_change_number, gaps_until, is_in_gap, origin, findings_at
-  FROM analytics.feed
- WHERE tenant = :tenant
-   FOR UPDATE SKIP LOCKED
-""")
-
 # A dump that is restored makes another table, another cluster has another identifier, and a promoted or recovered
 # server another timeline.
-_ORIGIN = text("""
-SELECT concat_ws('/', (SELECT system_identifier FROM pg_control_system()),
+_SERVER = text("""
+SELECT now() AS now,
+       concat_ws('/', (SELECT system_identifier FROM pg_control_system()),
                       (SELECT timeline_id FROM pg_control_checkpoint()),
-                      CAST(CAST('analytics.feed' AS regclass) AS oid))
+                      CAST(CAST('analytics.feed' AS regclass) AS oid)) AS origin
+""")
+
+# Indexes: primary keys.
+_LOCK_FEED = text("""
+SELECT last_change_number, gaps_until, is_in_gap, origin, findings_at,
+       EXISTS (SELECT FROM ingest.driver_secret AS drivers WHERE drivers.tenant = :tenant) AS has_driver_secret
+  FROM analytics.feed
+ WHERE tenant = :tenant
+   FOR UPDATE OF feed SKIP LOCKED
 """)
 
 
-def _lock_feed(connection: Connection, tenant: str) -> RowMapping | None:
-    origin = connection.execute(_ORIGIN).scalar_one()
+def _lock_feed(connection: Connection, tenant: str, origin: str) -> RowMapping | None:
     feed = connection.execute(_LOCK_FEED, {"tenant": tenant}).mappings().one_or_none()
     if feed is None or feed["origin"] != origin:
         known = connection.execute(_KNOWN_ORIGIN, {"tenant": tenant}).scalar_one_or_none()
@@ -186,11 +214,13 @@ DELETE FROM analytics.dirty
 def _take(work: Work) -> _Taken:
     """Remove marks, the oldest first, as many as are derived in a short transaction; return them."""
     found = work.connection.execute(_MARKS, {"tenant": work.tenant, "limit": MAX_MARKS}).mappings().all()
-    marks = found[: portion(_weights(found, work.now), MAX_ENTITIES)]
+    weights = list(_weights(found, work.now))
+    marks = found[: portion(weights, MAX_ENTITIES)]
     if marks:
         ids = [mark["dirty_id"] for mark in marks]
         work.connection.execute(_REMOVE, {"tenant": work.tenant, "ids": ids})
-    return _Taken(marks, hit_limit=len(marks) < len(found) or len(found) == MAX_MARKS)
+    hit_limit = len(marks) < len(found) or len(found) == MAX_MARKS
+    return _Taken(marks, sum(weights[: len(marks)]), hit_limit)
 
 
 def _weights(marks: Sequence[RowMapping], now: datetime) -> Iterator[int]:
@@ -203,25 +233,40 @@ def _weights(marks: Sequence[RowMapping], now: datetime) -> Iterator[int]:
         known[entity] = max(weight, known.get(entity, 0))
 
 
+class _Waiting(NamedTuple):
+    """What waits for a later round.
+
+    Attributes:
+        marked_at: when the oldest mark was written; None if there is none.
+        noted_at: when the oldest note of findings was written; None if there is none.
+        notes: how many notes there are, at most FEW of which are counted.
+    """
+
+    marked_at: datetime | None
+    noted_at: datetime | None
+    notes: int
+
+
 # Indexes: primary keys. Whatever is marked later has a higher number and is committed later than the oldest mark.
-_OLDEST = text("""
-SELECT (SELECT marked_at FROM analytics.dirty WHERE tenant = :tenant ORDER BY dirty_id LIMIT 1),
-       (SELECT noted_at FROM analytics.finding_due WHERE tenant = :tenant ORDER BY due_id LIMIT 1)
+_WAITING = text("""
+SELECT (SELECT marked_at FROM analytics.dirty WHERE tenant = :tenant ORDER BY dirty_id LIMIT 1), min(noted_at), count(*)
+  FROM (SELECT noted_at FROM analytics.finding_due WHERE tenant = :tenant ORDER BY due_id LIMIT :few) AS oldest
 """)
 
 
-def _oldest(work: Work) -> tuple[datetime | None, datetime | None]:
-    """Return when the oldest mark was written, and the oldest note of findings."""
-    marked_at, noted_at = work.connection.execute(_OLDEST, {"tenant": work.tenant}).one()
-    return marked_at, noted_at
+def _waiting(work: Work) -> _Waiting:
+    return _Waiting(*work.connection.execute(_WAITING, {"tenant": work.tenant, "few": FEW}).one())
 
 
 _COUNT_ON = text("UPDATE analytics.feed SET last_change_number = :last WHERE tenant = :tenant")
 
+# Indexes: primary keys. All that was marked before the oldest mark that is left is derived.
 _MOVE_FEED = text("""
 UPDATE analytics.feed
    SET last_change_number = :last,
-       derived_until = greatest(derived_until, :derived_until),
+       derived_until = greatest(
+           derived_until,
+           coalesce((SELECT marked_at FROM analytics.dirty WHERE tenant = :tenant ORDER BY dirty_id LIMIT 1), :now)),
        gaps_until = :gaps_until,
        is_in_gap = :is_in_gap,
        findings_at = :findings_at
@@ -229,12 +274,12 @@ UPDATE analytics.feed
 """)
 
 
-def _move_feed(work: Work, derived_until: datetime, gaps: Sequence[Period], findings_at: datetime) -> None:
+def _move_feed(work: Work, gaps: Sequence[Period], findings_at: datetime) -> None:
     ended = [gap.ended_at for gap in gaps if gap.ended_at is not None]
     parameters = {
         "tenant": work.tenant,
         "last": work.last,
-        "derived_until": derived_until,
+        "now": work.now,
         "gaps_until": max(ended, default=None),
         "is_in_gap": bool(gaps) and gaps[-1].ended_at is None,
         "findings_at": findings_at,

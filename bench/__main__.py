@@ -20,6 +20,8 @@ from bench.costs import measure as measure_costs
 from bench.costs import render as render_costs
 from bench.disk import measure as measure_growth
 from bench.disk import render as render_growth
+from bench.few import measure as measure_few
+from bench.few import render as render_few
 from bench.generator import Figures, Generator
 from bench.growth import EVSES
 from bench.growth import measure as measure_analytics
@@ -217,6 +219,15 @@ def costs(
 ) -> None:
     """Measure the processor time of committing and applying a notification; half a minute."""
     print(render_costs(measure_costs(notifications, rounds)))
+
+
+@app.command()
+def few(
+    repetitions: Annotated[int, typer.Option(min=3, help="How often each number of notifications is measured.")] = 60,
+) -> None:
+    """Measure what notifications cost that come a few at a time: statements and processor time; a minute."""
+    console = create_console()
+    console.print(render_few(measure_few(repetitions), console))
 
 
 @app.command()

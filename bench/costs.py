@@ -58,18 +58,18 @@ def measure_once(url: str, engine: Engine, bodies: Sequence[bytes]) -> Costs:
     spent_commit = asyncio.run(_commit(url, bodies))
     with engine.connect() as connection:
         pid: int = connection.execute(text("SELECT pg_backend_pid()")).scalar_one()
-    began, began_backend = time.process_time(), _seconds_of(pid)
+    began, began_backend = time.process_time(), seconds_of(pid)
     apply(engine)
-    spent = (*spent_commit, time.process_time() - began, _seconds_of(pid) - began_backend)
+    spent = (*spent_commit, time.process_time() - began, seconds_of(pid) - began_backend)
     return Costs(*(seconds / len(bodies) * MICROSECONDS for seconds in spent))
 
 
 async def _commit(url: str, bodies: Sequence[bytes]) -> tuple[float, float]:
     async with await open_async_connection(connection_arguments(url, "bench costs")) as connection:
         pid = connection.info.backend_pid
-        began, began_backend = time.process_time(), _seconds_of(pid)
+        began, began_backend = time.process_time(), seconds_of(pid)
         await commit(connection, bodies)
-        return time.process_time() - began, _seconds_of(pid) - began_backend
+        return time.process_time() - began, seconds_of(pid) - began_backend
 
 
 def least(costs: Sequence[Costs]) -> Costs:
@@ -77,7 +77,7 @@ def least(costs: Sequence[Costs]) -> Costs:
     return Costs(*(min(getattr(one, field.name) for one in costs) for field in fields(Costs)))
 
 
-def _seconds_of(pid: int) -> float:
+def seconds_of(pid: int) -> float:
     """Return the processor time of a process; Linux counts it in nanoseconds."""
     return int(Path(f"/proc/{pid}/schedstat").read_text().split()[0]) / 1e9
 

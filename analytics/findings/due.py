@@ -7,7 +7,7 @@ is written.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Literal, NamedTuple
@@ -43,40 +43,40 @@ class Before:
     """What depended on the marked entities before they were derived.
 
     Attributes:
-        sessions: the sessions, each with its EVSE and its time.
+        sessions: the sessions; see sessions_among().
         outages: EVSEs, with the time of AMPECO's downtime.
         locations: locations of charge points.
-        open_sessions: the sessions that were open, each with its place.
     """
 
     sessions: list[RowMapping] = field(default_factory=list)
     outages: Spans = field(default_factory=dict)
     locations: Scope = field(default_factory=dict)
-    open_sessions: set[OpenSession] = field(default_factory=set)
 
 
 def look_before(work: Work) -> Before:
     """Note the places of the marked sessions, downtime periods and charge points before they are derived."""
     return Before(
-        _places_of_sessions(work, work.marks("session")),
+        sessions_among(work, work.marks("session")),
         _spans_of_periods(work, _marked_periods(work)),
         _locations_of(work, work.marks("charge_point")),
-        open_sessions(work, work.marks("session")),
     )
 
 
 def note_changes(work: Work, before: Before) -> None:
     """Note what is to be evaluated because of what was marked and what changed."""
     sessions = merged(work.marks("session"), work.changes("session"))
+    now_known = sessions_among(work, sessions)
     # A running session changes all the time, so it is evaluated once a minute.
-    for still_open in before.open_sessions & open_sessions(work, sessions):
+    for still_open in open_sessions(before.sessions) & open_sessions(now_known):
         del sessions[still_open.session_id]
-    left = spans_of_rows(row for row in before.sessions if row["session_id"] in sessions)
     periods = merged(_marked_periods(work), work.changes("downtime_period"))
     charge_points = merged(work.marks("charge_point"), work.changes("charge_point"))
     noted: dict[DueScope, Spans] = {
         "session": whole_spans(sessions, _sessions_of_cdrs(work)),
-        "use": joined(left, spans_of_rows(_places_of_sessions(work, sessions)), spans_from(work.marks("evse"))),
+        "use": joined(
+            *(spans_of_rows(_used(rows, sessions)) for rows in (before.sessions, now_known)),
+            spans_from(work.marks("evse")),
+        ),
         "state": spans_from(work.changes("evse_state_interval")),
         "outage": joined(
             before.outages,
@@ -171,41 +171,34 @@ def note_sessions(work: Work, sessions: Iterable[int]) -> None:
 
 
 # Index: primary key.
-_OPEN_AMONG = text(f"""
-SELECT session_id, evse_id, started_at, cdr_ids IS NOT NULL AS has_cdrs, provisional
-  FROM analytics.session
+_SESSIONS_AMONG = text(f"""
+SELECT session_id, evse_id, started_at,
+       started_at AS since,
+       nullif(greatest({end_of("session")}, started_at), 'infinity') AS until,
+       cdr_ids IS NOT NULL AS has_cdrs,
+       provisional AS is_provisional,
+       {OPEN_SESSION} AND removed_at IS NULL AS is_open
+  FROM analytics.session AS session
  WHERE tenant = :tenant
    AND session_id = ANY(:ids)
-   AND {OPEN_SESSION}
-   AND removed_at IS NULL
 """)  # noqa: S608 - the names are ours
 
 
-def open_sessions(work: Work, sessions: Scope) -> set[OpenSession]:
-    """Return those of some sessions that are open, each with its place."""
-    if not sessions:
-        return set()
-    rows = work.connection.execute(_OPEN_AMONG, {"tenant": work.tenant, "ids": sorted(sessions)})
-    return {OpenSession(*row) for row in rows}
+def sessions_among(work: Work, sessions: Scope) -> list[RowMapping]:
+    """Return what is derived of some sessions: the EVSE, the time, and whether each is open."""
+    return work.read(_SESSIONS_AMONG, ids=sorted(sessions)) if sessions else []
 
 
-# Index: primary key.
-_PLACES_OF_SESSIONS = text(f"""
-SELECT session.session_id,
-       session.evse_id,
-       session.started_at AS since,
-       nullif(greatest({end_of("session")}, session.started_at), 'infinity') AS until
-  FROM analytics.session AS session
- WHERE session.tenant = :tenant
-   AND session.session_id = ANY(:ids)
-   AND session.evse_id IS NOT NULL
-   AND session.started_at IS NOT NULL
-""")  # noqa: S608 - the names are ours
+def open_sessions(rows: Iterable[RowMapping]) -> set[OpenSession]:
+    """Return those of some sessions that are open, each with its place; see :func:`sessions_among`."""
+    return {OpenSession(*(row[name] for name in OpenSession._fields)) for row in rows if row["is_open"]}
 
 
-def _places_of_sessions(work: Work, sessions: Scope) -> list[RowMapping]:
-    """Return sessions with EVSE and time."""
-    return work.read(_PLACES_OF_SESSIONS, ids=sorted(sessions)) if sessions else []
+def _used(rows: Iterable[RowMapping], sessions: Scope) -> Iterator[RowMapping]:
+    """Yield the rows of some sessions that name an EVSE and a time."""
+    for row in rows:
+        if row["session_id"] in sessions and row["evse_id"] is not None and row["since"] is not None:
+            yield row
 
 
 # Index: session_cdr_idx.

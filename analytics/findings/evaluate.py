@@ -7,7 +7,7 @@ from typing import get_args
 
 from sqlalchemy import RowMapping, text
 
-from analytics.findings.due import DueScope, note_sessions, open_sessions
+from analytics.findings.due import DueScope, note_sessions, open_sessions, sessions_among
 from analytics.findings.rules import RULES, ScopeName
 from analytics.findings.rules.parts import LOOKBACK, sessions_during, stretch_at
 from analytics.findings.spans import SPANS, Span, Spans, joined, spans_json, spans_of_rows
@@ -47,7 +47,7 @@ def evaluate(work: Work, marked_at: datetime | None) -> None:
     noted = _take(work, marked_at)
     states = noted["state"]
     during = _sessions_during(work, states)
-    for open_session in open_sessions(work, during):
+    for open_session in open_sessions(sessions_among(work, during)):
         del during[open_session.session_id]
     note_sessions(work, during.keys() - noted["session"].keys())
     scopes: dict[ScopeName, Spans] = {

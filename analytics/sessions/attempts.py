@@ -14,7 +14,7 @@ from sqlalchemy import text
 
 from analytics.schema.sessions import charge_attempt
 from analytics.scope import merged, parts, whole
-from analytics.sessions.drivers import DRIVERS_JOIN, driver_key_sql, make_secret
+from analytics.sessions.drivers import DRIVERS_JOIN, driver_key_sql
 from analytics.sessions.sessions import version_sql
 from analytics.writing import Work
 
@@ -40,8 +40,6 @@ def derive(work: Work) -> None:
     authorizations |= {authorization_id for authorization_id, _ in links}
     sessions |= {session_id for _, session_id in links}
     scope = merged(whole(authorizations), whole(_moved(work)))
-    if scope:
-        make_secret(work)
     for part in parts(sorted(scope), MAX_ATTEMPTS):
         work.write_query(charge_attempt, whole(part), _OF_AUTHORIZATIONS, among="known.source = 'authorization'")
     for part in parts(sorted(sessions), MAX_ATTEMPTS):

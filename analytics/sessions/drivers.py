@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import secrets
 
-from sqlalchemy import text
-
-from analytics.writing import Work
+from sqlalchemy import Connection, text
 
 _SECRET_BYTES = 32
 _KEY_LENGTH = 32
@@ -26,10 +24,9 @@ VALUES (:tenant, :secret)
 DRIVERS_JOIN = "LEFT JOIN ingest.driver_secret AS drivers ON drivers.tenant = :tenant"
 
 
-def make_secret(work: Work) -> None:
+def make_secret(connection: Connection, tenant: str) -> None:
     """Make the tenant's secret unless there is one."""
-    parameters = {"tenant": work.tenant, "secret": secrets.token_bytes(_SECRET_BYTES)}
-    work.connection.execute(_MAKE_SECRET, parameters)
+    connection.execute(_MAKE_SECRET, {"tenant": tenant, "secret": secrets.token_bytes(_SECRET_BYTES)})
 
 
 def driver_key_sql(user_id: str) -> str:

@@ -14,7 +14,7 @@ from analytics.retention import may_lack_samples
 from analytics.schema.derived import limit_of
 from analytics.schema.sessions import session
 from analytics.scope import merged, parts, scope_json, scope_sql, whole
-from analytics.sessions.drivers import DRIVERS_JOIN, driver_key_sql, make_secret
+from analytics.sessions.drivers import DRIVERS_JOIN, driver_key_sql
 from analytics.writing import Work
 from storage.schema.entities import MIRRORS
 from storage.state.version import is_provisional_sql
@@ -29,8 +29,6 @@ MAX_POWER_W = 10_000_000
 def derive(work: Work) -> None:
     """Derive the sessions that were marked, and those whose master data has changed."""
     scope = merged(whole(work.marks("session")), whole(_sessions_of_master_data(work)))
-    if scope:
-        make_secret(work)
     for part in parts(sorted(scope), MAX_SESSIONS):
         work.write_query(session, whole(part), _SESSIONS)
 

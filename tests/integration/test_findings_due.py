@@ -1,4 +1,4 @@
-"""Findings are evaluated after everything that belongs together was derived, and not within a round of deriving."""
+"""Findings are evaluated after everything that belongs together was derived, and within a round of deriving if few."""
 
 from __future__ import annotations
 
@@ -68,6 +68,37 @@ def age_notes(engine: Engine) -> None:
         )
 
 
+@pytest.fixture
+def no_round_is_small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let findings be evaluated in rounds of their own."""
+    monkeypatch.setattr(rounds, "FEW", 1)
+
+
+def test_a_small_round_evaluates_what_it_noted(engine: Engine) -> None:
+    write(engine, fact("evse", EVSE, 0, charge_point_id=CHARGE_POINT), observations=status(0, "charging"))
+    done = derive_round(engine, "t")
+    assert done is not None
+    assert (done.marks > 0, done.is_done) == (True, True)
+    assert (findings_ever(engine), notes(engine)) == (1, 0)
+    last = scalar(engine, "SELECT last_change_number FROM analytics.feed")
+    assert scalar(engine, "SELECT change_number FROM analytics.finding") == last == done.changes
+    assert scalar(engine, "SELECT findings_until >= derived_until FROM analytics.freshness")
+
+
+def test_a_round_that_derives_long_histories_leaves_findings_to_the_next_one(engine: Engine) -> None:
+    observed = [status(0, "charging", evse_id=EVSE + number)["evse_status_observation"][0] for number in range(3)]
+    facts = [fact("evse", EVSE + number, 0, charge_point_id=CHARGE_POINT) for number in range(3)]
+    write(engine, *facts, observations={"evse_status_observation": observed})
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE analytics.dirty SET changed_since = NULL"))
+    done = derive_round(engine, "t")
+    assert done is not None
+    assert (done.has_more_marks, done.is_done, findings_ever(engine)) == (False, False, 0)
+    derive(engine)
+    assert findings_ever(engine) == 3
+
+
+@pytest.mark.usefixtures("no_round_is_small")
 def test_a_round_derives_and_the_next_one_evaluates(engine: Engine) -> None:
     write(engine, fact("evse", EVSE, 0, charge_point_id=CHARGE_POINT), observations=status(0, "charging"))
     done = derive_round(engine, "t")
@@ -101,6 +132,7 @@ def test_an_evse_is_never_compared_with_sessions_that_are_still_to_be_derived(
     assert findings_ever(engine) == 0
 
 
+@pytest.mark.usefixtures("no_round_is_small")
 def test_findings_do_not_wait_for_changes_that_come_all_the_time(engine: Engine) -> None:
     write(engine, fact("evse", EVSE, 0, charge_point_id=CHARGE_POINT), observations=status(0, "charging"))
     assert derive_round(engine, "t") is not None

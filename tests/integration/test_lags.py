@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from importlib.metadata import version
 
+import pytest
 from prometheus_client import REGISTRY
 from sqlalchemy import text
 
@@ -56,7 +57,10 @@ def test_what_waits_to_be_derived_shows_its_age_until_it_is_derived_and_then_its
     assert 100 <= value("ampeco_derived_lag_seconds_sum", tenant="demo") - before < 200
 
 
-def test_findings_that_wait_show_for_how_long_until_they_are_evaluated(deployment: Deployment) -> None:
+def test_findings_that_wait_show_for_how_long_until_they_are_evaluated(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("analytics.derive.FEW", 1)  # findings are evaluated in a round of their own
     unevaluated = 'ampeco_oldest_unevaluated_seconds{tenant="demo"}'
     assert shown(deployment, unevaluated) == 0
     deployment.deliver(sample("HardwareStatusNotification.evse"))
