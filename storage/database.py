@@ -171,6 +171,8 @@ def create_database_engine(
         max_overflow=0,
         # Postgres may have restarted since a pooled connection was last used.
         pool_pre_ping=True,
+        # The connection that was used last knows the tables, and has our statements prepared.
+        pool_use_lifo=True,
         # No column has the type hstore, and looking the type up costs a statement.
         use_native_hstore=False,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 
 import psycopg
@@ -53,6 +54,17 @@ def is_reached(engine: Engine) -> bool:
     except DBAPIError:
         return False
     return True
+
+
+def test_work_one_after_the_other_uses_one_connection_whose_statements_are_prepared(engine: Engine) -> None:
+    with contextlib.ExitStack() as stack:
+        for _ in range(3):
+            stack.enter_context(engine.connect())
+    used = set()
+    for _ in range(5):
+        with engine.connect() as connection:
+            used.add(connection.execute(text("SELECT pg_backend_pid()")).scalar_one())
+    assert len(used) == 1
 
 
 LOSSES = {
