@@ -111,7 +111,9 @@ class _Taken(NamedTuple):
 def _derive(work: Work, feed: RowMapping) -> _Taken:
     """Derive what some marks name; return what was taken."""
     now, taken = work.now, _take(work)
-    _refresh_statistics(work, len(taken.marks))
+    is_time = feed["findings_at"] is None or now - feed["findings_at"] >= due.INTERVAL
+    if is_time or len(taken.marks) >= FEW:
+        work.connection.execute(_REFRESH_STATISTICS)
     gaps = gaps_between(periods_alive(work.connection), now, MAX_PAUSE)
     for mark in taken.marks:
         widen(work.marked.setdefault(mark["kind"], {}), mark["entity_id"], mark["changed_since"])
@@ -123,10 +125,10 @@ def _derive(work: Work, feed: RowMapping) -> _Taken:
     energy.derive(work)
     attempts.derive(work)
     # Days read all of what the steps before may have written for the first time.
-    _refresh_statistics(work, len(taken.marks))
+    if len(taken.marks) >= FEW:
+        work.connection.execute(_REFRESH_STATISTICS)
     availability.derive(work)
     due.note_changes(work, before)
-    is_time = feed["findings_at"] is None or now - feed["findings_at"] >= due.INTERVAL
     if is_time:
         due.note_by_time(work)
     _move_feed(work, gaps, now if is_time else feed["findings_at"])
@@ -135,25 +137,17 @@ def _derive(work: Work, feed: RowMapping) -> _Taken:
 
 def _evaluate(work: Work, waiting: _Waiting) -> None:
     """Evaluate some of what was noted."""
-    _refresh_statistics(work, waiting.notes)
+    if waiting.notes >= FEW:
+        work.connection.execute(_REFRESH_STATISTICS)
     last = work.last
     evaluate(work, waiting.marked_at)
     if work.last > last:
         work.connection.execute(_COUNT_ON, {"tenant": work.tenant, "last": work.last})
 
 
-def _refresh_statistics(work: Work, taken: int) -> None:
-    """Let plans know which tables have grown, before a round that is not small.
-
-    Plans for tables that were small a minute ago take time that grows with their square. Those of a small round cost
-    little until autovacuum has looked at what many small rounds wrote.
-
-    Parameters:
-        taken: how many marks or notes the round takes.
-    """
-    if taken >= FEW:
-        work.connection.execute(text("SELECT analytics.refresh_statistics()"))
-
+# Plans for tables that were small a minute ago take time that grows with their square. A small round adds little to
+# them, so it asks once a minute, together with what time alone makes wrong.
+_REFRESH_STATISTICS = text("SELECT analytics.refresh_statistics()")
 
 # Index: primary key. An origin that differs means that the numbers were restored, so some may be given twice.
 _MAKE_FEED = text("""

@@ -6,7 +6,8 @@ import pytest
 from sqlalchemy import Connection, Engine, text
 
 from analytics.derive import derive_round
-from storage.state.marks import mark_all
+from storage.state.changes import Entity
+from storage.state.marks import mark, mark_all
 
 _FILLS = {
     "analytics.removal": """
@@ -60,3 +61,19 @@ def test_a_round_knows_the_size_of_what_it_has_filled_before_it_derives_days(eng
     assert derive_round(engine, "t") is not None
     with engine.connect() as connection:
         assert estimate(connection, "analytics.session") == 1_000
+
+
+def test_a_small_round_learns_once_a_minute_what_has_grown(engine: Engine) -> None:
+    def grow_and_derive(first: int) -> float:
+        with engine.begin() as connection:
+            connection.execute(text(_FILLS["charging.evse_status_observation"]), {"first": first, "last": 10 * first})
+            mark(connection, "t", {Entity("session", 1): None})
+        assert derive_round(engine, "t") is not None
+        with engine.connect() as connection:
+            return estimate(connection, "charging.evse_status_observation")
+
+    assert grow_and_derive(1_000) == 9_001
+    assert grow_and_derive(10_001) == 9_001  # not again within the minute
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE analytics.feed SET findings_at = findings_at - interval '1 minute'"))
+    assert grow_and_derive(100_011) > 900_000
