@@ -92,9 +92,8 @@ def create_redis(redis_url: str) -> redis.Redis:
 
     sentinels = parse_sentinel_url(redis_url)
     of_sentinels = {name: arguments[name] for name in ("socket_timeout", "socket_connect_timeout")}
-    # Both calls are untyped as of redis-py 8.1.
-    asked = redis.Sentinel(sentinels.addresses, sentinel_kwargs=of_sentinels | sentinels.tls)  # type: ignore[no-untyped-call]
-    client: redis.Redis = asked.master_for(sentinels.service, **arguments | sentinels.options)  # type: ignore[no-untyped-call]
+    asked = redis.Sentinel(sentinels.addresses, sentinel_kwargs=of_sentinels | sentinels.tls)  # type: ignore[no-untyped-call] # as of redis-py 8.1
+    client: redis.Redis = asked.master_for(sentinels.service, **arguments | sentinels.options)  # type: ignore[no-untyped-call] # as of redis-py 8.1
     return client
 
 

@@ -81,8 +81,8 @@ class Scheduler:
         """Start the jobs, each in a thread of its own."""
         for job in self._jobs:
             job.succeeded_at = time.monotonic()
-            JOB_AGE.labels(job.name).set_function(lambda job=job: job.age_seconds)  # type: ignore[misc]
-            JOB_OVERDUE.labels(job.name).set_function(lambda job=job: job.is_overdue)  # type: ignore[misc]
+            JOB_AGE.labels(job.name).set_function(lambda job=job: job.age_seconds)  # type: ignore[misc] # bound here
+            JOB_OVERDUE.labels(job.name).set_function(lambda job=job: job.is_overdue)  # type: ignore[misc] # bound here
             thread = threading.Thread(target=self._repeat, args=(job,), name=f"job {job.name}", daemon=True)
             thread.start()
             self._threads.append(thread)

@@ -60,7 +60,7 @@ class Assets(StaticFiles):
 
     def file_response(self, *arguments: object, **options: object) -> Response:
         """Answer with a file."""
-        response = super().file_response(*arguments, **options)  # type: ignore[arg-type]
+        response = super().file_response(*arguments, **options)  # type: ignore[arg-type] # passed on as they are
         response.headers["Cache-Control"] = f"max-age={_CACHE_SECONDS}"
         return response
 
@@ -121,7 +121,7 @@ def create_console_app(settings: Settings) -> ASGIApp:
             Mount("/static", Assets(directory=str(files("receiver.console") / "static"))),
         ],
         middleware=[Middleware(SecurityHeaders), Middleware(Access, sign_ins=console.sign_ins)],
-        exception_handlers={HTTPException: _refused, SQLAlchemyError: _unreadable},  # type: ignore[dict-item]
+        exception_handlers={HTTPException: _refused, SQLAlchemyError: _unreadable},  # type: ignore[dict-item] # each takes its own error
         lifespan=lifespan,
     )
     app.state.console = console

@@ -12,7 +12,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection
 
-from storage.inbox.batches import Logged
+from storage.inbox.batches import LoggedBody
 from storage.log.of_entity import bodies_naming
 from storage.log.scope import SEARCH_COLUMNS
 from storage.reports.provenance import GroupState, Provenance
@@ -47,7 +47,9 @@ def find_sources(connection: Connection, tenant: str, entity: Provenance) -> Map
     return {name: found[name, at, version] for name, at, version in sought if (name, at, version) in found}
 
 
-def _searches(connection: Connection, tenant: str, entity: Provenance, group: GroupState) -> Iterator[Iterable[Logged]]:
+def _searches(
+    connection: Connection, tenant: str, entity: Provenance, group: GroupState
+) -> Iterator[Iterable[LoggedBody]]:
     """Yield notifications that may have set a column group: none, those after its time, those before its row changed.
 
     Mostly a notification follows its fact within seconds. If a clock is wrong, or the service was behind, only the time
@@ -71,7 +73,7 @@ def _searches(connection: Connection, tenant: str, entity: Provenance, group: Gr
         )
 
 
-def _facts(entity: Provenance, logged: Iterable[Logged]) -> dict[_FactKey, UUID]:
+def _facts(entity: Provenance, logged: Iterable[LoggedBody]) -> dict[_FactKey, UUID]:
     """Return the facts about the entity in notifications, each with the first notification that contains it."""
     facts: dict[_FactKey, UUID] = {}
     for notification in sorted(logged, key=lambda each: each.received_at):

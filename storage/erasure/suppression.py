@@ -23,7 +23,7 @@ from sqlalchemy import Connection, text
 
 from ampeco.privacy.people import Identity, Theirs, identities, user, without
 from storage.documents import encode_value
-from storage.inbox.batches import Logged
+from storage.inbox.batches import LoggedBody
 from storage.inbox.rewrite import rewrite
 from storage.state.changes import ChangeSet
 from storage.state.fold import Fact
@@ -66,7 +66,9 @@ def _listed(connection: Connection, tenant: str, key: bytes, named: Collection[I
     return {digests[bytes(digest)] for digest in listed}
 
 
-def remove_suppressed(connection: Connection, tenant: str, read: Callable[[], Sequence[Logged]]) -> list[Logged]:
+def remove_suppressed(
+    connection: Connection, tenant: str, read: Callable[[], Sequence[LoggedBody]]
+) -> list[LoggedBody]:
     """Read notifications, and remove erased people from them and from the log before they are applied.
 
     Parameters:
@@ -102,14 +104,14 @@ def remove_suppressed(connection: Connection, tenant: str, read: Callable[[], Se
     ]
 
 
-def remove_suppressed_again(connection: Connection, tenant: str, logged: Sequence[Logged]) -> list[Logged]:
+def remove_suppressed_again(connection: Connection, tenant: str, logged: Sequence[LoggedBody]) -> list[LoggedBody]:
     """Remove erased people as :func:`remove_suppressed` does, if an earlier transaction read the notifications.
 
     Returns:
         The notifications as they are in the log now, without those that are no longer there.
     """
 
-    def read() -> list[Logged]:
+    def read() -> list[LoggedBody]:
         if key_of(connection, tenant) is None:
             return list(logged)
         bodies = {notification_id: body for _, notification_id, body in _bodies(connection, tenant, logged)}
@@ -123,7 +125,7 @@ def remove_suppressed_again(connection: Connection, tenant: str, logged: Sequenc
 
 
 def _bodies(
-    connection: Connection, tenant: str, logged: Sequence[Logged], *, lock: bool = False
+    connection: Connection, tenant: str, logged: Sequence[LoggedBody], *, lock: bool = False
 ) -> list[tuple[datetime, UUID, bytes]]:
     """Return the bodies as they are in the log now: an erasure may have rewritten them since they were read."""
     times = [notification.received_at for notification in logged]

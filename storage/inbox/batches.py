@@ -57,8 +57,8 @@ class Batch:
 
 
 @dataclass(frozen=True, slots=True)
-class Logged:
-    """A notification as the log holds it; ``sent`` is its header X-Timestamp, valid or not."""
+class LoggedBody:
+    """The body of a notification in the log, and what applying it needs; ``sent`` is X-Timestamp, valid or not."""
 
     batch_id: UUID
     notification_id: UUID
@@ -235,7 +235,7 @@ SELECT batch_id, notification_id, received_at, body, headers ->> 'X-Timestamp'
 """)
 
 
-def notifications_of(connection: Connection, batches: Sequence[Batch]) -> list[Logged]:
+def notifications_of(connection: Connection, batches: Sequence[Batch]) -> list[LoggedBody]:
     """Return the notifications of one tenant's batches that have no outcome yet, in order of arrival."""
     rows = connection.execute(
         _READ,
@@ -246,7 +246,7 @@ def notifications_of(connection: Connection, batches: Sequence[Batch]) -> list[L
             "last_received_at": max(batch.last_received_at for batch in batches),
         },
     )
-    return [Logged(*row) for row in rows.all()]
+    return [LoggedBody(*row) for row in rows.all()]
 
 
 # Indexes: primary keys. The time part of the id is the time of receipt, to a millisecond.

@@ -9,7 +9,7 @@ from uuid import UUID
 from sqlalchemy import Connection, text
 
 from ampeco.privacy.body_redaction import redact_secrets
-from storage.inbox.batches import Logged
+from storage.inbox.batches import LoggedBody
 
 # Index: the primary key, only in the partitions of these times. The digest is that of
 # the body as it arrived, however often the body is rewritten.
@@ -61,7 +61,7 @@ def rewrite(
     return result.rowcount
 
 
-def redact_bodies(connection: Connection, tenant: str, logged: Iterable[Logged]) -> int:
+def redact_bodies(connection: Connection, tenant: str, logged: Iterable[LoggedBody]) -> int:
     """Redact the secrets in notifications, in the transaction that applies them or records their outcomes.
 
     Secrets are redacted whatever the outcome: no code reads them, so a replay of a failed or ignored notification

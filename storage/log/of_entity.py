@@ -14,7 +14,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection, text
 
-from storage.inbox.batches import Logged
+from storage.inbox.batches import LoggedBody
 from storage.log.scope import SEARCH_COLUMNS, Position
 
 
@@ -126,7 +126,7 @@ def bodies_naming(
     latest_first: bool,
     max_scanned: int,
     limit: int,
-) -> list[Logged]:
+) -> list[LoggedBody]:
     """Return notifications between two times that name an entity, with their bodies, from one end of the time.
 
     Parameters:
@@ -147,4 +147,4 @@ def bodies_naming(
             "limit": limit,
         },
     )
-    return [Logged(*row) for row in rows]
+    return [LoggedBody(*row) for row in rows]

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from sqlalchemy import Connection, TextClause, text
 
 from storage.database import set_statement_timeout
-from storage.inbox.batches import Logged
+from storage.inbox.batches import LoggedBody
 from storage.inbox.retention import complete_since
 from storage.log.scope import Position, Scope, condition_parameters, conditions
 
@@ -74,7 +74,7 @@ SELECT batch_id, notification_id, received_at, body, headers ->> 'X-Timestamp'
 """
 
 
-def page(connection: Connection, scope: Scope, after: Position, *, limit: int, max_bytes: int) -> list[Logged]:
+def page(connection: Connection, scope: Scope, after: Position, *, limit: int, max_bytes: int) -> list[LoggedBody]:
     """Return the next notifications after a position; an empty list at the end.
 
     Parameters:
@@ -93,10 +93,10 @@ def page(connection: Connection, scope: Scope, after: Position, *, limit: int, m
             "max_bytes": max_bytes,
         },
     )
-    return [Logged(*row) for row in rows]
+    return [LoggedBody(*row) for row in rows]
 
 
-def last_of(logged: Collection[Logged]) -> Position:
+def last_of(logged: Collection[LoggedBody]) -> Position:
     """Return the position after a page, which must not be empty."""
     last = max(logged, key=lambda notification: (notification.received_at, notification.notification_id))
     return Position(last.received_at, last.notification_id)

@@ -11,7 +11,7 @@ from uuid import UUID
 from sqlalchemy import Connection, text
 
 from storage.ids import made_at
-from storage.inbox.batches import Logged
+from storage.inbox.batches import LoggedBody
 from storage.schema.entities import MIRRORS
 from storage.schema.tracked import TRACKED
 from storage.state.changes import ChangeSet
@@ -114,9 +114,11 @@ class StoredNotification:
         return self.outcome or ("pending" if self.applied_at is None else "applied")
 
     @property
-    def logged(self) -> Logged:
+    def logged(self) -> LoggedBody:
         """The notification as a worker reads it."""
-        return Logged(self.batch_id, self.notification_id, self.received_at, self.body, self.headers.get("X-Timestamp"))
+        return LoggedBody(
+            self.batch_id, self.notification_id, self.received_at, self.body, self.headers.get("X-Timestamp")
+        )
 
 
 # Indexes: primary keys. The time part of the id is the time of receipt, to a millisecond.

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import (
     BigInteger,
@@ -133,7 +134,7 @@ def id_column(name: str, comment: str) -> Column[int]:
     return Column(name, BigInteger, comment=comment)
 
 
-def number_column(name: str, comment: str) -> Column:  # type: ignore[type-arg]
+def number_column(name: str, comment: str) -> Column[Any]:
     """Make a nullable ``numeric`` column."""
     return Column(name, Numeric, comment=comment)
 
@@ -143,7 +144,7 @@ def flag_column(name: str, comment: str) -> Column[bool]:
     return Column(name, Boolean, comment=comment)
 
 
-def raw_column() -> Column:  # type: ignore[type-arg]
+def raw_column() -> Column[Any]:
     """Make the column ``raw``, which holds the JSON of the newest snapshot."""
     return Column("raw", JSONB, comment="The newest snapshot as sent, without secrets, for what has no column")
 
@@ -151,7 +152,7 @@ def raw_column() -> Column:  # type: ignore[type-arg]
 def mirror(
     name: str,
     comment: str,
-    groups: dict[str, list[Column]],  # type: ignore[type-arg]
+    groups: dict[str, list[Column[Any]]],
     *indexes: str,
     further_keys: Sequence[Column[str]] = (),
     parent: str | None = None,
@@ -172,7 +173,7 @@ def mirror(
     key = f"{name}_id"
     deleted_at = instant("deleted_at", "When a read found it gone, by the tenant's clock")
     groups = groups | {"presence": [deleted_at, *groups.get("presence", [])]}
-    identity: list[Column] = [  # type: ignore[type-arg]
+    identity: list[Column[Any]] = [
         tenant_column(),
         *further_keys,
         Column(key, BigInteger, nullable=False, comment="Id at AMPECO"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from sqlalchemy import Column, Text
 from sqlalchemy.dialects.postgresql import JSONB
 
@@ -102,7 +104,7 @@ cdr = mirror(
 )
 
 
-def tariff_columns() -> list[Column]:  # type: ignore[type-arg]
+def tariff_columns() -> list[Column[Any]]:
     """Return the columns of a tariff, as it is or as it was."""
     return [
         text_column("name", "Name"),

@@ -7,6 +7,7 @@ and sessions, :mod:`storage.schema.commerce` contains commerce and all other kin
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from sqlalchemy import Column
 from sqlalchemy.dialects.postgresql import JSONB
@@ -29,12 +30,12 @@ from storage.schema.tables import instant
 __all__ = ["ABOUT_READS", "CHILDREN", "MIRRORS", "READ_ONLY", "ColumnGroup", "Mirror"]
 
 
-def _log(status: str) -> list[Column]:  # type: ignore[type-arg]
+def _log(status: str) -> list[Column[Any]]:
     """Return the column of a status log's group; the clock of the group is the end of the covered time."""
     return [instant(f"{status}_covered_from_at", f"The status log was read from then on, up to {status}_log_at")]
 
 
-def _hardware() -> list[Column]:  # type: ignore[type-arg]
+def _hardware() -> list[Column[Any]]:
     return [
         text_column("hardware_status", "Hardware status as AMPECO spells it; null: never reported"),
         text_column("error_code", "OCPP error code; NoError when fine"),
@@ -44,7 +45,7 @@ def _hardware() -> list[Column]:  # type: ignore[type-arg]
     ]
 
 
-def _price_breakdown() -> Column:  # type: ignore[type-arg]
+def _price_breakdown() -> Column[Any]:
     return Column("price_breakdown", JSONB, comment="Parts of the price, an array of objects as AMPECO shows them")
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from sqlalchemy import Column
 
 from storage.schema.column_groups import Mirror, id_column, mirror, raw_column, text_column
@@ -22,7 +24,7 @@ charging_zone = mirror(
 )
 
 
-def _downtime(subject: str) -> list[Column]:  # type: ignore[type-arg]
+def _downtime(subject: str) -> list[Column[Any]]:
     return [
         id_column("charge_point_id", "Charge point"),
         id_column("location_id", "Location"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from sqlalchemy import Column
 
 from storage.schema.column_groups import flag_column, id_column, mirror, number_column, raw_column, text_column
@@ -30,7 +32,7 @@ partner_contract = mirror(
 )
 
 
-def _entry(origin: str) -> list[Column]:  # type: ignore[type-arg]
+def _entry(origin: str) -> list[Column[Any]]:
     return [
         id_column("partner_id", "Partner"),
         instant("booked_at", "Date of the entry"),

@@ -40,7 +40,9 @@ metadata = MetaData(
 )
 
 
-def instant(name: str, comment: str, *, nullable: bool = True, default: FunctionElement[Any] | None = None) -> Column:  # type: ignore[type-arg]
+def instant(
+    name: str, comment: str, *, nullable: bool = True, default: FunctionElement[Any] | None = None
+) -> Column[Any]:
     """Make a ``timestamptz`` column; its name ends in ``_at``."""
     return Column(name, TIMESTAMP(timezone=True), nullable=nullable, server_default=default, comment=comment)
 

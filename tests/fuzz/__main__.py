@@ -38,7 +38,7 @@ with atheris.instrument_imports(include=["ampeco", "storage", "workers"]):
     from ampeco.resources.kinds import KINDS
     from ampeco.signature import SigningToken, sign, verify
     from storage.documents import to_json
-    from storage.inbox.batches import Logged
+    from storage.inbox.batches import LoggedBody
     from storage.inbox.commit import Entry
     from storage.state.fold import Fold
     from workers.apply.apply import parse_all
@@ -67,7 +67,7 @@ def accept(data: bytes) -> None:
 
 def notification(data: bytes) -> None:
     """Whatever a body holds, it is settled: applied, ignored or failed."""
-    settled = parse_all([Logged(NIL, NIL, NOW, data)])
+    settled = parse_all([LoggedBody(NIL, NIL, NOW, data)])
     assert settled.applied + len(settled.outcomes) == 1
     fold = Fold(settled.changes.facts)
     for kind in fold.kinds():

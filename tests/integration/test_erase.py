@@ -21,7 +21,7 @@ from migrations import roles
 from storage.database import create_database_engine
 from storage.erasure.person import Person
 from storage.erasure.suppression import remove_suppressed
-from storage.inbox.batches import Logged
+from storage.inbox.batches import LoggedBody
 from storage.inbox.rewrite import redact_bodies, rewrite
 from storage.locks import Lock, lock
 from storage.log.scope import Scope
@@ -378,7 +378,7 @@ def test_a_worker_that_read_a_body_before_puts_nothing_back(lived: Deployment) -
     erase(engine)
     assert left(engine) == []
     with engine.begin() as connection:
-        (cleaned,) = remove_suppressed(connection, "demo", lambda: [Logged(**logged[0])])
+        (cleaned,) = remove_suppressed(connection, "demo", lambda: [LoggedBody(**logged[0])])
     assert json.loads(cleaned.body) == {"notification": "fromTheFuture", "userId": 0, "remark": None}
     assert left(engine) == []
 
@@ -404,7 +404,7 @@ def test_secrets_of_a_body_that_lost_somebody_before_it_was_applied_are_redacted
     )
     erase(engine)
     with engine.begin() as connection:
-        redact_bodies(connection, "demo", [Logged(**logged[0])])
+        redact_bodies(connection, "demo", [LoggedBody(**logged[0])])
     assert left(engine) == []
     assert lived.service.count("ingest.notification WHERE position('an-ocpp-secret'::bytea IN body) > 0") == 0
 

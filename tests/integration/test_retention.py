@@ -13,7 +13,7 @@ from sqlalchemy.exc import DBAPIError
 
 from migrations import roles
 from runtime.settings import Settings, SettingsError, load_settings
-from storage.inbox.batches import Logged
+from storage.inbox.batches import LoggedBody
 from storage.inbox.retention import MIN_KEPT, complete_since
 from storage.log.read import log_begins
 from storage.log.scope import Scope
@@ -303,7 +303,7 @@ def test_no_day_goes_while_a_replay_changes_its_bodies(
     age(40)
     parse = apply.parse_all
 
-    def parse_all(logged: Sequence[Logged]) -> Parsed:
+    def parse_all(logged: Sequence[LoggedBody]) -> Parsed:
         # When the day would be dropped in the midst of that
         drop_log(service.engine, KEEP)
         return parse(logged)

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Engine
 from ampeco.notifications.catalogue import CATALOGUE
 from ampeco.resources.kinds import KINDS
 from ampeco.resources.read_rules import READ_RULES
-from storage.inbox.batches import Logged, Outcome
+from storage.inbox.batches import LoggedBody, Outcome
 from storage.state import notifications
 from storage.state.fold import fact_from_notification
 from tests.support.facts import sample, wanted
@@ -105,7 +105,7 @@ def spoiled(body: dict[str, Any], kept: set[tuple[str, ...]], junk: Any, at: tup
 def settled(connection: Connection, body: Any) -> list[Outcome]:
     """Apply one notification; returns why it was set aside, where it was."""
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
-    found = parse_all([Logged(uuid4(), uuid4(), NOW, raw)])
+    found = parse_all([LoggedBody(uuid4(), uuid4(), NOW, raw)])
     outcomes, found.outcomes = found.outcomes, []  # their batches do not exist
     write(connection, "t", found)
     return outcomes

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import ROUND_HALF_UP, Decimal
-from itertools import count, pairwise
+from itertools import pairwise
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -26,7 +26,6 @@ from analytics.scope import widen
 from analytics.states import derive as evse_states
 from analytics.states.stretches import Period
 from analytics.writing import Work
-from storage.database import create_database_engine
 from storage.operator_exclusions import NewExclusion, add_exclusion, withdraw_exclusion
 from storage.state.changes import ChangeSet
 from storage.state.fold import fact_from_read
@@ -427,18 +426,6 @@ def percent(part: int, whole: int) -> Decimal:
 
 
 # --- What is derived --------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def tenants() -> Iterator[int]:
-    return count(1)
-
-
-@pytest.fixture
-def engine(database_url: str) -> Iterator[Engine]:
-    made = create_database_engine(database_url, application_name="tests", pool_size=2)
-    yield made
-    made.dispose()
 
 
 class Deriving:

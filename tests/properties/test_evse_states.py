@@ -5,15 +5,12 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from itertools import count
 from typing import Any, NamedTuple
 
-import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Engine, text
 
-from storage.database import create_database_engine
 from storage.state.changes import ChangeSet
 from storage.state.fold import fact_from_read
 from storage.state.marks import mark_all
@@ -55,18 +52,6 @@ status = st.sampled_from(sorted(WORDS)).flatmap(
         st.sampled_from(("notification", "status_log", "read")),
     )
 )
-
-
-@pytest.fixture(scope="module")
-def tenants() -> Iterator[int]:
-    return count(1)
-
-
-@pytest.fixture
-def engine(database_url: str) -> Iterator[Engine]:
-    made = create_database_engine(database_url, application_name="tests", pool_size=2)
-    yield made
-    made.dispose()
 
 
 def expected(history: list[Status], gaps: list[tuple[int, int]], gone_at: int | None) -> list[tuple[int, str, str]]:

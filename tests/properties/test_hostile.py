@@ -13,7 +13,7 @@ from hypothesis import example, given, settings
 from sqlalchemy import Connection, text
 
 from ampeco.model import Model
-from storage.inbox.batches import Logged
+from storage.inbox.batches import LoggedBody
 from tests.support.facts import sample
 from tests.support.hostile import NAMES, VALUES, hostile_bodies, places, replaced
 from workers.apply import apply
@@ -25,9 +25,9 @@ NOW = datetime(2026, 3, 4, 8, tzinfo=UTC)
 GOOD = sample("NetworkStatusNotification.available") | {"chargePointId": 987_654_321}
 
 
-def logged(body: Any) -> Logged:
+def logged(body: Any) -> LoggedBody:
     # As JSON may spell it: lone halves of surrogate pairs are escaped.
-    return Logged(uuid4(), uuid4(), NOW, json.dumps(body).encode())
+    return LoggedBody(uuid4(), uuid4(), NOW, json.dumps(body).encode())
 
 
 def apply_together(connection: Connection, *bodies: Any) -> list[str]:

@@ -36,7 +36,7 @@ from storage.erasure.suppression import remove_suppressed, remove_suppressed_aga
 from storage.errors import is_unrelated_to_values
 from storage.inbox import attempts
 from storage.inbox import batches as inbox
-from storage.inbox.batches import Batch, Logged, Outcome
+from storage.inbox.batches import Batch, LoggedBody, Outcome
 from storage.inbox.rewrite import redact_bodies, rewrite
 from storage.state.changes import ChangeSet
 from storage.state.clocks import bounded
@@ -97,7 +97,7 @@ class Parsed:
     outcomes: list[Outcome] = field(default_factory=list)
     applied: int = 0
     ahead: int = 0
-    unclean: list[Logged] = field(default_factory=list)
+    unclean: list[LoggedBody] = field(default_factory=list)
 
 
 def apply_open_batches(engine: Engine, holder: UUID | None = None) -> int:
@@ -193,7 +193,7 @@ def _report(tenant: str, batches: Sequence[Batch], parsed: Parsed, requested: in
     )
 
 
-def parse_all(logged: Sequence[Logged]) -> Parsed:
+def parse_all(logged: Sequence[LoggedBody]) -> Parsed:
     """Parse each notification.
 
     A notification that cannot be applied gets its own outcome and does not affect the others. Its change set still
@@ -229,7 +229,7 @@ def parse_all(logged: Sequence[Logged]) -> Parsed:
     return parsed
 
 
-def _bound_clocks(changes: ChangeSet, notification: Logged) -> bool:
+def _bound_clocks(changes: ChangeSet, notification: LoggedBody) -> bool:
     """Date facts of a clock that is too far ahead by the time of their notification; return whether there were any."""
     facts = changes.facts
     if bounded(facts, notification.received_at) != facts:  # the header is read only in this rare case
@@ -253,7 +253,7 @@ def _read(body: bytes, *, is_unclean: bool) -> CleanObject:
     return redact(document) if is_unclean else CleanObject(document)
 
 
-def _reads_requested_by(notification: Logged) -> ChangeSet:
+def _reads_requested_by(notification: LoggedBody) -> ChangeSet:
     """Return the reads that a notification requests although it cannot be applied."""
     try:
         document = read_json(notification.body)
@@ -314,9 +314,9 @@ def _apply_one_by_one(engine: Engine, batch: Batch) -> int:
     return len(logged)
 
 
-def _apply_alone(engine: Engine, batch: Batch, notification: Logged, *, is_poison: bool) -> tuple[Parsed, int]:
+def _apply_alone(engine: Engine, batch: Batch, notification: LoggedBody, *, is_poison: bool) -> tuple[Parsed, int]:
     """Apply one notification; return the result of parsing it, and the number of reads that it requested."""
-    cleaned: Sequence[Logged] = [notification]
+    cleaned: Sequence[LoggedBody] = [notification]
     try:
         with engine.begin() as connection:
             if is_poison:
@@ -340,17 +340,17 @@ def _apply_alone(engine: Engine, batch: Batch, notification: Logged, *, is_poiso
         return parsed, requested
 
 
-def _body(logged: Logged) -> tuple[datetime, UUID, bytes]:
+def _body(logged: LoggedBody) -> tuple[datetime, UUID, bytes]:
     return logged.received_at, logged.notification_id, logged.body
 
 
-def _outcome(notification: Logged, state: Any, reason: str, **details: str) -> Outcome:
+def _outcome(notification: LoggedBody, state: Any, reason: str, **details: str) -> Outcome:
     return Outcome(
         notification.batch_id, notification.notification_id, notification.received_at, state, reason, **details
     )
 
 
-def failed(notification: Logged, error: Exception) -> Outcome:
+def failed(notification: LoggedBody, error: Exception) -> Outcome:
     """Return the outcome of a notification that raised an error: the error and its place, without any values."""
     reason = {
         orjson.JSONDecodeError: "not JSON",

@@ -20,7 +20,7 @@ from storage.clock import clock
 from storage.database import WHOLE_TABLES, set_statement_timeout, wait_in_transaction
 from storage.erasure.suppression import remove_suppressed_again
 from storage.errors import is_unrelated_to_values
-from storage.inbox.batches import Logged
+from storage.inbox.batches import LoggedBody
 from storage.locks import Lock, try_lock
 from storage.log.read import first_of_closed, log_begins, page
 from storage.log.scope import Scope
@@ -102,7 +102,7 @@ def scope_of(engine: Engine, tenant: str) -> Scope:
     return Scope(tenant, since or until, until)
 
 
-def fold_log(engine: Engine, scope: Scope, *, limit: int = MAX_NOTIFICATIONS) -> Iterator[list[Logged]]:
+def fold_log(engine: Engine, scope: Scope, *, limit: int = MAX_NOTIFICATIONS) -> Iterator[list[LoggedBody]]:
     """Fold the log into new tables; yield each chunk after its commit."""
     with engine.begin() as connection:
         tables.make(connection)
@@ -111,12 +111,12 @@ def fold_log(engine: Engine, scope: Scope, *, limit: int = MAX_NOTIFICATIONS) ->
         yield logged
 
 
-def _fold_committed(engine: Engine, tenant: str, logged: Sequence[Logged]) -> None:
+def _fold_committed(engine: Engine, tenant: str, logged: Sequence[LoggedBody]) -> None:
     with engine.begin() as connection:
         _fold(connection, tenant, logged)
 
 
-def _fold(connection: Connection, tenant: str, logged: Sequence[Logged]) -> None:
+def _fold(connection: Connection, tenant: str, logged: Sequence[LoggedBody]) -> None:
     """Fold a chunk; leave out notifications that cannot be applied, as apply does."""
     changes = parse_all(remove_suppressed_again(connection, tenant, logged)).changes
     try:
@@ -160,17 +160,17 @@ def compare(engine: Engine, scope: Scope, folded_since: datetime, *, limit: int 
     return comparison
 
 
-def _closed_since(connection: Connection, scope: Scope, since: datetime, limit: int) -> Iterator[list[Logged]]:
+def _closed_since(connection: Connection, scope: Scope, since: datetime, limit: int) -> Iterator[list[LoggedBody]]:
     first = first_of_closed(connection, scope.tenant, since)
     if first is not None:
         yield from _pages(connection, replace(scope, since=first, closed_since=since), limit)
 
 
-def _pages(connection: Connection, scope: Scope, limit: int) -> Iterator[list[Logged]]:
+def _pages(connection: Connection, scope: Scope, limit: int) -> Iterator[list[LoggedBody]]:
     return chunks(scope, lambda position: page(connection, scope, position, limit=limit, max_bytes=MAX_BYTES))
 
 
-def _touched(logged: Sequence[Logged]) -> list[Entity]:
+def _touched(logged: Sequence[LoggedBody]) -> list[Entity]:
     """Return the entities of these notifications, which may be in the live state already if applied one by one."""
     return sorted({Entity(fact.kind, fact.entity_id) for fact in parse_all(logged).changes.facts})
 

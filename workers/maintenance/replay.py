@@ -20,7 +20,7 @@ from runtime.logging import get_logger
 from storage.erasure.suppression import remove_suppressed_again
 from storage.errors import is_unrelated_to_values
 from storage.ids import made_at
-from storage.inbox.batches import Logged, record_outcomes
+from storage.inbox.batches import LoggedBody, record_outcomes
 from storage.inbox.retention import keep_days
 from storage.inbox.rewrite import redact_bodies
 from storage.log.read import last_of, page
@@ -75,7 +75,7 @@ class Replayed:
         self.reads += other.reads
 
 
-def chunks(scope: Scope, read: Callable[[Position], list[Logged]]) -> Iterator[list[Logged]]:
+def chunks(scope: Scope, read: Callable[[Position], list[LoggedBody]]) -> Iterator[list[LoggedBody]]:
     """Yield the notifications of a scope page by page; each page is read after the last one was handled."""
     position = position_before(scope.since)
     while logged := read(position):
@@ -83,10 +83,10 @@ def chunks(scope: Scope, read: Callable[[Position], list[Logged]]) -> Iterator[l
         position = last_of(logged)
 
 
-def committed_chunks(engine: Engine, scope: Scope, *, limit: int = MAX_NOTIFICATIONS) -> Iterator[list[Logged]]:
+def committed_chunks(engine: Engine, scope: Scope, *, limit: int = MAX_NOTIFICATIONS) -> Iterator[list[LoggedBody]]:
     """Yield the notifications of a scope in chunks as large as those of apply, each read in its own transaction."""
 
-    def read(position: Position) -> list[Logged]:
+    def read(position: Position) -> list[LoggedBody]:
         with engine.begin() as connection:
             return page(connection, scope, position, limit=limit, max_bytes=MAX_BYTES)
 
@@ -103,7 +103,7 @@ def replay(engine: Engine, scope: Scope, *, limit: int = MAX_NOTIFICATIONS) -> I
         yield from _replay_chunk(engine, scope.tenant, logged)
 
 
-def _replay_chunk(engine: Engine, tenant: str, logged: Sequence[Logged]) -> Iterator[Replayed]:
+def _replay_chunk(engine: Engine, tenant: str, logged: Sequence[LoggedBody]) -> Iterator[Replayed]:
     def attempt() -> tuple[Parsed, int, int]:
         with engine.begin() as connection:
             keep_days(connection)

@@ -138,19 +138,21 @@ def _reliable(received: list[int], expected: list[float], weight: float) -> floa
         The median of what was expected in these stretches; None if they allow no judgement.
     """
     stretches = []
+    # For each end, one more than the latest beginning from which enough is expected. A shift of the clocks takes the
+    # neighbour's, so each is searched once.
+    begins = [bisect_right(expected, total - weight) for total in expected]
     # Not even if every end had a stretch would more of them be seldom.
     poor, max_poor = 0, int(SELDOM * (len(received) - 2))
     for end in range(1, len(received) - 1):
         # The latest beginning from which enough is expected, for each shift of the clocks. This is written out for the
         # shifts of _SHIFTS, because it takes most of the time of learning.
-        earlier, same, later = expected[end - 1], expected[end], expected[end + 1]
-        begin = min(
-            bisect_right(expected, earlier - weight),
-            bisect_right(expected, same - weight) - 1,
-            bisect_right(expected, later - weight) - 2,
-        )
+        begin = min(begins[end - 1], begins[end] - 1, begins[end + 1] - 2)
         if begin >= 1 and end - begin <= MAX_STRETCH + 1:
-            least = min(earlier - expected[begin - 1], same - expected[begin], later - expected[begin + 1])
+            least = min(
+                expected[end - 1] - expected[begin - 1],
+                expected[end] - expected[begin],
+                expected[end + 1] - expected[begin + 1],
+            )
             # A much heavier stretch, such as a busy hour, shows nothing about this weight.
             if least <= ABOUT * weight:
                 share = (received[end] - received[begin]) / least

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 
 from storage.sync import sync_runs
+from storage.sync.sync_runs import SyncRun
 from workers.api.context import Context
 from workers.api.rate_limit import CallDeferredError
 from workers.sync.reconcile import sync_pages
@@ -60,19 +61,7 @@ def run_due(
             patience -= PATIENCE_STEP_SECONDS
 
     let_urgent_go_first()
-    tried: set[str] = set()
-    while time.monotonic() < deadline:
-        # Determined before each sync run, because another process may have made one that was due when this one began.
-        all_due = due_sync_runs(context, interval, [tenant])
-        candidates = (each for each in all_due if part in (None, each.part) and each.kind not in tried)
-        due = next(candidates, None)
-        if due is None:
-            break
-        tried.add(due.kind)
-        with context.engine.begin() as connection:
-            run = sync_runs.begin(connection, tenant, due.kind, due.purpose, due.changed_since)
-        if run is None:
-            continue
+    for run in _begin_due(context, tenant, interval, part, deadline):
         try:
             for _ in sync_pages(context, run, reason=run.purpose, wait=wait):
                 pages += 1
@@ -83,3 +72,22 @@ def run_due(
             if not deferred.is_final:
                 break
     return pages
+
+
+def _begin_due(
+    context: Context, tenant: str, interval: timedelta, part: Part | None, deadline: float
+) -> Iterator[SyncRun]:
+    """Begin the sync runs that are due one after the other, each kind once, until the deadline."""
+    tried: set[str] = set()
+    while time.monotonic() < deadline:
+        # Determined before each sync run, because another process may have made one that was due when this one began.
+        all_due = due_sync_runs(context, interval, [tenant])
+        candidates = (each for each in all_due if part in (None, each.part) and each.kind not in tried)
+        due = next(candidates, None)
+        if due is None:
+            return
+        tried.add(due.kind)
+        with context.engine.begin() as connection:
+            run = sync_runs.begin(connection, tenant, due.kind, due.purpose, due.changed_since)
+        if run is not None:
+            yield run

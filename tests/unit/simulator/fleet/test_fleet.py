@@ -36,28 +36,34 @@ def quiet_month() -> list[Notification]:
     return Fleet(small(charge_points=20, evses=30, sessions_a_day=0.2)).advance(START + 30 * DAY)
 
 
+@pytest.fixture(scope="module")
+def small_day() -> list[Notification]:
+    """A day of the small tenant, lived at once."""
+    return Fleet(small()).advance(START + DAY)
+
+
 def test_a_day_is_the_same_twice_byte_for_byte(day: Day) -> None:
     again = Fleet(TenantSettings(start=START)).advance(START + DAY)
     assert again == day.notifications
 
 
 @pytest.mark.parametrize("step", [timedelta(seconds=7, milliseconds=300), timedelta(hours=5)])
-def test_a_day_is_the_same_in_whatever_steps_it_is_lived(step: timedelta) -> None:
-    assert lived(small(), step) == Fleet(small()).advance(START + DAY)
+def test_a_day_is_the_same_in_whatever_steps_it_is_lived(step: timedelta, small_day: list[Notification]) -> None:
+    assert lived(small(), step) == small_day
 
 
-def test_another_seed_gives_another_day() -> None:
-    assert Fleet(small(seed=2)).advance(START + DAY) != Fleet(small(seed=1)).advance(START + DAY)
+def test_another_seed_gives_another_day(small_day: list[Notification]) -> None:
+    assert Fleet(small(seed=2)).advance(START + DAY) != small_day
 
 
-def test_asking_the_api_changes_nothing_in_the_tenants_life() -> None:
+def test_asking_the_api_changes_nothing_in_the_tenants_life(small_day: list[Notification]) -> None:
     asked = Simulator(small(), token=TOKEN)
     notifications = []
     for hour in range(1, 25):
         notifications += asked.fleet.advance(START + timedelta(hours=hour))
         assert call(asked, "GET", f"{RESOURCES}/sessions/v1.0").status_code == 200
         call(asked, "GET", f"{RESOURCES}/evses/v2.1/{hour}")
-    assert notifications == Fleet(small()).advance(START + DAY)
+    assert notifications == small_day
 
 
 def test_the_tenant_begins_with_sessions_that_were_not_notified() -> None:
