@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Collection
 from typing import NamedTuple
 
@@ -45,15 +46,19 @@ def first_fault(error: ValidationError, table: str, settings: Collection[str]) -
 
     Parameters:
         table: the name of the table.
-        settings: the names of its settings, of which the most similar one is suggested for an unknown one.
+        settings: the names of its settings, of which the most similar one is suggested for an unknown one, as the most
+            similar choice is for a wrong one.
     """
-    details = error.errors(include_input=False, include_url=False, include_context=False)
+    details = error.errors(include_url=False)
     # An unknown name comes first, because a setting that is missing may be the one that was misspelled.
     for name in (str(detail["loc"][-1]) for detail in details if detail["type"] == "extra_forbidden"):
         similar = difflib.get_close_matches(name, settings, n=1)
         return f"{table}.{name} is no setting of this release" + (f", but {similar[0]} is." if similar else ".")
     fault = faults(error)[0]
-    return f"{'.'.join(filter(None, (table, fault.field)))}: {fault.message}."
+    choices = re.findall("'([^']*)'", details[0]["ctx"]["expected"]) if details[0]["type"] == "literal_error" else []
+    meant = difflib.get_close_matches(str(details[0]["input"]), choices, n=1)
+    suggestion = f"; the nearest is {meant[0]}." if meant else "."
+    return f"{'.'.join(filter(None, (table, fault.field)))}: {fault.message}{suggestion}"
 
 
 def describe_faults(error: ValidationError) -> str:

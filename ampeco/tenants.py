@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -186,9 +187,19 @@ def load_tenants(path: Path) -> dict[str, Tenant]:
     tables = read_tenants_file(path).get("tenants")
     if not isinstance(tables, dict) or not tables:
         raise TenantsError(f"TENANTS_FILE: {path} names no tenant; it needs a table [tenants.NAME].")
-    tenants = {name: _tenant(name, table) for name, table in tables.items()}
-    kafka_topics(tenants)
+    with errors_of(path):
+        tenants = {name: _tenant(name, table) for name, table in tables.items()}
+        kafka_topics(tenants)
     return tenants
+
+
+@contextlib.contextmanager
+def errors_of(path: Path) -> Iterator[None]:
+    """Begin the message of a :class:`TenantsError` in the block with the path of the file that has the setting."""
+    try:
+        yield
+    except TenantsError as error:
+        raise TenantsError(f"{path}: {error}") from None
 
 
 def kafka_topics(tenants: Mapping[str, Tenant]) -> dict[str, str]:

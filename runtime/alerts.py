@@ -10,7 +10,7 @@ import httpx
 from pydantic import AnyHttpUrl, BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 
 from ampeco.faults import first_fault
-from ampeco.tenants import TenantsError, read_tenants_file, require_one_place, secret_of
+from ampeco.tenants import TenantsError, errors_of, read_tenants_file, require_one_place, secret_of
 from runtime.settings import Settings
 from storage.monitoring.alerts import KINDS, Kind
 
@@ -87,15 +87,19 @@ def load_alerts(settings: Settings) -> Alerts | None:
     table = read_tenants_file(settings.tenants_file).get("alerts")
     if table is None:
         return None
-    configured = _validated(table)
-    unknown = sorted(set(configured.tenants or ()) - settings.tenants.keys())
-    if unknown:
-        raise TenantsError(f"alerts.tenants: {unknown[0]} is no tenant of {settings.tenants_file}.")
+    tenants = settings.tenants
+    with errors_of(settings.tenants_file):
+        configured = _validated(table)
+        unknown = sorted(set(configured.tenants or ()) - tenants.keys())
+        if unknown:
+            names = ", ".join(sorted(tenants))
+            raise TenantsError(f"alerts.tenants: {unknown[0]} is no tenant of the file; it has {names}.")
+        url = configured.webhook_url()
     return Alerts(
-        configured.webhook_url(),
+        url,
         configured.format,
         None if configured.console_url is None else str(configured.console_url).rstrip("/"),
-        tuple(configured.tenants or settings.tenants),
+        tuple(configured.tenants or tenants),
         configured.kinds,
     )
 

@@ -16,6 +16,15 @@ from runtime.settings import load_settings
 if TYPE_CHECKING:
     from receiver.demo.chaos import Verdict
 
+#: A month, minutes.
+MAX_MINUTES = 31 * 24 * 60.0
+
+#: A month in less than half a minute, which no machine keeps up with.
+MAX_SPEED = 100_000.0
+
+#: More of them than any tenant has.
+MAX_FLEET = 1_000_000
+
 #: How many of the times that a promise was broken the table shows.
 EXAMPLES = 5
 
@@ -23,14 +32,19 @@ EXAMPLES = 5
 def chaos(
     against: Annotated[str, typer.Option(help="URL of the receiver, such as http://receiver:8080.")],
     tenant: Annotated[str, typer.Option(help="The tenant that the simulator replaces.")] = "chaos",
-    minutes: Annotated[float, typer.Option(min=0.05, help="How long the simulator sends, minutes.")] = 10,
+    minutes: Annotated[
+        float, typer.Option(min=0.05, max=MAX_MINUTES, help="How long the simulator sends, minutes.")
+    ] = 10,
     settle_minutes: Annotated[
-        float, typer.Option(min=0.1, help="Longest wait until everything is applied and read, minutes.")
+        float,
+        typer.Option(min=0.1, max=MAX_MINUTES, help="Longest wait until everything is applied and read, minutes."),
     ] = 10,
     host: Annotated[str, typer.Option(help="Address that the simulator listens on.")] = "127.0.0.1",
-    speed: Annotated[float, typer.Option(min=1, help="How much faster than real time the simulator runs.")] = 300,
-    charge_points: Annotated[int, typer.Option(min=1, help="Number of simulated charge points.")] = 40,
-    evses: Annotated[int, typer.Option(min=1, help="Number of simulated EVSEs.")] = 80,
+    speed: Annotated[
+        float, typer.Option(min=1, max=MAX_SPEED, help="How much faster than real time the simulator runs.")
+    ] = 300,
+    charge_points: Annotated[int, typer.Option(min=1, max=MAX_FLEET, help="Number of simulated charge points.")] = 40,
+    evses: Annotated[int, typer.Option(min=1, max=MAX_FLEET, help="Number of simulated EVSEs.")] = 80,
     seed: Annotated[int, typer.Option(help="Seed of the fleet and the faults; the same seed repeats them.")] = 1,
     as_json: JsonOption = False,
 ) -> None:

@@ -9,10 +9,21 @@ import typer
 
 from receiver.demo.demo import run_demo
 
+#: A year, which is as good as no end.
+MAX_SECONDS = 366 * 86_400.0
+
+#: A month in less than half a minute, which no machine keeps up with.
+MAX_SPEED = 100_000.0
+
 
 def demo(
-    seconds: Annotated[float | None, typer.Option(help="Stop after so many seconds; by default, at Ctrl-C.")] = None,
-    speed: Annotated[float, typer.Option(min=1, help="How much faster than real time the simulator runs.")] = 60,
+    seconds: Annotated[
+        float | None,
+        typer.Option(min=0, max=MAX_SECONDS, help="Stop after so many seconds; by default, at Ctrl-C."),
+    ] = None,
+    speed: Annotated[
+        float, typer.Option(min=1, max=MAX_SPEED, help="How much faster than real time the simulator runs.")
+    ] = 60,
     data_dir: Annotated[
         Path | None, typer.Option(help="Folder for the data of the embedded servers while it runs.")
     ] = None,

@@ -11,6 +11,7 @@ from rich.table import Table
 from sqlalchemy import Engine
 
 from ampeco.privacy import people
+from receiver.commands.ids import id_option
 from receiver.commands.json_output import JsonOption, print_json
 from receiver.commands.progress import WorkProgress, until_asked_to_stop
 from receiver.environment import chosen_tenants, database, require_migrated, running
@@ -26,7 +27,7 @@ from workers.maintenance.rebuild import alone
 
 def erase(
     tenant: Annotated[str, typer.Option("--tenant", help="The tenant of the user.")],
-    user: Annotated[int, typer.Option("--user", min=1, help="The user's id at AMPECO.")],
+    user: Annotated[int, id_option("--user", "The user's id at AMPECO.")],
     id_tag: Annotated[
         list[str] | None,
         typer.Option("--id-tag", help="Another tag of the person; tags in the database are found. Repeatable."),

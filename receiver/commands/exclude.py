@@ -11,7 +11,7 @@ import typer
 from rich.table import Table
 from sqlalchemy import Engine
 
-from ampeco.values import MAX_BIGINT
+from receiver.commands.ids import id_option
 from receiver.commands.json_output import JsonOption, print_json
 from receiver.commands.times import time_option
 from receiver.environment import chosen_tenants, database, require_migrated, running
@@ -40,22 +40,18 @@ _OPTIONS: dict[ExclusionField, str | None] = {
 }
 
 
-def _id_option(name: str, meaning: str) -> Any:
-    return typer.Option(name, min=1, max=MAX_BIGINT, help=meaning)
-
-
 def exclude(
     tenant: Annotated[str, typer.Option("--tenant", help="The tenant.")],
-    evse: Annotated[int | None, _id_option("--evse", "The EVSE, by its id at AMPECO.")] = None,
-    charge_point: Annotated[int | None, _id_option("--charge-point", "Instead: all EVSEs of a charge point.")] = None,
-    location: Annotated[int | None, _id_option("--location", "Instead: all EVSEs of a location.")] = None,
+    evse: Annotated[int | None, id_option("--evse", "The EVSE, by its id at AMPECO.")] = None,
+    charge_point: Annotated[int | None, id_option("--charge-point", "Instead: all EVSEs of a charge point.")] = None,
+    location: Annotated[int | None, id_option("--location", "Instead: all EVSEs of a location.")] = None,
     begin: Annotated[datetime | None, time_option("--from", "When it began")] = None,
     end: Annotated[datetime | None, time_option("--to", "When it ended; by default, it lasts")] = None,
     reason: Annotated[str | None, typer.Option("--reason", help="Why it does not count, such as vandalism.")] = None,
     evidence: Annotated[
         str | None, typer.Option("--evidence", help="What proves it, such as a report's number.")
     ] = None,
-    withdraw: Annotated[int | None, _id_option("--withdraw", "Withdraw the entry of this number.")] = None,
+    withdraw: Annotated[int | None, id_option("--withdraw", "Withdraw the entry of this number.")] = None,
     as_list: Annotated[bool, typer.Option("--list", help="Show all entries.")] = False,
     as_json: JsonOption = False,
 ) -> None:

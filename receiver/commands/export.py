@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from sqlalchemy import Engine
 
+from ampeco.values import MAX_BIGINT
 from analytics.export.errors import ExportError
 from receiver.commands.progress import Piece, Stop, WorkProgress, until_asked_to_stop
 from receiver.environment import TenantOption, chosen_tenants, database, require_migrated, running
@@ -32,7 +33,9 @@ def export(
     since_change: Annotated[
         int | None,
         typer.Option(
-            min=0, help="Export the changes after this number that are missing there; by default, after the newest."
+            min=0,
+            max=MAX_BIGINT,
+            help="Export the changes after this number that are missing there; by default, after the newest.",
         ),
     ] = None,
     meter_values: Annotated[

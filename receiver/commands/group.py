@@ -161,10 +161,13 @@ class LazyCommand(TyperCommand):
         loaded.name = self.name
         return loaded
 
-    def make_context(self, *arguments: Any, **options: Any) -> Any:
+    def make_context(self, info_name: str | None, args: list[str], *rest: Any, **options: Any) -> Any:
         """Parse the arguments with the command itself, which the context then leads to."""
+        for position, argument in enumerate(args, start=1):
+            if not argument.isascii() and argument.encode(errors="ignore").decode() != argument:
+                raise typer.BadParameter(f"argument {position} of {self.name} is not UTF-8.")  # Postgres has no other
         try:
-            return self.load().make_context(*arguments, **options)
+            return self.load().make_context(info_name, args, *rest, **options)
         except typer.BadParameter as error:
             error.message = error.message.removeprefix("Value error, ")  # as pydantic begins it, which typer asks
             raise

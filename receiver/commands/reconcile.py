@@ -32,6 +32,9 @@ from workers.sync.schedule import listed, since
 #: How often a sync run of another process is checked.
 HELD_INTERVAL_SECONDS = 2.0
 
+#: A century, which is longer than anything was stored.
+MAX_DAYS = 36_525.0
+
 SINCE = time_option("--since", "Only what changed at this time or later; by default, everything")
 
 AGAIN = typer.Option("--again", help="Read everything again instead of continuing an earlier backfill.")
@@ -73,7 +76,7 @@ def reconcile(
 
 def completeness(
     tenant: TenantOption = None,
-    days: Annotated[float, typer.Option(min=0.01, help="Length of the period before now, days.")] = 7,
+    days: Annotated[float, typer.Option(min=0.01, max=MAX_DAYS, help="Length of the period before now, days.")] = 7,
     as_json: JsonOption = False,
 ) -> None:
     """Show how complete the database is: entities that were missing or stale, how late they were, what was healed."""

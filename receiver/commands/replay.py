@@ -13,6 +13,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
 from ampeco.notifications.catalogue import why_unknown
+from receiver.commands.ids import id_option
 from receiver.commands.progress import WorkProgress, until_asked_to_stop
 from receiver.commands.times import time_option
 from receiver.environment import TenantOption, chosen_tenants, database, require_migrated, running
@@ -39,9 +40,11 @@ def replay_log(
     reason: Annotated[
         str | None, typer.Option(help="Only notifications that were ignored or failed for this reason.")
     ] = None,
-    session: Annotated[int | None, typer.Option(help="Only notifications that name this session.")] = None,
-    evse: Annotated[int | None, typer.Option(help="Only notifications that name this EVSE.")] = None,
-    charge_point: Annotated[int | None, typer.Option(help="Only notifications that name this charge point.")] = None,
+    session: Annotated[int | None, id_option("--session", "Only notifications that name this session.")] = None,
+    evse: Annotated[int | None, id_option("--evse", "Only notifications that name this EVSE.")] = None,
+    charge_point: Annotated[
+        int | None, id_option("--charge-point", "Only notifications that name this charge point.")
+    ] = None,
     containing: Annotated[str | None, typer.Option(help="Only notifications whose body contains this text.")] = None,
     notification_id: Annotated[
         UUID | None, typer.Option("--id", help="Only this notification; --from is then optional.")

@@ -11,9 +11,14 @@ from receiver.environment import database, require_migrated, running, warn_of_we
 from receiver.processes.parent_watchdog import leave_with_parent
 from storage.inbox.partitions import make_partitions
 
+#: More of them than the machines that this runs on have processors.
+MAX_PROCESSES = 1_024
+
 
 def serve(
-    processes: Annotated[int, typer.Option(min=1, help="Number of processes that share the port.")] = 1,
+    processes: Annotated[
+        int, typer.Option(min=1, max=MAX_PROCESSES, help="Number of processes that share the port.")
+    ] = 1,
 ) -> None:
     """Run the receiver: verify, commit and acknowledge notifications."""
     with running("serve") as settings:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 
+from ampeco.values import MAX_BIGINT
 from receiver.commands.json_output import JsonOption, print_json_line
 from receiver.commands.progress import until_asked_to_stop
 from receiver.commands.times import time_option
@@ -81,9 +82,11 @@ def _entity(value: str) -> dict[str, int]:
         typer.BadParameter: it is no kind and id, or the log has no search column for the kind.
     """
     kind, _, number = value.partition(":")
-    if kind not in SEARCH_COLUMNS or not number.isdecimal():
+    if kind not in SEARCH_COLUMNS or not number.isdecimal() or len(number) > 19 or int(number) > MAX_BIGINT:
         kinds = ", ".join(SEARCH_COLUMNS)
-        raise typer.BadParameter(f"{value} is not KIND:ID, with a kind of {kinds}.", param_hint="--entity")
+        raise typer.BadParameter(
+            f"{value} is not KIND:ID, with a kind of {kinds} and an id of at most {MAX_BIGINT}.", param_hint="--entity"
+        )
     return {SEARCH_COLUMNS[kind]: int(number)}
 
 

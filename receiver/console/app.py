@@ -69,7 +69,7 @@ def create_console_app(settings: Settings) -> ASGIApp:
     """Create the app of the console.
 
     Raises:
-        SettingsError: the users of the console are configured wrongly.
+        TenantsError: the users of the console are configured wrongly.
     """
     url = settings.required_database_url()
     acting = create_database_engine(url, application_name="ampeco-receiver console", pool_size=ACTING_POOL_SIZE)

@@ -24,8 +24,8 @@ def serve_console(settings: Settings) -> None:
     """Serve the console until SIGTERM or SIGINT.
 
     Raises:
-        SettingsError: the port is not available, the users are configured wrongly, or there are none and other
-            machines could reach the console.
+        SettingsError: the port is not available, or there are no users and other machines can reach the console.
+        TenantsError: the users are configured wrongly.
     """
     app = create_console_app(settings)
     listeners = bind(settings.console_host, settings.console_port, setting="RECEIVER_CONSOLE_PORT")

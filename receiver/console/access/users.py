@@ -11,9 +11,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError, model_validator
 
-from ampeco.faults import faults
-from ampeco.tenants import read_tenants_file, require_one_place, secret_of
-from runtime.settings import SettingsError
+from ampeco.faults import first_fault
+from ampeco.tenants import TenantsError, errors_of, read_tenants_file, require_one_place, secret_of
 
 #: ``look`` sees every page; ``act`` may also change things, such as to replay notifications.
 Role = Literal["look", "act"]
@@ -64,7 +63,7 @@ class _Entry(BaseModel):
     def secret(self, setting: str) -> str:
         token, _ = secret_of(self, "token", setting)
         if len(token) < MIN_TOKEN_LENGTH:
-            raise SettingsError(f"{setting}: the token needs at least {MIN_TOKEN_LENGTH} characters.")
+            raise TenantsError(f"{setting}: the token needs at least {MIN_TOKEN_LENGTH} characters.")
         return token
 
 
@@ -98,26 +97,25 @@ def load_users(path: Path) -> Users:
     """Read the users of the console from the tenants file; none if it has no table ``[console.users]``.
 
     Raises:
-        SettingsError: an entry is wrong.
-        TenantsError: the file, or that of a token, cannot be read.
+        TenantsError: an entry is wrong, or the file, or that of a token, cannot be read.
     """
     document = read_tenants_file(path)
     console = document.get("console", {})
     tables = console.get("users", {}) if isinstance(console, dict) else None
-    if not isinstance(tables, dict):
-        raise SettingsError("console.users must have a table [console.users.NAME] for each user.")
-    return Users(dict(_user(name, table) for name, table in tables.items()))
+    with errors_of(path):
+        if not isinstance(tables, dict):
+            raise TenantsError("console.users must have a table [console.users.NAME] for each user.")
+        return Users(dict(_user(name, table) for name, table in tables.items()))
 
 
 def _user(name: str, table: object) -> tuple[User, str]:
     setting = f"console.users.{name}"
     if not _NAME.fullmatch(name):
-        raise SettingsError(f"{setting}: a name is letters, digits, @, - and _, at most 63 of them.")
+        raise TenantsError(f"{setting}: a name is letters, digits, @, - and _, at most 63 of them.")
     if not isinstance(table, dict):
-        raise SettingsError(f"{setting} must be a table.")
+        raise TenantsError(f"{setting} must be a table.")
     try:
         entry = _Entry(**table)
     except ValidationError as error:
-        first = faults(error)[0]
-        raise SettingsError(f"{'.'.join(filter(None, (setting, first.field)))}: {first.message}.") from None
+        raise TenantsError(first_fault(error, setting, _Entry.model_fields.keys())) from None
     return User(name, entry.role), entry.secret(setting)

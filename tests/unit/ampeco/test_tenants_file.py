@@ -35,6 +35,8 @@ FAULTS = {
     '[tenants.t]\nbase_url = "ftp://t.example.com"\ntoken = "s3cret"': (
         "tenants.t.base_url: must be a URL that begins with https:// or http://."
     ),
+    f'[tenants.t]\n{URL}\ntoken = "s3cret"\nmirror = ["flet", "sessions"]': "or 'roaming'; the nearest is fleet.",
+    f'[tenants.t]\n{URL}\ntoken = "s3cret"\nmirror = ["s3cret", 3]': "tenants.t.mirror.0: Input should be 'fleet',",
     f'[tenants.t]\n{URL}\ntoken = "s3cret"\nxyzzy = 1': "tenants.t.xyzzy is no setting of this release.",
     f'[tenants.t]\n{URL}\ntoken = "s3cret"\nkafka_topic = "two words"': "tenants.t.kafka_topic",
     f'[tenants.t]\n{URL}\ntoken = "s3cret"\nkafka_topic = "x"\n[tenants.u]\n{URL}\ntoken = "s3cret"\nkafka_topic = "x"': (
@@ -55,6 +57,7 @@ def test_a_fault_is_named(tmp_path: Path, text: str, sentence: str) -> None:
     with pytest.raises(TenantsError) as raised:
         load_tenants(path)
     assert sentence in str(raised.value)
+    assert str(path) in str(raised.value)
     assert "s3cret" not in str(raised.value)
     assert str(raised.value).endswith(".")
 

@@ -8,7 +8,6 @@ import pytest
 
 from ampeco.tenants import TenantsError
 from receiver.console.access.users import load_users
-from runtime.settings import SettingsError
 
 TOKEN = "0123456789abcdef"
 
@@ -60,16 +59,21 @@ def test_a_file_without_users_has_none(tmp_path: Path) -> None:
         ('role = "look"\ntoken = "short"', "at least 16 characters"),
         ('role = "look"\ntoken_env = "NOT_THERE"', "at least 16 characters"),
         ('role = "look"\ntoken_file = "/not/there"', "cannot be read"),
-        (f'role = "rule"\ntoken = "{TOKEN}"', "console.users.anna.role"),
+        (
+            f'role = "rule"\ntoken = "{TOKEN}"',
+            "tenants.toml: console.users.anna.role: Input should be 'look' or 'act'[.]",
+        ),
+        (f'role = "loook"\ntoken = "{TOKEN}"', "console.users.anna.role: .*; the nearest is look[.]"),
+        (f'role = "look"\ntokn = "{TOKEN}"', "console.users.anna.tokn is no setting of this release, but token is[.]"),
         (f'role = "look"\ntoken = "{TOKEN}"\ncolour = "red"', "console.users.anna.colour"),
     ],
 )
 def test_a_wrong_entry_is_named_without_its_token(tmp_path: Path, table: str, problem: str) -> None:
-    with pytest.raises((SettingsError, TenantsError), match=problem) as refused:
+    with pytest.raises(TenantsError, match=problem) as refused:
         load_users(written(tmp_path, f"[console.users.anna]\n{table}\n"))
     assert TOKEN not in str(refused.value)
 
 
 def test_a_name_that_could_break_the_cookie_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match="a name is letters"):
+    with pytest.raises(TenantsError, match="a name is letters"):
         load_users(written(tmp_path, f'[console.users."an.na"]\nrole = "look"\ntoken = "{TOKEN}"\n'))

@@ -32,6 +32,7 @@ FAULTS = {
     '[alerts]\nurl_file = "/nowhere/url"': "alerts.url_file: /nowhere/url cannot be read",
     f'[alerts]\nurl = "{URL}"\nformat = "xml"': "alerts.format: ",
     f'[alerts]\nurl = "{URL}"\nkinds = ["traffic"]': "alerts.kinds.0: ",
+    f'[alerts]\nurl = "{URL}"\nkinds = ["traffic_gaps"]': "; the nearest is traffic_gap.",
     f'[alerts]\nurl = "{URL}"\nkinds = []': "alerts.kinds: ",
     f'[alerts]\nurl = "{URL}"\ntenants = []': "alerts.tenants: ",
     f'[alerts]\nurl = "{URL}"\ntenants = ["t", "other"]': "alerts.tenants: other is no tenant of ",
@@ -45,6 +46,7 @@ def test_a_fault_is_named(tmp_path: Path, alerts: str, sentence: str) -> None:
     with pytest.raises(TenantsError) as raised:
         load(tmp_path, alerts)
     assert sentence in str(raised.value)
+    assert str(tmp_path / "tenants.toml") in str(raised.value)
     assert "s3cret" not in str(raised.value)
     assert str(raised.value).endswith(".")
 
