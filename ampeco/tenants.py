@@ -222,7 +222,7 @@ def read_tenants_file(path: Path) -> dict[str, Any]:
     """Return the tables of ``tenants.toml``.
 
     Raises:
-        TenantsError: the file is missing or is not TOML.
+        TenantsError: the file is missing, or is not TOML in UTF-8.
     """
     try:
         return tomllib.loads(path.read_text(encoding=_ENCODING))
@@ -230,7 +230,10 @@ def read_tenants_file(path: Path) -> dict[str, Any]:
         raise TenantsError(f"TENANTS_FILE: {path} does not exist; copy tenants.example.toml to begin.") from None
     except OSError as error:
         raise TenantsError(f"TENANTS_FILE: {path} cannot be read: {error.strerror}.") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise TenantsError(f"TENANTS_FILE: {path} is not UTF-8: see line {line}.") from None
+    except tomllib.TOMLDecodeError as error:
         raise TenantsError(f"TENANTS_FILE: {path} is not valid TOML: {error}.") from None
 
 

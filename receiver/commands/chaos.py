@@ -9,6 +9,7 @@ from rich.table import Table
 
 from ampeco.tenants import TenantsError
 from receiver.commands.json_output import JsonOption, print_json
+from receiver.commands.urls import url_option
 from receiver.environment import database, running
 from receiver.terminal import console, styled
 from runtime.settings import load_settings
@@ -30,7 +31,7 @@ EXAMPLES = 5
 
 
 def chaos(
-    against: Annotated[str, typer.Option(help="URL of the receiver, such as http://receiver:8080.")],
+    against: Annotated[str, url_option("--against", "URL of the receiver, such as http://receiver:8080.")],
     tenant: Annotated[str, typer.Option(help="The tenant that the simulator replaces.")] = "chaos",
     minutes: Annotated[
         float, typer.Option(min=0.05, max=MAX_MINUTES, help="How long the simulator sends, minutes.")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import re
 from collections.abc import Iterator
 from importlib import import_module
 from typing import Any
@@ -169,8 +170,26 @@ class LazyCommand(TyperCommand):
         try:
             return self.load().make_context(info_name, args, *rest, **options)
         except typer.BadParameter as error:
-            error.message = error.message.removeprefix("Value error, ")  # as pydantic begins it, which typer asks
+            error.message = _in_words(error.message)
             raise
+
+
+#: What pydantic says of a wrong value, which Typer asks, and what we say.
+_WORDS = {
+    "Value error, ": "",
+    "Input should be a valid integer.*": "this is no whole number",
+    "Input should be a valid number.*": "this is no number",
+    "Input should be a valid UUID.*": "this is no UUID",
+    "Input should be greater than or equal to (.*)": r"this must be at least \1",
+    "Input should be less than or equal to (.*)": r"this must be at most \1",
+}
+
+
+def _in_words(message: str) -> str:
+    for theirs, ours in _WORDS.items():
+        if (match := re.match(theirs, message)) is not None:
+            return match.expand(ours) + message[match.end() :]
+    return message
 
 
 class CommandGroup(TyperGroup):

@@ -15,11 +15,10 @@ from sqlalchemy import Engine
 from receiver.commands.completeness_tables import call_quota_table, completeness_table, headline, trouble_lines
 from receiver.commands.json_output import JsonOption, print_json
 from receiver.commands.progress import Piece, WorkProgress
-from receiver.commands.times import time_option
+from receiver.commands.times import require_past, time_option
 from receiver.environment import TenantOption, chosen_tenants, database, require_migrated, running
 from receiver.terminal import age, console, errors
 from runtime.settings import Settings
-from storage.clock import clock
 from storage.sync import backfills, sync_runs
 from storage.sync.api_usage import spent
 from storage.sync.completeness import completeness as completeness_of
@@ -46,8 +45,7 @@ def backfill(
     tenant: TenantOption = None,
 ) -> None:
     """Read everything from AMPECO, or what changed since a time. Run it again to continue where it stopped."""
-    if changed_since is not None and changed_since > clock.now():
-        raise typer.BadParameter(f"{changed_since:%Y-%m-%d %H:%M:%S} UTC is in the future", param_hint="--since")
+    require_past(changed_since, "--since")
 
     def request(engine: Engine, name: str) -> datetime:
         with engine.begin() as connection:
@@ -181,7 +179,7 @@ def _sync_all(
         errors.print(f"Not offered by AMPECO: {', '.join(not_offered)}.", highlight=False, soft_wrap=True)
     if unread:
         line = f"Done, but not read to the end: {'; '.join(unread)}. Run the command again to read the rest."
-        console.print(line, style="red", highlight=False, soft_wrap=True)
+        errors.print(line, style="red", highlight=False, soft_wrap=True)
         raise typer.Exit(1)
     console.print("Done. `ampeco-receiver completeness` shows the result.")
 

@@ -15,7 +15,7 @@ from sqlalchemy.exc import DBAPIError
 from ampeco.notifications.catalogue import why_unknown
 from receiver.commands.ids import id_option
 from receiver.commands.progress import WorkProgress, until_asked_to_stop
-from receiver.commands.times import time_option
+from receiver.commands.times import require_past, time_option
 from receiver.environment import TenantOption, chosen_tenants, database, require_migrated, running
 from receiver.terminal import console, errors
 from storage.clock import clock
@@ -106,10 +106,8 @@ def _warn_of_dropped_days(engine: Engine, since: datetime) -> None:
 
 def _span(since: datetime | None, until: datetime | None) -> tuple[datetime, datetime]:
     """Return the requested time span; now is by Postgres's clock, because that clock dates notifications."""
-    now = clock.now()
-    began_at, ended_at = since or BEFORE_ANY, until or now
-    if began_at > now:
-        raise typer.BadParameter(f"{began_at:%Y-%m-%d %H:%M:%S} UTC is in the future", param_hint="--from")
+    require_past(since, "--from")
+    began_at, ended_at = since or BEFORE_ANY, until or clock.now()
     if began_at >= ended_at:
         raise typer.BadParameter(f"{ended_at:%Y-%m-%d %H:%M:%S} UTC is not later than --from", param_hint="--to")
     return began_at, ended_at

@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from receiver.commands.times import time_option
+from receiver.commands.times import require_past, time_option
 from receiver.environment import TenantOption, chosen_tenants, require_migrated, running
-from receiver.terminal import console
+from receiver.terminal import console, errors
 from storage.monitoring import resends
 from storage.monitoring.resends import Resend
 from storage.monitoring.subscriptions import ManagedSubscription, managed_subscriptions
@@ -24,6 +24,7 @@ SinceOption = Annotated[
 
 def resend(since: SinceOption = None, tenant: TenantOption = None) -> None:
     """Ask AMPECO to send undelivered notifications again; at most once in 15 minutes for each subscription."""
+    require_past(since, "--since")
     with running("resend") as settings:
         require_migrated(settings)
         names = chosen_tenants(settings, tenant)
@@ -32,7 +33,7 @@ def resend(since: SinceOption = None, tenant: TenantOption = None) -> None:
                 managed = managed_subscriptions(connection, names)
             accepted = [_resend_one(context, subscription, since) for subscription in managed]
     for name in sorted({*names} - {subscription.tenant for subscription in managed}):
-        console.print(f"{name}: there is no managed subscription; `ampeco-receiver subscribe` makes one")
+        errors.print(f"{name}: there is no managed subscription; `ampeco-receiver subscribe` makes one")
     if not managed or not all(accepted):
         raise typer.Exit(1)
 

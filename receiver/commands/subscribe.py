@@ -19,6 +19,7 @@ from ampeco.resources.charging import Subscription
 from ampeco.tenants import Tenant
 from receiver.commands.json_output import JsonOption, print_json
 from receiver.commands.reconcile import backfill
+from receiver.commands.urls import url_option
 from receiver.environment import TenantOption, chosen_tenants, database, require_migrated, running
 from receiver.terminal import console
 from runtime.settings import Settings, SettingsError, load_settings
@@ -32,7 +33,7 @@ LOCK_WAIT_SECONDS = 60.0
 
 UrlOption = Annotated[
     str | None,
-    typer.Option("--public-url", help="URL at which AMPECO reaches the receiver; by default, RECEIVER_PUBLIC_URL."),
+    url_option("--public-url", "URL at which AMPECO reaches the receiver; by default, RECEIVER_PUBLIC_URL."),
 ]
 ReplaceOption = Annotated[
     bool,

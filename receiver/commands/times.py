@@ -8,6 +8,7 @@ from typing import Any
 import typer
 
 from receiver import times
+from storage.clock import clock
 
 
 def parse_time(value: str) -> datetime:
@@ -20,6 +21,16 @@ def parse_time(value: str) -> datetime:
         return times.parse_time(value)
     except times.TimeError as error:
         raise typer.BadParameter(str(error)) from None
+
+
+def require_past(when: datetime | None, option: str) -> None:
+    """Refuse a time in the future, by Postgres's clock as far as it is known.
+
+    Raises:
+        typer.BadParameter: it is in the future.
+    """
+    if when is not None and when > clock.now():
+        raise typer.BadParameter(f"{when:%Y-%m-%d %H:%M:%S} UTC is in the future", param_hint=option)
 
 
 def time_option(name: str, meaning: str) -> Any:

@@ -68,6 +68,13 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, name: str, sentence
         load_tenants(tmp_path / name)
 
 
+def test_the_line_that_is_not_utf_8_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "tenants.toml"
+    path.write_bytes(b"[tenants.t]\n# caf\xe9\n")
+    with pytest.raises(TenantsError, match="tenants.toml is not UTF-8: see line 2"):
+        load_tenants(path)
+
+
 def test_tokens_of_a_file_are_read_line_by_line_and_types_that_we_do_not_know_are_listed(tmp_path: Path) -> None:
     (tmp_path / "tokens").write_text("old\n\n older \n")
     path = tmp_path / "tenants.toml"
