@@ -31,8 +31,13 @@ LINE_INTERVAL_SECONDS = 5.0
 #: The rate is the average over so many seconds.
 RATE_WINDOW_SECONDS = 10.0
 
-#: Widest bar of the chart of statuses, characters.
+#: Widest bar of the chart of statuses, and the columns of the text beside it, characters.
 BAR_WIDTH = 40
+STATUS_WIDTH = 24
+COUNT_WIDTH = 6
+
+#: A terminal with fewer columns shows neither the place nor the battery of a session.
+WIDE = 90
 
 #: Columns of a saved picture: as few as the view needs, so that it can be read where it is shown small.
 SAVED_WIDTH = 120
@@ -83,7 +88,7 @@ class LiveView:
         if console.is_terminal:
             with Live(console=console, auto_refresh=False) as live:
                 while wait(PICTURE_INTERVAL_SECONDS):
-                    live.update(self._picture(*self._read()), refresh=True)
+                    live.update(self._picture(*self._read(), console.width), refresh=True)
             return
         console.print(self._psql, soft_wrap=True, highlight=False)
         while wait(LINE_INTERVAL_SECONDS):
@@ -92,7 +97,7 @@ class LiveView:
     def save(self, path: Path) -> None:
         """Save the present view as an SVG picture."""
         recorder = Console(record=True, width=SAVED_WIDTH, file=io.StringIO(), markup=False, emoji=False)
-        recorder.print(self._picture(*self._read()))
+        recorder.print(self._picture(*self._read(), SAVED_WIDTH))
         picture = recorder.export_svg(title="make demo")
         # A picture in a page may not load fonts, so it does not ask for any: `monospace` is next in its font family.
         picture = re.sub(r"\s*@font-face \{.*?\}", "", picture, flags=re.DOTALL)
@@ -121,7 +126,7 @@ class LiveView:
             f" sessions: {fleet.sessions_running:,} running, {fleet.sessions_stopped:,} stopped"
         )
 
-    def _picture(self, counts: TenantOverview, fleet: Fleet) -> RenderableType:
+    def _picture(self, counts: TenantOverview, fleet: Fleet, width: int) -> RenderableType:
         head = Text.assemble(
             ("ampeco-receiver ", "bold"),
             f"{self._tenant}   ",
@@ -133,38 +138,39 @@ class LiveView:
         return Group(
             head,
             Text(),
-            _statuses("EVSEs", fleet.evses),
+            _statuses("EVSEs", fleet.evses, width),
             Text(),
-            _statuses(f"Charge points at {fleet.locations} locations", fleet.charge_points),
+            _statuses(f"Charge points at {fleet.locations} locations", fleet.charge_points, width),
             Text(),
-            _sessions(fleet),
+            _sessions(fleet, width),
             Text(),
             Text(self._psql, overflow="fold"),
             Text("Ctrl-C stops everything.", style="dim"),
         )
 
 
-def _statuses(title: str, counts: dict[str, int]) -> Table:
+def _statuses(title: str, counts: dict[str, int], width: int) -> Table:
     table = Table(title=title, title_justify="left", show_header=False, box=None, pad_edge=False)
-    table.add_column(min_width=24)
-    table.add_column(justify="right", min_width=4)
+    table.add_column(width=STATUS_WIDTH)
+    table.add_column(justify="right", width=COUNT_WIDTH)
     table.add_column()
-    longest = max(counts.values(), default=1)
+    longest, widest = max(counts.values(), default=1), min(width - STATUS_WIDTH - COUNT_WIDTH - 2, BAR_WIDTH)
     for status, count in counts.items():
-        bar = Text("█" * max(1, round(BAR_WIDTH * count / longest)), style=_COLOURS.get(status, "white"))
+        bar = Text("█" * max(1, round(widest * count / longest)), style=_COLOURS.get(status, "white"))
         table.add_row(status.replace("_", " "), str(count), bar)
     return table
 
 
-def _sessions(fleet: Fleet) -> Table:
+def _sessions(fleet: Fleet, width: int) -> Table:
     title = f"Sessions: {fleet.sessions_running:,} running, {fleet.sessions_stopped:,} stopped; the latest"
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
-    for heading in ("Session", "EVSE", "Location"):
+    is_wide = width >= WIDE
+    for heading in ("Session", "EVSE", "Location") if is_wide else ("Session", "EVSE"):
         table.add_column(heading)
-    for heading in ("Started", "Energy", "Power", "Battery"):
-        table.add_column(heading, justify="right")
+    for heading in ("Started", "Energy", "Power", "Battery") if is_wide else ("Started", "Energy", "Power"):
+        table.add_column(heading, justify="right", no_wrap=True)
     for session in fleet.running:
-        table.add_row(
+        cells = (
             str(session.session_id),
             session.evse,
             session.location or "–",
@@ -173,6 +179,7 @@ def _sessions(fleet: Fleet) -> Table:
             f"{session.power_w / 1000:.1f} kW" if session.power_w is not None else "–",
             f"{session.soc_percent:.0f} %" if session.soc_percent is not None else "–",
         )
+        table.add_row(*cells if is_wide else (*cells[:2], *cells[3:6]))
     return table
 
 
