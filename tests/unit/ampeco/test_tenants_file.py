@@ -70,7 +70,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, name: str, sentence
 
 def test_the_line_that_is_not_utf_8_is_named(tmp_path: Path) -> None:
     path = tmp_path / "tenants.toml"
-    path.write_bytes(b"[tenants.t]\n# caf\xe9\n")
+    path.write_bytes(b"[tenants.t]\n# \xe9\n")
     with pytest.raises(TenantsError, match=r"tenants\.toml is not UTF-8: see line 2"):
         load_tenants(path)
 
