@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Annotated
@@ -80,15 +81,36 @@ def replay_log(
             if state != "failed":
                 _warn_of_dropped_days(engine, since)
             scopes = [replace(selection, tenant=name) for name in names]
-            if dry_run:
-                for scope in scopes:
-                    console.print(f"{scope.tenant}: {_count(engine, scope):,} notifications would be applied again")
-                return
-            with until_asked_to_stop() as stop:
-                for scope in scopes:
-                    _replay(engine, scope, stop)
-                    if stop.is_set():
-                        raise typer.Exit(stop.exit_code)
+            found = _show_counts(engine, scopes) if dry_run else _replay_all(engine, scopes)
+    if notification_id is not None and not found:
+        line = f"{notification_id} is not in the log of these tenants, or it waits to be applied for the first time."
+        errors.print(line, style="red", soft_wrap=True, highlight=False)
+        raise typer.Exit(1)
+
+
+def _show_counts(engine: Engine, scopes: Sequence[Scope]) -> int:
+    """Print how many notifications would be applied again; return how many."""
+    total = 0
+    for scope in scopes:
+        found = _count(engine, scope)
+        console.print(f"{scope.tenant}: {found:,} notifications would be applied again")
+        total += found
+    return total
+
+
+def _replay_all(engine: Engine, scopes: Sequence[Scope]) -> int:
+    """Replay the notifications of all tenants; return how many there were.
+
+    Raises:
+        typer.Exit: the user asked to stop.
+    """
+    total = 0
+    with until_asked_to_stop() as stop:
+        for scope in scopes:
+            total += _replay(engine, scope, stop)
+            if stop.is_set():
+                raise typer.Exit(stop.exit_code)
+    return total
 
 
 def _warn_of_dropped_days(engine: Engine, since: datetime) -> None:
@@ -127,7 +149,7 @@ def _count(engine: Engine, scope: Scope) -> int:
         return count(connection, scope)
 
 
-def _replay(engine: Engine, scope: Scope, stop: threading.Event) -> None:
+def _replay(engine: Engine, scope: Scope, stop: threading.Event) -> int:
     total = Replayed()
     try:
         with WorkProgress("notifications") as progress:
@@ -142,6 +164,7 @@ def _replay(engine: Engine, scope: Scope, stop: threading.Event) -> None:
         _print_result(scope, total, stopped=True)
         raise
     _print_result(scope, total, stopped=stop.is_set())
+    return total.seen
 
 
 def _print_result(scope: Scope, total: Replayed, *, stopped: bool) -> None:

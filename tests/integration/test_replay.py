@@ -216,6 +216,17 @@ def test_a_wrong_option_is_reported_and_nothing_is_done(
     assert "Traceback" not in ended.stderr
 
 
+@pytest.mark.parametrize("options", [[], ["--dry-run"]])
+def test_an_id_that_the_log_does_not_have_is_an_error(
+    tmp_path: Path, database_url: str, redis_url: str, options: list[str]
+) -> None:
+    write_tenants(tmp_path)
+    unknown = "019a0000-0000-7000-8000-000000000000"
+    ended = run(tmp_path, "replay", "--id", unknown, *options, DATABASE_URL=database_url, REDIS_URL=redis_url)
+    assert ended.returncode == 1
+    assert f"{unknown} is not in the log of these tenants" in ended.stderr
+
+
 def test_a_dry_run_counts_and_changes_nothing(
     tmp_path: Path, database_url: str, redis_url: str, engine: Engine
 ) -> None:
