@@ -11,7 +11,7 @@ from sqlalchemy import Engine
 from analytics.derive import derive_round, marks_left
 from receiver.commands.progress import WorkProgress, until_asked_to_stop
 from receiver.environment import TenantOption, chosen_tenants, database, require_migrated, running
-from receiver.terminal import console
+from receiver.terminal import console, errors
 from storage.state.marks import mark_all
 
 #: How long to wait if another process derives for the tenant, as the service does all the time.
@@ -58,5 +58,5 @@ def _derive(engine: Engine, tenant: str) -> int:
             with engine.begin() as connection:
                 left = marks_left(connection, tenant)
             piece.advance(max(total - left, 0), note="" if left else EVALUATING, rows=changes)
-    console.print(f"{tenant}: stopped; the service does the rest.", highlight=False)
+    errors.print(f"{tenant}: stopped; the service does the rest.", highlight=False)
     raise typer.Exit(stop.exit_code)

@@ -15,7 +15,7 @@ from ampeco.values import MAX_BIGINT
 from analytics.export.errors import ExportError
 from receiver.commands.progress import Piece, Stop, WorkProgress, until_asked_to_stop
 from receiver.environment import TenantOption, chosen_tenants, database, require_migrated, running
-from receiver.terminal import console
+from receiver.terminal import console, errors
 
 if TYPE_CHECKING:
     from analytics.export.destination import Destination
@@ -83,7 +83,7 @@ def _export(engine: Engine, database_url: str, tenant: str, to: str, since: int 
             done, total = reached.reached - reached.since, reached.last - reached.since
             piece.advance(done, total=total, note=f"{reached.rows:,} rows", rows=reached.rows)
             if stop.is_set():
-                console.print(f"{tenant}: stopped. Run the same command again to continue.", highlight=False)
+                errors.print(f"{tenant}: stopped. Run the same command again to continue.", highlight=False)
                 raise typer.Exit(stop.exit_code)
     console.print(_summary(tenant, reached), highlight=False, soft_wrap=True)
 
@@ -98,7 +98,7 @@ def _export_month(engine: Engine, database_url: str, tenant: str, to: str, month
         for reached in reports:
             piece.advance(reached.rows, note=month, rows=reached.rows)
             if stop.is_set() and not reached.is_done:
-                console.print(f"{tenant}: stopped, and nothing was written.", highlight=False)
+                errors.print(f"{tenant}: stopped, and nothing was written.", highlight=False)
                 raise typer.Exit(stop.exit_code)
     console.print(
         f"{tenant}: {reached.rows:,} meter values of {month}, {reached.bytes:,} bytes.", highlight=False, soft_wrap=True

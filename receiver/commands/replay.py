@@ -178,7 +178,7 @@ def _print_result(scope: Scope, total: Replayed, *, stopped: bool) -> None:
     console.print(f"{scope.tenant}: {', '.join(parts)}.", soft_wrap=True, highlight=False)
     if stopped:
         reached = (total.reached_at or scope.since).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        console.print(
+        errors.print(
             f"{scope.tenant}: stopped. Everything received before {reached} is done; continue with --from {reached}.",
             soft_wrap=True,
             highlight=False,

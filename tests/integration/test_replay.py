@@ -258,6 +258,7 @@ def test_ctrl_c_ends_after_the_current_chunk_and_says_how_far_it_came(
             cwd=tmp_path,
             env=os.environ | {"DATABASE_URL": database_url, "REDIS_URL": redis_url, "COLUMNS": "200"},
             stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
         )
         waiting = "SELECT 1 FROM pg_locks WHERE relation = 'charging.evse'::regclass AND NOT granted"
@@ -267,8 +268,8 @@ def test_ctrl_c_ends_after_the_current_chunk_and_says_how_far_it_came(
         time.sleep(0.2)
         assert process.poll() is None
     # Then it finishes that chunk, and leaves the rest
-    output, _ = process.communicate(timeout=60)
+    output, said = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "demo: 2,000 applied" in output
-    assert "continue with --from 20" in output
+    assert "continue with --from 20" in said
     assert query(engine, "SELECT count(*) AS n FROM charging.evse") == [{"n": 1}]
