@@ -66,7 +66,7 @@ def test_a_subscription_is_made_kept_replaced_listed_and_removed(watch: Watch, c
 def test_a_resend_is_asked_for_once_in_a_quarter_of_an_hour(watch: Watch, command: Command) -> None:
     nothing = command("resend")
     assert nothing.returncode == 1
-    assert "demo: there is no managed subscription; `ampeco-receiver subscribe` makes one" in nothing.stdout
+    assert "demo: there is no managed subscription; `ampeco-receiver subscribe` makes one" in nothing.stderr
     command("subscribe")
     asked = command("resend", "--since", "2026-03-04T07:00:00Z")
     assert asked.returncode == 0, asked.stderr
