@@ -148,8 +148,8 @@ def _without_leniency(schema: Any) -> Any:
             assert issubclass(model, Model), "no other method of a class is such a validator"
         case _:
             return parts
-    # mypy takes a class method for a function, which has no `__func__`.
-    if model.in_present_words.__func__ is Model.in_present_words.__func__:  # type: ignore[attr-defined]
+    # As of mypy 2, a class method counts as a function, which has no `__func__`.
+    if model.in_present_words.__func__ is Model.in_present_words.__func__:  # type: ignore[attr-defined] # see above
         return parts["schema"] | ({"ref": schema["ref"]} if "ref" in schema else {})
 
     def rename(value: Any) -> Any:

@@ -9,6 +9,7 @@ from rich.table import Table
 
 from ampeco.tenants import TenantsError
 from receiver.commands.json_output import JsonOption, print_json
+from receiver.commands.speed import SpeedOption
 from receiver.commands.urls import url_option
 from receiver.environment import database, running
 from receiver.terminal import console, styled
@@ -19,9 +20,6 @@ if TYPE_CHECKING:
 
 #: A month, minutes.
 MAX_MINUTES = 31 * 24 * 60.0
-
-#: A month in less than half a minute, which no machine keeps up with.
-MAX_SPEED = 100_000.0
 
 #: More of them than any tenant has.
 MAX_FLEET = 1_000_000
@@ -41,9 +39,7 @@ def chaos(
         typer.Option(min=0.1, max=MAX_MINUTES, help="Longest wait until everything is applied and read, minutes."),
     ] = 10,
     host: Annotated[str, typer.Option(help="Address that the simulator listens on.")] = "127.0.0.1",
-    speed: Annotated[
-        float, typer.Option(min=1, max=MAX_SPEED, help="How much faster than real time the simulator runs.")
-    ] = 300,
+    speed: SpeedOption = 300,
     charge_points: Annotated[int, typer.Option(min=1, max=MAX_FLEET, help="Number of simulated charge points.")] = 40,
     evses: Annotated[int, typer.Option(min=1, max=MAX_FLEET, help="Number of simulated EVSEs.")] = 80,
     seed: Annotated[int, typer.Option(help="Seed of the fleet and the faults; the same seed repeats them.")] = 1,
