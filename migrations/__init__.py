@@ -99,6 +99,8 @@ def mismatch(revision: str | None) -> str | None:
     """Return one sentence why this release cannot use a database at a revision; None if it can."""
     if revision == head():
         return None
+    if revision is None:
+        return "the database has no tables of this service yet; run `ampeco-receiver migrate`."
     if not is_later(revision):
         return f"the database is at revision {revision}, and {head()} is needed; run `ampeco-receiver migrate`."
     return (

@@ -6,6 +6,7 @@ docs/operations/commands.md lists the keys of each document.
 from __future__ import annotations
 
 import json
+import sys
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Annotated, Any
@@ -19,8 +20,15 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for scripts
 
 
 def print_json(document: dict[str, Any]) -> None:
-    """Print a document; its times are in UTC, as ISO 8601."""
-    console.print_json(json.dumps(document, default=_plain))
+    """Print a document; its times are in UTC, as ISO 8601.
+
+    Only a terminal gets colors: a script's output has none, even with ``FORCE_COLOR``, which many CI systems set.
+    """
+    plain = json.dumps(document, default=_plain, indent=2, ensure_ascii=False)
+    if sys.stdout.isatty():
+        console.print_json(plain)
+    else:
+        print_line(plain)
 
 
 def print_json_line(document: dict[str, Any]) -> None:

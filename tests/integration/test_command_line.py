@@ -109,6 +109,12 @@ def test_an_internal_error_is_one_sentence_with_a_traceback_only_at_level_debug(
     assert bool(traceback) == (level == "debug")
 
 
+def test_json_has_no_colors_where_a_ci_system_asks_for_them(tmp_path: Path) -> None:
+    write_tenants(tmp_path)
+    listed = run(tmp_path, "trigger", "--list", "--json", FORCE_COLOR="1")
+    assert json.loads(listed.stdout)["types"]
+
+
 def test_a_tenant_with_two_tokens_is_refused_without_showing_either(tmp_path: Path) -> None:
     (tmp_path / "tenants.toml").write_text('[tenants.a]\nbase_url = "http://x"\ntoken = "s3cret"\ntoken_env = "Y"\n')
     ended = run(tmp_path, "subscriptions")

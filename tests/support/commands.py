@@ -33,7 +33,7 @@ ROOT = Path(__file__).parents[2]
 
 
 #: Variables that count when a process starts, not when it is forked.
-READ_AT_START = {"LD_PRELOAD", "PYTHONPATH"}
+READ_AT_START = {"LD_PRELOAD", "PYTHONPATH", "FORCE_COLOR"}
 
 
 class ForkedProcess:
