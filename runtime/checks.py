@@ -11,6 +11,7 @@ from sqlalchemy import Connection, Engine
 import migrations
 from runtime.clock_watch import TOLERANCE_SECONDS
 from runtime.readiness import Check, Probe
+from runtime.reconnect import RefusedError
 from storage.clock import clock
 from storage.database import create_database_engine, prove_writable
 
@@ -98,5 +99,5 @@ def redis_probe(client: redis.Redis, *, required: bool) -> Probe:
 def _is_cluster(client: redis.Redis) -> bool:
     try:
         return bool(client.info("cluster").get("cluster_enabled"))
-    except redis.RedisError:  # it is down, which the next command shows, or does not allow INFO
+    except (redis.ResponseError, RefusedError):  # it does not allow INFO
         return False

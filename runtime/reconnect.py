@@ -29,11 +29,18 @@ class RefusedError(RedisConnectionError):
     """Redis answers that it cannot do the work now; the message is its answer."""
 
 
-class Reconnect(Retry):
-    """Retries over a new connection if Redis refuses the work, if the connection is lost, or if no answer arrives.
+class NoAnswerError(RedisConnectionError):
+    """Redis did not answer within the timeout of the client."""
 
-    If the retries fail, they raise a ``redis.ConnectionError``. Dramatiq waits and retries after that error only; after
-    any other error its consumers log a traceback, and may end.
+
+class Reconnect(Retry):
+    """Retries over a new connection if Redis refuses the work, or if the connection is lost.
+
+    A server that does not answer in time is not asked again. The library retries each command, within it each
+    connection and within that each check of a connection's health, so the caller would wait for several timeouts.
+
+    What it raises is a ``redis.ConnectionError``. Dramatiq waits and retries after that error only; after any other
+    error its consumers log a traceback, and may end.
     """
 
     def call_with_retry(
@@ -47,12 +54,15 @@ class Reconnect(Retry):
 
         Raises:
             RefusedError: Redis refused the last attempt, too.
-            redis.ConnectionError: Redis cannot be reached, or did not answer in time.
+            NoAnswerError: Redis did not answer in time.
+            redis.ConnectionError: Redis cannot be reached.
         """
 
         def attempt() -> _Answer:
             try:
                 return do()
+            except RedisTimeoutError as error:
+                raise NoAnswerError(str(error)) from error
             except ResponseError as error:
                 if (refusal := _refusal(error)) is None:
                     raise
@@ -65,10 +75,14 @@ class Reconnect(Retry):
                 # A caller that watches a key would retry after a WatchError at once and forever.
                 raise error from None
 
+        def can_retry(error: Exception) -> bool:
+            return not isinstance(error, NoAnswerError) and (is_retryable is None or is_retryable(error))
+
         try:
-            return super().call_with_retry(attempt, failed, is_retryable, with_failure_count)
-        except RedisTimeoutError as error:
-            raise RedisConnectionError(str(error)) from error
+            return super().call_with_retry(attempt, failed, can_retry, with_failure_count)
+        except NoAnswerError as error:
+            failed(error, *([1] if with_failure_count else []))  # which closes the connection
+            raise
 
 
 def _refusal(error: ResponseError) -> str | None:

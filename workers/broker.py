@@ -91,7 +91,7 @@ def create_redis(redis_url: str) -> redis.Redis:
     from runtime.sentinel_url import parse_sentinel_url  # only here: few processes need it
 
     sentinels = parse_sentinel_url(redis_url)
-    of_sentinels = {name: arguments[name] for name in ("socket_timeout", "socket_connect_timeout")}
+    of_sentinels = {name: arguments[name] for name in ("socket_timeout", "socket_connect_timeout", "retry")}
     asked = redis.Sentinel(sentinels.addresses, sentinel_kwargs=of_sentinels | sentinels.tls)  # type: ignore[no-untyped-call] # as of redis-py 8.1
     client: redis.Redis = asked.master_for(sentinels.service, **arguments | sentinels.options)  # type: ignore[no-untyped-call] # as of redis-py 8.1
     return client
