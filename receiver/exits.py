@@ -17,10 +17,15 @@ from runtime.supervised import PARENT
 
 def fail(message: str, *, code: int = 2) -> NoReturn:
     """Print in one sentence why a command ends, and end it."""
+    print_failure(message)
+    sys.exit(code)
+
+
+def print_failure(message: str) -> None:
+    """Print in one sentence what failed."""
     from receiver.terminal import errors  # which loads rich
 
     errors.print(f"ampeco-receiver: {message}", style="red", highlight=False, soft_wrap=True)
-    sys.exit(code)
 
 
 def fail_unexpectedly(error: Exception) -> NoReturn:

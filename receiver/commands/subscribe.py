@@ -11,17 +11,20 @@ from collections.abc import Iterator
 from typing import Annotated, Any
 
 import typer
+from rich.status import Status
 from rich.table import Table
 from sqlalchemy import Engine
 
 from ampeco.api.client import Client
+from ampeco.errors import ApiError
 from ampeco.resources.charging import Subscription
 from ampeco.tenants import Tenant
 from receiver.commands.json_output import JsonOption, print_json
 from receiver.commands.reconcile import backfill
 from receiver.commands.urls import url_option
 from receiver.environment import TenantOption, chosen_tenants, database, require_migrated, running
-from receiver.terminal import console
+from receiver.exits import print_failure
+from receiver.terminal import console, errors
 from runtime.settings import Settings, SettingsError, load_settings
 from storage.monitoring import subscriptions as store
 from storage.monitoring.subscriptions import SubscriptionLock, locked
@@ -48,22 +51,27 @@ def subscribe(
 ) -> None:
     """Make sure that each tenant has exactly one subscription for this receiver, and monitor it from now on."""
     new: list[str] = []
+    failures = _Failures()
     with _session("subscribe", tenant, public_url) as session:
         for configured, client, url in session.tenants:
-            with session.locked(configured) as lock:
-                result = logic.subscribe_and_manage(lock, client, configured, url, replace_existing=replace_existing)
-            disabled = "; it is disabled at AMPECO" if result.is_disabled else ""
-            console.print(
-                f"{configured.name}: subscription {result.subscription_id} {result.action}, {url},"
-                f" {len(configured.notifications)} notifications{disabled}",
-                soft_wrap=True,
-            )
-            for removed in result.removed:
-                console.print(f"{configured.name}: another subscription {removed} for the same URL removed")
-            if result.action == "created" and not replace_existing:
-                new.append(configured.name)
+            with failures.of(configured.name):
+                with _asking(configured.name), session.locked(configured) as lock:
+                    result = logic.subscribe_and_manage(
+                        lock, client, configured, url, replace_existing=replace_existing
+                    )
+                disabled = "; it is disabled at AMPECO" if result.is_disabled else ""
+                console.print(
+                    f"{configured.name}: subscription {result.subscription_id} {result.action}, {url},"
+                    f" {len(configured.notifications)} notifications{disabled}",
+                    soft_wrap=True,
+                )
+                for removed in result.removed:
+                    console.print(f"{configured.name}: another subscription {removed} for the same URL removed")
+                if result.action == "created" and not replace_existing:
+                    new.append(configured.name)
     for name in new:
         _offer_backfill(name)
+    failures.end()
 
 
 def _offer_backfill(tenant: str) -> None:
@@ -78,32 +86,46 @@ def _offer_backfill(tenant: str) -> None:
 
 def unsubscribe(tenant: TenantOption = None, public_url: UrlOption = None) -> None:
     """Remove every subscription of each tenant for this receiver."""
+    failures = _Failures()
     with _session("unsubscribe", tenant, public_url) as session:
         for configured, client, url in session.tenants:
-            with session.locked(configured) as lock:
-                current = logic.find_managed_id(lock, configured.name, url)
-                # Released first, because the monitor must not make it again whatever happens next.
-                with lock.begin() as connection:
-                    store.release(connection, configured.name, url)
-                removed = logic.unsubscribe(client, url, current)
-            result = f"subscription {', '.join(map(str, removed))} removed" if removed else "there was no subscription"
-            console.print(f"{configured.name}: {result}")
+            with failures.of(configured.name):
+                with _asking(configured.name), session.locked(configured) as lock:
+                    current = logic.find_managed_id(lock, configured.name, url)
+                    # Released first, because the monitor must not make it again whatever happens next.
+                    with lock.begin() as connection:
+                        store.release(connection, configured.name, url)
+                    removed = logic.unsubscribe(client, url, current)
+                ids = ", ".join(map(str, removed))
+                console.print(
+                    f"{configured.name}: " + (f"subscription {ids} removed" if ids else "there was no subscription")
+                )
+    failures.end()
 
 
 def subscriptions(tenant: TenantOption = None, as_json: JsonOption = False) -> None:
     """List every subscription of each tenant, including those for other receivers."""
+    listed: list[tuple[str, Subscription]] = []
+    failures = _Failures()
     with _clients(load_settings(), tenant) as clients:
-        listed = [
-            (configured.name, subscription) for configured, client in clients for subscription in client.subscriptions()
-        ]
+        for configured, client in clients:
+            with failures.of(configured.name), _asking(configured.name):
+                listed += [(configured.name, subscription) for subscription in client.subscriptions()]
     if as_json:
         print_json({"subscriptions": [_document(name, subscription) for name, subscription in listed]})
-        return
+    elif listed or not failures:
+        console.print(_table(listed))
+    failures.end()
+
+
+def _table(listed: list[tuple[str, Subscription]]) -> Table | str:
+    if not listed:
+        return "There is no subscription."
     table = Table("Tenant", "Id", "Via", "Callback URL", "Notifications")
     for name, subscription in listed:
         names = ", ".join(subscription.notifications)
         table.add_row(name, str(subscription.id), subscription.via, _url_of(subscription) or "–", names)
-    console.print(table if table.row_count else "There is no subscription.")
+    return table
 
 
 def _document(tenant: str, subscription: Subscription) -> dict[str, Any]:
@@ -121,6 +143,40 @@ def _url_of(subscription: Subscription) -> str | None:
     return subscription.webhook.callback_url if subscription.webhook else None
 
 
+def _asking(tenant: str) -> Status:
+    """Show on a terminal that AMPECO is asked, which takes long if it does not answer."""
+    return errors.status(f"{tenant}: asking AMPECO")
+
+
+class _Failures:
+    """The tenants for which a command failed; each is reported at once, and keeps none of the others waiting."""
+
+    def __init__(self) -> None:
+        self._tenants: list[str] = []
+
+    def __bool__(self) -> bool:
+        return bool(self._tenants)
+
+    @contextlib.contextmanager
+    def of(self, tenant: str) -> Iterator[None]:
+        """Do a tenant's part of the command; if that fails, say so in one sentence that names the tenant."""
+        try:
+            yield
+        except (ApiError, _LockedError) as error:
+            self._tenants.append(tenant)
+            what = f"AMPECO: {error}" if isinstance(error, ApiError) else str(error)
+            print_failure(f"{tenant}: {what}")
+
+    def end(self) -> None:
+        """End the command as failed if it failed for a tenant."""
+        if self._tenants:
+            raise typer.Exit(2)
+
+
+class _LockedError(Exception):
+    """Another process is changing the subscriptions of the tenant."""
+
+
 class _Session:
     """The tenants of one command with their clients and callback URLs, and the database."""
 
@@ -133,11 +189,11 @@ class _Session:
         """Hold the lock of a tenant's subscriptions during the block.
 
         Raises:
-            SettingsError: another process has it.
+            _LockedError: another process has it.
         """
         with locked(self._engine, tenant.name, wait_seconds=LOCK_WAIT_SECONDS) as lock:
             if lock is None:
-                raise SettingsError(f"{tenant.name}: another process is changing its subscriptions; try again.")
+                raise _LockedError("another process is changing its subscriptions; try again.")
             yield lock
 
 

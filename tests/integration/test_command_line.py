@@ -50,7 +50,7 @@ CLOSED_PORT = "127.0.0.1:1"
         ),
         (["subscribe"], {}, "RECEIVER_PUBLIC_URL"),
         (["subscribe", "--tenant", "unknown"], {"RECEIVER_PUBLIC_URL": "https://x"}, "--tenant"),
-        (["subscriptions"], {}, "AMPECO"),
+        (["subscriptions", "--tenant", "demo"], {}, "demo: AMPECO"),
     ],
 )
 def test_a_wrong_setting_stops_the_start_with_one_sentence_that_names_it(

@@ -63,6 +63,29 @@ def test_a_subscription_is_made_kept_replaced_listed_and_removed(watch: Watch, c
     assert "demo: there was no subscription" in command("unsubscribe").stdout
 
 
+def test_a_tenant_whose_api_is_down_is_named_and_keeps_no_other_waiting(
+    watch: Watch, database_url: str, redis_url: str, tmp_path: Path
+) -> None:
+    tenants_file = watch.service.settings.tenants_file
+    both = tmp_path / "both.toml"
+    both.write_text(
+        f'[tenants.acme]\nbase_url = "http://127.0.0.1:1"\ntoken = "{"x" * 30}"\n' + tenants_file.read_text()
+    )
+
+    def command(name: str, *arguments: str) -> CompletedProcess[str]:
+        environment = {"TENANTS_FILE": str(both), "RECEIVER_PUBLIC_URL": PUBLIC_URL}
+        return run(tmp_path, name, *arguments, DATABASE_URL=database_url, REDIS_URL=redis_url, **environment)
+
+    ended = {name: command(name) for name in ("subscribe", "subscriptions", "unsubscribe")}
+    for name, done in ended.items():
+        assert done.returncode == 2, name
+        assert re.search(r"^ampeco-receiver: acme: AMPECO: .*gave no answer", done.stderr), name
+    assert "demo: subscription" in ended["subscribe"].stdout
+    assert URL in ended["subscriptions"].stdout
+    assert re.search(r"demo: subscription \d+ removed", ended["unsubscribe"].stdout)
+    assert "There is no subscription" not in command("subscriptions", "--tenant", "acme").stdout
+
+
 def test_a_resend_is_asked_for_once_in_a_quarter_of_an_hour(watch: Watch, command: Command) -> None:
     nothing = command("resend")
     assert nothing.returncode == 1
