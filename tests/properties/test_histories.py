@@ -134,6 +134,7 @@ class Histories(RuleBasedStateMachine):
         compared_in_all += compared
 
 
+@pytest.mark.timeout(400)  # a minute alone, and longer while coverage is measured
 def test_every_history_ends_as_the_tenant_shows_it(living: Tenant) -> None:
     class Own(Histories):
         tenant = living

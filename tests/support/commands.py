@@ -187,6 +187,8 @@ def _become(arguments: list[str], code: str | None, environment: dict[str, str],
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(directory)
+    # A suite that a shell runs in the background ignores Ctrl-C, and so would what it starts.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     return code
 
 

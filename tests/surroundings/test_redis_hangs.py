@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
 from collections.abc import Iterator
 
 import pytest
@@ -66,3 +68,18 @@ def test_a_connection_whose_health_is_due_is_given_up_after_one_timeout(
     assert connections(client) == before + 1
     assert client.set("key", 2), "it works again at once"
     assert client.get("key") == b"2"
+
+
+def test_a_sentinel_that_does_not_answer_is_given_up_after_one_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers.broker, "SOCKET_TIMEOUT_SECONDS", 0.3)
+    with socket.create_server(("127.0.0.1", 0), backlog=100) as silent:
+        url = f"redis+sentinel://127.0.0.1:{silent.getsockname()[1]}/primary/0"
+        with create_redis(url) as client, pytest.raises(redis.ConnectionError):
+            client.set("key", 1)
+        silent.setblocking(False)
+        asked = 0
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                silent.accept()[0].close()
+                asked += 1
+    assert asked == 2, "the sentinels are asked twice, and each does not answer once"
