@@ -58,7 +58,7 @@ coverage: $(READY) ## Run every test, and check how much of the code they reach
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest --numprocesses $(WORKERS) --dist worksteal $(UNTRACED) $(TESTS)
 	$(BIN)/coverage run -m pytest -m long tests/faults/test_chaos.py tests/faults/test_stopping.py \
-		tests/faults/test_going_back.py tests/faults/test_planted.py
+		tests/faults/test_planted.py
 	$(BIN)/coverage run -m receiver demo --seconds 20
 	$(BIN)/coverage combine --quiet
 	$(BIN)/python .ci/coverage.py

@@ -109,29 +109,11 @@ def test_a_migration_back_is_refused_while_the_service_is_connected(
     assert query(engine, "SELECT count(*) AS n FROM ingest.notification") == [{"n": len(NOTIFICATIONS)}]
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ["migrate"],
-        ["migrate", "base", "--yes"],
-        ["status"],
-        pytest.param(["work"], marks=pytest.mark.long),
-        pytest.param(["up"], marks=pytest.mark.long),
-        pytest.param(["backfill"], marks=pytest.mark.long),
-        pytest.param(["completeness"], marks=pytest.mark.long),
-        pytest.param(["resend"], marks=pytest.mark.long),
-        pytest.param(["replay", "--failed"], marks=pytest.mark.long),
-        pytest.param(["rebuild", "--tenant", "demo"], marks=pytest.mark.long),
-        pytest.param(["erase", "--tenant", "demo", "--user", "1"], marks=pytest.mark.long),
-        pytest.param(["subscribe", "--public-url", "https://receiver"], marks=pytest.mark.long),
-    ],
-    ids=" ".join,
-)
-def test_a_release_that_is_older_than_the_tables_leaves_them_alone_in_one_sentence(
-    tmp_path: Path, filled: dict[str, str], engine: Engine, arguments: list[str]
+def test_a_release_that_is_older_than_the_tables_does_not_go_back(
+    tmp_path: Path, filled: dict[str, str], engine: Engine
 ) -> None:
     execute(engine, "UPDATE ingest.alembic_version SET version_num = '9999'")
-    said = refusal(run(tmp_path, *arguments, **filled))
+    said = refusal(run(tmp_path, "migrate", "base", "--yes", **filled))
     assert "9999" in said
     assert f"ampeco-receiver migrate {migrations.head()}" in said
     assert query(engine, "SELECT version_num FROM ingest.alembic_version") == [{"version_num": "9999"}]

@@ -72,3 +72,5 @@ def test_a_database_of_a_later_release_is_left_alone(tmp_path: Path, database_ur
     sentence = refusal(tmp_path, command, database_url)
     assert sentence.startswith("ampeco-receiver: DATABASE_URL: the database is at revision 9999, which this release")
     assert f"`ampeco-receiver migrate {migrations.head()}`" in sentence
+    with psycopg.connect(conninfo(database_url)) as connection:
+        assert connection.execute("SELECT version_num FROM ingest.alembic_version").fetchall() == [("9999",)]

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import pty
 import re
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -84,6 +89,28 @@ def test_a_tenant_whose_api_is_down_is_named_and_keeps_no_other_waiting(
     assert URL in ended["subscriptions"].stdout
     assert re.search(r"demo: subscription \d+ removed", ended["unsubscribe"].stdout)
     assert "There is no subscription" not in command("subscriptions", "--tenant", "acme").stdout
+
+
+def test_a_terminal_shows_that_ampeco_is_asked(watch: Watch, tmp_path: Path) -> None:
+    ours, theirs = pty.openpty()
+    tenants_file = str(watch.service.settings.tenants_file)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "receiver", "subscriptions", "--tenant", "demo"],
+        cwd=tmp_path,
+        env=os.environ | {"TERM": "xterm", "COLUMNS": "200", "TENANTS_FILE": tenants_file},
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+    )
+    os.close(theirs)
+    shown = b""
+    with contextlib.suppress(OSError):  # so Linux ends a terminal that no process has open
+        while more := os.read(ours, 4096):
+            shown += more
+    os.close(ours)
+    assert process.wait(60) == 0
+    assert b"demo: asking AMPECO" in shown
+    assert b"There is no subscription." in shown
 
 
 def test_a_resend_is_asked_for_once_in_a_quarter_of_an_hour(watch: Watch, command: Command) -> None:
