@@ -128,6 +128,7 @@ def _run(tenant: str, folder: Path, *, seconds: float | None, speed: float, pict
         simulator = Child(
             "simulator",
             module_command("simulator", "run", "--port", scene.api_url.rpartition(":")[2], "--speed", str(speed)),
+            brings_work=True,
         )
         supervisor = Supervisor(
             [simulator, *service_children(ready)],

@@ -28,10 +28,10 @@ def worker_children(settings: Settings) -> list[Child]:
 
 
 def service_children(settings: Settings) -> list[Child]:
-    """Return the processes of a whole service, first those that bring the work in."""
-    receivers = [receiver_child("serve", "serve", port_setting="RECEIVER_PORT")]
+    """Return the processes of a whole service."""
+    receivers = [receiver_child("serve", "serve", port_setting="RECEIVER_PORT", brings_work=True)]
     if settings.kafka_brokers is not None:
-        receivers.append(receiver_child("consume", "consume"))
+        receivers.append(receiver_child("consume", "consume", brings_work=True))
     return [
         *receivers,
         *worker_children(settings),

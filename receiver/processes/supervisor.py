@@ -54,6 +54,7 @@ class Child:
         command: the program and its arguments.
         environment: variables that are added to our environment.
         port_setting: the setting of the port that it is ready with once it listens; None if it reports that itself.
+        brings_work: whether it brings work in for the others, and so is stopped before them.
         is_ready: whether it has been ready since its first start.
         process: the process that was started last; None before the first start.
         starts: how often it was started.
@@ -66,6 +67,7 @@ class Child:
     command: Sequence[str]
     environment: dict[str, str] = field(default_factory=dict)
     port_setting: str | None = None
+    brings_work: bool = False
     is_ready: bool = False
     process: subprocess.Popen[bytes] | None = None
     starts: int = 0
@@ -124,18 +126,18 @@ def module_command(module: str, *arguments: str) -> list[str]:
     return [sys.executable, "-P", "-m", module, *arguments]
 
 
-def receiver_child(name: str, *arguments: str, port_setting: str | None = None) -> Child:
+def receiver_child(name: str, *arguments: str, port_setting: str | None = None, brings_work: bool = False) -> Child:
     """Return a child that runs ``ampeco-receiver`` with these arguments."""
-    return Child(name, module_command("receiver", *arguments), port_setting=port_setting)
+    return Child(name, module_command("receiver", *arguments), port_setting=port_setting, brings_work=brings_work)
 
 
 class Supervisor:
     """Keeps children running until :meth:`stop`.
 
     Parameters:
-        children: the processes; they are started and stopped in this order. The one that brings work in is first, so
-            that the others can finish the work.
-        shutdown_seconds: how long each child may take to stop before it is killed.
+        children: the processes, in the order of their start. Those that bring work in are stopped first, and then all
+            others together.
+        shutdown_seconds: how long the children that stop together may take before they are killed.
         output: where the children write; by default, where this process writes.
     """
 
@@ -218,13 +220,19 @@ class Supervisor:
             child.delay = min(child.delay * 2, MAX_RESTART_SECONDS)
 
     def _stop_children(self) -> None:
-        for child in self._children:
-            if child.process is None:
-                continue
+        self._stop_together([child for child in self._children if child.brings_work])
+        self._stop_together([child for child in self._children if not child.brings_work])
+
+    def _stop_together(self, children: Sequence[Child]) -> None:
+        for child in children:
             child.close()
             child.signal(signal.SIGTERM)
+        deadline = time.monotonic() + self._shutdown
+        for child in children:
+            if child.process is None:
+                continue
             try:
-                child.process.wait(self._shutdown)
+                child.process.wait(max(deadline - time.monotonic(), 0))
             except subprocess.TimeoutExpired:
                 logger.error("process did not stop in time, killing it", name=child.name)
                 child.process.kill()

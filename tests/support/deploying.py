@@ -12,7 +12,6 @@ from runtime.background import END_SECONDS
 from runtime.heartbeat import STOP_SECONDS
 from runtime.settings import Settings, environment_name
 from tests.support.programs import receiver_program
-from workers.broker import QUEUES
 
 ROOT = Path(__file__).parents[2]
 
@@ -44,11 +43,6 @@ def check_command(arguments: list[str]) -> None:
     commands[name].make_context(name, rest)
 
 
-def _processes_stopped_in_turn(arguments: list[str]) -> int:
-    """Return how many processes a command stops one after the other."""
-    return len(QUEUES) if arguments == ["work"] else 1
-
-
 def needed_to_stop(arguments: list[str]) -> timedelta:
     """Return the longest that a stop takes with the default settings."""
     if arguments == ["console"]:
@@ -57,4 +51,4 @@ def needed_to_stop(arguments: list[str]) -> timedelta:
     if arguments[0] == "serve":
         beats = timedelta(seconds=END_SECONDS + STOP_SECONDS)  # while Postgres does not answer
         longest = _default("shutdown_timeout") + _default("commit_timeout") + beats
-    return longest * _processes_stopped_in_turn(arguments)
+    return longest

@@ -6,12 +6,14 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import pytest
 
 from receiver.processes.supervisor import Child, ChildStartError, Supervisor
 from runtime.supervised import READY
+from tests.support.service import eventually
 
 
 def python(code: str) -> Child:
@@ -82,6 +84,57 @@ def test_a_child_that_is_started_again_while_a_stop_comes_is_stopped_too() -> No
     assert child.starts == 2
     assert child.process is not None
     assert child.process.returncode is not None
+
+
+#: Reports that it is ready, and at SIGTERM ends only once the file exists of which the name stands in its place.
+WAITS = f"""
+import os, pathlib, signal, sys, time
+def stop(*_):
+    pathlib.Path(NAME + " stops").touch()
+    while not pathlib.Path(AWAITED).exists():
+        time.sleep(0.01)
+    sys.exit(0)
+signal.signal(signal.SIGTERM, stop)
+{REPORT}
+time.sleep(60)
+"""
+
+
+def waiting_child(folder: Path, name: str, awaited: str, *, brings_work: bool = False) -> Child:
+    """Return a child that notes that it stops, and ends once the awaited file exists."""
+    code = WAITS.replace("NAME", repr(str(folder / name))).replace("AWAITED", repr(str(folder / awaited)))
+    return Child(name, [sys.executable, "-c", code], brings_work=brings_work)
+
+
+def supervise(children: Sequence[Child]) -> threading.Thread:
+    """Supervise children until all are ready, and return the thread that stops them."""
+    supervisor = Supervisor(children, shutdown_seconds=60)
+    thread = threading.Thread(target=supervisor.run)
+    thread.start()
+    eventually(lambda: all(child.is_ready for child in children))
+    supervisor.stop()
+    return thread
+
+
+def test_children_stop_together(tmp_path: Path) -> None:
+    children = [waiting_child(tmp_path, "a", "b stops"), waiting_child(tmp_path, "b", "a stops")]
+    supervise(children).join(50)
+    assert [child.process and child.process.returncode for child in children] == [0, 0]
+
+
+def test_what_brings_work_in_is_stopped_before_the_others(tmp_path: Path) -> None:
+    worker = waiting_child(tmp_path, "worker", "worker may end")
+    receiver = waiting_child(tmp_path, "receiver", "receiver may end", brings_work=True)
+    thread = supervise([worker, receiver])
+    eventually((tmp_path / "receiver stops").exists)
+    assert not (tmp_path / "worker stops").exists()
+    (tmp_path / "receiver may end").touch()
+    eventually((tmp_path / "worker stops").exists)
+    assert receiver.process is not None
+    assert receiver.process.returncode == 0
+    (tmp_path / "worker may end").touch()
+    thread.join(50)
+    assert not thread.is_alive()
 
 
 def test_no_descriptor_is_left() -> None:
