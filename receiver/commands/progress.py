@@ -5,11 +5,19 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 from receiver.terminal import errors
 from runtime.logging import get_logger
@@ -70,16 +78,23 @@ class WorkProgress:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._show(self._progress.task_ids)
         self._progress.stop()
 
+    def _show(self, pieces: Collection[TaskID]) -> None:
+        for piece in self._progress.task_ids:
+            self._progress.update(piece, visible=piece in pieces)
+
     def begin(self, total: int | None, **labels: str) -> Piece:
-        """Begin a piece of the work, and show it below those before.
+        """Begin a piece of the work, and show it below those before, of which the last ones fit on the screen.
 
         Parameters:
             total: how much there is to do; None if that is not known.
             labels: the names of the piece, such as its tenant.
         """
-        return Piece(self._progress, self._unit, total, labels)
+        piece = Piece(self._progress, self._unit, total, labels)
+        self._show(self._progress.task_ids[-max(errors.height - 1, 1) :])
+        return piece
 
 
 class Piece:
@@ -119,6 +134,15 @@ class Piece:
     def end(self) -> None:
         """Show that the piece is done: what was done is its total."""
         self._progress.update(self._task, completed=self._done, total=self._done, note="")
+
+    def leave(self, why: str) -> None:
+        """Show in a line of its own why the work leaves this piece for others; it may be begun again later."""
+        if self._progress.disable:
+            self._log(note=why)
+        else:
+            line = f"{': '.join(self._labels.values())} {why}"
+            self._progress.console.print(line, style="yellow", highlight=False, soft_wrap=True)
+        self._progress.remove_task(self._task)
 
     def _log(self, **details: object) -> None:
         logger.info("progress", **self._labels, **{self._unit: self._done}, of=self._total, **details)

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import subprocess
+import threading
 from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ampeco.resources.kinds import KINDS
+from receiver.commands import sync_tenants
+from runtime.settings import Settings
 from tests.support.comparison import SHOWN
 from tests.support.processes import Processes, end, processes
-from tests.support.service import eventually
-from tests.support.tenant import Tenant, tenant
+from tests.support.service import TOKEN, eventually, running
+from tests.support.tenant import Stage, Tenant, tenant
+from workers.api import backoff
 from workers.sync.due_runs import run_due
 
 pytestmark = pytest.mark.timeout(300)
@@ -157,3 +163,53 @@ def test_a_token_that_is_refused_ends_a_backfill_at_once(fleet: Tenant, commands
     assert "demo from location on" in shown
     assert "401" in shown
     assert fleet.simulator.guard.calls.total() == 1
+
+
+class Outage:
+    """A tenant's API that answers 503 until it is over."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+        self.is_over = False
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a call of the API."""
+        app = self._app if self.is_over or scope["type"] != "http" else PlainTextResponse("down", status_code=503)
+        await app(scope, receive, send)
+
+
+def test_a_tenant_whose_api_is_down_delays_no_other_and_is_read_once_it_is_up(
+    fleet: Tenant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sync_tenants, "PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr(backoff, "UNAVAILABLE_PAUSE_SECONDS", 0.5)
+    monkeypatch.setattr(backoff, "MAX_UNAVAILABLE_PAUSE_SECONDS", 1.0)
+
+    def read(tenant: str) -> set[str]:
+        rows = fleet.service.query("SELECT tenant, kind FROM ingest.sync_run WHERE finished_at IS NOT NULL")
+        return {row["kind"] for row in rows if row["tenant"] == tenant}
+
+    outage = Outage(Stage(3, datetime(2026, 3, 4, 8, tzinfo=UTC)))
+    with running(outage) as url:
+        both = tmp_path / "both.toml"
+        urls = {"acme": url, "demo": fleet.service.settings.tenants["demo"].base_url}
+        both.write_text(
+            "".join(
+                f'[tenants.{name}]\nbase_url = "{urls[name]}"\ntoken = "{TOKEN}"\ncalls_per_minute = 6000\n'
+                for name in urls
+            )
+        )
+        settings = Settings.model_validate(fleet.service.settings.model_dump() | {"tenants_file": both})
+        command = threading.Thread(
+            target=lambda: sync_tenants.sync_tenants(
+                settings, None, "backfill", lambda *_: None, lambda *_: fleet.now.replace(microsecond=0)
+            )
+        )
+        command.start()
+        eventually(lambda: read("demo") == set(SHOWN), seconds=PATIENCE_SECONDS)
+        assert command.is_alive()
+        assert read("acme") == set()
+        outage.is_over = True
+        command.join(PATIENCE_SECONDS)
+    assert not command.is_alive()
+    assert read("acme") == set(SHOWN)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import signal
+from io import StringIO
 from pathlib import Path
 
 import pytest
 import structlog
+from rich.console import Console
 from structlog.testing import capture_logs
 
 from receiver.commands import progress
@@ -52,6 +54,31 @@ def test_without_a_terminal_the_progress_is_in_the_log(monkeypatch: pytest.Monke
     assert (second["notifications"], second["of"]) == (2, 8)
     assert second["seconds_left"] >= 0
     assert third["note"] == "waits 2 s: the tenant is paused"
+
+
+def test_the_piece_under_way_is_on_the_screen_and_at_the_end_all_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = StringIO()
+    screen = Console(file=shown, force_terminal=True, width=120, height=5)
+    monkeypatch.setattr(progress, "errors", screen)
+    with WorkProgress("compared") as work:
+        for number in range(20):
+            piece = work.begin(1, kind=f"kind {number:02}")
+            piece.advance(1)
+            assert f"kind {number:02}" in shown.getvalue()
+        shown.truncate(0)
+    assert [number for number in range(20) if f"kind {number:02}" not in shown.getvalue()] == []
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_a_piece_that_is_left_for_others_says_why(is_terminal: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = StringIO()
+    monkeypatch.setattr(progress, "errors", Console(file=shown, force_terminal=is_terminal, width=40))
+    monkeypatch.setattr(progress, "logger", structlog.get_logger())
+    with capture_logs() as lines, WorkProgress("compared") as work:
+        piece = work.begin(1, tenant="acme", kind="evse")
+        piece.leave("waits 40 s, and other tenants come first: AMPECO gave no answer")
+    said = shown.getvalue() + "".join(f"{line['tenant']}: {line['kind']} {line['note']}" for line in lines)
+    assert "acme: evse waits 40 s, and other tenants come first: AMPECO gave no answer" in said
 
 
 def test_without_a_terminal_a_line_is_written_once_in_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
