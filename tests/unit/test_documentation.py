@@ -420,10 +420,9 @@ def test_the_page_counts_the_processes_of_up_and_work_and_their_connections() ->
     assert others == {"serve", "console"}
     opened = connections["`serve`, for each process"] + connections["`serve`, once"] + connections["`console`"]
     assert connections["`up`"] == opened + len(workers) * connections["`work`, for each process"]
-    numbers = {4: "four", 5: "five", 6: "six", 7: "seven"}
-    for_work, for_up = numbers[len(workers)], numbers[len(everything)]
+    number = {4: "four", 5: "five", 6: "six"}[len(workers)]
     text = " ".join(page.split())
-    assert f"allow {for_work} times that for `work`, and {for_up} times for `up`" in text
-    assert f"`work` without `--queue` is {for_work} processes" in text
-    assert f"one `serve`, {for_work} `work` processes and one `console`" in text
-    assert f"to more than {for_work} times the sum" in " ".join(PAGES["deploy/README.md"].split())
+    assert f"`work` without `--queue` is {number} processes" in text
+    assert f"one `serve`, {number} `work` processes and one `console`" in text
+    assert {child.name for child in everything if child.brings_work} == {"serve"}
+    assert "`up` first stops the receiver (and `consume`), then all others, so allow twice that" in text
