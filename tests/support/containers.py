@@ -163,7 +163,7 @@ def _make_base(commands: Podman) -> None:
         archive.unlink()
     commands.check("podman", "tag", BASE, PYTHON)
     entry = ["COPY --chmod=755 entry-point /", 'ENTRYPOINT ["/entry-point"]']
-    _make(commands, POSTGRES, entry, POSTGRES_ENTRY_POINT)
+    _make(commands, POSTGRES, [*entry, "STOPSIGNAL SIGINT"], POSTGRES_ENTRY_POINT)
     _make(commands, REDIS, [*entry, "WORKDIR /data"], REDIS_ENTRY_POINT)
 
 
