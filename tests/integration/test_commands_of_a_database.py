@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+import secrets
+from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
 import pytest
+from sqlalchemy import make_url
 
 import migrations
 from receiver.commands.group import COMMANDS
@@ -39,6 +42,16 @@ ARGUMENTS = {
 NO_SERVER = "127.0.0.1:1"
 
 
+@pytest.fixture
+def stranger(database_url: str) -> Iterator[str]:
+    """A user of the server who may do nothing with the tables."""
+    name = f"stranger_{secrets.token_hex(4)}"
+    with psycopg.connect(conninfo(database_url), autocommit=True) as connection:
+        connection.execute(f"CREATE ROLE {name} LOGIN")
+        yield name
+        connection.execute(f"DROP ROLE {name}")
+
+
 def refusal(folder: Path, command: str, database_url: str) -> str:
     """Run a command to its end, and return the sentence with which it refused to begin."""
     write_tenants(folder)
@@ -56,6 +69,19 @@ def test_a_server_that_does_not_answer_is_named_with_its_setting(tmp_path: Path,
     sentence = refusal(tmp_path, command, f"postgresql://user:s3cret@{NO_SERVER}/ampeco")
     assert re.fullmatch(r"ampeco-receiver: Postgres: .*Connection refused \(DATABASE_URL\)", sentence)
     assert "s3cret" not in sentence
+
+
+@pytest.mark.parametrize("command", USING)
+def test_a_host_that_has_no_address_is_named(tmp_path: Path, command: str) -> None:
+    sentence = refusal(tmp_path, command, "postgresql://user:s3cret@no-such-host.invalid/ampeco")
+    assert re.fullmatch(r"ampeco-receiver: Postgres: .*no-such-host\.invalid.* \(DATABASE_URL\)", sentence)
+    assert "s3cret" not in sentence
+
+
+@pytest.mark.parametrize("command", USING)
+def test_a_user_without_rights_is_named(tmp_path: Path, database_url: str, stranger: str, command: str) -> None:
+    url = make_url(database_url).set(username=stranger).render_as_string(hide_password=False)
+    assert "permission denied" in refusal(tmp_path, command, url)
 
 
 @pytest.mark.parametrize("command", sorted(set(USING) - MAKERS))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import pty
 import re
@@ -81,12 +82,15 @@ def test_a_tenant_whose_api_is_down_is_named_and_keeps_no_other_waiting(
         environment = {"TENANTS_FILE": str(both), "RECEIVER_PUBLIC_URL": PUBLIC_URL}
         return run(tmp_path, name, *arguments, DATABASE_URL=database_url, REDIS_URL=redis_url, **environment)
 
-    ended = {name: command(name) for name in ("subscribe", "subscriptions", "unsubscribe")}
+    ended = {name: command(name) for name in ("subscribe", "subscriptions")}
+    ended["subscriptions --json"] = command("subscriptions", "--json")
+    ended["unsubscribe"] = command("unsubscribe")
     for name, done in ended.items():
         assert done.returncode == 2, name
         assert re.search(r"^ampeco-receiver: acme: AMPECO: .*gave no answer", done.stderr), name
     assert "demo: subscription" in ended["subscribe"].stdout
     assert URL in ended["subscriptions"].stdout
+    assert URL in json.dumps(json.loads(ended["subscriptions --json"].stdout))
     assert re.search(r"demo: subscription \d+ removed", ended["unsubscribe"].stdout)
     assert "There is no subscription" not in command("subscriptions", "--tenant", "acme").stdout
 
