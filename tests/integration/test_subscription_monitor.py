@@ -227,6 +227,15 @@ def test_a_replaced_subscription_leaves_no_gap(watch: Watch) -> None:
     assert watch.api.writes() == []
 
 
+def test_a_subscription_that_ampeco_spells_otherwise_is_replaced_too(watch: Watch) -> None:
+    old = watch.subscribe()
+    managed(watch).callback_url += "/"
+    new = watch.subscribe(replace_existing=True)
+    assert new.removed == (old.subscription_id,)
+    assert urls(watch) == [URL, SOMEBODY_ELSES]
+    assert watch.row()["subscription_id"] == new.subscription_id
+
+
 def managed(watch: Watch) -> Any:
     """The simulator's subscription for our address."""
     (one,) = [each for each in watch.simulator.subscribers.by_id.values() if each.callback_url == URL]

@@ -158,20 +158,32 @@ def subscribe(
     return repair(client, tenant, url, look(client, tenant, url, managed_id), before_create=before_create)
 
 
-def replace(client: Client, tenant: Tenant, url: str, *, created: Callable[[int], None]) -> Result:
+def replace(
+    client: Client,
+    tenant: Tenant,
+    url: str,
+    managed_id: int | None = None,
+    *,
+    created: Callable[[int], None],
+    before_create: Callable[[], None] | None = None,
+) -> Result:
     """Create a new subscription for ``url``, and then remove the older ones, so that no notification is missed.
 
     AMPECO signs the notifications of a subscription with the token that created it, so this moves them to a new token.
     Until the older ones are removed, notifications arrive twice, which changes nothing.
 
     Parameters:
+        managed_id: the id of the managed subscription, which is replaced whatever its URL is; None if there is none.
         created: called with the id of the new subscription, before the older ones are removed.
+        before_create: called right before the only call that must not be made twice; it may raise an error.
 
     Raises:
         ampeco.errors.ApiError: AMPECO rejected a call, or could not be reached.
     """
-    present = ours(client, url)
+    present = ours(client, url, managed_id)
     newest = present[0] if present else None
+    if before_create is not None:
+        before_create()
     new = client.subscribe(url, _wanted(tenant, newest), _options(tenant, newest))
     created(new.id)
     older = tuple(subscription.id for subscription in present)
@@ -197,9 +209,9 @@ def subscribe_and_manage(
         with lock.begin() as connection:
             store.manage(connection, tenant.name, url, subscription_id)
 
-    if replace_existing:
-        return replace(client, tenant, url, created=manage)
     current = find_managed_id(lock, tenant.name, url)
+    if replace_existing:
+        return replace(client, tenant, url, current, created=manage, before_create=lock.prove)
     result = subscribe(client, tenant, url, current, before_create=lock.prove)
     manage(result.subscription_id)
     return result
