@@ -161,18 +161,31 @@ def put_back(connection: Connection, resend: Resend, delay: timedelta) -> None:
     connection.execute(_PUT_BACK, parameters)
 
 
+# Index: primary key. A request that was extended during the call still waits: AMPECO accepted less than it says.
 _RECORD_RESULT = text("""
 UPDATE ingest.resend
-   SET state = :state, error = :error
+   SET state = CASE WHEN :state = 'asked' AND since_at IS DISTINCT FROM :since_at THEN 'waiting' ELSE :state END,
+       error = :error
  WHERE tenant = :tenant
    AND resend_id = :resend_id
 """)
 
 
 def record_result(connection: Connection, resend: Resend, state: ResendState, error: str | None = None) -> None:
-    """Record the result of an attempt; a request that stays ``waiting`` is tried again when it is due."""
-    parameters = {"tenant": resend.tenant, "resend_id": resend.resend_id, "state": state, "error": error}
-    connection.execute(_RECORD_RESULT, parameters)
+    """Record the result of an attempt; a request that stays ``waiting`` is tried again when it is due.
+
+    So does one that was accepted, if it was extended after it was taken.
+    """
+    connection.execute(
+        _RECORD_RESULT,
+        {
+            "tenant": resend.tenant,
+            "resend_id": resend.resend_id,
+            "state": state,
+            "error": error,
+            "since_at": resend.since_at,
+        },
+    )
 
 
 # Index: resend_waiting_idx.

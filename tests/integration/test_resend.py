@@ -120,6 +120,31 @@ def test_ampeco_is_asked_once_in_fifteen_minutes_by_all_processes_together(watch
     assert resend_due(watch.context) == 1
 
 
+@pytest.mark.parametrize("since", [None, datetime.now(UTC) - timedelta(hours=2)])
+def test_what_is_wanted_while_ampeco_is_asked_is_asked_for_later(
+    watch: Watch, monkeypatch: pytest.MonkeyPatch, since: datetime | None
+) -> None:
+    watch.subscribe()
+    wanted(watch, since=datetime.now(UTC) - timedelta(hours=1))
+    client = watch.context.client("demo", "subscription_monitor")
+    ask_ampeco = client.resend
+
+    def slowly(*arguments: Any) -> None:
+        ask_ampeco(*arguments)
+        wanted(watch, since=since)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(client, "resend", slowly)
+        assert asked(watch) is not None
+    (row,) = watch.service.query("SELECT state, since_at FROM ingest.resend")
+    assert row == {"state": "waiting", "since_at": since}
+    watch.pass_time(timedelta(minutes=16), "resend.due_at", "resend.tried_at")
+    watch.simulator.subscribers.by_id[21].resent_at = None
+    assert resend_due(watch.context) == 1
+    (row,) = watch.service.query("SELECT state FROM ingest.resend")
+    assert row == {"state": "asked"}
+
+
 def test_a_try_counts_even_where_its_answer_was_lost(watch: Watch) -> None:
     watch.subscribe()
     wanted(watch)
