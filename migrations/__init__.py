@@ -164,6 +164,7 @@ def losses(engine: Engine, revision: str) -> Losses:
     from alembic import command
 
     with engine.connect() as connection, connection.begin() as transaction:
+        _lift_timeouts(connection)
         before = _columns(connection)
         config = _config()
         config.attributes["connection"] = connection
@@ -246,14 +247,18 @@ def _run(engine: Engine, migrate: Callable[[Config, Connection], None], on_revis
     attempts(_run_once, engine, migrate, on_revision)
 
 
+def _lift_timeouts(connection: Connection) -> None:
+    """Turn off the timeouts: a migration may rewrite a table, and may wait for the migration of another process."""
+    connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
+    connection.exec_driver_sql("SET LOCAL lock_timeout = 0")
+
+
 def _run_once(engine: Engine, migrate: Callable[[Config, Connection], None], on_revision: OnRevision) -> None:
     from storage.database import require_utf8
     from storage.locks import Lock, lock
 
     with engine.begin() as connection:
-        # A migration may rewrite a table, and may wait for the migration of another process, so it has no timeouts.
-        connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
-        connection.exec_driver_sql("SET LOCAL lock_timeout = 0")
+        _lift_timeouts(connection)
         lock(connection, Lock.MIGRATE)
         require_utf8(connection)
         config = _config()

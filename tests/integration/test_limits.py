@@ -68,3 +68,14 @@ def test_a_migration_may_take_its_time_and_a_vanished_one_ends(
     )
     migrations.upgrade(service.engine)
     assert seen == [OURS | {"statement_timeout": 0, "lock_timeout": 0}]
+
+
+def test_what_going_back_would_drop_may_take_as_long_as_going_back(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[dict[str, int]] = []
+    monkeypatch.setattr(
+        command, "downgrade", lambda config, _revision: seen.append(limits(config.attributes["connection"]))
+    )
+    migrations.losses(service.engine, "0030")
+    assert seen == [OURS | {"statement_timeout": 0, "lock_timeout": 0}]
