@@ -232,17 +232,28 @@ _CONTINUE = text(_MOVE.format(progress="following = CAST(:following AS jsonb), l
 
 _FINISH = text(_MOVE.format(progress="following = NULL, lease_expires_at = NULL, finished_at = now()"))
 
+#: A sync run that began so long before the point that an earlier one reached shows that the tenant's clock was set
+#: back. Less of it does not matter, because sync runs overlap by as much.
+SET_BACK = timedelta(minutes=5)
+
 # Index: primary key. A sync run through a part of the listing moves `changed_until`, but not `full_at`. If its part
-# begins later than `changed_until`, it moves neither, because what changed in between was not read.
+# begins later than `changed_until`, it moves neither, because what changed in between was not read. If the tenant's
+# clock was set back, its part began in the future, and it is not known which changes that left out: `changed_until` is
+# set back, too, and the complete listing is due at once.
 _CURSOR = text("""
 INSERT INTO ingest.sync_cursor AS known (tenant, kind, changed_until, full_at)
 VALUES (:tenant, :kind, :began_at, CASE WHEN CAST(:changed_since AS timestamptz) IS NULL THEN now() END)
     ON CONFLICT (tenant, kind) DO UPDATE SET
        changed_until = CASE
+           WHEN excluded.changed_until < known.changed_until - CAST(:set_back AS interval) THEN excluded.changed_until
            WHEN coalesce(CAST(:changed_since AS timestamptz) > known.changed_until, false) THEN known.changed_until
            ELSE greatest(known.changed_until, excluded.changed_until)
        END,
-       full_at = greatest(known.full_at, excluded.full_at),
+       full_at = CASE
+           WHEN excluded.changed_until < known.changed_until - CAST(:set_back AS interval)
+           THEN coalesce(excluded.full_at, to_timestamp(0))
+           ELSE greatest(known.full_at, excluded.full_at)
+       END,
        checked_at = excluded.checked_at
 """)
 
@@ -295,6 +306,7 @@ def move(
                 "kind": run.kind,
                 "began_at": run.began_at,
                 "changed_since": run.changed_since,
+                "set_back": SET_BACK,
             },
         )
     return True

@@ -147,6 +147,28 @@ def test_a_backfill_of_late_changes_leaves_no_gap_behind(living: Tenant) -> None
         assert (living.service.query(known) != before) == is_moved
 
 
+def test_what_changes_after_the_tenants_clock_was_set_back_is_found(living: Tenant) -> None:
+    # Given a tenant whose sessions are known whole, and whose clock was years ahead when they were last read
+    living.sync_run(full=True, kinds=["session"])
+    with living.service.engine.begin() as connection:
+        connection.execute(text("UPDATE ingest.sync_cursor SET changed_until = changed_until + interval '9 years'"))
+    # When the clock is right again, and every notification is lost
+    living.live(minutes=240)
+    living.lose(1.0, CHANCE)
+    # Then the next sync run shows that, and the one after it reads everything
+    living.sync_run(full=False, kinds=["session"])
+    assert due(living)["session"] is None
+    living.sync_run(full=True, kinds=["session"])
+    assert report(living)["session"].healed > 0
+    assert living.service.count("charging.session") == len(list(living.client.sessions()))
+    # And those after it read what changes
+    with living.service.engine.begin() as connection:
+        connection.execute(text("UPDATE ingest.sync_cursor SET checked_at = now() - interval '1 day'"))
+    changed_since = due(living)["session"]
+    assert changed_since is not None
+    assert changed_since < living.now
+
+
 def test_two_processes_never_sync_run_one_listing(living: Tenant) -> None:
     engine = living.service.engine
     with engine.begin() as connection:
