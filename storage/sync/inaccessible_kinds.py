@@ -81,6 +81,20 @@ def permission_to_read(connection: Connection, tenant: str, kind: str) -> Permis
     return "open" if connection.execute(_SELECT, parameters).first() is None else "refused"
 
 
+# Index: primary key.
+_GIVE_BACK = text("""
+UPDATE ingest.inaccessible_kind
+   SET ask_again_at = now()
+ WHERE tenant = :tenant
+   AND kind = :kind
+""")
+
+
+def give_trial_back(connection: Connection, tenant: str, kind: str) -> None:
+    """Let the next read be the trial, because the one that was permitted got no answer about the kind."""
+    connection.execute(_GIVE_BACK, {"tenant": tenant, "kind": kind})
+
+
 _CLEAR = text("DELETE FROM ingest.inaccessible_kind WHERE tenant = :tenant AND kind = :kind")
 
 

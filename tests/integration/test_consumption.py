@@ -294,6 +294,10 @@ def test_a_tenant_that_offers_no_consumption_is_asked_once_an_hour(
     for session_id in (77120, 77121):
         show(deployment, *STATS, session_id=session_id)
     execute(deployment, "UPDATE ingest.inaccessible_kind SET ask_again_at = now()")
+    refuse(deployment, 429, {"message": "Too Many Attempts."}, 77120)
+    assert read(deployment) == 0
+    show(deployment, *STATS, session_id=77120)
+    deployment.context.redis.flushdb()
     assert read(deployment) == 2
     assert deployment.service.count("ingest.inaccessible_kind") == 0
 

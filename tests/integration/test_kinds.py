@@ -18,6 +18,7 @@ from tests.support.facts import recent, sample
 from workers.api.rate_limit import CallDeferredError
 from workers.broker import create_broker
 from workers.sync.reconcile import sync_pages
+from workers.sync.refresh import refresh_tenant
 from workers.sync.refresh_reader import MAX_REFUSED_IN_A_ROW
 from workers.wake_ups import wake_refreshes
 
@@ -287,6 +288,22 @@ class TestForbidden:
         self.an_hour_later(refused)
         list(sync_pages(refused.context, sync_run, reason="reconcile"))
         assert refused.service.count("ingest.inaccessible_kind") == 0
+
+    def test_a_pause_of_the_tenant_uses_up_no_trial(self, refused: Deployment) -> None:
+        # Given a tenant that is paused when the hour is over
+        self.an_hour_later(refused)
+        refused.context.redis.set("ampeco-receiver:pause:demo", "maintenance", px=60_000)
+        refresh_tenant(refused.context, "demo")
+        with refused.service.engine.begin() as connection:
+            sync_run = sync_runs.begin(connection, "demo", "user", "reconcile", None)
+        assert sync_run is not None
+        with pytest.raises(CallDeferredError, match="maintenance"):
+            list(sync_pages(refused.context, sync_run, reason="reconcile"))
+        assert self.asked(refused) == 1
+        # Then the kind is tried as soon as the tenant may be called again
+        refused.context.redis.delete("ampeco-receiver:pause:demo")
+        refused.refresh()
+        assert self.asked(refused) == 2
 
     def test_status_shows_it(self, refused: Deployment) -> None:
         from receiver.commands.status_tables import inaccessible_table

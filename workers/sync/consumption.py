@@ -22,7 +22,7 @@ from storage.sync.consumption_reads import (
     finish_consumption_read,
     request_consumption_reads,
 )
-from storage.sync.inaccessible_kinds import clear_inaccessible, permission_to_read
+from storage.sync.inaccessible_kinds import clear_inaccessible, give_trial_back, permission_to_read
 from storage.write import write_changes
 from workers.api.backoff import is_of_one, note_inaccessible, pause_tenant
 from workers.api.context import Context
@@ -113,16 +113,19 @@ def _read_session(context: Context, client: Client, tenant: str, due: DueRead) -
     try:
         changes, error = _read_points(client, due.session_id)
     except CallDeferredError:
+        _give_trial_back(context, tenant)
         return False
     except (Forbidden, NotOffered) as refusal:
         note_inaccessible(context, tenant, KIND, refusal)
         return False
     except (RateLimited, Unauthorized) as refusal:
+        _give_trial_back(context, tenant)
         pause_tenant(context, tenant, refusal)
         return False
     except ApiError as failure:
         _fail(context, tenant, due, failure)
         if isinstance(failure, Unavailable) and not is_of_one(failure):
+            _give_trial_back(context, tenant)
             pause_tenant(context, tenant, failure)
             return False
         return True
@@ -132,6 +135,12 @@ def _read_session(context: Context, client: Client, tenant: str, due: DueRead) -
         finish_consumption_read(connection, tenant, due.session_id, points=points, error=error)
     CONSUMPTION_READS.labels(tenant, "points" if points else "empty").inc()
     return True
+
+
+def _give_trial_back(context: Context, tenant: str) -> None:
+    """Let the next read try the endpoint, should it be inaccessible, because this one got no answer about it."""
+    with context.engine.begin() as connection:
+        give_trial_back(connection, tenant, KIND)
 
 
 def _read_points(client: Client, session_id: int) -> tuple[ChangeSet, str | None]:

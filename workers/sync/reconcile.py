@@ -110,6 +110,8 @@ class _SyncRunner:
         self._kind = KINDS[run.kind]
         self._writer = PageWriter(context, run, self._counted)
         self._is_released = False
+        #: Whether an inaccessible kind is being tried, and no answer has shown yet whether it can be read.
+        self._is_trial = False
         #: The queries of the pages that this process read.
         self._queries: set[frozenset[tuple[str, str]]] = set()
 
@@ -125,6 +127,9 @@ class _SyncRunner:
     def close(self) -> None:
         """Close the client, and release a sync run that is not finished."""
         self._client.close()
+        if self._is_trial:
+            with self._context.engine.begin() as connection:
+                inaccessible_kinds.give_trial_back(connection, self._run.tenant, self._run.kind)
         if not self._run.finished and not self._is_released:
             self._release(None, None)
 
@@ -166,6 +171,7 @@ class _SyncRunner:
             except (ApiError, ValueError) as error:
                 self._stop(error, REFUSED_DELAY)
             else:
+                self._is_trial = False
                 if written.stopped_by is None:
                     recovered(self._context.redis, run.tenant)
                 elif written.moved:
@@ -179,6 +185,7 @@ class _SyncRunner:
 
     def _leave_kind(self, error: Forbidden | NotFound | NotOffered) -> NoReturn:
         """Postpone a sync run whose kind cannot be read; reads of the kind wait, too."""
+        self._is_trial = False
         note_inaccessible(self._context, self._run.tenant, self._run.kind, error)
         self._release(REFUSED_DELAY, str(error))
         failure = CallDeferredError if isinstance(error, Forbidden) else KindNotOfferedError
@@ -222,6 +229,7 @@ class _SyncRunner:
 
     def _stop(self, error: Exception, delay: timedelta) -> NoReturn:
         """Postpone a sync run whose listing cannot be read now; other kinds of the tenant are not affected."""
+        self._is_trial = False
         logger.warning("sync run stopped", **run_labels(self._run), error=str(error))
         self._release(delay, str(error))
         raise CallDeferredError(delay.total_seconds(), str(error), is_final=True) from None
@@ -234,6 +242,7 @@ class _SyncRunner:
         """
         with self._context.engine.begin() as connection:
             permission = inaccessible_kinds.permission_to_read(connection, self._run.tenant, self._run.kind)
+        self._is_trial = permission == "trial"
         if permission == "refused":
             why = f"the kind {self._run.kind} cannot be read; `status` shows why"
             self._release(REFUSED_DELAY, why)

@@ -79,7 +79,8 @@ def _read(claimed: ClaimedReads, deadline: float) -> None:
         return
     _resolve_by_stored(claimed)
     _await_sync_run(claimed)
-    permission = _permission_to_read(claimed)
+    # Without a read to make, there is nothing that a trial could show.
+    permission: Permission = _permission_to_read(claimed) if claimed.open else "open"
     reader = RefreshReader(claimed, client, is_trial=permission == "trial", deadline=deadline)
     if permission == "refused":
         claimed.leave_kind()
@@ -92,9 +93,11 @@ def _read(claimed: ClaimedReads, deadline: float) -> None:
         note_inaccessible(context, tenant, claimed.kind, error)
         claimed.leave_kind()
     except CallDeferredError as deferred:
+        _give_trial_back(claimed, permission)
         # No error is recorded with the requests: `status` shows a pause, and a full rate limit is normal.
         claimed.leave(timedelta(seconds=deferred.seconds), None, counts=False)
     except (RateLimited, Unauthorized, Unavailable) as error:
+        _give_trial_back(claimed, permission)
         # The answer concerns the whole tenant, so the other claimed requests are postponed, too.
         seconds = pause_tenant(context, tenant, error)
         claimed.leave(timedelta(seconds=seconds), str(error), counts=False)
@@ -135,3 +138,10 @@ def _permission_to_read(claimed: ClaimedReads) -> Permission:
     """Return whether the kind may be read, as far as is known; an inaccessible kind is tried now and then."""
     with claimed.context.engine.begin() as connection:
         return inaccessible_kinds.permission_to_read(connection, claimed.tenant, claimed.kind)
+
+
+def _give_trial_back(claimed: ClaimedReads, permission: Permission) -> None:
+    """Let the next read try an inaccessible kind, because this one got no answer about it."""
+    if permission == "trial":
+        with claimed.context.engine.begin() as connection:
+            inaccessible_kinds.give_trial_back(connection, claimed.tenant, claimed.kind)
