@@ -40,6 +40,7 @@ from storage.sync.api_notices import DeprecatedEndpoint, Release, deprecated_end
 from storage.sync.inaccessible_kinds import InaccessibleKind, inaccessible_kinds
 from workers.api.state import ApiState, read_api_state
 from workers.broker import QUEUES, create_broker, create_redis
+from workers.sync.kinds_read import kinds_read
 
 
 def status(as_json: JsonOption = False) -> None:
@@ -78,7 +79,7 @@ def _read_stored(connection: Connection, settings: Settings) -> _Stored:
         watch=watched(connection, settings.tenants),
         incidents=recent_incidents(connection, timedelta(0)),
         troubles=troubles(connection),
-        inaccessible_kinds=inaccessible_kinds(connection),
+        inaccessible_kinds=inaccessible_kinds(connection, kinds_read(settings.tenants)),
         unknown=list_unknown_names(connection),
         releases=releases(connection),
         deprecated=deprecated_endpoints(connection),

@@ -14,6 +14,7 @@ from receiver.console.rendering import duration, number
 from storage.monitoring.processes import list_processes
 from storage.reports.overview import TenantOverview, overview
 from storage.sync.inaccessible_kinds import inaccessible_kinds
+from workers.sync.kinds_read import kinds_read
 
 Severity = Literal["bad", "warning"]
 
@@ -46,7 +47,7 @@ def attention(connection: Connection, tenants: Mapping[str, Tenant]) -> list[Att
         *_of_processes(connection),
         *(each for tenant in overview(connection, sorted(tenants)) for each in _of_overview(tenant)),
         *_of_monitoring(watched(connection, tenants, with_tokens=False)),
-        *_of_kinds(connection),
+        *_of_kinds(connection, tenants),
     ]
     return sorted(found, key=lambda each: (each.severity != "bad", each.tenant or ""))
 
@@ -124,8 +125,8 @@ def _of_monitoring(watch: Watched) -> Iterator[Attention]:
             )
 
 
-def _of_kinds(connection: Connection) -> Iterator[Attention]:
-    for kind in inaccessible_kinds(connection):
+def _of_kinds(connection: Connection, tenants: Mapping[str, Tenant]) -> Iterator[Attention]:
+    for kind in inaccessible_kinds(connection, kinds_read(tenants)):
         if kind.reason == "forbidden":
             yield Attention(
                 "warning",

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from sqlalchemy import Connection, Engine
 
+from ampeco.tenants import Tenant
 from receiver.admin.readiness import look_at_log
 from receiver.doctor.diagnosis import Diagnosis, attempt, from_check, not_checked
 from runtime.checks import POSTGRES_ADVICE, look_at_postgres
@@ -17,6 +18,7 @@ from storage.inbox.partitions import DAYS_AHEAD, made_until
 from storage.monitoring.processes import ListedProcess, list_processes
 from storage.monitoring.subscriptions import ManagedSubscription, managed_subscriptions
 from storage.sync.inaccessible_kinds import InaccessibleKind, inaccessible_kinds
+from workers.sync.kinds_read import kinds_read
 
 #: The oldest major version of Postgres that the service supports.
 MIN_POSTGRES = 15
@@ -111,11 +113,13 @@ def _look_at_partitions(connection: Connection) -> Diagnosis:
     return Diagnosis("partitions", "warning", detail, f"{_MIGRATE}, and see that `ampeco-receiver work` runs")
 
 
-def read_stored(engine: Engine, tenants: Sequence[str]) -> Stored:
+def read_stored(engine: Engine, tenants: Mapping[str, Tenant]) -> Stored:
     """Read what the service has stored about its processes and these tenants."""
     with engine.connect() as connection:
         return Stored(
-            list_processes(connection), managed_subscriptions(connection, tenants), inaccessible_kinds(connection)
+            list_processes(connection),
+            managed_subscriptions(connection, tenants),
+            inaccessible_kinds(connection, kinds_read(tenants)),
         )
 
 

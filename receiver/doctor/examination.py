@@ -85,7 +85,7 @@ def _look_at_postgres(settings: Settings, tenants: Mapping[str, Tenant]) -> Gene
         if not (yield from look_at_database(engine)):
             return None
         with contextlib.suppress(SQLAlchemyError):  # a diagnosis above names the reason
-            return read_stored(engine, sorted(tenants))
+            return read_stored(engine, tenants)
     finally:
         engine.dispose()
     return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
@@ -128,6 +129,11 @@ SELECT tenant, kind, reason, first_refused_at, last_refused_at, ask_again_at, er
 """)
 
 
-def inaccessible_kinds(connection: Connection) -> list[InaccessibleKind]:
-    """Return the inaccessible kinds of all tenants."""
-    return [InaccessibleKind(*row) for row in connection.execute(_ALL)]
+def inaccessible_kinds(connection: Connection, kinds_read: Mapping[str, Collection[str]]) -> list[InaccessibleKind]:
+    """Return the inaccessible kinds that are read; of others it is recorded only that they were refused once.
+
+    Parameters:
+        kinds_read: the kinds that are read of each tenant, by its name.
+    """
+    found = [InaccessibleKind(*row) for row in connection.execute(_ALL)]
+    return [each for each in found if each.kind in kinds_read.get(each.tenant, ())]

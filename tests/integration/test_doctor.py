@@ -162,6 +162,10 @@ def test_reads_that_are_forbidden_are_a_warning_that_names_them(patient: Patient
     assert code == 0, "a warning does not fail"
     assert diagnoses["permissions"]["state"] == "warning"
     assert "tariff" in diagnoses["permissions"]["detail"]
+    # And none once its group is left out, as the advice says
+    file = Path(patient.environment["TENANTS_FILE"])
+    file.write_text(file.read_text().replace("[tenants.demo]", '[tenants.demo]\nmirror = ["fleet", "sessions"]'))
+    assert patient.examine()[1]["permissions"]["state"] == "ok"
 
 
 def test_a_queue_without_a_worker_fails(patient: Patient) -> None:

@@ -240,7 +240,7 @@ class TestForbidden:
         assert self.asked(refused) == 1
         assert refused.service.count("ingest.refresh_request") == 5
         with refused.service.engine.connect() as connection:
-            (forbidden,) = inaccessible_kinds.inaccessible_kinds(connection)
+            (forbidden,) = inaccessible_kinds.inaccessible_kinds(connection, {"demo": {"user"}})
         assert (forbidden.tenant, forbidden.kind, forbidden.waiting) == ("demo", "user", 5)
         assert "403" in forbidden.error
 
@@ -259,7 +259,7 @@ class TestForbidden:
         refused.refresh()
         assert self.asked(refused) == 2
         with refused.service.engine.connect() as connection:
-            (forbidden,) = inaccessible_kinds.inaccessible_kinds(connection)
+            (forbidden,) = inaccessible_kinds.inaccessible_kinds(connection, {"demo": {"user"}})
         assert forbidden.first_refused_at < forbidden.last_refused_at
         assert refused.service.count("ingest.refresh_request") == 5
 
@@ -310,7 +310,7 @@ class TestForbidden:
         from receiver.terminal import console
 
         with refused.service.engine.connect() as connection, console.capture() as shown:
-            console.print(inaccessible_table(inaccessible_kinds.inaccessible_kinds(connection)))
+            console.print(inaccessible_table(inaccessible_kinds.inaccessible_kinds(connection, {"demo": {"user"}})))
         assert "user" in shown.get()
         assert "403" in shown.get()
 

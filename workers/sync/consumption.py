@@ -30,11 +30,9 @@ from workers.api.lease import tenant_lease
 from workers.api.pause import paused_for
 from workers.api.rate_limit import CallDeferredError
 from workers.metrics import CONSUMPTION_READS
+from workers.sync.kinds_read import CONSUMPTION
 
 logger = get_logger(__name__)
-
-#: The name under which the endpoint is recorded if the token may not read it, or the tenant does not offer it.
-KIND = "consumption_stats"
 
 #: How often a tenant's sessions are searched.
 SEARCH_EVERY = timedelta(hours=1)
@@ -71,7 +69,7 @@ def _read_tenant(context: Context, tenant: str) -> int:
     _search(context, client, tenant)
     with context.engine.begin() as connection:
         due_reads = due_consumption_reads(connection, tenant, limit=MAX_READS)
-        permission = permission_to_read(connection, tenant, KIND) if due_reads else "refused"
+        permission = permission_to_read(connection, tenant, CONSUMPTION) if due_reads else "refused"
     if permission == "refused":
         return 0
     sessions_read, deadline = 0, time.monotonic() + TIME_BUDGET_SECONDS
@@ -80,7 +78,7 @@ def _read_tenant(context: Context, tenant: str) -> int:
             break
         if permission == "trial":
             with context.engine.begin() as connection:
-                clear_inaccessible(connection, tenant, KIND)
+                clear_inaccessible(connection, tenant, CONSUMPTION)
             permission = "open"
         sessions_read += 1
     return sessions_read
@@ -116,7 +114,7 @@ def _read_session(context: Context, client: Client, tenant: str, due: DueRead) -
         _give_trial_back(context, tenant)
         return False
     except (Forbidden, NotOffered) as refusal:
-        note_inaccessible(context, tenant, KIND, refusal)
+        note_inaccessible(context, tenant, CONSUMPTION, refusal)
         return False
     except (RateLimited, Unauthorized) as refusal:
         _give_trial_back(context, tenant)
@@ -140,7 +138,7 @@ def _read_session(context: Context, client: Client, tenant: str, due: DueRead) -
 def _give_trial_back(context: Context, tenant: str) -> None:
     """Let the next read try the endpoint, should it be inaccessible, because this one got no answer about it."""
     with context.engine.begin() as connection:
-        give_trial_back(connection, tenant, KIND)
+        give_trial_back(connection, tenant, CONSUMPTION)
 
 
 def _read_points(client: Client, session_id: int) -> tuple[ChangeSet, str | None]:

@@ -25,6 +25,7 @@ from storage.sync.inaccessible_kinds import inaccessible_kinds
 from workers.api.state import ApiState, read_api_state
 from workers.broker import create_redis
 from workers.monitoring.baseline import MIN_LEARNED_HOURS
+from workers.sync.kinds_read import kinds_read
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,7 @@ async def show(request: Request) -> Response:
             "overviews": {each.tenant: each for each in overview(connection, names)},
             "watch": watched(connection, tenants),
             "usage": spent_today(connection, names),
-            "inaccessible": inaccessible_kinds(connection),
+            "inaccessible": inaccessible_kinds(connection, kinds_read(tenants)),
             "unknown": list_unknown_names(connection),
             "releases": {each.tenant: each for each in releases(connection)},
             "deprecated": deprecated_endpoints(connection),
