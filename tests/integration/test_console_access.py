@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import timedelta
 
+import httpx
 import pytest
 
 from receiver.console.access import sign_in
@@ -29,10 +30,13 @@ def test_without_signing_in_every_page_leads_to_the_form_and_back(console: Runni
     assert console.anybody.get("/live/unknown").status_code == 404
 
 
-@pytest.mark.parametrize("then", ["https://example.org/", "//example.org/", "/\\example.org", "javascript:alert(1)"])
+@pytest.mark.parametrize(
+    "then", ["https://example.org/", "//example.org/", "/\\example.org", "javascript:alert(1)", "//[example.org"]
+)
 def test_signing_in_never_leads_to_another_site(console: RunningConsole, then: str) -> None:
     answer = console.anybody.post("/sign-in", data={"token": TOKENS["look"], "then": then})
     assert answer.headers["location"] == "/"
+    assert console.anybody.get("/sign-in", params={"then": then}).status_code == 200
 
 
 def test_the_cookie_is_out_of_reach_and_cannot_be_forged(console: RunningConsole) -> None:
@@ -72,6 +76,13 @@ def test_guessing_is_stopped(console: RunningConsole) -> None:
 def test_nothing_is_done_for_a_page_of_another_site(console: RunningConsole, headers: dict[str, str]) -> None:
     assert console.actor.post("/sign-out", headers=headers).status_code == 403
     assert console.actor.get("/").status_code == 200
+
+
+@pytest.mark.parametrize("origin", ["https://example.org", "https://[example.org", "null"])
+def test_an_old_browser_does_nothing_for_a_page_of_another_site(console: RunningConsole, origin: str) -> None:
+    # It sends no header of its own that says where the page came from
+    answer = httpx.post(f"{console.anybody.base_url}/sign-out", headers={"Origin": origin})
+    assert answer.status_code == 403
 
 
 def test_a_console_without_users_answers_only_to_names_of_this_machine(service: Service) -> None:

@@ -48,7 +48,10 @@ async def sign_out(request: Request) -> Response:
 
 def _own_path(then: str | None) -> str:
     """Return a path of the console, so that the form cannot lead to another site."""
-    parts = urlsplit(then or "/")
+    try:
+        parts = urlsplit(then or "/")
+    except ValueError:
+        return "/"
     path = parts.path
     if parts.scheme or parts.netloc or not path.startswith("/") or path.startswith(("//", "/\\")):
         return "/"
