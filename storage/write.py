@@ -28,7 +28,7 @@ from storage.state.fold import Fold
 from storage.state.history import observe
 from storage.state.master_observations import observe_master_data
 from storage.state.upsert import upsert
-from storage.sync.refresh_queue import request_refresh
+from storage.sync.refresh_requests import request_refresh
 
 
 def write_changes(

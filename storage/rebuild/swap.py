@@ -20,7 +20,7 @@ from storage.state.history import observation_columns
 from storage.state.revisions import revision_statement, source_parameters
 from storage.state.upsert import stored_columns, upsert_statement
 from storage.state.version import is_provisional_sql
-from storage.sync.refresh_queue import READABLE, request_refresh
+from storage.sync.refresh_requests import READABLE, request_refresh
 
 #: The most refresh requests that one statement makes.
 MAX_REQUESTED = 2_000

@@ -27,7 +27,7 @@ from storage.log.read import last_of, page
 from storage.log.scope import Position, Scope, position_before
 from storage.rebuild.replayed import clear_outcomes, read_since
 from storage.state.changes import ChangeSet
-from storage.sync.refresh_queue import READABLE
+from storage.sync.refresh_requests import READABLE
 from workers.apply.apply import MAX_BYTES, MAX_NOTIFICATIONS, Parsed, failed, parse_all, write
 
 logger = get_logger(__name__)

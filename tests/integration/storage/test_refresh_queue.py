@@ -20,6 +20,7 @@ from storage.state.stored import load_stored
 from storage.state.upsert import upsert
 from storage.sync import refresh_queue
 from storage.sync.refresh_queue import RefreshRequest
+from storage.sync.refresh_requests import request_refresh
 from tests.support.facts import apply, row, sample, wanted
 
 NOW = datetime(2026, 3, 4, 8, tzinfo=UTC)
@@ -28,7 +29,7 @@ NOW = datetime(2026, 3, 4, 8, tzinfo=UTC)
 def want(connection: Connection, kind: str, entity_id: int, reason: str = "changed") -> None:
     found = ChangeSet()
     found.required_reads[Entity(kind, entity_id)] = reason  # type: ignore[assignment]
-    refresh_queue.request_refresh(connection, "t", found, [])
+    request_refresh(connection, "t", found, [])
 
 
 def claim(connection: Connection, limit: int = 10) -> list[RefreshRequest]:

@@ -24,6 +24,7 @@ from storage.state.upsert import upsert
 from storage.sync import inaccessible_kinds, refresh_queue, sync_runs
 from storage.sync.absent_entities import find_absent, request_absent
 from storage.sync.refresh_queue import RefreshRequest
+from storage.sync.refresh_requests import request_refresh
 from storage.sync.sync_runs import SyncRun, SyncRunStats
 from tests.support.facts import apply, changes, finished_session, sample
 from tests.support.locks import after_waiting
@@ -38,7 +39,7 @@ HOUR = timedelta(hours=1)
 def request_reads(connection: Connection, *entities: tuple[str, int]) -> None:
     found = ChangeSet()
     found.required_reads |= {Entity(*entity): "conflicting" for entity in entities}
-    refresh_queue.request_refresh(connection, "t", found, [])
+    request_refresh(connection, "t", found, [])
 
 
 def claimed(engine: Engine, *entities: tuple[str, int]) -> list[RefreshRequest]:
