@@ -111,7 +111,8 @@ class _Taken(NamedTuple):
 def _derive(work: Work, feed: RowMapping) -> _Taken:
     """Derive what some marks name; return what was taken."""
     now, taken = work.now, _take(work)
-    is_time = feed["findings_at"] is None or now - feed["findings_at"] >= due.INTERVAL
+    # If the clock was set back, the last time may be far ahead, and must not be waited for.
+    is_time = feed["findings_at"] is None or not timedelta(0) <= now - feed["findings_at"] < due.INTERVAL
     if is_time or len(taken.marks) >= FEW:
         work.connection.execute(_REFRESH_STATISTICS)
     gaps = gaps_between(periods_alive(work.connection), now, MAX_PAUSE)
@@ -254,13 +255,14 @@ def _waiting(work: Work) -> _Waiting:
 
 _COUNT_ON = text("UPDATE analytics.feed SET last_change_number = :last WHERE tenant = :tenant")
 
-# Indexes: primary keys. All that was marked before the oldest mark that is left is derived.
+# Indexes: primary keys. All that was marked before the oldest mark that is left is derived. After the clock was set
+# back, the former time may be ahead of it.
 _MOVE_FEED = text("""
 UPDATE analytics.feed
    SET last_change_number = :last,
        derived_until = greatest(
-           derived_until,
-           coalesce((SELECT marked_at FROM analytics.dirty WHERE tenant = :tenant ORDER BY dirty_id LIMIT 1), :now)),
+           CASE WHEN derived_until <= :now THEN derived_until ELSE '-infinity' END,
+           least((SELECT marked_at FROM analytics.dirty WHERE tenant = :tenant ORDER BY dirty_id LIMIT 1), :now)),
        gaps_until = :gaps_until,
        is_in_gap = :is_in_gap,
        findings_at = :findings_at
@@ -289,7 +291,9 @@ def _since_new_gap(feed: RowMapping, gaps: Sequence[Period]) -> datetime | None:
 def _is_new(gap: Period, feed: RowMapping) -> bool:
     if gap.ended_at is None:
         return not feed["is_in_gap"]
-    return feed["gaps_until"] is not None and gap.ended_at > feed["gaps_until"]
+    if feed["gaps_until"] is None:  # no gap had ended: the one before the first receiver is new if it was open
+        return bool(feed["is_in_gap"])
+    return bool(gap.ended_at > feed["gaps_until"])
 
 
 def marks_left(connection: Connection, tenant: str) -> int:
@@ -309,7 +313,8 @@ SELECT tenant
     OR NOT EXISTS (
        SELECT FROM analytics.feed
         WHERE feed.tenant = configured.tenant
-          AND feed.derived_until > now() - CAST(:idle AS interval))
+          AND feed.derived_until > now() - CAST(:idle AS interval)
+          AND feed.derived_until <= now())
 """)
 
 

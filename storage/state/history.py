@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cache
 from typing import Any
 
@@ -12,6 +12,7 @@ from storage.documents import to_json
 from storage.schema.tables import metadata
 from storage.schema_names import CHARGING
 from storage.state.changes import Entity
+from storage.state.clocks import TOLERANCE
 
 
 def observe(
@@ -27,7 +28,8 @@ def observe(
         schema: the schema of the tables; a rebuild has its own.
 
     Returns:
-        The entities that were observed, each with the time of the earliest observation that was not stored before.
+        The entities that were observed, each with the time from which on the first counts of those that were not stored
+        before: a status that is dated too far ahead counts from when it arrived.
     """
     observed: dict[Entity, datetime] = {}
     for table, rows in sorted(observations.items()):
@@ -73,10 +75,25 @@ SELECT :tenant, {listed}
     if table not in OBSERVED:
         return text(insert)
     _, key, at = OBSERVED[table]
+    if table not in _STATUSES:
+        return text(f"WITH added AS ({insert}RETURNING {key}, {at}) SELECT {key}, min({at}) FROM added GROUP BY {key}")  # noqa: S608 - the names are ours
     return text(f"""
-WITH added AS ({insert}RETURNING {key}, {at}
+WITH added AS ({insert}RETURNING {key}, {at}, notification_id, recorded_at
 )
-SELECT {key}, min({at})
+SELECT added.{key}, min(CASE WHEN added.{at} > arrival.at + interval '{_TOLERANCE}' THEN arrival.at ELSE added.{at} END)
   FROM added
- GROUP BY {key}
+ CROSS JOIN LATERAL (SELECT coalesce({_MADE_AT}, added.recorded_at) AS at) AS arrival
+ GROUP BY added.{key}
 """)  # noqa: S608 - the names are ours
+
+
+#: The tables whose times are by the clocks of charge points.
+_STATUSES = frozenset(table for table, (entity, _, _) in OBSERVED.items() if entity.endswith("_status"))
+
+_TOLERANCE = f"{TOLERANCE // timedelta(hours=1)} hours"
+
+# When a notification arrived: the milliseconds in its id.
+_MADE_AT = (
+    "timestamptz 'epoch' + interval '1 millisecond'"
+    " * CAST(CAST('x' || left(translate(CAST(added.notification_id AS text), '-', ''), 12) AS bit(48)) AS bigint)"
+)

@@ -11,7 +11,9 @@ from sqlalchemy import Engine, text
 from sqlalchemy.exc import IntegrityError
 
 from analytics.contract import tables
+from analytics.derive import due_tenants
 from storage.database import create_database_engine
+from storage.ids import first_made_at
 from storage.state.changes import ChangeSet
 from storage.state.fold import fact_from_read
 from storage.state.marks import mark_all
@@ -161,6 +163,65 @@ def test_while_no_receiver_was_alive_the_state_is_unknown(engine: Engine) -> Non
         (25, "available", "observed"),
         (30, "charging", "observed"),
     ]
+
+
+def test_states_are_known_once_the_first_receiver_runs(engine: Engine) -> None:
+    # Given statuses that reads showed before any receiver ran
+    with engine.begin() as connection:
+        connection.execute(text("DELETE FROM ingest.uptime"))
+    fleet(engine)
+    observe(engine, 0, evse="available", network="available")
+    derive(engine)
+    assert states(engine) == [(0, "unknown", "none")]
+    # When the first one runs, and the EVSE reports nothing more
+    alive(engine, (30, 60))
+    derive(engine)
+    # Then the state is known from then on
+    assert states(engine) == [(0, "unknown", "none"), (30, "available", "observed")]
+    assert changes_of_deriving_everything(engine) == 0
+
+
+def test_a_status_of_a_clock_far_ahead_that_is_applied_late_takes_its_place(engine: Engine) -> None:
+    alive(engine, (-60, 0))
+    fleet(engine)
+    observe(engine, 0, evse="available", network="available")
+    observe(engine, 30, evse="charging")
+    derive(engine)
+    # Given a status that arrived between both, dated half a year ahead, and that is applied after them
+    late = {"evse_id": 902, "hardware_status": "faulted", "observed_at": at(200 * 1440), "source": "notification"}
+    changes = ChangeSet()
+    changes.observe("evse_status_observation", late | {"notification_id": first_made_at(at(20))})
+    with engine.begin() as connection:
+        write_changes(connection, "t", changes)
+    derive(engine)
+    # Then it counts from when it arrived, as if everything had been derived again
+    assert [state[:2] for state in states(engine)] == [(0, "available"), (20, "faulted"), (30, "charging")]
+    assert changes_of_deriving_everything(engine) == 0
+
+
+def test_after_the_clock_is_set_back_what_time_makes_is_looked_for_at_once(engine: Engine) -> None:
+    idle = timedelta(seconds=20)
+    alive(engine, (-60, 0))
+    write(engine, *session_facts(1, status="active", started_at=datetime.now(UTC) - timedelta(hours=23)))
+    derive(engine)
+    # Given a session that has become too long since, and a feed whose times are of a clock that was ahead
+    with engine.begin() as connection:
+        connection.execute(
+            text("UPDATE analytics.session SET started_at = started_at - interval '2 hours' WHERE tenant = 't'")
+        )
+        ahead = "now() + interval '1 day'"
+        connection.execute(text(f"UPDATE analytics.feed SET derived_until = {ahead}, findings_at = {ahead}"))
+    # When it is seen that the tenant has not been derived for some time, and is derived
+    with engine.begin() as connection:
+        assert due_tenants(connection, ["t"], idle=idle) == ["t"]
+    derive(engine)
+    # Then the finding is there, and the feed has the present time
+    with engine.connect() as connection:
+        assert connection.execute(text("SELECT rule FROM analytics.finding")).scalars().all() == ["session_open"]
+        assert connection.execute(
+            text("SELECT greatest(derived_until, findings_at) <= now() FROM analytics.feed")
+        ).scalar()
+        assert due_tenants(connection, ["t"], idle=idle) == []
 
 
 def test_numbers_are_dense_and_removed_rows_are_noted(engine: Engine) -> None:
