@@ -271,6 +271,19 @@ def test_a_report_that_follows_the_feed_equals_one_that_reads_everything(engine:
     dbt.succeeds("run", "--select", "+session_funnel", "--full-refresh")
     assert rows(engine, FUNNEL) == followed
 
+    # AMPECO no longer shows an attempt, and shows it again
+    for number, removed_at, funnel in ((1, NOW, followed[1:]), (2, None, followed)):
+        with engine.begin() as connection:
+            connection.execute(
+                text(
+                    "UPDATE analytics.charge_attempt SET removed_at = :removed_at, change_number = :number"
+                    " WHERE tenant = 't' AND source_id = 4"
+                ),
+                {"removed_at": removed_at, "number": numbers.last + number},
+            )
+        dbt.succeeds("run", "--select", "+session_funnel")
+        assert rows(engine, FUNNEL) == funnel
+
     # The database was restored to an earlier state, so that numbers are given twice
     with engine.begin() as connection:
         connection.execute(text("UPDATE analytics.feed SET epoch = gen_random_uuid()"))

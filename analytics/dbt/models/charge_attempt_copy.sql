@@ -37,7 +37,8 @@ WITH progress AS (
            attempt.location_id,
            attempt.session_id,
            attempt.result,
-           attempt.is_success
+           attempt.is_success,
+           attempt.removed_at
       FROM progress
       JOIN {{ source('analytics', 'charge_attempt') }} AS attempt
         ON attempt.tenant = progress.tenant
@@ -49,6 +50,7 @@ WITH progress AS (
            progress.epoch,
            removal.change_number,
            true,
+           NULL,
            NULL,
            NULL,
            NULL,

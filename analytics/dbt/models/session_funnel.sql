@@ -12,6 +12,7 @@ WITH attempt AS (
         ON location.tenant = copy.tenant
        AND location.location_id = copy.location_id
      WHERE NOT copy.is_removed
+       AND copy.removed_at IS NULL
 ), funnel AS (
     SELECT tenant,
            location_id,
