@@ -240,6 +240,26 @@ def test_opening_hours_are_in_the_order_of_the_week(console: RunningConsole, ser
     assert "tuesday" not in page
 
 
+@pytest.mark.parametrize(
+    "hours",
+    [
+        ["monday"],
+        "always",
+        {"monday": "closed"},
+        {"monday": [{"start": None}]},
+        {"Monday": [{"start": "07:00", "end": "22:00"}]},
+        {"monday": [{"start": "07:00", "end": "22:00"}], "holidays": []},
+    ],
+    ids=str,
+)
+def test_opening_hours_that_cannot_be_read_are_shown_as_they_count(
+    console: RunningConsole, service: Service, hours: object
+) -> None:
+    write_site(service.engine, working_hours={"isAlwaysOpen": False, "hours": hours})
+    page = words(console.looker.get(f"/tenants/demo/locations/{LOCATION}"))
+    assert "cannot be read, so it counts as always open" in page
+
+
 @pytest.mark.parametrize("path", ["locations", "charge-points", "evses"])
 @pytest.mark.parametrize("entity_id", ["999", "0", "x", "-1", "99999999999999999999", "9223372036854775808"])
 def test_a_place_that_is_not_known_is_said_to_be_unknown(filled: RunningConsole, path: str, entity_id: str) -> None:

@@ -6,12 +6,14 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
+import orjson
 from sqlalchemy import Connection
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from analytics.availability.opening_hours import parse_hours
 from analytics.schema.evse_state import STATES
 from receiver.console.console import Console
 from receiver.console.evse_items import SPANS, grouped, items
@@ -53,6 +55,8 @@ async def show_location(request: Request) -> Response:
         places = grouped(items(connection, tenant, shown))
         return {
             "details": details,
+            # Hours that cannot be read count as always open, whatever of them could be shown.
+            "has_readable_hours": parse_hours(orjson.dumps(details.working_hours).decode()) is not None,
             "charge_points": [group for place in places for group in place.charge_points],
             "has_more": len(evses) > MAX_EVSES,
             "outages": outages(connection, tenant, [evse.evse_id for evse in shown], limit=MAX_ROWS),
