@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple
 
 from sqlalchemy import RowMapping, text
 
-from analytics.findings.rules.parts import end_of
+from analytics.findings.rules.parts import concerns, end_of
 from analytics.findings.spans import Span, Spans, joined, spans_from, spans_of_rows, whole_spans
 from analytics.schema.sessions import OPEN_SESSION
 from analytics.scope import Scope, merged
@@ -236,19 +236,18 @@ def _marked_periods(work: Work) -> Scope:
     return merged(work.marks("evse_downtime_period"), work.marks("charge_point_downtime_period"))
 
 
-# Indexes: primary key, once for each kind of period; evse_tenant_charge_point_id_idx.
-_SPANS_OF_PERIODS = text("""
+# Indexes: primary keys, that of the periods once for each kind; evse_tenant_charge_point_id_idx.
+_SPANS_OF_PERIODS = text(f"""
 SELECT evse.evse_id, period.started_at AS since, CAST(NULL AS timestamptz) AS until
   FROM analytics.downtime_period AS period
   JOIN analytics.evse AS evse
     ON evse.tenant = :tenant
-   AND evse.charge_point_id = period.charge_point_id
-   AND (period.evse_id IS NULL OR period.evse_id = evse.evse_id)
+   AND {concerns("period", "evse")}
  WHERE period.tenant = :tenant
    AND period.subject IN ('evse', 'charge_point')
    AND period.downtime_period_id = ANY(:ids)
    AND period.started_at IS NOT NULL
-""")
+""")  # noqa: S608 - the names are ours
 
 
 def _spans_of_periods(work: Work, periods: Scope) -> Spans:

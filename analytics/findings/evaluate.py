@@ -9,7 +9,7 @@ from sqlalchemy import RowMapping, text
 
 from analytics.findings.due import DueScope, note_sessions, open_sessions, sessions_among
 from analytics.findings.rules import RULES, ScopeName
-from analytics.findings.rules.parts import LOOKBACK, sessions_during, stretch_at
+from analytics.findings.rules.parts import LOOKBACK, concerns, sessions_during, stretch_at
 from analytics.findings.spans import SPANS, Span, Spans, joined, spans_json, spans_of_rows
 from analytics.findings.write import write_rule
 from analytics.scope import Scope, history_weight, portion
@@ -112,7 +112,7 @@ def _from_stretch_start(work: Work, spans: Spans) -> Spans:
     return spans_of_rows(work.read(_FROM_STRETCH_START, spans=spans_json(spans))) if spans else {}
 
 
-# Indexes: primary keys of evse and outage; downtime_period_tenant_charge_point_id_started_at_idx.
+# Indexes: primary keys of evse and outage; see concerns().
 _FROM_OUTAGE_START = text(f"""
 SELECT span.evse_id, nullif(least(span.since, outage.began_at, period.began_at), '-infinity') AS since, span.until
   FROM (SELECT evse_id, coalesce(since, '-infinity') AS since, until FROM {SPANS}) AS span
@@ -129,7 +129,7 @@ SELECT span.evse_id, nullif(least(span.since, outage.began_at, period.began_at),
          FROM analytics.evse AS evse
          JOIN analytics.downtime_period AS known
            ON known.tenant = :tenant
-          AND known.charge_point_id = evse.charge_point_id
+          AND {concerns("known", "evse")}
           AND known.started_at BETWEEN span.since - {LOOKBACK} AND span.since
           AND coalesce(known.ended_at, 'infinity') > span.since
         WHERE evse.tenant = :tenant

@@ -146,13 +146,13 @@ class Period:
     ended_at: datetime | None
 
 
-# Index: downtime_period_tenant_charge_point_id_started_at_idx.
+# Indexes: downtime_period_tenant_charge_point_id_started_at_idx, downtime_period_tenant_evse_id_started_at_idx. A
+# period of an EVSE may name no charge point, or a former one.
 _PERIODS = text("""
 SELECT subject, downtime_period_id, type, entry_mode, left(notice, 500), started_at, ended_at
   FROM analytics.downtime_period
  WHERE tenant = :tenant
-   AND charge_point_id = :charge_point_id
-   AND (evse_id = :evse_id OR evse_id IS NULL)
+   AND (subject = 'evse' AND evse_id = :evse_id OR subject = 'charge_point' AND charge_point_id = :charge_point_id)
    AND deleted_at IS NULL
    AND started_at < :ended_at
    AND coalesce(ended_at, 'infinity') > :began_at

@@ -9,6 +9,7 @@ import shlex
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,7 +17,7 @@ from receiver.console.months import Month
 from receiver.console.pages import uptime, uptime_evidence
 from receiver.console.pages.uptime_evidence import load
 from storage.operator_exclusions import NewExclusion, add_exclusion
-from tests.support.analytics import derive
+from tests.support.analytics import derive, fact, write
 from tests.support.commands import run
 from tests.support.console import NAMES, RunningConsole, serving_console
 from tests.support.page_text import words
@@ -24,6 +25,7 @@ from tests.support.service import Service
 from tests.support.uptime import (
     CHARGE_POINT,
     EVSE,
+    FAULTED,
     HOSTILE,
     LOCATION,
     MONTH,
@@ -97,6 +99,21 @@ def test_the_outages_of_a_month_and_the_months_of_a_year_add_up_to_the_figure(
     open_s = 31 * 86_400 - 3600  # clocks are put forward in this month
     assert f"as written: 100 × ({open_s:,} − 7,200) / {open_s:,}" in page
     assert f"measured: 100 × ({open_s - 86_400:,} − 7,200) / {open_s - 86_400:,}" in page
+
+
+def test_a_period_of_the_evse_is_shown_whatever_charge_point_it_names(service: Service) -> None:
+    follow_evse(service)
+    for number, charge_point_id in ((6, None), (7, CHARGE_POINT + 1)):
+        times: dict[str, Any] = {"started_at": FAULTED[0], "ended_at": FAULTED[1]}
+        period = fact(
+            "evse_downtime_period", number, 0, evse_id=EVSE, charge_point_id=charge_point_id, type="downtime", **times
+        )
+        write(service.engine, period, tenant=TENANT)
+    derive(service.engine, TENANT)
+    with service.engine.connect() as connection:
+        evidence = load(connection, TENANT, EVSE, Month.parse(MONTH), None)
+    assert evidence is not None
+    assert {period.downtime_period_id for period in evidence.periods} == {5, 6, 7}
 
 
 def test_outages_that_reach_into_other_months_count_in_each_as_its_days_do(service: Service) -> None:

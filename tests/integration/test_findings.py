@@ -89,6 +89,7 @@ SITE: list[Row] = [
     ("analytics.charge_point", {"charge_point_id": CHARGE_POINT, "location_id": LOCATION}),
     ("analytics.evse", {"evse_id": EVSE, "charge_point_id": CHARGE_POINT, "location_id": LOCATION}),
 ]
+TRACKED: list[Row] = [SITE[0], (SITE[1][0], SITE[1][1] | {"uptime_tracked_since": ago(500)})]
 
 
 def place(**values: Any) -> list[Row]:
@@ -347,6 +348,9 @@ CASES = {
         [*SITE, outage(100, 40), period(100, 46)],
         [
             [*SITE, outage(100, 40), period(105, 35)],
+            # A period of the EVSE that names no charge point, or a former one
+            [*TRACKED, outage(100, 40), period(105, 35, charge_point_id=None)],
+            [*TRACKED, outage(100, 40), period(105, 35, charge_point_id=9)],
             [*SITE, outage(100, 40)],
             [*SITE, outage(100, 40), period(30, 20)],
             [*SITE, outage(100, 40), period(101, None)],
@@ -397,7 +401,7 @@ ALSO = {
         [*SITE, outage(100, 40), period(9000, 8990)],
         [*SITE, outage(100, 40), period(106, 40)],
         [*SITE, outage(100, 40), period(94, 40, subject="charge_point", evse_id=None)],
-        [SITE[0], (SITE[1][0], SITE[1][1] | {"uptime_tracked_since": ago(500)}), outage(100, 40)],
+        [*TRACKED, outage(100, 40)],
         [*SITE, stretch(500, None, "available"), period(100, 90)],
     ],
 }

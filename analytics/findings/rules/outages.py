@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from analytics.findings.rules.parts import LOOKBACK, stretch_at
+from analytics.findings.rules.parts import LOOKBACK, concerns, stretch_at
 from analytics.findings.rules.rule import Rule
 
 # Index: primary key.
@@ -12,12 +12,10 @@ _EVSES = """
     ON evse.tenant = :tenant
    AND evse.evse_id = scope.entity_id"""
 
-# Index: downtime_period_tenant_charge_point_id_started_at_idx. A period of the charge point concerns all its EVSEs.
-_PERIODS = """
+_PERIODS = f"""
          FROM analytics.downtime_period AS period
         WHERE period.tenant = :tenant
-          AND period.charge_point_id = evse.charge_point_id
-          AND (period.evse_id = evse.evse_id OR period.evse_id IS NULL)
+          AND {concerns("period", "evse")}
           AND period.deleted_at IS NULL"""
 
 #: By how much an outage and a period may differ.

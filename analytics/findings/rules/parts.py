@@ -23,6 +23,22 @@ SESSIONS = """
    AND session.removed_at IS NULL"""
 
 
+def concerns(period: str, evse: str) -> str:
+    """Return the condition that a downtime period is one of an EVSE, or of its charge point, as it is for outages.
+
+    A period of an EVSE may name no charge point, or one of which the EVSE was a part before. Indexes:
+    downtime_period_tenant_evse_id_started_at_idx, downtime_period_tenant_charge_point_id_started_at_idx.
+
+    Parameters:
+        period: an alias of ``analytics.downtime_period``.
+        evse: an alias of ``analytics.evse``.
+    """
+    return (
+        f"({period}.subject = 'evse' AND {period}.evse_id = {evse}.evse_id"
+        f" OR {period}.subject = 'charge_point' AND {period}.charge_point_id = {evse}.charge_point_id)"
+    )
+
+
 def end_of(session: str) -> str:
     """Return the end of a session: infinity while it is open, its start if it failed without a stop."""
     return (
