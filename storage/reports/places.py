@@ -11,6 +11,8 @@ from uuid import UUID
 
 from sqlalchemy import Connection, text
 
+from storage.reports.sessions import RUNNING_OUTCOMES
+
 #: The column of a place in tables that name it.
 Place = Literal["location_id", "charge_point_id", "evse_id"]
 
@@ -309,16 +311,24 @@ class PlaceSession:
     evse_label: str | None
     started_at: datetime
     stopped_at: datetime | None
+    connected_s: int | None
     outcome: str | None
     energy_wh: Decimal | None
     amount_with_tax: Decimal | None
     currency: str | None
+    removed_at: datetime | None
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it runs or is pending."""
+        return self.stopped_at is None and self.outcome in RUNNING_OUTCOMES
 
 
 # Indexes: session_tenant_location_id_started_at_idx and those of the charge point and the EVSE, backwards.
 _SESSIONS = {
     place: text(f"""
-SELECT session_id, evse_id, evse_label, started_at, stopped_at, outcome, energy_wh, amount_with_tax, currency
+SELECT session_id, evse_id, evse_label, started_at, stopped_at, connected_s, outcome, energy_wh, amount_with_tax,
+       currency, removed_at
   FROM analytics.session
  WHERE tenant = :tenant
    AND {place} = :id

@@ -16,7 +16,9 @@ MAX_SCANNED = 10_000
 
 #: The condition of ``session_open_idx``, see :mod:`analytics.schema.sessions`.
 _IS_RUNNING = "session.stopped_at IS NULL AND session.outcome IN ('pending', 'running')"
-_RUNNING_OUTCOMES = ("pending", "running")
+
+#: The outcomes of a session that runs or is pending, if it has not stopped.
+RUNNING_OUTCOMES = ("pending", "running")
 
 SessionListState = Literal["all", "running", "ended", "undated"]
 
@@ -50,7 +52,7 @@ class ListedSession:
     @property
     def is_running(self) -> bool:
         """Whether it runs or is pending."""
-        return self.stopped_at is None and self.outcome in _RUNNING_OUTCOMES
+        return self.stopped_at is None and self.outcome in RUNNING_OUTCOMES
 
     def seconds_until(self, now: datetime) -> float | None:
         """Return how long it lasted, or has lasted if it runs, in seconds; None: that is not known."""

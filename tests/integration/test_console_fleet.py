@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from html import unescape
+from typing import Any
 
 import httpx
 import pytest
@@ -14,7 +15,8 @@ from sqlalchemy import Engine
 
 from receiver.console.pages import fleet
 from storage.reports.evse_states import changed_evses, fleet_time
-from tests.support.console import RunningConsole, serving_console
+from tests.support.analytics import derive, gone, write
+from tests.support.console import RunningConsole, serving_console, store_session
 from tests.support.console_fleet import (
     CHARGE_POINT,
     EVSE,
@@ -258,6 +260,21 @@ def test_opening_hours_that_cannot_be_read_are_shown_as_they_count(
     write_site(service.engine, working_hours={"isAlwaysOpen": False, "hours": hours})
     page = words(console.looker.get(f"/tenants/demo/locations/{LOCATION}"))
     assert "cannot be read, so it counts as always open" in page
+
+
+def test_a_session_that_failed_or_is_gone_does_not_run(console: RunningConsole, service: Service) -> None:
+    write_site(service.engine)
+    ended: dict[str, Any] = {"evse_id": EVSE, "charge_point_id": CHARGE_POINT, "stopped_at": None}
+    store_session(service.engine, 1, **ended, status="failed")
+    store_session(service.engine, 2, **ended, status="active")
+    write(service.engine, gone("session", 2, 60), tenant="demo")
+    derive(service.engine, "demo")
+    page = words(console.looker.get(f"/tenants/demo/evses/{EVSE}")).partition("Recent sessions")[2]
+    assert "still running" not in page
+    assert page.count("removed at AMPECO") == 1
+    # Another one does
+    store_session(service.engine, 3, **ended, status="active")
+    assert words(console.looker.get(f"/tenants/demo/evses/{EVSE}")).count("still running") == 1
 
 
 @pytest.mark.parametrize("path", ["locations", "charge-points", "evses"])
