@@ -58,3 +58,9 @@ def complete_since(connection: Connection) -> datetime | None:
     """Return the time since which the log is complete; None if no day was ever dropped."""
     since: datetime | None = connection.execute(_COMPLETE_SINCE).scalar()
     return since
+
+
+def last_dropped_at(connection: Connection) -> datetime | None:
+    """Return when a day was dropped last; None if no day was ever dropped."""
+    at: datetime | None = connection.execute(text("SELECT max(dropped_at) FROM ingest.dropped_day")).scalar()
+    return at

@@ -6,6 +6,9 @@ from the live tables by the same upsert, so that the result is that of folding t
 - column groups whose fact comes from a read, because reads are not in the log. Tombstones are among them.
 - column groups whose fact is older than the log, in rows that are older than the log, because their notifications
   were dropped with their partitions.
+- column groups whose fact is about as old as the first day of the log, and that no notification in the log explains, in
+  rows that are older than the last drop: a notification of a dropped day may have been applied after that day, and the
+  clock of its charge point may have been ahead.
 - provisional facts of the kinds for which reads give provisional facts.
 
 The remaining differences between the two schemas are recorded and counted, table by table.
@@ -23,12 +26,14 @@ from uuid import UUID
 from sqlalchemy import Connection, UniqueConstraint, text
 
 from storage.ids import first_made_at
+from storage.inbox.retention import last_dropped_at
 from storage.schema.entities import MIRRORS, ColumnGroup
 from storage.schema.tables import metadata
 from storage.schema_names import CHARGING
 from storage.state.changes import Entity
+from storage.state.clocks import TOLERANCE
 from storage.state.upsert import stored_columns, upsert_statement
-from storage.state.version import is_provisional_sql, is_read_sql
+from storage.state.version import is_provisional_sql, is_read_sql, rank_sql
 
 #: The schema of the rebuilt tables.
 REBUILD = "charging_rebuild"
@@ -136,45 +141,55 @@ def unique_columns(table: str) -> tuple[str, ...]:
 
 
 def carry(connection: Connection, tenant: str, log_begins_at: datetime | None) -> None:
-    """Fold the facts that the log cannot contain into the rebuilt tables, before or after folding the log.
+    """Fold the facts that the log cannot contain into the rebuilt tables, after the log is folded.
 
     Parameters:
         log_begins_at: when the oldest notification in the log was received; None if there is none.
     """
+    parameters = {
+        "tenant": tenant,
+        "log_begins_at": log_begins_at,
+        "dropped_at": last_dropped_at(connection),
+        "tolerance": TOLERANCE,
+    }
     for kind in MIRRORS:
-        connection.execute(
-            upsert_statement(kind, REBUILD, _carried(kind)),
-            {"tenant": tenant, "log_begins_at": log_begins_at},
-        )
+        connection.execute(upsert_statement(kind, REBUILD, _carried(kind)), parameters)
 
 
 @cache
 def _carried(kind: str) -> str:
+    """Return the SQL source of the facts to carry over. Index: the primary keys, or a hash of the rebuilt rows."""
     mirror = MIRRORS[kind]
-    columns = [*mirror.keys]
+    columns = [f"live.{key}" for key in mirror.keys]
     for group in mirror.groups:
         is_carried = _is_beyond_the_log(kind, group)
         columns += [
-            f"{is_carried} AND {column} AS {column}"
+            f"{is_carried} AND live.{column} AS {column}"
             if column == group.conflicting
-            else f"CASE WHEN {is_carried} THEN {column} END AS {column}"
+            else f"CASE WHEN {is_carried} THEN live.{column} END AS {column}"
             for column in stored_columns(group)
         ]
     is_any_carried = " OR ".join(_is_beyond_the_log(kind, group) for group in mirror.groups)
     listed = ", ".join(columns)
-    return f"(SELECT {listed} FROM {mirror.rows()} AS live WHERE {is_any_carried}) AS carried"  # noqa: S608 - the names are ours
+    source = f"{mirror.rows()} AS live LEFT JOIN {mirror.rows(REBUILD)} AS rebuilt USING ({mirror.key})"
+    return f"(SELECT {listed} FROM {source} WHERE {is_any_carried}) AS carried"  # noqa: S608 - the names are ours
 
 
 def _is_beyond_the_log(kind: str, group: ColumnGroup) -> str:
     """Return the SQL condition that the fact of a column group comes from no notification in the log; never null."""
+    at, version = f"live.{group.at}", f"live.{group.version}"
+    begins_at = "coalesce(CAST(:log_begins_at AS timestamptz), 'infinity')"
     cases = [
-        is_read_sql(group.version),
+        is_read_sql(version),
         # A log of which nothing was dropped has no older rows: each row was first written from the log.
-        "(first_seen_at < coalesce(CAST(:log_begins_at AS timestamptz), 'infinity')"
-        f" AND {group.at} < coalesce(CAST(:log_begins_at AS timestamptz), 'infinity'))",
+        f"(live.first_seen_at < {begins_at} AND {at} < {begins_at})",
+        # A fact of the log is not carried, because this release may read it otherwise.
+        f"(live.first_seen_at < CAST(:dropped_at AS timestamptz) AND {at} < {begins_at} + :tolerance"
+        f" AND (rebuilt.{group.at} IS NULL OR ({at}, {rank_sql(version)})"
+        f" > (rebuilt.{group.at}, {rank_sql(f'rebuilt.{group.version}')})))",
     ]
     if kind in PROVISIONAL_FROM_READS:
-        cases.append(f"({is_provisional_sql(group.version)})")
+        cases.append(f"({is_provisional_sql(version)})")
     return f"coalesce({' OR '.join(cases)}, false)"
 
 

@@ -139,6 +139,11 @@ def is_provisional_sql(version: str) -> str:
     return f"{version} LIKE '0_0:%'"
 
 
+def rank_sql(version: str) -> str:
+    """Return the SQL expression of how much a version counts beside others of its time."""
+    return f"left({version}, {_RANK_LENGTH})"
+
+
 def settles_sql(version: str, other: str) -> str:
     """Return the SQL condition that is equivalent to :meth:`Version.settles`, for two expressions."""
     outranks = f"left({version}, {_RANK_LENGTH}) > left({other}, {_RANK_LENGTH})"

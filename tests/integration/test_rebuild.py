@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Engine
 
+from storage.inbox.commit import Entry
 from storage.state import notifications
 from storage.state.fold import Fold, fact_from_read
 from storage.state.upsert import upsert
@@ -236,6 +237,56 @@ def test_what_is_older_than_a_log_that_was_cut_is_kept(engine: Engine) -> None:
     assert differences(compared(engine)) == {}
     swap(engine, "t")
     assert state(engine) == before
+
+
+def move_to(engine: Engine, entry: Entry, received_at: str) -> None:
+    """Date a notification of the log, with its batch, as if it had come at another time."""
+    moved = {"at": received_at, "id": entry.notification_id}
+    execute(engine, "UPDATE ingest.notification SET received_at = :at WHERE notification_id = :id", **moved)
+    execute(
+        engine,
+        "UPDATE ingest.batch SET first_received_at = :at, last_received_at = :at FROM ingest.notification AS logged"
+        " WHERE logged.batch_id = batch.batch_id AND logged.notification_id = :id",
+        **moved,
+    )
+
+
+@pytest.mark.parametrize(
+    ("dropped", "kept", "first_seen_at"),
+    [
+        # The stop waited over midnight, and an older update came again after it.
+        ("SessionUpdateNotification.finished", "SessionUpdateNotification.active", "2026-03-05 00:30+00"),
+        # No read shows the register at the start.
+        ("session.start.stop.notification.start", "BootNotification", "2026-03-05 00:10:00.2+00"),
+        # The clock of the charge point was some hours ahead.
+        ("NetworkStatusNotification.ahead", "NetworkStatusNotification.offline", "2026-02-01 00:00+00"),
+    ],
+)
+def test_what_a_dropped_day_brought_after_its_end_is_kept(
+    engine: Engine, dropped: str, kept: str, first_seen_at: str
+) -> None:
+    for day in (4, 5):
+        execute(
+            engine,
+            f"CREATE TABLE ingest.notification_2026030{day} PARTITION OF ingest.notification"
+            f" FOR VALUES FROM ('2026-03-0{day} 00:00+00') TO ('2026-03-0{day + 1} 00:00+00')",
+        )
+    ahead = sample("NetworkStatusNotification.available") | {"timestamp": "2026-03-05T06:00:00Z"}
+    (first,) = accept(engine, ahead if dropped.endswith("ahead") else sample(dropped))
+    (second,) = accept(engine, sample(kept))
+    apply_open_batches(engine)
+    move_to(engine, first, "2026-03-04 23:59:59.9+00")
+    move_to(engine, second, "2026-03-05 00:10+00")
+    for table in ("session", "charging_period", "charge_point"):
+        execute(engine, f"UPDATE charging.{table} SET first_seen_at = '{first_seen_at}'")
+    for table in ("charge_point_network_observation", "master_observation"):
+        execute(engine, f"DELETE FROM charging.{table}")  # their ids are not of the times above
+    execute(engine, "SELECT ingest.drop_log_day(DATE '2026-03-05')")
+    before = state(engine)["charging.session"] + state(engine)["charging.charge_point"]
+    found = differences(compared(engine))
+    assert {table for table, (_, extra, different) in found.items() if extra or different} == set()
+    swap(engine, "t")
+    assert state(engine)["charging.session"] + state(engine)["charging.charge_point"] == before
 
 
 def test_what_nothing_accounts_for_is_reported_kept_and_read(engine: Engine) -> None:
