@@ -103,13 +103,19 @@ def _replay_all(engine: Engine, scopes: Sequence[Scope]) -> int:
 
     Raises:
         typer.Exit: the user asked to stop.
+        DBAPIError: Postgres is down, or stayed busy.
     """
     total = 0
     with until_asked_to_stop() as stop:
-        for scope in scopes:
-            total += _replay(engine, scope, stop)
-            if stop.is_set():
-                raise typer.Exit(stop.exit_code)
+        for number, scope in enumerate(scopes, 1):
+            try:
+                total += _replay(engine, scope, stop)
+                if stop.is_set():
+                    raise typer.Exit(stop.exit_code)
+            except (typer.Exit, DBAPIError):
+                for left in scopes[number:]:
+                    errors.print(f"{left.tenant}: not begun.", soft_wrap=True, highlight=False)
+                raise
     return total
 
 
@@ -179,7 +185,8 @@ def _print_result(scope: Scope, total: Replayed, *, stopped: bool) -> None:
     if stopped:
         reached = (total.reached_at or scope.since).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         errors.print(
-            f"{scope.tenant}: stopped. Everything received before {reached} is done; continue with --from {reached}.",
+            f"{scope.tenant}: stopped. Everything received before {reached} is done;"
+            f" continue with --tenant {scope.tenant} --from {reached}.",
             soft_wrap=True,
             highlight=False,
         )

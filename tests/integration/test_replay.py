@@ -254,7 +254,7 @@ def test_ctrl_c_ends_after_the_current_chunk_and_says_how_far_it_came(
     with engine.begin() as blocking:
         blocking.exec_driver_sql("LOCK charging.evse IN EXCLUSIVE MODE")
         process = subprocess.Popen(
-            [sys.executable, "-m", "receiver", "replay", "--from", "2020-01-01", "--tenant", "demo"],
+            [sys.executable, "-m", "receiver", "replay", "--from", "2020-01-01"],
             cwd=tmp_path,
             env=os.environ | {"DATABASE_URL": database_url, "REDIS_URL": redis_url, "COLUMNS": "200"},
             stdout=subprocess.PIPE,
@@ -271,5 +271,7 @@ def test_ctrl_c_ends_after_the_current_chunk_and_says_how_far_it_came(
     output, said = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "demo: 2,000 applied" in output
-    assert "continue with --from 20" in said
+    # And it does not look as if that time counted for the other tenants, too
+    assert "continue with --tenant demo --from 20" in said
+    assert "other: not begun." in said
     assert query(engine, "SELECT count(*) AS n FROM charging.evse") == [{"n": 1}]
