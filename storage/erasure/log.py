@@ -145,8 +145,9 @@ SELECT received_at, notification_id, count(*) OVER () AS notifications
  LIMIT 1
 """)
 
-# Index: the same. Postgres searches the bytes of each body. FOR UPDATE is added to keep other processes from changing
-# a body between this statement and the one that rewrites it.
+# Index: the same. Postgres searches each body without regard to the case of ASCII letters. As it may not be text, every
+# other byte is escaped. FOR UPDATE is added to keep other processes from changing a body between this statement and the
+# one that rewrites it.
 _NAMING = """
 SELECT received_at, notification_id, body
   FROM ingest.notification
@@ -154,7 +155,10 @@ SELECT received_at, notification_id, body
    AND received_at BETWEEN :received_at AND :last_received_at
    AND (received_at, notification_id) > (:received_at, :notification_id)
    AND (received_at, notification_id) <= (:last_received_at, :last_notification_id)
-   AND EXISTS (SELECT FROM unnest(CAST(:needles AS bytea[])) AS needle WHERE position(needle IN body) > 0)
+   AND EXISTS (
+       SELECT FROM (SELECT lower(encode(body, 'escape') COLLATE "C") AS shown OFFSET 0) AS searched
+         JOIN unnest(CAST(:needles AS bytea[])) AS needle
+           ON strpos(searched.shown, lower(encode(needle, 'escape') COLLATE "C")) > 0)
  ORDER BY received_at, notification_id
 """
 

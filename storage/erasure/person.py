@@ -57,7 +57,7 @@ class Person:
 
     @property
     def needles(self) -> list[bytes]:
-        """Byte strings, at least one of which occurs in every body that names the person."""
+        """Byte strings, of which one occurs in every body that names the person, in some case of its letters."""
         texts = set[str]().union(*self.known_by.values())
         return sorted({str(self.user_id).encode()}.union(*(spellings(text) for text in texts)))
 

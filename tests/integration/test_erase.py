@@ -432,6 +432,17 @@ def test_two_notices_that_are_the_same_without_the_person_become_one(service: Se
     assert compared(service.engine) == []
 
 
+@pytest.mark.parametrize(("key", "value"), [("email", EMAIL.title()), ("idTag", TAG[:6] + TAG[6:].lower())])
+def test_an_identity_in_other_capitals_is_removed_from_the_log_too(service: Service, key: str, value: str) -> None:
+    user = {"id": USER, "email": EMAIL, "rfidTagUid": TAG, "lastUpdatedAt": "2026-03-04T07:00:00Z"}
+    service.post({"notification": "UserChangedNotification", "action": "updated", "user": user})
+    service.post({"notification": "from.the.future", key: value})
+    service.apply()
+    erase(service.engine)
+    (logged,) = service.query("SELECT body FROM ingest.notification WHERE notification_type = 'from.the.future'")
+    assert value not in bytes(logged["body"]).decode()
+
+
 def test_the_suppression_list_names_no_one_and_the_audit_says_who_asked(lived: Deployment) -> None:
     engine = lived.service.engine
     erase(engine)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -33,7 +34,7 @@ _DATA = {
     "rfidTagUid": TAG.lower(),
     "idTagLabel": f"Card of {NAME}",
     "email": EMAIL,
-    "userEmail": EMAIL.upper(),
+    "userEmail": EMAIL.title(),
     "firstName": NAME,
     "paymentMethodId": CARD,
 }
@@ -86,8 +87,12 @@ def erase(engine: Engine, tenant: str = "demo", user_id: int = USER, *, limit: i
     return finish(engine, tenant, person, erasure)
 
 
+#: Bytes, as COPY writes them.
+_HEX = re.compile(r"\\\\x((?:[0-9a-f]{2})+)")
+
+
 def left(engine: Engine) -> list[str]:
-    """Return what is left of the person, with its table: search every row of every table, as COPY writes it."""
+    """Return what is left of the person, with its table: search every row of every table, in any case."""
     remains = []
     with psycopg.connect(url_of(engine)) as connection:
         tables = connection.execute(
@@ -96,6 +101,7 @@ def left(engine: Engine) -> list[str]:
         for (table,) in tables:
             with connection.cursor().copy(f"COPY (SELECT * FROM {table}) TO STDOUT") as copied:
                 content = b"".join(bytes(part) for part in copied).decode()
+            content += "".join(bytes.fromhex(found).decode(errors="replace") for found in _HEX.findall(content))
             for mark in MARKS:
                 if any(spelling.lower() in content.lower() for spelling in spelled(mark)):
                     remains.append(f"{mark} is in {table}")
@@ -103,8 +109,7 @@ def left(engine: Engine) -> list[str]:
 
 
 def spelled(mark: str) -> Iterator[str]:
-    """Yield a text itself, and its bytes in hex, as COPY writes them, and in base64."""
+    """Yield a text itself, and its bytes in base64."""
+    yield mark
     for case in {mark, mark.upper(), mark.lower()}:
-        yield case
-        yield case.encode().hex()
         yield base64.b64encode(case.encode()).decode().rstrip("=")[:-1]
