@@ -18,6 +18,7 @@ from receiver.terminal import console
 from storage.sync import backfills, sync_runs
 from storage.sync.api_usage import spent
 from storage.sync.completeness import completeness as completeness_of
+from workers.sync.kinds_read import kinds_read
 from workers.sync.schedule import since
 
 #: A century, which is longer than anything was stored.
@@ -72,7 +73,7 @@ def completeness(
         require_migrated(settings)
         names = chosen_tenants(settings, tenant)
         with engine.connect() as connection:
-            rows = completeness_of(connection, names, during)
+            rows = completeness_of(connection, kinds_read({name: settings.tenants[name] for name in names}), during)
             calls = spent(connection, names, during)
     if as_json:
         document = {

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, text
@@ -82,18 +82,23 @@ SELECT tenant, kind,
 """)
 
 
-def completeness(connection: Connection, tenants: Collection[str], during: timedelta) -> list[KindCompleteness]:
+def completeness(
+    connection: Connection, kinds_read: Mapping[str, Collection[str]], during: timedelta
+) -> list[KindCompleteness]:
     """Return the report of the reconciling sync runs, an entry for each tenant and kind that was ever synced.
 
     The report leaves out finished backfills: an entity that a backfill reads for the first time was not missed.
 
     Parameters:
-        tenants: the names of the tenants.
+        kinds_read: the kinds that are read of each tenant, by its name; the sync run of another one, which was left
+            when its group was taken out of ``mirror``, is no trouble.
         during: the period, back from now.
     """
-    rows = connection.execute(_COMPLETENESS, {"tenants": list(tenants), "during": during}).mappings().all()
+    tenants = list(kinds_read)
+    rows = connection.execute(_COMPLETENESS, {"tenants": tenants, "during": during}).mappings().all()
     deleted = _deleted(connection, tenants, {row["kind"] for row in rows}, during)
-    return [KindCompleteness(**row, deleted=deleted.get((row["tenant"], row["kind"]), 0)) for row in rows]
+    found = [KindCompleteness(**row, deleted=deleted.get((row["tenant"], row["kind"]), 0)) for row in rows]
+    return [each if each.kind in kinds_read[each.tenant] else replace(each, trouble=None) for each in found]
 
 
 def _deleted(

@@ -10,6 +10,7 @@ from random import Random
 import pytest
 from sqlalchemy import text
 
+from ampeco.resources.kinds import KINDS
 from storage.sync import sync_runs
 from storage.sync.api_usage import spent
 from storage.sync.completeness import KindCompleteness, completeness
@@ -30,9 +31,11 @@ def living(database_url: str, redis_url: str, tmp_path: Path) -> Iterator[Tenant
         yield made
 
 
-def report(living: Tenant) -> dict[str, KindCompleteness]:
+def report(living: Tenant, *, without: str = "") -> dict[str, KindCompleteness]:
+    """Return the report by kind, as it is without a kind in ``mirror``."""
+    kinds = {"demo": KINDS.keys() - {without}}
     with living.service.engine.connect() as connection:
-        return {row.kind: row for row in completeness(connection, ["demo"], timedelta(days=1))}
+        return {row.kind: row for row in completeness(connection, kinds, timedelta(days=1))}
 
 
 def calls(living: Tenant) -> int:
@@ -292,3 +295,12 @@ def test_statuses_missed_while_we_were_down_are_in_the_history(living: Tenant) -
         since = min(at for at, _ in stored)
         assert stored == {(change.at, change.status) for change in evse.hardware if change.at >= since}
     assert repaired > 0
+
+
+def test_a_kind_that_is_no_longer_read_has_no_sync_run_that_cannot_continue(living: Tenant) -> None:
+    # Given a kind whose listing the token may not read
+    living.set_faults(api_forbidden=["users"])
+    living.sync_run(full=True, kinds=["user"])
+    assert report(living)["user"].trouble is not None
+    # When its group is left out of the kinds that are read, then it is no trouble
+    assert report(living, without="user")["user"].trouble is None

@@ -17,6 +17,7 @@ from storage.clock import clock
 from storage.reports.completeness_days import CompletenessDay, completeness_days, freshness
 from storage.sync.api_usage import spent
 from storage.sync.completeness import completeness
+from workers.sync.kinds_read import kinds_read
 
 #: The days that the page offers, by their name in the address.
 SPANS = {"week": 7, "month": 31, "quarter": 92}
@@ -76,8 +77,9 @@ async def show_kinds(request: Request) -> Response:
     console = Console.of(request)
     tenant, days = console.tenant_of(request), SPANS[_span_of(request)]
     during = timedelta(days=days)
+    read = kinds_read({tenant: console.settings.tenants[tenant]})
     kinds, calls = await console.read(
-        lambda connection: (completeness(connection, [tenant], during), spent(connection, [tenant], during))
+        lambda connection: (completeness(connection, read, during), spent(connection, [tenant], during))
     )
     compared = sum(kind.compared for kind in kinds)
     missed = sum(kind.missing + kind.stale for kind in kinds)
