@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -21,11 +21,18 @@ from analytics.energy.intervals import (
 )
 from analytics.retention import may_lack_samples
 from analytics.schema.sessions import energy_interval
-from analytics.scope import merged, parts, whole
+from analytics.scope import merged, parts, portion, whole
 from analytics.writing import Work
 
-#: The most sessions whose samples are in memory together: each may have some hundreds.
+#: The most sessions that are loaded together.
 MAX_SESSIONS = 200
+
+#: The most samples that are in memory together, half a KiB each, unless one session has more: a session over night that
+#: sends some every ten seconds has ten thousand.
+MAX_SAMPLES = 50_000
+
+#: The samples of so few sessions are not counted first.
+FEW_SESSIONS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +156,17 @@ SELECT known.session_id,
 """
 
 
+# Index: unique constraint, in each month. The points of consumption statistics are few beside the samples.
+_COUNTS = text("""
+SELECT session_id, count(*)
+  FROM charging.meter_value
+ WHERE tenant = :tenant
+   AND session_id = ANY(:session_ids)
+   AND measurand = ANY(:measurands)
+ GROUP BY session_id
+""")
+
+
 def _load(work: Work, session_ids: Sequence[int]) -> dict[int, _Stored]:
     parameters = {"tenant": work.tenant, "session_ids": list(session_ids)}
     return {row[0]: _Stored(Session(*row[:-3]), *row[-3:]) for row in work.connection.execute(_SESSIONS, parameters)}
@@ -156,12 +174,32 @@ def _load(work: Work, session_ids: Sequence[int]) -> dict[int, _Stored]:
 
 def _rows(work: Work, sessions: Sequence[Session]) -> list[dict[str, Any]]:
     divided = [session for session in sessions if session.has_energy]
-    samples: dict[int, list[AnySample]] = {session.session_id: [] for session in divided}
-    parameters = {
+    return [row for part in _of_few_samples(work, divided) for row in _divide(work, part)]
+
+
+def _of_few_samples(work: Work, sessions: Sequence[Session]) -> Iterator[Sequence[Session]]:
+    """Yield the sessions in parts, each with at most ``MAX_SAMPLES`` samples or of one session."""
+    counts: dict[int, int] = {}
+    if len(sessions) > FEW_SESSIONS:
+        counts |= {row[0]: row[1] for row in work.connection.execute(_COUNTS, _parameters(work, sessions))}
+    while sessions:
+        size = portion((counts.get(session.session_id, 0) for session in sessions), MAX_SAMPLES)
+        yield sessions[:size]
+        sessions = sessions[size:]
+
+
+def _divide(work: Work, sessions: Sequence[Session]) -> Iterator[dict[str, Any]]:
+    """Yield the energy of sessions by quarter of an hour."""
+    samples: dict[int, list[AnySample]] = {session.session_id: [] for session in sessions}
+    for row in work.connection.execute(_SAMPLES, _parameters(work, sessions)).all():
+        samples[row[0]].append(row[1:])
+    for session in sessions:
+        yield from intervals(session, samples.pop(session.session_id))
+
+
+def _parameters(work: Work, sessions: Sequence[Session]) -> dict[str, Any]:
+    return {
         "tenant": work.tenant,
-        "session_ids": list(samples),
+        "session_ids": [session.session_id for session in sessions],
         "measurands": [ENERGY_CONSUMED, ENERGY_REGISTER, POWER],
     }
-    for row in work.connection.execute(_SAMPLES, parameters).all() if divided else ():
-        samples[row[0]].append(row[1:])
-    return [row for session in divided for row in intervals(session, samples[session.session_id])]

@@ -9,8 +9,9 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine, event, text
 
+from analytics.energy import derive as energy
 from storage.database import create_database_engine
 from storage.state.fold import Fact
 from storage.state.marks import mark_all
@@ -192,6 +193,25 @@ def test_samples_after_the_energy_of_a_running_session_change_nothing_until_it_g
     derive(engine)
     assert everything(engine)[:1] == before
     assert energies(engine, 1) == [(0, 1000, 0), (15, 2000, 0)]
+
+
+def test_the_samples_of_many_sessions_are_read_a_few_at_a_time(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    for session_id in range(1, 8):
+        charge(engine, session_id)
+    derive(engine)
+    together = everything(engine)
+    read: list[int] = []
+
+    def note(_connection: object, cursor: Any, statement: str, *_: object) -> None:
+        if "FROM charging.consumption_point" in statement:
+            read.append(cursor.rowcount)
+
+    event.listen(engine, "after_cursor_execute", note)
+    monkeypatch.setattr(energy, "FEW_SESSIONS", 1)
+    monkeypatch.setattr(energy, "MAX_SAMPLES", 9)  # each session has four
+    assert changes_of_deriving_everything(engine) == 0
+    assert everything(engine) == together
+    assert [count for count in read if count] == [8, 8, 8, 4]
 
 
 def test_rows_go_with_the_session_or_its_energy_and_follow_its_location(engine: Engine) -> None:
