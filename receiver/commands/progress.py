@@ -5,19 +5,11 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from receiver.terminal import errors
 from runtime.logging import get_logger
@@ -78,12 +70,9 @@ class WorkProgress:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._show(self._progress.task_ids)
-        self._progress.stop()
-
-    def _show(self, pieces: Collection[TaskID]) -> None:
         for piece in self._progress.task_ids:
-            self._progress.update(piece, visible=piece in pieces)
+            self._progress.update(piece, visible=True)
+        self._progress.stop()
 
     def begin(self, total: int | None, **labels: str) -> Piece:
         """Begin a piece of the work, and show it below those before, of which the last ones fit on the screen.
@@ -93,7 +82,9 @@ class WorkProgress:
             labels: the names of the piece, such as its tenant.
         """
         piece = Piece(self._progress, self._unit, total, labels)
-        self._show(self._progress.task_ids[-max(errors.height - 1, 1) :])
+        rows = max(errors.height - 1, 1)
+        for passed in self._progress.task_ids[-rows - 1 : -rows]:
+            self._progress.update(passed, visible=False)
         return piece
 
 
